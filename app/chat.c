@@ -1,0 +1,358 @@
+#include "config.h"
+
+#include "chat.h"
+
+#include <stdlib.h>
+
+#include "clock.h"
+#include "context.h"
+#include "input.h"
+#include "json.h"
+#include "limit.h"
+#include "log.h"
+#include "prompt.h"
+#include "save.h"
+
+/* 50 exchanges of 4,000 characters asked and 1 MiB answered would be more; what
+ * is over it is not a context that any model takes. */
+#define MESSAGES_MAX (16 * 1024 * 1024)
+
+/* The caller is looked for this often, and not at all in the first moment. */
+#define GONE_FIRST_US (250 * AIC_MS)
+
+/* After a save the answer must still get out before the deadline. */
+#define ANSWER_US (200 * AIC_MS)
+
+/* A save that finds its reservation gone takes a new one; that can happen again
+ * only when the worker is frozen again. */
+#define SAVES_MAX 3
+
+static const struct aic_input_field fields[] = {
+	{ "telegram_id", AIC_INPUT_INT, .required = true, .min = 1,
+	    .max = INT64_MAX, .offset = offsetof(struct chat_input, telegram_id) },
+	{ "message", AIC_INPUT_TEXT, .required = true, .not_blank = true,
+	    .min = 1, .max = AIC_INPUT_MESSAGE_MAX,
+	    .offset = offsetof(struct chat_input, message) },
+	{ "user_context", AIC_INPUT_TEXT, .nullable = true, .min = 0,
+	    .max = AIC_INPUT_CONTEXT_MAX,
+	    .offset = offsetof(struct chat_input, user_context) },
+};
+
+static enum aic_code validate(struct chat *c, struct aic_err *err);
+static enum aic_code reserve(struct chat *c, struct aic_err *err);
+static enum aic_code build_prompt(struct chat *c, struct aic_err *err);
+static enum aic_code ask_model(struct chat *c, struct aic_err *err);
+static enum aic_code save(struct chat *c, struct aic_err *err);
+
+enum aic_code
+chat_run(struct chat *c, struct aic_err *err)
+{
+	enum aic_code rc;
+
+	c->job->doing = "reading the message";
+	rc = validate(c, err);
+	if (rc)
+		return rc;
+
+	/* One round trip brings both: the reservation and the context. */
+	c->job->doing = "reserving a chat";
+	rc = reserve(c, err);
+	if (rc)
+		return rc;
+
+	/* From here on chat_done() has a reservation to settle. No database
+	 * connection is held while the model thinks. */
+	c->job->doing = "building the prompt";
+	rc = build_prompt(c, err);
+	if (rc)
+		return rc;
+
+	c->job->doing = "asking the model";
+	rc = ask_model(c, err);
+	if (rc)
+		return rc;
+
+	/* Kept, counted and settled in one transaction, or not at all. */
+	c->job->doing = "saving the exchange";
+	return save(c, err);
+}
+
+static enum aic_code
+validate(struct chat *c, struct aic_err *err)
+{
+	enum aic_code rc;
+
+	rc = aic_input_body(c->job->body.data, c->job->body.len, fields,
+	    sizeof(fields) / sizeof(fields[0]), &c->in, &c->doc, err);
+	if (rc)
+		return rc;
+	c->job->user = c->in.telegram_id;
+	/* A caller who gave up while the request was queued costs nothing. */
+	if (fcgi_gone(c->job->fcgi))
+		return aic_fail(err, AIC_EGONE, "the caller left");
+	return aic_id_new(c->id, err);
+}
+
+/* Why not: how things stand for the user, for the answer to tell. */
+static enum aic_code
+refuse(struct chat *c, struct aic_err *err)
+{
+	const struct aic_conf *conf = &c->job->worker->conf;
+	struct aic_limit_state *s = &c->job->limit;
+	struct aic_db_call call;
+	enum aic_code rc;
+
+	aic_limit_peek_ask(&call, c->in.telegram_id, conf->timezone);
+	rc = route_db(c->job, &call, 1, err);
+	if (rc)
+		return rc;
+	rc = aic_limit_peek_got(&call, conf->daily_limit, s, err);
+	aic_db_call_done(&call);
+	if (rc)
+		return rc;
+	/* A chat in flight may have failed since: at the moment of the refusal
+	 * there was none left, and that is what is answered. */
+	if (s->used < s->limit)
+		s->used = s->limit;
+	err->retry_after_s = (int)s->reset_in_s;
+	return aic_fail(err, AIC_ELIMIT, "the day is used up");
+}
+
+static void
+hold_ask(struct chat *c, struct aic_db_call *call)
+{
+	const struct aic_conf *conf = &c->job->worker->conf;
+	int64_t left_ms = (c->job->deadline_us - aic_clock_us()) / AIC_MS;
+
+	aic_limit_hold_ask(call, c->in.telegram_id, c->id, conf->timezone,
+	    (left_ms > 0 ? left_ms : 0) + AIC_LIMIT_LEASE_SPARE_MS,
+	    conf->daily_limit);
+}
+
+static enum aic_code
+reserve(struct chat *c, struct aic_err *err)
+{
+	struct aic_db_call calls[2];
+	enum aic_code rc;
+
+	hold_ask(c, &calls[0]);
+	aic_context_ask(&calls[1], c->in.telegram_id,
+	    c->job->worker->conf.context_messages);
+	rc = route_db(c->job, calls, 2, err);
+	if (rc)
+		return rc;
+	c->held = aic_limit_hold_got(&calls[0], c->day);
+	aic_db_call_done(&calls[0]);
+	c->context = calls[1];
+	return c->held ? AIC_OK : refuse(c, err);
+}
+
+static enum aic_code
+build_prompt(struct chat *c, struct aic_err *err)
+{
+	struct aic_exchange said;
+	int i;
+
+	aic_buf_init(&c->messages, MESSAGES_MAX);
+	aic_prompt_begin(&c->job->worker->prompt, &c->messages);
+	for (i = 0; i < aic_context_count(&c->context); i++) {
+		said = aic_context_get(&c->context, i);
+		aic_prompt_said(&c->messages, said.message, said.response);
+	}
+	aic_db_call_done(&c->context);
+	aic_prompt_seller(&c->messages, c->in.user_context);
+	aic_prompt_ask(&c->messages, c->in.message);
+	if (c->messages.failed)
+		return aic_fail(err, AIC_ENOMEM,
+		    "no memory for the prompt");
+	return AIC_OK;
+}
+
+static bool
+caller_left(void *arg)
+{
+	struct job *job = arg;
+
+	return aic_clock_us() - job->start_us > GONE_FIRST_US &&
+	    fcgi_gone(job->fcgi);
+}
+
+static enum aic_code
+ask_model(struct chat *c, struct aic_err *err)
+{
+	struct job *job = c->job;
+	struct aic_openai_ask ask = { .messages = c->messages.data,
+		.messages_len = c->messages.len,
+		.deadline_us = job->deadline_us - ANSWER_US -
+		    job->worker->conf.db_timeout_ms * AIC_MS,
+		.gone = caller_left,
+		.gone_arg = job };
+	int64_t start = aic_clock_us();
+	enum aic_code rc;
+
+	rc = aic_openai_ask(job->worker->openai, job->http, &ask, &c->answer,
+	    err);
+	job->ai_us = aic_clock_us() - start;
+	job->attempts = c->answer.attempts;
+	job->tokens = c->answer.tokens;
+	return rc;
+}
+
+/* --- saving ------------------------------------------------------------ */
+
+enum saved {
+	SAVED,
+	NO_LEASE, /* nothing was changed, or an earlier try did it all */
+	UNKNOWN, /* the database did not say; err tells */
+	NO_SLOT, /* nothing is stored, and nothing will be */
+};
+
+static enum saved
+save_once(struct chat *c, struct aic_err *err)
+{
+	struct aic_save s = { .telegram_id = c->in.telegram_id,
+		.chat_id = c->id,
+		.day = c->day,
+		.message = c->in.message,
+		.response = c->answer.text,
+		.tokens = c->answer.tokens };
+	struct aic_db_call call;
+	enum saved rc;
+
+	aic_save_ask(&call, &s);
+	if (route_db(c->job, &call, 1, err))
+		return UNKNOWN;
+	rc = aic_save_got(&call, &c->used) ? SAVED : NO_LEASE;
+	aic_db_call_done(&call);
+	return rc;
+}
+
+/* The reservation is not there: was it used up by an earlier try of this save
+ * (SAVED), or has it lapsed (NO_LEASE)? */
+static enum saved
+find(struct chat *c, struct aic_err *err)
+{
+	struct aic_db_call calls[2];
+	enum saved rc;
+
+	aic_save_find_ask(calls, c->in.telegram_id, c->id);
+	if (route_db(c->job, calls, 2, err))
+		return UNKNOWN;
+	rc = aic_save_find_got(calls, &c->used) ? SAVED : NO_LEASE;
+	aic_db_call_done(&calls[0]);
+	aic_db_call_done(&calls[1]);
+	return rc;
+}
+
+static enum saved
+hold_again(struct chat *c, struct aic_err *err)
+{
+	struct aic_db_call call;
+	enum saved rc;
+
+	hold_ask(c, &call);
+	if (route_db(c->job, &call, 1, err))
+		return UNKNOWN;
+	rc = aic_limit_hold_got(&call, c->day) ? NO_LEASE : NO_SLOT;
+	aic_db_call_done(&call);
+	return rc;
+}
+
+/*
+ * The outcome of a save is unknown. Take the reservation away: where it was still
+ * there, that save has not happened and cannot any more; where it was not, the
+ * row tells what has.
+ */
+static enum saved
+settle(struct chat *c, struct aic_err *err)
+{
+	struct aic_db_call call;
+	bool dropped;
+
+	aic_limit_drop_ask(&call, c->in.telegram_id, c->id);
+	if (route_db(c->job, &call, 1, err))
+		return UNKNOWN;
+	dropped = PQntuples(call.res) > 0;
+	aic_db_call_done(&call);
+	if (dropped) {
+		c->held = false;
+		return NO_SLOT;
+	}
+	return find(c, err);
+}
+
+static enum aic_code
+save(struct chat *c, struct aic_err *err)
+{
+	struct aic_err ignored = AIC_ERR_INIT;
+	enum saved rc;
+	int i;
+
+	for (i = 0; i < SAVES_MAX; i++) {
+		rc = save_once(c, err);
+		if (rc == UNKNOWN && settle(c, &ignored) == SAVED)
+			rc = SAVED;
+		if (rc == NO_LEASE)
+			rc = find(c, err);
+		if (rc == NO_LEASE)
+			rc = hold_again(c, err);
+		if (rc != NO_LEASE)
+			break;
+	}
+	switch (rc) {
+	case SAVED:
+		c->held = false;
+		return AIC_OK;
+	case UNKNOWN:
+		return err->code;
+	case NO_LEASE:
+	case NO_SLOT:
+		break;
+	}
+	c->held = false;
+	err->retry_after_s = 1;
+	aic_says(err, "The answer came too late to be kept");
+	return aic_fail(err, AIC_EBUSY,
+	    "the reservation had lapsed and there was no other slot");
+}
+
+void
+chat_done(struct chat *c)
+{
+	struct aic_err err = AIC_ERR_INIT;
+	struct aic_db_call call;
+
+	if (c->held) {
+		aic_limit_drop_ask(&call, c->in.telegram_id, c->id);
+		if (route_db(c->job, &call, 1, &err) == AIC_OK)
+			aic_db_call_done(&call);
+		else
+			aic_log_event(AIC_LOG_WARN, "lease",
+			    "a reservation is left to lapse: %s", err.detail);
+	}
+	aic_db_call_done(&c->context);
+	aic_buf_done(&c->messages);
+	free(c->answer.text);
+	json_object_put(c->doc);
+}
+
+enum aic_code
+chat_send(struct job *job, struct aic_err *err)
+{
+	struct chat c = { .job = job };
+	int64_t left;
+	enum aic_code rc;
+
+	rc = chat_run(&c, err);
+	if (!rc) {
+		left = job->worker->conf.daily_limit - c.used;
+		aic_buf_puts(&job->out, "{\"response\":");
+		aic_json_put_str(&job->out, c.answer.text);
+		aic_buf_printf(&job->out,
+		    ",\"remaining_requests\":%lld,\"tokens_used\":%lld}",
+		    (long long)(left > 0 ? left : 0),
+		    (long long)c.answer.tokens);
+	}
+	chat_done(&c);
+	return rc;
+}

@@ -1,0 +1,51 @@
+/*
+ * chat -- a seller's question: the pipeline of a send.
+ */
+#ifndef CHAT_H
+#define CHAT_H
+
+#include <json-c/json.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "id.h"
+#include "route.h"
+
+/* What a send asks for; texts belong to struct chat's document. */
+struct chat_input {
+	int64_t telegram_id;
+	const char *message;
+	const char *user_context; /* NULL: none */
+};
+
+/* One send: all that it allocates, and one function that frees it. */
+struct chat {
+	struct job *job;
+	struct json_object *doc;
+	struct chat_input in;
+	char id[AIC_ID_SIZE]; /* of the reservation, then of the row */
+	char day[AIC_DATE_SIZE]; /* that it belongs to */
+	bool held; /* a reservation is to be settled */
+	struct aic_db_call context;
+	struct aic_buf messages;
+	struct aic_openai_answer answer;
+	int64_t used; /* chats of the day, this one included */
+};
+
+/*
+ * chat_run -- the pipeline: validate, reserve, context, prompt, model, save.
+ *
+ * c         zeroed, but for the job
+ *
+ * Whatever it returns, chat_done() must follow: it settles the reservation.
+ */
+enum aic_code chat_run(struct chat *c, struct aic_err *err) AIC_MUST_CHECK;
+
+/* chat_done -- give the reservation of a failed chat back and free everything, in
+ * whatever state. Blocks: on the database, when there is a reservation. */
+void chat_done(struct chat *c);
+
+/* chat_send -- POST /v1/chat/send */
+enum aic_code chat_send(struct job *job, struct aic_err *err);
+
+#endif

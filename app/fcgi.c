@@ -1,0 +1,192 @@
+#include "config.h"
+
+#include "fcgi.h"
+
+#include <errno.h>
+#include <fcgiapp.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+/* spawn-fcgi hands the listening socket over as standard input. */
+#define LISTEN_FD 0
+
+struct fcgi {
+	FCGX_Request request;
+};
+
+static atomic_bool stopping;
+
+bool
+fcgi_init(void)
+{
+	int on = 0;
+	socklen_t len = sizeof(on);
+
+	if (getsockopt(LISTEN_FD, SOL_SOCKET, SO_ACCEPTCONN, &on, &len) != 0 ||
+	    !on)
+		return false;
+	if (FCGX_Init() != 0)
+		return false;
+	/* After FCGX_Init(), which sets a handler where it finds SIG_IGN. */
+	signal(SIGPIPE, SIG_IGN);
+	return true;
+}
+
+struct fcgi *
+fcgi_new(void)
+{
+	struct fcgi *f = calloc(1, sizeof(*f));
+
+	if (f && FCGX_InitRequest(&f->request, LISTEN_FD, 0) != 0) {
+		free(f);
+		f = NULL;
+	}
+	return f;
+}
+
+void
+fcgi_free(struct fcgi *f)
+{
+	if (!f)
+		return;
+	FCGX_Free(&f->request, 1);
+	free(f);
+}
+
+/* One walk over the parameters; of a key that was sent twice neither counts, for
+ * who is to say which one the caller meant. */
+static void
+read_params(char **env, struct fcgi_request *rq)
+{
+	static const struct {
+		const char *name;
+		size_t len;
+		size_t offset;
+	} names[] = {
+#define PARAM(name, field)                                                     \
+	{ name "=", sizeof(name), offsetof(struct fcgi_request, field) }
+		PARAM("REQUEST_METHOD", method),
+		PARAM("DOCUMENT_URI", path),
+		PARAM("QUERY_STRING", query),
+		PARAM("HTTP_X_API_KEY", api_key),
+		PARAM("X_REQUEST_ID", id),
+#undef PARAM
+	};
+	const char **to;
+	size_t i, keys = 0;
+
+	for (; *env; env++) {
+		for (i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+			if (strncmp(*env, names[i].name, names[i].len) == 0)
+				break;
+		if (i == sizeof(names) / sizeof(names[0])) {
+			if (strncmp(*env, "CONTENT_LENGTH=", 15) == 0)
+				rq->content_length =
+				    strtoull(*env + 15, NULL, 10);
+			continue;
+		}
+		to = (const char **)((char *)rq + names[i].offset);
+		*to = *env + names[i].len;
+		if (to == &rq->api_key && **to && ++keys > 1)
+			*to = "";
+	}
+	/* Nginx passes a header that was not sent as an empty parameter. */
+	if (keys != 1)
+		rq->api_key = keys ? "" : NULL;
+}
+
+enum fcgi_got
+fcgi_accept(struct fcgi *f, struct fcgi_request *rq, struct aic_err *err)
+{
+	int rc = FCGX_Accept_r(&f->request);
+
+	if (rc < 0) {
+		if (rc == -EINVAL && atomic_load(&stopping))
+			return FCGI_STOPPED;
+		aic_fail(err, AIC_EBUSY, "could not accept a request: %s",
+		    strerror(-rc));
+		switch (-rc) {
+		case EMFILE:
+		case ENFILE:
+		case ENOMEM:
+		case ENOBUFS:
+		case EINTR:
+		case ECONNABORTED:
+			return FCGI_NONE;
+		default:
+			return FCGI_BROKEN;
+		}
+	}
+	*rq = (struct fcgi_request) { .method = "", .path = "", .query = "" };
+	read_params(f->request.envp, rq);
+	return FCGI_REQUEST;
+}
+
+enum aic_code
+fcgi_body(struct fcgi *f, const struct fcgi_request *rq, struct aic_buf *to,
+    struct aic_err *err)
+{
+	int n;
+
+	if (rq->content_length > FCGI_BODY_MAX)
+		return aic_fail(err, AIC_EBIG, "body of %zu bytes",
+		    rq->content_length);
+	if (rq->content_length == 0)
+		return AIC_OK;
+	if (!aic_buf_room(to, rq->content_length))
+		return aic_fail(err, AIC_ENOMEM, "out of memory");
+	n = FCGX_GetStr(to->data, (int)rq->content_length, f->request.in);
+	if (n < 0 || (size_t)n != rq->content_length ||
+	    FCGX_GetError(f->request.in) != 0)
+		return aic_fail(err, AIC_EGONE,
+		    "the body ended after %d of %zu bytes", n,
+		    rq->content_length);
+	to->len = (size_t)n;
+	to->data[n] = '\0';
+	return AIC_OK;
+}
+
+bool
+fcgi_gone(const struct fcgi *f)
+{
+	struct pollfd p = { .fd = f->request.ipcFd,
+		.events = POLLIN | POLLRDHUP };
+
+	return poll(&p, 1, 0) > 0 &&
+	    p.revents & (POLLRDHUP | POLLHUP | POLLERR);
+}
+
+bool
+fcgi_answer(struct fcgi *f, int status, const char *headers, const char *body,
+    size_t len)
+{
+	FCGX_Stream *out = f->request.out;
+
+	FCGX_FPrintF(out, "Status: %d\r\n%sContent-Length: %ld\r\n\r\n", status,
+	    headers, (long)len);
+	FCGX_PutStr(body, (int)len, out);
+	/* The last stream to be closed sends the end of the request along with
+	 * the rest, in one write. Only the stream's error tells the truth. */
+	FCGX_FClose(f->request.err);
+	FCGX_FClose(out);
+	return FCGX_GetError(out) == 0;
+}
+
+void
+fcgi_finish(struct fcgi *f)
+{
+	FCGX_Finish_r(&f->request);
+}
+
+void
+fcgi_stop(void)
+{
+	atomic_store(&stopping, true);
+	/* Wakes all threads in accept(); closing would wake none. */
+	shutdown(LISTEN_FD, SHUT_RDWR);
+}

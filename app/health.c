@@ -1,0 +1,35 @@
+#include "config.h"
+
+#include "health.h"
+
+#include "log.h"
+
+enum aic_code
+health_live(struct job *job, struct aic_err *err)
+{
+	(void)err;
+	aic_buf_puts(&job->out,
+	    "{\"status\":\"ok\",\"service\":\"" WORKER_SERVICE
+	    "\",\"version\":\"" PACKAGE_VERSION "\"}");
+	return AIC_OK;
+}
+
+enum aic_code
+health_ready(struct job *job, struct aic_err *err)
+{
+	struct aic_err why = AIC_ERR_INIT;
+	bool db;
+
+	(void)err;
+	job->doing = "asking the database";
+	db = worker_ready(job->worker, &why) == AIC_OK;
+	if (!db)
+		aic_log_event(AIC_LOG_WARN, "unready", "%s", why.detail);
+	job->status = db ? 200 : 503;
+	aic_buf_printf(&job->out,
+	    "{\"status\":\"%s\",\"checks\":{\"database\":\"%s\","
+	    "\"upstream\":\"%s\",\"cache\":\"off\"}}",
+	    db ? "ready" : "unready", db ? "ok" : "down",
+	    aic_openai_is_well(job->worker->openai) ? "ok" : "down");
+	return AIC_OK;
+}

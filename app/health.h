@@ -1,0 +1,16 @@
+/*
+ * health -- is the process alive; can it serve?
+ */
+#ifndef HEALTH_H
+#define HEALTH_H
+
+#include "route.h"
+
+/* health_live -- GET /health: asks nobody. */
+enum aic_code health_live(struct job *job, struct aic_err *err);
+
+/* health_ready -- GET /health/ready: asks the database, and what is known of the
+ * model; never makes a paid call. */
+enum aic_code health_ready(struct job *job, struct aic_err *err);
+
+#endif

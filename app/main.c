@@ -1,0 +1,316 @@
+#include "config.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "conf.h"
+#include "fcgi.h"
+#include "http.h"
+#include "log.h"
+#include "route.h"
+#include "worker.h"
+
+/* What a thread needs is known: no deep recursion, no large arrays; the most is
+ * a TLS handshake. It is address space, not memory. */
+#define STACK_BYTES (512 * 1024)
+
+/* glibc makes up to eight arenas a core, each of which keeps what it once had. */
+#define ARENAS 4
+
+/* After a failed accept(): long enough for a descriptor to be freed. */
+#define ACCEPT_PAUSE_US (50 * AIC_MS)
+
+/* A drained worker ends at the deadline of its last request; what is still
+ * there this much later hangs, and is left behind. */
+#define DRAIN_SPARE_US (5 * AIC_S)
+
+/* Headers and body of an answer: the longest is a page of history. 100 items of
+ * 1 MiB answers, escaped, are more than anybody can read. */
+#define OUT_MAX (256 * 1024 * 1024)
+
+/* A buffer that a long answer made large is given back, not kept a thread. */
+#define KEEP_BYTES (16 * 1024)
+
+struct thread {
+	pthread_t id;
+	struct worker *worker;
+	struct fcgi *fcgi;
+	struct aic_http *http;
+};
+
+static const char usage[] =
+    "usage: ai-chat-worker [--check | --version | --help]\n"
+    "\n"
+    "Answers sellers' questions. Speaks FastCGI on standard input, a listening\n"
+    "socket, as spawn-fcgi hands it over:\n"
+    "\n"
+    "  spawn-fcgi -n -s /run/ai-chat/1.sock -M 0660 -- ai-chat-worker\n"
+    "\n"
+    "  --check    check the settings and the database, and exit\n"
+    "  --version  print the version, and exit\n"
+    "  --help     print this, and exit\n"
+    "\n"
+    "All settings come from the environment. API_SECRET_KEY, DATABASE_URL and\n"
+    "OPENAI_API_KEY are mandatory; ai-chat.env lists and explains them all.\n"
+    "SIGTERM and SIGINT: serve what is queued, then exit.\n"
+    "\n"
+    "Exit status: 0 done; 1 something failed while running; 2 wrong settings.\n";
+
+static void
+trim(struct aic_buf *b)
+{
+	if (b->cap > KEEP_BYTES)
+		aic_buf_done(b);
+}
+
+static void *
+serve(void *arg)
+{
+	struct thread *t = arg;
+	struct job job = { .worker = t->worker,
+		.fcgi = t->fcgi,
+		.http = t->http };
+	struct aic_err err = AIC_ERR_INIT;
+
+	aic_buf_init(&job.body, FCGI_BODY_MAX);
+	aic_buf_init(&job.out, OUT_MAX);
+	for (;;) {
+		switch (fcgi_accept(t->fcgi, &job.rq, &err)) {
+		case FCGI_REQUEST:
+			route_run(&job);
+			trim(&job.body);
+			trim(&job.out);
+			continue;
+		case FCGI_NONE:
+			aic_log_event(AIC_LOG_WARN, "accept", "%s", err.detail);
+			aic_clock_sleep(aic_clock_us() + ACCEPT_PAUSE_US);
+			continue;
+		case FCGI_STOPPED:
+			break;
+		case FCGI_BROKEN:
+			/* One thread less would hardly be noticed, a process
+			 * that ends is started again. */
+			aic_log_event(AIC_LOG_ERROR, "accept", "%s",
+			    err.detail);
+			_exit(1);
+		}
+		break;
+	}
+	aic_buf_done(&job.body);
+	aic_buf_done(&job.out);
+	return NULL;
+}
+
+/* Start all threads; how many there are. */
+static int
+start(struct thread *threads, int n, struct worker *w)
+{
+	pthread_attr_t attr;
+	int i, rc;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, STACK_BYTES);
+	for (i = 0; i < n; i++) {
+		threads[i].worker = w;
+		threads[i].fcgi = fcgi_new();
+		threads[i].http = aic_http_new();
+		rc = threads[i].fcgi && threads[i].http
+		    ? pthread_create(&threads[i].id, &attr, serve, &threads[i])
+		    : ENOMEM;
+		if (rc) {
+			aic_log_event(AIC_LOG_ERROR, "start",
+			    "could not start thread %d of %d: %s", i + 1, n,
+			    strerror(rc));
+			fcgi_free(threads[i].fcgi);
+			aic_http_free(threads[i].http);
+			break;
+		}
+	}
+	pthread_attr_destroy(&attr);
+	return i;
+}
+
+/* False: not all of them ended in time. */
+static bool
+join(struct thread *threads, int n, int64_t deadline_us)
+{
+	struct timespec until = aic_clock_spec(deadline_us);
+	int i;
+
+	for (i = 0; i < n; i++) {
+		if (pthread_clockjoin_np(threads[i].id, NULL, CLOCK_MONOTONIC,
+			&until) != 0)
+			return false;
+		fcgi_free(threads[i].fcgi);
+		aic_http_free(threads[i].http);
+	}
+	return true;
+}
+
+/* Serve until a signal says to stop. */
+static int
+run(struct worker *w, const sigset_t *signals)
+{
+	int n = worker_threads(w), started, sig;
+	struct thread *threads;
+	bool all;
+
+	threads = calloc((size_t)n, sizeof(*threads));
+	if (!threads) {
+		aic_log_event(AIC_LOG_ERROR, "start", "out of memory");
+		return 1;
+	}
+	started = start(threads, n, w);
+	if (started == n) {
+		aic_log_event(AIC_LOG_INFO, "start",
+		    "version %s, %lld chats at once, limit %lld a day",
+		    PACKAGE_VERSION, (long long)w->conf.threads,
+		    (long long)w->conf.daily_limit);
+		do {
+			sigwait(signals, &sig);
+		} while (sig != SIGTERM && sig != SIGINT);
+		aic_log_event(AIC_LOG_INFO, "drain", "%s: serving what is left",
+		    sig == SIGTERM ? "SIGTERM" : "SIGINT");
+	}
+	fcgi_stop();
+	all = join(threads, started, aic_clock_us() +
+	    w->conf.deadline_ms * AIC_MS + DRAIN_SPARE_US);
+	if (!all) {
+		aic_log_event(AIC_LOG_ERROR, "drain",
+		    "a request hangs; leaving without it");
+		_exit(1);
+	}
+	free(threads);
+	if (started < n)
+		return 1;
+	aic_log_event(AIC_LOG_INFO, "stop", "all served");
+	return 0;
+}
+
+static int
+fail(enum aic_code code, const struct aic_err *err)
+{
+	aic_log_event(AIC_LOG_ERROR, "start", "%s", err->detail);
+	return code == AIC_ECONF ? 2 : 1;
+}
+
+static int
+check_only(struct worker *w)
+{
+	struct aic_err err = AIC_ERR_INIT;
+	enum aic_code rc;
+
+	rc = worker_check(w, &err);
+	if (rc)
+		return fail(rc, &err);
+	puts("ok: settings and database are as they should be");
+	return 0;
+}
+
+/* A chat takes two or three descriptors: its request, its call, a file now and
+ * then. The soft limit is a leftover of select(2). */
+static void
+raise_files(void)
+{
+	struct rlimit r;
+
+	if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < r.rlim_max) {
+		r.rlim_cur = r.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &r);
+	}
+}
+
+static int
+parse_flags(int argc, char **argv, bool *ret_check)
+{
+	static const struct option options[] = {
+		{ "check", no_argument, NULL, 'c' },
+		{ "version", no_argument, NULL, 'v' },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
+	};
+	int c;
+
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (c) {
+		case 'c':
+			*ret_check = true;
+			break;
+		case 'v':
+			puts("ai-chat-worker " PACKAGE_VERSION);
+			return 0;
+		case 'h':
+			fputs(usage, stdout);
+			return 0;
+		default:
+			return 2;
+		}
+	}
+	if (optind < argc) {
+		fprintf(stderr, "ai-chat-worker: unknown argument \"%s\"\n",
+		    argv[optind]);
+		return 2;
+	}
+	return -1;
+}
+
+int
+main(int argc, char **argv)
+{
+	struct aic_err err = AIC_ERR_INIT;
+	struct aic_conf conf;
+	struct worker w;
+	enum aic_code rc;
+	sigset_t signals;
+	bool check = false;
+	int status;
+
+	status = parse_flags(argc, argv, &check);
+	if (status >= 0)
+		return status;
+
+	/* Secrets are in this process: no core dumps, no other's ptrace. */
+	prctl(PR_SET_DUMPABLE, 0);
+	/* Blocked before libfcgi and before any thread; see fcgi_init(). */
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGHUP);
+	sigaddset(&signals, SIGUSR1);
+	pthread_sigmask(SIG_BLOCK, &signals, NULL);
+	mallopt(M_ARENA_MAX, ARENAS);
+	raise_files();
+
+	rc = aic_conf_load(&conf, environ, &err);
+	if (rc)
+		return fail(rc, &err);
+	aic_log_level(conf.log_level);
+	rc = aic_http_init(&err);
+	if (!rc)
+		rc = worker_open(&w, &conf, &err);
+	if (rc)
+		return fail(rc, &err);
+
+	if (check) {
+		status = check_only(&w);
+	} else if (!fcgi_init()) {
+		fputs("ai-chat-worker: standard input is not a listening "
+		      "socket; start it through spawn-fcgi (see --help)\n",
+		    stderr);
+		status = 2;
+	} else {
+		status = run(&w, &signals);
+	}
+	worker_close(&w);
+	return status;
+}

@@ -1,0 +1,197 @@
+#include "config.h"
+
+#include "route.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+#include "chat.h"
+#include "clock.h"
+#include "health.h"
+#include "log.h"
+#include "reply.h"
+#include "user.h"
+
+struct route {
+	const char *method;
+	const char *path; /* with a slash at the end: and one more segment */
+	enum aic_auth_need need;
+	enum worker_room room;
+	route_handler *handler;
+};
+
+static const struct route routes[] = {
+	{ "GET", "/health", AIC_AUTH_NONE, WORKER_ROOM_NONE, health_live },
+	{ "GET", "/health/ready", AIC_AUTH_NONE, WORKER_ROOM_DB,
+	    health_ready },
+	{ "POST", "/v1/chat/send", AIC_AUTH_CALLER, WORKER_ROOM_CHAT,
+	    chat_send },
+	{ "POST", "/v1/chat/history", AIC_AUTH_CALLER, WORKER_ROOM_DB,
+	    user_history },
+	{ "GET", "/v1/chat/limits/", AIC_AUTH_CALLER, WORKER_ROOM_DB,
+	    user_limits },
+	{ "POST", "/v1/chat/reset-limit", AIC_AUTH_ADMIN, WORKER_ROOM_DB,
+	    user_reset },
+	{ "GET", "/v1/chat/stats/", AIC_AUTH_CALLER, WORKER_ROOM_DB,
+	    user_stats },
+};
+
+#define N_ROUTES (sizeof(routes) / sizeof(routes[0]))
+
+/* The rest of a path behind a route's own; NULL when it is another path. */
+static const char *
+match(const struct route *r, const char *path)
+{
+	size_t n = strlen(r->path);
+
+	if (strncmp(path, r->path, n) != 0)
+		return NULL;
+	path += n;
+	if (r->path[n - 1] == '/')
+		return *path && !strchr(path, '/') ? path : NULL;
+	return *path ? NULL : path;
+}
+
+static const struct route *
+find(struct job *job)
+{
+	size_t i;
+
+	for (i = 0; i < N_ROUTES; i++) {
+		job->tail = match(&routes[i], job->rq.path);
+		if (job->tail)
+			return &routes[i];
+	}
+	return NULL;
+}
+
+static enum aic_code
+serve(struct job *job, const struct route *r, struct aic_err *err)
+{
+	enum aic_code rc;
+
+	job->doing = "reading the body";
+	if (strcmp(r->method, "POST") == 0) {
+		rc = fcgi_body(job->fcgi, &job->rq, &job->body, err);
+		if (rc)
+			return rc;
+	}
+	rc = r->handler(job, err);
+	if (!rc && job->out.failed)
+		rc = aic_fail(err, AIC_ENOMEM, "out of memory");
+	return rc;
+}
+
+static enum aic_code
+run(struct job *job, const struct route *r, struct aic_err *err)
+{
+	const struct aic_conf *conf = &job->worker->conf;
+	enum aic_code rc;
+
+	job->doing = "checking the key";
+	rc = aic_auth_check(conf->api_keys, conf->api_admin_key,
+	    r ? r->need : AIC_AUTH_CALLER, job->rq.api_key, err);
+	if (rc)
+		return rc;
+	job->doing = "finding the route";
+	if (!r)
+		return aic_fail(err, AIC_ENOROUTE, "no such path");
+	if (strcmp(r->method, job->rq.method) != 0) {
+		job->allow = r->method;
+		return aic_fail(err, AIC_EMETHOD, "no such method here");
+	}
+	job->doing = "finding room";
+	rc = worker_enter(job->worker, r->room, err);
+	if (rc)
+		return rc;
+	rc = serve(job, r, err);
+	worker_leave(job->worker, r->room);
+	return rc;
+}
+
+static enum aic_level
+level_of(enum aic_code code)
+{
+	switch (code) {
+	case AIC_EDB:
+	case AIC_ENOMEM:
+	case AIC_EBUG:
+		return AIC_LOG_ERROR;
+	case AIC_EUPSTREAM:
+	case AIC_EBUSY:
+		return AIC_LOG_WARN;
+	default:
+		return AIC_LOG_INFO;
+	}
+}
+
+static void
+log_request(const struct job *job, const struct aic_err *err, enum aic_code rc,
+    bool sent, bool quiet)
+{
+	struct aic_log l;
+
+	aic_log_begin(&l, quiet && !rc ? AIC_LOG_DEBUG : level_of(rc),
+	    "request");
+	aic_log_str(&l, "req", job->rq.id);
+	aic_log_str(&l, "method", job->rq.method);
+	aic_log_str(&l, "path", job->rq.path);
+	if (job->user)
+		aic_log_num(&l, "user", job->user);
+	if (rc)
+		aic_log_str(&l, "doing", job->doing);
+	aic_log_str(&l, "code", aic_code_name(rc));
+	aic_log_num(&l, "status", job->status);
+	aic_log_ms(&l, "ms", aic_clock_us() - job->start_us);
+	if (job->db_us)
+		aic_log_ms(&l, "db_ms", job->db_us);
+	if (job->attempts) {
+		aic_log_ms(&l, "ai_ms", job->ai_us);
+		aic_log_num(&l, "attempts", job->attempts);
+		aic_log_num(&l, "tokens", job->tokens);
+	}
+	if (!sent)
+		aic_log_str(&l, "sent", "no");
+	if (rc)
+		aic_log_str(&l, "text", err->detail);
+	aic_log_end(&l);
+}
+
+void
+route_run(struct job *job)
+{
+	struct aic_err err = AIC_ERR_INIT;
+	const struct route *r;
+	enum aic_code rc;
+	bool sent;
+
+	job->start_us = aic_clock_us();
+	job->deadline_us = job->start_us +
+	    job->worker->conf.deadline_ms * AIC_MS;
+	aic_buf_clear(&job->body);
+	aic_buf_clear(&job->out);
+	job->status = 0;
+	job->allow = NULL;
+	job->user = job->db_us = job->ai_us = job->tokens = 0;
+	job->attempts = 0;
+
+	r = find(job);
+	rc = run(job, r, &err);
+	sent = reply_send(job, rc, &err);
+	log_request(job, &err, rc, sent, r && r->need == AIC_AUTH_NONE);
+	fcgi_finish(job->fcgi);
+}
+
+enum aic_code
+route_db(struct job *job, struct aic_db_call *calls, int n, struct aic_err *err)
+{
+	int64_t start = aic_clock_us(), until;
+	enum aic_code rc;
+
+	until = start + job->worker->conf.db_timeout_ms * AIC_MS;
+	if (until > job->deadline_us)
+		until = job->deadline_us;
+	rc = aic_db_run(job->worker->db, calls, n, until, err);
+	job->db_us += aic_clock_us() - start;
+	return rc;
+}

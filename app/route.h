@@ -1,0 +1,58 @@
+/*
+ * route -- from method and path to a handler, and the order of what comes before
+ * and after it: key, route, room, body, handler, answer, log line.
+ */
+#ifndef ROUTE_H
+#define ROUTE_H
+
+#include <stdint.h>
+
+#include "auth.h"
+#include "buf.h"
+#include "err.h"
+#include "fcgi.h"
+#include "http.h"
+#include "limit.h"
+#include "worker.h"
+
+/* One request from accept to answer, as the handlers see it. */
+struct job {
+	struct worker *worker;
+	struct fcgi *fcgi;
+	struct aic_http *http; /* of this thread */
+	struct fcgi_request rq;
+	struct aic_buf body; /* that came */
+	const char *tail; /* of the path, behind the route's own */
+	int64_t start_us;
+	int64_t deadline_us;
+
+	/* The answer. */
+	int status; /* 0: what the code says */
+	struct aic_buf out; /* JSON; written by the handler on AIC_OK */
+	const char *allow; /* with AIC_EMETHOD */
+	struct aic_limit_state limit; /* with AIC_ELIMIT */
+
+	/* For the log. */
+	const char *doing;
+	int64_t user;
+	int64_t db_us, ai_us;
+	int attempts;
+	int64_t tokens;
+};
+
+typedef enum aic_code route_handler(struct job *job, struct aic_err *err);
+
+/*
+ * route_run -- answer one accepted request and log it.
+ *
+ * job       worker, fcgi, http and rq are set; body and out are initialised and
+ *           kept by the caller for the next request
+ */
+void route_run(struct job *job);
+
+/* route_db -- run a batch for a job: within AI_CHAT_DB_TIMEOUT_MS and the job's
+ * deadline; its time goes to the log. */
+enum aic_code route_db(struct job *job, struct aic_db_call *calls, int n,
+    struct aic_err *err) AIC_MUST_CHECK;
+
+#endif

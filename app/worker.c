@@ -1,0 +1,157 @@
+#include "config.h"
+
+#include "worker.h"
+
+#include <string.h>
+
+#include "clock.h"
+
+/* The newest file of sql/ that this program cannot do without. */
+#define SCHEMA_VERSION 1
+
+/* /health/ready is asked by machines every few seconds; a database that needs
+ * longer than this is not ready. */
+#define READY_US (1 * AIC_S)
+
+/* When all slots are taken: chats take seconds, so one will be free soon. */
+#define BUSY_RETRY_AFTER_S 2
+
+/* $1 zone. Only reads. */
+static const struct aic_db_stmt check = {
+	"check",
+	"SELECT coalesce((SELECT max(version) FROM ai_chat_migrations), 0),"
+	"  EXISTS (SELECT FROM pg_timezone_names WHERE name = $1::text),"
+	"  current_setting('transaction_read_only')",
+	1
+};
+
+/* Only reads, and hardly that: the names must exist. */
+static const struct aic_db_stmt ready = {
+	"ready",
+	"SELECT l.leases, r.chat_id"
+	" FROM ai_chat_daily_limits l, ai_chat_requests r LIMIT 0",
+	0
+};
+
+enum aic_code
+worker_open(struct worker *w, struct aic_conf *conf, struct aic_err *err)
+{
+	struct aic_db_conf db;
+	struct aic_openai_conf ai;
+	enum aic_code rc;
+
+	memset(w, 0, sizeof(*w));
+	pthread_mutex_init(&w->lock, NULL);
+	w->conf = *conf;
+	db = (struct aic_db_conf) { .url = conf->database_url,
+		.pool = (int)conf->db_pool,
+		.timeout_ms = (int)conf->db_timeout_ms,
+		.prepare = conf->db_prepare };
+	ai = (struct aic_openai_conf) { .base_url = conf->openai_base_url,
+		.api_key = conf->openai_api_key,
+		.model = conf->openai_model,
+		.proxy = conf->openai_proxy,
+		.temperature = conf->openai_temperature,
+		.max_tokens = conf->openai_max_tokens };
+	rc = aic_prompt_load(&w->prompt, conf->prompt_file, err);
+	if (!rc)
+		rc = aic_db_open(&w->db, &db, err);
+	if (!rc)
+		rc = aic_openai_open(&w->openai, &ai, err);
+	if (rc)
+		worker_close(w);
+	return rc;
+}
+
+void
+worker_close(struct worker *w)
+{
+	aic_openai_close(w->openai);
+	aic_db_close(w->db);
+	aic_prompt_done(&w->prompt);
+	aic_conf_done(&w->conf);
+	pthread_mutex_destroy(&w->lock);
+	memset(w, 0, sizeof(*w));
+}
+
+enum aic_code
+worker_check(struct worker *w, struct aic_err *err)
+{
+	struct aic_db_call call;
+	enum aic_code rc;
+
+	aic_db_call(&call, &check);
+	aic_db_text(&call, w->conf.timezone);
+	rc = aic_db_run(w->db, &call, 1,
+	    aic_clock_us() + w->conf.db_timeout_ms * AIC_MS, err);
+	if (rc)
+		return rc;
+	if (aic_db_get_int(&call, 0, 0) < SCHEMA_VERSION)
+		rc = aic_fail(err, AIC_EDB,
+		    "the database is at schema version %d, %d is needed: run "
+		    "ai-chat-migrate", (int)aic_db_get_int(&call, 0, 0),
+		    SCHEMA_VERSION);
+	else if (*aic_db_get(&call, 0, 1) != 't')
+		rc = aic_fail(err, AIC_ECONF,
+		    "AI_CHAT_TIMEZONE \"%s\" is not a time zone that the "
+		    "database knows", w->conf.timezone);
+	else if (strcmp(aic_db_get(&call, 0, 2), "off") != 0)
+		rc = aic_fail(err, AIC_EDB, "the database is read-only");
+	aic_db_call_done(&call);
+	return rc;
+}
+
+enum aic_code
+worker_ready(struct worker *w, struct aic_err *err)
+{
+	struct aic_db_call call;
+	enum aic_code rc;
+
+	aic_db_call(&call, &ready);
+	rc = aic_db_run(w->db, &call, 1, aic_clock_us() + READY_US, err);
+	aic_db_call_done(&call);
+	return rc;
+}
+
+int
+worker_threads(const struct worker *w)
+{
+	return (int)w->conf.threads + WORKER_SPARE;
+}
+
+enum aic_code
+worker_enter(struct worker *w, enum worker_room room, struct aic_err *err)
+{
+	enum aic_code rc = AIC_OK;
+
+	if (room == WORKER_ROOM_NONE)
+		return AIC_OK;
+	pthread_mutex_lock(&w->lock);
+	if (w->chats + w->others >= worker_threads(w) - WORKER_LAST ||
+	    (room == WORKER_ROOM_CHAT && w->chats >= w->conf.threads))
+		rc = AIC_EBUSY;
+	else if (room == WORKER_ROOM_CHAT)
+		w->chats++;
+	else
+		w->others++;
+	pthread_mutex_unlock(&w->lock);
+	if (rc) {
+		err->retry_after_s = BUSY_RETRY_AFTER_S;
+		aic_says(err, "Too many requests in flight");
+		aic_fail(err, rc, "no room for one more request");
+	}
+	return rc;
+}
+
+void
+worker_leave(struct worker *w, enum worker_room room)
+{
+	if (room == WORKER_ROOM_NONE)
+		return;
+	pthread_mutex_lock(&w->lock);
+	if (room == WORKER_ROOM_CHAT)
+		w->chats--;
+	else
+		w->others--;
+	pthread_mutex_unlock(&w->lock);
+}

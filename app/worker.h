@@ -1,0 +1,80 @@
+/*
+ * worker -- what outlives a request: settings, the database pool, the model, the
+ * rules, and the count of what is under way.
+ *
+ * Threads: shared by all.
+ */
+#ifndef WORKER_H
+#define WORKER_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "conf.h"
+#include "db.h"
+#include "err.h"
+#include "openai.h"
+#include "prompt.h"
+
+#define WORKER_SERVICE "ai_chat"
+
+/* Threads besides those for chats, so that a cheap request, or the word that
+ * there is no room, never waits behind chats. The last ones are for what needs
+ * neither model nor database. */
+#define WORKER_SPARE 8
+#define WORKER_LAST 2
+
+/* What a request will need for a while. */
+enum worker_room {
+	WORKER_ROOM_NONE, /* answered at once */
+	WORKER_ROOM_DB, /* a few milliseconds, or the database's timeout */
+	WORKER_ROOM_CHAT, /* seconds */
+};
+
+struct worker {
+	struct aic_conf conf;
+	struct aic_db *db;
+	struct aic_openai *openai;
+	struct aic_prompt prompt;
+
+	pthread_mutex_t lock;
+	int chats; /* under way */
+	int others; /* of WORKER_ROOM_DB, likewise */
+};
+
+/*
+ * worker_open -- set up from settings. The database may be away.
+ *
+ * conf      taken, whatever the outcome
+ *
+ * Errors:   AIC_ECONF, AIC_ENOMEM
+ */
+enum aic_code worker_open(struct worker *w, struct aic_conf *conf,
+    struct aic_err *err) AIC_MUST_CHECK;
+
+/* worker_close -- copes with a half-built one. */
+void worker_close(struct worker *w);
+
+/*
+ * worker_check -- ask the database whether it is what this program needs: there,
+ * writable, migrated, and of the same opinion on the time zone.
+ *
+ * Errors:   AIC_EDB, AIC_ECONF
+ * Blocks:   as long as AI_CHAT_DB_TIMEOUT_MS
+ */
+enum aic_code worker_check(struct worker *w, struct aic_err *err)
+    AIC_MUST_CHECK;
+
+/* worker_ready -- the same in one cheap look, for /health/ready. */
+enum aic_code worker_ready(struct worker *w, struct aic_err *err)
+    AIC_MUST_CHECK;
+
+/* worker_threads -- how many there should be. */
+int worker_threads(const struct worker *w);
+
+/* worker_enter -- take room for a request. Errors: AIC_EBUSY. */
+enum aic_code worker_enter(struct worker *w, enum worker_room room,
+    struct aic_err *err) AIC_MUST_CHECK;
+void worker_leave(struct worker *w, enum worker_room room);
+
+#endif

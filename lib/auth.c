@@ -1,0 +1,57 @@
+#include "config.h"
+
+#include "auth.h"
+
+#include <string.h>
+
+/* 1 when alike, 0 when not; every byte given is looked at in any case. */
+static unsigned
+alike(const char *key, size_t key_len, const char *given, size_t given_len)
+{
+	volatile unsigned diff = key_len != given_len;
+	size_t i;
+
+	for (i = 0; i < given_len; i++)
+		diff |= (unsigned char)given[i] ^
+		    (unsigned char)key[key_len ? i % key_len : 0];
+	return diff == 0;
+}
+
+static unsigned
+one_of(const char *keys, const char *given, size_t given_len)
+{
+	unsigned found = 0;
+	size_t n, len;
+
+	while (*keys) {
+		keys += strspn(keys, " \t");
+		n = len = strcspn(keys, ",");
+		while (len > 0 && strchr(" \t", keys[len - 1]))
+			len--;
+		found |= alike(keys, len, given, given_len);
+		keys += n;
+		if (*keys == ',')
+			keys++;
+	}
+	return found;
+}
+
+enum aic_code
+aic_auth_check(const char *keys, const char *admin_key, enum aic_auth_need need,
+    const char *given, struct aic_err *err)
+{
+	size_t len = given ? strlen(given) : 0;
+	unsigned ok = 0;
+
+	if (need == AIC_AUTH_NONE)
+		return AIC_OK;
+	if (len > 0) {
+		if (need == AIC_AUTH_ADMIN && admin_key)
+			ok = alike(admin_key, strlen(admin_key), given, len);
+		else
+			ok = one_of(keys, given, len);
+	}
+	if (ok)
+		return AIC_OK;
+	return aic_fail(err, AIC_EAUTH, given ? "wrong key" : "no key");
+}

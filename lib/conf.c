@@ -1,0 +1,452 @@
+#include "config.h"
+
+#include "conf.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* A value is a name, a key, a URL or a short list of keys. */
+#define VALUE_MAX 8192
+
+enum kind { TEXT, URL, ZONE, NUM, REAL, LEVEL };
+
+enum {
+	MUST = 1, /* no value, no start */
+	SECRET = 2, /* may come as NAME_FILE, never shown, wiped */
+};
+
+struct setting {
+	const char *name;
+	enum kind kind;
+	int flags;
+	const char *preset; /* NULL: none */
+	double min, max; /* of NUM and REAL */
+	size_t offset; /* in struct aic_conf */
+};
+
+#define AT(field) offsetof(struct aic_conf, field)
+
+/*
+ * Where a range is not the contract's, its reason: a deadline of 600 s is over
+ * what any caller waits; 10,000 threads is what one worker was measured to carry;
+ * 1,000 connections are over what PostgreSQL is set up for; the largest of the
+ * token limits known is under 1,000,000.
+ */
+static const struct setting table[] = {
+	{ "API_SECRET_KEY", TEXT, MUST | SECRET, NULL, 0, 0, AT(api_keys) },
+	{ "API_ADMIN_KEY", TEXT, SECRET, NULL, 0, 0, AT(api_admin_key) },
+	{ "DATABASE_URL", TEXT, MUST | SECRET, NULL, 0, 0, AT(database_url) },
+	{ "OPENAI_API_KEY", TEXT, MUST | SECRET, NULL, 0, 0,
+	    AT(openai_api_key) },
+	{ "OPENAI_BASE_URL", URL, 0, "https://api.openai.com/v1", 0, 0,
+	    AT(openai_base_url) },
+	{ "OPENAI_MODEL", TEXT, 0, "gpt-4o-mini", 0, 0, AT(openai_model) },
+	{ "OPENAI_TEMPERATURE", REAL, 0, "0.7", 0, 2,
+	    AT(openai_temperature) },
+	{ "OPENAI_MAX_TOKENS", NUM, 0, "1000", 1, 1000000,
+	    AT(openai_max_tokens) },
+	{ "OPENAI_PROXY", TEXT, 0, NULL, 0, 0, AT(openai_proxy) },
+	{ "AI_CHAT_PORT", NUM, 0, "9001", 1, 65535, AT(port) },
+	{ "AI_CHAT_DAILY_LIMIT", NUM, 0, "30", 1, 1000000, AT(daily_limit) },
+	{ "AI_CHAT_TIMEZONE", ZONE, 0, "UTC", 0, 0, AT(timezone) },
+	{ "AI_CHAT_CONTEXT_MESSAGES", NUM, 0, "5", 0, 50,
+	    AT(context_messages) },
+	{ "AI_CHAT_PROMPT_FILE", TEXT, 0, AIC_PROMPT_FILE, 0, 0,
+	    AT(prompt_file) },
+	{ "AI_CHAT_DEADLINE_MS", NUM, 0, "55000", 1000, 600000,
+	    AT(deadline_ms) },
+	{ "AI_CHAT_THREADS", NUM, 0, "64", 1, 10000, AT(threads) },
+	{ "AI_CHAT_DB_POOL", NUM, 0, "4", 1, 1000, AT(db_pool) },
+	{ "AI_CHAT_DB_TIMEOUT_MS", NUM, 0, "3000", 100, 60000,
+	    AT(db_timeout_ms) },
+	{ "AI_CHAT_DB_PREPARE", NUM, 0, "1", 0, 1, AT(db_prepare) },
+	{ "LOG_LEVEL", LEVEL, 0, "info", 0, 0, AT(log_level) },
+};
+
+#define N_SETTINGS (sizeof(table) / sizeof(table[0]))
+
+const char *
+aic_conf_name(unsigned n)
+{
+	return n < N_SETTINGS ? table[n].name : NULL;
+}
+
+static void *
+field(struct aic_conf *conf, const struct setting *s)
+{
+	return (char *)conf + s->offset;
+}
+
+static bool
+is_text(const struct setting *s)
+{
+	return s->kind == TEXT || s->kind == URL || s->kind == ZONE;
+}
+
+/* The value of NAME or NAME_FILE in the environment; NULL when not there. */
+static const char *
+env_get(char *const *env, const char *name, const char *suffix)
+{
+	size_t n = strlen(name), m = strlen(suffix);
+
+	for (; *env; env++)
+		if (strncmp(*env, name, n) == 0 &&
+		    strncmp(*env + n, suffix, m) == 0 && (*env)[n + m] == '=')
+			return *env + n + m + 1;
+	return NULL;
+}
+
+static enum aic_code
+read_secret(const struct setting *s, const char *path, char *value,
+    struct aic_err *err)
+{
+	size_t len = 0;
+	ssize_t n;
+	int fd;
+
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return aic_fail(err, AIC_ECONF,
+		    "could not open %s_FILE \"%s\": %s", s->name, path,
+		    strerror(errno));
+	do {
+		n = read(fd, value + len, VALUE_MAX - len);
+		if (n > 0)
+			len += (size_t)n;
+	} while ((n > 0 && len < VALUE_MAX) || (n < 0 && errno == EINTR));
+	if (n < 0) {
+		aic_fail(err, AIC_ECONF, "could not read %s_FILE \"%s\": %s",
+		    s->name, path, strerror(errno));
+		close(fd);
+		return AIC_ECONF;
+	}
+	close(fd);
+	if (len == VALUE_MAX)
+		return aic_fail(err, AIC_ECONF,
+		    "%s_FILE \"%s\" is longer than %d bytes", s->name, path,
+		    VALUE_MAX - 1);
+	if (len > 0 && value[len - 1] == '\n')
+		len--;
+	value[len] = '\0';
+	if (strlen(value) != len)
+		return aic_fail(err, AIC_ECONF,
+		    "%s_FILE \"%s\" contains a NUL byte", s->name, path);
+	return AIC_OK;
+}
+
+static enum aic_code
+find_value(const struct setting *s, char *const *env, char *value,
+    bool *ret_found, struct aic_err *err)
+{
+	const char *plain = env_get(env, s->name, "");
+	const char *file = s->flags & SECRET ? env_get(env, s->name, "_FILE")
+					     : NULL;
+
+	*ret_found = true;
+	if (plain && file)
+		return aic_fail(err, AIC_ECONF,
+		    "both %s and %s_FILE are set; keep one", s->name, s->name);
+	if (file)
+		return read_secret(s, file, value, err);
+	if (!plain || !*plain) {
+		if (plain && s->flags & MUST)
+			return aic_fail(err, AIC_ECONF, "%s is empty", s->name);
+		plain = s->preset;
+	}
+	if (!plain) {
+		*ret_found = false;
+		return AIC_OK;
+	}
+	if (strlen(plain) >= VALUE_MAX)
+		return aic_fail(err, AIC_ECONF, "%s is longer than %d bytes",
+		    s->name, VALUE_MAX - 1);
+	memcpy(value, plain, strlen(plain) + 1);
+	return AIC_OK;
+}
+
+static enum aic_code
+check_url(const struct setting *s, char *value, struct aic_err *err)
+{
+	const char *rest;
+	size_t len = strlen(value);
+
+	if (strncmp(value, "https://", 8) == 0)
+		rest = value + 8;
+	else if (strncmp(value, "http://", 7) == 0)
+		rest = value + 7;
+	else
+		return aic_fail(err, AIC_ECONF,
+		    "%s must start with https:// or http://", s->name);
+	if (*rest == '\0' || *rest == '/' || strpbrk(rest, " \t?#"))
+		return aic_fail(err, AIC_ECONF,
+		    "%s is not the URL of an API: scheme, host and path only",
+		    s->name);
+	while (len > 0 && value[len - 1] == '/')
+		value[--len] = '\0';
+	return AIC_OK;
+}
+
+/*
+ * The database judges the name in the end (--check asks it). Here a typing error
+ * is caught where the zones are installed.
+ */
+static enum aic_code
+check_zone(const struct setting *s, const char *value, struct aic_err *err)
+{
+	static const char dir[] = "/usr/share/zoneinfo/";
+	char path[sizeof(dir) + 64];
+	struct stat st;
+	const char *p;
+
+	for (p = value; *p; p++)
+		if (!isalnum((unsigned char)*p) && !strchr("_+-/", *p))
+			break;
+	if (*p || *value == '/' || strlen(value) > 63)
+		return aic_fail(err, AIC_ECONF,
+		    "%s \"%.64s\" is not the name of a time zone", s->name,
+		    value);
+	snprintf(path, sizeof(path), "%s%s", dir, value);
+	if (access(dir, X_OK) == 0 &&
+	    (stat(path, &st) != 0 || !S_ISREG(st.st_mode)))
+		return aic_fail(err, AIC_ECONF,
+		    "%s \"%s\" is not a time zone that this system knows",
+		    s->name, value);
+	return AIC_OK;
+}
+
+static enum aic_code
+set_num(struct aic_conf *conf, const struct setting *s, const char *value,
+    struct aic_err *err)
+{
+	char *end;
+	long long n;
+
+	errno = 0;
+	n = strtoll(value, &end, 10);
+	if (!isdigit((unsigned char)value[0]) || *end || errno ||
+	    (double)n < s->min || (double)n > s->max)
+		return aic_fail(err, AIC_ECONF,
+		    "%s must be a whole number from %.0f to %.0f, not \"%.40s\"",
+		    s->name, s->min, s->max, value);
+	*(int64_t *)field(conf, s) = n;
+	return AIC_OK;
+}
+
+static enum aic_code
+set_real(struct aic_conf *conf, const struct setting *s, const char *value,
+    struct aic_err *err)
+{
+	char *end;
+	double x;
+
+	x = strtod(value, &end);
+	/* No blanks, no hexadecimals, no infinity: digits and a point. */
+	if (strspn(value, "0123456789.") != strlen(value) || end == value ||
+	    *end || !(x >= s->min && x <= s->max))
+		return aic_fail(err, AIC_ECONF,
+		    "%s must be a number from %g to %g, not \"%.40s\"", s->name,
+		    s->min, s->max, value);
+	*(double *)field(conf, s) = x;
+	return AIC_OK;
+}
+
+static enum aic_code
+set_level(struct aic_conf *conf, const struct setting *s, const char *value,
+    struct aic_err *err)
+{
+	int level;
+
+	for (level = 0; level < AIC_LOG__MAX; level++)
+		if (strcmp(value, aic_log_level_name(level)) == 0) {
+			*(enum aic_level *)field(conf, s) = level;
+			return AIC_OK;
+		}
+	return aic_fail(err, AIC_ECONF,
+	    "%s must be error, warn, info or debug, not \"%.40s\"", s->name,
+	    value);
+}
+
+static enum aic_code
+set_text(struct aic_conf *conf, const struct setting *s, char *value,
+    struct aic_err *err)
+{
+	enum aic_code rc = AIC_OK;
+	char *copy;
+
+	if (s->kind == URL)
+		rc = check_url(s, value, err);
+	else if (s->kind == ZONE)
+		rc = check_zone(s, value, err);
+	if (rc)
+		return rc;
+	if (*value == '\0')
+		return aic_fail(err, AIC_ECONF, "%s is empty", s->name);
+	/* Header values: a line break would start another header. */
+	if (strpbrk(value, "\r\n"))
+		return aic_fail(err, AIC_ECONF, "%s contains a line break",
+		    s->name);
+	copy = strdup(value);
+	if (!copy)
+		return aic_fail(err, AIC_ENOMEM, "out of memory");
+	*(char **)field(conf, s) = copy;
+	return AIC_OK;
+}
+
+static enum aic_code
+load_one(struct aic_conf *conf, const struct setting *s, char *const *env,
+    struct aic_err *err)
+{
+	char value[VALUE_MAX];
+	enum aic_code rc;
+	bool found;
+
+	rc = find_value(s, env, value, &found, err);
+	if (rc)
+		return rc;
+	if (!found) {
+		if (s->flags & MUST)
+			return aic_fail(err, AIC_ECONF, "%s is not set",
+			    s->name);
+		return AIC_OK;
+	}
+	switch (s->kind) {
+	case NUM:
+		rc = set_num(conf, s, value, err);
+		break;
+	case REAL:
+		rc = set_real(conf, s, value, err);
+		break;
+	case LEVEL:
+		rc = set_level(conf, s, value, err);
+		break;
+	case TEXT:
+	case URL:
+	case ZONE:
+		rc = set_text(conf, s, value, err);
+		break;
+	}
+	explicit_bzero(value, sizeof(value));
+	return rc;
+}
+
+/* A name that looks like ours and is not: a typing error, not to be ignored. */
+static enum aic_code
+check_names(char *const *env, struct aic_err *err)
+{
+	size_t n, i;
+
+	for (; *env; env++) {
+		if (strncmp(*env, "AI_CHAT_", 8) != 0)
+			continue;
+		n = strcspn(*env, "=");
+		for (i = 0; i < N_SETTINGS; i++)
+			if (strlen(table[i].name) == n &&
+			    strncmp(*env, table[i].name, n) == 0)
+				break;
+		if (i == N_SETTINGS)
+			return aic_fail(err, AIC_ECONF,
+			    "%.*s is not a setting", (int)(n > 64 ? 64 : n),
+			    *env);
+	}
+	return AIC_OK;
+}
+
+/* An empty key would let everybody in who sends an empty header. */
+static enum aic_code
+check_keys(const struct aic_conf *conf, struct aic_err *err)
+{
+	const char *p = conf->api_keys;
+	size_t n;
+
+	for (;;) {
+		p += strspn(p, " \t");
+		n = strcspn(p, ",");
+		if (n == 0)
+			return aic_fail(err, AIC_ECONF,
+			    "API_SECRET_KEY contains an empty key");
+		p += n;
+		if (*p == '\0')
+			return AIC_OK;
+		p++;
+	}
+}
+
+/*
+ * Reserve and save take up to a database timeout each; what is left is the
+ * model's, and a second is the least that is worth asking with.
+ */
+static enum aic_code
+check_times(const struct aic_conf *conf, struct aic_err *err)
+{
+	if (conf->deadline_ms >= 2 * conf->db_timeout_ms + 1000)
+		return AIC_OK;
+	return aic_fail(err, AIC_ECONF,
+	    "AI_CHAT_DEADLINE_MS (%lld) leaves the model no time: it must be at "
+	    "least twice AI_CHAT_DB_TIMEOUT_MS (%lld) and 1000",
+	    (long long)conf->deadline_ms, (long long)conf->db_timeout_ms);
+}
+
+enum aic_code
+aic_conf_load(struct aic_conf *ret_conf, char *const *env, struct aic_err *err)
+{
+	struct aic_conf conf = { .port = 0 };
+	enum aic_code rc;
+	size_t i;
+
+	rc = check_names(env, err);
+	for (i = 0; !rc && i < N_SETTINGS; i++)
+		rc = load_one(&conf, &table[i], env, err);
+	if (!rc)
+		rc = check_keys(&conf, err);
+	if (!rc)
+		rc = check_times(&conf, err);
+	if (rc) {
+		aic_conf_done(&conf);
+		return rc;
+	}
+	*ret_conf = conf;
+	return AIC_OK;
+}
+
+enum aic_code
+aic_conf_load_url(struct aic_conf *ret_conf, char *const *env,
+    struct aic_err *err)
+{
+	struct aic_conf conf = { .port = 0 };
+	enum aic_code rc = AIC_OK;
+	size_t i;
+
+	for (i = 0; !rc && i < N_SETTINGS; i++)
+		if (table[i].offset == AT(database_url))
+			rc = load_one(&conf, &table[i], env, err);
+	if (!rc)
+		*ret_conf = conf;
+	return rc;
+}
+
+void
+aic_conf_done(struct aic_conf *conf)
+{
+	size_t i;
+	char **text;
+
+	for (i = 0; i < N_SETTINGS; i++) {
+		if (!is_text(&table[i]))
+			continue;
+		text = field(conf, &table[i]);
+		if (*text && table[i].flags & SECRET)
+			explicit_bzero(*text, strlen(*text));
+		free(*text);
+		*text = NULL;
+	}
+}

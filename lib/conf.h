@@ -1,0 +1,71 @@
+/*
+ * conf -- the settings: one table, read from the environment and nothing else.
+ *
+ * Every name of the table is documented in systemd/ai-chat.env; a test keeps the
+ * two alike. Secrets may come as NAME_FILE, a file that holds the value.
+ *
+ * Threads: read-only after aic_conf_load().
+ */
+#ifndef AIC_CONF_H
+#define AIC_CONF_H
+
+#include <stdint.h>
+
+#include "err.h"
+#include "log.h"
+
+struct aic_conf {
+	/* secrets */
+	char *api_keys; /* separated by commas */
+	char *api_admin_key; /* NULL: reset-limit takes the callers' keys */
+	char *database_url;
+	char *openai_api_key;
+
+	char *openai_base_url; /* no slash at the end */
+	char *openai_model;
+	double openai_temperature;
+	int64_t openai_max_tokens;
+	char *openai_proxy; /* NULL: none */
+
+	int64_t port;
+	int64_t daily_limit; /* chats */
+	char *timezone; /* IANA */
+	int64_t context_messages; /* exchanges */
+	char *prompt_file;
+	int64_t deadline_ms;
+	int64_t threads; /* chats in flight */
+	int64_t db_pool; /* connections */
+	int64_t db_timeout_ms;
+	int64_t db_prepare; /* 1: prepared statements */
+	enum aic_level log_level;
+};
+
+/*
+ * aic_conf_load -- read and check all settings.
+ *
+ * env       environ(7)
+ * ret_conf  set on AIC_OK; aic_conf_done() it
+ *
+ * Errors:   AIC_ECONF  err->detail names the setting and what is wrong with it,
+ *                      never its value when it is a secret
+ * Blocks:   on reading the files of NAME_FILE settings
+ * Memory:   gives
+ */
+enum aic_code aic_conf_load(struct aic_conf *ret_conf, char *const *env,
+    struct aic_err *err) AIC_MUST_CHECK;
+
+/* aic_conf_done -- wipe secrets and free. Copes with a zeroed struct. */
+void aic_conf_done(struct aic_conf *conf);
+
+/*
+ * aic_conf_load_url -- DATABASE_URL alone, for programs that need nothing else.
+ *
+ * Memory:   gives; aic_conf_done()
+ */
+enum aic_code aic_conf_load_url(struct aic_conf *ret_conf, char *const *env,
+    struct aic_err *err) AIC_MUST_CHECK;
+
+/* aic_conf_name -- the n-th name of the table, or NULL past its end. */
+const char *aic_conf_name(unsigned n);
+
+#endif

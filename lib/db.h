@@ -1,0 +1,103 @@
+/*
+ * db -- PostgreSQL with our own deadline, and a small pool of connections.
+ *
+ * libpq is driven without blocking: a server that hangs cannot run its own
+ * statement_timeout, so the deadline is kept here, and a connection that missed
+ * one is thrown away (it is never cancelled: PQcancel() waits for the server).
+ *
+ * Statements go in batches: what is put into one aic_db_run() makes one round
+ * trip and one transaction.
+ *
+ * A batch whose connection breaks is run again on another one, though the
+ * server may have committed it: so every statement of this project must mean the
+ * same when it is run twice. Each says beside its text why it does.
+ *
+ * Threads: the pool is shared; a struct aic_db_call belongs to one thread.
+ */
+#ifndef AIC_DB_H
+#define AIC_DB_H
+
+#include <libpq-fe.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "err.h"
+
+#define AIC_DB_PARAMS 8
+#define AIC_DB_CALLS 4
+
+struct aic_db;
+
+struct aic_db_conf {
+	const char *url; /* any libpq connection string; borrowed */
+	int pool; /* connections, 1.. */
+	int timeout_ms; /* told to the server too; see aic_db_open() */
+	bool prepare; /* prepared statements; off behind an old PgBouncer */
+};
+
+/* A statement: static, its address is its identity. */
+struct aic_db_stmt {
+	const char *name; /* unique; the name of the prepared statement */
+	const char *sql;
+	int n_params;
+};
+
+/* One statement with its parameters, and then its result. */
+struct aic_db_call {
+	const struct aic_db_stmt *stmt;
+	int n;
+	const char *param[AIC_DB_PARAMS];
+	char num[AIC_DB_PARAMS][24];
+	PGresult *res; /* of PGRES_TUPLES_OK or PGRES_COMMAND_OK */
+};
+
+/*
+ * aic_db_open -- make a pool. Connections are made when they are needed, so this
+ * succeeds while the database is away.
+ *
+ * statement_timeout, lock_timeout and idle_in_transaction_session_timeout are set
+ * through the start-up options, unless the URL has `options' itself (PgBouncer
+ * refuses them: set the timeouts on the role there).
+ *
+ * Errors:   AIC_ECONF  the URL is not one; AIC_ENOMEM
+ * Memory:   gives; aic_db_close()
+ */
+enum aic_code aic_db_open(struct aic_db **ret_db, const struct aic_db_conf *conf,
+    struct aic_err *err) AIC_MUST_CHECK;
+
+/* aic_db_close -- close all. NULL is fine. Nobody may be running a batch. */
+void aic_db_close(struct aic_db *db);
+
+/* aic_db_call -- begin a call; parameters follow in the order of $1, $2, ... */
+void aic_db_call(struct aic_db_call *call, const struct aic_db_stmt *stmt);
+
+/* aic_db_text, aic_db_int -- the next parameter. Text is borrowed until the call
+ * has run; NULL is SQL's NULL. */
+void aic_db_text(struct aic_db_call *call, const char *value);
+void aic_db_int(struct aic_db_call *call, int64_t value);
+
+/*
+ * aic_db_run -- run a batch: one round trip, one transaction.
+ *
+ * n         1..AIC_DB_CALLS
+ * deadline_us  for everything: a free connection, connecting, the answer
+ *
+ * On AIC_OK each call has its result in `res', else none has.
+ *
+ * Errors:   AIC_EDB  err->detail has the SQLSTATE and the server's message, and
+ *           err->retry_after_s is set; AIC_ENOMEM
+ * Blocks:   until the deadline at most, but for DNS
+ * Memory:   gives results; aic_db_call_done()
+ * Source:   PostgreSQL 15, 34.4 and 34.5 (asynchronous processing, pipeline mode)
+ */
+enum aic_code aic_db_run(struct aic_db *db, struct aic_db_call *calls, int n,
+    int64_t deadline_us, struct aic_err *err) AIC_MUST_CHECK;
+
+/* aic_db_call_done -- free the result. Copes with a zeroed call. */
+void aic_db_call_done(struct aic_db_call *call);
+
+/* aic_db_get, aic_db_get_int -- a field of a result; "" and 0 for NULL. */
+const char *aic_db_get(const struct aic_db_call *call, int row, int col);
+int64_t aic_db_get_int(const struct aic_db_call *call, int row, int col);
+
+#endif

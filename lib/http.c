@@ -1,0 +1,295 @@
+#include "config.h"
+
+#include "http.h"
+
+#include <curl/curl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "clock.h"
+
+/* Chats wait by the thousand, so what each of them holds is kept small: the
+ * least that libcurl takes for sending, a page for receiving. */
+#define SEND_BUFFER 16384L
+#define RECEIVE_BUFFER 4096L
+
+/* An answer of the API has a dozen headers; 64 KiB is what its own docs allow. */
+#define HEADERS_MAX (64 * 1024)
+
+/* Providers close idle connections after a minute or more; ours go first. */
+#define IDLE_MAX_S 50L
+
+struct aic_http {
+	CURL *easy;
+	struct curl_slist *headers;
+	/* of the call under way */
+	const struct aic_http_request *req;
+	struct aic_http_answer *answer;
+	int part; /* of the body */
+	size_t sent; /* of that part */
+	size_t header_bytes;
+	bool too_big;
+	char why[CURL_ERROR_SIZE];
+};
+
+enum aic_code
+aic_http_init(struct aic_err *err)
+{
+	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+		return aic_fail(err, AIC_ENOMEM, "could not set libcurl up");
+	return AIC_OK;
+}
+
+struct aic_http *
+aic_http_new(void)
+{
+	struct aic_http *http = calloc(1, sizeof(*http));
+
+	if (!http)
+		return NULL;
+	http->easy = curl_easy_init();
+	if (!http->easy) {
+		free(http);
+		return NULL;
+	}
+	return http;
+}
+
+void
+aic_http_free(struct aic_http *http)
+{
+	if (!http)
+		return;
+	curl_easy_cleanup(http->easy);
+	curl_slist_free_all(http->headers);
+	free(http);
+}
+
+static size_t
+on_send(char *to, size_t size, size_t n, void *arg)
+{
+	struct aic_http *http = arg;
+	const struct aic_http_part *part;
+	size_t room = size * n, done = 0, take;
+
+	while (done < room && http->part < AIC_HTTP_PARTS) {
+		part = &http->req->body[http->part];
+		take = part->n - http->sent;
+		if (take > room - done)
+			take = room - done;
+		if (take > 0)
+			memcpy(to + done, part->p + http->sent, take);
+		done += take;
+		http->sent += take;
+		if (http->sent == part->n) {
+			http->part++;
+			http->sent = 0;
+		}
+	}
+	return done;
+}
+
+static size_t
+on_receive(char *data, size_t size, size_t n, void *arg)
+{
+	struct aic_http *http = arg;
+	struct aic_buf *body = &http->answer->body;
+
+	if (size * n > body->max - body->len)
+		http->too_big = true;
+	else
+		aic_buf_put(body, data, size * n);
+	return http->too_big || body->failed ? 0 : size * n;
+}
+
+static size_t
+on_header(char *data, size_t size, size_t n, void *arg)
+{
+	struct aic_http *http = arg;
+
+	(void)data;
+	http->header_bytes += size * n;
+	if (http->header_bytes > HEADERS_MAX) {
+		http->too_big = true;
+		return 0;
+	}
+	return size * n;
+}
+
+/* libcurl asks often while bytes move and about once a second while they don't. */
+static int
+on_progress(void *arg, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
+{
+	struct aic_http *http = arg;
+
+	(void)a, (void)b, (void)c, (void)d;
+	return http->req->gone(http->req->gone_arg) ? 1 : 0;
+}
+
+static bool
+set_headers(struct aic_http *http, const char *const *headers)
+{
+	struct curl_slist *more;
+
+	if (http->headers)
+		return true; /* the same for all calls of one handle */
+	for (; *headers; headers++) {
+		more = curl_slist_append(http->headers, *headers);
+		if (!more)
+			return false;
+		http->headers = more;
+	}
+	return true;
+}
+
+/* What does not change from one call to the next; the handle keeps it. */
+static bool
+set_once(struct aic_http *http, const struct aic_http_request *req)
+{
+	CURL *e = http->easy;
+
+	if (http->headers)
+		return true;
+	if (!set_headers(http, req->headers))
+		return false;
+	curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
+	curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L);
+	curl_easy_setopt(e, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
+	curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
+	curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR,
+	    strncmp(req->url, "http://", 7) == 0 ? "http" : "https");
+	curl_easy_setopt(e, CURLOPT_BUFFERSIZE, RECEIVE_BUFFER);
+	curl_easy_setopt(e, CURLOPT_UPLOAD_BUFFERSIZE, SEND_BUFFER);
+	curl_easy_setopt(e, CURLOPT_MAXCONNECTS, 1L);
+	curl_easy_setopt(e, CURLOPT_MAXAGE_CONN, IDLE_MAX_S);
+	/* A peer that vanished without a word is noticed within half a minute. */
+	curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L);
+	curl_easy_setopt(e, CURLOPT_TCP_KEEPIDLE, 10L);
+	curl_easy_setopt(e, CURLOPT_TCP_KEEPINTVL, 5L);
+	curl_easy_setopt(e, CURLOPT_POST, 1L);
+	curl_easy_setopt(e, CURLOPT_READFUNCTION, on_send);
+	curl_easy_setopt(e, CURLOPT_READDATA, http);
+	curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_receive);
+	curl_easy_setopt(e, CURLOPT_WRITEDATA, http);
+	curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
+	curl_easy_setopt(e, CURLOPT_HEADERDATA, http);
+	curl_easy_setopt(e, CURLOPT_XFERINFOFUNCTION, on_progress);
+	curl_easy_setopt(e, CURLOPT_XFERINFODATA, http);
+	curl_easy_setopt(e, CURLOPT_ERRORBUFFER, http->why);
+	/* These copy, and may run out of memory. */
+	return curl_easy_setopt(e, CURLOPT_URL, req->url) == CURLE_OK &&
+	    curl_easy_setopt(e, CURLOPT_PROXY, req->proxy ? req->proxy : "") ==
+	    CURLE_OK &&
+	    curl_easy_setopt(e, CURLOPT_HTTPHEADER, http->headers) == CURLE_OK;
+}
+
+static enum aic_http_end
+end_of(const struct aic_http *http, CURLcode rc)
+{
+	curl_off_t connected = 0;
+
+	curl_easy_getinfo(http->easy, CURLINFO_PRETRANSFER_TIME_T, &connected);
+	switch (rc) {
+	case CURLE_OK:
+		return AIC_HTTP_ANSWERED;
+	case CURLE_WRITE_ERROR:
+		return http->too_big ? AIC_HTTP_TOO_BIG : AIC_HTTP_FAILED;
+	case CURLE_ABORTED_BY_CALLBACK:
+		return AIC_HTTP_GONE;
+	case CURLE_OPERATION_TIMEDOUT:
+		/* While connecting, nothing was sent: worth another try. */
+		return connected > 0 ? AIC_HTTP_TIMEOUT : AIC_HTTP_CONNECT;
+	case CURLE_COULDNT_RESOLVE_HOST:
+	case CURLE_COULDNT_RESOLVE_PROXY:
+	case CURLE_COULDNT_CONNECT:
+	case CURLE_PROXY:
+	case CURLE_SSL_CONNECT_ERROR:
+		return AIC_HTTP_CONNECT;
+	case CURLE_SEND_ERROR:
+	case CURLE_SEND_FAIL_REWIND:
+	case CURLE_RECV_ERROR:
+	case CURLE_GOT_NOTHING:
+	case CURLE_PARTIAL_FILE:
+	case CURLE_WEIRD_SERVER_REPLY:
+	case CURLE_UNSUPPORTED_PROTOCOL: /* an answer of HTTP/0.9 */
+		return AIC_HTTP_BROKEN;
+	default:
+		return AIC_HTTP_FAILED;
+	}
+}
+
+static void
+read_hints(struct aic_http *http, struct aic_http_answer *answer)
+{
+	struct curl_header *h;
+	curl_off_t after = 0;
+	double ms;
+	char *end;
+
+	if (curl_easy_header(http->easy, "retry-after-ms", 0, CURLH_HEADER, -1,
+		&h) == CURLHE_OK) {
+		ms = strtod(h->value, &end);
+		/* A day is beyond any deadline; the bound keeps the sum sane. */
+		if (end != h->value && *end == '\0' && ms >= 0 && ms < 86400e3)
+			answer->retry_after_us = (int64_t)(ms * 1000);
+	}
+	if (answer->retry_after_us < 0 &&
+	    curl_easy_getinfo(http->easy, CURLINFO_RETRY_AFTER, &after) ==
+	    CURLE_OK && after > 0)
+		answer->retry_after_us = after < 86400 ? after * AIC_S
+						       : 86400 * AIC_S;
+}
+
+void
+aic_http_post(struct aic_http *http, const struct aic_http_request *req,
+    struct aic_http_answer *answer)
+{
+	curl_off_t size = 0;
+	long status = 0, total_ms, connect_ms;
+	CURLcode rc;
+	int i;
+
+	answer->end = AIC_HTTP_FAILED;
+	answer->status = 0;
+	answer->retry_after_us = -1;
+	answer->why[0] = '\0';
+	http->req = req;
+	http->answer = answer;
+	http->part = 0;
+	http->sent = 0;
+	http->header_bytes = 0;
+	http->too_big = false;
+	http->why[0] = '\0';
+	for (i = 0; i < AIC_HTTP_PARTS; i++)
+		size += (curl_off_t)req->body[i].n;
+
+	total_ms = aic_clock_left_ms(req->deadline_us);
+	connect_ms = (long)(req->connect_us / AIC_MS);
+	if (total_ms == 0) { /* to libcurl, 0 means for ever */
+		answer->end = AIC_HTTP_TIMEOUT;
+		return;
+	}
+	if (!set_once(http, req)) {
+		snprintf(answer->why, sizeof(answer->why), "out of memory");
+		return;
+	}
+	curl_easy_setopt(http->easy, CURLOPT_POSTFIELDSIZE_LARGE, size);
+	curl_easy_setopt(http->easy, CURLOPT_TIMEOUT_MS, total_ms);
+	curl_easy_setopt(http->easy, CURLOPT_CONNECTTIMEOUT_MS,
+	    connect_ms < total_ms ? connect_ms : total_ms);
+	curl_easy_setopt(http->easy, CURLOPT_NOPROGRESS, req->gone ? 0L : 1L);
+
+	rc = curl_easy_perform(http->easy);
+	curl_easy_getinfo(http->easy, CURLINFO_RESPONSE_CODE, &status);
+	answer->end = end_of(http, rc);
+	answer->status = (int)status;
+	if (rc == CURLE_OK)
+		read_hints(http, answer);
+	else
+		snprintf(answer->why, sizeof(answer->why), "%.127s",
+		    http->why[0] ? http->why : curl_easy_strerror(rc));
+	http->req = NULL;
+	http->answer = NULL;
+}

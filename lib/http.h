@@ -1,0 +1,82 @@
+/*
+ * http -- one POST over libcurl, with a deadline, a ceiling on the answer and no
+ * surprises: no redirects, no proxy from the environment, no silent second send
+ * on a kept connection that died, no signals.
+ *
+ * Threads: one struct aic_http a thread; it keeps its connection for the next
+ * call. aic_http_init() once, before there are threads.
+ */
+#ifndef AIC_HTTP_H
+#define AIC_HTTP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "buf.h"
+#include "err.h"
+
+#define AIC_HTTP_PARTS 3
+
+struct aic_http;
+
+/* How a call ended, as far as a retry cares. */
+enum aic_http_end {
+	AIC_HTTP_ANSWERED, /* `status' and `body' are set */
+	AIC_HTTP_CONNECT, /* never reached the server; nothing was sent */
+	AIC_HTTP_BROKEN, /* sent, perhaps in part, and no whole answer came */
+	AIC_HTTP_TIMEOUT, /* the deadline passed */
+	AIC_HTTP_TOO_BIG, /* the answer is over its ceiling */
+	AIC_HTTP_GONE, /* `gone' said so */
+	AIC_HTTP_FAILED, /* cannot work as it is set up: a bad certificate */
+	AIC_HTTP__MAX
+};
+
+struct aic_http_part {
+	const char *p;
+	size_t n;
+};
+
+struct aic_http_request {
+	const char *url;
+	const char *const *headers; /* "Name: value", NULL at the end */
+	const char *proxy; /* NULL: none */
+	struct aic_http_part body[AIC_HTTP_PARTS]; /* sent one after another */
+	int64_t deadline_us; /* for everything, name resolution included */
+	int64_t connect_us; /* of it for the connection */
+	/* Asked about once a second while waiting; NULL: nobody asks. */
+	bool (*gone)(void *arg);
+	void *gone_arg;
+};
+
+struct aic_http_answer {
+	enum aic_http_end end;
+	int status;
+	int64_t retry_after_us; /* retry-after-ms, else Retry-After; -1: none */
+	struct aic_buf body; /* aic_buf_init() it with the ceiling; appended to */
+	char why[128]; /* what broke, for the log */
+};
+
+/* aic_http_init -- set libcurl up. Errors: AIC_ENOMEM */
+enum aic_code aic_http_init(struct aic_err *err) AIC_MUST_CHECK;
+
+/* aic_http_new -- Errors: NULL, out of memory. Memory: gives. */
+struct aic_http *aic_http_new(void) AIC_MUST_CHECK;
+
+/* aic_http_free -- closes the kept connection. NULL is fine. */
+void aic_http_free(struct aic_http *http);
+
+/*
+ * aic_http_post -- send a request and read the answer, whatever its status.
+ *
+ * req       borrowed
+ * answer    its body must have been initialised; all else is set
+ *
+ * Errors:   in answer->end
+ * Blocks:   until the deadline at most
+ * Source:   libcurl 7.88: CURLOPT_READFUNCTION (without a seek function libcurl
+ *           cannot send the body twice), CURLOPT_QUICK_EXIT
+ */
+void aic_http_post(struct aic_http *http, const struct aic_http_request *req,
+    struct aic_http_answer *answer);
+
+#endif

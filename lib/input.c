@@ -1,0 +1,231 @@
+#include "config.h"
+
+#include "input.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "json.h"
+#include "utf8.h"
+
+/* --- numbers ----------------------------------------------------------- */
+
+static void
+check_range(const char *where, const char *name, int64_t value, bool over,
+    int64_t min, int64_t max, struct aic_err *err)
+{
+	if (over || value > max)
+		aic_fault(err, "less_than_equal", where, name,
+		    "Input should be less than or equal to %" PRId64, max);
+	else if (value < min)
+		aic_fault(err, "greater_than_equal", where, name,
+		    "Input should be greater than or equal to %" PRId64, min);
+}
+
+static void
+take_int(struct json_object *v, const struct aic_input_field *f, int64_t *to,
+    struct aic_err *err)
+{
+	bool over;
+
+	if (!json_object_is_type(v, json_type_int)) {
+		aic_fault(err, "int_type", "body", f->name,
+		    "Input should be a valid integer");
+		return;
+	}
+	/* json-c holds what is over 2^63-1 apart, and stops at 2^64-1. */
+	*to = json_object_get_int64(v);
+	over = *to == INT64_MAX && json_object_get_uint64(v) > INT64_MAX;
+	check_range("body", f->name, *to, over, f->min, f->max, err);
+}
+
+enum aic_code
+aic_input_number(const char *where, const char *name, const char *text,
+    size_t len, int64_t min, int64_t max, int64_t *ret_value,
+    struct aic_err *err)
+{
+	size_t sign = len > 0 && text[0] == '-', i;
+	unsigned before = err->n_faults;
+	int64_t value = 0;
+	bool over = false;
+
+	for (i = sign; i < len && text[i] >= '0' && text[i] <= '9'; i++) {
+		over = over || value > (INT64_MAX - (text[i] - '0')) / 10;
+		if (!over)
+			value = value * 10 + (text[i] - '0');
+	}
+	if (i < len || len == sign)
+		return aic_fault(err, "int_parsing", where, name,
+		    "Input should be a valid integer, unable to parse string "
+		    "as an integer");
+	if (sign)
+		value = over ? INT64_MIN : -value;
+	check_range(where, name, value, over && !sign, min, max, err);
+	if (err->n_faults > before)
+		return AIC_EINPUT;
+	*ret_value = value;
+	return AIC_OK;
+}
+
+/* --- text -------------------------------------------------------------- */
+
+static void
+take_text(struct json_object *v, const struct aic_input_field *f,
+    const char **to, struct aic_err *err)
+{
+	const char *s;
+	size_t len;
+	int64_t n;
+
+	if (!json_object_is_type(v, json_type_string)) {
+		aic_fault(err, "string_type", "body", f->name,
+		    "Input should be a valid string");
+		return;
+	}
+	s = json_object_get_string(v);
+	len = (size_t)json_object_get_string_len(v);
+	n = (int64_t)aic_utf8_count(s, len);
+	if (n < f->min)
+		aic_fault(err, "string_too_short", "body", f->name,
+		    "String should have at least %" PRId64 " character%s",
+		    f->min, f->min == 1 ? "" : "s");
+	else if (n > f->max)
+		aic_fault(err, "string_too_long", "body", f->name,
+		    "String should have at most %" PRId64 " characters",
+		    f->max);
+	else if (f->not_blank && aic_utf8_blank(s, len))
+		aic_fault(err, "value_error", "body", f->name,
+		    "Value error, must not be blank");
+	*to = s;
+}
+
+/* --- bodies ------------------------------------------------------------ */
+
+static void
+take_field(struct json_object *doc, const struct aic_input_field *f,
+    void *into, struct aic_err *err)
+{
+	void *to = (char *)into + f->offset;
+	struct json_object *v = NULL;
+	bool there = json_object_object_get_ex(doc, f->name, &v);
+
+	if (f->kind == AIC_INPUT_INT)
+		*(int64_t *)to = f->preset;
+	else
+		*(const char **)to = NULL;
+	if (!there || (!v && f->nullable)) {
+		if (f->required)
+			aic_fault(err, "missing", "body", f->name,
+			    "Field required");
+		return;
+	}
+	if (f->kind == AIC_INPUT_INT)
+		take_int(v, f, to, err);
+	else
+		take_text(v, f, to, err);
+}
+
+enum aic_code
+aic_input_body(const char *body, size_t len,
+    const struct aic_input_field *fields, int n_fields, void *into,
+    struct json_object **ret_doc, struct aic_err *err)
+{
+	struct json_object *doc;
+	const char *wrong;
+	size_t at = 0;
+	int i;
+
+	if (len == 0)
+		return aic_fault(err, "missing", "body", NULL,
+		    "Field required");
+	wrong = aic_json_check(body, len, &at);
+	if (wrong) {
+		aic_fault(err, "json_invalid", "body", NULL,
+		    "JSON decode error: %s", wrong);
+		/* Counted in characters, as the caller sees his text. */
+		err->faults[err->n_faults - 1].offset =
+		    (long)aic_utf8_count(body, at);
+		return AIC_EINPUT;
+	}
+	doc = aic_json_parse(body, len);
+	/* `null' is a document too, and json-c's NULL. */
+	if (!doc && memchr("{[\"", body[strspn(body, " \t\r\n")], 3))
+		return aic_fail(err, AIC_ENOMEM, "out of memory");
+	if (!json_object_is_type(doc, json_type_object)) {
+		json_object_put(doc);
+		return aic_fault(err, "model_attributes_type", "body", NULL,
+		    "Input should be a valid dictionary or object to extract "
+		    "fields from");
+	}
+	for (i = 0; i < n_fields; i++)
+		take_field(doc, &fields[i], into, err);
+	if (err->n_faults > 0) {
+		json_object_put(doc);
+		return AIC_EINPUT;
+	}
+	*ret_doc = doc;
+	return AIC_OK;
+}
+
+/* --- queries ----------------------------------------------------------- */
+
+static int
+hex(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	if (c >= 'A' && c <= 'F')
+		return c - 'A' + 10;
+	return -1;
+}
+
+/* Decode one byte of application/x-www-form-urlencoded; how many it took. */
+static size_t
+decode(const char *s, const char *end, char *ret_byte)
+{
+	if (*s == '%' && end - s >= 3 && hex(s[1]) >= 0 && hex(s[2]) >= 0) {
+		*ret_byte = (char)(hex(s[1]) << 4 | hex(s[2]));
+		return 3;
+	}
+	*ret_byte = *s == '+' ? ' ' : *s;
+	return 1;
+}
+
+static void
+decode_all(const char *s, const char *end, char *to, size_t size)
+{
+	size_t n = 0;
+	char byte;
+
+	while (s < end && n + 1 < size) {
+		s += decode(s, end, &byte);
+		/* A NUL would end the text early and hide the rest. */
+		to[n++] = byte ? byte : '?';
+	}
+	to[n] = '\0';
+}
+
+bool
+aic_input_query(const char *query, const char *name, char *ret_value,
+    size_t size)
+{
+	const char *p, *end, *eq;
+	char key[64];
+	bool found = false;
+
+	for (p = query ? query : ""; *p; p = *end ? end + 1 : end) {
+		end = p + strcspn(p, "&");
+		eq = memchr(p, '=', (size_t)(end - p));
+		decode_all(p, eq ? eq : end, key, sizeof(key));
+		if (strcmp(key, name) != 0)
+			continue;
+		decode_all(eq ? eq + 1 : end, end, ret_value, size);
+		found = true;
+	}
+	return found;
+}

@@ -1,0 +1,179 @@
+#include "config.h"
+
+#include "limit.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/*
+ * $1 user, $2 chat, $3 zone, $4 lease in ms, $5 limit.
+ *
+ * Twice is once: the lease of the same chat is replaced, not added. Every
+ * expression of the DO UPDATE part is evaluated on the newest version of the row,
+ * under its lock. Lapsed leases are swept here and nowhere else; so whoever still
+ * finds his lease in the row knows that its slot was given to nobody.
+ *
+ * The commit does not wait for the disk: a reservation that is lost with the power
+ * is one that lapsed, and the save then takes a slot again.
+ */
+static const struct aic_db_stmt hold = {
+	"hold",
+	"INSERT INTO ai_chat_daily_limits AS l"
+	" (telegram_id, last_reset_date, leases)"
+	" SELECT $1::bigint, d.day,"
+	"  ARRAY[ROW($2::uuid, d.day,"
+	"   now() + $4::int * interval '1 ms')::ai_chat_lease]"
+	" FROM (SELECT (now() AT TIME ZONE $3::text)::date AS day) d"
+	" WHERE $5::bigint > 0"
+	" ON CONFLICT (telegram_id) DO UPDATE SET"
+	"  request_count = CASE WHEN l.last_reset_date < excluded.last_reset_date"
+	"   THEN 0 ELSE l.request_count END,"
+	"  last_reset_date ="
+	"   greatest(l.last_reset_date, excluded.last_reset_date),"
+	"  leases = CASE WHEN l.leases = '{}' THEN '{}'::ai_chat_lease[] ELSE"
+	"   ARRAY(SELECT x FROM unnest(l.leases) x"
+	"    WHERE (x).until > now() AND (x).chat_id <> $2::uuid) END"
+	"   || ROW($2::uuid,"
+	"    greatest(l.last_reset_date, excluded.last_reset_date),"
+	"    now() + $4::int * interval '1 ms')::ai_chat_lease,"
+	"  updated_at = now()"
+	" WHERE CASE WHEN l.last_reset_date < excluded.last_reset_date"
+	"   THEN 0 ELSE l.request_count END"
+	"  + CASE WHEN l.leases = '{}' THEN 0 ELSE"
+	"   (SELECT count(*) FROM unnest(l.leases) x"
+	"    WHERE x.until > now() AND x.chat_id <> $2::uuid AND x.day ="
+	"     greatest(l.last_reset_date, excluded.last_reset_date)) END"
+	"  < $5::bigint"
+	" RETURNING l.last_reset_date,"
+	"  set_config('synchronous_commit', 'off', true)",
+	5
+};
+
+/*
+ * $1 user, $2 chat. Twice is once: the second time there is nothing to drop. It
+ * need not reach the disk either: a lease that was not dropped lapses.
+ */
+static const struct aic_db_stmt drop = {
+	"drop",
+	"UPDATE ai_chat_daily_limits AS l SET"
+	"  leases = ARRAY(SELECT x FROM unnest(l.leases) x"
+	"   WHERE (x).chat_id <> $2::uuid),"
+	"  updated_at = now()"
+	" WHERE telegram_id = $1::bigint"
+	"  AND EXISTS (SELECT FROM unnest(l.leases) x WHERE x.chat_id = $2::uuid)"
+	" RETURNING set_config('synchronous_commit', 'off', true)",
+	2
+};
+
+/*
+ * $1 user, $2 zone. Only reads. One row, whether the user is known or not; the
+ * offset of the reset is that of its own moment, which a change to summer time
+ * may make another than today's.
+ */
+static const struct aic_db_stmt peek = {
+	"peek",
+	"SELECT r.known, r.used, r.day,"
+	"  to_char(r.at AT TIME ZONE $2::text, 'YYYY-MM-DD\"T\"HH24:MI:SS'),"
+	"  extract(epoch FROM (r.at AT TIME ZONE $2::text)"
+	"   - (r.at AT TIME ZONE 'UTC'))::int / 60,"
+	"  greatest(1, ceil(extract(epoch FROM r.at - now())))::bigint"
+	" FROM (SELECT u.known, u.used, u.day,"
+	"   (u.day + 1)::timestamp AT TIME ZONE $2::text AS at"
+	"  FROM (SELECT l.id IS NOT NULL AS known, c.day,"
+	"    CASE WHEN l.last_reset_date = c.day THEN l.request_count ELSE 0 END"
+	"     + (SELECT count(*) FROM unnest(l.leases) x"
+	"      WHERE x.until > now() AND x.day = c.day) AS used"
+	"   FROM (SELECT (now() AT TIME ZONE $2::text)::date AS today) t"
+	"   LEFT JOIN ai_chat_daily_limits l ON l.telegram_id = $1::bigint"
+	"   CROSS JOIN LATERAL"
+	"    (SELECT greatest(l.last_reset_date, t.today) AS day) c) u) r",
+	2
+};
+
+/* $1 user, $2 zone. Twice is once: 0 is 0. */
+static const struct aic_db_stmt reset = {
+	"reset",
+	"UPDATE ai_chat_daily_limits SET request_count = 0,"
+	"  last_reset_date = greatest(last_reset_date,"
+	"   (now() AT TIME ZONE $2::text)::date),"
+	"  updated_at = now()"
+	" WHERE telegram_id = $1::bigint RETURNING id",
+	2
+};
+
+void
+aic_limit_hold_ask(struct aic_db_call *call, int64_t telegram_id,
+    const char *chat_id, const char *zone, int64_t lease_ms, int64_t limit)
+{
+	aic_db_call(call, &hold);
+	aic_db_int(call, telegram_id);
+	aic_db_text(call, chat_id);
+	aic_db_text(call, zone);
+	aic_db_int(call, lease_ms);
+	aic_db_int(call, limit);
+}
+
+bool
+aic_limit_hold_got(const struct aic_db_call *call, char ret_day[AIC_DATE_SIZE])
+{
+	if (PQntuples(call->res) == 0)
+		return false;
+	snprintf(ret_day, AIC_DATE_SIZE, "%s", aic_db_get(call, 0, 0));
+	return true;
+}
+
+void
+aic_limit_drop_ask(struct aic_db_call *call, int64_t telegram_id,
+    const char *chat_id)
+{
+	aic_db_call(call, &drop);
+	aic_db_int(call, telegram_id);
+	aic_db_text(call, chat_id);
+}
+
+void
+aic_limit_peek_ask(struct aic_db_call *call, int64_t telegram_id,
+    const char *zone)
+{
+	aic_db_call(call, &peek);
+	aic_db_int(call, telegram_id);
+	aic_db_text(call, zone);
+}
+
+enum aic_code
+aic_limit_peek_got(const struct aic_db_call *call, int64_t limit,
+    struct aic_limit_state *ret_state, struct aic_err *err)
+{
+	int offset_min;
+
+	if (PQntuples(call->res) != 1)
+		return aic_fail(err, AIC_EBUG, "peek gave no row");
+	offset_min = (int)aic_db_get_int(call, 0, 4);
+	ret_state->known = *aic_db_get(call, 0, 0) == 't';
+	ret_state->used = aic_db_get_int(call, 0, 1);
+	ret_state->limit = limit;
+	snprintf(ret_state->day, sizeof(ret_state->day), "%s",
+	    aic_db_get(call, 0, 2));
+	snprintf(ret_state->reset_at, sizeof(ret_state->reset_at),
+	    "%.19s%c%02d:%02d", aic_db_get(call, 0, 3),
+	    offset_min < 0 ? '-' : '+',
+	    (offset_min < 0 ? -offset_min : offset_min) / 60 % 100,
+	    (offset_min < 0 ? -offset_min : offset_min) % 60);
+	ret_state->reset_in_s = aic_db_get_int(call, 0, 5);
+	return AIC_OK;
+}
+
+void
+aic_limit_reset_ask(struct aic_db_call *call, int64_t telegram_id,
+    const char *zone)
+{
+	aic_db_call(call, &reset);
+	aic_db_int(call, telegram_id);
+	aic_db_text(call, zone);
+}
+
+bool
+aic_limit_reset_got(const struct aic_db_call *call)
+{
+	return PQntuples(call->res) > 0;
+}

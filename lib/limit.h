@@ -1,0 +1,78 @@
+/*
+ * limit -- a user's chats of a day: reserving one, giving it back, looking.
+ *
+ * A chat is reserved before the model is asked, with a lease that lapses by
+ * itself: a worker that dies costs its user nothing. Used = counted + live
+ * leases. Leases live in the user's own row, because only there does
+ * ON CONFLICT DO UPDATE ... WHERE see the newest version of them: with leases in
+ * a table of their own, parallel chats are counted with a snapshot from before the
+ * wait for the row's lock, and all of them pass.
+ *
+ * What day it is, PostgreSQL says. A counter never goes back to an earlier day,
+ * so a clock that steps back gives nobody a second allowance.
+ *
+ * Each function comes in two halves round aic_db_run(), so that several
+ * statements can share one round trip.
+ */
+#ifndef AIC_LIMIT_H
+#define AIC_LIMIT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "db.h"
+#include "err.h"
+
+/* Longer than a request's deadline by this much; the contract allows 10 s. It is
+ * over the database's timeout, so that a save in time finds its lease. */
+#define AIC_LIMIT_LEASE_SPARE_MS 5000
+
+#define AIC_DATE_SIZE 16 /* YYYY-MM-DD */
+#define AIC_TIME_SIZE 40 /* YYYY-MM-DDTHH:MM:SS.ffffff+HH:MM */
+
+/* How things stand for a user. */
+struct aic_limit_state {
+	bool known; /* has ever chatted */
+	int64_t used; /* counted and reserved */
+	int64_t limit;
+	char day[AIC_DATE_SIZE]; /* that the counter stands for */
+	char reset_at[AIC_TIME_SIZE]; /* the next midnight, with offset */
+	int64_t reset_in_s; /* until then, 1.. */
+};
+
+/*
+ * aic_limit_hold_ask -- reserve one chat for chat_id.
+ *
+ * chat_id   a UUID; borrowed until the call has run
+ * zone      whose midnight begins the day; borrowed likewise
+ * lease_ms  until the reservation lapses
+ */
+void aic_limit_hold_ask(struct aic_db_call *call, int64_t telegram_id,
+    const char *chat_id, const char *zone, int64_t lease_ms, int64_t limit);
+
+/*
+ * aic_limit_hold_got -- was it reserved?
+ *
+ * ret_day   the day that the chat belongs to; set when the value is true
+ */
+bool aic_limit_hold_got(const struct aic_db_call *call,
+    char ret_day[AIC_DATE_SIZE]);
+
+/* aic_limit_drop_ask -- give the reservation of a chat that failed back. */
+void aic_limit_drop_ask(struct aic_db_call *call, int64_t telegram_id,
+    const char *chat_id);
+
+/* aic_limit_peek_ask, aic_limit_peek_got -- look, without changing anything. */
+void aic_limit_peek_ask(struct aic_db_call *call, int64_t telegram_id,
+    const char *zone);
+enum aic_code aic_limit_peek_got(const struct aic_db_call *call, int64_t limit,
+    struct aic_limit_state *ret_state, struct aic_err *err) AIC_MUST_CHECK;
+
+/* aic_limit_reset_ask -- the count becomes 0; chats in flight stay reserved. */
+void aic_limit_reset_ask(struct aic_db_call *call, int64_t telegram_id,
+    const char *zone);
+
+/* aic_limit_reset_got -- was there anybody to reset? */
+bool aic_limit_reset_got(const struct aic_db_call *call);
+
+#endif

@@ -1,0 +1,149 @@
+#include "config.h"
+
+#include "log.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static enum aic_level threshold = AIC_LOG_INFO;
+
+static const char *const names[] = {
+	[AIC_LOG_ERROR] = "error",
+	[AIC_LOG_WARN] = "warn",
+	[AIC_LOG_INFO] = "info",
+	[AIC_LOG_DEBUG] = "debug",
+};
+_Static_assert(sizeof(names) / sizeof(names[0]) == AIC_LOG__MAX,
+    "every level has a name");
+
+void
+aic_log_level(enum aic_level level)
+{
+	threshold = level;
+}
+
+const char *
+aic_log_level_name(enum aic_level level)
+{
+	return names[level];
+}
+
+/* One byte is always left for the newline. */
+static void
+add(struct aic_log *l, const char *s, size_t n)
+{
+	size_t room = sizeof(l->line) - 1 - l->len;
+
+	if (n > room)
+		n = room;
+	memcpy(l->line + l->len, s, n);
+	l->len += n;
+}
+
+static bool
+is_plain(const char *s)
+{
+	for (; *s; s++)
+		if ((unsigned char)*s <= ' ' || *s == '"' || *s == '=' ||
+		    *s == '\\' || *s == 0x7f)
+			return false;
+	return true;
+}
+
+static void
+add_quoted(struct aic_log *l, const char *s)
+{
+	char esc[5];
+
+	add(l, "\"", 1);
+	for (; *s; s++) {
+		if (*s == '"' || *s == '\\') {
+			add(l, "\\", 1);
+			add(l, s, 1);
+		} else if ((unsigned char)*s < ' ' || *s == 0x7f) {
+			snprintf(esc, sizeof(esc), "\\x%02x",
+			    (unsigned)(unsigned char)*s);
+			add(l, esc, 4);
+		} else {
+			add(l, s, 1);
+		}
+	}
+	add(l, "\"", 1);
+}
+
+void
+aic_log_begin(struct aic_log *l, enum aic_level level, const char *event)
+{
+	/* A line that will not be written is not built either. */
+	l->len = level > threshold ? sizeof(l->line) : 0;
+	aic_log_str(l, "level", names[level]);
+	aic_log_str(l, "event", event);
+}
+
+void
+aic_log_str(struct aic_log *l, const char *key, const char *value)
+{
+	if (!value || !*value || l->len >= sizeof(l->line))
+		return;
+	if (l->len > 0)
+		add(l, " ", 1);
+	add(l, key, strlen(key));
+	add(l, "=", 1);
+	if (is_plain(value))
+		add(l, value, strlen(value));
+	else
+		add_quoted(l, value);
+}
+
+void
+aic_log_num(struct aic_log *l, const char *key, int64_t value)
+{
+	char num[24];
+
+	snprintf(num, sizeof(num), "%lld", (long long)value);
+	aic_log_str(l, key, num);
+}
+
+void
+aic_log_ms(struct aic_log *l, const char *key, int64_t us)
+{
+	char num[32];
+
+	us = us < 0 ? 0 : us + 50;
+	snprintf(num, sizeof(num), "%lld.%d", (long long)(us / 1000),
+	    (int)(us % 1000 / 100));
+	aic_log_str(l, key, num);
+}
+
+void
+aic_log_end(struct aic_log *l)
+{
+	ssize_t n;
+
+	if (l->len >= sizeof(l->line))
+		return;
+	l->line[l->len++] = '\n';
+	/* A log that cannot be written must not stop the service. */
+	do {
+		n = write(STDERR_FILENO, l->line, l->len);
+	} while (n < 0 && errno == EINTR);
+}
+
+void
+aic_log_event(enum aic_level level, const char *event, const char *fmt, ...)
+{
+	char text[1024];
+	struct aic_log l;
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	aic_log_begin(&l, level, event);
+	aic_log_str(&l, "text", text);
+	aic_log_end(&l);
+}

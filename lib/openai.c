@@ -1,0 +1,417 @@
+#include "config.h"
+
+#include "openai.h"
+
+#include <limits.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "clock.h"
+#include "id.h"
+#include "json.h"
+#include "retry.h"
+#include "utf8.h"
+
+/* A TCP and a TLS handshake across the world take well under a second; a server
+ * that is not there should leave time for two more tries. */
+#define CONNECT_US (5 * AIC_S)
+
+/* Both parameters can be refused, one after the other. */
+#define FALLBACKS_MAX 2
+
+/* While waiting to try again, ask this often whether the caller is still there. */
+#define GONE_EVERY_US (500 * AIC_MS)
+
+#define CODE_SIZE 64
+
+struct aic_openai {
+	char *url;
+	char *head; /* the body up to the messages */
+	char *proxy;
+	char *auth; /* the header with the key */
+	const char *headers[5];
+	double temperature;
+	int64_t max_tokens;
+	/* What this model has refused. */
+	atomic_bool completion_tokens; /* wants max_completion_tokens */
+	atomic_bool no_temperature;
+	atomic_bool failing;
+};
+
+/* One call, and what is known of its answer. */
+struct call {
+	struct aic_http_answer http;
+	char code[CODE_SIZE], type[CODE_SIZE], param[CODE_SIZE];
+	bool sent_temperature, sent_max_tokens;
+};
+
+static char *
+join(const char *a, const char *b)
+{
+	size_t n = strlen(a), m = strlen(b);
+	char *s = malloc(n + m + 1);
+
+	if (!s)
+		return NULL;
+	memcpy(s, a, n);
+	memcpy(s + n, b, m + 1);
+	return s;
+}
+
+static char *
+make_head(const char *model)
+{
+	struct aic_buf b;
+
+	aic_buf_init(&b, 64 * 1024);
+	aic_buf_puts(&b, "{\"model\":");
+	aic_json_put_str(&b, model);
+	aic_buf_puts(&b, ",\"messages\":");
+	return aic_buf_take(&b, NULL);
+}
+
+enum aic_code
+aic_openai_open(struct aic_openai **ret_openai,
+    const struct aic_openai_conf *conf, struct aic_err *err)
+{
+	struct aic_openai *o;
+
+	o = calloc(1, sizeof(*o));
+	if (!o)
+		return aic_fail(err, AIC_ENOMEM, "out of memory");
+	o->url = join(conf->base_url, "/chat/completions");
+	o->auth = join("Authorization: Bearer ", conf->api_key);
+	o->head = make_head(conf->model);
+	o->proxy = conf->proxy ? strdup(conf->proxy) : NULL;
+	if (!o->url || !o->auth || !o->head || (conf->proxy && !o->proxy)) {
+		aic_openai_close(o);
+		return aic_fail(err, AIC_ENOMEM, "out of memory");
+	}
+	o->headers[0] = o->auth;
+	o->headers[1] = "Content-Type: application/json";
+	o->headers[2] = "Accept: application/json";
+	o->headers[3] = "Expect:"; /* no waiting for 100 Continue */
+	o->temperature = conf->temperature;
+	o->max_tokens = conf->max_tokens;
+	*ret_openai = o;
+	return AIC_OK;
+}
+
+void
+aic_openai_close(struct aic_openai *o)
+{
+	if (!o)
+		return;
+	if (o->auth)
+		explicit_bzero(o->auth, strlen(o->auth));
+	free(o->url);
+	free(o->auth);
+	free(o->head);
+	free(o->proxy);
+	free(o);
+}
+
+bool
+aic_openai_is_well(const struct aic_openai *o)
+{
+	return !atomic_load(&o->failing);
+}
+
+/* --- one call ---------------------------------------------------------- */
+
+static void
+put_tail(struct aic_openai *o, struct call *call, char *tail, size_t size)
+{
+	char temperature[48] = "";
+
+	call->sent_max_tokens = !atomic_load(&o->completion_tokens);
+	call->sent_temperature = !atomic_load(&o->no_temperature);
+	if (call->sent_temperature)
+		snprintf(temperature, sizeof(temperature),
+		    ",\"temperature\":%.15g", o->temperature);
+	snprintf(tail, size, "%s,\"%s\":%lld}", temperature,
+	    call->sent_max_tokens ? "max_tokens" : "max_completion_tokens",
+	    (long long)o->max_tokens);
+}
+
+static void
+copy_field(struct json_object *obj, const char *name, char to[CODE_SIZE])
+{
+	struct json_object *v;
+
+	if (json_object_object_get_ex(obj, name, &v) &&
+	    json_object_is_type(v, json_type_string))
+		snprintf(to, CODE_SIZE, "%s", json_object_get_string(v));
+}
+
+/* {"error":{"code":...,"type":...,"param":...}}; a body may be anything else. */
+static void
+read_error(struct call *call)
+{
+	struct json_object *doc, *e;
+
+	doc = aic_json_parse(call->http.body.data, call->http.body.len);
+	if (json_object_is_type(doc, json_type_object) &&
+	    json_object_object_get_ex(doc, "error", &e) &&
+	    json_object_is_type(e, json_type_object)) {
+		copy_field(e, "code", call->code);
+		copy_field(e, "type", call->type);
+		copy_field(e, "param", call->param);
+	}
+	json_object_put(doc);
+}
+
+static void
+call_once(struct aic_openai *o, struct aic_http *http,
+    const struct aic_openai_ask *ask, struct call *call)
+{
+	char tail[128];
+	struct aic_http_request req = { .url = o->url,
+		.headers = o->headers,
+		.proxy = o->proxy,
+		.deadline_us = ask->deadline_us,
+		.connect_us = CONNECT_US,
+		.gone = ask->gone,
+		.gone_arg = ask->gone_arg };
+
+	put_tail(o, call, tail, sizeof(tail));
+	req.body[0] = (struct aic_http_part) { o->head, strlen(o->head) };
+	req.body[1] = (struct aic_http_part) { ask->messages,
+		ask->messages_len };
+	req.body[2] = (struct aic_http_part) { tail, strlen(tail) };
+	call->code[0] = call->type[0] = call->param[0] = '\0';
+	aic_buf_clear(&call->http.body);
+	aic_http_post(http, &req, &call->http);
+	if (call->http.end == AIC_HTTP_ANSWERED && call->http.status != 200)
+		read_error(call);
+}
+
+/* --- what to make of it ------------------------------------------------ */
+
+/*
+ * Did the model refuse a parameter that there is another way for? Then note it;
+ * true means: the next call will be another one.
+ */
+static bool
+fall_back(struct aic_openai *o, const struct call *call)
+{
+	if (call->http.end != AIC_HTTP_ANSWERED || call->http.status != 400)
+		return false;
+	if (strcmp(call->code, "unsupported_parameter") != 0 &&
+	    strcmp(call->code, "unsupported_value") != 0)
+		return false;
+	if (strcmp(call->param, "max_tokens") == 0 && call->sent_max_tokens) {
+		atomic_store(&o->completion_tokens, true);
+		return true;
+	}
+	if (strcmp(call->param, "temperature") == 0 && call->sent_temperature) {
+		atomic_store(&o->no_temperature, true);
+		return true;
+	}
+	return false;
+}
+
+static enum aic_code
+fail_call(const struct call *call, struct aic_err *err)
+{
+	static const char *const says[AIC_HTTP__MAX] = {
+		[AIC_HTTP_CONNECT] = "could not reach the model",
+		[AIC_HTTP_BROKEN] = "the connection to the model broke",
+		[AIC_HTTP_TIMEOUT] = "the model did not answer in time",
+		[AIC_HTTP_TOO_BIG] = "the model's answer is too big",
+		[AIC_HTTP_FAILED] = "the call of the model failed",
+	};
+	const struct aic_http_answer *h = &call->http;
+
+	if (h->end == AIC_HTTP_GONE)
+		return aic_fail(err, AIC_EGONE,
+		    "the caller left while the model was asked");
+	if (h->body.failed)
+		return aic_fail(err, AIC_ENOMEM, "out of memory");
+	if (h->end != AIC_HTTP_ANSWERED) {
+		aic_says(err, "%s", says[h->end]);
+		return aic_fail(err, AIC_EUPSTREAM, "%s: %s", says[h->end],
+		    h->why);
+	}
+	aic_says(err, "the model answered HTTP %d", h->status);
+	return aic_fail(err, AIC_EUPSTREAM,
+	    "the model answered HTTP %d code=%s type=%s param=%s", h->status,
+	    call->code, call->type, call->param);
+}
+
+static enum aic_code
+useless(struct aic_err *err, const char *why)
+{
+	aic_says(err, "%s", why);
+	return aic_fail(err, AIC_EUPSTREAM, "%s", why);
+}
+
+static int64_t
+read_tokens(struct json_object *doc)
+{
+	struct json_object *usage, *total;
+	int64_t n;
+
+	if (!json_object_object_get_ex(doc, "usage", &usage) ||
+	    !json_object_is_type(usage, json_type_object) ||
+	    !json_object_object_get_ex(usage, "total_tokens", &total) ||
+	    !json_object_is_type(total, json_type_int))
+		return 0;
+	n = json_object_get_int64(total);
+	return n < 0 ? 0 : n > INT_MAX ? INT_MAX : n;
+}
+
+static enum aic_code
+read_text(struct json_object *content, struct aic_openai_answer *answer,
+    struct aic_err *err)
+{
+	struct aic_buf text;
+	size_t n = (size_t)json_object_get_string_len(content);
+
+	/* A broken byte becomes three. */
+	aic_buf_init(&text, 3 * AIC_OPENAI_ANSWER_MAX);
+	aic_utf8_mend(&text, json_object_get_string(content), n);
+	if (!text.failed && aic_utf8_blank(text.data, text.len)) {
+		aic_buf_done(&text);
+		return useless(err, "the model's answer is empty");
+	}
+	answer->text = aic_buf_take(&text, NULL);
+	if (!answer->text) {
+		aic_buf_done(&text);
+		return aic_fail(err, AIC_ENOMEM, "out of memory");
+	}
+	return AIC_OK;
+}
+
+static enum aic_code
+read_choice(struct json_object *choice, struct aic_openai_answer *answer,
+    struct aic_err *err)
+{
+	struct json_object *message, *content, *refusal, *why;
+
+	if (!json_object_is_type(choice, json_type_object) ||
+	    !json_object_object_get_ex(choice, "message", &message) ||
+	    !json_object_is_type(message, json_type_object))
+		return useless(err, "the model's answer has no message");
+	if (json_object_object_get_ex(choice, "finish_reason", &why) &&
+	    json_object_is_type(why, json_type_string) &&
+	    strcmp(json_object_get_string(why), "content_filter") == 0)
+		return useless(err, "the model's answer was filtered");
+	if (json_object_object_get_ex(message, "refusal", &refusal) &&
+	    json_object_is_type(refusal, json_type_string) &&
+	    json_object_get_string_len(refusal) > 0)
+		return useless(err, "the model refused to answer");
+	if (!json_object_object_get_ex(message, "content", &content) ||
+	    !json_object_is_type(content, json_type_string))
+		return useless(err, "the model's answer has no text");
+	return read_text(content, answer, err);
+}
+
+/* An answer with status 200: is it of use? */
+static enum aic_code
+read_answer(const struct aic_buf *body, struct aic_openai_answer *answer,
+    struct aic_err *err)
+{
+	struct json_object *doc, *choices;
+	enum aic_code rc;
+
+	doc = aic_json_parse(body->data, body->len);
+	if (!json_object_is_type(doc, json_type_object))
+		rc = useless(err, "the model's answer is not a JSON object");
+	else if (!json_object_object_get_ex(doc, "choices", &choices) ||
+	    !json_object_is_type(choices, json_type_array) ||
+	    json_object_array_length(choices) == 0)
+		rc = useless(err, "the model's answer has no choices");
+	else
+		rc = read_choice(json_object_array_get_idx(choices, 0), answer,
+		    err);
+	if (!rc)
+		answer->tokens = read_tokens(doc);
+	json_object_put(doc);
+	return rc;
+}
+
+/* --- the attempts ------------------------------------------------------ */
+
+static bool
+wait_gone(const struct aic_openai_ask *ask, int64_t until_us)
+{
+	int64_t step;
+
+	for (;;) {
+		if (ask->gone && ask->gone(ask->gone_arg))
+			return true;
+		if (aic_clock_us() >= until_us)
+			return false;
+		step = aic_clock_us() + GONE_EVERY_US;
+		aic_clock_sleep(step < until_us ? step : until_us);
+	}
+}
+
+/* Wait for the next attempt; false: there is to be none. */
+static bool
+wait_again(const struct aic_openai_ask *ask, const struct call *call, int tried,
+    struct aic_err *err)
+{
+	struct aic_retry_case c = { .end = call->http.end,
+		.status = call->http.status,
+		.code = call->code,
+		.type = call->type };
+	int64_t now = aic_clock_us(), wait;
+
+	if (!aic_retry_worth(&c))
+		return false;
+	wait = aic_retry_wait(tried, call->http.retry_after_us,
+	    ask->deadline_us - now, aic_random());
+	if (wait < 0)
+		return false;
+	if (wait_gone(ask, now + wait)) {
+		aic_fail(err, AIC_EGONE,
+		    "the caller left between two calls of the model");
+		return false;
+	}
+	return true;
+}
+
+static enum aic_code
+ask_all(struct aic_openai *o, struct aic_http *http,
+    const struct aic_openai_ask *ask, struct call *call,
+    struct aic_openai_answer *answer, struct aic_err *err)
+{
+	int tried = 0, fallbacks = 0;
+	enum aic_code rc;
+
+	for (;;) {
+		answer->attempts++;
+		call_once(o, http, ask, call);
+		if (call->http.end == AIC_HTTP_ANSWERED &&
+		    call->http.status == 200)
+			return read_answer(&call->http.body, answer, err);
+		if (fallbacks < FALLBACKS_MAX && fall_back(o, call)) {
+			fallbacks++;
+			continue;
+		}
+		tried++;
+		rc = fail_call(call, err);
+		if (rc != AIC_EUPSTREAM || !wait_again(ask, call, tried, err))
+			return err->code;
+	}
+}
+
+enum aic_code
+aic_openai_ask(struct aic_openai *o, struct aic_http *http,
+    const struct aic_openai_ask *ask, struct aic_openai_answer *answer,
+    struct aic_err *err)
+{
+	struct call call = { .sent_temperature = false };
+	enum aic_code rc;
+
+	aic_buf_init(&call.http.body, AIC_OPENAI_ANSWER_MAX);
+	rc = ask_all(o, http, ask, &call, answer, err);
+	aic_buf_done(&call.http.body);
+	if (rc == AIC_OK || rc == AIC_EUPSTREAM)
+		atomic_store(&o->failing, rc == AIC_EUPSTREAM);
+	return rc;
+}

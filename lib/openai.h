@@ -1,0 +1,76 @@
+/*
+ * openai -- ask a model that speaks chat completions, as often as the rule allows
+ * and no longer than the deadline.
+ *
+ * Newer models refuse `max_tokens' or `temperature'. That is noticed, the other
+ * form is sent at once, and remembered for the life of the worker.
+ *
+ * Threads: a struct aic_openai is shared by all; each brings its own aic_http.
+ */
+#ifndef AIC_OPENAI_H
+#define AIC_OPENAI_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "buf.h"
+#include "err.h"
+#include "http.h"
+
+/* An answer is at most a few thousand tokens; more than this is an accident. */
+#define AIC_OPENAI_ANSWER_MAX (1024 * 1024)
+
+struct aic_openai;
+
+struct aic_openai_conf {
+	const char *base_url;
+	const char *api_key;
+	const char *model;
+	const char *proxy; /* NULL: none */
+	double temperature;
+	int64_t max_tokens;
+};
+
+struct aic_openai_ask {
+	const char *messages; /* a JSON array; borrowed */
+	size_t messages_len;
+	int64_t deadline_us; /* for all attempts and the waits between */
+	bool (*gone)(void *arg); /* the caller has left; NULL: never asked */
+	void *gone_arg;
+};
+
+struct aic_openai_answer {
+	char *text; /* valid UTF-8 without NUL, not blank; free() */
+	int64_t tokens; /* usage.total_tokens, 0 when absent */
+	int attempts; /* calls made; set on failure too */
+};
+
+/*
+ * aic_openai_open -- Errors: AIC_ENOMEM. Memory: gives; aic_openai_close().
+ */
+enum aic_code aic_openai_open(struct aic_openai **ret_openai,
+    const struct aic_openai_conf *conf, struct aic_err *err) AIC_MUST_CHECK;
+
+/* aic_openai_close -- wipes the key. NULL is fine. */
+void aic_openai_close(struct aic_openai *openai);
+
+/*
+ * aic_openai_ask -- ask until there is a usable answer or the rule says stop.
+ *
+ * answer    zeroed by the caller; text and tokens are set on AIC_OK
+ *
+ * Errors:   AIC_EUPSTREAM  err->says is fit for the caller: no key, no URL
+ *           AIC_EGONE      ask->gone said so
+ *           AIC_ENOMEM
+ * Blocks:   until ask->deadline_us at most
+ * Memory:   gives answer->text
+ * Source:   OpenAI API reference, "Create chat completion"
+ */
+enum aic_code aic_openai_ask(struct aic_openai *openai, struct aic_http *http,
+    const struct aic_openai_ask *ask, struct aic_openai_answer *answer,
+    struct aic_err *err) AIC_MUST_CHECK;
+
+/* aic_openai_is_well -- false when the last chat failed by the model's fault. */
+bool aic_openai_is_well(const struct aic_openai *openai);
+
+#endif

@@ -1,0 +1,51 @@
+/*
+ * save -- keep an exchange, count it and drop its reservation: one statement, so
+ * one transaction, and nothing in between can be lost.
+ *
+ * What happens once, happens once: the chat's id is unique for its user, and the
+ * reservation is used up by the save. So a save whose outcome is unknown is
+ * simply made again; aic_save_find_ask() tells what became of the first one.
+ */
+#ifndef AIC_SAVE_H
+#define AIC_SAVE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "db.h"
+
+struct aic_save {
+	int64_t telegram_id;
+	const char *chat_id; /* that the reservation was made for */
+	const char *day; /* that it belongs to */
+	const char *message;
+	const char *response; /* valid UTF-8 without NUL */
+	int64_t tokens;
+};
+
+/* aic_save_ask -- save; all texts are borrowed until the call has run. */
+void aic_save_ask(struct aic_db_call *call, const struct aic_save *s);
+
+/*
+ * aic_save_got -- was it saved?
+ *
+ * ret_used  the user's counted and reserved chats, this one included; set when
+ *           the value is true
+ *
+ * False means that there is no reservation of this chat (any more), and that
+ * nothing was changed.
+ */
+bool aic_save_got(const struct aic_db_call *call, int64_t *ret_used);
+
+/*
+ * aic_save_find_ask -- was this chat saved before? Two calls for one batch: the
+ * first waits for whoever is changing the user's row, so the second sees what came
+ * of it.
+ */
+void aic_save_find_ask(struct aic_db_call calls[2], int64_t telegram_id,
+    const char *chat_id);
+
+/* aic_save_find_got -- the same value as aic_save_got() would have given. */
+bool aic_save_find_got(const struct aic_db_call calls[2], int64_t *ret_used);
+
+#endif

@@ -1,0 +1,42 @@
+#include "config.h"
+
+#include "stats.h"
+
+/*
+ * $1 user, $2 days, $3 zone. Only reads. request_date decides; created_at only
+ * lets the index skip what is older: a chat is kept on its day or later, and two
+ * days make up for a time zone that was changed since.
+ */
+static const struct aic_db_stmt stats = {
+	"stats",
+	"SELECT s.n, s.t, round(s.n::numeric / $2::int, 2),"
+	"  coalesce(round(s.t::numeric / nullif(s.n, 0), 2), 0.00)"
+	" FROM (SELECT (now() AT TIME ZONE $3::text)::date - $2::int + 1"
+	"   AS first) d"
+	" CROSS JOIN LATERAL (SELECT count(*) AS n,"
+	"    coalesce(sum(tokens_used), 0) AS t FROM ai_chat_requests"
+	"   WHERE telegram_id = $1::bigint AND request_date >= d.first"
+	"    AND created_at >= (d.first - 2)::timestamp AT TIME ZONE 'UTC') s",
+	3
+};
+
+void
+aic_stats_ask(struct aic_db_call *call, int64_t telegram_id, int64_t days,
+    const char *zone)
+{
+	aic_db_call(call, &stats);
+	aic_db_int(call, telegram_id);
+	aic_db_int(call, days);
+	aic_db_text(call, zone);
+}
+
+struct aic_stats
+aic_stats_got(const struct aic_db_call *call)
+{
+	return (struct aic_stats) {
+		.requests = aic_db_get_int(call, 0, 0),
+		.tokens = aic_db_get_int(call, 0, 1),
+		.requests_per_day = aic_db_get(call, 0, 2),
+		.tokens_per_request = aic_db_get(call, 0, 3),
+	};
+}

@@ -1,0 +1,30 @@
+/*
+ * stats -- sums over a user's last days.
+ */
+#ifndef AIC_STATS_H
+#define AIC_STATS_H
+
+#include <stdint.h>
+
+#include "db.h"
+
+struct aic_stats {
+	int64_t requests;
+	int64_t tokens;
+	/* two decimals, as text; they live as long as the call's result */
+	const char *requests_per_day;
+	const char *tokens_per_request;
+};
+
+/*
+ * aic_stats_ask -- the last `days' calendar days, today included.
+ *
+ * days      1..365
+ * zone      whose midnight; borrowed until the call has run
+ */
+void aic_stats_ask(struct aic_db_call *call, int64_t telegram_id, int64_t days,
+    const char *zone);
+
+struct aic_stats aic_stats_got(const struct aic_db_call *call);
+
+#endif
