@@ -24,8 +24,15 @@
  * a TLS handshake. It is address space, not memory. */
 #define STACK_BYTES (512 * 1024)
 
-/* glibc makes up to eight arenas a core, each of which keeps what it once had. */
-#define ARENAS 4
+/* Threads by the hundred share these; fewer, and they wait for each other's lock,
+ * more, and each keeps memory that it once had. */
+#define ARENAS 16
+
+/* A chat takes and gives back some 50 KB. Memory below this is kept for the next
+ * one: to return it to the kernel and fault it in again costs more than the chat's
+ * own work. What is larger, is rare, and goes back at once. */
+#define KEEP_FREE (8 * 1024 * 1024)
+#define LARGE (1024 * 1024)
 
 /* After a failed accept(): long enough for a descriptor to be freed. */
 #define ACCEPT_PAUSE_US (50 * AIC_MS)
@@ -230,6 +237,15 @@ raise_files(void)
 	}
 }
 
+static void
+set_malloc(void)
+{
+	mallopt(M_ARENA_MAX, ARENAS);
+	mallopt(M_TRIM_THRESHOLD, KEEP_FREE);
+	mallopt(M_MMAP_THRESHOLD, LARGE);
+	mallopt(M_TOP_PAD, 256 * 1024);
+}
+
 static int
 parse_flags(int argc, char **argv, bool *ret_check)
 {
@@ -288,7 +304,7 @@ main(int argc, char **argv)
 	sigaddset(&signals, SIGHUP);
 	sigaddset(&signals, SIGUSR1);
 	pthread_sigmask(SIG_BLOCK, &signals, NULL);
-	mallopt(M_ARENA_MAX, ARENAS);
+	set_malloc();
 	raise_files();
 
 	rc = aic_conf_load(&conf, environ, &err);

@@ -22,7 +22,8 @@ static const struct aic_db_stmt check = {
 	"SELECT coalesce((SELECT max(version) FROM ai_chat_migrations), 0),"
 	"  EXISTS (SELECT FROM pg_timezone_names WHERE name = $1::text),"
 	"  current_setting('transaction_read_only')",
-	1
+	1,
+	NULL
 };
 
 /* Only reads, and hardly that: the names must exist. */
@@ -30,7 +31,8 @@ static const struct aic_db_stmt ready = {
 	"ready",
 	"SELECT l.leases, r.chat_id"
 	" FROM ai_chat_daily_limits l, ai_chat_requests r LIMIT 0",
-	0
+	0,
+	NULL
 };
 
 enum aic_code

@@ -11,7 +11,8 @@ static const struct aic_db_stmt context = {
 	"SELECT message, response FROM ai_chat_requests"
 	" WHERE telegram_id = $1::bigint"
 	" ORDER BY created_at DESC, id DESC LIMIT $2::int",
-	2
+	2,
+	NULL
 };
 
 void

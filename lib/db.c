@@ -15,6 +15,10 @@
 /* More statements than this in one program would be a design of its own. */
 #define STMTS_MAX 32
 
+/* Batches that share one trip. More of them save little, and each one waits for
+ * the slowest. */
+#define TRIP_MAX 8
+
 /* A server that restarts is back within a second or two; asking more often than
  * ten times a second brings nothing, asking less often loses time. */
 #define RETRY_FIRST_US (50 * AIC_MS)
@@ -31,14 +35,43 @@ struct conn {
 	int n_prepared;
 };
 
+/* What became of one try to run a batch. */
+enum outcome {
+	RAN,
+	REFUSED, /* the server said no, and would again */
+	AGAIN, /* the server said no, and may say yes: a deadlock */
+	LOST, /* no answer: the connection broke, or another batch was late */
+	LATE, /* no answer: the deadline passed */
+};
+
+enum state {
+	QUEUED, /* waits for a connection */
+	TAKEN, /* some thread is running it */
+	DONE, /* `out' and, unless it ran, `err' tell */
+};
+
+/* One aic_db_run(), on its caller's stack. */
+struct batch {
+	struct batch *next; /* in the queue, or in the trip */
+	struct aic_db_call *calls;
+	int n;
+	int64_t deadline_us;
+	struct aic_err *err;
+	enum state state;
+	enum outcome out;
+	bool lazy; /* committed without waiting for the disk */
+	int preparing; /* calls whose statement is prepared on this trip, as bits */
+	pthread_cond_t changed;
+};
+
 struct aic_db {
 	const char **keys, **values; /* for PQconnectStartParams() */
 	PQconninfoOption *options;
 	char timeouts[160];
 	bool prepare;
 
-	pthread_mutex_t lock;
-	pthread_cond_t idle_again;
+	pthread_mutex_t lock; /* of all below */
+	struct batch *queue, **queue_end;
 	struct conn *idle;
 	struct conn *all;
 	int n_all;
@@ -47,15 +80,6 @@ struct aic_db {
 	int64_t backoff_us;
 	int64_t down_since_us; /* 0: not down, as far as we know */
 	int64_t timeout_us;
-};
-
-/* What became of one try to run a batch. */
-enum outcome {
-	RAN,
-	REFUSED, /* the server said no, and would again */
-	AGAIN, /* the server said no, and may say yes: a deadlock */
-	LOST, /* no answer: the connection broke */
-	LATE, /* no answer: the deadline passed */
 };
 
 static enum aic_code
@@ -121,7 +145,7 @@ aic_db_open(struct aic_db **ret_db, const struct aic_db_conf *conf,
 	if (!db)
 		return aic_fail(err, AIC_ENOMEM, "out of memory");
 	pthread_mutex_init(&db->lock, NULL);
-	pthread_cond_init(&db->idle_again, NULL);
+	db->queue_end = &db->queue;
 	db->prepare = conf->prepare;
 	db->timeout_us = conf->timeout_ms * AIC_MS;
 	rc = set_params(db, conf->url, conf->timeout_ms, err);
@@ -156,7 +180,6 @@ aic_db_close(struct aic_db *db)
 	free(db->keys);
 	free(db->values);
 	PQconninfoFree(db->options);
-	pthread_cond_destroy(&db->idle_again);
 	pthread_mutex_destroy(&db->lock);
 	free(db);
 }
@@ -274,51 +297,6 @@ connect_one(struct aic_db *db, struct conn *c, int64_t deadline_us,
 	return true;
 }
 
-/* An idle connection that has something to say is closed, or about to be. */
-static bool
-is_alive(struct conn *c)
-{
-	struct pollfd p = { .fd = PQsocket(c->pg), .events = POLLIN };
-
-	if (PQstatus(c->pg) != CONNECTION_OK)
-		return false;
-	if (poll(&p, 1, 0) == 0)
-		return true;
-	return PQconsumeInput(c->pg) && PQstatus(c->pg) == CONNECTION_OK;
-}
-
-/* A connection of the pool, connected or not. */
-static struct conn *
-take(struct aic_db *db, int64_t deadline_us, struct aic_err *err)
-{
-	struct timespec until = aic_clock_spec(deadline_us);
-	struct conn *c;
-	int rc = 0;
-
-	pthread_mutex_lock(&db->lock);
-	while (!db->idle && rc == 0)
-		rc = pthread_cond_clockwait(&db->idle_again, &db->lock,
-		    CLOCK_MONOTONIC, &until);
-	c = db->idle;
-	if (c)
-		db->idle = c->next;
-	pthread_mutex_unlock(&db->lock);
-	if (!c)
-		fail_with(err, "get a database connection", NULL,
-		    "all are in use");
-	return c;
-}
-
-static void
-give(struct aic_db *db, struct conn *c)
-{
-	pthread_mutex_lock(&db->lock);
-	c->next = db->idle;
-	db->idle = c;
-	pthread_cond_signal(&db->idle_again);
-	pthread_mutex_unlock(&db->lock);
-}
-
 /*
  * Wait for the turn to try and connect. While the database is known to be away
  * for longer than anybody should wait, only one try per backoff is made and
@@ -376,10 +354,6 @@ ready(struct aic_db *db, struct conn *c, int64_t deadline_us,
 {
 	bool ok;
 
-	if (c->pg && is_alive(c))
-		return true;
-	if (c->pg)
-		conn_drop(c);
 	do {
 		if (!may_connect(db, deadline_us, err))
 			return false;
@@ -389,7 +363,7 @@ ready(struct aic_db *db, struct conn *c, int64_t deadline_us,
 	return ok;
 }
 
-/* --- running a batch --------------------------------------------------- */
+/* --- one trip: several batches over one connection --------------------- */
 
 static bool
 is_prepared(const struct conn *c, const struct aic_db_stmt *stmt)
@@ -402,24 +376,43 @@ is_prepared(const struct conn *c, const struct aic_db_stmt *stmt)
 	return false;
 }
 
-/* Queue one call; *ret_preparing when a result comes before its own. */
 static bool
-send_call(struct aic_db *db, struct conn *c, const struct aic_db_call *call,
-    bool *ret_preparing)
+send_call(struct aic_db *db, struct conn *c, struct batch *b, int i)
 {
-	const struct aic_db_stmt *stmt = call->stmt;
+	const struct aic_db_call *call = &b->calls[i];
+	const struct aic_db_stmt *stmt = b->lazy && call->stmt->lazy
+	    ? call->stmt->lazy
+	    : call->stmt;
 
-	*ret_preparing = false;
-	if (!db->prepare)
+	if (!db->prepare || c->n_prepared == STMTS_MAX)
 		return PQsendQueryParams(c->pg, stmt->sql, call->n, NULL,
 		    call->param, NULL, NULL, 0);
 	if (!is_prepared(c, stmt)) {
 		if (!PQsendPrepare(c->pg, stmt->name, stmt->sql, 0, NULL))
 			return false;
-		*ret_preparing = true;
+		b->preparing |= 1 << i;
+		c->prepared[c->n_prepared++] = stmt;
 	}
 	return PQsendQueryPrepared(c->pg, stmt->name, call->n, call->param,
 	    NULL, NULL, 0);
+}
+
+static bool
+send_all(struct aic_db *db, struct conn *c, struct batch *trip)
+{
+	struct batch *b;
+	int i;
+
+	for (b = trip; b; b = b->next) {
+		b->preparing = 0;
+		for (i = 0; i < b->n; i++)
+			if (!send_call(db, c, b, i))
+				return false;
+		/* Each batch is a transaction of its own. */
+		if (!PQpipelineSync(c->pg))
+			return false;
+	}
+	return true;
 }
 
 static enum outcome
@@ -452,7 +445,8 @@ next_result(struct conn *c, int64_t deadline_us, PGresult **ret_res)
 
 /*
  * A failure without an SQLSTATE was made by libpq itself: the connection is
- * gone. Classes 08 and 57P say so in the server's own words.
+ * gone. Classes 08 and 57P say so in the server's own words. 26000: a statement
+ * that another batch of the trip was to prepare, and could not.
  */
 static enum outcome
 judge(struct conn *c, const PGresult *res)
@@ -460,21 +454,20 @@ judge(struct conn *c, const PGresult *res)
 	const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
 
 	if (!state || PQstatus(c->pg) == CONNECTION_BAD ||
-	    strncmp(state, "08", 2) == 0 || strncmp(state, "57P", 3) == 0)
+	    strncmp(state, "08", 2) == 0 || strncmp(state, "57P", 3) == 0 ||
+	    strcmp(state, "26000") == 0)
 		return LOST;
 	if (strcmp(state, "40001") == 0 || strcmp(state, "40P01") == 0)
 		return AGAIN;
 	return REFUSED;
 }
 
-/* Read results up to the end of the batch; the first failure is what counts. */
+/* Read the results of one batch, up to its sync; the first failure counts. */
 static enum outcome
-read_all(struct conn *c, struct aic_db_call *calls, const bool *preparing,
-    int n, int64_t deadline_us, struct aic_err *err)
+read_batch(struct conn *c, struct batch *b, int64_t deadline_us)
 {
 	enum outcome out = RAN, got;
-	bool prep = preparing[0];
-	int at = 0, idle = 0;
+	int at = 0, nulls = 0;
 	PGresult *res;
 
 	for (;;) {
@@ -482,38 +475,35 @@ read_all(struct conn *c, struct aic_db_call *calls, const bool *preparing,
 		if (got != RAN)
 			return got;
 		if (!res) {
-			/* NULL ends each call; many in a row: no sync comes. */
-			if (++idle > 2 * AIC_DB_CALLS)
+			/* One ends each call; many: libpq expects nothing. */
+			if (++nulls > 2)
 				return LOST;
 			continue;
 		}
-		idle = 0;
+		nulls = 0;
 		switch (PQresultStatus(res)) {
 		case PGRES_PIPELINE_SYNC:
 			PQclear(res);
 			return out;
 		case PGRES_TUPLES_OK:
 		case PGRES_COMMAND_OK:
-			if (at < n && prep) {
-				if (c->n_prepared < STMTS_MAX)
-					c->prepared[c->n_prepared++] =
-					    calls[at].stmt;
-				prep = false;
+			if (at < b->n && b->preparing & 1 << at) {
+				b->preparing &= ~(1 << at);
 				PQclear(res);
-				break;
+			} else if (at < b->n) {
+				b->calls[at++].res = res;
+			} else {
+				PQclear(res);
 			}
-			if (at < n)
-				calls[at].res = res;
-			else
-				PQclear(res);
-			if (++at < n)
-				prep = preparing[at];
-			break;
+			continue;
+		case PGRES_PIPELINE_ABORTED:
+			PQclear(res);
+			continue;
 		default:
-			if (out == RAN &&
-			    PQresultStatus(res) != PGRES_PIPELINE_ABORTED) {
+			if (out == RAN) {
 				out = judge(c, res);
-				fail_with(err, calls[at < n ? at : 0].stmt->name,
+				fail_with(b->err,
+				    b->calls[at < b->n ? at : 0].stmt->name,
 				    PQresultErrorField(res, PG_DIAG_SQLSTATE),
 				    PQresultErrorField(res,
 					PG_DIAG_MESSAGE_PRIMARY));
@@ -525,62 +515,245 @@ read_all(struct conn *c, struct aic_db_call *calls, const bool *preparing,
 	}
 }
 
-static enum outcome
-run_once(struct aic_db *db, struct conn *c, struct aic_db_call *calls, int n,
-    int64_t deadline_us, struct aic_err *err)
+static void
+drop_results(struct batch *b)
 {
-	bool preparing[AIC_DB_CALLS];
-	enum outcome out;
 	int i;
 
-	for (i = 0; i < n; i++)
-		if (!send_call(db, c, &calls[i], &preparing[i]))
-			goto lost;
-	if (!PQpipelineSync(c->pg))
-		goto lost;
-	out = flush_out(c, deadline_us);
-	if (out == RAN)
-		out = read_all(c, calls, preparing, n, deadline_us, err);
+	for (i = 0; i < b->n; i++)
+		aic_db_call_done(&b->calls[i]);
+}
+
+static bool
+is_durable(const struct batch *b)
+{
+	int i;
+
+	for (i = 0; i < b->n; i++)
+		if (b->calls[i].stmt->lazy)
+			return true;
+	return false;
+}
+
+/* The disk is waited for once a trip: by the last batch that has to. */
+static void
+choose_lazy(struct batch *trip)
+{
+	struct batch *b, *last = NULL;
+
+	for (b = trip; b; b = b->next) {
+		b->lazy = false;
+		if (!is_durable(b))
+			continue;
+		if (last)
+			last->lazy = true;
+		last = b;
+	}
+}
+
+/*
+ * What was committed lazily is on the disk once a later batch has written and
+ * waited for it. Where that did not come to pass, it is as good as lost: run
+ * again, it finds out what became of it.
+ */
+static void
+settle_lazy(struct batch *trip)
+{
+	struct batch *b;
+	bool flushed = false;
+
+	for (b = trip; b; b = b->next)
+		if (is_durable(b) && !b->lazy)
+			flushed = b->out == RAN &&
+			    PQntuples(b->calls[b->n - 1].res) > 0;
+	for (b = trip; b; b = b->next)
+		if (b->lazy && b->out == RAN && !flushed) {
+			fail_with(b->err, b->calls[0].stmt->name, NULL,
+			    "not known to be on the disk");
+			b->out = LOST;
+		}
+}
+
+/* Send all, read all; each batch of the trip gets its outcome. */
+static void
+run_trip(struct aic_db *db, struct conn *c, struct batch *trip)
+{
+	int64_t deadline = trip->deadline_us;
+	enum outcome out = LOST;
+	struct batch *b;
+
+	for (b = trip; b; b = b->next) {
+		b->out = LOST;
+		b->err->code = AIC_OK;
+		if (b->deadline_us < deadline)
+			deadline = b->deadline_us;
+	}
+	choose_lazy(trip);
+	if (send_all(db, c, trip))
+		out = flush_out(c, deadline);
+	for (b = trip; b && out != LOST && out != LATE; b = b->next) {
+		out = b->out = read_batch(c, b, deadline);
+		/* It was to prepare a statement and has not: start afresh. */
+		if (b->preparing && out == REFUSED)
+			c->n_prepared = STMTS_MAX;
+	}
 	if (out == LATE)
-		fail_with(err, calls[0].stmt->name, NULL,
-		    "the database did not answer in time");
-	else if (out == LOST && err->code == AIC_OK)
-		goto lost;
-	return out;
-lost:
-	fail_with(err, calls[0].stmt->name, NULL, PQerrorMessage(c->pg));
-	return LOST;
+		deadline = aic_clock_us();
+	for (b = trip; b; b = b->next) {
+		if (b->out == LATE || (b->out == LOST && out == LATE &&
+		    b->deadline_us <= deadline)) {
+			b->out = LATE;
+			fail_with(b->err, b->calls[0].stmt->name, NULL,
+			    "the database did not answer in time");
+		} else if (b->out == LOST && b->err->code == AIC_OK) {
+			fail_with(b->err, b->calls[0].stmt->name, NULL,
+			    out == LATE ? "the connection was given up"
+					: PQerrorMessage(c->pg));
+		}
+	}
+	settle_lazy(trip);
+	if (out == LOST || out == LATE || c->n_prepared == STMTS_MAX)
+		conn_drop(c);
+}
+
+/* --- the queue --------------------------------------------------------- */
+
+static void
+enqueue(struct aic_db *db, struct batch *b)
+{
+	b->state = QUEUED;
+	b->next = NULL;
+	*db->queue_end = b;
+	db->queue_end = &b->next;
+}
+
+static void
+unqueue(struct aic_db *db, struct batch *b)
+{
+	struct batch **p = &db->queue;
+
+	while (*p != b)
+		p = &(*p)->next;
+	*p = b->next;
+	if (db->queue_end == &b->next)
+		db->queue_end = p;
+}
+
+/* The first few of the queue, as a list. */
+static struct batch *
+take_trip(struct aic_db *db)
+{
+	struct batch *trip = db->queue, *b = trip;
+	int n;
+
+	for (n = 1; b; b = b->next, n++) {
+		b->state = TAKEN;
+		if (n == TRIP_MAX || !b->next)
+			break;
+	}
+	if (!b)
+		return NULL;
+	db->queue = b->next;
+	if (!db->queue)
+		db->queue_end = &db->queue;
+	b->next = NULL;
+	return trip;
+}
+
+static void
+finish_trip(struct aic_db *db, struct batch *trip)
+{
+	struct batch *b, *next;
+
+	for (b = trip; b; b = next) {
+		next = b->next;
+		if (b->out != RAN)
+			drop_results(b);
+		if ((b->out == LOST || b->out == AGAIN) &&
+		    aic_clock_us() < b->deadline_us)
+			enqueue(db, b);
+		else
+			b->state = DONE;
+		pthread_cond_signal(&b->changed);
+	}
+}
+
+/*
+ * With a connection in hand, make a trip for the first of the queue, one's own
+ * batch among them or not. The lock is held on entry and on return.
+ */
+static void
+lead(struct aic_db *db, struct batch *self)
+{
+	struct aic_err why = AIC_ERR_INIT;
+	struct conn *c = db->idle;
+	struct batch *trip = NULL;
+	bool ok;
+
+	db->idle = c->next;
+	if (!c->pg) {
+		pthread_mutex_unlock(&db->lock);
+		ok = ready(db, c, self->deadline_us, &why);
+		pthread_mutex_lock(&db->lock);
+		if (!ok && self->state == QUEUED) {
+			unqueue(db, self);
+			*self->err = why;
+			self->out = LATE;
+			self->state = DONE;
+		}
+	}
+	if (c->pg)
+		trip = take_trip(db);
+	if (trip) {
+		pthread_mutex_unlock(&db->lock);
+		run_trip(db, c, trip);
+		pthread_mutex_lock(&db->lock);
+		finish_trip(db, trip);
+	}
+	c->next = db->idle;
+	db->idle = c;
+	if (db->queue)
+		pthread_cond_signal(&db->queue->changed);
 }
 
 enum aic_code
 aic_db_run(struct aic_db *db, struct aic_db_call *calls, int n,
     int64_t deadline_us, struct aic_err *err)
 {
+	struct timespec until = aic_clock_spec(deadline_us);
 	struct aic_err why = AIC_ERR_INIT;
-	enum outcome out = LOST;
-	struct conn *c;
-	int i;
+	struct batch self = { .calls = calls,
+		.n = n,
+		.deadline_us = deadline_us,
+		.err = &why,
+		.changed = PTHREAD_COND_INITIALIZER };
+	int rc = 0;
 
-	c = take(db, deadline_us, err);
-	if (!c)
-		return err->code;
-	for (;;) {
-		why.code = AIC_OK;
-		if (!ready(db, c, deadline_us, &why))
-			break;
-		out = run_once(db, c, calls, n, deadline_us, &why);
-		if (out == RAN)
-			break;
-		for (i = 0; i < n; i++)
-			aic_db_call_done(&calls[i]);
-		if (out == LOST || out == LATE)
-			conn_drop(c);
-		if ((out != LOST && out != AGAIN) ||
-		    aic_clock_us() >= deadline_us)
-			break;
+	pthread_mutex_lock(&db->lock);
+	enqueue(db, &self);
+	while (self.state != DONE) {
+		if (self.state == TAKEN) {
+			pthread_cond_wait(&self.changed, &db->lock);
+		} else if (rc) { /* in the queue, and too late */
+			unqueue(db, &self);
+			self.state = DONE;
+			self.out = LATE;
+			fail_with(&why, "get a database connection", NULL,
+			    "all are in use");
+		} else if (db->idle) {
+			lead(db, &self);
+		} else {
+			rc = pthread_cond_clockwait(&self.changed, &db->lock,
+			    CLOCK_MONOTONIC, &until);
+		}
 	}
-	give(db, c);
-	if (out == RAN)
+	/* Whoever woke this thread to lead, when it was done already, must not
+	 * wait for the next one to come along. */
+	if (db->idle && db->queue)
+		pthread_cond_signal(&db->queue->changed);
+	pthread_mutex_unlock(&db->lock);
+	pthread_cond_destroy(&self.changed);
+	if (self.out == RAN)
 		return AIC_OK;
 	err->retry_after_s = why.retry_after_s;
 	return aic_fail(err, why.code, "%s", why.detail);

@@ -6,9 +6,11 @@
  * one is thrown away (it is never cancelled: PQcancel() waits for the server).
  *
  * Statements go in batches: what is put into one aic_db_run() makes one round
- * trip and one transaction.
+ * trip and one transaction. Batches of several threads that wait for a connection
+ * at the same time share a trip, each still a transaction of its own, and wait for
+ * the disk once; so the busier the service, the less a chat costs.
  *
- * A batch whose connection breaks is run again on another one, though the
+ * A batch whose connection breaks is run again, though the
  * server may have committed it: so every statement of this project must mean the
  * same when it is run twice. Each says beside its text why it does.
  *
@@ -40,6 +42,13 @@ struct aic_db_stmt {
 	const char *name; /* unique; the name of the prepared statement */
 	const char *sql;
 	int n_params;
+	/*
+	 * The same, but its commit does not wait for the disk; NULL: there is no
+	 * such form. It is run where a later batch on the same connection waits
+	 * for the disk anyway, and told as done only when that one has. To show
+	 * that, both forms return a row if, and only if, they have written.
+	 */
+	const struct aic_db_stmt *lazy;
 };
 
 /* One statement with its parameters, and then its result. */

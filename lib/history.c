@@ -10,14 +10,16 @@ static const struct aic_db_stmt history = {
 	"   'YYYY-MM-DD\"T\"HH24:MI:SS.US\"+00:00\"')"
 	" FROM ai_chat_requests WHERE telegram_id = $1::bigint"
 	" ORDER BY created_at DESC, id DESC LIMIT $2::bigint OFFSET $3::bigint",
-	3
+	3,
+	NULL
 };
 
 /* $1 user. Only reads. */
 static const struct aic_db_stmt total = {
 	"history_total",
 	"SELECT count(*) FROM ai_chat_requests WHERE telegram_id = $1::bigint",
-	1
+	1,
+	NULL
 };
 
 void

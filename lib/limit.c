@@ -46,7 +46,8 @@ static const struct aic_db_stmt hold = {
 	"  < $5::bigint"
 	" RETURNING l.last_reset_date,"
 	"  set_config('synchronous_commit', 'off', true)",
-	5
+	5,
+	NULL
 };
 
 /*
@@ -62,7 +63,8 @@ static const struct aic_db_stmt drop = {
 	" WHERE telegram_id = $1::bigint"
 	"  AND EXISTS (SELECT FROM unnest(l.leases) x WHERE x.chat_id = $2::uuid)"
 	" RETURNING set_config('synchronous_commit', 'off', true)",
-	2
+	2,
+	NULL
 };
 
 /*
@@ -87,7 +89,8 @@ static const struct aic_db_stmt peek = {
 	"   LEFT JOIN ai_chat_daily_limits l ON l.telegram_id = $1::bigint"
 	"   CROSS JOIN LATERAL"
 	"    (SELECT greatest(l.last_reset_date, t.today) AS day) c) u) r",
-	2
+	2,
+	NULL
 };
 
 /* $1 user, $2 zone. Twice is once: 0 is 0. */
@@ -98,7 +101,8 @@ static const struct aic_db_stmt reset = {
 	"   (now() AT TIME ZONE $2::text)::date),"
 	"  updated_at = now()"
 	" WHERE telegram_id = $1::bigint RETURNING id",
-	2
+	2,
+	NULL
 };
 
 void

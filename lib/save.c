@@ -16,31 +16,47 @@
  * second time the reservation is gone. A chat of yesterday is kept under
  * yesterday's date and does not count for today.
  */
-static const struct aic_db_stmt save = {
-	"save",
-	"WITH counted AS (UPDATE ai_chat_daily_limits AS l SET"
-	"  request_count = l.request_count"
-	"   + CASE WHEN l.last_reset_date = $3::date THEN 1 ELSE 0 END,"
-	"  leases = ARRAY(SELECT x FROM unnest(l.leases) x"
-	"   WHERE (x).chat_id <> $2::uuid),"
-	"  updated_at = now()"
-	" WHERE l.telegram_id = $1::bigint AND EXISTS"
-	"  (SELECT FROM unnest(l.leases) x WHERE x.chat_id = $2::uuid)"
-	" RETURNING " USED " AS used),"
-	" kept AS (INSERT INTO ai_chat_requests (telegram_id, chat_id,"
-	"   request_date, message, response, tokens_used)"
-	"  SELECT $1::bigint, $2::uuid, $3::date, $4::text, $5::text, $6::int"
-	"  FROM counted)"
-	" SELECT used FROM counted",
-	6
+#define SAVE(returning)                                                        \
+	"WITH counted AS (UPDATE ai_chat_daily_limits AS l SET"                \
+	"  request_count = l.request_count"                                    \
+	"   + CASE WHEN l.last_reset_date = $3::date THEN 1 ELSE 0 END,"       \
+	"  leases = ARRAY(SELECT x FROM unnest(l.leases) x"                    \
+	"   WHERE (x).chat_id <> $2::uuid),"                                   \
+	"  updated_at = now()"                                                 \
+	" WHERE l.telegram_id = $1::bigint AND EXISTS"                         \
+	"  (SELECT FROM unnest(l.leases) x WHERE x.chat_id = $2::uuid)"        \
+	" RETURNING " USED " AS used" returning "),"                           \
+	" kept AS (INSERT INTO ai_chat_requests (telegram_id, chat_id,"        \
+	"   request_date, message, response, tokens_used)"                     \
+	"  SELECT $1::bigint, $2::uuid, $3::date, $4::text, $5::text, $6::int" \
+	"  FROM counted)"                                                      \
+	" SELECT used FROM counted"
+
+static const struct aic_db_stmt save_lazy = {
+	"save_lazy",
+	SAVE(", set_config('synchronous_commit', 'off', true)"),
+	6,
+	NULL
 };
 
-/* $1 user. Only locks. */
+static const struct aic_db_stmt save = {
+	"save",
+	SAVE(""),
+	6,
+	&save_lazy
+};
+
+/*
+ * $1 user. Waits for whoever holds the row. It writes, though nothing is to be
+ * changed, so that its commit waits for the disk: what the next statement finds may
+ * have been committed lazily, and must not be told before it is safe.
+ */
 static const struct aic_db_stmt lock = {
 	"lock",
-	"SELECT FROM ai_chat_daily_limits WHERE telegram_id = $1::bigint"
-	" FOR UPDATE",
-	1
+	"UPDATE ai_chat_daily_limits SET updated_at = now()"
+	" WHERE telegram_id = $1::bigint",
+	1,
+	NULL
 };
 
 /* $1 user, $2 chat. Only reads. */
@@ -50,7 +66,8 @@ static const struct aic_db_stmt find = {
 	" FROM ai_chat_requests r LEFT JOIN ai_chat_daily_limits l"
 	"  ON l.telegram_id = r.telegram_id"
 	" WHERE r.telegram_id = $1::bigint AND r.chat_id = $2::uuid",
-	2
+	2,
+	NULL
 };
 
 void

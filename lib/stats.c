@@ -17,7 +17,8 @@ static const struct aic_db_stmt stats = {
 	"    coalesce(sum(tokens_used), 0) AS t FROM ai_chat_requests"
 	"   WHERE telegram_id = $1::bigint AND request_date >= d.first"
 	"    AND created_at >= (d.first - 2)::timestamp AT TIME ZONE 'UTC') s",
-	3
+	3,
+	NULL
 };
 
 void
