@@ -1,0 +1,67 @@
+package AIChat::FastCGI;
+
+# The other side of a worker's socket, for asking one worker itself.
+
+use v5.36;
+use IO::Socket::UNIX;
+use Socket qw(SOL_SOCKET SO_RCVTIMEO SO_SNDTIMEO);
+
+use constant { FCGI_BEGIN => 1, FCGI_END => 3, FCGI_PARAMS => 4,
+    FCGI_IN => 5, FCGI_OUT => 6, FCGI_RESPONDER => 1 };
+
+sub record ($type, $content)
+{
+	return pack('CCnnCC', 1, $type, 1, length $content, 0, 0) . $content;
+}
+
+sub length_of ($s)
+{
+	my $n = length $s;
+	return $n < 128 ? pack 'C', $n : pack 'N', $n | 0x80000000;
+}
+
+sub take ($sock, $n)
+{
+	my $got = '';
+
+	while (length $got < $n) {
+		sysread $sock, $got, $n - length $got, length $got or return;
+	}
+	return $got;
+}
+
+# Sends one request with these params and body; returns status and body, or
+# nothing when the worker does not answer in time.
+sub request ($path, $params, $body = '', $seconds = 5)
+{
+	my $sock = IO::Socket::UNIX->new(Peer => $path) or return;
+	my $limit = pack 'l!l!', $seconds, 0;
+	setsockopt $sock, SOL_SOCKET, $_, $limit for SO_RCVTIMEO, SO_SNDTIMEO;
+	local $SIG{PIPE} = 'IGNORE';
+
+	my %all = (REQUEST_METHOD => 'GET', QUERY_STRING => '',
+	    CONTENT_LENGTH => length $body, %$params);
+	my $pairs = join '', map {
+		length_of($_) . length_of($all{$_}) . $_ . $all{$_}
+	} sort keys %all;
+	my $out = record(FCGI_BEGIN, pack 'nCx5', FCGI_RESPONDER, 0)
+	    . record(FCGI_PARAMS, $pairs) . record(FCGI_PARAMS, '')
+	    . join('', map { record(FCGI_IN, $_) } unpack '(a32768)*', $body)
+	    . record(FCGI_IN, '');
+	syswrite($sock, $out) == length $out or return;
+
+	my $answer = '';
+	while (my $head = take($sock, 8)) {
+		my (undef, $type, undef, $len, $pad) = unpack 'CCnnC', $head;
+		my $content = '';
+		$content = take($sock, $len) // return if $len;
+		take($sock, $pad) // return if $pad;
+		$answer .= $content if $type == FCGI_OUT;
+		last if $type == FCGI_END;
+	}
+	my ($headers, $text) = split /\r\n\r\n/, $answer, 2;
+	return if !defined $text;
+	return ($headers =~ /^Status: (\d+)/mi ? $1 : 200, $text);
+}
+
+1;

@@ -1,0 +1,192 @@
+package AIChat::Postgres;
+
+# A private PostgreSQL cluster that listens on a unix socket and nowhere else.
+#
+# The service's role owns its database and is no superuser, as in production.
+# The socket is in a directory that only its user may enter, so nobody is asked
+# for a password.  PostgreSQL refuses to run as root; then it runs as postgres.
+
+use v5.36;
+use AIChat::Proc qw(wait_for run slurp tail temp_dir base_env);
+use File::Path qw(make_path);
+
+my $ROLE = 'ai_chat';
+
+# dir    where it lives; data/, log/ are made in it
+# run    a directory with a short path, for the socket
+# sync   0 for clusters that may be lost: fast, and not safe against a crash
+# conf   further settings
+sub new ($class, %o)
+{
+	my $self = bless {
+		dir => $o{dir}, socket => "$o{run}/pg", sync => $o{sync} // 1,
+		conf => $o{conf} // {}, log => "$o{dir}/log/postgres.log",
+		user => $> == 0 ? 'postgres' : undef,
+	}, $class;
+	make_path("$o{dir}/log", $self->{socket});
+	return $self;
+}
+
+# One that another process started: it can be used, not stopped.
+sub attach ($class, $dir)
+{
+	return bless { socket => "$dir/pg", shared => 1,
+	    log => "$dir/log/postgres.log" }, $class;
+}
+
+sub is_shared ($self) { return $self->{shared} }
+sub log_path ($self) { return $self->{log} }
+sub proc ($self) { return $self->{proc} }
+
+sub bin ($name)
+{
+	my ($newest) = sort { $b->[0] <=> $a->[0] }
+	    map { m{/(\d+)/bin/} ? [ $1, $_ ] : () }
+	    glob "/usr/lib/postgresql/*/bin/$name";
+	return $newest ? $newest->[1] : $name;
+}
+
+sub start ($self)
+{
+	die "this cluster belongs to somebody else\n" if $self->{shared};
+	$self->make_data;
+	$self->wait_for_predecessor;
+	chmod 0700, $self->{socket};
+	$self->give($self->{socket});
+
+	my %conf = (
+		listen_addresses => '',
+		unix_socket_directories => $self->{socket},
+		max_connections => 300,
+		log_line_prefix => '%m [%p] %d ',
+		timezone => 'UTC',
+		$self->{sync} ? () : (fsync => 'off', full_page_writes => 'off'),
+		%{ $self->{conf} },
+	);
+	$self->{proc} = AIChat::Proc->start(
+		name => 'PostgreSQL', user => $self->{user},
+		cmd => [ bin('postgres'), '-D', $self->{data},
+		    map { ('-c', "$_=$conf{$_}") } sort keys %conf ],
+		env => { base_env() }, log => $self->{log},
+		# Clients are sent away; QUIT would not even flush.
+		death => $self->{sync} ? 'INT' : 'QUIT',
+	);
+	wait_for(sub {
+		die "PostgreSQL did not start:\n" . tail($self->{log})
+		    if !$self->{proc}->alive;
+		return eval { $self->admin('select 1'); 1 };
+	}, 30, 'PostgreSQL');
+	$self->make_role;
+}
+
+# mode: smart, fast or immediate, as pg_ctl has it.
+sub stop ($self, $mode = 'fast')
+{
+	my %signal = (smart => 'TERM', fast => 'INT', immediate => 'QUIT');
+
+	return 1 if !$self->{proc};
+	return (delete $self->{proc})->stop($signal{$mode}, 30);
+}
+
+# -- inside ------------------------------------------------------------------
+
+# The data directory is made once.  Where the user postgres cannot get at it,
+# say under /root, it goes to /var/tmp, and a link tells where.
+sub make_data ($self)
+{
+	my $link = "$self->{dir}/data";
+	my $data = -l $link ? readlink $link : $link;
+
+	if (!-e "$data/PG_VERSION") {
+		unlink $link;
+		$data = $self->place($link);
+		run([ bin('initdb'), '-D', $data, '-U', 'postgres', '-E',
+		    'UTF8', '--locale=C.UTF-8', '-A', 'trust',
+		    '--no-instructions', $self->{sync} ? () : '--no-sync' ],
+		    user => $self->{user}, log => "$self->{dir}/log/initdb.log");
+	}
+	$self->{data} = $data;
+}
+
+sub place ($self, $link)
+{
+	make_path($link);
+	chmod 0700, $link;
+	$self->give($link);
+	return $link if !$self->{user}
+	    || eval { run([ 'test', '-w', $link ], user => $self->{user}); 1 };
+
+	rmdir $link or die "could not remove $link: $!\n";
+	my $data = temp_dir('ai-chat-pg', '/var/tmp');
+	AIChat::Proc::keep_dir($data) if $self->{sync};
+	chmod 0700, $data;
+	$self->give($data);
+	symlink $data, $link or die "could not make $link: $!\n";
+	return $data;
+}
+
+sub give ($self, $dir)
+{
+	return if !$self->{user};
+	my ($uid, $gid) = (getpwnam $self->{user})[2, 3];
+	die "there is no user $self->{user}\n" if !defined $uid;
+	chown $uid, $gid, $dir or die "could not chown $dir: $!\n";
+}
+
+# When whoever ran it last was killed, it may be shutting down this moment.
+sub wait_for_predecessor ($self)
+{
+	my $file = "$self->{data}/postmaster.pid";
+
+	wait_for(sub {
+		my ($pid) = (-e $file ? eval { slurp($file) } // '' : '')
+		    =~ /^(\d+)/ or return 1;
+		my $cmd = eval { slurp("/proc/$pid/cmdline") } // '';
+		return index($cmd, $self->{data}) < 0;
+	}, 30, "the PostgreSQL of an earlier run to end");
+}
+
+sub make_role ($self)
+{
+	return if $self->admin("select 1 from pg_roles where rolname = '$ROLE'");
+	$self->admin("create role $ROLE login");
+}
+
+# -- use ---------------------------------------------------------------------
+
+sub url ($self, $db, $user = $ROLE)
+{
+	return "postgresql:///$db?host=$self->{socket}&user=$user";
+}
+
+# As the superuser.
+sub admin ($self, $sql, $db = 'postgres')
+{
+	return psql($self->url($db, 'postgres'), $sql);
+}
+
+sub make_database ($self, $db)
+{
+	return if $self->admin("select 1 from pg_database where datname = '$db'");
+	$self->admin("create database $db owner $ROLE");
+}
+
+sub drop_database ($self, $db)
+{
+	$self->admin("drop database if exists $db with (force)");
+}
+
+# The rows of a query as array references, a null as undef.
+sub psql ($url, $sql)
+{
+	my $text = run([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1',
+	    '-P', "null=\x1a", '-F', "\x1f", '-R', "\x1e", '-d', $url,
+	    '-c', $sql ], env => { base_env(), PGCLIENTENCODING => 'UTF8',
+	    PGCONNECT_TIMEOUT => 10 });
+	utf8::decode($text);
+	$text =~ s/\n\z//;
+	return map { [ map { $_ eq "\x1a" ? undef : $_ } split /\x1f/, $_, -1 ] }
+	    split /\x1e/, $text;
+}
+
+1;

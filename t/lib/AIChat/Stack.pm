@@ -1,0 +1,287 @@
+package AIChat::Stack;
+
+# The real parts, started and stopped: PostgreSQL, the stand-in model, workers
+# through spawn-fcgi, Nginx.  ./dev and every test use this one.
+
+use v5.36;
+use AIChat::FastCGI;
+use AIChat::Proc qw(wait_for run slurp spew tail temp_dir remove_dir base_env);
+use Cwd qw(abs_path);
+use File::Basename qw(dirname);
+use File::Path qw(make_path);
+use IO::Socket::INET;
+
+my $TOP = abs_path(dirname(__FILE__) . '/../../..');
+
+sub top { return $TOP }
+
+# Where the programs were built: said so, or in one of the usual places.
+sub find_build
+{
+	my @places = ($ENV{AIC_BUILD} // (), "$TOP/build",
+	    ($ENV{AI_CHAT_VAR} // "$TOP/var") . '/build', $TOP);
+
+	for my $dir (@places) {
+		return abs_path($dir) if -x "$dir/ai-chat-worker";
+	}
+	die "found no ai-chat-worker in @places: build first\n";
+}
+
+#   dir        state: data/, log/
+#   run        sockets and pids, a short path; made when not given
+#   port       where Nginx listens
+#   settings   the workers' settings, as in the environment
+#   build      the programs
+#   pg         an AIChat::Postgres, when it is ours
+#   read_timeout_s  of Nginx, for tests that wait for it
+sub new ($class, %o)
+{
+	my $self = bless { workers => {}, settings => {}, %o }, $class;
+	$self->{build} //= find_build();
+	$self->{run} //= temp_dir('ai-chat');
+	$self->{log} = "$self->{dir}/log";
+	make_path($self->{log});
+	return $self;
+}
+
+sub run_dir ($self) { return $self->{run} }
+sub port ($self) { return $self->{port} }
+sub pg ($self) { return $self->{pg} }
+sub settings ($self) { return $self->{settings} }
+sub url ($self) { return "http://127.0.0.1:$self->{port}" }
+
+sub deadline_s ($self)
+{
+	my $ms = $self->{settings}{AI_CHAT_DEADLINE_MS} || 55000;
+	$ms = 55000 if $ms !~ /^\d+$/;
+	return int(($ms + 999) / 1000);
+}
+
+# The whole environment of a worker; nothing else of ours leaks into it.
+sub worker_env ($self)
+{
+	return {
+		base_env(),
+		AI_CHAT_PORT => $self->{port},
+		AI_CHAT_PROMPT_FILE => "$TOP/app/prompt.txt",
+		%{ $self->{settings} },
+	};
+}
+
+# -- database ----------------------------------------------------------------
+
+sub migrate ($self, @args)
+{
+	return run([ "$self->{build}/ai-chat-migrate", '--dir', "$TOP/sql",
+	    @args ], env => $self->worker_env, log => "$self->{log}/migrate.log");
+}
+
+# -- the stand-in model ------------------------------------------------------
+
+# Points the settings at it.  It picks a port by itself; started once more, it
+# comes back on the same one.
+sub start_model ($self, @args)
+{
+	my $file = "$self->{run}/model.port";
+
+	unlink $file;
+	my $proc = $self->{model} = AIChat::Proc->start(
+	    name => 'the stand-in model',
+	    cmd => [ "$self->{build}/ai-chat-model", '--port',
+		$self->{model_port} // 0, '--port-file', $file, @args ],
+	    env => { base_env(), $self->sanitizer_env },
+	    log => "$self->{log}/model.log");
+
+	wait_for(sub { must_live($proc); -s $file }, 20, $proc->{name});
+	chomp($self->{model_port} = slurp($file));
+	$self->{settings}{OPENAI_BASE_URL} =
+	    "http://127.0.0.1:$self->{model_port}/v1";
+	$self->{settings}{OPENAI_API_KEY} //= 'stand-in';
+}
+
+sub must_live ($proc)
+{
+	die "$proc->{name} " . $proc->how_it_ended . ":\n"
+	    . tail($proc->log_path) if !$proc->alive;
+}
+
+sub model ($self) { return $self->{model} }
+sub model_port ($self) { return $self->{model_port} }
+
+sub sanitizer_env ($self)
+{
+	return map { ($_ => $self->{settings}{$_}) }
+	    grep { /^(A|L|T|UB)SAN_OPTIONS$/ } keys %{ $self->{settings} };
+}
+
+# -- workers -----------------------------------------------------------------
+
+sub socket_of ($self, $n) { return "$self->{run}/worker-$n.sock" }
+sub worker_log_path ($self, $n) { return "$self->{log}/worker-$n.log" }
+sub worker ($self, $n) { return $self->{workers}{$n} }
+
+sub worker_numbers ($self)
+{
+	return sort { $a <=> $b } keys %{ $self->{workers} };
+}
+
+# As the systemd unit does it; does not wait.
+sub launch_worker ($self, $n)
+{
+	return $self->{workers}{$n} = AIChat::Proc->start(
+	    name => "worker $n",
+	    cmd => [ 'spawn-fcgi', '-n', '-s', $self->socket_of($n), '-M',
+		'0660', '-b', '4096', '--', "$self->{build}/ai-chat-worker" ],
+	    env => $self->worker_env, log => $self->worker_log_path($n));
+}
+
+# It answers by itself, not only has a socket.
+sub worker_answers ($self, $n)
+{
+	my ($status) = AIChat::FastCGI::request($self->socket_of($n),
+	    { DOCUMENT_URI => '/health', X_REQUEST_ID => 'ready' });
+	return ($status // 0) == 200;
+}
+
+sub wait_for_worker ($self, $n)
+{
+	wait_for(sub {
+		must_live($self->{workers}{$n});
+		return -S $self->socket_of($n) && $self->worker_answers($n);
+	}, 30, "worker $n to answer");
+}
+
+sub start_workers ($self, @n)
+{
+	$self->launch_worker($_) for @n;
+	$self->wait_for_worker($_) for @n;
+}
+
+# Drains: returns when the last chat in flight is answered.
+sub stop_worker ($self, $n, $sig = 'TERM', $seconds = undef)
+{
+	my $proc = delete $self->{workers}{$n} or return;
+	my $drained = $proc->stop($sig, $seconds // $self->deadline_s + 10);
+	unlink $self->socket_of($n);
+	return ($drained, $proc);
+}
+
+# Up: workers first, then Nginx.  Down: the other way round.
+sub scale ($self, $count)
+{
+	my @now = $self->worker_numbers;
+	my @new = grep { !$self->{workers}{$_} } 1 .. $count;
+	my @surplus = grep { $_ > $count } @now;
+
+	if (!eval { $self->start_workers(@new); 1 }) {
+		my $why = $@;
+		$self->stop_worker($_, 'KILL') for @new;
+		die $why;
+	}
+	$self->write_upstream(1 .. $count);
+	$self->reload_nginx;
+	$self->stop_worker($_) for @surplus;
+}
+
+# -- Nginx -------------------------------------------------------------------
+
+# A template with its names filled in.
+sub fill ($self, $template, %value)
+{
+	my $text = slurp("$TOP/nginx/$template");
+	$text =~ s/\@([A-Z_]+)\@/$value{$1} \/\/ die "$template: \@$1\@?\n"/ge;
+	return $text;
+}
+
+sub write_upstream ($self, @n)
+{
+	spew("$self->{run}/upstream.conf", join '', map {
+		$self->fill('ai-chat-upstream.conf.in',
+		    SOCKET => $self->socket_of($_))
+	} @n);
+}
+
+sub write_nginx_conf ($self)
+{
+	spew("$self->{run}/site.conf", $self->fill('ai-chat.conf.in',
+	    LISTEN => "127.0.0.1:$self->{port}",
+	    UPSTREAM => "$self->{run}/upstream.conf",
+	    READ_TIMEOUT => ($self->{read_timeout_s}
+		// $self->deadline_s + 10) . 's'));
+	spew("$self->{run}/nginx.conf", $self->fill('nginx.conf.in',
+	    USER => $> == 0 ? 'user root;' : '',
+	    RUN => $self->{run}, LOG => $self->{log},
+	    NOFILE => nofile(), SITE => "$self->{run}/site.conf"));
+}
+
+sub nofile
+{
+	my ($n) = run([ 'sh', '-c', 'ulimit -Hn' ]) =~ /^(\d+)/;
+	return !$n || $n > 16384 ? 16384 : $n;
+}
+
+sub start_nginx ($self)
+{
+	$self->write_nginx_conf;
+	$self->write_upstream($self->worker_numbers);
+	$self->{nginx} = AIChat::Proc->start(name => 'Nginx',
+	    cmd => [ 'nginx', '-c', "$self->{run}/nginx.conf", '-p',
+		$self->{run} ],
+	    env => { base_env() }, log => "$self->{log}/nginx.log",
+	    death => 'TERM');
+	wait_for(sub {
+		must_live($self->{nginx});
+		return IO::Socket::INET->new(PeerAddr => '127.0.0.1',
+		    PeerPort => $self->{port});
+	}, 20, 'Nginx');
+}
+
+sub nginx ($self) { return $self->{nginx} }
+sub nginx_log_path ($self) { return "$self->{log}/nginx.log" }
+
+# Returns when the new list holds: nobody uses the old one any more, but for
+# requests that are being answered.
+sub reload_nginx ($self)
+{
+	my $nginx = $self->{nginx} or return;
+	my $pid = $nginx->pid;
+	my @old = split ' ', slurp("/proc/$pid/task/$pid/children");
+
+	$nginx->signal('HUP');
+	wait_for(sub {
+		!grep { is_at_work($_) } @old;
+	}, 10, 'Nginx to take its new list of workers');
+}
+
+sub is_at_work ($pid)
+{
+	my $title = eval { slurp("/proc/$pid/cmdline") } // '';
+	return $title ne '' && $title !~ /is shutting down/;
+}
+
+# -- all of it ---------------------------------------------------------------
+
+# In the order that loses nothing: no new requests, the last ones answered,
+# then what they needed.  Returns what had to be killed.
+sub stop ($self, $seconds = 10)
+{
+	my @killed;
+	my $end = sub ($what, $sig, $seconds) {
+		my $proc = delete $self->{$what} or return;
+		push @killed, $proc->{name} if !$proc->stop($sig, $seconds);
+	};
+
+	$end->('nginx', 'QUIT', $seconds);
+	$_->signal('TERM') for values %{ $self->{workers} };
+	for my $n ($self->worker_numbers) {
+		my ($drained) = $self->stop_worker($n, 'TERM', $seconds);
+		push @killed, "worker $n" if !$drained;
+	}
+	$end->('model', 'TERM', $seconds);
+	push @killed, 'PostgreSQL' if $self->{pg} && !$self->{pg}->is_shared
+	    && !$self->{pg}->stop;
+	remove_dir($self->{run});
+	return @killed;
+}
+
+1;

@@ -1,0 +1,558 @@
+package AIChat::Test;
+
+# What every integration test stands on: the real parts in a temporary
+# directory, and ways to talk to each of them.
+#
+#	use v5.36;
+#	use utf8;
+#	use AIChat::Test;
+#	my $s = AIChat::Test->new(workers => 2, env => { ... });
+#	is $s->send(telegram_id => 7)->{status}, 200, 'a seller is answered';
+#	done_testing;
+#
+# It brings Test::More along, with a done_testing of its own, which stops
+# everything and adds three tests to each file: no error in a log that was not
+# announced, no sanitizer report, no worker that died unasked.  The directory is
+# kept when anything failed.
+
+use v5.36;
+use utf8;
+use AIChat::Postgres;
+use AIChat::Proc qw(wait_for slurp temp_dir remove_dir keep_dir free_port);
+use AIChat::Stack;
+use File::Path qw(make_path);
+use HTTP::Tiny;
+use IO::Select;
+use IO::Socket::INET;
+use JSON::PP ();
+use POSIX ();
+use Socket ();
+use Storable ();
+use Test::More ();
+use Time::HiRes qw(time);
+
+our $KEY = 'test-key';
+
+my $JSON = JSON::PP->new->utf8->canonical->allow_nonref;
+my @running;
+my $databases = 0;
+
+sub import ($class, @)
+{
+	my $caller = caller;
+
+	Test::More->export_to_level(1, $class,
+	    grep { $_ ne 'done_testing' } @Test::More::EXPORT);
+	no strict 'refs';
+	*{"${caller}::done_testing"} = \&done_testing;
+	*{"${caller}::wait_for"} = \&wait_for;
+
+	my $tap = Test::More->builder;
+	binmode $_, ':encoding(UTF-8)' for $tap->output, $tap->failure_output,
+	    $tap->todo_output;
+}
+
+# -- start and end -----------------------------------------------------------
+
+#   workers      how many; default 1, 0 for none
+#   env          settings, over those of the tests
+#   model        0 for none: OPENAI_BASE_URL then comes from env
+#   model_args   arguments of the stand-in model
+#   nginx        0 for none
+#   read_timeout_s   of Nginx, when the test waits for it to pass
+#   migrate      0 for an empty database
+#   own_pg       1 for a cluster of its own, which can be stopped
+#   pg_conf      settings of that cluster; implies own_pg
+sub new ($class, %o)
+{
+	my $dir = temp_dir('ai-chat-t');
+	my $self = bless { owner => $$, dir => $dir, expected => [],
+	    deaths => [], from => {} }, $class;
+	push @running, $self;
+
+	my $stack = $self->{stack} = AIChat::Stack->new(
+	    dir => $dir, run => make_run_dir($dir), port => free_port(),
+	    read_timeout_s => $o{read_timeout_s});
+	$self->start_database(%o);
+	%{ $stack->settings } = (
+		API_SECRET_KEY => $KEY,
+		DATABASE_URL => $self->{db_url},
+		OPENAI_API_KEY => 'test-openai-key',
+		(map { exists $ENV{$_} ? ($_ => $ENV{$_}) : () }
+		    qw(ASAN_OPTIONS LSAN_OPTIONS TSAN_OPTIONS UBSAN_OPTIONS)),
+		%{ $o{env} // {} },
+	);
+	# An undef takes a setting away.
+	delete @{ $stack->settings }{
+	    grep { !defined $stack->settings->{$_} }
+	    keys %{ $stack->settings } };
+
+	$stack->migrate if $o{migrate} // 1;
+	if ($o{model} // 1) {
+		my $base = $stack->settings->{OPENAI_BASE_URL};
+		$stack->start_model(@{ $o{model_args} // [] });
+		$stack->settings->{OPENAI_BASE_URL} = $base if defined $base;
+	}
+	$stack->start_workers(1 .. $o{workers} // 1);
+	$stack->start_nginx if $o{nginx} // 1 and $o{workers} // 1;
+	return $self;
+}
+
+sub make_run_dir ($dir)
+{
+	make_path("$dir/run");
+	chmod 0711, "$dir/run";
+	return "$dir/run";
+}
+
+# The cluster that prove was started with, or one of our own.
+sub start_database ($self, %o)
+{
+	my $pg;
+
+	if ($ENV{AIC_TEST_PG} && !$o{own_pg} && !$o{pg_conf}) {
+		$pg = AIChat::Postgres->attach($ENV{AIC_TEST_PG});
+	} else {
+		$pg = AIChat::Postgres->new(dir => $self->{dir}, sync => 0,
+		    run => $self->{stack}->run_dir, conf => $o{pg_conf});
+		$pg->start;
+	}
+	$self->{stack}{pg} = $pg;
+	$self->{db} = "t_$$" . '_' . ++$databases;
+	$self->{from}{ $pg->log_path } = -s $pg->log_path // 0;
+	$pg->make_database($self->{db});
+	$self->{db_url} = $pg->url($self->{db});
+}
+
+sub done_testing (@plan)
+{
+	$_->finish for @running;
+	Test::More::done_testing(@plan);
+}
+
+# Stops everything and adds the three tests.
+sub finish ($self)
+{
+	return if $self->{finished}++;
+	my @died = (@{ $self->{deaths} }, $self->stop);
+
+	Test::More::is(join("\n", $self->unannounced_errors), '',
+	    'no error in a log that was not announced');
+	Test::More::is(join("\n", $self->sanitizer_reports), '',
+	    'no sanitizer report');
+	Test::More::is(join("\n", @died), '', 'no worker died unasked');
+	$self->tidy;
+}
+
+# Returns the unasked deaths, those while stopping included.
+sub stop ($self)
+{
+	my $stack = $self->{stack};
+	my %procs = map { $_ => $stack->worker($_) } $stack->worker_numbers;
+	my @died;
+
+	for my $n (sort keys %procs) {
+		push @died, "worker $n " . $procs{$n}->how_it_ended
+		    if !$procs{$n}->alive && !$self->{killed}{$n};
+	}
+	my @stuck = $stack->stop;
+	push @died, map { "$_ did not end when asked to" } @stuck;
+	for my $n (sort keys %procs) {
+		push @died, "worker $n " . $procs{$n}->how_it_ended
+		    . ' when asked to end'
+		    if !@died && $procs{$n}->status && !$self->{killed}{$n};
+	}
+	$stack->pg->drop_database($self->{db})
+	    if $stack->pg && $stack->pg->is_shared;
+	return @died;
+}
+
+sub tidy ($self)
+{
+	if (Test::More->builder->is_passing) {
+		remove_dir($self->{dir});
+	} else {
+		keep_dir($self->{dir});
+		Test::More::diag("everything is kept in $self->{dir}");
+	}
+}
+
+# A test that died half-way: nothing stays but the directory.
+END {
+	for my $self (@running) {
+		next if $self->{finished} || $self->{owner} != $$;
+		local ($?, $@, $!);
+		eval { $self->stop } if $self->{stack};
+		keep_dir($self->{dir});
+		Test::More::diag("everything is kept in $self->{dir}");
+	}
+}
+
+# -- logs --------------------------------------------------------------------
+
+# Says that lines which match are no surprise.
+sub expect_log ($self, @patterns)
+{
+	push @{ $self->{expected} }, @patterns;
+}
+
+# All log files that tell about this test: name, text, from our start on.
+sub logs ($self)
+{
+	my $stack = $self->{stack};
+	my @paths = glob "$self->{dir}/log/*.log";
+	push @paths, $stack->pg->log_path
+	    if $stack->pg && $stack->pg->is_shared;
+
+	return map {
+		my $path = $_;
+		my $text = -e $path ? slurp($path) : '';
+		my $from = $self->{from}{$path} // 0;
+		[ $path =~ s{.*/}{}r, substr $text, $from ];
+	} @paths;
+}
+
+sub worker_log ($self, $n)
+{
+	my $path = $self->{stack}->worker_log_path($n);
+	my $text = -e $path ? slurp($path) : '';
+	utf8::decode($text);
+	return $text;
+}
+
+sub is_error ($self, $name, $line)
+{
+	return $line =~ /\blevel=error\b/ if $name =~ /^worker/;
+	return $line =~ /\[(?:error|crit|alert|emerg)\]/ if $name =~ /^nginx/;
+	return $line =~ /\b\Q$self->{db}\E (?:ERROR|FATAL|PANIC):/
+	    || $line =~ /\bPANIC:/ if $name =~ /^postgres/;
+	return 0;
+}
+
+sub unannounced_errors ($self)
+{
+	my @found;
+
+	for ($self->logs) {
+		my ($name, $text) = @$_;
+		for my $line (split /\n/, $text) {
+			next if !$self->is_error($name, $line);
+			next if grep { $line =~ $_ } @{ $self->{expected} };
+			push @found, "$name: $line";
+		}
+	}
+	return @found;
+}
+
+sub sanitizer_reports ($self)
+{
+	return map { my ($name, $text) = @$_;
+		map { "$name: $_" } grep {
+			/(?:Address|Leak|Thread|Memory)Sanitizer|runtime error:/
+		} split /\n/, $text
+	} $self->logs;
+}
+
+# -- HTTP --------------------------------------------------------------------
+
+sub url ($self, $path = '') { return $self->{stack}->url . $path }
+sub port ($self) { return $self->{stack}->port }
+sub dir ($self) { return $self->{dir} }
+sub stack ($self) { return $self->{stack} }
+
+# Any request, through Nginx, with the key unless headers say otherwise (a
+# header of undef is not sent).
+#   json      sent as the body, as JSON
+#   content   sent as the body, as it is
+#   headers, timeout
+# Returns { status, headers, content, json, seconds }; 599 when there was no
+# answer, with the reason as content.
+sub request ($self, $method, $path, %o)
+{
+	my %headers = ('X-API-KEY' => $KEY, %{ $o{headers} // {} });
+	my %args;
+
+	if (exists $o{json}) {
+		$args{content} = $JSON->encode($o{json});
+		$headers{'Content-Type'} //= 'application/json';
+	}
+	$args{content} = $o{content} if exists $o{content};
+	delete @headers{ grep { !defined $headers{$_} } keys %headers };
+
+	my $http = HTTP::Tiny->new(timeout => $o{timeout} // 90,
+	    keep_alive => 0, max_redirect => 0);
+	my $start = time;
+	my $got = $http->request($method, $self->url($path),
+	    { %args, headers => \%headers });
+	return with_json({ status => $got->{status} + 0,
+	    headers => $got->{headers}, content => $got->{content},
+	    seconds => time - $start });
+}
+
+sub with_json ($got)
+{
+	$got->{json} = eval { $JSON->decode($got->{content}) };
+	return $got;
+}
+
+sub get ($self, $path, %o) { return $self->request('GET', $path, %o) }
+
+# The body is a reference, sent as JSON, or bytes, sent as they are.
+sub post ($self, $path, $body = undef, %o)
+{
+	$o{ ref $body ? 'json' : 'content' } = $body if defined $body;
+	$o{headers} = { 'Content-Type' => 'application/json',
+	    %{ $o{headers} // {} } };
+	return $self->request('POST', $path, %o);
+}
+
+# One chat.  What is not said is telegram_id 1 and a plain question; headers
+# and timeout are the request's, all else is the body's.
+sub send ($self, %o)
+{
+	my %args = map { exists $o{$_} ? ($_ => delete $o{$_}) : () }
+	    qw(headers timeout);
+	return $self->post('/v1/chat/send', { telegram_id => 1,
+	    message => 'Как поднять карточку в поиске?', %o }, %args);
+}
+
+# Many chats at the very same moment, each given as for send; returns their
+# answers in order.  One process does it, and so leaves the machine to the
+# service, which 300 of them would not.
+sub send_many ($self, @chats)
+{
+	my (@socks, @raw, %index);
+
+	for my $i (0 .. $#chats) {
+		$socks[$i] = $self->connect;
+		$index{ $socks[$i] } = $i;
+	}
+	my $select = IO::Select->new(@socks);
+	print { $socks[$_] } $self->chat_bytes(%{ $chats[$_] })
+	    for 0 .. $#chats;
+	while (my @ready = $select->can_read(90)) {
+		for my $sock (@ready) {
+			my $raw = \($raw[ $index{$sock} ] //= '');
+			next if sysread $sock, $$raw, 65536, length $$raw;
+			$select->remove($sock);
+		}
+	}
+	return map { parse_answer($raw[$_] // '') } 0 .. $#chats;
+}
+
+sub chat_bytes ($self, %o)
+{
+	my %headers = ('X-API-KEY' => $KEY, %{ delete $o{headers} // {} });
+	my $body = $JSON->encode({ telegram_id => 1, message => 'Вопрос', %o });
+
+	return join "\r\n", 'POST /v1/chat/send HTTP/1.1', 'Host: localhost',
+	    'Connection: close', 'Content-Type: application/json',
+	    'Content-Length: ' . length $body,
+	    (map { "$_: $headers{$_}" } sort keys %headers), '', $body;
+}
+
+sub connect ($self)
+{
+	my $sock = IO::Socket::INET->new(PeerAddr => '127.0.0.1',
+	    PeerPort => $self->port) or die "could not connect: $!\n";
+	$sock->setsockopt(Socket::IPPROTO_TCP(), Socket::TCP_NODELAY(), 1);
+	return $sock;
+}
+
+# Bytes as they are, to Nginx; an array reference is sent piece by piece, each
+# in a segment of its own.  Returns as request does, with raw for all that came.
+sub raw_request ($self, $bytes, $seconds = 30)
+{
+	my $sock = $self->connect;
+	local $SIG{PIPE} = 'IGNORE';
+	print $sock $_ or last for ref $bytes ? @$bytes : $bytes;
+	$sock->flush;
+
+	my ($raw, $end) = ('', time + $seconds);
+	until (is_whole($raw)) {
+		my $left = $end - time;
+		last if $left <= 0 || !IO::Select->new($sock)->can_read($left);
+		sysread $sock, $raw, 65536, length $raw or last;
+	}
+	return parse_answer($raw);
+}
+
+# An answer with all the body that it announced, 1xx ones left out.
+sub is_whole ($raw)
+{
+	$raw =~ s/^HTTP\S+ 1\d\d .*?\r\n\r\n//s;
+	my ($head, $body) = split /\r\n\r\n/, $raw, 2;
+	return 0 if !defined $body || $head !~ /^content-length: (\d+)/mi;
+	return length $body >= $1;
+}
+
+sub parse_answer ($raw)
+{
+	my $rest = $raw =~ s/^HTTP\S+ 1\d\d .*?\r\n\r\n//sr;
+	my ($head, $body) = split /\r\n\r\n/, $rest, 2;
+	my ($first, @lines) = split /\r\n/, $head // '';
+	my %headers;
+
+	for (@lines) {
+		my ($name, $value) = split /:\s*/, $_, 2;
+		push @{ $headers{ lc $name } }, $value;
+	}
+	$_ = @$_ > 1 ? $_ : $_->[0] for values %headers;
+	return with_json({ raw => $raw, headers => \%headers,
+	    status => ($first // '') =~ /^HTTP\S+ (\d+)/ ? $1 + 0 : 599,
+	    content => $body // '' });
+}
+
+# -- many at once ------------------------------------------------------------
+
+# Runs $sub->(0) .. $sub->($n - 1) at the same moment, in processes of their
+# own, and returns what they returned (one scalar each), in order.
+sub parallel ($self, $n, $sub)
+{
+	my @readers;
+
+	pipe my $gate, my $open or die "could not make a pipe: $!\n";
+	for my $i (0 .. $n - 1) {
+		pipe my $r, my $w or die "could not make a pipe: $!\n";
+		my $pid = fork // die "could not fork: $!\n";
+		if (!$pid) {
+			close $open;
+			close $r;
+			sysread $gate, my $nothing, 1;
+			my @got = eval { ('', scalar $sub->($i)) };
+			@got = ($@ || 'died') if !@got;
+			print $w Storable::freeze(\@got);
+			close $w;
+			POSIX::_exit(0);
+		}
+		close $w;
+		push @readers, [ $pid, $r ];
+	}
+	close $gate;
+	close $open;
+	return map { collect(@$_) } @readers;
+}
+
+sub collect ($pid, $r)
+{
+	my $bytes = do { local $/; <$r> } // '';
+	waitpid $pid, 0;
+	die "a process of parallel() died\n" if $bytes eq '';
+	my ($why, $value) = @{ Storable::thaw($bytes) };
+	die "in parallel(): $why" if $why;
+	return $value;
+}
+
+# -- database ----------------------------------------------------------------
+
+# The rows of a query, each an array reference; undef for null.
+sub sql ($self, $query)
+{
+	utf8::encode($query);
+	return AIChat::Postgres::psql($self->{db_url}, $query);
+}
+
+# The first column of the first row.
+sub value ($self, $query)
+{
+	my ($row) = $self->sql($query);
+	return $row ? $row->[0] : undef;
+}
+
+sub db_url ($self) { return $self->{db_url} }
+
+sub stop_pg ($self, $mode = 'fast') { $self->{stack}->pg->stop($mode) }
+sub start_pg ($self) { $self->{stack}->pg->start }
+
+# The postmaster of a cluster of our own.
+sub pg_pid ($self) { return $self->{stack}->pg->proc->pid }
+
+# -- workers -----------------------------------------------------------------
+
+sub worker_pid ($self, $n) { return $self->{stack}->worker($n)->pid }
+
+# A signal it is meant to die of (or to be stopped by: STOP, CONT).
+sub kill_worker ($self, $n, $sig = 'KILL')
+{
+	my $proc = $self->{stack}->worker($n);
+	$proc->signal($sig);
+	return if $sig =~ /^(?:STOP|CONT|0)$/;
+	$self->{killed}{$n} = 1;
+	wait_for(sub { !$proc->alive }, 90, "worker $n to end");
+	return $proc->status;
+}
+
+# Starts one that was killed, or a further one, and waits until it answers.
+sub start_worker ($self, $n)
+{
+	my $stack = $self->{stack};
+	my $is_new = !$stack->worker($n);
+
+	$self->note_death($n);
+	delete $self->{killed}{$n};
+	$stack->start_workers($n);
+	return if !$is_new || !$stack->nginx;
+	$stack->write_upstream($stack->worker_numbers);
+	$stack->reload_nginx;
+}
+
+# Drains it and starts it again; settings may change meanwhile.
+sub restart_worker ($self, $n, %settings)
+{
+	my $settings = $self->{stack}->settings;
+
+	$self->note_death($n);
+	my ($drained, $proc) = $self->{stack}->stop_worker($n);
+	push @{ $self->{deaths} }, "worker $n " . $proc->how_it_ended
+	    . ' when asked to end' if $proc && $proc->status
+	    && !$self->{killed}{$n};
+	%$settings = (%$settings, %settings);
+	delete $self->{killed}{$n};
+	$self->{stack}->start_workers($n);
+}
+
+# Before a worker's place is taken by another.
+sub note_death ($self, $n)
+{
+	my $proc = $self->{stack}->worker($n) or return;
+	return if $proc->alive || $self->{killed}{$n};
+	push @{ $self->{deaths} }, "worker $n " . $proc->how_it_ended;
+	$self->{killed}{$n} = 1;
+}
+
+sub scale ($self, $count) { $self->{stack}->scale($count) }
+
+# -- the stand-in model ------------------------------------------------------
+
+# Its control interface; undef where it remembers nothing.
+sub model_says ($self, $path, $id)
+{
+	my $port = $self->{stack}->model_port;
+	my $got = HTTP::Tiny->new(timeout => 10, keep_alive => 0)->get(
+	    "http://127.0.0.1:$port/$path" . (defined $id ? "?id=$id" : ''));
+
+	return if $got->{status} == 404;
+	die "the stand-in model: $got->{status} $got->{content}\n"
+	    if !$got->{success};
+	return $JSON->decode($got->{content});
+}
+
+# How often it was asked: under this id, or at all.
+sub model_count ($self, $id = undef)
+{
+	return $self->model_says('count', $id)->{requests};
+}
+
+# Its other counts: pending, peak, connections, closed_early and more.
+sub model_counts ($self) { return $self->model_says('count', undef) }
+
+# The last request: { headers, body }, the body decoded.
+sub model_last ($self, $id = undef) { return $self->model_says('last', $id) }
+
+# When it was asked, in milliseconds of a monotonic clock.
+sub model_times ($self, $id)
+{
+	return @{ $self->model_says('times', $id) };
+}
+
+1;
