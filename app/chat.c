@@ -3,6 +3,7 @@
 #include "chat.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "clock.h"
 #include "context.h"
@@ -15,7 +16,11 @@
 
 /* 50 exchanges of 4,000 characters asked and 1 MiB answered would be more; what
  * is over it is not a context that any model takes. */
-#define MESSAGES_MAX (16 * 1024 * 1024)
+#define BODY_MAX (16 * 1024 * 1024)
+
+/* What JSON adds to an exchange, or to the seller's data; and a sixteenth more for
+ * line breaks and quotes. Only an estimate, so that memory is asked for once. */
+#define PROMPT_FRAME 640
 
 /* The caller is looked for this often, and not at all in the first moment. */
 #define GONE_FIRST_US (250 * AIC_MS)
@@ -29,7 +34,8 @@
 
 static const struct aic_input_field fields[] = {
 	{ "telegram_id", AIC_INPUT_INT, .required = true, .min = 1,
-	    .max = INT64_MAX, .offset = offsetof(struct chat_input, telegram_id) },
+	    .max = INT64_MAX,
+	    .offset = offsetof(struct chat_input, telegram_id) },
 	{ "message", AIC_INPUT_TEXT, .required = true, .not_blank = true,
 	    .min = 1, .max = AIC_INPUT_MESSAGE_MAX,
 	    .offset = offsetof(struct chat_input, message) },
@@ -150,21 +156,29 @@ reserve(struct chat *c, struct aic_err *err)
 static enum aic_code
 build_prompt(struct chat *c, struct aic_err *err)
 {
+	size_t size = PROMPT_FRAME + c->job->worker->prompt.rules_len +
+	    c->job->body.len;
 	struct aic_exchange said;
 	int i;
 
-	aic_buf_init(&c->messages, MESSAGES_MAX);
-	aic_prompt_begin(&c->job->worker->prompt, &c->messages);
 	for (i = 0; i < aic_context_count(&c->context); i++) {
 		said = aic_context_get(&c->context, i);
-		aic_prompt_said(&c->messages, said.message, said.response);
+		size += PROMPT_FRAME + strlen(said.message) +
+		    strlen(said.response);
+	}
+	aic_buf_init(&c->body, BODY_MAX);
+	aic_buf_room(&c->body, size + size / 16);
+	aic_openai_begin(c->job->worker->openai, &c->body);
+	aic_prompt_begin(&c->job->worker->prompt, &c->body);
+	for (i = 0; i < aic_context_count(&c->context); i++) {
+		said = aic_context_get(&c->context, i);
+		aic_prompt_said(&c->body, said.message, said.response);
 	}
 	aic_db_call_done(&c->context);
-	aic_prompt_seller(&c->messages, c->in.user_context);
-	aic_prompt_ask(&c->messages, c->in.message);
-	if (c->messages.failed)
-		return aic_fail(err, AIC_ENOMEM,
-		    "no memory for the prompt");
+	aic_prompt_seller(&c->body, c->in.user_context);
+	aic_prompt_ask(&c->body, c->in.message);
+	if (c->body.failed)
+		return aic_fail(err, AIC_ENOMEM, "no memory for the prompt");
 	return AIC_OK;
 }
 
@@ -181,8 +195,7 @@ static enum aic_code
 ask_model(struct chat *c, struct aic_err *err)
 {
 	struct job *job = c->job;
-	struct aic_openai_ask ask = { .messages = c->messages.data,
-		.messages_len = c->messages.len,
+	struct aic_openai_ask ask = { .body = &c->body,
 		.deadline_us = job->deadline_us - ANSWER_US -
 		    job->worker->conf.db_timeout_ms * AIC_MS,
 		.gone = caller_left,
@@ -190,8 +203,8 @@ ask_model(struct chat *c, struct aic_err *err)
 	int64_t start = aic_clock_us();
 	enum aic_code rc;
 
-	rc = aic_openai_ask(job->worker->openai, job->http, &ask, &c->answer,
-	    err);
+	rc = aic_openai_ask(
+	    job->worker->openai, job->http, &ask, &c->answer, err);
 	job->ai_us = aic_clock_us() - start;
 	job->attempts = c->answer.attempts;
 	job->tokens = c->answer.tokens;
@@ -331,7 +344,7 @@ chat_done(struct chat *c)
 			    "a reservation is left to lapse: %s", err.detail);
 	}
 	aic_db_call_done(&c->context);
-	aic_buf_done(&c->messages);
+	aic_buf_done(&c->body);
 	free(c->answer.text);
 	json_object_put(c->doc);
 }

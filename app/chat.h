@@ -27,7 +27,7 @@ struct chat {
 	char day[AIC_DATE_SIZE]; /* that it belongs to */
 	bool held; /* a reservation is to be settled */
 	struct aic_db_call context;
-	struct aic_buf messages;
+	struct aic_buf body; /* of the model's request */
 	struct aic_openai_answer answer;
 	int64_t used; /* chats of the day, this one included */
 };

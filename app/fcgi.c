@@ -11,12 +11,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 /* spawn-fcgi hands the listening socket over as standard input. */
 #define LISTEN_FD 0
 
 struct fcgi {
 	FCGX_Request request;
+	bool all_read; /* nothing of the request is left in the socket */
 };
 
 static atomic_bool stopping;
@@ -86,8 +88,8 @@ read_params(char **env, struct fcgi_request *rq)
 				break;
 		if (i == sizeof(names) / sizeof(names[0])) {
 			if (strncmp(*env, "CONTENT_LENGTH=", 15) == 0)
-				rq->content_length =
-				    strtoull(*env + 15, NULL, 10);
+				rq->content_length = strtoull(
+				    *env + 15, NULL, 10);
 			continue;
 		}
 		to = (const char **)((char *)rq + names[i].offset);
@@ -98,6 +100,14 @@ read_params(char **env, struct fcgi_request *rq)
 	/* Nginx passes a header that was not sent as an empty parameter. */
 	if (keys != 1)
 		rq->api_key = keys ? "" : NULL;
+}
+
+/* Take the record that ends the body, too. */
+static bool
+at_end(struct fcgi *f)
+{
+	return FCGX_GetChar(f->request.in) == EOF &&
+	    FCGX_GetError(f->request.in) == 0;
 }
 
 enum fcgi_got
@@ -122,8 +132,9 @@ fcgi_accept(struct fcgi *f, struct fcgi_request *rq, struct aic_err *err)
 			return FCGI_BROKEN;
 		}
 	}
-	*rq = (struct fcgi_request) { .method = "", .path = "", .query = "" };
+	*rq = (struct fcgi_request){ .method = "", .path = "", .query = "" };
 	read_params(f->request.envp, rq);
+	f->all_read = rq->content_length == 0 && at_end(f);
 	return FCGI_REQUEST;
 }
 
@@ -134,8 +145,8 @@ fcgi_body(struct fcgi *f, const struct fcgi_request *rq, struct aic_buf *to,
 	int n;
 
 	if (rq->content_length > FCGI_BODY_MAX)
-		return aic_fail(err, AIC_EBIG, "body of %zu bytes",
-		    rq->content_length);
+		return aic_fail(
+		    err, AIC_EBIG, "body of %zu bytes", rq->content_length);
 	if (rq->content_length == 0)
 		return AIC_OK;
 	if (!aic_buf_room(to, rq->content_length))
@@ -148,6 +159,9 @@ fcgi_body(struct fcgi *f, const struct fcgi_request *rq, struct aic_buf *to,
 		    rq->content_length);
 	to->len = (size_t)n;
 	to->data[n] = '\0';
+	f->all_read = at_end(f);
+	/* Its buffer of 8 KB is of no use while the model thinks. */
+	FCGX_FreeStream(&f->request.in);
 	return AIC_OK;
 }
 
@@ -180,7 +194,20 @@ fcgi_answer(struct fcgi *f, int status, const char *headers, const char *body,
 void
 fcgi_finish(struct fcgi *f)
 {
-	FCGX_Finish_r(&f->request);
+	int fd = f->request.ipcFd;
+
+	/*
+	 * FCGX_Finish_r() waits for Nginx to close first, for fear that what is
+	 * unread makes the close a reset that overtakes the answer. Where all
+	 * was read, there is nothing to wait for.
+	 */
+	if (!f->all_read) {
+		FCGX_Finish_r(&f->request);
+		return;
+	}
+	FCGX_Free(&f->request, 0);
+	f->request.ipcFd = -1;
+	close(fd);
 }
 
 void

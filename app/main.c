@@ -84,9 +84,9 @@ static void *
 serve(void *arg)
 {
 	struct thread *t = arg;
-	struct job job = { .worker = t->worker,
-		.fcgi = t->fcgi,
-		.http = t->http };
+	struct job job = {
+		.worker = t->worker, .fcgi = t->fcgi, .http = t->http
+	};
 	struct aic_err err = AIC_ERR_INIT;
 
 	aic_buf_init(&job.body, FCGI_BODY_MAX);
@@ -107,8 +107,8 @@ serve(void *arg)
 		case FCGI_BROKEN:
 			/* One thread less would hardly be noticed, a process
 			 * that ends is started again. */
-			aic_log_event(AIC_LOG_ERROR, "accept", "%s",
-			    err.detail);
+			aic_log_event(
+			    AIC_LOG_ERROR, "accept", "%s", err.detail);
 			_exit(1);
 		}
 		break;
@@ -155,8 +155,8 @@ join(struct thread *threads, int n, int64_t deadline_us)
 	int i;
 
 	for (i = 0; i < n; i++) {
-		if (pthread_clockjoin_np(threads[i].id, NULL, CLOCK_MONOTONIC,
-			&until) != 0)
+		if (pthread_clockjoin_np(
+			threads[i].id, NULL, CLOCK_MONOTONIC, &until) != 0)
 			return false;
 		fcgi_free(threads[i].fcgi);
 		aic_http_free(threads[i].http);
@@ -190,8 +190,8 @@ run(struct worker *w, const sigset_t *signals)
 		    sig == SIGTERM ? "SIGTERM" : "SIGINT");
 	}
 	fcgi_stop();
-	all = join(threads, started, aic_clock_us() +
-	    w->conf.deadline_ms * AIC_MS + DRAIN_SPARE_US);
+	all = join(threads, started,
+	    aic_clock_us() + w->conf.deadline_ms * AIC_MS + DRAIN_SPARE_US);
 	if (!all) {
 		aic_log_event(AIC_LOG_ERROR, "drain",
 		    "a request hangs; leaving without it");

@@ -51,8 +51,7 @@ static const char usage[] =
     "Exit status: 0 up to date; 1 something failed, and nothing of that file is\n"
     "left behind; 2 wrong settings; with --status, 3 when something is to be run.\n";
 
-static bool AIC_PRINTF(1, 2)
-fail(const char *fmt, ...)
+static bool AIC_PRINTF(1, 2) fail(const char *fmt, ...)
 {
 	va_list ap;
 
@@ -123,7 +122,8 @@ list_files(struct migrate *m)
 	for (i = 0; i < m->n_files && m->files[i].version; i++, want++)
 		if (m->files[i].version != want)
 			return fail("\"%s\" is not number %04d: the numbers "
-			    "must have no gap", m->files[i].name, want);
+				    "must have no gap",
+			    m->files[i].name, want);
 	if (i == 0)
 		return fail("no migrations in \"%s\"", m->dir);
 	return true;
@@ -159,8 +159,8 @@ static PGresult *
 query(struct migrate *m, const char *doing, const char *sql, int n,
     const char *const *param)
 {
-	PGresult *res = PQexecParams(m->conn, sql, n, NULL, param, NULL, NULL,
-	    0);
+	PGresult *res = PQexecParams(
+	    m->conn, sql, n, NULL, param, NULL, NULL, 0);
 
 	if (PQresultStatus(res) == PGRES_COMMAND_OK ||
 	    PQresultStatus(res) == PGRES_TUPLES_OK)

@@ -22,8 +22,7 @@ struct route {
 
 static const struct route routes[] = {
 	{ "GET", "/health", AIC_AUTH_NONE, WORKER_ROOM_NONE, health_live },
-	{ "GET", "/health/ready", AIC_AUTH_NONE, WORKER_ROOM_DB,
-	    health_ready },
+	{ "GET", "/health/ready", AIC_AUTH_NONE, WORKER_ROOM_DB, health_ready },
 	{ "POST", "/v1/chat/send", AIC_AUTH_CALLER, WORKER_ROOM_CHAT,
 	    chat_send },
 	{ "POST", "/v1/chat/history", AIC_AUTH_CALLER, WORKER_ROOM_DB,
@@ -131,8 +130,8 @@ log_request(const struct job *job, const struct aic_err *err, enum aic_code rc,
 {
 	struct aic_log l;
 
-	aic_log_begin(&l, quiet && !rc ? AIC_LOG_DEBUG : level_of(rc),
-	    "request");
+	aic_log_begin(
+	    &l, quiet && !rc ? AIC_LOG_DEBUG : level_of(rc), "request");
 	aic_log_str(&l, "req", job->rq.id);
 	aic_log_str(&l, "method", job->rq.method);
 	aic_log_str(&l, "path", job->rq.path);

@@ -23,9 +23,9 @@ struct user_input {
 
 #define TELEGRAM_ID                                                            \
 	{                                                                      \
-		"telegram_id", AIC_INPUT_INT, .required = true, .min = 1,      \
-		.max = INT64_MAX,                                              \
-		.offset = offsetof(struct user_input, telegram_id)             \
+		"telegram_id", AIC_INPUT_INT,                                  \
+		    .required = true, .min = 1, .max = INT64_MAX,              \
+		    .offset = offsetof(struct user_input, telegram_id)         \
 	}
 
 static const struct aic_input_field history_fields[] = {
@@ -46,8 +46,8 @@ read_body(struct job *job, const struct aic_input_field *fields, int n,
 	enum aic_code rc;
 
 	job->doing = "reading the body";
-	rc = aic_input_body(job->body.data, job->body.len, fields, n, in, &doc,
-	    err);
+	rc = aic_input_body(
+	    job->body.data, job->body.len, fields, n, in, &doc, err);
 	if (rc)
 		return rc;
 	json_object_put(doc); /* there are numbers in it alone */
@@ -159,11 +159,13 @@ user_reset(struct job *job, struct aic_err *err)
 	if (known)
 		aic_buf_printf(&job->out,
 		    "{\"success\":true,\"message\":\"Лимит пользователя %lld "
-		    "успешно сброшен\"}", (long long)in.telegram_id);
+		    "успешно сброшен\"}",
+		    (long long)in.telegram_id);
 	else
 		aic_buf_printf(&job->out,
 		    "{\"success\":false,\"message\":\"Пользователь %lld не "
-		    "найден\"}", (long long)in.telegram_id);
+		    "найден\"}",
+		    (long long)in.telegram_id);
 	return AIC_OK;
 }
 
@@ -179,12 +181,12 @@ read_days(struct job *job, int64_t *ret_days, struct aic_err *err)
 		return AIC_OK;
 	rc = aic_input_number("query", "days", text, strlen(text), INT64_MIN,
 	    INT64_MAX, ret_days, err);
-	if (rc && strcmp(err->faults[err->n_faults - 1].type,
-		"int_parsing") == 0)
+	if (rc &&
+	    strcmp(err->faults[err->n_faults - 1].type, "int_parsing") == 0)
 		return rc;
 	if (rc || *ret_days < 1 || *ret_days > DAYS_MAX) {
-		aic_says(err, "Days parameter must be between 1 and %d",
-		    DAYS_MAX);
+		aic_says(
+		    err, "Days parameter must be between 1 and %d", DAYS_MAX);
 		return aic_fail(err, AIC_EPARAM, "days out of range");
 	}
 	return AIC_OK;

@@ -17,23 +17,17 @@
 #define BUSY_RETRY_AFTER_S 2
 
 /* $1 zone. Only reads. */
-static const struct aic_db_stmt check = {
-	"check",
+static const struct aic_db_stmt check = { "check",
 	"SELECT coalesce((SELECT max(version) FROM ai_chat_migrations), 0),"
 	"  EXISTS (SELECT FROM pg_timezone_names WHERE name = $1::text),"
 	"  current_setting('transaction_read_only')",
-	1,
-	NULL
-};
+	1, NULL };
 
 /* Only reads, and hardly that: the names must exist. */
-static const struct aic_db_stmt ready = {
-	"ready",
+static const struct aic_db_stmt ready = { "ready",
 	"SELECT l.leases, r.chat_id"
 	" FROM ai_chat_daily_limits l, ai_chat_requests r LIMIT 0",
-	0,
-	NULL
-};
+	0, NULL };
 
 enum aic_code
 worker_open(struct worker *w, struct aic_conf *conf, struct aic_err *err)
@@ -45,11 +39,11 @@ worker_open(struct worker *w, struct aic_conf *conf, struct aic_err *err)
 	memset(w, 0, sizeof(*w));
 	pthread_mutex_init(&w->lock, NULL);
 	w->conf = *conf;
-	db = (struct aic_db_conf) { .url = conf->database_url,
+	db = (struct aic_db_conf){ .url = conf->database_url,
 		.pool = (int)conf->db_pool,
 		.timeout_ms = (int)conf->db_timeout_ms,
 		.prepare = conf->db_prepare };
-	ai = (struct aic_openai_conf) { .base_url = conf->openai_base_url,
+	ai = (struct aic_openai_conf){ .base_url = conf->openai_base_url,
 		.api_key = conf->openai_api_key,
 		.model = conf->openai_model,
 		.proxy = conf->openai_proxy,
@@ -91,12 +85,13 @@ worker_check(struct worker *w, struct aic_err *err)
 	if (aic_db_get_int(&call, 0, 0) < SCHEMA_VERSION)
 		rc = aic_fail(err, AIC_EDB,
 		    "the database is at schema version %d, %d is needed: run "
-		    "ai-chat-migrate", (int)aic_db_get_int(&call, 0, 0),
-		    SCHEMA_VERSION);
+		    "ai-chat-migrate",
+		    (int)aic_db_get_int(&call, 0, 0), SCHEMA_VERSION);
 	else if (*aic_db_get(&call, 0, 1) != 't')
 		rc = aic_fail(err, AIC_ECONF,
 		    "AI_CHAT_TIMEZONE \"%s\" is not a time zone that the "
-		    "database knows", w->conf.timezone);
+		    "database knows",
+		    w->conf.timezone);
 	else if (strcmp(aic_db_get(&call, 0, 2), "off") != 0)
 		rc = aic_fail(err, AIC_EDB, "the database is read-only");
 	aic_db_call_done(&call);

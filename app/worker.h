@@ -62,12 +62,12 @@ void worker_close(struct worker *w);
  * Errors:   AIC_EDB, AIC_ECONF
  * Blocks:   as long as AI_CHAT_DB_TIMEOUT_MS
  */
-enum aic_code worker_check(struct worker *w, struct aic_err *err)
-    AIC_MUST_CHECK;
+enum aic_code
+worker_check(struct worker *w, struct aic_err *err) AIC_MUST_CHECK;
 
 /* worker_ready -- the same in one cheap look, for /health/ready. */
-enum aic_code worker_ready(struct worker *w, struct aic_err *err)
-    AIC_MUST_CHECK;
+enum aic_code
+worker_ready(struct worker *w, struct aic_err *err) AIC_MUST_CHECK;
 
 /* worker_threads -- how many there should be. */
 int worker_threads(const struct worker *w);

@@ -24,8 +24,8 @@ enum aic_auth_need {
  *
  * Errors:   AIC_EAUTH
  */
-enum aic_code aic_auth_check(const char *keys, const char *admin_key,
-    enum aic_auth_need need, const char *given, struct aic_err *err)
-    AIC_MUST_CHECK;
+enum aic_code
+aic_auth_check(const char *keys, const char *admin_key, enum aic_auth_need need,
+    const char *given, struct aic_err *err) AIC_MUST_CHECK;
 
 #endif

@@ -12,14 +12,14 @@
 void
 aic_buf_init(struct aic_buf *b, size_t max)
 {
-	*b = (struct aic_buf) { .max = max };
+	*b = (struct aic_buf){ .max = max };
 }
 
 void
 aic_buf_done(struct aic_buf *b)
 {
 	free(b->data);
-	*b = (struct aic_buf) { .max = b->max };
+	*b = (struct aic_buf){ .max = b->max };
 }
 
 void
@@ -45,9 +45,11 @@ aic_buf_room(struct aic_buf *b, size_t n)
 	}
 	if (b->len + n < b->cap)
 		return true;
-	cap = b->cap ? b->cap : FIRST_CAP;
-	while (cap <= b->len + n)
-		cap *= 2;
+	/* Twice as much as before, or just what is asked for when that is more:
+	 * whoever knows the size asks for it at once and wastes nothing. */
+	cap = b->cap ? b->cap * 2 : FIRST_CAP;
+	if (cap <= b->len + n)
+		cap = b->len + n + 1;
 	p = realloc(b->data, cap);
 	if (!p) {
 		b->failed = true;
@@ -112,6 +114,6 @@ aic_buf_take(struct aic_buf *b, size_t *ret_len)
 	data[b->len] = '\0';
 	if (ret_len)
 		*ret_len = b->len;
-	*b = (struct aic_buf) { .max = b->max };
+	*b = (struct aic_buf){ .max = b->max };
 	return data;
 }

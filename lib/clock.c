@@ -28,7 +28,7 @@ aic_clock_left_ms(int64_t deadline_us)
 struct timespec
 aic_clock_spec(int64_t deadline_us)
 {
-	return (struct timespec) { .tv_sec = deadline_us / AIC_S,
+	return (struct timespec){ .tv_sec = deadline_us / AIC_S,
 		.tv_nsec = deadline_us % AIC_S * 1000 };
 }
 
@@ -37,7 +37,7 @@ aic_clock_sleep(int64_t until_us)
 {
 	struct timespec ts = aic_clock_spec(until_us);
 
-	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL) ==
-	    EINTR)
+	while (
+	    clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL) == EINTR)
 		;
 }

@@ -83,8 +83,8 @@ struct aic_db {
 };
 
 static enum aic_code
-set_params(struct aic_db *db, const char *url, int timeout_ms,
-    struct aic_err *err)
+set_params(
+    struct aic_db *db, const char *url, int timeout_ms, struct aic_err *err)
 {
 	PQconninfoOption *o;
 	char *wrong = NULL;
@@ -134,8 +134,8 @@ set_params(struct aic_db *db, const char *url, int timeout_ms,
 }
 
 enum aic_code
-aic_db_open(struct aic_db **ret_db, const struct aic_db_conf *conf,
-    struct aic_err *err)
+aic_db_open(
+    struct aic_db **ret_db, const struct aic_db_conf *conf, struct aic_err *err)
 {
 	struct aic_db *db;
 	enum aic_code rc;
@@ -265,8 +265,8 @@ wait_socket(PGconn *pg, short events, int64_t deadline_us)
 }
 
 static bool
-connect_one(struct aic_db *db, struct conn *c, int64_t deadline_us,
-    struct aic_err *err)
+connect_one(
+    struct aic_db *db, struct conn *c, int64_t deadline_us, struct aic_err *err)
 {
 	PostgresPollingStatusType st = PGRES_POLLING_WRITING;
 
@@ -318,8 +318,7 @@ may_connect(struct aic_db *db, int64_t deadline_us, struct aic_err *err)
 	if (at <= now)
 		return true;
 	if (hopeless || at >= deadline_us) {
-		fail_with(err, "connect to the database", NULL,
-		    "it is away");
+		fail_with(err, "connect to the database", NULL, "it is away");
 		return false;
 	}
 	aic_clock_sleep(at);
@@ -349,8 +348,8 @@ note_connect(struct aic_db *db, bool ok)
 }
 
 static bool
-ready(struct aic_db *db, struct conn *c, int64_t deadline_us,
-    struct aic_err *err)
+ready(
+    struct aic_db *db, struct conn *c, int64_t deadline_us, struct aic_err *err)
 {
 	bool ok;
 
@@ -393,8 +392,8 @@ send_call(struct aic_db *db, struct conn *c, struct batch *b, int i)
 		b->preparing |= 1 << i;
 		c->prepared[c->n_prepared++] = stmt;
 	}
-	return PQsendQueryPrepared(c->pg, stmt->name, call->n, call->param,
-	    NULL, NULL, 0);
+	return PQsendQueryPrepared(
+	    c->pg, stmt->name, call->n, call->param, NULL, NULL, 0);
 }
 
 static bool
@@ -505,8 +504,8 @@ read_batch(struct conn *c, struct batch *b, int64_t deadline_us)
 				fail_with(b->err,
 				    b->calls[at < b->n ? at : 0].stmt->name,
 				    PQresultErrorField(res, PG_DIAG_SQLSTATE),
-				    PQresultErrorField(res,
-					PG_DIAG_MESSAGE_PRIMARY));
+				    PQresultErrorField(
+					res, PG_DIAG_MESSAGE_PRIMARY));
 			}
 			PQclear(res);
 			if (PQstatus(c->pg) == CONNECTION_BAD)
@@ -600,8 +599,9 @@ run_trip(struct aic_db *db, struct conn *c, struct batch *trip)
 	if (out == LATE)
 		deadline = aic_clock_us();
 	for (b = trip; b; b = b->next) {
-		if (b->out == LATE || (b->out == LOST && out == LATE &&
-		    b->deadline_us <= deadline)) {
+		if (b->out == LATE ||
+		    (b->out == LOST && out == LATE &&
+			b->deadline_us <= deadline)) {
 			b->out = LATE;
 			fail_with(b->err, b->calls[0].stmt->name, NULL,
 			    "the database did not answer in time");
@@ -743,8 +743,8 @@ aic_db_run(struct aic_db *db, struct aic_db_call *calls, int n,
 		} else if (db->idle) {
 			lead(db, &self);
 		} else {
-			rc = pthread_cond_clockwait(&self.changed, &db->lock,
-			    CLOCK_MONOTONIC, &until);
+			rc = pthread_cond_clockwait(
+			    &self.changed, &db->lock, CLOCK_MONOTONIC, &until);
 		}
 	}
 	/* Whoever woke this thread to lead, when it was done already, must not

@@ -71,8 +71,8 @@ struct aic_db_call {
  * Errors:   AIC_ECONF  the URL is not one; AIC_ENOMEM
  * Memory:   gives; aic_db_close()
  */
-enum aic_code aic_db_open(struct aic_db **ret_db, const struct aic_db_conf *conf,
-    struct aic_err *err) AIC_MUST_CHECK;
+enum aic_code aic_db_open(struct aic_db **ret_db,
+    const struct aic_db_conf *conf, struct aic_err *err) AIC_MUST_CHECK;
 
 /* aic_db_close -- close all. NULL is fine. Nobody may be running a batch. */
 void aic_db_close(struct aic_db *db);

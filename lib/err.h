@@ -71,8 +71,8 @@ struct aic_err {
  *
  * Memory:   cuts at sizeof(err->detail)
  */
-enum aic_code aic_fail(struct aic_err *err, enum aic_code code,
-    const char *fmt, ...) AIC_PRINTF(3, 4);
+enum aic_code aic_fail(struct aic_err *err, enum aic_code code, const char *fmt,
+    ...) AIC_PRINTF(3, 4);
 
 /* aic_says -- set what the caller may be told. Cuts, never inside UTF-8. */
 void aic_says(struct aic_err *err, const char *fmt, ...) AIC_PRINTF(2, 3);
@@ -85,9 +85,9 @@ void aic_says(struct aic_err *err, const char *fmt, ...) AIC_PRINTF(2, 3);
  *
  * Over AIC_FAULTS_MAX a fault is dropped: the first ones are enough to act on.
  */
-enum aic_code aic_fault(struct aic_err *err, const char *type,
-    const char *where, const char *field, const char *fmt, ...)
-    AIC_PRINTF(5, 6);
+enum aic_code
+aic_fault(struct aic_err *err, const char *type, const char *where,
+    const char *field, const char *fmt, ...) AIC_PRINTF(5, 6);
 
 /* aic_code_name -- "EDB" and the like, for log lines; static. */
 const char *aic_code_name(enum aic_code code);

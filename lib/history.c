@@ -3,28 +3,22 @@
 #include "history.h"
 
 /* $1 user, $2 limit, $3 offset. Only reads. */
-static const struct aic_db_stmt history = {
-	"history",
+static const struct aic_db_stmt history = { "history",
 	"SELECT id, message, response, coalesce(tokens_used, 0),"
 	"  to_char(created_at AT TIME ZONE 'UTC',"
 	"   'YYYY-MM-DD\"T\"HH24:MI:SS.US\"+00:00\"')"
 	" FROM ai_chat_requests WHERE telegram_id = $1::bigint"
 	" ORDER BY created_at DESC, id DESC LIMIT $2::bigint OFFSET $3::bigint",
-	3,
-	NULL
-};
+	3, NULL };
 
 /* $1 user. Only reads. */
-static const struct aic_db_stmt total = {
-	"history_total",
+static const struct aic_db_stmt total = { "history_total",
 	"SELECT count(*) FROM ai_chat_requests WHERE telegram_id = $1::bigint",
-	1,
-	NULL
-};
+	1, NULL };
 
 void
-aic_history_ask(struct aic_db_call calls[2], int64_t telegram_id,
-    int64_t limit, int64_t offset)
+aic_history_ask(struct aic_db_call calls[2], int64_t telegram_id, int64_t limit,
+    int64_t offset)
 {
 	aic_db_call(&calls[0], &history);
 	aic_db_int(&calls[0], telegram_id);
@@ -49,7 +43,7 @@ aic_history_count(const struct aic_db_call calls[2])
 struct aic_history_item
 aic_history_get(const struct aic_db_call calls[2], int i)
 {
-	return (struct aic_history_item) {
+	return (struct aic_history_item){
 		.id = aic_db_get_int(&calls[0], i, 0),
 		.message = aic_db_get(&calls[0], i, 1),
 		.response = aic_db_get(&calls[0], i, 2),

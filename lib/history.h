@@ -27,7 +27,7 @@ int64_t aic_history_total(const struct aic_db_call calls[2]);
 int aic_history_count(const struct aic_db_call calls[2]);
 
 /* aic_history_get -- Memory: the texts live as long as the calls' results. */
-struct aic_history_item aic_history_get(const struct aic_db_call calls[2],
-    int i);
+struct aic_history_item
+aic_history_get(const struct aic_db_call calls[2], int i);
 
 #endif

@@ -10,8 +10,9 @@
 
 #include "clock.h"
 
-/* Chats wait by the thousand, so what each of them holds is kept small: the
- * least that libcurl takes for sending, a page for receiving. */
+/* Chats wait by the thousand, so what each of them holds is kept small: a page
+ * for receiving, and for sending the least that libcurl takes, which it makes only
+ * for a body that does not go out in one piece. */
 #define SEND_BUFFER 16384L
 #define RECEIVE_BUFFER 4096L
 
@@ -27,8 +28,7 @@ struct aic_http {
 	/* of the call under way */
 	const struct aic_http_request *req;
 	struct aic_http_answer *answer;
-	int part; /* of the body */
-	size_t sent; /* of that part */
+	int requests; /* that went out, or tried to */
 	size_t header_bytes;
 	bool too_big;
 	char why[CURL_ERROR_SIZE];
@@ -67,28 +67,20 @@ aic_http_free(struct aic_http *http)
 	free(http);
 }
 
-static size_t
-on_send(char *to, size_t size, size_t n, void *arg)
+/*
+ * Before each request that goes out. When a kept connection dies before the
+ * answer, libcurl would send the same again on a new one, unasked: the model would
+ * be paid twice, and nobody would know.
+ */
+static int
+on_request(void *arg, char *ip, char *local_ip, int port, int local_port)
 {
 	struct aic_http *http = arg;
-	const struct aic_http_part *part;
-	size_t room = size * n, done = 0, take;
 
-	while (done < room && http->part < AIC_HTTP_PARTS) {
-		part = &http->req->body[http->part];
-		take = part->n - http->sent;
-		if (take > room - done)
-			take = room - done;
-		if (take > 0)
-			memcpy(to + done, part->p + http->sent, take);
-		done += take;
-		http->sent += take;
-		if (http->sent == part->n) {
-			http->part++;
-			http->sent = 0;
-		}
-	}
-	return done;
+	(void)ip, (void)local_ip, (void)port, (void)local_port;
+	if (http->requests++ == 0)
+		return CURL_PREREQFUNC_OK;
+	return CURL_PREREQFUNC_ABORT;
 }
 
 static size_t
@@ -169,8 +161,8 @@ set_once(struct aic_http *http, const struct aic_http_request *req)
 	curl_easy_setopt(e, CURLOPT_TCP_KEEPIDLE, 10L);
 	curl_easy_setopt(e, CURLOPT_TCP_KEEPINTVL, 5L);
 	curl_easy_setopt(e, CURLOPT_POST, 1L);
-	curl_easy_setopt(e, CURLOPT_READFUNCTION, on_send);
-	curl_easy_setopt(e, CURLOPT_READDATA, http);
+	curl_easy_setopt(e, CURLOPT_PREREQFUNCTION, on_request);
+	curl_easy_setopt(e, CURLOPT_PREREQDATA, http);
 	curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_receive);
 	curl_easy_setopt(e, CURLOPT_WRITEDATA, http);
 	curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
@@ -197,7 +189,8 @@ end_of(const struct aic_http *http, CURLcode rc)
 	case CURLE_WRITE_ERROR:
 		return http->too_big ? AIC_HTTP_TOO_BIG : AIC_HTTP_FAILED;
 	case CURLE_ABORTED_BY_CALLBACK:
-		return AIC_HTTP_GONE;
+		/* The second request was held back: the first one was lost. */
+		return http->requests > 1 ? AIC_HTTP_BROKEN : AIC_HTTP_GONE;
 	case CURLE_OPERATION_TIMEDOUT:
 		/* While connecting, nothing was sent: worth another try. */
 		return connected > 0 ? AIC_HTTP_TIMEOUT : AIC_HTTP_CONNECT;
@@ -208,7 +201,6 @@ end_of(const struct aic_http *http, CURLcode rc)
 	case CURLE_SSL_CONNECT_ERROR:
 		return AIC_HTTP_CONNECT;
 	case CURLE_SEND_ERROR:
-	case CURLE_SEND_FAIL_REWIND:
 	case CURLE_RECV_ERROR:
 	case CURLE_GOT_NOTHING:
 	case CURLE_PARTIAL_FILE:
@@ -237,7 +229,8 @@ read_hints(struct aic_http *http, struct aic_http_answer *answer)
 	}
 	if (answer->retry_after_us < 0 &&
 	    curl_easy_getinfo(http->easy, CURLINFO_RETRY_AFTER, &after) ==
-	    CURLE_OK && after > 0)
+		CURLE_OK &&
+	    after > 0)
 		answer->retry_after_us = after < 86400 ? after * AIC_S
 						       : 86400 * AIC_S;
 }
@@ -246,10 +239,8 @@ void
 aic_http_post(struct aic_http *http, const struct aic_http_request *req,
     struct aic_http_answer *answer)
 {
-	curl_off_t size = 0;
 	long status = 0, total_ms, connect_ms;
 	CURLcode rc;
-	int i;
 
 	answer->end = AIC_HTTP_FAILED;
 	answer->status = 0;
@@ -257,13 +248,10 @@ aic_http_post(struct aic_http *http, const struct aic_http_request *req,
 	answer->why[0] = '\0';
 	http->req = req;
 	http->answer = answer;
-	http->part = 0;
-	http->sent = 0;
+	http->requests = 0;
 	http->header_bytes = 0;
 	http->too_big = false;
 	http->why[0] = '\0';
-	for (i = 0; i < AIC_HTTP_PARTS; i++)
-		size += (curl_off_t)req->body[i].n;
 
 	total_ms = aic_clock_left_ms(req->deadline_us);
 	connect_ms = (long)(req->connect_us / AIC_MS);
@@ -275,7 +263,9 @@ aic_http_post(struct aic_http *http, const struct aic_http_request *req,
 		snprintf(answer->why, sizeof(answer->why), "out of memory");
 		return;
 	}
-	curl_easy_setopt(http->easy, CURLOPT_POSTFIELDSIZE_LARGE, size);
+	curl_easy_setopt(http->easy, CURLOPT_POSTFIELDS, req->body);
+	curl_easy_setopt(
+	    http->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)req->body_len);
 	curl_easy_setopt(http->easy, CURLOPT_TIMEOUT_MS, total_ms);
 	curl_easy_setopt(http->easy, CURLOPT_CONNECTTIMEOUT_MS,
 	    connect_ms < total_ms ? connect_ms : total_ms);

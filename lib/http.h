@@ -15,8 +15,6 @@
 #include "buf.h"
 #include "err.h"
 
-#define AIC_HTTP_PARTS 3
-
 struct aic_http;
 
 /* How a call ended, as far as a retry cares. */
@@ -31,16 +29,12 @@ enum aic_http_end {
 	AIC_HTTP__MAX
 };
 
-struct aic_http_part {
-	const char *p;
-	size_t n;
-};
-
 struct aic_http_request {
 	const char *url;
 	const char *const *headers; /* "Name: value", NULL at the end */
 	const char *proxy; /* NULL: none */
-	struct aic_http_part body[AIC_HTTP_PARTS]; /* sent one after another */
+	const char *body;
+	size_t body_len;
 	int64_t deadline_us; /* for everything, name resolution included */
 	int64_t connect_us; /* of it for the connection */
 	/* Asked about once a second while waiting; NULL: nobody asks. */
@@ -52,7 +46,8 @@ struct aic_http_answer {
 	enum aic_http_end end;
 	int status;
 	int64_t retry_after_us; /* retry-after-ms, else Retry-After; -1: none */
-	struct aic_buf body; /* aic_buf_init() it with the ceiling; appended to */
+	struct aic_buf
+	    body; /* aic_buf_init() it with the ceiling; appended to */
 	char why[128]; /* what broke, for the log */
 };
 
@@ -73,8 +68,8 @@ void aic_http_free(struct aic_http *http);
  *
  * Errors:   in answer->end
  * Blocks:   until the deadline at most
- * Source:   libcurl 7.88: CURLOPT_READFUNCTION (without a seek function libcurl
- *           cannot send the body twice), CURLOPT_QUICK_EXIT
+ * Source:   libcurl 7.88: CURLOPT_PREREQFUNCTION, which sees a silent second send
+ *           coming; CURLOPT_QUICK_EXIT
  */
 void aic_http_post(struct aic_http *http, const struct aic_http_request *req,
     struct aic_http_answer *answer);

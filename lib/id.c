@@ -3,10 +3,30 @@
 #include "id.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
+
+/* Asking the kernel for 16 bytes costs as much as asking for 256, which it gives
+ * whole or not at all; so each thread has some in store. */
+static bool
+random_bytes(unsigned char *to, size_t n)
+{
+	static _Thread_local unsigned char store[256];
+	static _Thread_local size_t left;
+
+	if (left < n) {
+		if (getrandom(store, sizeof(store), 0) !=
+		    (ssize_t)sizeof(store))
+			return false;
+		left = sizeof(store);
+	}
+	left -= n;
+	memcpy(to, store + left, n);
+	return true;
+}
 
 enum aic_code
 aic_id_new(char id[AIC_ID_SIZE], struct aic_err *err)
@@ -16,8 +36,7 @@ aic_id_new(char id[AIC_ID_SIZE], struct aic_err *err)
 	char *p = id;
 	int i;
 
-	/* Up to 256 bytes come whole or not at all. */
-	if (getrandom(b, sizeof(b), 0) != (ssize_t)sizeof(b))
+	if (!random_bytes(b, sizeof(b)))
 		return aic_fail(err, AIC_EBUG, "could not get random bytes: %s",
 		    strerror(errno));
 	b[6] = (unsigned char)((b[6] & 0x0f) | 0x40);
@@ -35,9 +54,10 @@ aic_id_new(char id[AIC_ID_SIZE], struct aic_err *err)
 double
 aic_random(void)
 {
-	uint32_t x = 0;
+	unsigned char b[4];
 
-	if (getrandom(&x, sizeof(x), 0) != (ssize_t)sizeof(x))
+	if (!random_bytes(b, sizeof(b)))
 		return 0.5;
-	return x / 4294967296.0;
+	return (b[0] | b[1] << 8 | b[2] << 16 | (uint32_t)b[3] << 24) /
+	    4294967296.0;
 }

@@ -15,8 +15,8 @@
  * Errors:   AIC_EBUG  the kernel has no randomness to give
  * Source:   RFC 4122, 4.4; getrandom(2)
  */
-enum aic_code aic_id_new(char id[AIC_ID_SIZE], struct aic_err *err)
-    AIC_MUST_CHECK;
+enum aic_code
+aic_id_new(char id[AIC_ID_SIZE], struct aic_err *err) AIC_MUST_CHECK;
 
 /* aic_random -- 0 <= x < 1, for jitter; not for secrets. Thread-safe. */
 double aic_random(void);

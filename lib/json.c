@@ -100,8 +100,8 @@ scan_string(struct scan *s)
 	size_t n;
 
 	if (s->p == s->end || *s->p != '"')
-		return fail(s,
-		    "Expecting property name enclosed in double quotes");
+		return fail(
+		    s, "Expecting property name enclosed in double quotes");
 	s->p++;
 	while (s->p < s->end && *s->p != '"') {
 		if ((unsigned char)*s->p < 0x20)
@@ -278,32 +278,64 @@ aic_json_parse(const char *text, size_t len)
 	return obj;
 }
 
+/*
+ * How many bytes at s need no escape. Eight at a time, as a text of several
+ * kilobytes is written for each chat: a byte of x is below 0x20, or equal to a
+ * quote or a backslash, where the high bit of the same byte is set in the sum.
+ */
+static size_t
+plain_run(const char *s, size_t n)
+{
+	const uint64_t ones = UINT64_C(0x0101010101010101);
+	const uint64_t highs = ones * 0x80;
+	uint64_t x, quote, slash;
+	size_t i = 0;
+
+	for (; n - i >= sizeof(x); i += sizeof(x)) {
+		memcpy(&x, s + i, sizeof(x));
+		quote = x ^ ones * '"';
+		slash = x ^ ones * '\\';
+		if ((((x - ones * 0x20) & ~x) | ((quote - ones) & ~quote) |
+			((slash - ones) & ~slash)) &
+		    highs)
+			break;
+	}
+	while (
+	    i < n && (unsigned char)s[i] >= 0x20 && s[i] != '"' && s[i] != '\\')
+		i++;
+	return i;
+}
+
 void
 aic_json_put_part(struct aic_buf *b, const char *s, size_t n)
 {
 	static const char hex[] = "0123456789abcdef";
 	/* What has a short escape, and its letter. */
 	static const char brief[] = "\bb\ff\nn\rr\tt\"\"\\\\";
-	const char *good = s, *end = s + n, *e;
 	char esc[7] = "\\u00";
+	const char *e;
+	size_t run;
 
-	for (; s < end; s++) {
-		if ((unsigned char)*s >= 0x20 && *s != '"' && *s != '\\')
-			continue;
-		aic_buf_put(b, good, (size_t)(s - good));
-		good = s + 1;
+	for (;;) {
+		run = plain_run(s, n);
+		aic_buf_put(b, s, run);
+		s += run;
+		n -= run;
+		if (n == 0)
+			return;
 		for (e = brief; *e && *e != *s; e += 2)
 			;
 		if (*e) {
 			aic_buf_putc(b, '\\');
 			aic_buf_putc(b, e[1]);
-			continue;
+		} else {
+			esc[4] = hex[(unsigned char)*s >> 4];
+			esc[5] = hex[(unsigned char)*s & 15];
+			aic_buf_put(b, esc, 6);
 		}
-		esc[4] = hex[(unsigned char)*s >> 4];
-		esc[5] = hex[(unsigned char)*s & 15];
-		aic_buf_put(b, esc, 6);
+		s++;
+		n--;
 	}
-	aic_buf_put(b, good, (size_t)(s - good));
 }
 
 void

@@ -121,17 +121,20 @@ aic_openai_is_well(const struct aic_openai *o)
 
 /* --- one call ---------------------------------------------------------- */
 
-static void
-put_tail(struct aic_openai *o, struct call *call, char *tail, size_t size)
+void
+aic_openai_begin(const struct aic_openai *o, struct aic_buf *to)
 {
-	char temperature[48] = "";
+	aic_buf_puts(to, o->head);
+}
 
+static void
+put_tail(struct aic_openai *o, struct call *call, struct aic_buf *body)
+{
 	call->sent_max_tokens = !atomic_load(&o->completion_tokens);
 	call->sent_temperature = !atomic_load(&o->no_temperature);
 	if (call->sent_temperature)
-		snprintf(temperature, sizeof(temperature),
-		    ",\"temperature\":%.15g", o->temperature);
-	snprintf(tail, size, "%s,\"%s\":%lld}", temperature,
+		aic_buf_printf(body, ",\"temperature\":%.15g", o->temperature);
+	aic_buf_printf(body, ",\"%s\":%lld}",
 	    call->sent_max_tokens ? "max_tokens" : "max_completion_tokens",
 	    (long long)o->max_tokens);
 }
@@ -167,7 +170,7 @@ static void
 call_once(struct aic_openai *o, struct aic_http *http,
     const struct aic_openai_ask *ask, struct call *call)
 {
-	char tail[128];
+	size_t messages_end = ask->body->len;
 	struct aic_http_request req = { .url = o->url,
 		.headers = o->headers,
 		.proxy = o->proxy,
@@ -176,14 +179,18 @@ call_once(struct aic_openai *o, struct aic_http *http,
 		.gone = ask->gone,
 		.gone_arg = ask->gone_arg };
 
-	put_tail(o, call, tail, sizeof(tail));
-	req.body[0] = (struct aic_http_part) { o->head, strlen(o->head) };
-	req.body[1] = (struct aic_http_part) { ask->messages,
-		ask->messages_len };
-	req.body[2] = (struct aic_http_part) { tail, strlen(tail) };
 	call->code[0] = call->type[0] = call->param[0] = '\0';
 	aic_buf_clear(&call->http.body);
+	put_tail(o, call, ask->body);
+	if (ask->body->failed) {
+		call->http.body.failed = true;
+		return;
+	}
+	req.body = ask->body->data;
+	req.body_len = ask->body->len;
 	aic_http_post(http, &req, &call->http);
+	/* The next one may end otherwise. */
+	ask->body->len = messages_end;
 	if (call->http.end == AIC_HTTP_ANSWERED && call->http.status != 200)
 		read_error(call);
 }
@@ -232,8 +239,8 @@ fail_call(const struct call *call, struct aic_err *err)
 		return aic_fail(err, AIC_ENOMEM, "out of memory");
 	if (h->end != AIC_HTTP_ANSWERED) {
 		aic_says(err, "%s", says[h->end]);
-		return aic_fail(err, AIC_EUPSTREAM, "%s: %s", says[h->end],
-		    h->why);
+		return aic_fail(
+		    err, AIC_EUPSTREAM, "%s: %s", says[h->end], h->why);
 	}
 	aic_says(err, "the model answered HTTP %d", h->status);
 	return aic_fail(err, AIC_EUPSTREAM,
@@ -325,8 +332,8 @@ read_answer(const struct aic_buf *body, struct aic_openai_answer *answer,
 	    json_object_array_length(choices) == 0)
 		rc = useless(err, "the model's answer has no choices");
 	else
-		rc = read_choice(json_object_array_get_idx(choices, 0), answer,
-		    err);
+		rc = read_choice(
+		    json_object_array_get_idx(choices, 0), answer, err);
 	if (!rc)
 		answer->tokens = read_tokens(doc);
 	json_object_put(doc);

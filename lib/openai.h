@@ -32,8 +32,9 @@ struct aic_openai_conf {
 };
 
 struct aic_openai_ask {
-	const char *messages; /* a JSON array; borrowed */
-	size_t messages_len;
+	/* aic_openai_begin() and a JSON array of messages; the rest of the body
+	 * is added to it. */
+	struct aic_buf *body;
 	int64_t deadline_us; /* for all attempts and the waits between */
 	bool (*gone)(void *arg); /* the caller has left; NULL: never asked */
 	void *gone_arg;
@@ -53,6 +54,9 @@ enum aic_code aic_openai_open(struct aic_openai **ret_openai,
 
 /* aic_openai_close -- wipes the key. NULL is fine. */
 void aic_openai_close(struct aic_openai *openai);
+
+/* aic_openai_begin -- begin a body; the array of messages comes next. */
+void aic_openai_begin(const struct aic_openai *openai, struct aic_buf *to);
 
 /*
  * aic_openai_ask -- ask until there is a usable answer or the rule says stop.

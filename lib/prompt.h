@@ -41,8 +41,8 @@ void aic_prompt_done(struct aic_prompt *prompt);
  * aic_prompt_ask     the question, verbatim; ends the array
  */
 void aic_prompt_begin(const struct aic_prompt *prompt, struct aic_buf *to);
-void aic_prompt_said(struct aic_buf *to, const char *message,
-    const char *response);
+void
+aic_prompt_said(struct aic_buf *to, const char *message, const char *response);
 void aic_prompt_seller(struct aic_buf *to, const char *data);
 void aic_prompt_ask(struct aic_buf *to, const char *message);
 

@@ -32,43 +32,28 @@
 	"  FROM counted)"                                                      \
 	" SELECT used FROM counted"
 
-static const struct aic_db_stmt save_lazy = {
-	"save_lazy",
-	SAVE(", set_config('synchronous_commit', 'off', true)"),
-	6,
-	NULL
-};
+static const struct aic_db_stmt save_lazy = { "save_lazy",
+	SAVE(", set_config('synchronous_commit', 'off', true)"), 6, NULL };
 
-static const struct aic_db_stmt save = {
-	"save",
-	SAVE(""),
-	6,
-	&save_lazy
-};
+static const struct aic_db_stmt save = { "save", SAVE(""), 6, &save_lazy };
 
 /*
  * $1 user. Waits for whoever holds the row. It writes, though nothing is to be
  * changed, so that its commit waits for the disk: what the next statement finds may
  * have been committed lazily, and must not be told before it is safe.
  */
-static const struct aic_db_stmt lock = {
-	"lock",
+static const struct aic_db_stmt lock = { "lock",
 	"UPDATE ai_chat_daily_limits SET updated_at = now()"
 	" WHERE telegram_id = $1::bigint",
-	1,
-	NULL
-};
+	1, NULL };
 
 /* $1 user, $2 chat. Only reads. */
-static const struct aic_db_stmt find = {
-	"find",
+static const struct aic_db_stmt find = { "find",
 	"SELECT " USED
 	" FROM ai_chat_requests r LEFT JOIN ai_chat_daily_limits l"
 	"  ON l.telegram_id = r.telegram_id"
 	" WHERE r.telegram_id = $1::bigint AND r.chat_id = $2::uuid",
-	2,
-	NULL
-};
+	2, NULL };
 
 void
 aic_save_ask(struct aic_db_call *call, const struct aic_save *s)
@@ -92,8 +77,8 @@ aic_save_got(const struct aic_db_call *call, int64_t *ret_used)
 }
 
 void
-aic_save_find_ask(struct aic_db_call calls[2], int64_t telegram_id,
-    const char *chat_id)
+aic_save_find_ask(
+    struct aic_db_call calls[2], int64_t telegram_id, const char *chat_id)
 {
 	aic_db_call(&calls[0], &lock);
 	aic_db_int(&calls[0], telegram_id);

@@ -42,8 +42,8 @@ bool aic_save_got(const struct aic_db_call *call, int64_t *ret_used);
  * first waits for whoever is changing the user's row, so the second sees what came
  * of it.
  */
-void aic_save_find_ask(struct aic_db_call calls[2], int64_t telegram_id,
-    const char *chat_id);
+void aic_save_find_ask(
+    struct aic_db_call calls[2], int64_t telegram_id, const char *chat_id);
 
 /* aic_save_find_got -- the same value as aic_save_got() would have given. */
 bool aic_save_find_got(const struct aic_db_call calls[2], int64_t *ret_used);

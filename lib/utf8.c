@@ -14,11 +14,14 @@ aic_utf8_next(const char *s, size_t n, uint32_t *ret_cp)
 			*ret_cp = u[0];
 		return 1;
 	}
-	if ((u[0] & 0xe0) == 0xc0) {
-		len = 2;
-		cp = u[0] & 0x1fu;
-		least = 0x80;
-	} else if ((u[0] & 0xf0) == 0xe0) {
+	if ((u[0] & 0xe0) == 0xc0) { /* Cyrillic: most of what there is */
+		if (u[0] < 0xc2 || n < 2 || (u[1] & 0xc0) != 0x80)
+			return 0;
+		if (ret_cp)
+			*ret_cp = (u[0] & 0x1fu) << 6 | (u[1] & 0x3fu);
+		return 2;
+	}
+	if ((u[0] & 0xf0) == 0xe0) {
 		len = 3;
 		cp = u[0] & 0x0fu;
 		least = 0x800;

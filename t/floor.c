@@ -79,7 +79,7 @@ chat(struct job *job, int64_t due_us, char *response)
 	aic_db_call_done(&calls[1]);
 	if (rc)
 		return rc;
-	s = (struct aic_save) { .telegram_id = user,
+	s = (struct aic_save){ .telegram_id = user,
 		.chat_id = id,
 		.day = day,
 		.message = "Как увеличить продажи карточки товара?",
@@ -108,8 +108,8 @@ run(void *arg)
 	for (i = 0; job->n < SAMPLES_MAX; i++) {
 		due = aic_clock_us();
 		if (g.rate > 0) {
-			due = g.start_us + (i * g.threads + job->number) *
-			    AIC_S / g.rate;
+			due = g.start_us +
+			    (i * g.threads + job->number) * AIC_S / g.rate;
 			aic_clock_sleep(due);
 		}
 		if (due >= end)
@@ -197,7 +197,8 @@ number(const char *text, int64_t max, int64_t *ret)
 	long long n = strtoll(text, &end, 10);
 
 	if (*text == '\0' || *end || n < 1 || n > max) {
-		fprintf(stderr, "ai-chat-floor: not a number from 1 to %lld: %s\n",
+		fprintf(stderr,
+		    "ai-chat-floor: not a number from 1 to %lld: %s\n",
 		    (long long)max, text);
 		return 2;
 	}
@@ -256,7 +257,7 @@ main(int argc, char **argv)
 		fprintf(stderr, "ai-chat-floor: %s\n", err.detail);
 		return 2;
 	}
-	db = (struct aic_db_conf) { .url = conf.database_url,
+	db = (struct aic_db_conf){ .url = conf.database_url,
 		.pool = g.pool,
 		.timeout_ms = 3000,
 		.prepare = true };

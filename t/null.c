@@ -27,8 +27,8 @@
 /* Ours needs little more than libfcgi's own buffers of 8 KB. */
 #define STACK_BYTES (256 * 1024)
 
-#define BODY                                              \
-	"{\"response\":\"ok\",\"remaining_requests\":29," \
+#define BODY                                                                   \
+	"{\"response\":\"ok\",\"remaining_requests\":29,"                      \
 	"\"tokens_used\":0}"
 
 /* Made once, by main. */
