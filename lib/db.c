@@ -75,10 +75,9 @@ struct aic_db {
 	struct conn *idle;
 	struct conn *all;
 	int n_all;
-	/* After a failed connect nobody tries again before retry_us. */
-	int64_t retry_us;
+	int64_t down_since_us; /* connecting fails since; 0: it does not */
+	int64_t retry_us; /* while it does: nobody tries before */
 	int64_t backoff_us;
-	int64_t down_since_us; /* 0: not down, as far as we know */
 	int64_t timeout_us;
 };
 
@@ -297,69 +296,21 @@ connect_one(
 	return true;
 }
 
-/*
- * Wait for the turn to try and connect. While the database is known to be away
- * for longer than anybody should wait, only one try per backoff is made and
- * everybody else is told at once.
- */
-static bool
-may_connect(struct aic_db *db, int64_t deadline_us, struct aic_err *err)
-{
-	int64_t now = aic_clock_us(), at;
-	bool hopeless;
-
-	pthread_mutex_lock(&db->lock);
-	at = db->retry_us;
-	hopeless = at > now && db->down_since_us &&
-	    now - db->down_since_us > db->timeout_us;
-	if (at <= now) /* our try; the next one waits for its outcome */
-		db->retry_us = now + RETRY_FIRST_US;
-	pthread_mutex_unlock(&db->lock);
-	if (at <= now)
-		return true;
-	if (hopeless || at >= deadline_us) {
-		fail_with(err, "connect to the database", NULL, "it is away");
-		return false;
-	}
-	aic_clock_sleep(at);
-	return true;
-}
-
+/* With the lock held. */
 static void
 note_connect(struct aic_db *db, bool ok)
 {
-	int64_t now = aic_clock_us();
-
-	pthread_mutex_lock(&db->lock);
 	if (ok) {
-		db->retry_us = 0;
 		db->backoff_us = 0;
 		db->down_since_us = 0;
-	} else {
-		db->backoff_us = db->backoff_us ? db->backoff_us * 2
-						: RETRY_FIRST_US;
-		if (db->backoff_us > RETRY_MOST_US)
-			db->backoff_us = RETRY_MOST_US;
-		db->retry_us = now + db->backoff_us;
-		if (!db->down_since_us)
-			db->down_since_us = now;
+		return;
 	}
-	pthread_mutex_unlock(&db->lock);
-}
-
-static bool
-ready(
-    struct aic_db *db, struct conn *c, int64_t deadline_us, struct aic_err *err)
-{
-	bool ok;
-
-	do {
-		if (!may_connect(db, deadline_us, err))
-			return false;
-		ok = connect_one(db, c, deadline_us, err);
-		note_connect(db, ok);
-	} while (!ok && aic_clock_us() < deadline_us);
-	return ok;
+	db->backoff_us = db->backoff_us ? db->backoff_us * 2 : RETRY_FIRST_US;
+	if (db->backoff_us > RETRY_MOST_US)
+		db->backoff_us = RETRY_MOST_US;
+	db->retry_us = aic_clock_us() + db->backoff_us;
+	if (!db->down_since_us)
+		db->down_since_us = aic_clock_us();
 }
 
 /* --- one trip: several batches over one connection --------------------- */
@@ -445,7 +396,8 @@ next_result(struct conn *c, int64_t deadline_us, PGresult **ret_res)
 /*
  * A failure without an SQLSTATE was made by libpq itself: the connection is
  * gone. Classes 08 and 57P say so in the server's own words. 26000: a statement
- * that another batch of the trip was to prepare, and could not.
+ * that another batch of the trip was to prepare, and could not. 25006: a server
+ * that has become a standby.
  */
 static enum outcome
 judge(struct conn *c, const PGresult *res)
@@ -454,7 +406,7 @@ judge(struct conn *c, const PGresult *res)
 
 	if (!state || PQstatus(c->pg) == CONNECTION_BAD ||
 	    strncmp(state, "08", 2) == 0 || strncmp(state, "57P", 3) == 0 ||
-	    strcmp(state, "26000") == 0)
+	    strcmp(state, "26000") == 0 || strcmp(state, "25006") == 0)
 		return LOST;
 	if (strcmp(state, "40001") == 0 || strcmp(state, "40P01") == 0)
 		return AGAIN;
@@ -573,6 +525,19 @@ settle_lazy(struct batch *trip)
 		}
 }
 
+/* No answer has come; out tells why the trip ended. */
+static void
+note_lost(struct conn *c, struct batch *b, enum outcome out)
+{
+	b->out = aic_clock_us() < b->deadline_us ? LOST : LATE;
+	if (out == LATE)
+		fail_with(b->err, b->calls[0].stmt->name, NULL,
+		    "the database did not answer in time");
+	else if (b->err->code == AIC_OK)
+		fail_with(b->err, b->calls[0].stmt->name, NULL,
+		    PQerrorMessage(c->pg));
+}
+
 /* Send all, read all; each batch of the trip gets its outcome. */
 static void
 run_trip(struct aic_db *db, struct conn *c, struct batch *trip)
@@ -593,24 +558,12 @@ run_trip(struct aic_db *db, struct conn *c, struct batch *trip)
 	for (b = trip; b && out != LOST && out != LATE; b = b->next) {
 		out = b->out = read_batch(c, b, deadline);
 		/* It was to prepare a statement and has not: start afresh. */
-		if (b->preparing && out == REFUSED)
+		if (b->preparing && out != RAN)
 			c->n_prepared = STMTS_MAX;
 	}
-	if (out == LATE)
-		deadline = aic_clock_us();
-	for (b = trip; b; b = b->next) {
-		if (b->out == LATE ||
-		    (b->out == LOST && out == LATE &&
-			b->deadline_us <= deadline)) {
-			b->out = LATE;
-			fail_with(b->err, b->calls[0].stmt->name, NULL,
-			    "the database did not answer in time");
-		} else if (b->out == LOST && b->err->code == AIC_OK) {
-			fail_with(b->err, b->calls[0].stmt->name, NULL,
-			    out == LATE ? "the connection was given up"
-					: PQerrorMessage(c->pg));
-		}
-	}
+	for (b = trip; b; b = b->next)
+		if (b->out == LOST || b->out == LATE)
+			note_lost(c, b, out);
 	settle_lazy(trip);
 	if (out == LOST || out == LATE || c->n_prepared == STMTS_MAX)
 		conn_drop(c);
@@ -678,79 +631,133 @@ finish_trip(struct aic_db *db, struct batch *trip)
 	}
 }
 
+/* One that is connected, if there is one. */
+static struct conn *
+take_conn(struct aic_db *db)
+{
+	struct conn **p, **any = &db->idle, *c;
+
+	for (p = &db->idle; *p; p = &(*p)->next)
+		if ((*p)->pg) {
+			any = p;
+			break;
+		}
+	c = *any;
+	*any = c->next;
+	return c;
+}
+
+static void
+give_conn(struct aic_db *db, struct conn *c)
+{
+	c->next = db->idle;
+	db->idle = c;
+}
+
+/* Wake the first of the queue, if there is a connection for it. */
+static void
+wake_next(struct aic_db *db)
+{
+	if (db->idle && db->queue)
+		pthread_cond_signal(&db->queue->changed);
+}
+
+static void
+give_up(struct aic_db *db, struct batch *self, const char *why)
+{
+	unqueue(db, self);
+	self->state = DONE;
+	self->out = LATE;
+	if (self->err->code == AIC_OK)
+		fail_with(self->err, "get a database connection", NULL, why);
+}
+
 /*
- * With a connection in hand, make a trip for the first of the queue, one's own
- * batch among them or not. The lock is held on entry and on return.
+ * With an idle connection at hand, make a trip for the first of the queue, one's
+ * own batch among them or not. The lock is held on entry and on return.
  */
 static void
 lead(struct aic_db *db, struct batch *self)
 {
-	struct aic_err why = AIC_ERR_INIT;
-	struct conn *c = db->idle;
+	struct conn *c = take_conn(db);
 	struct batch *trip = NULL;
+	struct aic_err why = AIC_ERR_INIT;
 	bool ok;
 
-	db->idle = c->next;
 	if (!c->pg) {
+		/* While it is away, one at a time tries. */
+		db->retry_us = aic_clock_us() + RETRY_MOST_US;
 		pthread_mutex_unlock(&db->lock);
-		ok = ready(db, c, self->deadline_us, &why);
+		ok = connect_one(db, c, self->deadline_us, &why);
 		pthread_mutex_lock(&db->lock);
-		if (!ok && self->state == QUEUED) {
-			unqueue(db, self);
+		note_connect(db, ok);
+		if (!ok && self->state == QUEUED)
 			*self->err = why;
-			self->out = LATE;
-			self->state = DONE;
-		}
 	}
 	if (c->pg)
 		trip = take_trip(db);
 	if (trip) {
+		wake_next(db);
 		pthread_mutex_unlock(&db->lock);
 		run_trip(db, c, trip);
 		pthread_mutex_lock(&db->lock);
 		finish_trip(db, trip);
 	}
-	c->next = db->idle;
-	db->idle = c;
-	if (db->queue)
-		pthread_cond_signal(&db->queue->changed);
+	give_conn(db, c);
+	wake_next(db);
+}
+
+/* In the queue, the lock held: lead, wait, or give up. */
+static void
+get_served(struct aic_db *db, struct batch *self)
+{
+	int64_t now = aic_clock_us(), until = self->deadline_us;
+	struct timespec ts;
+	struct conn *c;
+
+	for (c = db->idle; c && !c->pg; c = c->next)
+		;
+	if (now >= self->deadline_us) {
+		give_up(db, self, "all are in use");
+		return;
+	}
+	if (c || (db->idle && (!db->down_since_us || now >= db->retry_us))) {
+		lead(db, self);
+		return;
+	}
+	/* It has been away for longer than anybody should wait: say so at once,
+	 * but for the one who tries. */
+	if (db->idle && now - db->down_since_us > db->timeout_us) {
+		give_up(db, self, "the database is away");
+		return;
+	}
+	if (db->idle && db->retry_us < until)
+		until = db->retry_us;
+	ts = aic_clock_spec(until);
+	pthread_cond_clockwait(&self->changed, &db->lock, CLOCK_MONOTONIC, &ts);
 }
 
 enum aic_code
 aic_db_run(struct aic_db *db, struct aic_db_call *calls, int n,
     int64_t deadline_us, struct aic_err *err)
 {
-	struct timespec until = aic_clock_spec(deadline_us);
 	struct aic_err why = AIC_ERR_INIT;
 	struct batch self = { .calls = calls,
 		.n = n,
 		.deadline_us = deadline_us,
 		.err = &why,
 		.changed = PTHREAD_COND_INITIALIZER };
-	int rc = 0;
 
 	pthread_mutex_lock(&db->lock);
 	enqueue(db, &self);
 	while (self.state != DONE) {
-		if (self.state == TAKEN) {
+		if (self.state == TAKEN)
 			pthread_cond_wait(&self.changed, &db->lock);
-		} else if (rc) { /* in the queue, and too late */
-			unqueue(db, &self);
-			self.state = DONE;
-			self.out = LATE;
-			fail_with(&why, "get a database connection", NULL,
-			    "all are in use");
-		} else if (db->idle) {
-			lead(db, &self);
-		} else {
-			rc = pthread_cond_clockwait(
-			    &self.changed, &db->lock, CLOCK_MONOTONIC, &until);
-		}
+		else
+			get_served(db, &self);
 	}
-	/* Whoever woke this thread to lead, when it was done already, must not
-	 * wait for the next one to come along. */
-	if (db->idle && db->queue)
-		pthread_cond_signal(&db->queue->changed);
+	/* It may have been woken to lead when it was served already. */
+	wake_next(db);
 	pthread_mutex_unlock(&db->lock);
 	pthread_cond_destroy(&self.changed);
 	if (self.out == RAN)
