@@ -34,6 +34,7 @@ sub find_build
 #   build      the programs
 #   pg         an AIChat::Postgres, when it is ours
 #   read_timeout_s  of Nginx, for tests that wait for it
+#   wrap       what runs a worker, as a command to put before it
 sub new ($class, %o)
 {
 	my $self = bless { workers => {}, settings => {}, %o }, $class;
@@ -131,7 +132,8 @@ sub launch_worker ($self, $n)
 	return $self->{workers}{$n} = AIChat::Proc->start(
 	    name => "worker $n",
 	    cmd => [ 'spawn-fcgi', '-n', '-s', $self->socket_of($n), '-M',
-		'0660', '-b', '4096', '--', "$self->{build}/ai-chat-worker" ],
+		'0660', '-b', '4096', '--', @{ $self->{wrap} // [] },
+		"$self->{build}/ai-chat-worker" ],
 	    env => $self->worker_env, log => $self->worker_log_path($n));
 }
 

@@ -60,6 +60,7 @@ sub import ($class, @)
 #   model_args   arguments of the stand-in model
 #   nginx        0 for none
 #   read_timeout_s   of Nginx, when the test waits for it to pass
+#   wrap         what runs the workers, such as [ 'valgrind', ... ]
 #   migrate      0 for an empty database
 #   own_pg       1 for a cluster of its own, which can be stopped
 #   pg_conf      settings of that cluster; implies own_pg
@@ -72,7 +73,7 @@ sub new ($class, %o)
 
 	my $stack = $self->{stack} = AIChat::Stack->new(
 	    dir => $dir, run => make_run_dir($dir), port => free_port(),
-	    read_timeout_s => $o{read_timeout_s});
+	    read_timeout_s => $o{read_timeout_s}, wrap => $o{wrap});
 	$self->start_database(%o);
 	%{ $stack->settings } = (
 		API_SECRET_KEY => $KEY,
