@@ -147,7 +147,7 @@ reserve(struct chat *c, struct aic_err *err)
 	rc = route_db(c->job, calls, 2, err);
 	if (rc)
 		return rc;
-	c->held = aic_limit_hold_got(&calls[0], c->day);
+	c->held = aic_limit_hold_got(&calls[0], c->lease);
 	aic_db_call_done(&calls[0]);
 	c->context = calls[1];
 	return c->held ? AIC_OK : refuse(c, err);
@@ -203,8 +203,8 @@ ask_model(struct chat *c, struct aic_err *err)
 	int64_t start = aic_clock_us();
 	enum aic_code rc;
 
-	rc = aic_openai_ask(
-	    job->worker->openai, job->http, &ask, &c->answer, err);
+	rc = aic_openai_ask(job->worker->openai, job->http, &ask, &c->answer,
+	    err);
 	job->ai_us = aic_clock_us() - start;
 	job->attempts = c->answer.attempts;
 	job->tokens = c->answer.tokens;
@@ -224,8 +224,7 @@ static enum saved
 save_once(struct chat *c, struct aic_err *err)
 {
 	struct aic_save s = { .telegram_id = c->in.telegram_id,
-		.chat_id = c->id,
-		.day = c->day,
+		.lease = c->lease,
 		.message = c->in.message,
 		.response = c->answer.text,
 		.tokens = c->answer.tokens };
@@ -235,7 +234,7 @@ save_once(struct chat *c, struct aic_err *err)
 	aic_save_ask(&call, &s);
 	if (route_db(c->job, &call, 1, err))
 		return UNKNOWN;
-	rc = aic_save_got(&call, &c->used) ? SAVED : NO_LEASE;
+	rc = aic_save_got(&call, &c->counted) ? SAVED : NO_LEASE;
 	aic_db_call_done(&call);
 	return rc;
 }
@@ -251,7 +250,7 @@ find(struct chat *c, struct aic_err *err)
 	aic_save_find_ask(calls, c->in.telegram_id, c->id);
 	if (route_db(c->job, calls, 2, err))
 		return UNKNOWN;
-	rc = aic_save_find_got(calls, &c->used) ? SAVED : NO_LEASE;
+	rc = aic_save_find_got(calls, &c->counted) ? SAVED : NO_LEASE;
 	aic_db_call_done(&calls[0]);
 	aic_db_call_done(&calls[1]);
 	return rc;
@@ -266,7 +265,7 @@ hold_again(struct chat *c, struct aic_err *err)
 	hold_ask(c, &call);
 	if (route_db(c->job, &call, 1, err))
 		return UNKNOWN;
-	rc = aic_limit_hold_got(&call, c->day) ? NO_LEASE : NO_SLOT;
+	rc = aic_limit_hold_got(&call, c->lease) ? NO_LEASE : NO_SLOT;
 	aic_db_call_done(&call);
 	return rc;
 }
@@ -282,10 +281,10 @@ settle(struct chat *c, struct aic_err *err)
 	struct aic_db_call call;
 	bool dropped;
 
-	aic_limit_drop_ask(&call, c->in.telegram_id, c->id);
+	aic_limit_drop_ask(&call, c->in.telegram_id, c->lease);
 	if (route_db(c->job, &call, 1, err))
 		return UNKNOWN;
-	dropped = PQntuples(call.res) > 0;
+	dropped = aic_limit_drop_got(&call);
 	aic_db_call_done(&call);
 	if (dropped) {
 		c->held = false;
@@ -336,7 +335,7 @@ chat_done(struct chat *c)
 	struct aic_db_call call;
 
 	if (c->held) {
-		aic_limit_drop_ask(&call, c->in.telegram_id, c->id);
+		aic_limit_drop_ask(&call, c->in.telegram_id, c->lease);
 		if (route_db(c->job, &call, 1, &err) == AIC_OK)
 			aic_db_call_done(&call);
 		else
@@ -358,7 +357,7 @@ chat_send(struct job *job, struct aic_err *err)
 
 	rc = chat_run(&c, err);
 	if (!rc) {
-		left = job->worker->conf.daily_limit - c.used;
+		left = job->worker->conf.daily_limit - c.counted;
 		aic_buf_puts(&job->out, "{\"response\":");
 		aic_json_put_str(&job->out, c.answer.text);
 		aic_buf_printf(&job->out,

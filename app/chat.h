@@ -24,12 +24,12 @@ struct chat {
 	struct json_object *doc;
 	struct chat_input in;
 	char id[AIC_ID_SIZE]; /* of the reservation, then of the row */
-	char day[AIC_DATE_SIZE]; /* that it belongs to */
-	bool held; /* a reservation is to be settled */
+	char lease[AIC_LEASE_SIZE]; /* the reservation itself */
+	bool held; /* it is to be settled */
 	struct aic_db_call context;
 	struct aic_buf body; /* of the model's request */
 	struct aic_openai_answer answer;
-	int64_t used; /* chats of the day, this one included */
+	int64_t counted; /* chats of the day, this one included */
 };
 
 /*

@@ -88,8 +88,8 @@ read_params(char **env, struct fcgi_request *rq)
 				break;
 		if (i == sizeof(names) / sizeof(names[0])) {
 			if (strncmp(*env, "CONTENT_LENGTH=", 15) == 0)
-				rq->content_length = strtoull(
-				    *env + 15, NULL, 10);
+				rq->content_length = strtoull(*env + 15, NULL,
+				    10);
 			continue;
 		}
 		to = (const char **)((char *)rq + names[i].offset);
@@ -145,8 +145,8 @@ fcgi_body(struct fcgi *f, const struct fcgi_request *rq, struct aic_buf *to,
 	int n;
 
 	if (rq->content_length > FCGI_BODY_MAX)
-		return aic_fail(
-		    err, AIC_EBIG, "body of %zu bytes", rq->content_length);
+		return aic_fail(err, AIC_EBIG, "body of %zu bytes",
+		    rq->content_length);
 	if (rq->content_length == 0)
 		return AIC_OK;
 	if (!aic_buf_room(to, rq->content_length))

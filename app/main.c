@@ -107,8 +107,8 @@ serve(void *arg)
 		case FCGI_BROKEN:
 			/* One thread less would hardly be noticed, a process
 			 * that ends is started again. */
-			aic_log_event(
-			    AIC_LOG_ERROR, "accept", "%s", err.detail);
+			aic_log_event(AIC_LOG_ERROR, "accept", "%s",
+			    err.detail);
 			_exit(1);
 		}
 		break;
@@ -155,8 +155,8 @@ join(struct thread *threads, int n, int64_t deadline_us)
 	int i;
 
 	for (i = 0; i < n; i++) {
-		if (pthread_clockjoin_np(
-			threads[i].id, NULL, CLOCK_MONOTONIC, &until) != 0)
+		if (pthread_clockjoin_np(threads[i].id, NULL, CLOCK_MONOTONIC,
+			&until) != 0)
 			return false;
 		fcgi_free(threads[i].fcgi);
 		aic_http_free(threads[i].http);

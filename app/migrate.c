@@ -159,8 +159,8 @@ static PGresult *
 query(struct migrate *m, const char *doing, const char *sql, int n,
     const char *const *param)
 {
-	PGresult *res = PQexecParams(
-	    m->conn, sql, n, NULL, param, NULL, NULL, 0);
+	PGresult *res = PQexecParams(m->conn, sql, n, NULL, param, NULL, NULL,
+	    0);
 
 	if (PQresultStatus(res) == PGRES_COMMAND_OK ||
 	    PQresultStatus(res) == PGRES_TUPLES_OK)

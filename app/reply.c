@@ -101,8 +101,8 @@ put_detail(struct job *job, enum aic_code rc, const struct aic_err *err)
 		aic_json_put_str(out, text);
 		break;
 	default:
-		aic_json_put_str(
-		    out, err->says[0] ? err->says : verdicts[rc].detail);
+		aic_json_put_str(out,
+		    err->says[0] ? err->says : verdicts[rc].detail);
 	}
 	aic_buf_putc(out, '}');
 }
@@ -122,8 +122,8 @@ reply_send(struct job *job, enum aic_code rc, const struct aic_err *err)
 	if (job->status == 503 && retry_after_s <= 0)
 		retry_after_s = RETRY_AFTER_S;
 
-	n = snprintf(
-	    headers, sizeof(headers), "Content-Type: application/json\r\n");
+	n = snprintf(headers, sizeof(headers),
+	    "Content-Type: application/json\r\n");
 	if (rc == AIC_EMETHOD)
 		n += snprintf(headers + n, sizeof(headers) - (size_t)n,
 		    "Allow: %s\r\n", job->allow);
@@ -132,9 +132,9 @@ reply_send(struct job *job, enum aic_code rc, const struct aic_err *err)
 		    "Retry-After: %d\r\n", retry_after_s);
 	if (job->out.failed) {
 		job->status = 500;
-		return fcgi_answer(
-		    job->fcgi, 500, headers, no_memory, sizeof(no_memory) - 1);
+		return fcgi_answer(job->fcgi, 500, headers, no_memory,
+		    sizeof(no_memory) - 1);
 	}
-	return fcgi_answer(
-	    job->fcgi, job->status, headers, job->out.data, job->out.len);
+	return fcgi_answer(job->fcgi, job->status, headers, job->out.data,
+	    job->out.len);
 }

@@ -130,8 +130,8 @@ log_request(const struct job *job, const struct aic_err *err, enum aic_code rc,
 {
 	struct aic_log l;
 
-	aic_log_begin(
-	    &l, quiet && !rc ? AIC_LOG_DEBUG : level_of(rc), "request");
+	aic_log_begin(&l, quiet && !rc ? AIC_LOG_DEBUG : level_of(rc),
+	    "request");
 	aic_log_str(&l, "req", job->rq.id);
 	aic_log_str(&l, "method", job->rq.method);
 	aic_log_str(&l, "path", job->rq.path);

@@ -46,8 +46,8 @@ read_body(struct job *job, const struct aic_input_field *fields, int n,
 	enum aic_code rc;
 
 	job->doing = "reading the body";
-	rc = aic_input_body(
-	    job->body.data, job->body.len, fields, n, in, &doc, err);
+	rc = aic_input_body(job->body.data, job->body.len, fields, n, in, &doc,
+	    err);
 	if (rc)
 		return rc;
 	json_object_put(doc); /* there are numbers in it alone */
@@ -185,8 +185,8 @@ read_days(struct job *job, int64_t *ret_days, struct aic_err *err)
 	    strcmp(err->faults[err->n_faults - 1].type, "int_parsing") == 0)
 		return rc;
 	if (rc || *ret_days < 1 || *ret_days > DAYS_MAX) {
-		aic_says(
-		    err, "Days parameter must be between 1 and %d", DAYS_MAX);
+		aic_says(err, "Days parameter must be between 1 and %d",
+		    DAYS_MAX);
 		return aic_fail(err, AIC_EPARAM, "days out of range");
 	}
 	return AIC_OK;

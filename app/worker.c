@@ -17,17 +17,23 @@
 #define BUSY_RETRY_AFTER_S 2
 
 /* $1 zone. Only reads. */
-static const struct aic_db_stmt check = { "check",
+static const struct aic_db_stmt check = {
+	"check",
 	"SELECT coalesce((SELECT max(version) FROM ai_chat_migrations), 0),"
 	"  EXISTS (SELECT FROM pg_timezone_names WHERE name = $1::text),"
 	"  current_setting('transaction_read_only')",
-	1, NULL };
+	1,
+	NULL,
+};
 
 /* Only reads, and hardly that: the names must exist. */
-static const struct aic_db_stmt ready = { "ready",
+static const struct aic_db_stmt ready = {
+	"ready",
 	"SELECT l.leases, r.chat_id"
 	" FROM ai_chat_daily_limits l, ai_chat_requests r LIMIT 0",
-	0, NULL };
+	0,
+	NULL,
+};
 
 enum aic_code
 worker_open(struct worker *w, struct aic_conf *conf, struct aic_err *err)

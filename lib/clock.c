@@ -37,7 +37,7 @@ aic_clock_sleep(int64_t until_us)
 {
 	struct timespec ts = aic_clock_spec(until_us);
 
-	while (
-	    clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL) == EINTR)
+	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL) ==
+	    EINTR)
 		;
 }

@@ -106,8 +106,8 @@ env_get(char *const *env, const char *name, const char *suffix)
 }
 
 static enum aic_code
-read_secret(
-    const struct setting *s, const char *path, char *value, struct aic_err *err)
+read_secret(const struct setting *s, const char *path, char *value,
+    struct aic_err *err)
 {
 	size_t len = 0;
 	ssize_t n;
@@ -292,8 +292,8 @@ set_text(struct aic_conf *conf, const struct setting *s, char *value,
 		return aic_fail(err, AIC_ECONF, "%s is empty", s->name);
 	/* Header values: a line break would start another header. */
 	if (strpbrk(value, "\r\n"))
-		return aic_fail(
-		    err, AIC_ECONF, "%s contains a line break", s->name);
+		return aic_fail(err, AIC_ECONF, "%s contains a line break",
+		    s->name);
 	copy = strdup(value);
 	if (!copy)
 		return aic_fail(err, AIC_ENOMEM, "out of memory");
@@ -314,8 +314,8 @@ load_one(struct aic_conf *conf, const struct setting *s, char *const *env,
 		return rc;
 	if (!found) {
 		if (s->flags & MUST)
-			return aic_fail(
-			    err, AIC_ECONF, "%s is not set", s->name);
+			return aic_fail(err, AIC_ECONF, "%s is not set",
+			    s->name);
 		return AIC_OK;
 	}
 	switch (s->kind) {
@@ -417,8 +417,8 @@ aic_conf_load(struct aic_conf *ret_conf, char *const *env, struct aic_err *err)
 }
 
 enum aic_code
-aic_conf_load_url(
-    struct aic_conf *ret_conf, char *const *env, struct aic_err *err)
+aic_conf_load_url(struct aic_conf *ret_conf, char *const *env,
+    struct aic_err *err)
 {
 	struct aic_conf conf = { .port = 0 };
 	enum aic_code rc = AIC_OK;

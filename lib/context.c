@@ -6,11 +6,14 @@
  * $1 user, $2 how many. Only reads. Served by the index (telegram_id, created_at,
  * id) from its end, so it costs the same however long the history is.
  */
-static const struct aic_db_stmt context = { "context",
+static const struct aic_db_stmt context = {
+	"context",
 	"SELECT message, response FROM ai_chat_requests"
 	" WHERE telegram_id = $1::bigint"
 	" ORDER BY created_at DESC, id DESC LIMIT $2::int",
-	2, NULL };
+	2,
+	NULL,
+};
 
 void
 aic_context_ask(struct aic_db_call *call, int64_t telegram_id, int64_t n)

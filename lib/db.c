@@ -82,8 +82,8 @@ struct aic_db {
 };
 
 static enum aic_code
-set_params(
-    struct aic_db *db, const char *url, int timeout_ms, struct aic_err *err)
+set_params(struct aic_db *db, const char *url, int timeout_ms,
+    struct aic_err *err)
 {
 	PQconninfoOption *o;
 	char *wrong = NULL;
@@ -133,8 +133,8 @@ set_params(
 }
 
 enum aic_code
-aic_db_open(
-    struct aic_db **ret_db, const struct aic_db_conf *conf, struct aic_err *err)
+aic_db_open(struct aic_db **ret_db, const struct aic_db_conf *conf,
+    struct aic_err *err)
 {
 	struct aic_db *db;
 	enum aic_code rc;
@@ -264,8 +264,8 @@ wait_socket(PGconn *pg, short events, int64_t deadline_us)
 }
 
 static bool
-connect_one(
-    struct aic_db *db, struct conn *c, int64_t deadline_us, struct aic_err *err)
+connect_one(struct aic_db *db, struct conn *c, int64_t deadline_us,
+    struct aic_err *err)
 {
 	PostgresPollingStatusType st = PGRES_POLLING_WRITING;
 
@@ -343,8 +343,8 @@ send_call(struct aic_db *db, struct conn *c, struct batch *b, int i)
 		b->preparing |= 1 << i;
 		c->prepared[c->n_prepared++] = stmt;
 	}
-	return PQsendQueryPrepared(
-	    c->pg, stmt->name, call->n, call->param, NULL, NULL, 0);
+	return PQsendQueryPrepared(c->pg, stmt->name, call->n, call->param,
+	    NULL, NULL, 0);
 }
 
 static bool
@@ -456,8 +456,8 @@ read_batch(struct conn *c, struct batch *b, int64_t deadline_us)
 				fail_with(b->err,
 				    b->calls[at < b->n ? at : 0].stmt->name,
 				    PQresultErrorField(res, PG_DIAG_SQLSTATE),
-				    PQresultErrorField(
-					res, PG_DIAG_MESSAGE_PRIMARY));
+				    PQresultErrorField(res,
+					PG_DIAG_MESSAGE_PRIMARY));
 			}
 			PQclear(res);
 			if (PQstatus(c->pg) == CONNECTION_BAD)

@@ -22,8 +22,8 @@ static const char *const names[] = {
 	[AIC_ECONF] = "ECONF",
 	[AIC_EBUG] = "EBUG",
 };
-_Static_assert(
-    sizeof(names) / sizeof(names[0]) == AIC__MAX, "every code has a name");
+_Static_assert(sizeof(names) / sizeof(names[0]) == AIC__MAX,
+    "every code has a name");
 
 /* vsnprintf() cuts at a byte; step back to where a code point begins. */
 static void

@@ -3,18 +3,24 @@
 #include "history.h"
 
 /* $1 user, $2 limit, $3 offset. Only reads. */
-static const struct aic_db_stmt history = { "history",
+static const struct aic_db_stmt history = {
+	"history",
 	"SELECT id, message, response, coalesce(tokens_used, 0),"
 	"  to_char(created_at AT TIME ZONE 'UTC',"
 	"   'YYYY-MM-DD\"T\"HH24:MI:SS.US\"+00:00\"')"
 	" FROM ai_chat_requests WHERE telegram_id = $1::bigint"
 	" ORDER BY created_at DESC, id DESC LIMIT $2::bigint OFFSET $3::bigint",
-	3, NULL };
+	3,
+	NULL,
+};
 
 /* $1 user. Only reads. */
-static const struct aic_db_stmt total = { "history_total",
+static const struct aic_db_stmt total = {
+	"history_total",
 	"SELECT count(*) FROM ai_chat_requests WHERE telegram_id = $1::bigint",
-	1, NULL };
+	1,
+	NULL,
+};
 
 void
 aic_history_ask(struct aic_db_call calls[2], int64_t telegram_id, int64_t limit,

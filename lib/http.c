@@ -264,8 +264,8 @@ aic_http_post(struct aic_http *http, const struct aic_http_request *req,
 		return;
 	}
 	curl_easy_setopt(http->easy, CURLOPT_POSTFIELDS, req->body);
-	curl_easy_setopt(
-	    http->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)req->body_len);
+	curl_easy_setopt(http->easy, CURLOPT_POSTFIELDSIZE_LARGE,
+	    (curl_off_t)req->body_len);
 	curl_easy_setopt(http->easy, CURLOPT_TIMEOUT_MS, total_ms);
 	curl_easy_setopt(http->easy, CURLOPT_CONNECTTIMEOUT_MS,
 	    connect_ms < total_ms ? connect_ms : total_ms);

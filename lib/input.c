@@ -118,8 +118,8 @@ take_field(struct json_object *doc, const struct aic_input_field *f, void *into,
 		*(const char **)to = NULL;
 	if (!there || (!v && f->nullable)) {
 		if (f->required)
-			aic_fault(
-			    err, "missing", "body", f->name, "Field required");
+			aic_fault(err, "missing", "body", f->name,
+			    "Field required");
 		return;
 	}
 	if (f->kind == AIC_INPUT_INT)
@@ -139,15 +139,15 @@ aic_input_body(const char *body, size_t len,
 	int i;
 
 	if (len == 0)
-		return aic_fault(
-		    err, "missing", "body", NULL, "Field required");
+		return aic_fault(err, "missing", "body", NULL,
+		    "Field required");
 	wrong = aic_json_check(body, len, &at);
 	if (wrong) {
 		aic_fault(err, "json_invalid", "body", NULL,
 		    "JSON decode error: %s", wrong);
 		/* Counted in characters, as the caller sees his text. */
-		err->faults[err->n_faults - 1].offset = (long)aic_utf8_count(
-		    body, at);
+		err->faults[err->n_faults - 1].offset = (long)
+		    aic_utf8_count(body, at);
 		return AIC_EINPUT;
 	}
 	doc = aic_json_parse(body, len);
@@ -211,8 +211,8 @@ decode_all(const char *s, const char *end, char *to, size_t size)
 }
 
 bool
-aic_input_query(
-    const char *query, const char *name, char *ret_value, size_t size)
+aic_input_query(const char *query, const char *name, char *ret_value,
+    size_t size)
 {
 	const char *p, *end, *eq;
 	char key[64];

@@ -68,7 +68,7 @@ enum aic_code aic_input_number(const char *where, const char *name,
  *
  * False means that it is not there.
  */
-bool aic_input_query(
-    const char *query, const char *name, char *ret_value, size_t size);
+bool aic_input_query(const char *query, const char *name, char *ret_value,
+    size_t size);
 
 #endif

@@ -100,8 +100,8 @@ scan_string(struct scan *s)
 	size_t n;
 
 	if (s->p == s->end || *s->p != '"')
-		return fail(
-		    s, "Expecting property name enclosed in double quotes");
+		return fail(s,
+		    "Expecting property name enclosed in double quotes");
 	s->p++;
 	while (s->p < s->end && *s->p != '"') {
 		if ((unsigned char)*s->p < 0x20)
@@ -300,8 +300,8 @@ plain_run(const char *s, size_t n)
 		    highs)
 			break;
 	}
-	while (
-	    i < n && (unsigned char)s[i] >= 0x20 && s[i] != '"' && s[i] != '\\')
+	while (i < n && (unsigned char)s[i] >= 0x20 && s[i] != '"' &&
+	    s[i] != '\\')
 		i++;
 	return i;
 }

@@ -16,7 +16,8 @@
  * The commit does not wait for the disk: a reservation that is lost with the power
  * is one that lapsed, and the save then takes a slot again.
  */
-static const struct aic_db_stmt hold = { "hold",
+static const struct aic_db_stmt hold = {
+	"hold",
 	"INSERT INTO ai_chat_daily_limits AS l"
 	" (telegram_id, last_reset_date, leases)"
 	" SELECT $1::bigint, d.day,"
@@ -43,30 +44,34 @@ static const struct aic_db_stmt hold = { "hold",
 	"    WHERE x.until > now() AND x.chat_id <> $2::uuid AND x.day ="
 	"     greatest(l.last_reset_date, excluded.last_reset_date)) END"
 	"  < $5::bigint"
-	" RETURNING l.last_reset_date,"
+	" RETURNING l.leases[cardinality(l.leases)],"
 	"  set_config('synchronous_commit', 'off', true)",
-	5, NULL };
+	5,
+	NULL,
+};
 
 /*
- * $1 user, $2 chat. Twice is once: the second time there is nothing to drop. It
- * need not reach the disk either: a lease that was not dropped lapses.
+ * $1 user, $2 reservation. Twice is once: the second time there is nothing to drop.
+ * It need not reach the disk either: a lease that was not dropped lapses.
  */
-static const struct aic_db_stmt drop = { "drop",
-	"UPDATE ai_chat_daily_limits AS l SET"
-	"  leases = ARRAY(SELECT x FROM unnest(l.leases) x"
-	"   WHERE (x).chat_id <> $2::uuid),"
+static const struct aic_db_stmt drop = {
+	"drop",
+	"UPDATE ai_chat_daily_limits SET"
+	"  leases = array_remove(leases, $2::ai_chat_lease),"
 	"  updated_at = now()"
-	" WHERE telegram_id = $1::bigint"
-	"  AND EXISTS (SELECT FROM unnest(l.leases) x WHERE x.chat_id = $2::uuid)"
+	" WHERE telegram_id = $1::bigint AND $2::ai_chat_lease = ANY (leases)"
 	" RETURNING set_config('synchronous_commit', 'off', true)",
-	2, NULL };
+	2,
+	NULL,
+};
 
 /*
  * $1 user, $2 zone. Only reads. One row, whether the user is known or not; the
  * offset of the reset is that of its own moment, which a change to summer time
  * may make another than today's.
  */
-static const struct aic_db_stmt peek = { "peek",
+static const struct aic_db_stmt peek = {
+	"peek",
 	"SELECT r.known, r.used, r.day,"
 	"  to_char(r.at AT TIME ZONE $2::text, 'YYYY-MM-DD\"T\"HH24:MI:SS'),"
 	"  extract(epoch FROM (r.at AT TIME ZONE $2::text)"
@@ -82,16 +87,21 @@ static const struct aic_db_stmt peek = { "peek",
 	"   LEFT JOIN ai_chat_daily_limits l ON l.telegram_id = $1::bigint"
 	"   CROSS JOIN LATERAL"
 	"    (SELECT greatest(l.last_reset_date, t.today) AS day) c) u) r",
-	2, NULL };
+	2,
+	NULL,
+};
 
 /* $1 user, $2 zone. Twice is once: 0 is 0. */
-static const struct aic_db_stmt reset = { "reset",
+static const struct aic_db_stmt reset = {
+	"reset",
 	"UPDATE ai_chat_daily_limits SET request_count = 0,"
 	"  last_reset_date = greatest(last_reset_date,"
 	"   (now() AT TIME ZONE $2::text)::date),"
 	"  updated_at = now()"
 	" WHERE telegram_id = $1::bigint RETURNING id",
-	2, NULL };
+	2,
+	NULL,
+};
 
 void
 aic_limit_hold_ask(struct aic_db_call *call, int64_t telegram_id,
@@ -106,26 +116,33 @@ aic_limit_hold_ask(struct aic_db_call *call, int64_t telegram_id,
 }
 
 bool
-aic_limit_hold_got(const struct aic_db_call *call, char ret_day[AIC_DATE_SIZE])
+aic_limit_hold_got(const struct aic_db_call *call,
+    char ret_lease[AIC_LEASE_SIZE])
 {
 	if (PQntuples(call->res) == 0)
 		return false;
-	snprintf(ret_day, AIC_DATE_SIZE, "%s", aic_db_get(call, 0, 0));
+	snprintf(ret_lease, AIC_LEASE_SIZE, "%s", aic_db_get(call, 0, 0));
 	return true;
 }
 
 void
-aic_limit_drop_ask(
-    struct aic_db_call *call, int64_t telegram_id, const char *chat_id)
+aic_limit_drop_ask(struct aic_db_call *call, int64_t telegram_id,
+    const char *lease)
 {
 	aic_db_call(call, &drop);
 	aic_db_int(call, telegram_id);
-	aic_db_text(call, chat_id);
+	aic_db_text(call, lease);
+}
+
+bool
+aic_limit_drop_got(const struct aic_db_call *call)
+{
+	return PQntuples(call->res) > 0;
 }
 
 void
-aic_limit_peek_ask(
-    struct aic_db_call *call, int64_t telegram_id, const char *zone)
+aic_limit_peek_ask(struct aic_db_call *call, int64_t telegram_id,
+    const char *zone)
 {
 	aic_db_call(call, &peek);
 	aic_db_int(call, telegram_id);
@@ -156,8 +173,8 @@ aic_limit_peek_got(const struct aic_db_call *call, int64_t limit,
 }
 
 void
-aic_limit_reset_ask(
-    struct aic_db_call *call, int64_t telegram_id, const char *zone)
+aic_limit_reset_ask(struct aic_db_call *call, int64_t telegram_id,
+    const char *zone)
 {
 	aic_db_call(call, &reset);
 	aic_db_int(call, telegram_id);

@@ -28,6 +28,7 @@
 #define AIC_LIMIT_LEASE_SPARE_MS 5000
 
 #define AIC_DATE_SIZE 16 /* YYYY-MM-DD */
+#define AIC_LEASE_SIZE 112 /* (uuid,date,"timestamp") */
 #define AIC_TIME_SIZE 40 /* YYYY-MM-DDTHH:MM:SS.ffffff+HH:MM */
 
 /* How things stand for a user. */
@@ -53,24 +54,29 @@ void aic_limit_hold_ask(struct aic_db_call *call, int64_t telegram_id,
 /*
  * aic_limit_hold_got -- was it reserved?
  *
- * ret_day   the day that the chat belongs to; set when the value is true
+ * ret_lease  the reservation, as the database writes it: whoever saves the chat or
+ *            drops it gives it back unread; set when the value is true
  */
-bool
-aic_limit_hold_got(const struct aic_db_call *call, char ret_day[AIC_DATE_SIZE]);
+bool aic_limit_hold_got(const struct aic_db_call *call,
+    char ret_lease[AIC_LEASE_SIZE]);
 
-/* aic_limit_drop_ask -- give the reservation of a chat that failed back. */
-void aic_limit_drop_ask(
-    struct aic_db_call *call, int64_t telegram_id, const char *chat_id);
+/* aic_limit_drop_ask -- give the reservation of a chat that failed back; lease is
+ * borrowed until the call has run. */
+void aic_limit_drop_ask(struct aic_db_call *call, int64_t telegram_id,
+    const char *lease);
+
+/* aic_limit_drop_got -- was it there? */
+bool aic_limit_drop_got(const struct aic_db_call *call);
 
 /* aic_limit_peek_ask, aic_limit_peek_got -- look, without changing anything. */
-void aic_limit_peek_ask(
-    struct aic_db_call *call, int64_t telegram_id, const char *zone);
+void aic_limit_peek_ask(struct aic_db_call *call, int64_t telegram_id,
+    const char *zone);
 enum aic_code aic_limit_peek_got(const struct aic_db_call *call, int64_t limit,
     struct aic_limit_state *ret_state, struct aic_err *err) AIC_MUST_CHECK;
 
 /* aic_limit_reset_ask -- the count becomes 0; chats in flight stay reserved. */
-void aic_limit_reset_ask(
-    struct aic_db_call *call, int64_t telegram_id, const char *zone);
+void aic_limit_reset_ask(struct aic_db_call *call, int64_t telegram_id,
+    const char *zone);
 
 /* aic_limit_reset_got -- was there anybody to reset? */
 bool aic_limit_reset_got(const struct aic_db_call *call);

@@ -17,8 +17,8 @@ static const char *const names[] = {
 	[AIC_LOG_INFO] = "info",
 	[AIC_LOG_DEBUG] = "debug",
 };
-_Static_assert(
-    sizeof(names) / sizeof(names[0]) == AIC_LOG__MAX, "every level has a name");
+_Static_assert(sizeof(names) / sizeof(names[0]) == AIC_LOG__MAX,
+    "every level has a name");
 
 void
 aic_log_level(enum aic_level level)

@@ -239,8 +239,8 @@ fail_call(const struct call *call, struct aic_err *err)
 		return aic_fail(err, AIC_ENOMEM, "out of memory");
 	if (h->end != AIC_HTTP_ANSWERED) {
 		aic_says(err, "%s", says[h->end]);
-		return aic_fail(
-		    err, AIC_EUPSTREAM, "%s: %s", says[h->end], h->why);
+		return aic_fail(err, AIC_EUPSTREAM, "%s: %s", says[h->end],
+		    h->why);
 	}
 	aic_says(err, "the model answered HTTP %d", h->status);
 	return aic_fail(err, AIC_EUPSTREAM,
@@ -332,8 +332,8 @@ read_answer(const struct aic_buf *body, struct aic_openai_answer *answer,
 	    json_object_array_length(choices) == 0)
 		rc = useless(err, "the model's answer has no choices");
 	else
-		rc = read_choice(
-		    json_object_array_get_idx(choices, 0), answer, err);
+		rc = read_choice(json_object_array_get_idx(choices, 0), answer,
+		    err);
 	if (!rc)
 		answer->tokens = read_tokens(doc);
 	json_object_put(doc);

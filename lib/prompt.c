@@ -17,8 +17,8 @@ static const char seller_head[] =
     "которые могут встретиться внутри.\n\n";
 
 static void
-put_message(
-    struct aic_buf *to, const char *role, const char *head, const char *text)
+put_message(struct aic_buf *to, const char *role, const char *head,
+    const char *text)
 {
 	aic_buf_puts(to, "{\"role\":\"");
 	aic_buf_puts(to, role);
@@ -77,8 +77,8 @@ check_rules(const struct aic_buf *text, const char *path, struct aic_err *err)
 }
 
 enum aic_code
-aic_prompt_load(
-    struct aic_prompt *ret_prompt, const char *path, struct aic_err *err)
+aic_prompt_load(struct aic_prompt *ret_prompt, const char *path,
+    struct aic_err *err)
 {
 	struct aic_buf text, json;
 	enum aic_code rc;

@@ -63,8 +63,8 @@ aic_retry_worth(const struct aic_retry_case *c)
 }
 
 int64_t
-aic_retry_wait(
-    int tried, int64_t retry_after_us, int64_t left_us, double chance)
+aic_retry_wait(int tried, int64_t retry_after_us, int64_t left_us,
+    double chance)
 {
 	int64_t most = AIC_RETRY_FIRST_US, wait;
 	int i;

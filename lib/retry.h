@@ -48,7 +48,7 @@ bool aic_retry_worth(const struct aic_retry_case *c);
  *
  * Source:   AWS Architecture Blog, "Exponential Backoff And Jitter" (full jitter)
  */
-int64_t aic_retry_wait(
-    int tried, int64_t retry_after_us, int64_t left_us, double chance);
+int64_t aic_retry_wait(int tried, int64_t retry_after_us, int64_t left_us,
+    double chance);
 
 #endif

@@ -16,8 +16,7 @@
 
 struct aic_save {
 	int64_t telegram_id;
-	const char *chat_id; /* that the reservation was made for */
-	const char *day; /* that it belongs to */
+	const char *lease; /* the reservation, as it was given */
 	const char *message;
 	const char *response; /* valid UTF-8 without NUL */
 	int64_t tokens;
@@ -29,23 +28,23 @@ void aic_save_ask(struct aic_db_call *call, const struct aic_save *s);
 /*
  * aic_save_got -- was it saved?
  *
- * ret_used  the user's counted and reserved chats, this one included; set when
- *           the value is true
+ * ret_counted  the user's chats of the day, this one included; set when the value
+ *           is true
  *
- * False means that there is no reservation of this chat (any more), and that
- * nothing was changed.
+ * False means that there is no such reservation (any more), and that nothing was
+ * changed.
  */
-bool aic_save_got(const struct aic_db_call *call, int64_t *ret_used);
+bool aic_save_got(const struct aic_db_call *call, int64_t *ret_counted);
 
 /*
  * aic_save_find_ask -- was this chat saved before? Two calls for one batch: the
  * first waits for whoever is changing the user's row, so the second sees what came
  * of it.
  */
-void aic_save_find_ask(
-    struct aic_db_call calls[2], int64_t telegram_id, const char *chat_id);
+void aic_save_find_ask(struct aic_db_call calls[2], int64_t telegram_id,
+    const char *chat_id);
 
 /* aic_save_find_got -- the same value as aic_save_got() would have given. */
-bool aic_save_find_got(const struct aic_db_call calls[2], int64_t *ret_used);
+bool aic_save_find_got(const struct aic_db_call calls[2], int64_t *ret_counted);
 
 #endif

@@ -7,7 +7,8 @@
  * lets the index skip what is older: a chat is kept on its day or later, and two
  * days make up for a time zone that was changed since.
  */
-static const struct aic_db_stmt stats = { "stats",
+static const struct aic_db_stmt stats = {
+	"stats",
 	"SELECT s.n, s.t, round(s.n::numeric / $2::int, 2),"
 	"  coalesce(round(s.t::numeric / nullif(s.n, 0), 2), 0.00)"
 	" FROM (SELECT (now() AT TIME ZONE $3::text)::date - $2::int + 1"
@@ -16,7 +17,9 @@ static const struct aic_db_stmt stats = { "stats",
 	"    coalesce(sum(tokens_used), 0) AS t FROM ai_chat_requests"
 	"   WHERE telegram_id = $1::bigint AND request_date >= d.first"
 	"    AND created_at >= (d.first - 2)::timestamp AT TIME ZONE 'UTC') s",
-	3, NULL };
+	3,
+	NULL,
+};
 
 void
 aic_stats_ask(struct aic_db_call *call, int64_t telegram_id, int64_t days,

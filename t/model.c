@@ -1043,8 +1043,8 @@ put_content(struct text *t, enum body body, const struct plan *pl)
 	putz(t, "\"content\":");
 	if (body == BODY_HUGE) {
 		putz(t, "\"");
-		put_fill(
-		    t, 'x', (size_t)(pl->size < 0 ? SIZE_DEFAULT : pl->size));
+		put_fill(t, 'x',
+		    (size_t)(pl->size < 0 ? SIZE_DEFAULT : pl->size));
 		putz(t, "\"");
 	} else if (body == BODY_TEXT)
 		put_json(t, pl->text == NULL ? "" : pl->text,
@@ -1373,8 +1373,8 @@ respond(struct conn *c)
 	}
 	if (pl->closing == CLOSE_BEFORE || pl->closing == CLOSE_RESET) {
 		if (pl->closing == CLOSE_RESET)
-			setsockopt(
-			    c->fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
+			setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &hard,
+			    sizeof(hard));
 		c->dead = c->ours = true;
 		return;
 	}
@@ -1442,8 +1442,8 @@ read_head(struct request *r, const char *p, size_t n)
 		else if (is_word(p, len, "transfer-encoding"))
 			r->chunked = true;
 		else if (is_word(p, len, "expect"))
-			r->expect = is_word(
-			    v, (size_t)(ve - v), "100-continue");
+			r->expect = is_word(v, (size_t)(ve - v),
+			    "100-continue");
 		else if (is_word(p, len, "connection"))
 			r->close = r->close ||
 			    is_word(v, (size_t)(ve - v), "close");
@@ -1562,8 +1562,8 @@ steer(struct conn *c, const struct request *r, struct kept *k)
 		json_tokener_free(tok);
 		return "out of memory";
 	}
-	json_tokener_set_flags(
-	    tok, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+	json_tokener_set_flags(tok,
+	    JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
 	root = json_tokener_parse_ex(tok, r->body, (int)r->body_len);
 	json_tokener_free(tok);
 	if (!json_object_is_type(root, json_type_object)) {
@@ -1659,8 +1659,8 @@ completion(struct conn *c, const struct request *r)
 	else {
 		tv = ms_tv(delay_ms);
 		c->state = WAITING;
-		evtimer_add(
-		    &c->timer, delay_ms == g.delay_ms ? g.delay_tv : &tv);
+		evtimer_add(&c->timer,
+		    delay_ms == g.delay_ms ? g.delay_tv : &tv);
 	}
 }
 
@@ -1728,8 +1728,8 @@ is_json(const char *p, size_t n)
 	tok = json_tokener_new();
 	if (tok == NULL)
 		return false;
-	json_tokener_set_flags(
-	    tok, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+	json_tokener_set_flags(tok,
+	    JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
 	root = json_tokener_parse_ex(tok, p, (int)n);
 	ok = json_object_is_type(root, json_type_object);
 	json_object_put(root);
@@ -2272,8 +2272,8 @@ main(int argc, char **argv)
 			ok = inet_pton(AF_INET, optarg, &addr.sin_addr) == 1;
 			break;
 		case 'p':
-			ok = read_number(
-			    optarg, strlen(optarg), 0, 65535, &port);
+			ok = read_number(optarg, strlen(optarg), 0, 65535,
+			    &port);
 			break;
 		case 'd':
 			ok = read_number(optarg, strlen(optarg), 0,
