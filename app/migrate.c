@@ -78,7 +78,7 @@ parse_name(const char *name, int *ret_version)
 		return true;
 	if (strspn(name, "0123456789") != 4 || name[4] != '_')
 		return false;
-	*ret_version = atoi(name);
+	*ret_version = (int)strtol(name, NULL, 10);
 	return *ret_version > 0;
 }
 

@@ -305,7 +305,7 @@ static enum aic_code
 load_one(struct aic_conf *conf, const struct setting *s, char *const *env,
     struct aic_err *err)
 {
-	char value[VALUE_MAX];
+	char value[VALUE_MAX] = "";
 	enum aic_code rc;
 	bool found;
 
@@ -427,9 +427,12 @@ aic_conf_load_url(struct aic_conf *ret_conf, char *const *env,
 	for (i = 0; !rc && i < N_SETTINGS; i++)
 		if (table[i].offset == AT(database_url))
 			rc = load_one(&conf, &table[i], env, err);
-	if (!rc)
-		*ret_conf = conf;
-	return rc;
+	if (rc) {
+		aic_conf_done(&conf);
+		return rc;
+	}
+	*ret_conf = conf;
+	return AIC_OK;
 }
 
 void

@@ -173,7 +173,7 @@ aic_db_close(struct aic_db *db)
 
 	if (!db)
 		return;
-	for (i = 0; i < db->n_all; i++)
+	for (i = 0; db->all && i < db->n_all; i++)
 		PQfinish(db->all[i].pg);
 	free(db->all);
 	free(db->keys);

@@ -188,8 +188,14 @@ hex(char c)
 static size_t
 decode(const char *s, const char *end, char *ret_byte)
 {
-	if (*s == '%' && end - s >= 3 && hex(s[1]) >= 0 && hex(s[2]) >= 0) {
-		*ret_byte = (char)(hex(s[1]) << 4 | hex(s[2]));
+	int high = -1, low = -1;
+
+	if (*s == '%' && end - s >= 3) {
+		high = hex(s[1]);
+		low = hex(s[2]);
+	}
+	if (high >= 0 && low >= 0) {
+		*ret_byte = (char)(high * 16 + low);
 		return 3;
 	}
 	*ret_byte = *s == '+' ? ' ' : *s;

@@ -65,7 +65,7 @@ scan_hex4(struct scan *s, uint32_t *ret_unit)
 static bool
 scan_escape(struct scan *s)
 {
-	uint32_t unit, low;
+	uint32_t unit = 0, low = 0;
 
 	if (s->p == s->end)
 		return fail(s, "Unterminated string");
