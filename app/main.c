@@ -295,8 +295,10 @@ main(int argc, char **argv)
 	if (status >= 0)
 		return status;
 
+#ifndef __SANITIZE_ADDRESS__ /* whose leak check is a ptrace */
 	/* Secrets are in this process: no core dumps, no other's ptrace. */
 	prctl(PR_SET_DUMPABLE, 0);
+#endif
 	/* Blocked before libfcgi and before any thread; see fcgi_init(). */
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGTERM);
