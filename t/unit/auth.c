@@ -1,0 +1,149 @@
+#include "config.h"
+
+#include "auth.h"
+
+#include <string.h>
+
+#include "unit.h"
+
+static bool
+opens(const char *keys, const char *admin, enum aic_auth_need need,
+    const char *given)
+{
+	struct aic_err err = AIC_ERR_INIT;
+	enum aic_code rc = aic_auth_check(keys, admin, need, given, &err);
+
+	assert_true(rc == AIC_OK || rc == AIC_EAUTH);
+	if (rc) {
+		assert_int_equal(err.code, AIC_EAUTH);
+		/* Neither what was given nor what was wanted. */
+		if (given && strlen(given) > 4)
+			assert_null(strstr(err.detail, given));
+		assert_null(strstr(err.detail, "alpha"));
+		assert_string_equal(err.says, "");
+	}
+	return rc == AIC_OK;
+}
+
+static bool
+caller(const char *keys, const char *given)
+{
+	return opens(keys, NULL, AIC_AUTH_CALLER, given);
+}
+
+static void
+an_open_door_needs_no_key(void **state)
+{
+	(void)state;
+	assert_true(opens("alpha", NULL, AIC_AUTH_NONE, NULL));
+	assert_true(opens("alpha", "root", AIC_AUTH_NONE, "wrong"));
+}
+
+static void
+the_key_opens_and_nothing_like_it_does(void **state)
+{
+	static const char *const wrong[] = { "", "a", "alph", "alphaa",
+		"alphaalpha", "Alpha", "alphb", "blpha", " alpha", "alpha ",
+		"alpha,", ",alpha", ",", " ", "\t", "alpha\n" };
+	size_t i;
+
+	(void)state;
+	assert_true(caller("alpha", "alpha"));
+	assert_false(caller("alpha", NULL));
+	for (i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+		if (caller("alpha", wrong[i]))
+			fail_msg("\"%s\" opened", wrong[i]);
+}
+
+static void
+each_of_several_keys_opens_and_blanks_around_do_not_count(void **state)
+{
+	static const char keys[] = " alpha,beta ,\tgamma delta\t, e";
+
+	(void)state;
+	assert_true(caller(keys, "alpha"));
+	assert_true(caller(keys, "beta"));
+	assert_true(caller(keys, "gamma delta"));
+	assert_true(caller(keys, "e"));
+	assert_false(caller(keys, "beta "));
+	assert_false(caller(keys, "gamma"));
+	assert_false(caller(keys, "delta"));
+	assert_false(caller(keys, "alpha,beta"));
+	assert_false(caller(keys, "alpha,beta ,\tgamma delta\t, e"));
+	assert_false(caller(keys, keys));
+	assert_false(caller(keys, ""));
+}
+
+static void
+an_empty_key_in_the_list_opens_to_nobody(void **state)
+{
+	static const char *const lists[] = { "", ",", "alpha,", ",alpha",
+		"alpha,,beta", " , ", "\t" };
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
+		assert_false(caller(lists[i], ""));
+		assert_false(caller(lists[i], " "));
+		assert_false(caller(lists[i], ","));
+		assert_false(caller(lists[i], NULL));
+	}
+	assert_true(caller("alpha,", "alpha"));
+	assert_true(caller(",alpha", "alpha"));
+}
+
+static void
+any_single_wrong_byte_keeps_the_door_shut(void **state)
+{
+	char given[] = "0123456789abcdef0123456789abcdef";
+	char keys[] = "0123456789abcdef0123456789abcdef";
+	size_t i;
+	int bit;
+
+	(void)state;
+	for (i = 0; i < strlen(keys); i++)
+		for (bit = 0; bit < 8; bit++) {
+			given[i] = (char)(keys[i] ^ (1 << bit));
+			assert_false(caller(keys, given));
+			given[i] = keys[i];
+		}
+	assert_true(caller(keys, given));
+}
+
+static void
+the_admin_key_alone_opens_what_is_for_admins(void **state)
+{
+	(void)state;
+	assert_true(opens("alpha", "root", AIC_AUTH_ADMIN, "root"));
+	assert_false(opens("alpha", "root", AIC_AUTH_ADMIN, "alpha"));
+	assert_false(opens("alpha", "root", AIC_AUTH_ADMIN, ""));
+	assert_false(opens("alpha", "root", AIC_AUTH_ADMIN, NULL));
+	assert_false(opens("alpha", "root", AIC_AUTH_ADMIN, "roo"));
+	assert_false(opens("alpha", "", AIC_AUTH_ADMIN, ""));
+}
+
+static void
+the_admin_key_opens_nothing_else(void **state)
+{
+	(void)state;
+	assert_false(opens("alpha", "root", AIC_AUTH_CALLER, "root"));
+	assert_true(opens("alpha", "root", AIC_AUTH_CALLER, "alpha"));
+}
+
+static void
+without_an_admin_key_callers_may_do_what_admins_do(void **state)
+{
+	(void)state;
+	assert_true(opens("alpha,beta", NULL, AIC_AUTH_ADMIN, "beta"));
+	assert_false(opens("alpha,beta", NULL, AIC_AUTH_ADMIN, "root"));
+	assert_false(opens("alpha,beta", NULL, AIC_AUTH_ADMIN, NULL));
+}
+
+UNIT_MAIN(T(an_open_door_needs_no_key),
+    T(the_key_opens_and_nothing_like_it_does),
+    T(each_of_several_keys_opens_and_blanks_around_do_not_count),
+    T(an_empty_key_in_the_list_opens_to_nobody),
+    T(any_single_wrong_byte_keeps_the_door_shut),
+    T(the_admin_key_alone_opens_what_is_for_admins),
+    T(the_admin_key_opens_nothing_else),
+    T(without_an_admin_key_callers_may_do_what_admins_do))

@@ -1,0 +1,75 @@
+#include "config.h"
+
+#include "id.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "unit.h"
+
+#define MANY 10000
+
+static int
+compare(const void *a, const void *b)
+{
+	return memcmp(a, b, AIC_ID_SIZE);
+}
+
+static void
+an_id_is_a_version_4_uuid_in_lower_case(void **state)
+{
+	struct aic_err err = AIC_ERR_INIT;
+	char id[AIC_ID_SIZE];
+	int n, i;
+
+	(void)state;
+	for (n = 0; n < 200; n++) {
+		assert_int_equal(aic_id_new(id, &err), AIC_OK);
+		assert_int_equal(strlen(id), 36);
+		for (i = 0; i < 36; i++) {
+			if (i == 8 || i == 13 || i == 18 || i == 23)
+				assert_int_equal(id[i], '-');
+			else
+				assert_non_null(
+				    memchr("0123456789abcdef", id[i], 16));
+		}
+		assert_int_equal(id[14], '4');
+		assert_non_null(memchr("89ab", id[19], 4));
+	}
+}
+
+static void
+ids_differ(void **state)
+{
+	struct aic_err err = AIC_ERR_INIT;
+	char (*ids)[AIC_ID_SIZE] = calloc(MANY, sizeof(*ids));
+	int i;
+
+	(void)state;
+	for (i = 0; i < MANY; i++)
+		assert_int_equal(aic_id_new(ids[i], &err), AIC_OK);
+	qsort(ids, MANY, sizeof(*ids), compare);
+	for (i = 1; i < MANY; i++)
+		assert_string_not_equal(ids[i - 1], ids[i]);
+	free(ids);
+}
+
+/* With a good source, 20 of 20 bins stay empty about never. */
+static void
+chance_is_from_0_to_under_1_and_reaches_everywhere(void **state)
+{
+	int bins[20] = { 0 }, i;
+	double x;
+
+	(void)state;
+	for (i = 0; i < MANY; i++) {
+		x = aic_random();
+		assert_true(x >= 0 && x < 1);
+		bins[(int)(x * 20)]++;
+	}
+	for (i = 0; i < 20; i++)
+		assert_in_range(bins[i], MANY / 20 / 2, MANY / 20 * 2);
+}
+
+UNIT_MAIN(T(an_id_is_a_version_4_uuid_in_lower_case), T(ids_differ),
+    T(chance_is_from_0_to_under_1_and_reaches_everywhere))

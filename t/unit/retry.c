@@ -1,0 +1,179 @@
+#include "config.h"
+
+#include "retry.h"
+
+#include "unit.h"
+
+static bool
+worth(enum aic_http_end end, int status, const char *code, const char *type)
+{
+	struct aic_retry_case c = { .end = end,
+		.status = status,
+		.code = code,
+		.type = type };
+
+	return aic_retry_worth(&c);
+}
+
+static void
+statuses_that_pass_are_worth_another_try_and_no_others(void **state)
+{
+	int status;
+	bool want;
+
+	(void)state;
+	for (status = 100; status <= 999; status++) {
+		want = status == 408 || status == 409 || status == 429 ||
+		    (status >= 500 && status <= 599);
+		if (worth(AIC_HTTP_ANSWERED, status, "", "") != want)
+			fail_msg("status %d is judged wrongly", status);
+	}
+}
+
+static void
+no_money_is_never_worth_another_try(void **state)
+{
+	static const char *const codes[] = { "insufficient_quota",
+		"credit_balance_exhausted", "billing_hard_limit_reached",
+		"billing_not_active" };
+	static const int statuses[] = { 429, 408, 409, 500, 503, 402, 403 };
+	size_t i, j;
+
+	(void)state;
+	for (i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
+		for (j = 0; j < sizeof(statuses) / sizeof(statuses[0]); j++) {
+			assert_false(worth(AIC_HTTP_ANSWERED, statuses[j],
+			    codes[i], ""));
+			assert_false(worth(AIC_HTTP_ANSWERED, statuses[j], "",
+			    codes[i]));
+			assert_false(worth(AIC_HTTP_ANSWERED, statuses[j],
+			    "rate_limit_exceeded", codes[i]));
+		}
+}
+
+static void
+other_codes_leave_it_to_the_status(void **state)
+{
+	static const char *const codes[] = { "rate_limit_exceeded", "slow_down",
+		"server_is_overloaded", "insufficient", "insufficient_quota_x",
+		"billin", "x_billing_", "" };
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
+		assert_true(worth(AIC_HTTP_ANSWERED, 429, codes[i], codes[i]));
+		assert_false(worth(AIC_HTTP_ANSWERED, 400, codes[i],
+		    codes[i]));
+	}
+}
+
+static void
+a_call_without_an_answer_is_judged_by_its_end(void **state)
+{
+	static const struct {
+		enum aic_http_end end;
+		bool again;
+	} rows[] = { { AIC_HTTP_CONNECT, true }, { AIC_HTTP_BROKEN, true },
+		{ AIC_HTTP_TIMEOUT, true }, { AIC_HTTP_TOO_BIG, false },
+		{ AIC_HTTP_GONE, false }, { AIC_HTTP_FAILED, false } };
+	static const int statuses[] = { 0, 200, 400, 500 };
+	size_t i, j;
+
+	(void)state;
+	assert_int_equal(sizeof(rows) / sizeof(rows[0]) + 1, AIC_HTTP__MAX);
+	/* A status may have come before the answer broke: it decides nothing. */
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		for (j = 0; j < 4; j++)
+			assert_int_equal(
+			    worth(rows[i].end, statuses[j], "", ""),
+			    rows[i].again);
+}
+
+static void
+three_attempts_are_all(void **state)
+{
+	(void)state;
+	assert_int_equal(AIC_RETRY_ATTEMPTS, 3);
+	assert_true(aic_retry_wait(1, -1, 60 * AIC_S, 0.5) >= 0);
+	assert_true(aic_retry_wait(2, -1, 60 * AIC_S, 0.5) >= 0);
+	assert_int_equal(aic_retry_wait(3, -1, 60 * AIC_S, 0.5), -1);
+	assert_int_equal(aic_retry_wait(4, 0, 60 * AIC_S, 0), -1);
+}
+
+static void
+the_wait_is_drawn_from_nothing_to_half_a_second_and_doubles(void **state)
+{
+	int64_t wait;
+	int i;
+
+	(void)state;
+	for (i = 0; i < 100; i++) {
+		wait = aic_retry_wait(1, -1, 60 * AIC_S, i / 100.0);
+		assert_true(wait >= 5000 * i - 1 && wait <= 5000 * i + 1);
+		wait = aic_retry_wait(2, -1, 60 * AIC_S, i / 100.0);
+		assert_true(wait >= 10000 * i - 1 && wait <= 10000 * i + 1);
+	}
+	assert_int_equal(aic_retry_wait(1, -1, 60 * AIC_S, 0), 0);
+	assert_true(aic_retry_wait(1, -1, 60 * AIC_S, 0.999999) <
+	    500 * AIC_MS);
+	assert_true(aic_retry_wait(2, -1, 60 * AIC_S, 0.999999) < AIC_S);
+}
+
+static void
+what_the_server_asks_for_is_waited_and_no_jitter_added(void **state)
+{
+	static const int64_t asked[] = { 0, 1, 250 * AIC_MS, AIC_S, 8 * AIC_S,
+		30 * AIC_S };
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(asked) / sizeof(asked[0]); i++) {
+		assert_int_equal(aic_retry_wait(1, asked[i], 60 * AIC_S, 0),
+		    asked[i]);
+		assert_int_equal(aic_retry_wait(2, asked[i], 60 * AIC_S, 0.9),
+		    asked[i]);
+	}
+}
+
+static void
+what_does_not_fit_the_deadline_ends_the_attempts(void **state)
+{
+	const int64_t least = AIC_RETRY_LEAST_US;
+
+	(void)state;
+	assert_int_equal(aic_retry_wait(1, 20 * AIC_S, 20 * AIC_S + least, 0),
+	    20 * AIC_S);
+	assert_int_equal(
+	    aic_retry_wait(1, 20 * AIC_S, 20 * AIC_S + least - 1, 0), -1);
+	assert_int_equal(aic_retry_wait(1, 20 * AIC_S, 10 * AIC_S, 0), -1);
+	assert_int_equal(aic_retry_wait(1, 86400 * AIC_S, 50 * AIC_S, 0), -1);
+	assert_int_equal(aic_retry_wait(1, INT64_MAX, 50 * AIC_S, 0), -1);
+	assert_int_equal(aic_retry_wait(1, -1, least, 0), 0);
+	assert_int_equal(aic_retry_wait(1, -1, least - 1, 0), -1);
+	assert_int_equal(aic_retry_wait(1, -1, least + 249999, 0.5), -1);
+	assert_int_equal(aic_retry_wait(1, -1, 0, 0), -1);
+	assert_int_equal(aic_retry_wait(1, -1, -AIC_S, 0), -1);
+	assert_int_equal(aic_retry_wait(1, 0, 0, 0), -1);
+}
+
+static void
+no_wait_is_longer_than_the_cap(void **state)
+{
+	int tried;
+
+	(void)state;
+	assert_int_equal(AIC_RETRY_MOST_US, 8 * AIC_S);
+	for (tried = 1; tried < AIC_RETRY_ATTEMPTS; tried++)
+		assert_true(aic_retry_wait(tried, -1, 600 * AIC_S, 0.999999) <
+		    AIC_RETRY_MOST_US);
+}
+
+UNIT_MAIN(T(statuses_that_pass_are_worth_another_try_and_no_others),
+    T(no_money_is_never_worth_another_try),
+    T(other_codes_leave_it_to_the_status),
+    T(a_call_without_an_answer_is_judged_by_its_end),
+    T(three_attempts_are_all),
+    T(the_wait_is_drawn_from_nothing_to_half_a_second_and_doubles),
+    T(what_the_server_asks_for_is_waited_and_no_jitter_added),
+    T(what_does_not_fit_the_deadline_ends_the_attempts),
+    T(no_wait_is_longer_than_the_cap))

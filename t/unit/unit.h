@@ -1,0 +1,32 @@
+/*
+ * unit -- what every unit test begins with: cmocka, and a main() that speaks
+ * TAP.
+ */
+#ifndef AIC_UNIT_H
+#define AIC_UNIT_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+/* A literal with its length: it may hold NUL bytes. */
+#define LIT(s) (s), sizeof(s) - 1
+
+/* The group's own setup and teardown come first; NULL: none. */
+#define UNIT_MAIN_WITH(setup, teardown, ...)                                   \
+	int main(void)                                                         \
+	{                                                                      \
+		const struct CMUnitTest tests[] = { __VA_ARGS__ };             \
+                                                                               \
+		cmocka_set_message_output(CM_OUTPUT_TAP);                      \
+		return cmocka_run_group_tests(tests, setup, teardown);         \
+	}
+#define UNIT_MAIN(...) UNIT_MAIN_WITH(NULL, NULL, __VA_ARGS__)
+
+#define T(name) cmocka_unit_test(name)
+
+#endif
