@@ -13,7 +13,7 @@
 
 /* --- numbers ----------------------------------------------------------- */
 
-static void
+static bool
 check_range(const char *where, const char *name, int64_t value, bool over,
     int64_t min, int64_t max, struct aic_err *err)
 {
@@ -23,6 +23,9 @@ check_range(const char *where, const char *name, int64_t value, bool over,
 	else if (value < min)
 		aic_fault(err, "greater_than_equal", where, name,
 		    "Input should be greater than or equal to %" PRId64, min);
+	else
+		return true;
+	return false;
 }
 
 static void
@@ -48,7 +51,6 @@ aic_input_number(const char *where, const char *name, const char *text,
     struct aic_err *err)
 {
 	size_t sign = len > 0 && text[0] == '-', i;
-	unsigned before = err->n_faults;
 	int64_t value = 0;
 	bool over = false;
 
@@ -63,8 +65,7 @@ aic_input_number(const char *where, const char *name, const char *text,
 		    "as an integer");
 	if (sign)
 		value = over ? INT64_MIN : -value;
-	check_range(where, name, value, over && !sign, min, max, err);
-	if (err->n_faults > before)
+	if (!check_range(where, name, value, over && !sign, min, max, err))
 		return AIC_EINPUT;
 	*ret_value = value;
 	return AIC_OK;
