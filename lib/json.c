@@ -265,6 +265,9 @@ aic_json_parse(const char *text, size_t len)
 		return NULL;
 	obj = json_tokener_parse_ex(tok, text, (int)len);
 	end = json_tokener_get_parse_end(tok);
+	/* A number or word that ends with the text might go on, to json-c. */
+	if (json_tokener_get_error(tok) == json_tokener_continue)
+		obj = json_tokener_parse_ex(tok, "\n", 1);
 	if (json_tokener_get_error(tok) != json_tokener_success) {
 		json_object_put(obj);
 		obj = NULL;
