@@ -44,7 +44,7 @@ read_file(struct aic_buf *to, const char *path, struct aic_err *err)
 	do {
 		n = fread(chunk, 1, sizeof(chunk), f);
 		aic_buf_put(to, chunk, n);
-	} while (n == sizeof(chunk));
+	} while (n == sizeof(chunk) && !to->failed);
 	if (ferror(f))
 		rc = aic_fail(err, AIC_ECONF,
 		    "could not read AI_CHAT_PROMPT_FILE \"%s\": %s", path,
