@@ -25,6 +25,15 @@ static const char *const names[] = {
 _Static_assert(sizeof(names) / sizeof(names[0]) == AIC__MAX,
     "every code has a name");
 
+/* A value from outside may have line breaks; our texts are one line. */
+static void
+join_lines(char *s)
+{
+	for (; *s; s++)
+		if ((unsigned char)*s < ' ' || *s == 0x7f)
+			*s = ' ';
+}
+
 /* vsnprintf() cuts at a byte; step back to where a code point begins. */
 static void
 format(char *to, size_t size, const char *fmt, va_list ap)
@@ -36,6 +45,7 @@ format(char *to, size_t size, const char *fmt, va_list ap)
 		to[0] = '\0';
 		return;
 	}
+	join_lines(to);
 	if ((size_t)n < size)
 		return;
 	end = size - 1;

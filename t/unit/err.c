@@ -95,6 +95,18 @@ a_text_that_just_fits_is_not_cut(void **state)
 }
 
 static void
+texts_are_one_line_whatever_is_put_into_them(void **state)
+{
+	struct aic_err err = AIC_ERR_INIT;
+
+	(void)state;
+	aic_says(&err, "%s", "a\nb\r\tй\x7f");
+	aic_fail(&err, AIC_EBUG, "%s\n", "a\nb\x1b");
+	assert_string_equal(err.says, "a b  й ");
+	assert_string_equal(err.detail, "a b  ");
+}
+
+static void
 a_fault_has_all_its_parts(void **state)
 {
 	struct aic_err err = AIC_ERR_INIT;
@@ -148,5 +160,7 @@ every_code_has_a_name_of_its_own(void **state)
 UNIT_MAIN(T(fail_sets_code_and_detail_and_returns_the_code),
     T(says_is_kept_apart_from_detail),
     T(a_cut_text_is_still_utf8_and_loses_little),
-    T(a_text_that_just_fits_is_not_cut), T(a_fault_has_all_its_parts),
+    T(a_text_that_just_fits_is_not_cut),
+    T(texts_are_one_line_whatever_is_put_into_them),
+    T(a_fault_has_all_its_parts),
     T(faults_over_the_most_are_dropped), T(every_code_has_a_name_of_its_own))
