@@ -1,0 +1,690 @@
+#include "config.h"
+
+#include "conf.h"
+
+#include <ctype.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "unit.h"
+
+#define ENV_MAX 32
+
+/* What every refusal must keep to itself. */
+#define CANARY "sEcReT-cAnArY"
+
+static const char *const base[] = { "API_SECRET_KEY=" CANARY "-1",
+	"DATABASE_URL=postgresql://u:" CANARY "-2@h/d",
+	"OPENAI_API_KEY=" CANARY "-3", "PATH=/bin", "HOME=/" };
+
+static char path[] = "/tmp/ai-chat-unit-conf-XXXXXX";
+
+static bool
+same_name(const char *a, const char *b)
+{
+	size_t n = strcspn(a, "=");
+
+	return strcspn(b, "=") == n && strncmp(a, b, n) == 0;
+}
+
+/* The settings above and these, which come first; without "=" one is unset. */
+static enum aic_code
+load(struct aic_conf *conf, struct aic_err *err, const char *const *more)
+{
+	char *env[ENV_MAX];
+	enum aic_code rc;
+	size_t i;
+	int n = 0, j, k;
+
+	for (j = 0; more[j]; j++)
+		if (strchr(more[j], '='))
+			env[n++] = strdup(more[j]);
+	for (i = 0; i < sizeof(base) / sizeof(base[0]); i++) {
+		for (j = 0; more[j] && !same_name(more[j], base[i]); j++)
+			;
+		if (!more[j])
+			env[n++] = strdup(base[i]);
+	}
+	env[n] = NULL;
+	*err = (struct aic_err)AIC_ERR_INIT;
+	rc = aic_conf_load(conf, env, err);
+	for (k = 0; k < n; k++)
+		free(env[k]);
+	return rc;
+}
+
+#define LOAD(conf, err, ...)                                                   \
+	load(conf, err, (const char *const[]) { __VA_ARGS__, NULL })
+
+/* Refused, with a line that names the setting and no secret. */
+static void
+refused_all(const char *name, const char *const *more)
+{
+	struct aic_conf conf;
+	struct aic_err err;
+
+	memset(&conf, 0x5a, sizeof(conf));
+	if (load(&conf, &err, more) == AIC_OK)
+		fail_msg("taken: %.60s", more[0]);
+	assert_int_equal(err.code, AIC_ECONF);
+	if (!strstr(err.detail, name))
+		fail_msg("\"%s\" does not name %s", err.detail, name);
+	if (strstr(err.detail, CANARY))
+		fail_msg("\"%s\" tells a secret", err.detail);
+	assert_null(strpbrk(err.detail, "\n"));
+	assert_string_equal(err.says, "");
+	assert_int_equal(*(unsigned char *)&conf, 0x5a);
+}
+
+#define REFUSED(name, ...)                                                     \
+	refused_all(name, (const char *const[]) { __VA_ARGS__, NULL })
+
+static void
+refused_value(const char *name, const char *value)
+{
+	char pair[10000];
+
+	snprintf(pair, sizeof(pair), "%s=%s", name, value);
+	REFUSED(name, pair);
+}
+
+static struct aic_conf
+taken(const char *name, const char *value)
+{
+	struct aic_conf conf;
+	struct aic_err err;
+	char pair[10000];
+
+	snprintf(pair, sizeof(pair), "%s=%s", name, value);
+	if (LOAD(&conf, &err, pair) != AIC_OK)
+		fail_msg("%s: %s", pair, err.detail);
+	return conf;
+}
+
+static void
+put_file(const char *text, size_t len)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, len), len);
+	close(fd);
+}
+
+static void
+what_is_not_set_has_the_default_of_the_contract(void **state)
+{
+	struct aic_conf conf;
+	struct aic_err err;
+
+	(void)state;
+	assert_int_equal(LOAD(&conf, &err, "X=1"), AIC_OK);
+	assert_string_equal(conf.api_keys, CANARY "-1");
+	assert_null(conf.api_admin_key);
+	assert_string_equal(conf.database_url,
+	    "postgresql://u:" CANARY "-2@h/d");
+	assert_string_equal(conf.openai_api_key, CANARY "-3");
+	assert_string_equal(conf.openai_base_url, "https://api.openai.com/v1");
+	assert_string_equal(conf.openai_model, "gpt-4o-mini");
+	assert_true(conf.openai_temperature > 0.6999 &&
+	    conf.openai_temperature < 0.7001);
+	assert_int_equal(conf.openai_max_tokens, 1000);
+	assert_null(conf.openai_proxy);
+	assert_int_equal(conf.port, 9001);
+	assert_int_equal(conf.daily_limit, 30);
+	assert_string_equal(conf.timezone, "UTC");
+	assert_int_equal(conf.context_messages, 5);
+	assert_string_equal(conf.prompt_file, AIC_PROMPT_FILE);
+	assert_int_equal(conf.deadline_ms, 55000);
+	assert_int_equal(conf.threads, 64);
+	assert_int_equal(conf.db_pool, 4);
+	assert_int_equal(conf.db_timeout_ms, 3000);
+	assert_int_equal(conf.db_prepare, 1);
+	assert_int_equal(conf.log_level, AIC_LOG_INFO);
+	aic_conf_done(&conf);
+}
+
+static void
+an_empty_optional_setting_is_as_good_as_none(void **state)
+{
+	struct aic_conf conf;
+	struct aic_err err;
+
+	(void)state;
+	assert_int_equal(LOAD(&conf, &err, "API_ADMIN_KEY=", "OPENAI_MODEL=",
+			     "AI_CHAT_PORT=", "OPENAI_PROXY=",
+			     "AI_CHAT_TIMEZONE=", "LOG_LEVEL="),
+	    AIC_OK);
+	assert_null(conf.api_admin_key);
+	assert_null(conf.openai_proxy);
+	assert_string_equal(conf.openai_model, "gpt-4o-mini");
+	assert_int_equal(conf.port, 9001);
+	aic_conf_done(&conf);
+}
+
+static void
+a_mandatory_setting_must_be_there_and_not_empty(void **state)
+{
+	static const char *const names[] = { "API_SECRET_KEY", "DATABASE_URL",
+		"OPENAI_API_KEY" };
+	char empty[64];
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < 3; i++) {
+		REFUSED(names[i], names[i]);
+		snprintf(empty, sizeof(empty), "%s=", names[i]);
+		REFUSED(names[i], empty);
+	}
+}
+
+static void
+a_number_must_be_whole_and_in_its_range(void **state)
+{
+	static const struct {
+		const char *name, *least, *most, *under, *over;
+	} rows[] = {
+		{ "OPENAI_MAX_TOKENS", "1", "1000000", "0", "1000001" },
+		{ "AI_CHAT_PORT", "1", "65535", "0", "65536" },
+		{ "AI_CHAT_DAILY_LIMIT", "1", "1000000", "0", "1000001" },
+		{ "AI_CHAT_CONTEXT_MESSAGES", "0", "50", "-1", "51" },
+		{ "AI_CHAT_DEADLINE_MS", "7000", "600000", "999", "600001" },
+		{ "AI_CHAT_THREADS", "1", "10000", "0", "10001" },
+		{ "AI_CHAT_DB_POOL", "1", "1000", "0", "1001" },
+		{ "AI_CHAT_DB_TIMEOUT_MS", "100", "27000", "99", "60001" },
+		{ "AI_CHAT_DB_PREPARE", "0", "1", "-1", "2" },
+	};
+	static const char *const none[] = { " ", "x", "1x", " 1", "1 ", "+1",
+		"1.0", "1e1", "0x1", "1,000", "1\n", "-", "--1",
+		"9223372036854775808", "18446744073709551617",
+		"99999999999999999999999", "NaN", "true" };
+	struct aic_conf conf;
+	size_t i, j;
+
+	(void)state;
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		conf = taken(rows[i].name, rows[i].least);
+		aic_conf_done(&conf);
+		conf = taken(rows[i].name, rows[i].most);
+		aic_conf_done(&conf);
+		refused_value(rows[i].name, rows[i].under);
+		refused_value(rows[i].name, rows[i].over);
+		refused_value(rows[i].name, "-5");
+		for (j = 0; j < sizeof(none) / sizeof(none[0]); j++)
+			refused_value(rows[i].name, none[j]);
+	}
+}
+
+static void
+the_values_that_are_set_are_taken(void **state)
+{
+	struct aic_conf conf;
+	struct aic_err err;
+
+	(void)state;
+	assert_int_equal(
+	    LOAD(&conf, &err, "API_ADMIN_KEY=adm", "OPENAI_MODEL=m/1:x",
+		"OPENAI_TEMPERATURE=1.25", "OPENAI_MAX_TOKENS=7",
+		"OPENAI_PROXY=http://p:3128", "AI_CHAT_PORT=9002",
+		"AI_CHAT_DAILY_LIMIT=31", "AI_CHAT_TIMEZONE=Europe/Moscow",
+		"AI_CHAT_CONTEXT_MESSAGES=6", "AI_CHAT_PROMPT_FILE=/p q",
+		"AI_CHAT_DEADLINE_MS=30000", "AI_CHAT_THREADS=65",
+		"AI_CHAT_DB_POOL=5", "AI_CHAT_DB_TIMEOUT_MS=2000",
+		"AI_CHAT_DB_PREPARE=0", "LOG_LEVEL=debug",
+		"OPENAI_BASE_URL=http://127.0.0.1:9/v1"),
+	    AIC_OK);
+	assert_string_equal(conf.api_admin_key, "adm");
+	assert_string_equal(conf.openai_model, "m/1:x");
+	assert_true(conf.openai_temperature > 1.2499 &&
+	    conf.openai_temperature < 1.2501);
+	assert_int_equal(conf.openai_max_tokens, 7);
+	assert_string_equal(conf.openai_proxy, "http://p:3128");
+	assert_int_equal(conf.port, 9002);
+	assert_int_equal(conf.daily_limit, 31);
+	assert_string_equal(conf.timezone, "Europe/Moscow");
+	assert_int_equal(conf.context_messages, 6);
+	assert_string_equal(conf.prompt_file, "/p q");
+	assert_int_equal(conf.deadline_ms, 30000);
+	assert_int_equal(conf.threads, 65);
+	assert_int_equal(conf.db_pool, 5);
+	assert_int_equal(conf.db_timeout_ms, 2000);
+	assert_int_equal(conf.db_prepare, 0);
+	assert_int_equal(conf.log_level, AIC_LOG_DEBUG);
+	assert_string_equal(conf.openai_base_url, "http://127.0.0.1:9/v1");
+	aic_conf_done(&conf);
+}
+
+static void
+a_temperature_is_digits_and_a_point_from_0_to_2(void **state)
+{
+	static const char *const good[] = { "0", "2", "0.7", "1.", ".5",
+		"2.0" };
+	static const char *const bad[] = { "-0.1", "2.1", "3", "x", ".",
+		"1.2.3", "0,7", "1e0", "0x1", "inf", "nan", " 1", "1 ", "+1",
+		"2.0001" };
+	struct aic_conf conf;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		conf = taken("OPENAI_TEMPERATURE", good[i]);
+		aic_conf_done(&conf);
+	}
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		refused_value("OPENAI_TEMPERATURE", bad[i]);
+}
+
+static void
+a_level_is_one_of_four_words(void **state)
+{
+	static const char *const bad[] = { "INFO", "Info", "warning", "trace",
+		"0", "info ", "inf" };
+	static const char *const good[] = { "error", "warn", "info", "debug" };
+	struct aic_conf conf;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < 4; i++) {
+		conf = taken("LOG_LEVEL", good[i]);
+		assert_int_equal(conf.log_level, i);
+		aic_conf_done(&conf);
+	}
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		refused_value("LOG_LEVEL", bad[i]);
+}
+
+static void
+a_zone_is_a_name_that_the_system_knows(void **state)
+{
+	static const char *const good[] = { "UTC", "Europe/Moscow",
+		"Asia/Yekaterinburg", "America/Argentina/Buenos_Aires",
+		"Etc/GMT-3" };
+	static const char *const bad[] = { "Europe", "Europe/", "Mars/Phobos",
+		"Moscow", "+03:00", "UTC+3:00", "../../etc/passwd",
+		"Europe/../Europe/Moscow", "/usr/share/zoneinfo/UTC",
+		"Europe/Moscow ", " UTC", "UTC'; DROP TABLE x", "UTC\n",
+		"zone.tab", "." };
+	struct aic_conf conf;
+	char longest[100];
+	size_t i;
+
+	(void)state;
+	if (access("/usr/share/zoneinfo/UTC", R_OK) != 0)
+		SKIP("no time zones are installed");
+	for (i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		conf = taken("AI_CHAT_TIMEZONE", good[i]);
+		assert_string_equal(conf.timezone, good[i]);
+		aic_conf_done(&conf);
+	}
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		refused_value("AI_CHAT_TIMEZONE", bad[i]);
+	memset(longest, 'A', sizeof(longest));
+	longest[sizeof(longest) - 1] = '\0';
+	refused_value("AI_CHAT_TIMEZONE", longest);
+}
+
+static void
+the_base_url_is_a_scheme_a_host_and_a_path(void **state)
+{
+	static const struct {
+		const char *url, *want;
+	} good[] = { { "https://h", "https://h" }, { "http://h", "http://h" },
+		{ "https://h/", "https://h" }, { "https://h/v1/", "https://h/v1" },
+		{ "https://h/v1///", "https://h/v1" },
+		{ "http://127.0.0.1:8080/v1", "http://127.0.0.1:8080/v1" },
+		{ "http://[::1]:8080", "http://[::1]:8080" } };
+	static const char *const bad[] = { "h", "h/v1", "//h", "ftp://h",
+		"file:///etc/passwd", "https:/h", "https://", "https:///v1",
+		"http://", "https://h?x=1", "https://h/#x", "https://h /v1",
+		"https://h\t", "https://h\n", "https://h/v1\r\nX: y",
+		" https://h", "httpsx://h" };
+	struct aic_conf conf;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		conf = taken("OPENAI_BASE_URL", good[i].url);
+		assert_string_equal(conf.openai_base_url, good[i].want);
+		aic_conf_done(&conf);
+	}
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		refused_value("OPENAI_BASE_URL", bad[i]);
+}
+
+static void
+a_name_that_looks_like_ours_and_is_not_is_refused(void **state)
+{
+	(void)state;
+	REFUSED("AI_CHAT_VAR", "AI_CHAT_VAR=x");
+	REFUSED("AI_CHAT_DAILY_LIMITS", "AI_CHAT_DAILY_LIMITS=30");
+	REFUSED("AI_CHAT_DAILY", "AI_CHAT_DAILY=30");
+	REFUSED("AI_CHAT_", "AI_CHAT_=");
+	REFUSED("AI_CHAT_port", "AI_CHAT_port=1");
+	REFUSED("AI_CHAT_X", "AI_CHAT_X=" CANARY);
+	REFUSED("AI_CHAT_X", "AI_CHAT_X=");
+	/* Only secrets can come as files. */
+	REFUSED("AI_CHAT_PORT_FILE", "AI_CHAT_PORT_FILE=/dev/null");
+}
+
+static void
+names_of_others_are_let_be(void **state)
+{
+	struct aic_conf conf;
+	struct aic_err err;
+
+	(void)state;
+	assert_int_equal(LOAD(&conf, &err, "AI_CHATTER=1", "OPENAI_ORG=x",
+			     "API_SECRET_KEYS=x", "XAI_CHAT_PORT=1", "NOEQUALS",
+			     "=", "ai_chat_port=1"),
+	    AIC_OK);
+	assert_int_equal(conf.port, 9001);
+	aic_conf_done(&conf);
+}
+
+static void
+keys_may_have_blanks_around_and_none_may_be_empty(void **state)
+{
+	static const char *const bad[] = { ",", "a,", ",a", "a,,b", "a, ,b",
+		" ", "\t", "a,\t", " , " };
+	static const char *const good[] = { "a", "a,b", " a , b ", "a b,c" };
+	struct aic_conf conf;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		refused_value("API_SECRET_KEY", bad[i]);
+	for (i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		conf = taken("API_SECRET_KEY", good[i]);
+		aic_conf_done(&conf);
+	}
+}
+
+static void
+a_line_break_in_a_text_is_refused(void **state)
+{
+	(void)state;
+	REFUSED("OPENAI_API_KEY", "OPENAI_API_KEY=" CANARY "\r\nX: y");
+	REFUSED("OPENAI_API_KEY", "OPENAI_API_KEY=" CANARY "\n");
+	REFUSED("API_SECRET_KEY", "API_SECRET_KEY=" CANARY "\n");
+	REFUSED("OPENAI_MODEL", "OPENAI_MODEL=a\nb");
+	REFUSED("OPENAI_PROXY", "OPENAI_PROXY=http://u:" CANARY "@p\r");
+}
+
+static void
+a_value_that_is_too_long_is_refused_and_not_cut(void **state)
+{
+	static char text[9000];
+	struct aic_conf conf;
+
+	(void)state;
+	memset(text, 'x', sizeof(text) - 1);
+	refused_value("OPENAI_MODEL", text);
+	refused_value("OPENAI_API_KEY", text);
+	text[8191] = '\0';
+	conf = taken("OPENAI_MODEL", text);
+	assert_int_equal(strlen(conf.openai_model), 8191);
+	aic_conf_done(&conf);
+}
+
+static void
+the_deadline_must_leave_the_model_time(void **state)
+{
+	struct aic_conf conf;
+	struct aic_err err;
+
+	(void)state;
+	assert_int_equal(LOAD(&conf, &err, "AI_CHAT_DEADLINE_MS=5000",
+			     "AI_CHAT_DB_TIMEOUT_MS=2000"),
+	    AIC_OK);
+	aic_conf_done(&conf);
+	REFUSED("AI_CHAT_DEADLINE_MS", "AI_CHAT_DEADLINE_MS=4999",
+	    "AI_CHAT_DB_TIMEOUT_MS=2000");
+	REFUSED("AI_CHAT_DB_TIMEOUT_MS", "AI_CHAT_DB_TIMEOUT_MS=60000");
+}
+
+/* --- secrets from files -------------------------------------------------- */
+
+static void
+each_secret_can_come_as_a_file_with_or_without_a_newline(void **state)
+{
+	static const char *const names[] = { "API_SECRET_KEY", "API_ADMIN_KEY",
+		"DATABASE_URL", "OPENAI_API_KEY" };
+	static const struct {
+		const char *text, *want;
+	} rows[] = { { "abc", "abc" }, { "abc\n", "abc" }, { "a b\n", "a b" } };
+	struct aic_conf conf;
+	struct aic_err err;
+	char pair[200];
+	char *got[4];
+	size_t i, j;
+
+	(void)state;
+	for (i = 0; i < 4; i++)
+		for (j = 0; j < 3; j++) {
+			put_file(rows[j].text, strlen(rows[j].text));
+			snprintf(pair, sizeof(pair), "%s_FILE=%s", names[i],
+			    path);
+			assert_int_equal(LOAD(&conf, &err, pair, names[i]),
+			    AIC_OK);
+			got[0] = conf.api_keys;
+			got[1] = conf.api_admin_key;
+			got[2] = conf.database_url;
+			got[3] = conf.openai_api_key;
+			assert_string_equal(got[i], rows[j].want);
+			aic_conf_done(&conf);
+		}
+}
+
+static void
+both_forms_of_a_secret_are_refused(void **state)
+{
+	char pair[200];
+
+	(void)state;
+	put_file(LIT(CANARY));
+	snprintf(pair, sizeof(pair), "OPENAI_API_KEY_FILE=%s", path);
+	REFUSED("OPENAI_API_KEY", pair);
+	REFUSED("OPENAI_API_KEY", pair, "OPENAI_API_KEY=");
+	snprintf(pair, sizeof(pair), "API_ADMIN_KEY_FILE=%s", path);
+	REFUSED("API_ADMIN_KEY", pair, "API_ADMIN_KEY=x");
+}
+
+static void
+refused_file(const char *text, size_t len)
+{
+	char pair[200];
+
+	put_file(text, len);
+	snprintf(pair, sizeof(pair), "OPENAI_API_KEY_FILE=%s", path);
+	REFUSED("OPENAI_API_KEY", pair, "OPENAI_API_KEY");
+	snprintf(pair, sizeof(pair), "API_ADMIN_KEY_FILE=%s", path);
+	REFUSED("API_ADMIN_KEY", pair);
+}
+
+static void
+a_file_that_holds_no_secret_is_refused(void **state)
+{
+	static char text[9000];
+
+	(void)state;
+	refused_file(LIT(""));
+	refused_file(LIT("\n"));
+	refused_file(LIT(CANARY "\n\n"));
+	refused_file(LIT(CANARY "\r\n"));
+	refused_file(LIT(CANARY "\nmore"));
+	refused_file(LIT(CANARY "\0"));
+	refused_file(LIT(CANARY "\0more"));
+	refused_file(LIT("\0"));
+	memset(text, 'x', sizeof(text));
+	memcpy(text, CANARY, sizeof(CANARY) - 1);
+	refused_file(text, sizeof(text));
+	refused_file(text, 8192);
+}
+
+static void
+a_file_that_cannot_be_read_is_refused(void **state)
+{
+	(void)state;
+	REFUSED("OPENAI_API_KEY", "OPENAI_API_KEY",
+	    "OPENAI_API_KEY_FILE=/nonexistent/x");
+	REFUSED("OPENAI_API_KEY", "OPENAI_API_KEY", "OPENAI_API_KEY_FILE=");
+	REFUSED("OPENAI_API_KEY", "OPENAI_API_KEY", "OPENAI_API_KEY_FILE=/");
+	REFUSED("OPENAI_API_KEY", "OPENAI_API_KEY",
+	    "OPENAI_API_KEY_FILE=/dev/zero");
+}
+
+static void
+an_empty_key_in_a_file_is_refused_too(void **state)
+{
+	char pair[200];
+
+	(void)state;
+	put_file(LIT(CANARY ",\n"));
+	snprintf(pair, sizeof(pair), "API_SECRET_KEY_FILE=%s", path);
+	REFUSED("API_SECRET_KEY", pair, "API_SECRET_KEY");
+}
+
+static void
+the_database_url_alone_can_be_loaded(void **state)
+{
+	char url[] = "DATABASE_URL=postgresql://x", other[] = "AI_CHAT_VAR=1";
+	char *env[] = { url, other, NULL }, *none[] = { other, NULL };
+	struct aic_err err = AIC_ERR_INIT;
+	struct aic_conf conf;
+
+	(void)state;
+	assert_int_equal(aic_conf_load_url(&conf, env, &err), AIC_OK);
+	assert_string_equal(conf.database_url, "postgresql://x");
+	aic_conf_done(&conf);
+	assert_int_equal(aic_conf_load_url(&conf, none, &err), AIC_ECONF);
+	assert_non_null(strstr(err.detail, "DATABASE_URL"));
+}
+
+static void
+done_copes_with_a_zeroed_struct_and_with_twice(void **state)
+{
+	struct aic_conf conf;
+
+	(void)state;
+	memset(&conf, 0, sizeof(conf));
+	aic_conf_done(&conf);
+	conf = taken("API_ADMIN_KEY", "x");
+	aic_conf_done(&conf);
+	assert_null(conf.api_keys);
+	aic_conf_done(&conf);
+}
+
+static void
+names_of_the_table_are_counted_off(void **state)
+{
+	unsigned n, m;
+
+	(void)state;
+	for (n = 0; aic_conf_name(n); n++)
+		for (m = 0; m < n; m++)
+			assert_string_not_equal(aic_conf_name(n),
+			    aic_conf_name(m));
+	assert_true(n >= 20);
+	assert_null(aic_conf_name(n + 1));
+	assert_null(aic_conf_name((unsigned)-1));
+}
+
+/* Whether a line documents a setting: NAME= at its start, or behind a "#". */
+static bool
+names(const char *line, const char *name)
+{
+	size_t n = strlen(name);
+
+	line += strspn(line, "# ");
+	if (strncmp(line, name, n) != 0)
+		return false;
+	line += n;
+	if (strncmp(line, "_FILE=", 6) == 0)
+		return true;
+	return *line == '=';
+}
+
+static bool
+is_assignment(const char *line)
+{
+	size_t n;
+
+	line += strspn(line, "# ");
+	n = strspn(line, "ABCDEFGHIJKLMNOPQRSTUVWXYZ_");
+	return n > 2 && line[n] == '=';
+}
+
+static void
+each_setting_is_in_the_sample_file_and_nothing_else_is(void **state)
+{
+	char line[1000];
+	bool seen[64] = { false }, known;
+	unsigned i;
+	FILE *f;
+
+	(void)state;
+	f = fopen(AIC_SRCDIR "/systemd/ai-chat.env", "r");
+	if (!f)
+		SKIP("there is no systemd/ai-chat.env");
+	while (fgets(line, sizeof(line), f)) {
+		known = false;
+		for (i = 0; aic_conf_name(i); i++)
+			if (names(line, aic_conf_name(i)))
+				known = seen[i] = true;
+		if (is_assignment(line) && !known)
+			fail_msg("not a setting: %s", line);
+	}
+	fclose(f);
+	for (i = 0; aic_conf_name(i); i++)
+		if (!seen[i])
+			fail_msg("%s is not documented", aic_conf_name(i));
+}
+
+static int
+make_path(void **state)
+{
+	int fd = mkstemp(path);
+
+	(void)state;
+	if (fd < 0)
+		return -1;
+	close(fd);
+	return 0;
+}
+
+static int
+remove_path(void **state)
+{
+	(void)state;
+	unlink(path);
+	return 0;
+}
+
+UNIT_MAIN_WITH(make_path, remove_path,
+    T(what_is_not_set_has_the_default_of_the_contract),
+    T(an_empty_optional_setting_is_as_good_as_none),
+    T(a_mandatory_setting_must_be_there_and_not_empty),
+    T(a_number_must_be_whole_and_in_its_range),
+    T(the_values_that_are_set_are_taken),
+    T(a_temperature_is_digits_and_a_point_from_0_to_2),
+    T(a_level_is_one_of_four_words), T(a_zone_is_a_name_that_the_system_knows),
+    T(the_base_url_is_a_scheme_a_host_and_a_path),
+    T(a_name_that_looks_like_ours_and_is_not_is_refused),
+    T(names_of_others_are_let_be),
+    T(keys_may_have_blanks_around_and_none_may_be_empty),
+    T(a_line_break_in_a_text_is_refused),
+    T(a_value_that_is_too_long_is_refused_and_not_cut),
+    T(the_deadline_must_leave_the_model_time),
+    T(each_secret_can_come_as_a_file_with_or_without_a_newline),
+    T(both_forms_of_a_secret_are_refused),
+    T(a_file_that_holds_no_secret_is_refused),
+    T(a_file_that_cannot_be_read_is_refused),
+    T(an_empty_key_in_a_file_is_refused_too),
+    T(the_database_url_alone_can_be_loaded),
+    T(done_copes_with_a_zeroed_struct_and_with_twice),
+    T(names_of_the_table_are_counted_off),
+    T(each_setting_is_in_the_sample_file_and_nothing_else_is))
