@@ -42,31 +42,6 @@ aic_http_init(struct aic_err *err)
 	return AIC_OK;
 }
 
-struct aic_http *
-aic_http_new(void)
-{
-	struct aic_http *http = calloc(1, sizeof(*http));
-
-	if (!http)
-		return NULL;
-	http->easy = curl_easy_init();
-	if (!http->easy) {
-		free(http);
-		return NULL;
-	}
-	return http;
-}
-
-void
-aic_http_free(struct aic_http *http)
-{
-	if (!http)
-		return;
-	curl_easy_cleanup(http->easy);
-	curl_slist_free_all(http->headers);
-	free(http);
-}
-
 /*
  * Before each request that goes out. When a kept connection dies before the
  * answer, libcurl would send the same again on a new one, unasked: the model would
@@ -120,38 +95,16 @@ on_progress(void *arg, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
 	return http->req->gone(http->req->gone_arg) ? 1 : 0;
 }
 
-static bool
-set_headers(struct aic_http *http, const char *const *headers)
-{
-	struct curl_slist *more;
-
-	if (http->headers)
-		return true; /* the same for all calls of one handle */
-	for (; *headers; headers++) {
-		more = curl_slist_append(http->headers, *headers);
-		if (!more)
-			return false;
-		http->headers = more;
-	}
-	return true;
-}
-
-/* What does not change from one call to the next; the handle keeps it. */
-static bool
-set_once(struct aic_http *http, const struct aic_http_request *req)
+/* What is the same for all calls; the handle keeps it. */
+static void
+set_once(struct aic_http *http)
 {
 	CURL *e = http->easy;
 
-	if (http->headers)
-		return true;
-	if (!set_headers(http, req->headers))
-		return false;
 	curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L);
 	curl_easy_setopt(e, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
 	curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
-	curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR,
-	    strncmp(req->url, "http://", 7) == 0 ? "http" : "https");
 	curl_easy_setopt(e, CURLOPT_BUFFERSIZE, RECEIVE_BUFFER);
 	curl_easy_setopt(e, CURLOPT_UPLOAD_BUFFERSIZE, SEND_BUFFER);
 	curl_easy_setopt(e, CURLOPT_MAXCONNECTS, 1L);
@@ -170,11 +123,65 @@ set_once(struct aic_http *http, const struct aic_http_request *req)
 	curl_easy_setopt(e, CURLOPT_XFERINFOFUNCTION, on_progress);
 	curl_easy_setopt(e, CURLOPT_XFERINFODATA, http);
 	curl_easy_setopt(e, CURLOPT_ERRORBUFFER, http->why);
-	/* These copy, and may run out of memory. */
-	return curl_easy_setopt(e, CURLOPT_URL, req->url) == CURLE_OK &&
-	    curl_easy_setopt(e, CURLOPT_PROXY, req->proxy ? req->proxy : "") ==
+}
+
+struct aic_http *
+aic_http_new(void)
+{
+	struct aic_http *http = calloc(1, sizeof(*http));
+
+	if (!http)
+		return NULL;
+	http->easy = curl_easy_init();
+	if (!http->easy) {
+		free(http);
+		return NULL;
+	}
+	set_once(http);
+	return http;
+}
+
+void
+aic_http_free(struct aic_http *http)
+{
+	if (!http)
+		return;
+	curl_easy_cleanup(http->easy);
+	curl_slist_free_all(http->headers);
+	free(http);
+}
+
+static bool
+set_headers(struct aic_http *http, const char *const *headers)
+{
+	struct curl_slist *more;
+
+	curl_slist_free_all(http->headers);
+	http->headers = NULL;
+	for (; *headers; headers++) {
+		more = curl_slist_append(http->headers, *headers);
+		if (!more)
+			return false;
+		http->headers = more;
+	}
+	return true;
+}
+
+/* What a call brings along. These copy, and may run out of memory. */
+static bool
+set_target(struct aic_http *http, const struct aic_http_request *req)
+{
+	const char *protocol =
+	    strncmp(req->url, "http://", 7) == 0 ? "http" : "https";
+	CURL *e = http->easy;
+
+	return set_headers(http, req->headers) &&
+	    curl_easy_setopt(e, CURLOPT_HTTPHEADER, http->headers) ==
 	    CURLE_OK &&
-	    curl_easy_setopt(e, CURLOPT_HTTPHEADER, http->headers) == CURLE_OK;
+	    curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, protocol) == CURLE_OK &&
+	    curl_easy_setopt(e, CURLOPT_URL, req->url) == CURLE_OK &&
+	    curl_easy_setopt(e, CURLOPT_PROXY, req->proxy ? req->proxy : "") ==
+	    CURLE_OK;
 }
 
 static enum aic_http_end
@@ -259,7 +266,7 @@ aic_http_post(struct aic_http *http, const struct aic_http_request *req,
 		answer->end = AIC_HTTP_TIMEOUT;
 		return;
 	}
-	if (!set_once(http, req)) {
+	if (!set_target(http, req)) {
 		snprintf(answer->why, sizeof(answer->why), "out of memory");
 		return;
 	}
