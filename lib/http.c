@@ -30,6 +30,7 @@ struct aic_http {
 	struct aic_http_answer *answer;
 	int requests; /* that went out, or tried to */
 	size_t header_bytes;
+	bool header_done;
 	bool too_big;
 	char why[CURL_ERROR_SIZE];
 };
@@ -76,7 +77,12 @@ on_header(char *data, size_t size, size_t n, void *arg)
 {
 	struct aic_http *http = arg;
 
-	(void)data;
+	/* A blank line ends them. There may be a proxy's before the server's,
+	 * and trailers long after. */
+	if (size * n > 4 && memcmp(data, "HTTP/", 5) == 0)
+		http->header_done = false;
+	else if (size * n > 0 && (*data == '\r' || *data == '\n'))
+		http->header_done = true;
 	http->header_bytes += size * n;
 	if (http->header_bytes > HEADERS_MAX) {
 		http->too_big = true;
@@ -192,7 +198,8 @@ end_of(const struct aic_http *http, CURLcode rc)
 	curl_easy_getinfo(http->easy, CURLINFO_PRETRANSFER_TIME_T, &connected);
 	switch (rc) {
 	case CURLE_OK:
-		return AIC_HTTP_ANSWERED;
+		/* To libcurl, headers without an end are an answer. */
+		return http->header_done ? AIC_HTTP_ANSWERED : AIC_HTTP_BROKEN;
 	case CURLE_WRITE_ERROR:
 		return http->too_big ? AIC_HTTP_TOO_BIG : AIC_HTTP_FAILED;
 	case CURLE_ABORTED_BY_CALLBACK:
@@ -257,6 +264,7 @@ aic_http_post(struct aic_http *http, const struct aic_http_request *req,
 	http->answer = answer;
 	http->requests = 0;
 	http->header_bytes = 0;
+	http->header_done = false;
 	http->too_big = false;
 	http->why[0] = '\0';
 
@@ -282,8 +290,11 @@ aic_http_post(struct aic_http *http, const struct aic_http_request *req,
 	curl_easy_getinfo(http->easy, CURLINFO_RESPONSE_CODE, &status);
 	answer->end = end_of(http, rc);
 	answer->status = (int)status;
-	if (rc == CURLE_OK)
+	if (answer->end == AIC_HTTP_ANSWERED)
 		read_hints(http, answer);
+	else if (rc == CURLE_OK)
+		snprintf(answer->why, sizeof(answer->why),
+		    "the connection ended within the headers");
 	else
 		snprintf(answer->why, sizeof(answer->why), "%.127s",
 		    http->why[0] ? http->why : curl_easy_strerror(rc));

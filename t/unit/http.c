@@ -389,6 +389,8 @@ an_answer_cut_off_is_broken(void **state)
 	ends(AIC_HTTP_BROKEN,
 	    server_raw("HTTP/1.1 200 X\r\nContent-Length: 10\r\n\r\nabc", CLOSE),
 	    1);
+	ends(AIC_HTTP_BROKEN, server_raw("HTTP/1.1 200 X\r\nContent-Le", CLOSE),
+	    1);
 	ends(AIC_HTTP_BROKEN, server_raw("HTTP/1.1 200 X\r\n", RESET), 1);
 	ends(AIC_HTTP_BROKEN,
 	    server_raw("HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -399,6 +401,31 @@ an_answer_cut_off_is_broken(void **state)
 	    server_raw("HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n"
 		       "zz\r\nab\r\n",
 		CLOSE),
+	    1);
+}
+
+static void
+an_answer_is_whole_however_its_end_is_told(void **state)
+{
+	(void)state;
+	ends(AIC_HTTP_ANSWERED,
+	    server_raw("HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n"
+		       "2\r\nab\r\n0\r\nX-Trailer: y\r\n\r\n",
+		KEEP),
+	    1);
+	ends(AIC_HTTP_ANSWERED, server_raw("HTTP/1.0 200 X\r\n\r\nab", CLOSE),
+	    1);
+	ends(AIC_HTTP_ANSWERED, server_raw("HTTP/1.1 200 X\n\nab", CLOSE), 1);
+	ends(AIC_HTTP_ANSWERED,
+	    server_raw("HTTP/1.1 100 Continue\r\n\r\n"
+		       "HTTP/1.1 200 X\r\nContent-Length: 0\r\n\r\n",
+		KEEP),
+	    1);
+	ends(AIC_HTTP_BROKEN,
+	    server_raw("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 X\r\nA: b",
+		CLOSE),
+	    1);
+	ends(AIC_HTTP_BROKEN, server_raw("HTTP/1.1 100 Continue\r\n\r\n", CLOSE),
 	    1);
 }
 
@@ -853,6 +880,7 @@ UNIT_MAIN_WITH(set_up, NULL, T(an_answer_comes_with_status_and_body),
     T(an_answer_over_its_ceiling_is_too_big_however_it_comes),
     T(a_huge_announced_length_is_no_harm), T(a_flood_of_headers_is_too_big),
     T(a_header_that_is_too_long_ends_the_call), T(an_answer_cut_off_is_broken),
+    T(an_answer_is_whole_however_its_end_is_told),
     T(no_answer_at_all_is_broken), T(an_answer_that_is_not_http_is_broken),
     T(nobody_listening_is_a_failed_connection),
     T(a_connection_that_takes_too_long_is_a_failed_one),
