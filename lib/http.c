@@ -187,7 +187,9 @@ set_target(struct aic_http *http, const struct aic_http_request *req)
 	    curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, protocol) == CURLE_OK &&
 	    curl_easy_setopt(e, CURLOPT_URL, req->url) == CURLE_OK &&
 	    curl_easy_setopt(e, CURLOPT_PROXY, req->proxy ? req->proxy : "") ==
-	    CURLE_OK;
+	    CURLE_OK &&
+	    /* Or the environment's no_proxy would go round it. */
+	    curl_easy_setopt(e, CURLOPT_NOPROXY, "") == CURLE_OK;
 }
 
 static enum aic_http_end

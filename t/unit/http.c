@@ -624,7 +624,9 @@ a_proxy_that_is_named_is_used(void **state)
 
 	(void)state;
 	req.proxy = server_url(proxy);
+	setenv("no_proxy", "model.invalid", 1);
 	a = post_max(&req, 100);
+	unsetenv("no_proxy");
 	assert_int_equal(a.end, AIC_HTTP_ANSWERED);
 	assert_string_equal(a.body.data, "proxy");
 	assert_int_equal(strncmp(server_head(proxy, 0),
