@@ -240,7 +240,7 @@ read_hints(struct aic_http *http, struct aic_http_answer *answer)
 		&h) == CURLHE_OK) {
 		ms = strtod(h->value, &end);
 		/* A day is beyond any deadline; the bound keeps the sum sane. */
-		if (end != h->value && *end == '\0' && ms >= 0 && ms < 86400e3)
+		if (end != h->value && *end == '\0' && ms > 0 && ms < 86400e3)
 			answer->retry_after_us = (int64_t)(ms * 1000);
 	}
 	if (answer->retry_after_us < 0 &&

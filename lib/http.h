@@ -45,7 +45,8 @@ struct aic_http_request {
 struct aic_http_answer {
 	enum aic_http_end end;
 	int status;
-	int64_t retry_after_us; /* retry-after-ms, else Retry-After; -1: none */
+	/* retry-after-ms, else Retry-After; -1: none, or not in the future */
+	int64_t retry_after_us;
 	struct aic_buf
 	    body; /* aic_buf_init() it with the ceiling; appended to */
 	char why[128]; /* what broke, for the log */

@@ -715,6 +715,7 @@ retry_after_is_read_in_all_its_forms(void **state)
 		{ "Retry-After: Wed, 21 Oct 2015 07:28:00 GMT\r\n", -1 },
 		{ "retry-after-ms: 250\r\n", 250 * AIC_MS },
 		{ "Retry-After-Ms: 250.5\r\n", 250500 },
+		{ "retry-after-ms: 0\r\n", -1 },
 		{ "retry-after-ms: -1\r\n", -1 },
 		{ "retry-after-ms: soon\r\n", -1 },
 		{ "retry-after-ms: nan\r\n", -1 },
@@ -725,6 +726,7 @@ retry_after_is_read_in_all_its_forms(void **state)
 		{ "Retry-After: 3\r\nretry-after-ms: 250\r\n", 250 * AIC_MS },
 		{ "Retry-After: 3\r\nretry-after-ms: x\r\n", 3 * AIC_S },
 		{ "Retry-After: 3\r\nretry-after-ms: -1\r\n", 3 * AIC_S },
+		{ "Retry-After: 3\r\nretry-after-ms: 0\r\n", 3 * AIC_S },
 	};
 	struct aic_http_answer a;
 	struct server *s;
