@@ -26,6 +26,8 @@
 
 #define CODE_SIZE 64
 
+#define AUTH "Authorization: Bearer "
+
 struct aic_openai {
 	char *url;
 	char *head; /* the body up to the messages */
@@ -82,7 +84,7 @@ aic_openai_open(struct aic_openai **ret_openai,
 	if (!o)
 		return aic_fail(err, AIC_ENOMEM, "out of memory");
 	o->url = join(conf->base_url, "/chat/completions");
-	o->auth = join("Authorization: Bearer ", conf->api_key);
+	o->auth = join(AUTH, conf->api_key);
 	o->head = make_head(conf->model);
 	o->proxy = conf->proxy ? strdup(conf->proxy) : NULL;
 	if (!o->url || !o->auth || !o->head || (conf->proxy && !o->proxy)) {
@@ -139,19 +141,38 @@ put_tail(struct aic_openai *o, struct call *call, struct aic_buf *body)
 	    (long long)o->max_tokens);
 }
 
+/*
+ * Codes are names like "rate_limit_exceeded". What else a server puts there,
+ * the key or words of the question, would end up in the log.
+ */
+static bool
+is_code(const struct aic_openai *o, const char *s)
+{
+	static const char letters[] = "abcdefghijklmnopqrstuvwxyz"
+				      "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				      "0123456789_.-[]";
+
+	return s[strspn(s, letters)] == '\0' &&
+	    !strstr(s, o->auth + strlen(AUTH));
+}
+
 static void
-copy_field(struct json_object *obj, const char *name, char to[CODE_SIZE])
+copy_code(const struct aic_openai *o, struct json_object *obj, const char *name,
+    char to[CODE_SIZE])
 {
 	struct json_object *v;
+	const char *s;
 
-	if (json_object_object_get_ex(obj, name, &v) &&
-	    json_object_is_type(v, json_type_string))
-		snprintf(to, CODE_SIZE, "%s", json_object_get_string(v));
+	if (!json_object_object_get_ex(obj, name, &v) ||
+	    !json_object_is_type(v, json_type_string))
+		return;
+	s = json_object_get_string(v);
+	snprintf(to, CODE_SIZE, "%s", is_code(o, s) ? s : "?");
 }
 
 /* {"error":{"code":...,"type":...,"param":...}}; a body may be anything else. */
 static void
-read_error(struct call *call)
+read_error(const struct aic_openai *o, struct call *call)
 {
 	struct json_object *doc, *e;
 
@@ -159,9 +180,9 @@ read_error(struct call *call)
 	if (json_object_is_type(doc, json_type_object) &&
 	    json_object_object_get_ex(doc, "error", &e) &&
 	    json_object_is_type(e, json_type_object)) {
-		copy_field(e, "code", call->code);
-		copy_field(e, "type", call->type);
-		copy_field(e, "param", call->param);
+		copy_code(o, e, "code", call->code);
+		copy_code(o, e, "type", call->type);
+		copy_code(o, e, "param", call->param);
 	}
 	json_object_put(doc);
 }
@@ -192,7 +213,7 @@ call_once(struct aic_openai *o, struct aic_http *http,
 	/* The next one may end otherwise. */
 	ask->body->len = messages_end;
 	if (call->http.end == AIC_HTTP_ANSWERED && call->http.status != 200)
-		read_error(call);
+		read_error(o, call);
 }
 
 /* --- what to make of it ------------------------------------------------ */

@@ -1,0 +1,1014 @@
+#include "config.h"
+
+#include "openai.h"
+
+#include <json-c/json.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "clock.h"
+#include "json.h"
+#include "server.h"
+#include "unit.h"
+#include "utf8.h"
+
+#define KEY "sk-sEcReT-cAnArY"
+#define MESSAGES "[{\"role\":\"user\",\"content\":\"hi\"}]"
+
+#define OK_BODY                                                                \
+	"{\"choices\":[{\"message\":{\"role\":\"assistant\",\"content\":"      \
+	"\"hello\"},\"finish_reason\":\"stop\"}],\"usage\":{\"total_tokens\":" \
+	"12}}"
+
+/* So that a test need not wait for another attempt. */
+#define SOON "retry-after-ms: 1\r\n"
+
+static struct aic_http *http;
+
+static int
+set_up(void **state)
+{
+	struct aic_err err = AIC_ERR_INIT;
+
+	(void)state;
+	if (aic_http_init(&err) != AIC_OK)
+		return -1;
+	http = aic_http_new();
+	return http ? 0 : -1;
+}
+
+static int
+tear_down(void **state)
+{
+	(void)state;
+	aic_http_free(http);
+	return 0;
+}
+
+static struct server_step
+reply(int status, const char *headers, const char *body)
+{
+	return server_reply(status, headers, body, strlen(body));
+}
+
+/* What one chat with a server came to. */
+struct chat {
+	struct server *s;
+	struct aic_openai *openai;
+	struct aic_openai_ask ask;
+	struct aic_buf body;
+	struct aic_openai_answer answer;
+	struct aic_err err;
+	enum aic_code rc;
+};
+
+static void
+begin(struct chat *c, const struct server_step *steps, int n)
+{
+	struct aic_openai_conf conf = { .api_key = KEY,
+		.model = "gpt-\"4\"",
+		.temperature = 0.7,
+		.max_tokens = 1000 };
+
+	memset(c, 0, sizeof(*c));
+	c->s = server_new(steps, n);
+	conf.base_url = server_url(c->s);
+	assert_int_equal(aic_openai_open(&c->openai, &conf, &c->err), AIC_OK);
+	aic_buf_init(&c->body, 10000);
+	aic_openai_begin(c->openai, &c->body);
+	aic_buf_puts(&c->body, MESSAGES);
+	c->ask.body = &c->body;
+	c->ask.deadline_us = aic_clock_us() + 8 * AIC_S;
+}
+
+/* Whatever happens, no key and no address comes out. */
+static void
+check_secrets(const struct chat *c)
+{
+	assert_null(strstr(c->err.says, KEY));
+	assert_null(strstr(c->err.says, "127.0.0.1"));
+	assert_null(strstr(c->err.says, "http://"));
+	assert_null(strpbrk(c->err.says, "\r\n"));
+	assert_null(strstr(c->err.detail, KEY));
+}
+
+static void
+ask(struct chat *c)
+{
+	free(c->answer.text);
+	memset(&c->answer, 0, sizeof(c->answer));
+	memset(&c->err, 0, sizeof(c->err));
+	c->rc = aic_openai_ask(c->openai, http, &c->ask, &c->answer, &c->err);
+	check_secrets(c);
+	if (c->rc == AIC_OK) {
+		assert_non_null(c->answer.text);
+	} else {
+		assert_null(c->answer.text);
+		assert_int_equal(c->err.code, c->rc);
+		assert_true(c->err.detail[0] != '\0');
+	}
+	if (c->rc == AIC_EUPSTREAM)
+		assert_true(c->err.says[0] != '\0');
+}
+
+static void
+end(struct chat *c)
+{
+	free(c->answer.text);
+	aic_buf_done(&c->body);
+	aic_openai_close(c->openai);
+	server_free(c->s);
+}
+
+static void
+chat_with(struct chat *c, const struct server_step *steps, int n)
+{
+	begin(c, steps, n);
+	ask(c);
+}
+
+/* --- what is sent -------------------------------------------------------- */
+
+static struct json_object *
+sent(struct chat *c, int n)
+{
+	size_t at;
+
+	assert_null(aic_json_check(server_body(c->s, n),
+	    server_body_len(c->s, n), &at));
+	return aic_json_parse(server_body(c->s, n), server_body_len(c->s, n));
+}
+
+static bool
+has(struct json_object *doc, const char *name)
+{
+	return json_object_object_get_ex(doc, name, NULL);
+}
+
+static void
+the_question_is_a_chat_completion(void **state)
+{
+	struct server_step steps[] = { reply(200, "", OK_BODY) };
+	struct json_object *doc, *v;
+	struct chat c;
+
+	(void)state;
+	chat_with(&c, steps, 1);
+	assert_int_equal(c.rc, AIC_OK);
+	assert_int_equal(strncmp(server_head(c.s, 0),
+			     "POST /chat/completions HTTP/1.1\r\n", 33),
+	    0);
+	assert_non_null(strstr(server_head(c.s, 0),
+	    "\r\nAuthorization: Bearer " KEY));
+	assert_non_null(strstr(server_head(c.s, 0),
+	    "\r\nContent-Type: application/json"));
+	doc = sent(&c, 0);
+	assert_int_equal(json_object_object_length(doc), 4);
+	json_object_object_get_ex(doc, "model", &v);
+	assert_string_equal(json_object_get_string(v), "gpt-\"4\"");
+	json_object_object_get_ex(doc, "messages", &v);
+	assert_string_equal(json_object_to_json_string_ext(v,
+				JSON_C_TO_STRING_PLAIN),
+	    MESSAGES);
+	json_object_object_get_ex(doc, "temperature", &v);
+	assert_true(json_object_get_double(v) > 0.6999 &&
+	    json_object_get_double(v) < 0.7001);
+	json_object_object_get_ex(doc, "max_tokens", &v);
+	assert_int_equal(json_object_get_int(v), 1000);
+	json_object_put(doc);
+	end(&c);
+}
+
+/* --- what is of use ------------------------------------------------------ */
+
+static void
+a_usable_answer_is_given_with_its_tokens(void **state)
+{
+	struct chat c;
+
+	(void)state;
+	chat_with(&c, (struct server_step[]) { reply(200, "", OK_BODY) }, 1);
+	assert_int_equal(c.rc, AIC_OK);
+	assert_string_equal(c.answer.text, "hello");
+	assert_int_equal(c.answer.tokens, 12);
+	assert_int_equal(c.answer.attempts, 1);
+	assert_true(aic_openai_is_well(c.openai));
+	end(&c);
+}
+
+#define MSG(fields) "{\"choices\":[{\"message\":{" fields "}}]}"
+
+static void
+text_is_usable_in_these_shapes(void **state)
+{
+	static const struct {
+		const char *body, *want;
+	} rows[] = {
+		{ MSG("\"content\":\"x\""), "x" },
+		{ MSG("\"content\":\"x\",\"refusal\":null"), "x" },
+		{ MSG("\"content\":\"x\",\"refusal\":\"\""), "x" },
+		{ MSG("\"content\":\" x\\n\""), " x\n" },
+		{ MSG("\"content\":\"\\u041f\\ud83d\\ude00\""), "П😀" },
+		{ MSG("\"content\":\"Привет\",\"tool_calls\":[]"), "Привет" },
+		{ "{\"choices\":[{\"message\":{\"content\":\"cut\"},"
+		  "\"finish_reason\":\"length\"}]}", "cut" },
+		{ "{\"choices\":[{\"message\":{\"content\":\"x\"},"
+		  "\"finish_reason\":null}],\"usage\":null,\"new\":{}}", "x" },
+		{ "{\"choices\":[{\"message\":{\"content\":\"first\"}},"
+		  "{\"message\":{\"content\":\"second\"}}]}", "first" },
+		{ " \n" MSG("\"content\":\"x\"") "\r\n ", "x" },
+	};
+	struct chat c;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		chat_with(&c,
+		    (struct server_step[]) { reply(200, "", rows[i].body) }, 1);
+		if (c.rc != AIC_OK)
+			fail_msg("%s: %s", rows[i].body, c.err.detail);
+		assert_string_equal(c.answer.text, rows[i].want);
+		assert_int_equal(c.answer.tokens, 0);
+		end(&c);
+	}
+}
+
+/* All of these cost a call, and none is worth a second one. */
+static void
+what_is_of_no_use_is_refused_and_not_asked_for_again(void **state)
+{
+	static const char *const bodies[] = {
+		"", " ", "hello", "<html><body>Bad gateway</body></html>",
+		"{", "{\"choices\":[{\"message\":{\"content\":\"cut", "null",
+		"[]", "\"x\"", "12", "true", "{}", "{}{}", OK_BODY "x",
+		"{\"choices\":null}", "{\"choices\":{}}", "{\"choices\":\"x\"}",
+		"{\"choices\":[]}", "{\"choices\":[null]}",
+		"{\"choices\":[\"x\"]}", "{\"choices\":[[]]}",
+		"{\"choices\":[{}]}", "{\"choices\":[{\"message\":null}]}",
+		"{\"choices\":[{\"message\":\"x\"}]}",
+		"{\"choices\":[{\"message\":[]}]}",
+		"{\"choices\":[{\"text\":\"x\"}]}",
+		"{\"choices\":[{\"delta\":{\"content\":\"x\"}}]}",
+		MSG(""), MSG("\"content\":null"), MSG("\"content\":12"),
+		MSG("\"content\":true"), MSG("\"content\":{}"),
+		MSG("\"content\":[\"x\"]"), MSG("\"content\":\"\""),
+		MSG("\"content\":\" \\n\\t\""), MSG("\"content\":\"\\u00a0\""),
+		MSG("\"content\":null,\"tool_calls\":[{}]"),
+		MSG("\"content\":null,\"refusal\":\"I can't\""),
+		MSG("\"content\":\"x\",\"refusal\":\"I can't\""),
+		"{\"choices\":[{\"message\":{\"content\":\"x\"},"
+		"\"finish_reason\":\"content_filter\"}]}",
+		"{\"choices\":[{\"message\":{\"content\":\"\"},"
+		"\"finish_reason\":\"content_filter\"}]}",
+		"{\"choices\":[{\"message\":{\"content\":\"\"},"
+		"\"finish_reason\":\"length\"}]}",
+		"{\"choices\":[{\"message\":{\"content\":null},"
+		"\"finish_reason\":\"length\"}]}",
+		"{\"error\":{\"message\":\"overloaded\",\"code\":\"x\"}}",
+	};
+	struct chat c;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(bodies) / sizeof(bodies[0]); i++) {
+		chat_with(&c,
+		    (struct server_step[]) { reply(200, SOON, bodies[i]) }, 1);
+		if (c.rc != AIC_EUPSTREAM)
+			fail_msg("taken: %s", bodies[i]);
+		assert_int_equal(c.answer.attempts, 1);
+		assert_int_equal(c.answer.tokens, 0);
+		assert_int_equal(server_requests(c.s), 1);
+		assert_false(aic_openai_is_well(c.openai));
+		end(&c);
+	}
+}
+
+static void
+an_answer_nested_deeper_than_any_of_ours_is_refused(void **state)
+{
+	struct aic_buf b;
+	struct chat c;
+	int i;
+
+	(void)state;
+	aic_buf_init(&b, 1000000);
+	aic_buf_puts(&b, "{\"x\":");
+	for (i = 0; i < 100000; i++)
+		aic_buf_putc(&b, '[');
+	chat_with(&c, (struct server_step[]) { reply(200, "", b.data) }, 1);
+	assert_int_equal(c.rc, AIC_EUPSTREAM);
+	end(&c);
+	aic_buf_done(&b);
+}
+
+static void
+tokens_are_a_whole_number_that_is_not_negative(void **state)
+{
+	static const struct {
+		const char *usage;
+		int64_t want;
+	} rows[] = {
+		{ "{\"total_tokens\":0}", 0 }, { "{\"total_tokens\":7}", 7 },
+		{ "{\"total_tokens\":-7}", 0 }, { "{\"total_tokens\":null}", 0 },
+		{ "{\"total_tokens\":\"7\"}", 0 }, { "{\"total_tokens\":true}", 0 },
+		{ "{\"total_tokens\":2147483647}", INT_MAX },
+		{ "{\"total_tokens\":2147483648}", INT_MAX },
+		{ "{\"total_tokens\":9223372036854775807}", INT_MAX },
+		{ "{\"total_tokens\":18446744073709551615}", INT_MAX },
+		{ "{\"total_tokens\":99999999999999999999999}", INT_MAX },
+		{ "{\"total_tokens\":-99999999999999999999999}", 0 },
+		{ "{}", 0 }, { "null", 0 }, { "[]", 0 }, { "7", 0 },
+		{ "{\"prompt_tokens\":3,\"completion_tokens\":4}", 0 },
+	};
+	char body[300];
+	struct chat c;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		snprintf(body, sizeof(body),
+		    "{\"choices\":[{\"message\":{\"content\":\"x\"}}],"
+		    "\"usage\":%s}", rows[i].usage);
+		chat_with(&c, (struct server_step[]) { reply(200, "", body) },
+		    1);
+		assert_int_equal(c.rc, AIC_OK);
+		if (c.answer.tokens != rows[i].want)
+			fail_msg("%s: %lld", rows[i].usage,
+			    (long long)c.answer.tokens);
+		end(&c);
+	}
+}
+
+#define R "\xef\xbf\xbd"
+
+/* Neither PostgreSQL nor a caller may be given these. */
+static void
+broken_text_in_an_answer_is_made_safe(void **state)
+{
+	static const struct {
+		const char *content;
+		size_t len;
+		const char *want; /* NULL: refused, or anything safe */
+	} rows[] = {
+		{ LIT("a\\u0000b"), "a" R "b" },
+		{ LIT("\\u0000"), R },
+		{ LIT("a\xff" "b"), "a" R "b" },
+		{ LIT("a\xd0"), "a" R },
+		{ LIT("a\xc0\x80" "b"), "a" R R "b" },
+		{ LIT("\xed\xa0\x80x"), R R R "x" },
+		{ LIT("a\\ud83d"), NULL },
+		{ LIT("a\\ud83db"), NULL },
+		{ LIT("a\\ude00b"), NULL },
+		{ LIT("\\ude00\\ud83d"), NULL },
+		{ LIT("a\\ud83d\\ud83d\\ude00b"), NULL },
+		{ LIT("a\\ud83d\\u0041b"), NULL },
+		{ LIT("a\\ud83d\\nb"), NULL },
+		{ LIT("a\nb\x01"), NULL },
+		{ LIT("a\0b"), NULL },
+	};
+	static const char head[] = "{\"choices\":[{\"message\":{\"content\":\"";
+	static const char tail[] = "\"}}]}";
+	const char *s;
+	struct aic_buf b;
+	struct chat c;
+	size_t i, n;
+
+	(void)state;
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		aic_buf_init(&b, 1000);
+		aic_buf_puts(&b, head);
+		aic_buf_put(&b, rows[i].content, rows[i].len);
+		aic_buf_puts(&b, tail);
+		chat_with(&c,
+		    (struct server_step[]) {
+			server_reply(200, "", b.data, b.len) },
+		    1);
+		if (rows[i].want && c.rc != AIC_OK)
+			fail_msg("row %zu was refused", i);
+		if (rows[i].want)
+			assert_string_equal(c.answer.text, rows[i].want);
+		for (s = c.answer.text ? c.answer.text : ""; *s; s += n) {
+			n = aic_utf8_next(s, strlen(s), NULL);
+			if (n == 0)
+				fail_msg("row %zu is not UTF-8", i);
+		}
+		end(&c);
+		aic_buf_done(&b);
+	}
+}
+
+/* A body of exactly n bytes. */
+static struct server_step
+sized(size_t n)
+{
+	static const char head[] = "{\"choices\":[{\"message\":{\"content\":\"";
+	static const char tail[] = "\"}}]}";
+	char *body = malloc(n);
+	struct server_step step;
+
+	memset(body, 'x', n);
+	memcpy(body, head, sizeof(head) - 1);
+	memcpy(body + n - (sizeof(tail) - 1), tail, sizeof(tail) - 1);
+	step = server_reply(200, "", body, n);
+	free(body);
+	return step;
+}
+
+static void
+an_answer_of_one_mebibyte_is_taken_and_a_byte_more_is_not(void **state)
+{
+	struct chat c;
+
+	(void)state;
+	chat_with(&c, (struct server_step[]) { sized(1048576) }, 1);
+	assert_int_equal(c.rc, AIC_OK);
+	assert_in_range(strlen(c.answer.text), 1048500, 1048576);
+	end(&c);
+	chat_with(&c, (struct server_step[]) { sized(1048577) }, 1);
+	assert_int_equal(c.rc, AIC_EUPSTREAM);
+	assert_int_equal(c.answer.attempts, 1);
+	assert_int_equal(server_requests(c.s), 1);
+	end(&c);
+}
+
+/* The greatest answer, each byte of which takes three when mended. */
+static void
+a_great_answer_of_broken_bytes_is_taken_too(void **state)
+{
+	struct server_step step = sized(1048576);
+	struct chat c;
+	char *p;
+
+	(void)state;
+	for (p = strstr(step.answer, "xxxx"); *p == 'x'; p++)
+		*p = '\xff';
+	chat_with(&c, &step, 1);
+	assert_int_equal(c.rc, AIC_OK);
+	assert_true(strlen(c.answer.text) > 3 * 1048500);
+	end(&c);
+}
+
+/* --- attempts ------------------------------------------------------------ */
+
+static void
+a_status_that_may_pass_is_tried_three_times(void **state)
+{
+	static const int statuses[] = { 408, 409, 429, 500, 502, 503, 504,
+		529 };
+	char want[8];
+	struct chat c;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(statuses) / sizeof(statuses[0]); i++) {
+		chat_with(&c,
+		    (struct server_step[]) {
+			reply(statuses[i], SOON, "{\"error\":{}}") },
+		    1);
+		assert_int_equal(c.rc, AIC_EUPSTREAM);
+		assert_int_equal(c.answer.attempts, 3);
+		assert_int_equal(server_requests(c.s), 3);
+		assert_string_equal(server_body(c.s, 0), server_body(c.s, 2));
+		snprintf(want, sizeof(want), "%d", statuses[i]);
+		assert_non_null(strstr(c.err.says, want));
+		end(&c);
+	}
+}
+
+static void
+a_status_that_will_not_pass_is_tried_once(void **state)
+{
+	static const int statuses[] = { 201, 204, 301, 302, 307, 400, 401, 402,
+		403, 404, 405, 413, 422, 451 };
+	struct chat c;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(statuses) / sizeof(statuses[0]); i++) {
+		chat_with(&c,
+		    (struct server_step[]) { reply(statuses[i],
+			SOON "Location: http://127.0.0.1:1/\r\n",
+			statuses[i] == 204 ? "" : OK_BODY) },
+		    1);
+		assert_int_equal(c.rc, AIC_EUPSTREAM);
+		assert_int_equal(c.answer.attempts, 1);
+		assert_int_equal(server_requests(c.s), 1);
+		end(&c);
+	}
+}
+
+static void
+a_used_up_quota_is_not_tried_again(void **state)
+{
+	static const char *const bodies[] = {
+		"{\"error\":{\"message\":\"m\",\"type\":\"insufficient_quota\","
+		"\"param\":null,\"code\":\"insufficient_quota\"}}",
+		"{\"error\":{\"type\":\"insufficient_quota\"}}",
+		"{\"error\":{\"code\":\"insufficient_quota\"}}",
+		"{\"error\":{\"code\":\"billing_hard_limit_reached\"}}",
+	};
+	struct chat c;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(bodies) / sizeof(bodies[0]); i++) {
+		chat_with(&c,
+		    (struct server_step[]) { reply(429, SOON, bodies[i]) }, 1);
+		assert_int_equal(c.rc, AIC_EUPSTREAM);
+		assert_int_equal(server_requests(c.s), 1);
+		end(&c);
+	}
+}
+
+static void
+an_attempt_that_succeeds_ends_them(void **state)
+{
+	struct chat c;
+
+	(void)state;
+	chat_with(&c,
+	    (struct server_step[]) { reply(500, SOON, "oops"),
+		reply(429, SOON, "{\"error\":{\"code\":\"slow_down\"}}"),
+		reply(200, "", OK_BODY) },
+	    3);
+	assert_int_equal(c.rc, AIC_OK);
+	assert_string_equal(c.answer.text, "hello");
+	assert_int_equal(c.answer.attempts, 3);
+	assert_true(aic_openai_is_well(c.openai));
+	end(&c);
+}
+
+/* What came with a failed attempt is no part of the answer. */
+static void
+bodies_of_attempts_do_not_mix(void **state)
+{
+	struct chat c;
+
+	(void)state;
+	chat_with(&c,
+	    (struct server_step[]) { reply(500, SOON, OK_BODY),
+		reply(200, "", MSG("\"content\":\"second\"")) },
+	    2);
+	assert_int_equal(c.rc, AIC_OK);
+	assert_string_equal(c.answer.text, "second");
+	assert_int_equal(c.answer.tokens, 0);
+	end(&c);
+	chat_with(&c,
+	    (struct server_step[]) { server_raw("HTTP/1.1 200 X\r\n"
+		"Content-Length: 100\r\n\r\n{\"choices\"", CLOSE),
+		reply(200, "", OK_BODY) },
+	    2);
+	assert_int_equal(c.rc, AIC_OK);
+	assert_int_equal(c.answer.attempts, 2);
+	end(&c);
+}
+
+static void
+a_connection_that_breaks_is_tried_again_and_counted(void **state)
+{
+	struct chat c;
+
+	(void)state;
+	chat_with(&c,
+	    (struct server_step[]) { { .then = CLOSE }, { .then = RESET },
+		reply(200, "", OK_BODY) },
+	    3);
+	assert_int_equal(c.rc, AIC_OK);
+	assert_int_equal(c.answer.attempts, 3);
+	assert_int_equal(server_requests(c.s), 3);
+	end(&c);
+}
+
+/* One attempt of ours, one request of theirs: on a kept connection too. */
+static void
+no_attempt_is_made_that_is_not_counted(void **state)
+{
+	int i, attempts = 0;
+	struct chat c;
+
+	(void)state;
+	begin(&c,
+	    (struct server_step[]) { reply(200, "", OK_BODY), { .then = CLOSE },
+		reply(200, "", OK_BODY), { .then = RESET },
+		reply(500, SOON, "x"), reply(200, "", OK_BODY) },
+	    6);
+	for (i = 0; i < 3; i++) {
+		ask(&c);
+		assert_int_equal(c.rc, AIC_OK);
+		attempts += c.answer.attempts;
+	}
+	assert_int_equal(attempts, 6);
+	assert_int_equal(server_requests(c.s), 6);
+	end(&c);
+}
+
+static void
+retry_after_that_does_not_fit_ends_the_attempts(void **state)
+{
+	int64_t start = aic_clock_us();
+	struct chat c;
+
+	(void)state;
+	chat_with(&c,
+	    (struct server_step[]) { reply(429, "Retry-After: 30\r\n", "x"),
+		reply(200, "", OK_BODY) },
+	    2);
+	assert_int_equal(c.rc, AIC_EUPSTREAM);
+	assert_int_equal(server_requests(c.s), 1);
+	assert_true(aic_clock_us() - start < 2 * AIC_S);
+	end(&c);
+}
+
+static void
+retry_after_that_fits_is_waited(void **state)
+{
+	int64_t start = aic_clock_us();
+	struct chat c;
+
+	(void)state;
+	chat_with(&c,
+	    (struct server_step[]) { reply(429, "retry-after-ms: 300\r\n", "x"),
+		reply(200, "", OK_BODY) },
+	    2);
+	assert_int_equal(c.rc, AIC_OK);
+	assert_true(aic_clock_us() - start >= 300 * AIC_MS);
+	end(&c);
+}
+
+static void
+the_deadline_ends_everything(void **state)
+{
+	int64_t start = aic_clock_us();
+	struct chat c;
+
+	(void)state;
+	begin(&c, (struct server_step[]) { { .then = KEEP } }, 1);
+	c.ask.deadline_us = start + 300 * AIC_MS;
+	ask(&c);
+	assert_int_equal(c.rc, AIC_EUPSTREAM);
+	assert_int_equal(c.answer.attempts, 1);
+	assert_true(aic_clock_us() - start < 1300 * AIC_MS);
+	assert_non_null(strstr(c.err.says, "in time"));
+	end(&c);
+
+	/* No attempt is begun that cannot finish. */
+	begin(&c, (struct server_step[]) { reply(500, SOON, "x") }, 1);
+	c.ask.deadline_us = aic_clock_us() + 500 * AIC_MS;
+	ask(&c);
+	assert_int_equal(c.rc, AIC_EUPSTREAM);
+	assert_int_equal(server_requests(c.s), 1);
+	end(&c);
+
+	begin(&c, (struct server_step[]) { reply(200, "", OK_BODY) }, 1);
+	c.ask.deadline_us = aic_clock_us() - 1;
+	ask(&c);
+	assert_int_equal(c.rc, AIC_EUPSTREAM);
+	assert_int_equal(server_requests(c.s), 0);
+	end(&c);
+}
+
+/* --- parameters that a model refuses ------------------------------------- */
+
+static struct server_step
+refuse(const char *code, const char *param)
+{
+	char body[300];
+
+	snprintf(body, sizeof(body),
+	    "{\"error\":{\"message\":\"Unsupported: '%s'\",\"type\":"
+	    "\"invalid_request_error\",\"param\":\"%s\",\"code\":\"%s\"}}",
+	    param, param, code);
+	return reply(400, "", body);
+}
+
+static void
+a_refused_parameter_is_sent_otherwise_and_remembered(void **state)
+{
+	struct json_object *doc;
+	struct chat c;
+
+	(void)state;
+	chat_with(&c,
+	    (struct server_step[]) {
+		refuse("unsupported_parameter", "max_tokens"),
+		refuse("unsupported_value", "temperature"),
+		reply(200, "", OK_BODY) },
+	    3);
+	assert_int_equal(c.rc, AIC_OK);
+	assert_int_equal(c.answer.attempts, 3);
+	doc = sent(&c, 1);
+	assert_false(has(doc, "max_tokens"));
+	assert_true(has(doc, "max_completion_tokens"));
+	assert_true(has(doc, "temperature"));
+	json_object_put(doc);
+	doc = sent(&c, 2);
+	assert_false(has(doc, "max_tokens"));
+	assert_true(has(doc, "max_completion_tokens"));
+	assert_false(has(doc, "temperature"));
+	json_object_put(doc);
+
+	ask(&c);
+	assert_int_equal(c.rc, AIC_OK);
+	assert_int_equal(c.answer.attempts, 1);
+	assert_string_equal(server_body(c.s, 3), server_body(c.s, 2));
+	end(&c);
+}
+
+static void
+the_other_order_works_as_well(void **state)
+{
+	struct chat c;
+
+	(void)state;
+	chat_with(&c,
+	    (struct server_step[]) {
+		refuse("unsupported_parameter", "temperature"),
+		refuse("unsupported_value", "max_tokens"),
+		reply(200, "", OK_BODY) },
+	    3);
+	assert_int_equal(c.rc, AIC_OK);
+	end(&c);
+}
+
+/* The other form is sent at once, and takes none of the attempts. */
+static void
+falling_back_takes_none_of_the_attempts(void **state)
+{
+	int64_t start = aic_clock_us();
+	struct chat c;
+
+	(void)state;
+	chat_with(&c,
+	    (struct server_step[]) {
+		refuse("unsupported_parameter", "max_tokens"),
+		refuse("unsupported_parameter", "temperature"),
+		reply(500, SOON, "x"), reply(500, SOON, "x"),
+		reply(200, "", OK_BODY) },
+	    5);
+	assert_int_equal(c.rc, AIC_OK);
+	assert_int_equal(c.answer.attempts, 5);
+	assert_true(aic_clock_us() - start < AIC_S);
+	end(&c);
+}
+
+static void
+a_model_that_refuses_everything_is_not_asked_for_ever(void **state)
+{
+	struct chat c;
+
+	(void)state;
+	chat_with(&c,
+	    (struct server_step[]) {
+		refuse("unsupported_parameter", "max_tokens") },
+	    1);
+	assert_int_equal(c.rc, AIC_EUPSTREAM);
+	assert_int_equal(server_requests(c.s), 2);
+	end(&c);
+}
+
+static void
+other_refusals_change_nothing(void **state)
+{
+	static const struct {
+		int status;
+		const char *code, *param;
+	} rows[] = { { 400, "unsupported_parameter", "model" },
+		{ 400, "invalid_value", "max_tokens" },
+		{ 400, "context_length_exceeded", "messages" },
+		{ 400, "", "temperature" } };
+	struct json_object *doc;
+	struct chat c;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		chat_with(&c,
+		    (struct server_step[]) {
+			refuse(rows[i].code, rows[i].param),
+			reply(200, "", OK_BODY) },
+		    2);
+		assert_int_equal(c.rc, AIC_EUPSTREAM);
+		assert_int_equal(server_requests(c.s), 1);
+		ask(&c);
+		doc = sent(&c, 1);
+		assert_true(has(doc, "max_tokens"));
+		assert_true(has(doc, "temperature"));
+		json_object_put(doc);
+		end(&c);
+	}
+}
+
+/* --- what is told -------------------------------------------------------- */
+
+static void
+an_error_that_quotes_key_and_address_is_not_passed_on(void **state)
+{
+	static const char *const bodies[] = {
+		"{\"error\":{\"message\":\"Incorrect API key: " KEY "\"}}",
+		"{\"error\":{\"message\":\"" KEY "\\n\",\"code\":\"a\\nb\","
+		"\"type\":\"http://127.0.0.1/" "\",\"param\":\"x\"}}",
+		"{\"error\":\"" KEY "\"}", "{\"error\":null}", "{\"error\":[]}",
+		"{\"error\":{\"code\":401,\"type\":null}}", KEY, "",
+	};
+	struct chat c;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(bodies) / sizeof(bodies[0]); i++) {
+		chat_with(&c,
+		    (struct server_step[]) { reply(401, "", bodies[i]) }, 1);
+		assert_int_equal(c.rc, AIC_EUPSTREAM);
+		assert_non_null(strstr(c.err.says, "401"));
+		end(&c);
+	}
+}
+
+static void
+codes_of_an_error_are_logged_and_nothing_else_is(void **state)
+{
+	static const char *const others[] = { KEY, "x" KEY, "CANARY asked",
+		"CANARY\\u0439", "CANARY\\n", "CANARY=1" };
+	char body[300];
+	struct chat c;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+		snprintf(body, sizeof(body), "{\"error\":{\"code\":\"%s\","
+		    "\"type\":\"%s\",\"param\":\"%s\"}}", others[i],
+		    others[i], others[i]);
+		chat_with(&c,
+		    (struct server_step[]) { reply(401, "", body) }, 1);
+		assert_int_equal(c.rc, AIC_EUPSTREAM);
+		if (strstr(c.err.detail, "CANARY"))
+			fail_msg("told: %s", c.err.detail);
+		end(&c);
+	}
+	chat_with(&c,
+	    (struct server_step[]) { reply(401, "",
+		"{\"error\":{\"code\":\"invalid_api_key\",\"type\":\"Auth\","
+		"\"param\":\"messages.[0].role\"}}") },
+	    1);
+	assert_non_null(strstr(c.err.detail, "invalid_api_key"));
+	assert_non_null(strstr(c.err.detail, "Auth"));
+	assert_non_null(strstr(c.err.detail, "messages.[0].role"));
+	end(&c);
+}
+
+static void
+an_address_with_a_password_is_not_told(void **state)
+{
+	struct aic_openai_conf conf = { .base_url =
+					    "http://user:" KEY "@127.0.0.1:1/v1",
+		.api_key = KEY,
+		.model = "m" };
+	struct aic_openai_answer answer = { NULL, 0, 0 };
+	struct aic_openai_ask q = { .gone = NULL };
+	struct aic_buf body;
+	struct aic_err err = AIC_ERR_INIT;
+	struct aic_openai *o;
+
+	(void)state;
+	q.deadline_us = aic_clock_us() + 900 * AIC_MS;
+	assert_int_equal(aic_openai_open(&o, &conf, &err), AIC_OK);
+	aic_buf_init(&body, 1000);
+	aic_openai_begin(o, &body);
+	aic_buf_puts(&body, "[]");
+	q.body = &body;
+	assert_int_equal(aic_openai_ask(o, http, &q, &answer, &err),
+	    AIC_EUPSTREAM);
+	assert_null(strstr(err.says, KEY));
+	assert_null(strstr(err.says, "127.0.0.1"));
+	assert_null(strstr(err.detail, KEY));
+	assert_int_equal(answer.attempts, 1);
+	aic_buf_done(&body);
+	aic_openai_close(o);
+}
+
+static void
+the_model_is_well_again_with_the_next_answer(void **state)
+{
+	struct chat c;
+
+	(void)state;
+	begin(&c,
+	    (struct server_step[]) { reply(401, "", "x"),
+		reply(200, "", OK_BODY), reply(200, "", "{}") },
+	    3);
+	assert_true(aic_openai_is_well(c.openai));
+	ask(&c);
+	assert_false(aic_openai_is_well(c.openai));
+	ask(&c);
+	assert_true(aic_openai_is_well(c.openai));
+	ask(&c);
+	assert_false(aic_openai_is_well(c.openai));
+	end(&c);
+}
+
+/* --- callers that leave -------------------------------------------------- */
+
+static bool
+say(void *arg)
+{
+	int *left = arg;
+
+	return (*left)-- <= 0;
+}
+
+static void
+a_caller_who_leaves_ends_the_call_and_is_nobodys_fault(void **state)
+{
+	int left = 2;
+	struct chat c;
+
+	(void)state;
+	begin(&c, (struct server_step[]) { { .then = KEEP } }, 1);
+	c.ask.gone = say;
+	c.ask.gone_arg = &left;
+	ask(&c);
+	assert_int_equal(c.rc, AIC_EGONE);
+	assert_int_equal(c.answer.attempts, 1);
+	assert_true(aic_openai_is_well(c.openai));
+	end(&c);
+}
+
+static bool
+say_after_the_call(void *arg)
+{
+	struct chat *c = arg;
+
+	return server_requests(c->s) > 0;
+}
+
+static void
+a_caller_who_leaves_between_two_calls_ends_them(void **state)
+{
+	int64_t start = aic_clock_us();
+	struct chat c;
+
+	(void)state;
+	begin(&c,
+	    (struct server_step[]) { reply(500, "Retry-After: 6\r\n", "x"),
+		reply(200, "", OK_BODY) },
+	    2);
+	c.ask.gone = say_after_the_call;
+	c.ask.gone_arg = &c;
+	ask(&c);
+	assert_int_equal(c.rc, AIC_EGONE);
+	assert_int_equal(server_requests(c.s), 1);
+	assert_true(aic_clock_us() - start < 3 * AIC_S);
+	end(&c);
+}
+
+static void
+a_body_that_does_not_fit_is_not_sent(void **state)
+{
+	struct chat c;
+
+	(void)state;
+	begin(&c, (struct server_step[]) { reply(200, "", OK_BODY) }, 1);
+	c.body.max = c.body.len + 5;
+	ask(&c);
+	assert_int_equal(c.rc, AIC_ENOMEM);
+	assert_int_equal(server_connections(c.s), 0);
+	end(&c);
+}
+
+static void
+close_copes_with_null(void **state)
+{
+	(void)state;
+	aic_openai_close(NULL);
+}
+
+UNIT_MAIN_WITH(set_up, tear_down, T(the_question_is_a_chat_completion),
+    T(a_usable_answer_is_given_with_its_tokens),
+    T(text_is_usable_in_these_shapes),
+    T(what_is_of_no_use_is_refused_and_not_asked_for_again),
+    T(an_answer_nested_deeper_than_any_of_ours_is_refused),
+    T(tokens_are_a_whole_number_that_is_not_negative),
+    T(broken_text_in_an_answer_is_made_safe),
+    T(an_answer_of_one_mebibyte_is_taken_and_a_byte_more_is_not),
+    T(a_great_answer_of_broken_bytes_is_taken_too),
+    T(a_status_that_may_pass_is_tried_three_times),
+    T(a_status_that_will_not_pass_is_tried_once),
+    T(a_used_up_quota_is_not_tried_again),
+    T(an_attempt_that_succeeds_ends_them), T(bodies_of_attempts_do_not_mix),
+    T(a_connection_that_breaks_is_tried_again_and_counted),
+    T(no_attempt_is_made_that_is_not_counted),
+    T(retry_after_that_does_not_fit_ends_the_attempts),
+    T(retry_after_that_fits_is_waited), T(the_deadline_ends_everything),
+    T(a_refused_parameter_is_sent_otherwise_and_remembered),
+    T(the_other_order_works_as_well),
+    T(falling_back_takes_none_of_the_attempts),
+    T(a_model_that_refuses_everything_is_not_asked_for_ever),
+    T(other_refusals_change_nothing),
+    T(an_error_that_quotes_key_and_address_is_not_passed_on),
+    T(codes_of_an_error_are_logged_and_nothing_else_is),
+    T(an_address_with_a_password_is_not_told),
+    T(the_model_is_well_again_with_the_next_answer),
+    T(a_caller_who_leaves_ends_the_call_and_is_nobodys_fault),
+    T(a_caller_who_leaves_between_two_calls_ends_them),
+    T(a_body_that_does_not_fit_is_not_sent), T(close_copes_with_null))
