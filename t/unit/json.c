@@ -480,6 +480,27 @@ what_is_written_reads_back_the_same(void **state)
 }
 
 static void
+a_byte_that_needs_an_escape_gets_it_wherever_it_stands(void **state)
+{
+	static const char special[] = "\"\\\n\x01\x1f";
+	char text[40], *at;
+	size_t len, i, j;
+
+	(void)state;
+	for (len = 1; len < 34; len++)
+		for (i = 0; i < len; i++)
+			for (j = 0; special[j]; j++) {
+				/* In memory of its own, to its last byte. */
+				memset(text, i % 2 ? '\x7f' : '!', len);
+				text[i] = special[j];
+				at = malloc(len);
+				memcpy(at, text, len);
+				check_round_trip(at, len);
+				free(at);
+			}
+}
+
+static void
 text_goes_out_as_it_is_and_not_as_escapes(void **state)
 {
 	struct aic_buf b;
@@ -532,6 +553,7 @@ UNIT_MAIN(T(what_the_grammar_allows_is_taken),
     T(parse_refuses_what_is_no_single_document),
     T(parse_reads_no_byte_beyond_the_length),
     T(what_is_written_reads_back_the_same),
+    T(a_byte_that_needs_an_escape_gets_it_wherever_it_stands),
     T(text_goes_out_as_it_is_and_not_as_escapes),
     T(a_part_has_no_quotes_around_it_and_parts_join),
     T(a_buffer_that_is_too_small_fails))

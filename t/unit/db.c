@@ -1,0 +1,1210 @@
+/*
+ * What talks to PostgreSQL, against a real one: AIC_TEST_DATABASE_URL, or the
+ * cluster in AIC_TEST_PG that all tests of a run share. There this test makes a
+ * database of its own, and drops it again.
+ */
+#include "config.h"
+
+#include "db.h"
+
+#include <pthread.h>
+#include <regex.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "buf.h"
+#include "clock.h"
+#include "context.h"
+#include "history.h"
+#include "id.h"
+#include "limit.h"
+#include "save.h"
+#include "stats.h"
+#include "unit.h"
+
+#define NEED_SERVER                                                            \
+	do {                                                                   \
+		if (!db)                                                       \
+			SKIP("no PostgreSQL was given");                    \
+	} while (0)
+
+static char name[64];
+static char server_url[1024];
+static char *own_url;
+static struct aic_db *db;
+static PGconn *plain; /* for looking behind the scenes */
+
+static int64_t
+soon(void)
+{
+	return aic_clock_us() + 5 * AIC_S;
+}
+
+static struct aic_db *
+open_url(const char *url, int pool, bool prepare)
+{
+	struct aic_db_conf conf = { .url = url,
+		.pool = pool,
+		.timeout_ms = 3000,
+		.prepare = prepare };
+	struct aic_err err = AIC_ERR_INIT;
+	struct aic_db *d = NULL;
+
+	assert_int_equal(aic_db_open(&d, &conf, &err), AIC_OK);
+	return d;
+}
+
+/* --- a database of our own ------------------------------------------------ */
+
+/* The connection string with another database's name. */
+static char *
+with_dbname(const char *url, const char *dbname)
+{
+	PQconninfoOption *all = PQconninfoParse(url, NULL), *o;
+	struct aic_buf b;
+	const char *p;
+
+	if (!all)
+		return NULL;
+	aic_buf_init(&b, 10000);
+	for (o = all; o->keyword; o++) {
+		if (!o->val || strcmp(o->keyword, "dbname") == 0)
+			continue;
+		aic_buf_printf(&b, "%s='", o->keyword);
+		for (p = o->val; *p; p++) {
+			if (*p == '\'' || *p == '\\')
+				aic_buf_putc(&b, '\\');
+			aic_buf_putc(&b, *p);
+		}
+		aic_buf_puts(&b, "' ");
+	}
+	aic_buf_printf(&b, "dbname='%s'", dbname);
+	PQconninfoFree(all);
+	return aic_buf_take(&b, NULL);
+}
+
+static bool
+exec(PGconn *pg, const char *sql)
+{
+	PGresult *res = PQexec(pg, sql);
+	bool ok = PQresultStatus(res) == PGRES_COMMAND_OK ||
+	    PQresultStatus(res) == PGRES_TUPLES_OK;
+
+	if (!ok)
+		print_message("# %s", PQerrorMessage(pg));
+	PQclear(res);
+	return ok;
+}
+
+static bool
+exec_file(PGconn *pg, const char *path)
+{
+	static char text[64 * 1024];
+	FILE *f = fopen(path, "r");
+	size_t n;
+
+	if (!f)
+		return false;
+	n = fread(text, 1, sizeof(text) - 1, f);
+	text[n] = '\0';
+	fclose(f);
+	return exec(pg, text);
+}
+
+static int
+make_database(void **state)
+{
+	const char *url = getenv("AIC_TEST_DATABASE_URL");
+	const char *dir = getenv("AIC_TEST_PG");
+	char sql[128];
+	PGconn *pg;
+	bool ok;
+
+	(void)state;
+	if (url && *url)
+		snprintf(server_url, sizeof(server_url), "%s", url);
+	else if (dir && *dir)
+		snprintf(server_url, sizeof(server_url),
+		    "postgresql:///postgres?host=%s/pg&user=postgres", dir);
+	else
+		return 0;
+	snprintf(name, sizeof(name), "ai_chat_unit_%d", (int)getpid());
+	snprintf(sql, sizeof(sql), "CREATE DATABASE %s ENCODING 'UTF8'"
+	    " TEMPLATE template0", name);
+	pg = PQconnectdb(server_url);
+	ok = exec(pg, sql);
+	PQfinish(pg);
+	own_url = ok ? with_dbname(server_url, name) : NULL;
+	if (!own_url)
+		return -1;
+	plain = PQconnectdb(own_url);
+	if (!exec(plain, "SET client_min_messages = warning") ||
+	    !exec_file(plain, AIC_SRCDIR "/sql/0001_create_tables.sql"))
+		return -1;
+	db = open_url(own_url, 4, true);
+	return 0;
+}
+
+static int
+drop_database(void **state)
+{
+	char sql[128];
+	PGconn *pg;
+
+	(void)state;
+	if (!own_url)
+		return 0;
+	aic_db_close(db);
+	PQfinish(plain);
+	free(own_url);
+	snprintf(sql, sizeof(sql), "DROP DATABASE %s WITH (FORCE)", name);
+	pg = PQconnectdb(server_url);
+	exec(pg, sql);
+	PQfinish(pg);
+	return 0;
+}
+
+static int64_t
+look(const char *sql)
+{
+	PGresult *res = PQexec(plain, sql);
+	int64_t n = -1;
+
+	if (PQntuples(res) == 1)
+		n = strtoll(PQgetvalue(res, 0, 0), NULL, 10);
+	else
+		print_message("# %s: %s", sql, PQerrorMessage(plain));
+	PQclear(res);
+	return n;
+}
+
+/* --- db ------------------------------------------------------------------- */
+
+static const struct aic_db_stmt echo = { "t_echo",
+	"SELECT $1::text, $2::bigint, $1::text IS NULL", 2, NULL };
+static const struct aic_db_stmt txid = { "t_txid",
+	"SELECT txid_current(), pg_backend_pid()", 0, NULL };
+static const struct aic_db_stmt divide = { "t_divide", "SELECT 1 / $1::int",
+	1, NULL };
+static const struct aic_db_stmt put = { "t_put",
+	"INSERT INTO t_put VALUES ($1::int)", 1, NULL };
+static const struct aic_db_stmt sleeps = { "t_sleep",
+	"SELECT pg_sleep($1::int)", 1, NULL };
+static const struct aic_db_stmt suicide = { "t_suicide",
+	"SELECT pg_terminate_backend(pg_backend_pid()), pg_sleep(1)", 0, NULL };
+
+static enum aic_code
+run(struct aic_db *d, struct aic_db_call *calls, int n, struct aic_err *err)
+{
+	*err = (struct aic_err)AIC_ERR_INIT;
+	return aic_db_run(d, calls, n, soon(), err);
+}
+
+static void
+check_echo(struct aic_db *d, const char *text, int64_t num)
+{
+	struct aic_db_call c;
+	struct aic_err err;
+
+	aic_db_call(&c, &echo);
+	aic_db_text(&c, text);
+	aic_db_int(&c, num);
+	if (run(d, &c, 1, &err) != AIC_OK)
+		fail_msg("%s", err.detail);
+	assert_string_equal(aic_db_get(&c, 0, 0), text ? text : "");
+	assert_int_equal(aic_db_get_int(&c, 0, 1), num);
+	assert_string_equal(aic_db_get(&c, 0, 2), text ? "f" : "t");
+	aic_db_call_done(&c);
+	aic_db_call_done(&c);
+}
+
+static void
+parameters_arrive_as_they_are(void **state)
+{
+	static const char *const texts[] = { "x", "", NULL, "Привет 😀",
+		"'; DROP TABLE ai_chat_requests; --", "\\ \" $1 %s", "a\nb\x01" };
+	struct aic_db *other;
+	size_t i;
+
+	(void)state;
+	NEED_SERVER;
+	for (i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		check_echo(db, texts[i], INT64_MAX);
+		check_echo(db, texts[i], INT64_MIN);
+	}
+	other = open_url(own_url, 1, false);
+	check_echo(other, "unprepared", 5);
+	check_echo(other, "again", 6);
+	aic_db_close(other);
+}
+
+static void
+a_batch_is_one_transaction_in_order(void **state)
+{
+	struct aic_db_call c[4];
+	struct aic_err err;
+	int i;
+
+	(void)state;
+	NEED_SERVER;
+	aic_db_call(&c[0], &txid);
+	aic_db_call(&c[1], &echo);
+	aic_db_text(&c[1], "second");
+	aic_db_int(&c[1], 2);
+	aic_db_call(&c[2], &echo);
+	aic_db_text(&c[2], "third");
+	aic_db_int(&c[2], 3);
+	aic_db_call(&c[3], &txid);
+	if (run(db, c, 4, &err) != AIC_OK)
+		fail_msg("%s", err.detail);
+	assert_string_equal(aic_db_get(&c[0], 0, 0), aic_db_get(&c[3], 0, 0));
+	assert_string_equal(aic_db_get(&c[1], 0, 0), "second");
+	assert_string_equal(aic_db_get(&c[2], 0, 0), "third");
+	for (i = 0; i < 4; i++)
+		aic_db_call_done(&c[i]);
+}
+
+static void
+one_statement_may_come_twice_in_a_batch(void **state)
+{
+	struct aic_db *fresh;
+	struct aic_db_call c[2];
+	struct aic_err err;
+	int round, i;
+
+	(void)state;
+	NEED_SERVER;
+	fresh = open_url(own_url, 1, true);
+	for (round = 0; round < 2; round++) {
+		for (i = 0; i < 2; i++) {
+			aic_db_call(&c[i], &echo);
+			aic_db_text(&c[i], i ? "b" : "a");
+			aic_db_int(&c[i], i);
+		}
+		if (run(fresh, c, 2, &err) != AIC_OK)
+			fail_msg("%s", err.detail);
+		assert_string_equal(aic_db_get(&c[0], 0, 0), "a");
+		assert_string_equal(aic_db_get(&c[1], 0, 0), "b");
+		aic_db_call_done(&c[0]);
+		aic_db_call_done(&c[1]);
+	}
+	aic_db_close(fresh);
+}
+
+static void
+a_refused_statement_undoes_its_batch_and_leaves_no_results(void **state)
+{
+	struct aic_db_call c[3];
+	struct aic_err err;
+	int zero, i;
+
+	(void)state;
+	NEED_SERVER;
+	assert_true(exec(plain, "CREATE TABLE t_put (n int)"));
+	for (zero = 0; zero < 3; zero++) {
+		for (i = 0; i < 3; i++) {
+			aic_db_call(&c[i], i == zero ? &divide : &put);
+			aic_db_int(&c[i], i == zero ? 0 : 5);
+		}
+		assert_int_equal(run(db, c, 3, &err), AIC_EDB);
+		assert_non_null(strstr(err.detail, "22012"));
+		assert_true(err.retry_after_s > 0);
+		assert_string_equal(err.says, "");
+		for (i = 0; i < 3; i++)
+			assert_null(c[i].res);
+	}
+	assert_int_equal(look("SELECT count(*) FROM t_put"), 0);
+	check_echo(db, "still fit", 1);
+}
+
+static void
+a_deadline_is_kept_and_the_next_call_is_well(void **state)
+{
+	int64_t start = aic_clock_us();
+	struct aic_err err = AIC_ERR_INIT;
+	struct aic_db *one;
+	struct aic_db_call c;
+
+	(void)state;
+	NEED_SERVER;
+	one = open_url(own_url, 1, true);
+	aic_db_call(&c, &sleeps);
+	aic_db_int(&c, 5);
+	assert_int_equal(aic_db_run(one, &c, 1, start + 300 * AIC_MS, &err),
+	    AIC_EDB);
+	assert_true(aic_clock_us() - start < AIC_S);
+	assert_null(c.res);
+	check_echo(one, "next", 1);
+	aic_db_close(one);
+}
+
+static void
+a_connection_that_was_ended_is_mended_unnoticed(void **state)
+{
+	struct aic_db *one;
+	int i;
+
+	(void)state;
+	NEED_SERVER;
+	one = open_url(own_url, 1, true);
+	for (i = 0; i < 3; i++) {
+		check_echo(one, "before", i);
+		look("SELECT count(pg_terminate_backend(pid)) FROM"
+		     " pg_stat_activity WHERE datname = current_database()"
+		     " AND pid <> pg_backend_pid()");
+		check_echo(one, "after", i);
+	}
+	aic_db_close(one);
+}
+
+static void
+a_statement_that_always_breaks_ends_with_the_deadline(void **state)
+{
+	int64_t start = aic_clock_us();
+	struct aic_err err = AIC_ERR_INIT;
+	struct aic_db_call c;
+
+	(void)state;
+	NEED_SERVER;
+	aic_db_call(&c, &suicide);
+	assert_int_equal(aic_db_run(db, &c, 1, start + 300 * AIC_MS, &err),
+	    AIC_EDB);
+	assert_true(aic_clock_us() - start < 2 * AIC_S);
+	check_echo(db, "next", 1);
+}
+
+static void *
+hold_connection(void *arg)
+{
+	struct aic_err err = AIC_ERR_INIT;
+	struct aic_db_call c;
+
+	aic_db_call(&c, &sleeps);
+	aic_db_int(&c, 1);
+	if (aic_db_run(arg, &c, 1, soon(), &err) == AIC_OK)
+		aic_db_call_done(&c);
+	return NULL;
+}
+
+static void
+who_waits_for_a_connection_keeps_his_deadline(void **state)
+{
+	struct aic_err err = AIC_ERR_INIT;
+	struct aic_db *one;
+	struct aic_db_call c;
+	int64_t start;
+	pthread_t t;
+
+	(void)state;
+	NEED_SERVER;
+	one = open_url(own_url, 1, true);
+	pthread_create(&t, NULL, hold_connection, one);
+	aic_clock_sleep(aic_clock_us() + 300 * AIC_MS);
+	start = aic_clock_us();
+	aic_db_call(&c, &txid);
+	assert_int_equal(aic_db_run(one, &c, 1, start + 200 * AIC_MS, &err),
+	    AIC_EDB);
+	assert_true(aic_clock_us() - start < 600 * AIC_MS);
+	/* With more patience he gets it. */
+	check_echo(one, "patient", 1);
+	pthread_join(t, NULL);
+	aic_db_close(one);
+}
+
+struct rider {
+	const struct aic_db_stmt *stmt;
+	struct aic_db *db;
+	int64_t number, patience_us;
+	enum aic_code rc;
+	int64_t got;
+	char detail[sizeof(((struct aic_err *)0)->detail)];
+};
+
+static void *
+ride(void *arg)
+{
+	struct aic_err err = AIC_ERR_INIT;
+	struct rider *r = arg;
+	struct aic_db_call c;
+
+	aic_db_call(&c, r->stmt);
+	if (r->stmt == &echo)
+		aic_db_text(&c, "x");
+	aic_db_int(&c, r->number);
+	r->rc = aic_db_run(r->db, &c, 1, aic_clock_us() + r->patience_us, &err);
+	r->got = -1;
+	if (r->rc == AIC_OK) {
+		r->got = aic_db_get_int(&c, 0, r->stmt == &echo ? 1 : 0);
+		aic_db_call_done(&c);
+	}
+	memcpy(r->detail, err.detail, sizeof(r->detail));
+	return NULL;
+}
+
+/* Those who wait for the one connection share a trip. */
+static void
+batches_that_share_a_trip_have_fates_of_their_own(void **state)
+{
+	struct rider r[24];
+	struct aic_db *one;
+	pthread_t t[24];
+	int round, i;
+
+	(void)state;
+	NEED_SERVER;
+	one = open_url(own_url, 1, true);
+	for (round = 0; round < 5; round++) {
+		for (i = 0; i < 24; i++) {
+			r[i] = (struct rider) { &echo, one, i + 1, 8 * AIC_S,
+				AIC_OK, 0, "" };
+			if (i % 4 == 1)
+				r[i].stmt = &divide;
+			if (i % 8 == 1)
+				r[i].number = 0;
+			if (i == 8) { /* makes the others wait, and is late */
+				r[i].stmt = &sleeps;
+				r[i].patience_us = 50 * AIC_MS;
+			}
+			pthread_create(&t[i], NULL, ride, &r[i]);
+		}
+		for (i = 0; i < 24; i++)
+			pthread_join(t[i], NULL);
+		for (i = 0; i < 24; i++) {
+			if (i == 8 || i % 8 == 1)
+				assert_int_equal(r[i].rc, AIC_EDB);
+			else if (r[i].rc != AIC_OK)
+				fail_msg("%d: %s", i, r[i].detail);
+			else if (r[i].stmt == &echo)
+				assert_int_equal(r[i].got, i + 1);
+			else
+				assert_int_equal(r[i].got, 1 / (i + 1));
+			if (i % 8 == 1)
+				assert_non_null(strstr(r[i].detail, "22012"));
+		}
+	}
+	aic_db_close(one);
+}
+
+static void
+a_database_that_is_away_is_told_in_time(void **state)
+{
+	struct aic_db *away = open_url("postgresql://127.0.0.1:1/x", 2, true);
+	int64_t start = aic_clock_us();
+	struct aic_err err = AIC_ERR_INIT;
+	struct aic_db_call c;
+
+	(void)state;
+	aic_db_call(&c, &txid);
+	assert_int_equal(aic_db_run(away, &c, 1, start + 300 * AIC_MS, &err),
+	    AIC_EDB);
+	assert_true(aic_clock_us() - start < AIC_S);
+	assert_true(err.retry_after_s > 0);
+	assert_null(strchr(err.detail, '\n'));
+	aic_db_close(away);
+}
+
+static void
+a_url_that_is_none_is_refused_and_not_quoted(void **state)
+{
+	static const char *const urls[] = { "postgresql://u:CANARY@[h/d",
+		"host=h CANARY", "CANARY",
+		"postgresql://u:CANARY@h/d?nonsense=1" };
+	struct aic_db_conf conf = { .pool = 1, .timeout_ms = 1000 };
+	struct aic_err err;
+	struct aic_db *d = NULL;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(urls) / sizeof(urls[0]); i++) {
+		err = (struct aic_err)AIC_ERR_INIT;
+		conf.url = urls[i];
+		assert_int_equal(aic_db_open(&d, &conf, &err), AIC_ECONF);
+		assert_null(strstr(err.detail, "CANARY"));
+		assert_null(d);
+	}
+	aic_db_close(NULL);
+}
+
+/* --- the limit ------------------------------------------------------------ */
+
+#define LEASE 60000
+
+static int64_t next_user = 1000;
+
+static void
+new_id(char id[AIC_ID_SIZE])
+{
+	struct aic_err err = AIC_ERR_INIT;
+
+	assert_int_equal(aic_id_new(id, &err), AIC_OK);
+}
+
+static bool
+hold_lease(int64_t user, const char *id, int lease_ms, int64_t limit,
+    char lease[AIC_LEASE_SIZE])
+{
+	struct aic_db_call c;
+	struct aic_err err;
+	bool held;
+
+	aic_limit_hold_ask(&c, user, id, "UTC", lease_ms, limit);
+	if (run(db, &c, 1, &err) != AIC_OK)
+		fail_msg("%s", err.detail);
+	held = aic_limit_hold_got(&c, lease);
+	aic_db_call_done(&c);
+	return held;
+}
+
+static bool
+hold(int64_t user, const char *id, int64_t limit)
+{
+	char lease[AIC_LEASE_SIZE];
+
+	return hold_lease(user, id, LEASE, limit, lease);
+}
+
+static bool
+drop(int64_t user, const char *lease)
+{
+	struct aic_db_call c;
+	struct aic_err err;
+	bool got;
+
+	aic_limit_drop_ask(&c, user, lease);
+	assert_int_equal(run(db, &c, 1, &err), AIC_OK);
+	got = aic_limit_drop_got(&c);
+	aic_db_call_done(&c);
+	return got;
+}
+
+static struct aic_limit_state
+peek_in(int64_t user, const char *zone)
+{
+	struct aic_limit_state st;
+	struct aic_db_call c;
+	struct aic_err err;
+
+	aic_limit_peek_ask(&c, user, zone);
+	if (run(db, &c, 1, &err) != AIC_OK)
+		fail_msg("%s", err.detail);
+	assert_int_equal(aic_limit_peek_got(&c, 30, &st, &err), AIC_OK);
+	aic_db_call_done(&c);
+	return st;
+}
+
+static int64_t
+used(int64_t user)
+{
+	return peek_in(user, "UTC").used;
+}
+
+static bool
+reset(int64_t user)
+{
+	struct aic_db_call c;
+	struct aic_err err;
+	bool got;
+
+	aic_limit_reset_ask(&c, user, "UTC");
+	assert_int_equal(run(db, &c, 1, &err), AIC_OK);
+	got = aic_limit_reset_got(&c);
+	aic_db_call_done(&c);
+	return got;
+}
+
+/* -1: not saved; else what is counted. */
+static int64_t
+save_text(int64_t user, const char *lease, const char *message,
+    const char *response, int64_t tokens)
+{
+	struct aic_save s = { user, lease, message, response, tokens };
+	int64_t n = -1;
+	struct aic_db_call c;
+	struct aic_err err;
+
+	aic_save_ask(&c, &s);
+	if (run(db, &c, 1, &err) != AIC_OK)
+		fail_msg("%s", err.detail);
+	if (!aic_save_got(&c, &n))
+		n = -1;
+	aic_db_call_done(&c);
+	return n;
+}
+
+static int64_t
+save(int64_t user, const char *lease)
+{
+	return save_text(user, lease, "q", "a", 5);
+}
+
+static int64_t
+find(int64_t user, const char *id)
+{
+	int64_t n = -1;
+	struct aic_db_call c[2];
+	struct aic_err err;
+
+	aic_save_find_ask(c, user, id);
+	assert_int_equal(run(db, c, 2, &err), AIC_OK);
+	if (!aic_save_find_got(c, &n))
+		n = -1;
+	aic_db_call_done(&c[0]);
+	aic_db_call_done(&c[1]);
+	return n;
+}
+
+static int64_t
+stored(int64_t user)
+{
+	char sql[128];
+
+	snprintf(sql, sizeof(sql), "SELECT count(*) FROM ai_chat_requests"
+	    " WHERE telegram_id = %lld", (long long)user);
+	return look(sql);
+}
+
+/* One whole chat. */
+static void
+chat(int64_t user, const char *message, const char *response, int64_t tokens)
+{
+	char id[AIC_ID_SIZE], lease[AIC_LEASE_SIZE];
+
+	new_id(id);
+	assert_true(hold_lease(user, id, LEASE, 1000, lease));
+	assert_true(save_text(user, lease, message, response, tokens) > 0);
+}
+
+static void
+hold_is_refused_when_the_day_is_used_up(void **state)
+{
+	char ids[4][AIC_ID_SIZE];
+	int64_t user = next_user++;
+	int i;
+
+	(void)state;
+	NEED_SERVER;
+	for (i = 0; i < 4; i++)
+		new_id(ids[i]);
+	for (i = 0; i < 3; i++) {
+		assert_true(hold(user, ids[i], 3));
+		assert_int_equal(used(user), i + 1);
+	}
+	assert_false(hold(user, ids[3], 3));
+	assert_int_equal(used(user), 3);
+	/* The same chat again takes no second slot, even of a full day. */
+	assert_true(hold(user, ids[0], 3));
+	assert_int_equal(used(user), 3);
+	assert_true(hold(next_user++, ids[3], 3));
+}
+
+static void
+a_limit_of_nothing_holds_nothing(void **state)
+{
+	int64_t user = next_user++;
+	char id[AIC_ID_SIZE];
+
+	(void)state;
+	NEED_SERVER;
+	new_id(id);
+	assert_false(hold(user, id, 0));
+	assert_true(hold(user, id, 1));
+	new_id(id);
+	assert_false(hold(user, id, 0));
+}
+
+static void
+a_chat_that_failed_gives_its_slot_back_once(void **state)
+{
+	char a[AIC_LEASE_SIZE], b[AIC_LEASE_SIZE], id[AIC_ID_SIZE];
+	int64_t user = next_user++;
+
+	(void)state;
+	NEED_SERVER;
+	new_id(id);
+	assert_true(hold_lease(user, id, LEASE, 2, a));
+	new_id(id);
+	assert_true(hold_lease(user, id, LEASE, 2, b));
+	assert_true(drop(user, a));
+	assert_int_equal(used(user), 1);
+	assert_false(drop(user, a));
+	assert_int_equal(used(user), 1);
+	assert_false(drop(next_user++, b)); /* somebody else's chat */
+	assert_int_equal(used(user), 1);
+	new_id(id);
+	assert_true(hold(user, id, 2));
+}
+
+static void
+a_lease_lapses_by_itself(void **state)
+{
+	char id[AIC_ID_SIZE], lease[AIC_LEASE_SIZE];
+	int64_t user = next_user++;
+
+	(void)state;
+	NEED_SERVER;
+	new_id(id);
+	assert_true(hold_lease(user, id, 300, 1, lease));
+	assert_int_equal(used(user), 1);
+	aic_clock_sleep(aic_clock_us() + 350 * AIC_MS);
+	assert_int_equal(used(user), 0);
+	new_id(id);
+	assert_true(hold(user, id, 1));
+	assert_int_equal(used(user), 1);
+}
+
+struct racer {
+	int64_t user;
+	int got;
+};
+
+static void *
+race(void *arg)
+{
+	struct racer *r = arg;
+	char id[AIC_ID_SIZE], lease[AIC_LEASE_SIZE];
+	struct aic_err err = AIC_ERR_INIT;
+	struct aic_db_call c;
+
+	if (aic_id_new(id, &err))
+		return NULL;
+	aic_limit_hold_ask(&c, r->user, id, "UTC", LEASE, 30);
+	if (aic_db_run(db, &c, 1, soon(), &err) == AIC_OK) {
+		r->got = aic_limit_hold_got(&c, lease);
+		aic_db_call_done(&c);
+	}
+	return NULL;
+}
+
+static void
+no_more_than_the_limit_is_held_by_any_number_at_once(void **state)
+{
+	struct racer r[60];
+	pthread_t t[60];
+	int64_t user = next_user++;
+	int i, sum = 0;
+
+	(void)state;
+	NEED_SERVER;
+	for (i = 0; i < 60; i++) {
+		r[i] = (struct racer) { user, 0 };
+		pthread_create(&t[i], NULL, race, &r[i]);
+	}
+	for (i = 0; i < 60; i++) {
+		pthread_join(t[i], NULL);
+		sum += r[i].got;
+	}
+	assert_int_equal(sum, 30);
+	assert_int_equal(used(user), 30);
+}
+
+static void
+looking_changes_nothing(void **state)
+{
+	int64_t user = next_user++;
+	struct aic_limit_state st;
+
+	(void)state;
+	NEED_SERVER;
+	st = peek_in(user, "UTC");
+	assert_false(st.known);
+	assert_int_equal(st.used, 0);
+	assert_int_equal(st.limit, 30);
+	assert_false(peek_in(user, "UTC").known);
+	chat(user, "q", "a", 1);
+	st = peek_in(user, "UTC");
+	assert_true(st.known);
+	assert_int_equal(st.used, 1);
+}
+
+static void
+the_day_ends_at_the_next_midnight_of_the_zone(void **state)
+{
+	static const struct {
+		const char *zone, *pattern;
+	} rows[] = {
+		{ "UTC", "^20..-..-..T00:00:00\\+00:00$" },
+		{ "Europe/Moscow", "^20..-..-..T00:00:00\\+03:00$" },
+		{ "Asia/Kolkata", "^20..-..-..T00:00:00\\+05:30$" },
+		{ "America/Phoenix", "^20..-..-..T00:00:00-07:00$" },
+		{ "Pacific/Marquesas", "^20..-..-..T00:00:00-09:30$" },
+		{ "Pacific/Kiritimati", "^20..-..-..T00:00:00\\+14:00$" },
+	};
+	struct aic_limit_state st;
+	char sql[300];
+	regex_t re;
+	size_t i;
+
+	(void)state;
+	NEED_SERVER;
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		st = peek_in(1, rows[i].zone);
+		assert_int_equal(regcomp(&re, rows[i].pattern,
+				     REG_EXTENDED | REG_NOSUB),
+		    0);
+		if (regexec(&re, st.reset_at, 0, NULL, 0) != 0)
+			fail_msg("%s: %s", rows[i].zone, st.reset_at);
+		regfree(&re);
+		assert_in_range(st.reset_in_s, 1, 86400);
+		/* Asked a moment later; a midnight between is one in a day. */
+		snprintf(sql, sizeof(sql), "SELECT (abs(extract(epoch FROM"
+		    " '%s'::timestamptz - now()) - %d) < 5 AND"
+		    " '%s'::date + 1 = left('%s', 10)::date)::int",
+		    st.reset_at, (int)st.reset_in_s, st.day, st.reset_at);
+		assert_int_equal(look(sql), 1);
+	}
+}
+
+static void
+a_counter_of_yesterday_starts_again_and_of_tomorrow_stays(void **state)
+{
+	char id[AIC_ID_SIZE], sql[300], lease[AIC_LEASE_SIZE];
+	int64_t user = next_user++;
+
+	(void)state;
+	NEED_SERVER;
+	chat(user, "q", "a", 1);
+	snprintf(sql, sizeof(sql), "UPDATE ai_chat_daily_limits SET"
+	    " request_count = 30, last_reset_date ="
+	    " (now() AT TIME ZONE 'UTC')::date - 1 WHERE telegram_id = %lld",
+	    (long long)user);
+	assert_true(exec(plain, sql));
+	assert_int_equal(used(user), 0);
+	new_id(id);
+	assert_true(hold_lease(user, id, LEASE, 30, lease));
+	assert_int_equal(used(user), 1);
+	assert_int_equal(save(user, lease), 1);
+
+	/* A clock that stepped back gives nobody a second allowance. */
+	snprintf(sql, sizeof(sql), "UPDATE ai_chat_daily_limits SET"
+	    " request_count = 30, last_reset_date ="
+	    " (now() AT TIME ZONE 'UTC')::date + 1 WHERE telegram_id = %lld",
+	    (long long)user);
+	assert_true(exec(plain, sql));
+	assert_int_equal(used(user), 30);
+	new_id(id);
+	assert_false(hold(user, id, 30));
+	assert_true(hold_lease(user, id, LEASE, 31, lease));
+	assert_non_null(strstr(lease, peek_in(user, "UTC").day));
+}
+
+static void
+reset_makes_the_count_nothing_and_leaves_chats_in_flight(void **state)
+{
+	char id[AIC_ID_SIZE], lease[AIC_LEASE_SIZE];
+	int64_t user = next_user++;
+
+	(void)state;
+	NEED_SERVER;
+	assert_false(reset(user));
+	assert_false(peek_in(user, "UTC").known);
+	chat(user, "q", "a", 1);
+	chat(user, "q", "a", 1);
+	new_id(id);
+	assert_true(hold_lease(user, id, LEASE, 30, lease));
+	assert_int_equal(used(user), 3);
+	assert_true(reset(user));
+	assert_int_equal(used(user), 1);
+	assert_true(reset(user));
+	assert_int_equal(save(user, lease), 1);
+	assert_int_equal(used(user), 1);
+}
+
+/* --- save ----------------------------------------------------------------- */
+
+static void
+a_save_counts_once_however_often_it_is_made(void **state)
+{
+	char id[AIC_ID_SIZE], lease[AIC_LEASE_SIZE];
+	int64_t user = next_user++;
+
+	(void)state;
+	NEED_SERVER;
+	new_id(id);
+	assert_true(hold_lease(user, id, LEASE, 30, lease));
+	assert_int_equal(find(user, id), -1);
+	assert_int_equal(save(user, lease), 1);
+	assert_int_equal(used(user), 1);
+	assert_int_equal(save(user, lease), -1);
+	assert_int_equal(find(user, id), 1);
+	assert_int_equal(used(user), 1);
+	assert_int_equal(stored(user), 1);
+	assert_false(drop(user, lease)); /* there is nothing left to drop */
+	assert_int_equal(used(user), 1);
+}
+
+static void
+a_save_without_a_reservation_changes_nothing(void **state)
+{
+	char id[AIC_ID_SIZE], lease[AIC_LEASE_SIZE];
+	int64_t user = next_user++;
+
+	(void)state;
+	NEED_SERVER;
+	new_id(id);
+	assert_true(hold_lease(user, id, LEASE, 30, lease));
+	assert_true(drop(user, lease));
+	assert_int_equal(save(user, lease), -1);
+	assert_int_equal(used(user), 0);
+	assert_int_equal(stored(user), 0);
+	assert_int_equal(find(user, id), -1);
+}
+
+static void
+a_save_whose_slot_was_given_away_changes_nothing(void **state)
+{
+	char late[AIC_LEASE_SIZE], other[AIC_LEASE_SIZE], id[AIC_ID_SIZE];
+	int64_t user = next_user++;
+
+	(void)state;
+	NEED_SERVER;
+	new_id(id);
+	assert_true(hold_lease(user, id, 1, 1, late));
+	aic_clock_sleep(aic_clock_us() + 20 * AIC_MS);
+	new_id(id);
+	assert_true(hold_lease(user, id, LEASE, 1, other));
+	assert_int_equal(save(user, late), -1);
+	assert_int_equal(stored(user), 0);
+	assert_int_equal(save(user, other), 1);
+	assert_int_equal(used(user), 1);
+}
+
+static void
+a_reservation_serves_its_own_user_alone(void **state)
+{
+	int64_t user = next_user++, other = next_user++;
+	char id[AIC_ID_SIZE], lease[AIC_LEASE_SIZE];
+
+	(void)state;
+	NEED_SERVER;
+	chat(other, "q", "a", 1);
+	new_id(id);
+	assert_true(hold_lease(user, id, LEASE, 30, lease));
+	assert_int_equal(save(other, lease), -1);
+	assert_int_equal(stored(other), 1);
+	assert_int_equal(save(user, lease), 1);
+}
+
+static void
+a_chat_of_yesterday_is_kept_there_and_not_counted_today(void **state)
+{
+	char id[AIC_ID_SIZE], lease[AIC_LEASE_SIZE], sql[300];
+	int64_t user = next_user++;
+
+	(void)state;
+	NEED_SERVER;
+	new_id(id);
+	assert_true(hold_lease(user, id, LEASE, 30, lease));
+	snprintf(sql, sizeof(sql), "UPDATE ai_chat_daily_limits SET"
+	    " last_reset_date = last_reset_date + 1 WHERE telegram_id = %lld",
+	    (long long)user);
+	assert_true(exec(plain, sql));
+	assert_int_equal(save(user, lease), 0);
+	snprintf(sql, sizeof(sql), "SELECT count(*) FROM ai_chat_requests r"
+	    " JOIN ai_chat_daily_limits l USING (telegram_id) WHERE"
+	    " telegram_id = %lld AND request_date = last_reset_date - 1",
+	    (long long)user);
+	assert_int_equal(look(sql), 1);
+}
+
+/* --- what is read --------------------------------------------------------- */
+
+static void
+context_is_the_last_exchanges_oldest_first(void **state)
+{
+	int64_t user = next_user++;
+	struct aic_db_call c;
+	struct aic_exchange x;
+	struct aic_err err;
+	char text[16];
+	int i, n;
+
+	(void)state;
+	NEED_SERVER;
+	for (i = 1; i <= 7; i++) {
+		snprintf(text, sizeof(text), "q%d", i);
+		chat(user, text, "a", 1);
+	}
+	for (n = 0; n <= 8; n++) {
+		aic_context_ask(&c, user, n);
+		assert_int_equal(run(db, &c, 1, &err), AIC_OK);
+		assert_int_equal(aic_context_count(&c), n < 7 ? n : 7);
+		for (i = 0; i < aic_context_count(&c); i++) {
+			x = aic_context_get(&c, i);
+			snprintf(text, sizeof(text), "q%d",
+			    7 - aic_context_count(&c) + i + 1);
+			assert_string_equal(x.message, text);
+			assert_string_equal(x.response, "a");
+		}
+		aic_db_call_done(&c);
+	}
+	aic_context_ask(&c, next_user++, 5);
+	assert_int_equal(run(db, &c, 1, &err), AIC_OK);
+	assert_int_equal(aic_context_count(&c), 0);
+	aic_db_call_done(&c);
+}
+
+static void
+exchanges_of_one_moment_keep_the_order_of_their_ids(void **state)
+{
+	int64_t user = next_user++;
+	struct aic_db_call c[3];
+	struct aic_err err;
+	char sql[300];
+
+	(void)state;
+	NEED_SERVER;
+	snprintf(sql, sizeof(sql), "INSERT INTO ai_chat_requests (telegram_id,"
+	    " message, response, request_date, created_at) SELECT %lld, n, n,"
+	    " '2025-01-01', '2025-01-01' FROM generate_series(1, 5) n",
+	    (long long)user);
+	assert_true(exec(plain, sql));
+	aic_context_ask(&c[0], user, 2);
+	aic_history_ask(c + 1, user, 2, 1);
+	assert_int_equal(run(db, c, 3, &err), AIC_OK);
+	assert_string_equal(aic_context_get(&c[0], 0).message, "4");
+	assert_string_equal(aic_context_get(&c[0], 1).message, "5");
+	assert_string_equal(aic_history_get(c + 1, 0).message, "4");
+	assert_string_equal(aic_history_get(c + 1, 1).message, "3");
+	aic_db_call_done(&c[0]);
+	aic_db_call_done(&c[1]);
+	aic_db_call_done(&c[2]);
+}
+
+static void
+history_is_a_page_newest_first_and_the_total(void **state)
+{
+	static const struct {
+		int64_t limit, offset;
+		int count, first;
+	} rows[] = { { 10, 0, 4, 4 }, { 2, 0, 2, 4 }, { 2, 2, 2, 2 },
+		{ 2, 3, 1, 1 }, { 2, 4, 0, 0 }, { 100, INT64_MAX, 0, 0 } };
+	int64_t user = next_user++;
+	struct aic_history_item item;
+	struct aic_db_call c[2];
+	struct aic_err err;
+	char text[16];
+	size_t i;
+	int n;
+
+	(void)state;
+	NEED_SERVER;
+	for (n = 1; n <= 4; n++) {
+		snprintf(text, sizeof(text), "q%d", n);
+		chat(user, text, "a", n * 10);
+	}
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		aic_history_ask(c, user, rows[i].limit, rows[i].offset);
+		assert_int_equal(run(db, c, 2, &err), AIC_OK);
+		assert_int_equal(aic_history_total(c), 4);
+		assert_int_equal(aic_history_count(c), rows[i].count);
+		if (rows[i].count > 0) {
+			item = aic_history_get(c, 0);
+			snprintf(text, sizeof(text), "q%d", rows[i].first);
+			assert_string_equal(item.message, text);
+			assert_string_equal(item.response, "a");
+			assert_int_equal(item.tokens, rows[i].first * 10);
+			assert_true(item.id > 0);
+			assert_int_equal(strlen(item.created_at), 32);
+			assert_string_equal(item.created_at + 26, "+00:00");
+			assert_int_equal(item.created_at[10], 'T');
+		}
+		aic_db_call_done(&c[0]);
+		aic_db_call_done(&c[1]);
+	}
+}
+
+static void
+texts_come_back_as_they_were_kept(void **state)
+{
+	static const char hostile[] = "'; DROP TABLE x; -- \\ \" $1\n\t\x01 😀 "
+				      "{\"a\":[1]} {1,2} \\N \xef\xbf\xbd";
+	int64_t user = next_user++;
+	struct aic_db_call c;
+	struct aic_err err;
+
+	(void)state;
+	NEED_SERVER;
+	chat(user, hostile, hostile, 0);
+	aic_context_ask(&c, user, 1);
+	assert_int_equal(run(db, &c, 1, &err), AIC_OK);
+	assert_string_equal(aic_context_get(&c, 0).message, hostile);
+	assert_string_equal(aic_context_get(&c, 0).response, hostile);
+	aic_db_call_done(&c);
+}
+
+static void
+check_stats(int64_t user, int64_t days, int64_t requests, int64_t tokens,
+    const char *per_day, const char *per_request)
+{
+	struct aic_stats st;
+	struct aic_db_call c;
+	struct aic_err err;
+
+	aic_stats_ask(&c, user, days, "UTC");
+	if (run(db, &c, 1, &err) != AIC_OK)
+		fail_msg("%s", err.detail);
+	st = aic_stats_got(&c);
+	assert_int_equal(st.requests, requests);
+	assert_int_equal(st.tokens, tokens);
+	assert_string_equal(st.requests_per_day, per_day);
+	assert_string_equal(st.tokens_per_request, per_request);
+	aic_db_call_done(&c);
+}
+
+static void
+stats_are_sums_over_calendar_days_today_included(void **state)
+{
+	int64_t user = next_user++;
+	char sql[500];
+
+	(void)state;
+	NEED_SERVER;
+	check_stats(user, 7, 0, 0, "0.00", "0.00");
+	/* Today one, yesterday two, seven days ago three, and a year ago one. */
+	snprintf(sql, sizeof(sql), "INSERT INTO ai_chat_requests (telegram_id,"
+	    " message, response, tokens_used, request_date, created_at) SELECT"
+	    " %lld, 'q', 'a', t, (now() AT TIME ZONE 'UTC')::date - d,"
+	    " now() - d * interval '1 day' FROM (VALUES (0, 10), (1, 11),"
+	    " (1, 12), (7, 13), (7, 14), (7, null), (364, 100)) x (d, t)",
+	    (long long)user);
+	assert_true(exec(plain, sql));
+	check_stats(user, 1, 1, 10, "1.00", "10.00");
+	check_stats(user, 2, 3, 33, "1.50", "11.00");
+	check_stats(user, 7, 3, 33, "0.43", "11.00");
+	check_stats(user, 8, 6, 60, "0.75", "10.00");
+	check_stats(user, 364, 6, 60, "0.02", "10.00");
+	check_stats(user, 365, 7, 160, "0.02", "22.86");
+}
+
+UNIT_MAIN_WITH(make_database, drop_database, T(parameters_arrive_as_they_are),
+    T(a_batch_is_one_transaction_in_order),
+    T(one_statement_may_come_twice_in_a_batch),
+    T(a_refused_statement_undoes_its_batch_and_leaves_no_results),
+    T(a_deadline_is_kept_and_the_next_call_is_well),
+    T(a_connection_that_was_ended_is_mended_unnoticed),
+    T(a_statement_that_always_breaks_ends_with_the_deadline),
+    T(who_waits_for_a_connection_keeps_his_deadline),
+    T(batches_that_share_a_trip_have_fates_of_their_own),
+    T(a_database_that_is_away_is_told_in_time),
+    T(a_url_that_is_none_is_refused_and_not_quoted),
+    T(hold_is_refused_when_the_day_is_used_up),
+    T(a_limit_of_nothing_holds_nothing),
+    T(a_chat_that_failed_gives_its_slot_back_once),
+    T(a_lease_lapses_by_itself),
+    T(no_more_than_the_limit_is_held_by_any_number_at_once),
+    T(looking_changes_nothing),
+    T(the_day_ends_at_the_next_midnight_of_the_zone),
+    T(a_counter_of_yesterday_starts_again_and_of_tomorrow_stays),
+    T(reset_makes_the_count_nothing_and_leaves_chats_in_flight),
+    T(a_save_counts_once_however_often_it_is_made),
+    T(a_save_without_a_reservation_changes_nothing),
+    T(a_save_whose_slot_was_given_away_changes_nothing),
+    T(a_reservation_serves_its_own_user_alone),
+    T(a_chat_of_yesterday_is_kept_there_and_not_counted_today),
+    T(context_is_the_last_exchanges_oldest_first),
+    T(exchanges_of_one_moment_keep_the_order_of_their_ids),
+    T(history_is_a_page_newest_first_and_the_total),
+    T(texts_come_back_as_they_were_kept),
+    T(stats_are_sums_over_calendar_days_today_included))
