@@ -177,8 +177,8 @@ set_headers(struct aic_http *http, const char *const *headers)
 static bool
 set_target(struct aic_http *http, const struct aic_http_request *req)
 {
-	const char *protocol =
-	    strncmp(req->url, "http://", 7) == 0 ? "http" : "https";
+	const char *protocol = strncmp(req->url, "http://", 7) == 0 ? "http"
+								    : "https";
 	CURL *e = http->easy;
 
 	return set_headers(http, req->headers) &&

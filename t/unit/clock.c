@@ -51,8 +51,8 @@ a_deadline_beyond_an_int_is_the_largest_int(void **state)
 {
 	(void)state;
 	assert_int_equal(aic_clock_left_ms(INT64_MAX), INT_MAX);
-	assert_int_equal(
-	    aic_clock_left_ms(aic_clock_us() + INT64_C(1) * INT_MAX * 2000),
+	assert_int_equal(aic_clock_left_ms(aic_clock_us() +
+			     INT64_C(1) * INT_MAX * 2000),
 	    INT_MAX);
 }
 

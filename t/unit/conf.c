@@ -58,7 +58,7 @@ load(struct aic_conf *conf, struct aic_err *err, const char *const *more)
 }
 
 #define LOAD(conf, err, ...)                                                   \
-	load(conf, err, (const char *const[]) { __VA_ARGS__, NULL })
+	load(conf, err, (const char *const[]){ __VA_ARGS__, NULL })
 
 /* Refused, with a line that names the setting and no secret. */
 static void
@@ -81,7 +81,7 @@ refused_all(const char *name, const char *const *more)
 }
 
 #define REFUSED(name, ...)                                                     \
-	refused_all(name, (const char *const[]) { __VA_ARGS__, NULL })
+	refused_all(name, (const char *const[]){ __VA_ARGS__, NULL })
 
 static void
 refused_value(const char *name, const char *value)
@@ -226,16 +226,18 @@ the_values_that_are_set_are_taken(void **state)
 	struct aic_err err;
 
 	(void)state;
-	assert_int_equal(
-	    LOAD(&conf, &err, "API_ADMIN_KEY=adm", "OPENAI_MODEL=m/1:x",
-		"OPENAI_TEMPERATURE=1.25", "OPENAI_MAX_TOKENS=7",
-		"OPENAI_PROXY=http://p:3128", "AI_CHAT_PORT=9002",
-		"AI_CHAT_DAILY_LIMIT=31", "AI_CHAT_TIMEZONE=Europe/Moscow",
-		"AI_CHAT_CONTEXT_MESSAGES=6", "AI_CHAT_PROMPT_FILE=/p q",
-		"AI_CHAT_DEADLINE_MS=30000", "AI_CHAT_THREADS=65",
-		"AI_CHAT_DB_POOL=5", "AI_CHAT_DB_TIMEOUT_MS=2000",
-		"AI_CHAT_DB_PREPARE=0", "LOG_LEVEL=debug",
-		"OPENAI_BASE_URL=http://127.0.0.1:9/v1"),
+	assert_int_equal(LOAD(&conf, &err, "API_ADMIN_KEY=adm",
+			     "OPENAI_MODEL=m/1:x", "OPENAI_TEMPERATURE=1.25",
+			     "OPENAI_MAX_TOKENS=7",
+			     "OPENAI_PROXY=http://p:3128", "AI_CHAT_PORT=9002",
+			     "AI_CHAT_DAILY_LIMIT=31",
+			     "AI_CHAT_TIMEZONE=Europe/Moscow",
+			     "AI_CHAT_CONTEXT_MESSAGES=6",
+			     "AI_CHAT_PROMPT_FILE=/p q",
+			     "AI_CHAT_DEADLINE_MS=30000", "AI_CHAT_THREADS=65",
+			     "AI_CHAT_DB_POOL=5", "AI_CHAT_DB_TIMEOUT_MS=2000",
+			     "AI_CHAT_DB_PREPARE=0", "LOG_LEVEL=debug",
+			     "OPENAI_BASE_URL=http://127.0.0.1:9/v1"),
 	    AIC_OK);
 	assert_string_equal(conf.api_admin_key, "adm");
 	assert_string_equal(conf.openai_model, "m/1:x");
@@ -333,7 +335,8 @@ the_base_url_is_a_scheme_a_host_and_a_path(void **state)
 	static const struct {
 		const char *url, *want;
 	} good[] = { { "https://h", "https://h" }, { "http://h", "http://h" },
-		{ "https://h/", "https://h" }, { "https://h/v1/", "https://h/v1" },
+		{ "https://h/", "https://h" },
+		{ "https://h/v1/", "https://h/v1" },
 		{ "https://h/v1///", "https://h/v1" },
 		{ "http://127.0.0.1:8080/v1", "http://127.0.0.1:8080/v1" },
 		{ "http://[::1]:8080", "http://[::1]:8080" } };

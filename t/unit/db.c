@@ -27,7 +27,7 @@
 #define NEED_SERVER                                                            \
 	do {                                                                   \
 		if (!db)                                                       \
-			SKIP("no PostgreSQL was given");                    \
+			SKIP("no PostgreSQL was given");                       \
 	} while (0)
 
 static char name[64];
@@ -45,10 +45,9 @@ soon(void)
 static struct aic_db *
 open_url(const char *url, int pool, bool prepare)
 {
-	struct aic_db_conf conf = { .url = url,
-		.pool = pool,
-		.timeout_ms = 3000,
-		.prepare = prepare };
+	struct aic_db_conf conf = {
+		.url = url, .pool = pool, .timeout_ms = 3000, .prepare = prepare
+	};
 	struct aic_err err = AIC_ERR_INIT;
 	struct aic_db *d = NULL;
 
@@ -131,8 +130,10 @@ make_database(void **state)
 	else
 		return 0;
 	snprintf(name, sizeof(name), "ai_chat_unit_%d", (int)getpid());
-	snprintf(sql, sizeof(sql), "CREATE DATABASE %s ENCODING 'UTF8'"
-	    " TEMPLATE template0", name);
+	snprintf(sql, sizeof(sql),
+	    "CREATE DATABASE %s ENCODING 'UTF8'"
+	    " TEMPLATE template0",
+	    name);
 	pg = PQconnectdb(server_url);
 	ok = exec(pg, sql);
 	PQfinish(pg);
@@ -186,8 +187,8 @@ static const struct aic_db_stmt echo = { "t_echo",
 	"SELECT $1::text, $2::bigint, $1::text IS NULL", 2, NULL };
 static const struct aic_db_stmt txid = { "t_txid",
 	"SELECT txid_current(), pg_backend_pid()", 0, NULL };
-static const struct aic_db_stmt divide = { "t_divide", "SELECT 1 / $1::int",
-	1, NULL };
+static const struct aic_db_stmt divide = { "t_divide", "SELECT 1 / $1::int", 1,
+	NULL };
 static const struct aic_db_stmt put = { "t_put",
 	"INSERT INTO t_put VALUES ($1::int)", 1, NULL };
 static const struct aic_db_stmt sleeps = { "t_sleep",
@@ -224,7 +225,8 @@ static void
 parameters_arrive_as_they_are(void **state)
 {
 	static const char *const texts[] = { "x", "", NULL, "Привет 😀",
-		"'; DROP TABLE ai_chat_requests; --", "\\ \" $1 %s", "a\nb\x01" };
+		"'; DROP TABLE ai_chat_requests; --", "\\ \" $1 %s",
+		"a\nb\x01" };
 	struct aic_db *other;
 	size_t i;
 
@@ -457,7 +459,7 @@ batches_that_share_a_trip_have_fates_of_their_own(void **state)
 	one = open_url(own_url, 1, true);
 	for (round = 0; round < 5; round++) {
 		for (i = 0; i < 24; i++) {
-			r[i] = (struct rider) { &echo, one, i + 1, 8 * AIC_S,
+			r[i] = (struct rider){ &echo, one, i + 1, 8 * AIC_S,
 				AIC_OK, 0, "" };
 			if (i % 4 == 1)
 				r[i].stmt = &divide;
@@ -660,8 +662,10 @@ stored(int64_t user)
 {
 	char sql[128];
 
-	snprintf(sql, sizeof(sql), "SELECT count(*) FROM ai_chat_requests"
-	    " WHERE telegram_id = %lld", (long long)user);
+	snprintf(sql, sizeof(sql),
+	    "SELECT count(*) FROM ai_chat_requests"
+	    " WHERE telegram_id = %lld",
+	    (long long)user);
 	return look(sql);
 }
 
@@ -788,7 +792,7 @@ no_more_than_the_limit_is_held_by_any_number_at_once(void **state)
 	(void)state;
 	NEED_SERVER;
 	for (i = 0; i < 60; i++) {
-		r[i] = (struct racer) { user, 0 };
+		r[i] = (struct racer){ user, 0 };
 		pthread_create(&t[i], NULL, race, &r[i]);
 	}
 	for (i = 0; i < 60; i++) {
@@ -848,7 +852,8 @@ the_day_ends_at_the_next_midnight_of_the_zone(void **state)
 		regfree(&re);
 		assert_in_range(st.reset_in_s, 1, 86400);
 		/* Asked a moment later; a midnight between is one in a day. */
-		snprintf(sql, sizeof(sql), "SELECT (abs(extract(epoch FROM"
+		snprintf(sql, sizeof(sql),
+		    "SELECT (abs(extract(epoch FROM"
 		    " '%s'::timestamptz - now()) - %d) < 5 AND"
 		    " '%s'::date + 1 = left('%s', 10)::date)::int",
 		    st.reset_at, (int)st.reset_in_s, st.day, st.reset_at);
@@ -865,7 +870,8 @@ a_counter_of_yesterday_starts_again_and_of_tomorrow_stays(void **state)
 	(void)state;
 	NEED_SERVER;
 	chat(user, "q", "a", 1);
-	snprintf(sql, sizeof(sql), "UPDATE ai_chat_daily_limits SET"
+	snprintf(sql, sizeof(sql),
+	    "UPDATE ai_chat_daily_limits SET"
 	    " request_count = 30, last_reset_date ="
 	    " (now() AT TIME ZONE 'UTC')::date - 1 WHERE telegram_id = %lld",
 	    (long long)user);
@@ -877,7 +883,8 @@ a_counter_of_yesterday_starts_again_and_of_tomorrow_stays(void **state)
 	assert_int_equal(save(user, lease), 1);
 
 	/* A clock that stepped back gives nobody a second allowance. */
-	snprintf(sql, sizeof(sql), "UPDATE ai_chat_daily_limits SET"
+	snprintf(sql, sizeof(sql),
+	    "UPDATE ai_chat_daily_limits SET"
 	    " request_count = 30, last_reset_date ="
 	    " (now() AT TIME ZONE 'UTC')::date + 1 WHERE telegram_id = %lld",
 	    (long long)user);
@@ -996,12 +1003,14 @@ a_chat_of_yesterday_is_kept_there_and_not_counted_today(void **state)
 	NEED_SERVER;
 	new_id(id);
 	assert_true(hold_lease(user, id, LEASE, 30, lease));
-	snprintf(sql, sizeof(sql), "UPDATE ai_chat_daily_limits SET"
+	snprintf(sql, sizeof(sql),
+	    "UPDATE ai_chat_daily_limits SET"
 	    " last_reset_date = last_reset_date + 1 WHERE telegram_id = %lld",
 	    (long long)user);
 	assert_true(exec(plain, sql));
 	assert_int_equal(save(user, lease), 0);
-	snprintf(sql, sizeof(sql), "SELECT count(*) FROM ai_chat_requests r"
+	snprintf(sql, sizeof(sql),
+	    "SELECT count(*) FROM ai_chat_requests r"
 	    " JOIN ai_chat_daily_limits l USING (telegram_id) WHERE"
 	    " telegram_id = %lld AND request_date = last_reset_date - 1",
 	    (long long)user);
@@ -1055,7 +1064,8 @@ exchanges_of_one_moment_keep_the_order_of_their_ids(void **state)
 
 	(void)state;
 	NEED_SERVER;
-	snprintf(sql, sizeof(sql), "INSERT INTO ai_chat_requests (telegram_id,"
+	snprintf(sql, sizeof(sql),
+	    "INSERT INTO ai_chat_requests (telegram_id,"
 	    " message, response, request_date, created_at) SELECT %lld, n, n,"
 	    " '2025-01-01', '2025-01-01' FROM generate_series(1, 5) n",
 	    (long long)user);
@@ -1163,7 +1173,8 @@ stats_are_sums_over_calendar_days_today_included(void **state)
 	NEED_SERVER;
 	check_stats(user, 7, 0, 0, "0.00", "0.00");
 	/* Today one, yesterday two, seven days ago three, and a year ago one. */
-	snprintf(sql, sizeof(sql), "INSERT INTO ai_chat_requests (telegram_id,"
+	snprintf(sql, sizeof(sql),
+	    "INSERT INTO ai_chat_requests (telegram_id,"
 	    " message, response, tokens_used, request_date, created_at) SELECT"
 	    " %lld, 'q', 'a', t, (now() AT TIME ZONE 'UTC')::date - d,"
 	    " now() - d * interval '1 day' FROM (VALUES (0, 10), (1, 11),"
@@ -1191,8 +1202,7 @@ UNIT_MAIN_WITH(make_database, drop_database, T(parameters_arrive_as_they_are),
     T(a_url_that_is_none_is_refused_and_not_quoted),
     T(hold_is_refused_when_the_day_is_used_up),
     T(a_limit_of_nothing_holds_nothing),
-    T(a_chat_that_failed_gives_its_slot_back_once),
-    T(a_lease_lapses_by_itself),
+    T(a_chat_that_failed_gives_its_slot_back_once), T(a_lease_lapses_by_itself),
     T(no_more_than_the_limit_is_held_by_any_number_at_once),
     T(looking_changes_nothing),
     T(the_day_ends_at_the_next_midnight_of_the_zone),

@@ -51,7 +51,7 @@ says_is_kept_apart_from_detail(void **state)
 static void
 a_cut_text_is_still_utf8_and_loses_little(void **state)
 {
-	static const char *const chars[] = { "x", "\xd0\xb9", "\xe2\x82\xac",
+	static const char chars[][5] = { "x", "\xd0\xb9", "\xe2\x82\xac",
 		"\xf0\x9f\x98\x80" };
 	struct aic_err err;
 	char text[1200];
@@ -62,8 +62,8 @@ a_cut_text_is_still_utf8_and_loses_little(void **state)
 		for (pad = 0; pad < 8; pad++) {
 			memset(text, 'a', pad);
 			text[pad] = '\0';
-			while (strlen(text) < 1000)
-				strncat(text, chars[i], 5);
+			for (n = pad; n < 1000; n += strlen(chars[i]))
+				memcpy(text + n, chars[i], 5);
 			memset(&err, 0, sizeof(err));
 			aic_says(&err, "%s", text);
 			aic_fail(&err, AIC_EBUG, "%s", text);
@@ -132,8 +132,8 @@ faults_over_the_most_are_dropped(void **state)
 
 	(void)state;
 	for (i = 0; i < AIC_FAULTS_MAX + 3; i++)
-		assert_int_equal(
-		    aic_fault(&err, "t", "body", NULL, "%d", i), AIC_EINPUT);
+		assert_int_equal(aic_fault(&err, "t", "body", NULL, "%d", i),
+		    AIC_EINPUT);
 	assert_int_equal(err.n_faults, AIC_FAULTS_MAX);
 	assert_string_equal(err.faults[0].msg, "0");
 	assert_string_equal(err.faults[AIC_FAULTS_MAX - 1].msg, "3");
@@ -154,7 +154,7 @@ every_code_has_a_name_of_its_own(void **state)
 	}
 	assert_string_equal(aic_code_name(AIC_EDB), "EDB");
 	assert_non_null(aic_code_name(AIC__MAX));
-	assert_non_null(aic_code_name((enum aic_code)-1));
+	assert_non_null(aic_code_name((enum aic_code) - 1));
 }
 
 UNIT_MAIN(T(fail_sets_code_and_detail_and_returns_the_code),
@@ -162,5 +162,5 @@ UNIT_MAIN(T(fail_sets_code_and_detail_and_returns_the_code),
     T(a_cut_text_is_still_utf8_and_loses_little),
     T(a_text_that_just_fits_is_not_cut),
     T(texts_are_one_line_whatever_is_put_into_them),
-    T(a_fault_has_all_its_parts),
-    T(faults_over_the_most_are_dropped), T(every_code_has_a_name_of_its_own))
+    T(a_fault_has_all_its_parts), T(faults_over_the_most_are_dropped),
+    T(every_code_has_a_name_of_its_own))

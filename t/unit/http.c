@@ -49,7 +49,7 @@ free_handle(void **state)
 static struct aic_http_request
 request(const char *url)
 {
-	return (struct aic_http_request) { .url = url,
+	return (struct aic_http_request){ .url = url,
 		.headers = headers,
 		.body = "{\"a\":[1,2]}",
 		.body_len = 11,
@@ -83,7 +83,7 @@ serve_one(struct server_step step)
 	return server_new(&step, 1);
 }
 
-#define REPLY(status, headers, body) \
+#define REPLY(status, headers, body)                                           \
 	server_reply(status, headers, body, strlen(body))
 
 /* Against one step: how does it end? */
@@ -261,7 +261,8 @@ chunked(size_t n)
 	memset(chunk, 'x', 1000);
 	chunk[1000] = '\0';
 	aic_buf_init(&b, 10000000);
-	aic_buf_puts(&b, "HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n");
+	aic_buf_puts(&b,
+	    "HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n");
 	for (; n >= 1000; n -= 1000)
 		aic_buf_printf(&b, "3e8\r\n%s\r\n", chunk);
 	if (n > 0)
@@ -288,8 +289,8 @@ an_answer_over_its_ceiling_is_too_big_however_it_comes(void **state)
 			struct server_step step;
 
 			step = how == 0 ? server_reply(200, "", body, sizes[i])
-			    : how == 1 ? chunked(sizes[i])
-				       : server_reply(200, "", body, sizes[i]);
+			    : how == 1	? chunked(sizes[i])
+					: server_reply(200, "", body, sizes[i]);
 			if (how == 2) { /* with no length at all */
 				memcpy(strstr(step.answer, "Content-Length"),
 				    "X-Some-Length_", 14);
@@ -298,9 +299,9 @@ an_answer_over_its_ceiling_is_too_big_however_it_comes(void **state)
 			s = serve_one(step);
 			req = request(server_url(s));
 			a = post_max(&req, 10000);
-			assert_int_equal(a.end, sizes[i] > 10000
-				? AIC_HTTP_TOO_BIG
-				: AIC_HTTP_ANSWERED);
+			assert_int_equal(a.end,
+			    sizes[i] > 10000 ? AIC_HTTP_TOO_BIG
+					     : AIC_HTTP_ANSWERED);
 			assert_true(a.body.len <= 10000);
 			if (sizes[i] <= 10000)
 				assert_int_equal(a.body.len, sizes[i]);
@@ -387,7 +388,8 @@ an_answer_cut_off_is_broken(void **state)
 {
 	(void)state;
 	ends(AIC_HTTP_BROKEN,
-	    server_raw("HTTP/1.1 200 X\r\nContent-Length: 10\r\n\r\nabc", CLOSE),
+	    server_raw("HTTP/1.1 200 X\r\nContent-Length: 10\r\n\r\nabc",
+		CLOSE),
 	    1);
 	ends(AIC_HTTP_BROKEN, server_raw("HTTP/1.1 200 X\r\nContent-Le", CLOSE),
 	    1);
@@ -425,18 +427,18 @@ an_answer_is_whole_however_its_end_is_told(void **state)
 	    server_raw("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 X\r\nA: b",
 		CLOSE),
 	    1);
-	ends(AIC_HTTP_BROKEN, server_raw("HTTP/1.1 100 Continue\r\n\r\n", CLOSE),
-	    1);
+	ends(AIC_HTTP_BROKEN,
+	    server_raw("HTTP/1.1 100 Continue\r\n\r\n", CLOSE), 1);
 }
 
 static void
 no_answer_at_all_is_broken(void **state)
 {
 	(void)state;
-	ends(AIC_HTTP_BROKEN, (struct server_step) { .then = CLOSE }, 1);
-	ends(AIC_HTTP_BROKEN, (struct server_step) { .then = RESET }, 1);
+	ends(AIC_HTTP_BROKEN, (struct server_step){ .then = CLOSE }, 1);
+	ends(AIC_HTTP_BROKEN, (struct server_step){ .then = RESET }, 1);
 	ends(AIC_HTTP_BROKEN,
-	    (struct server_step) { .then = CLOSE, .unread = true }, 0);
+	    (struct server_step){ .then = CLOSE, .unread = true }, 0);
 }
 
 static void
@@ -515,7 +517,7 @@ a_connection_that_takes_too_long_is_a_failed_one(void **state)
 static void
 the_deadline_ends_a_call_that_is_not_answered(void **state)
 {
-	struct server *s = serve_one((struct server_step) { .then = KEEP });
+	struct server *s = serve_one((struct server_step){ .then = KEEP });
 	struct aic_http_request req = request(server_url(s));
 	struct aic_http_answer a;
 	int64_t start = aic_clock_us();
@@ -649,7 +651,7 @@ a_kept_connection_that_dies_is_not_sent_to_again_unasked(void **state)
 	(void)state;
 	for (i = 0; i < 2; i++) {
 		steps[0] = REPLY(200, "", "one");
-		steps[1] = (struct server_step) { .then = how[i] };
+		steps[1] = (struct server_step){ .then = how[i] };
 		steps[2] = REPLY(200, "", "two");
 		s = server_new(steps, 3);
 		a = post(s);
@@ -771,9 +773,11 @@ static void
 retry_after_of_one_answer_is_not_remembered_for_the_next(void **state)
 {
 	struct server_step steps[] = {
-		REPLY(429, "Retry-After: 3\r\n", "x"), REPLY(503, "", "x"),
-		REPLY(429, "retry-after-ms: 9\r\n", "x"), REPLY(503, "", "x"),
-		(struct server_step) { .then = CLOSE },
+		REPLY(429, "Retry-After: 3\r\n", "x"),
+		REPLY(503, "", "x"),
+		REPLY(429, "retry-after-ms: 9\r\n", "x"),
+		REPLY(503, "", "x"),
+		(struct server_step){ .then = CLOSE },
 	};
 	static const int64_t want[] = { 3 * AIC_S, -1, 9 * AIC_MS, -1, -1 };
 	struct server *s = server_new(steps, 5);
@@ -811,7 +815,7 @@ a_caller_who_is_gone_ends_the_call(void **state)
 
 	(void)state;
 	for (i = 0; i < 2; i++) {
-		s = serve_one((struct server_step) { .then = KEEP });
+		s = serve_one((struct server_step){ .then = KEEP });
 		req = request(server_url(s));
 		left = when[i];
 		req.gone = say;
@@ -892,8 +896,7 @@ UNIT_MAIN_WITH(set_up, NULL, T(an_answer_comes_with_status_and_body),
     T(the_deadline_ends_an_answer_that_stops_in_the_middle),
     T(a_deadline_that_has_passed_sends_nothing),
     T(a_redirect_is_an_answer_and_not_followed),
-    T(a_proxy_of_the_environment_is_ignored),
-    T(a_proxy_that_is_named_is_used),
+    T(a_proxy_of_the_environment_is_ignored), T(a_proxy_that_is_named_is_used),
     T(a_kept_connection_that_dies_is_not_sent_to_again_unasked),
     T(a_connection_that_was_closed_meanwhile_is_made_anew),
     T(retry_after_is_read_in_all_its_forms), T(retry_after_can_be_a_date),

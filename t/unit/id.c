@@ -30,8 +30,8 @@ an_id_is_a_version_4_uuid_in_lower_case(void **state)
 			if (i == 8 || i == 13 || i == 18 || i == 23)
 				assert_int_equal(id[i], '-');
 			else
-				assert_non_null(
-				    memchr("0123456789abcdef", id[i], 16));
+				assert_non_null(memchr("0123456789abcdef",
+				    id[i], 16));
 		}
 		assert_int_equal(id[14], '4');
 		assert_non_null(memchr("89ab", id[19], 4));
@@ -42,7 +42,7 @@ static void
 ids_differ(void **state)
 {
 	struct aic_err err = AIC_ERR_INIT;
-	char (*ids)[AIC_ID_SIZE] = calloc(MANY, sizeof(*ids));
+	char(*ids)[AIC_ID_SIZE] = calloc(MANY, sizeof(*ids));
 	int i;
 
 	(void)state;

@@ -102,8 +102,9 @@ repeat(const char *field, const char *what, size_t n)
 	size_t len = strlen(what), i;
 	char *s = malloc(200 + n * len), *p;
 
-	p = s + sprintf(s, "{\"telegram_id\":1,%s\"%s\":\"",
-		    strcmp(field, "message") ? "\"message\":\"x\"," : "", field);
+	p = s +
+	    snprintf(s, 200, "{\"telegram_id\":1,%s\"%s\":\"",
+		strcmp(field, "message") ? "\"message\":\"x\"," : "", field);
 	for (i = 0; i < n; i++, p += len)
 		memcpy(p, what, len);
 	memcpy(p, "\"}", 3);
@@ -114,7 +115,7 @@ static void
 a_whole_body_is_taken(void **state)
 {
 	static const char body[] = "{\"telegram_id\":42,\"message\":\"Привет\","
-	    "\"user_context\":\"ctx\",\"limit\":7}";
+				   "\"user_context\":\"ctx\",\"limit\":7}";
 	struct json_object *doc = NULL;
 	struct aic_err err;
 	struct values v;
@@ -436,8 +437,8 @@ a_body_that_is_no_json_is_one_fault_with_its_place(void **state)
 	(void)state;
 	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		refused_n(rows[i].body, rows[i].len, "json_invalid", NULL);
-		assert_int_equal(
-		    take_n(rows[i].body, rows[i].len, &v, &doc, &err),
+		assert_int_equal(take_n(rows[i].body, rows[i].len, &v, &doc,
+				     &err),
 		    AIC_EINPUT);
 		if (err.faults[0].offset != rows[i].offset)
 			fail_msg("row %zu: offset %ld", i,
@@ -547,8 +548,8 @@ a_number_in_a_path_keeps_its_range(void **state)
 	}
 	assert_int_equal(number("100", 1, 100, &got, &err), AIC_OK);
 	assert_int_equal(number("1", 1, 100, &got, &err), AIC_OK);
-	assert_int_equal(
-	    number("9223372036854775808", 1, INT64_MAX, &got, &err),
+	assert_int_equal(number("9223372036854775808", 1, INT64_MAX, &got,
+			     &err),
 	    AIC_EINPUT);
 }
 
@@ -563,8 +564,8 @@ a_number_ends_where_its_length_says(void **state)
 			     &got, &err),
 	    AIC_OK);
 	assert_int_equal(got, 123);
-	assert_int_equal(
-	    aic_input_number("path", "n", "1\0", 2, 1, 1000, &got, &err),
+	assert_int_equal(aic_input_number("path", "n", "1\0", 2, 1, 1000, &got,
+			     &err),
 	    AIC_EINPUT);
 }
 
@@ -578,8 +579,8 @@ a_bad_number_is_refused_when_the_faults_are_full_too(void **state)
 	(void)state;
 	for (i = 0; i < AIC_FAULTS_MAX; i++)
 		aic_fault(&err, "t", "query", "x", "m");
-	assert_int_equal(
-	    aic_input_number("path", "n", "1000", 4, 1, 100, &got, &err),
+	assert_int_equal(aic_input_number("path", "n", "1000", 4, 1, 100, &got,
+			     &err),
 	    AIC_EINPUT);
 	assert_int_equal(got, 77);
 }
@@ -590,18 +591,36 @@ a_parameter_is_found_and_decoded(void **state)
 	static const struct {
 		const char *query, *want; /* NULL: not there */
 	} rows[] = {
-		{ NULL, NULL }, { "", NULL }, { "&", NULL }, { "=", NULL },
-		{ "days=7", "7" }, { "days=", "" }, { "days", "" },
-		{ "a=1&days=7&b=2", "7" }, { "days=1&days=2", "2" },
-		{ "days=1&days", "" }, { "Days=7", NULL }, { "day=7", NULL },
-		{ "dayss=7", NULL }, { "xdays=7", NULL }, { "x=days=7", NULL },
-		{ "days=a=b", "a=b" }, { "d%61ys=7", "7" },
-		{ "days=%37", "7" }, { "days=%2d1", "-1" },
-		{ "days=%2D1", "-1" }, { "days=+7", " 7" },
-		{ "days=%", "%" }, { "days=%3", "%3" }, { "days=%zz", "%zz" },
-		{ "days=%3&x=7", "%3" }, { "days=%&7", "%" },
-		{ "&&days=7&&", "7" }, { "days=7;x", "7;x" },
-		{ "days%00=7", NULL }, { "days=7%26", "7&" },
+		{ NULL, NULL },
+		{ "", NULL },
+		{ "&", NULL },
+		{ "=", NULL },
+		{ "days=7", "7" },
+		{ "days=", "" },
+		{ "days", "" },
+		{ "a=1&days=7&b=2", "7" },
+		{ "days=1&days=2", "2" },
+		{ "days=1&days", "" },
+		{ "Days=7", NULL },
+		{ "day=7", NULL },
+		{ "dayss=7", NULL },
+		{ "xdays=7", NULL },
+		{ "x=days=7", NULL },
+		{ "days=a=b", "a=b" },
+		{ "d%61ys=7", "7" },
+		{ "days=%37", "7" },
+		{ "days=%2d1", "-1" },
+		{ "days=%2D1", "-1" },
+		{ "days=+7", " 7" },
+		{ "days=%", "%" },
+		{ "days=%3", "%3" },
+		{ "days=%zz", "%zz" },
+		{ "days=%3&x=7", "%3" },
+		{ "days=%&7", "%" },
+		{ "&&days=7&&", "7" },
+		{ "days=7;x", "7;x" },
+		{ "days%00=7", NULL },
+		{ "days=7%26", "7&" },
 	};
 	char value[32];
 	bool found;
@@ -628,8 +647,8 @@ a_nul_in_a_parameter_does_not_hide_the_rest(void **state)
 	(void)state;
 	assert_true(aic_input_query("days=7%00x", "days", value,
 	    sizeof(value)));
-	assert_int_equal(aic_input_number("query", "days", value,
-			     strlen(value), 1, 365, &got, &err),
+	assert_int_equal(aic_input_number("query", "days", value, strlen(value),
+			     1, 365, &got, &err),
 	    AIC_EINPUT);
 	assert_string_equal(err.faults[0].where, "query");
 }
@@ -650,9 +669,9 @@ UNIT_MAIN(T(a_whole_body_is_taken),
     T(null_is_as_good_as_absent_only_where_it_may_be),
     T(an_empty_or_blank_context_is_taken),
     T(a_required_field_that_is_absent_is_missing),
-    T(an_id_is_a_json_integer_in_its_range),
-    T(an_id_is_nothing_but_an_integer), T(a_message_is_nothing_but_a_string),
-    T(lengths_count_code_points), T(a_message_must_not_be_empty_or_blank),
+    T(an_id_is_a_json_integer_in_its_range), T(an_id_is_nothing_but_an_integer),
+    T(a_message_is_nothing_but_a_string), T(lengths_count_code_points),
+    T(a_message_must_not_be_empty_or_blank),
     T(of_a_field_that_comes_twice_the_last_counts),
     T(fields_that_nobody_knows_are_ignored),
     T(all_faults_are_told_in_the_order_of_the_schema),

@@ -68,10 +68,12 @@ static const struct row good[] = {
 	{ LIT("[\"/* no comment */ // \"]"), 0 },
 	{ LIT(OPEN32 SHUT32), 0 },
 	{ LIT(OPEN32 "1" SHUT32), 0 },
-	{ LIT(OPEN8 OPEN8 OPEN8 "[[[[[[[{\"a\":\"b\"}]]]]]]]" SHUT8 SHUT8
-	    SHUT8), 0 },
+	{ LIT(OPEN8 OPEN8 OPEN8
+	      "[[[[[[[{\"a\":\"b\"}]]]]]]]" SHUT8 SHUT8 SHUT8),
+	    0 },
 	{ LIT("[" OPEN8 SHUT8 "," OPEN8 OPEN8 SHUT8 SHUT8 "," OPEN8 OPEN8 OPEN8
-	    "[[[[[[[]]]]]]]" SHUT8 SHUT8 SHUT8 "]"), 0 },
+	      "[[[[[[[]]]]]]]" SHUT8 SHUT8 SHUT8 "]"),
+	    0 },
 };
 
 static const struct row bad[] = {
@@ -404,11 +406,19 @@ static void
 parse_refuses_what_is_no_single_document(void **state)
 {
 	static const struct row rows[] = {
-		{ LIT(""), 0 }, { LIT(" "), 0 }, { LIT("{"), 0 },
-		{ LIT("{} {}"), 0 }, { LIT("{}x"), 0 }, { LIT("{}\0"), 0 },
-		{ LIT("\0{}"), 0 }, { LIT("[1,2"), 0 }, { LIT("{\"a\"}"), 0 },
-		{ LIT("<html></html>"), 0 }, { LIT("hello"), 0 },
-		{ LIT("{\"a\":\"x"), 0 }, { LIT("{\"a\":1]"), 0 },
+		{ LIT(""), 0 },
+		{ LIT(" "), 0 },
+		{ LIT("{"), 0 },
+		{ LIT("{} {}"), 0 },
+		{ LIT("{}x"), 0 },
+		{ LIT("{}\0"), 0 },
+		{ LIT("\0{}"), 0 },
+		{ LIT("[1,2"), 0 },
+		{ LIT("{\"a\"}"), 0 },
+		{ LIT("<html></html>"), 0 },
+		{ LIT("hello"), 0 },
+		{ LIT("{\"a\":\"x"), 0 },
+		{ LIT("{\"a\":1]"), 0 },
 		{ LIT(OPEN32 OPEN32 SHUT32 SHUT32), 0 },
 	};
 	struct json_object *obj;

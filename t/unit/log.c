@@ -16,8 +16,7 @@ static int kept, in = -1;
 static char got[64 * 1024];
 
 /* From here on standard error goes into a pipe. */
-static void
-catch(void)
+static void catch (void)
 {
 	int fds[2];
 
@@ -54,7 +53,7 @@ line_with(const char *key, const char *value)
 {
 	struct aic_log l;
 
-	catch();
+	catch ();
 	aic_log_begin(&l, AIC_LOG_ERROR, "e");
 	aic_log_str(&l, key, value);
 	aic_log_end(&l);
@@ -67,14 +66,15 @@ an_event_is_one_line_of_pairs(void **state)
 	struct aic_log l;
 
 	(void)state;
-	catch();
+	catch ();
 	aic_log_begin(&l, AIC_LOG_INFO, "chat");
 	aic_log_str(&l, "req", "abc-1");
 	aic_log_num(&l, "user", INT64_MAX);
 	aic_log_num(&l, "n", INT64_MIN);
 	aic_log_num(&l, "zero", 0);
 	aic_log_end(&l);
-	assert_string_equal(caught(), "level=info event=chat req=abc-1 "
+	assert_string_equal(caught(),
+	    "level=info event=chat req=abc-1 "
 	    "user=9223372036854775807 n=-9223372036854775808 zero=0\n");
 }
 
@@ -92,14 +92,21 @@ values_are_quoted_when_they_need_it_and_control_bytes_escaped(void **state)
 	static const struct {
 		const char *value, *want;
 	} rows[] = {
-		{ "plain", "plain" }, { "a/b:c,d;e'f", "a/b:c,d;e'f" },
-		{ "Привет", "Привет" }, { "a b", "\"a b\"" },
-		{ "a=b", "\"a=b\"" }, { "a\"b", "\"a\\\"b\"" },
-		{ "a\\b", "\"a\\\\b\"" }, { "a\nb", "\"a\\x0ab\"" },
+		{ "plain", "plain" },
+		{ "a/b:c,d;e'f", "a/b:c,d;e'f" },
+		{ "Привет", "Привет" },
+		{ "a b", "\"a b\"" },
+		{ "a=b", "\"a=b\"" },
+		{ "a\"b", "\"a\\\"b\"" },
+		{ "a\\b", "\"a\\\\b\"" },
+		{ "a\nb", "\"a\\x0ab\"" },
 		{ "a\r\nlevel=error", "\"a\\x0d\\x0alevel=error\"" },
-		{ "\t", "\"\\x09\"" }, { "\x01", "\"\\x01\"" },
-		{ "\x1b[31m", "\"\\x1b[31m\"" }, { "\x7f", "\"\\x7f\"" },
-		{ " ", "\" \"" }, { "\"", "\"\\\"\"" },
+		{ "\t", "\"\\x09\"" },
+		{ "\x01", "\"\\x01\"" },
+		{ "\x1b[31m", "\"\\x1b[31m\"" },
+		{ "\x7f", "\"\\x7f\"" },
+		{ " ", "\" \"" },
+		{ "\"", "\"\\\"\"" },
 	};
 	char want[200];
 	size_t i;
@@ -143,7 +150,7 @@ a_line_that_is_too_long_is_cut_and_still_ends(void **state)
 		for (lead = 0; lead < 6; lead++) {
 			memset(value, *fill[i], sizeof(value) - 1);
 			memset(value, 'y', lead);
-			catch();
+			catch ();
 			aic_log_begin(&l, AIC_LOG_ERROR, "e");
 			aic_log_str(&l, "k", value);
 			aic_log_str(&l, "more", "x");
@@ -167,7 +174,7 @@ lines_below_the_level_are_not_written(void **state)
 	for (threshold = 0; threshold < AIC_LOG__MAX; threshold++)
 		for (level = 0; level < AIC_LOG__MAX; level++) {
 			aic_log_level(threshold);
-			catch();
+			catch ();
 			aic_log_begin(&l, level, "e");
 			aic_log_str(&l, "a", "b");
 			aic_log_num(&l, "n", 1);
@@ -198,16 +205,16 @@ a_duration_is_in_ms_with_one_decimal(void **state)
 	static const struct {
 		int64_t us;
 		const char *want;
-	} rows[] = { { 0, "0.0" }, { 49, "0.0" }, { 50, "0.1" },
-		{ 999, "1.0" }, { 1000, "1.0" }, { 1234, "1.2" },
-		{ 55000000, "55000.0" }, { -5, "0.0" } };
+	} rows[] = { { 0, "0.0" }, { 49, "0.0" }, { 50, "0.1" }, { 999, "1.0" },
+		{ 1000, "1.0" }, { 1234, "1.2" }, { 55000000, "55000.0" },
+		{ -5, "0.0" } };
 	char want[100];
 	struct aic_log l;
 	size_t i;
 
 	(void)state;
 	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		catch();
+		catch ();
 		aic_log_begin(&l, AIC_LOG_ERROR, "e");
 		aic_log_ms(&l, "ms", rows[i].us);
 		aic_log_end(&l);
@@ -223,15 +230,16 @@ an_event_with_a_sentence_is_one_line_too(void **state)
 	static char text[3000];
 
 	(void)state;
-	catch();
+	catch ();
 	aic_log_event(AIC_LOG_WARN, "start", "could not \"%s\": %d\n", "x", 5);
-	assert_string_equal(caught(), "level=warn event=start "
+	assert_string_equal(caught(),
+	    "level=warn event=start "
 	    "text=\"could not \\\"x\\\": 5\\x0a\"\n");
 	memset(text, 'x', sizeof(text) - 1);
-	catch();
+	catch ();
 	aic_log_event(AIC_LOG_WARN, "start", "%s", text);
 	assert_true(strlen(caught()) <= AIC_LOG_LINE);
-	catch();
+	catch ();
 	aic_log_event(AIC_LOG_DEBUG, "start", "hidden");
 	assert_string_equal(caught(), "");
 }
@@ -258,7 +266,7 @@ lines_of_several_threads_do_not_mix(void **state)
 	char *line, *p;
 
 	(void)state;
-	catch();
+	catch ();
 	for (i = 0; i < 8; i++)
 		pthread_create(&t[i], NULL, write_many, &letters[i]);
 	for (i = 0; i < 8; i++)
@@ -269,7 +277,7 @@ lines_of_several_threads_do_not_mix(void **state)
 		assert_non_null(p);
 		*p = '\0';
 		line = strstr(line, "text=") + 5;
-		assert_int_equal(strspn(line, (char[]) { *line, '\0' }), 299);
+		assert_int_equal(strspn(line, (char[]){ *line, '\0' }), 299);
 	}
 	assert_int_equal(lines, 160);
 }

@@ -189,7 +189,7 @@ a_usable_answer_is_given_with_its_tokens(void **state)
 	struct chat c;
 
 	(void)state;
-	chat_with(&c, (struct server_step[]) { reply(200, "", OK_BODY) }, 1);
+	chat_with(&c, (struct server_step[]){ reply(200, "", OK_BODY) }, 1);
 	assert_int_equal(c.rc, AIC_OK);
 	assert_string_equal(c.answer.text, "hello");
 	assert_int_equal(c.answer.tokens, 12);
@@ -213,11 +213,14 @@ text_is_usable_in_these_shapes(void **state)
 		{ MSG("\"content\":\"\\u041f\\ud83d\\ude00\""), "П😀" },
 		{ MSG("\"content\":\"Привет\",\"tool_calls\":[]"), "Привет" },
 		{ "{\"choices\":[{\"message\":{\"content\":\"cut\"},"
-		  "\"finish_reason\":\"length\"}]}", "cut" },
+		  "\"finish_reason\":\"length\"}]}",
+		    "cut" },
 		{ "{\"choices\":[{\"message\":{\"content\":\"x\"},"
-		  "\"finish_reason\":null}],\"usage\":null,\"new\":{}}", "x" },
+		  "\"finish_reason\":null}],\"usage\":null,\"new\":{}}",
+		    "x" },
 		{ "{\"choices\":[{\"message\":{\"content\":\"first\"}},"
-		  "{\"message\":{\"content\":\"second\"}}]}", "first" },
+		  "{\"message\":{\"content\":\"second\"}}]}",
+		    "first" },
 		{ " \n" MSG("\"content\":\"x\"") "\r\n ", "x" },
 	};
 	struct chat c;
@@ -226,7 +229,7 @@ text_is_usable_in_these_shapes(void **state)
 	(void)state;
 	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		chat_with(&c,
-		    (struct server_step[]) { reply(200, "", rows[i].body) }, 1);
+		    (struct server_step[]){ reply(200, "", rows[i].body) }, 1);
 		if (c.rc != AIC_OK)
 			fail_msg("%s: %s", rows[i].body, c.err.detail);
 		assert_string_equal(c.answer.text, rows[i].want);
@@ -240,21 +243,42 @@ static void
 what_is_of_no_use_is_refused_and_not_asked_for_again(void **state)
 {
 	static const char *const bodies[] = {
-		"", " ", "hello", "<html><body>Bad gateway</body></html>",
-		"{", "{\"choices\":[{\"message\":{\"content\":\"cut", "null",
-		"[]", "\"x\"", "12", "true", "{}", "{}{}", OK_BODY "x",
-		"{\"choices\":null}", "{\"choices\":{}}", "{\"choices\":\"x\"}",
-		"{\"choices\":[]}", "{\"choices\":[null]}",
-		"{\"choices\":[\"x\"]}", "{\"choices\":[[]]}",
-		"{\"choices\":[{}]}", "{\"choices\":[{\"message\":null}]}",
+		"",
+		" ",
+		"hello",
+		"<html><body>Bad gateway</body></html>",
+		"{",
+		"{\"choices\":[{\"message\":{\"content\":\"cut",
+		"null",
+		"[]",
+		"\"x\"",
+		"12",
+		"true",
+		"{}",
+		"{}{}",
+		OK_BODY "x",
+		"{\"choices\":null}",
+		"{\"choices\":{}}",
+		"{\"choices\":\"x\"}",
+		"{\"choices\":[]}",
+		"{\"choices\":[null]}",
+		"{\"choices\":[\"x\"]}",
+		"{\"choices\":[[]]}",
+		"{\"choices\":[{}]}",
+		"{\"choices\":[{\"message\":null}]}",
 		"{\"choices\":[{\"message\":\"x\"}]}",
 		"{\"choices\":[{\"message\":[]}]}",
 		"{\"choices\":[{\"text\":\"x\"}]}",
 		"{\"choices\":[{\"delta\":{\"content\":\"x\"}}]}",
-		MSG(""), MSG("\"content\":null"), MSG("\"content\":12"),
-		MSG("\"content\":true"), MSG("\"content\":{}"),
-		MSG("\"content\":[\"x\"]"), MSG("\"content\":\"\""),
-		MSG("\"content\":\" \\n\\t\""), MSG("\"content\":\"\\u00a0\""),
+		MSG(""),
+		MSG("\"content\":null"),
+		MSG("\"content\":12"),
+		MSG("\"content\":true"),
+		MSG("\"content\":{}"),
+		MSG("\"content\":[\"x\"]"),
+		MSG("\"content\":\"\""),
+		MSG("\"content\":\" \\n\\t\""),
+		MSG("\"content\":\"\\u00a0\""),
 		MSG("\"content\":null,\"tool_calls\":[{}]"),
 		MSG("\"content\":null,\"refusal\":\"I can't\""),
 		MSG("\"content\":\"x\",\"refusal\":\"I can't\""),
@@ -274,7 +298,7 @@ what_is_of_no_use_is_refused_and_not_asked_for_again(void **state)
 	(void)state;
 	for (i = 0; i < sizeof(bodies) / sizeof(bodies[0]); i++) {
 		chat_with(&c,
-		    (struct server_step[]) { reply(200, SOON, bodies[i]) }, 1);
+		    (struct server_step[]){ reply(200, SOON, bodies[i]) }, 1);
 		if (c.rc != AIC_EUPSTREAM)
 			fail_msg("taken: %s", bodies[i]);
 		assert_int_equal(c.answer.attempts, 1);
@@ -297,7 +321,7 @@ an_answer_nested_deeper_than_any_of_ours_is_refused(void **state)
 	aic_buf_puts(&b, "{\"x\":");
 	for (i = 0; i < 100000; i++)
 		aic_buf_putc(&b, '[');
-	chat_with(&c, (struct server_step[]) { reply(200, "", b.data) }, 1);
+	chat_with(&c, (struct server_step[]){ reply(200, "", b.data) }, 1);
 	assert_int_equal(c.rc, AIC_EUPSTREAM);
 	end(&c);
 	aic_buf_done(&b);
@@ -310,16 +334,22 @@ tokens_are_a_whole_number_that_is_not_negative(void **state)
 		const char *usage;
 		int64_t want;
 	} rows[] = {
-		{ "{\"total_tokens\":0}", 0 }, { "{\"total_tokens\":7}", 7 },
-		{ "{\"total_tokens\":-7}", 0 }, { "{\"total_tokens\":null}", 0 },
-		{ "{\"total_tokens\":\"7\"}", 0 }, { "{\"total_tokens\":true}", 0 },
+		{ "{\"total_tokens\":0}", 0 },
+		{ "{\"total_tokens\":7}", 7 },
+		{ "{\"total_tokens\":-7}", 0 },
+		{ "{\"total_tokens\":null}", 0 },
+		{ "{\"total_tokens\":\"7\"}", 0 },
+		{ "{\"total_tokens\":true}", 0 },
 		{ "{\"total_tokens\":2147483647}", INT_MAX },
 		{ "{\"total_tokens\":2147483648}", INT_MAX },
 		{ "{\"total_tokens\":9223372036854775807}", INT_MAX },
 		{ "{\"total_tokens\":18446744073709551615}", INT_MAX },
 		{ "{\"total_tokens\":99999999999999999999999}", INT_MAX },
 		{ "{\"total_tokens\":-99999999999999999999999}", 0 },
-		{ "{}", 0 }, { "null", 0 }, { "[]", 0 }, { "7", 0 },
+		{ "{}", 0 },
+		{ "null", 0 },
+		{ "[]", 0 },
+		{ "7", 0 },
 		{ "{\"prompt_tokens\":3,\"completion_tokens\":4}", 0 },
 	};
 	char body[300];
@@ -330,8 +360,9 @@ tokens_are_a_whole_number_that_is_not_negative(void **state)
 	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		snprintf(body, sizeof(body),
 		    "{\"choices\":[{\"message\":{\"content\":\"x\"}}],"
-		    "\"usage\":%s}", rows[i].usage);
-		chat_with(&c, (struct server_step[]) { reply(200, "", body) },
+		    "\"usage\":%s}",
+		    rows[i].usage);
+		chat_with(&c, (struct server_step[]){ reply(200, "", body) },
 		    1);
 		assert_int_equal(c.rc, AIC_OK);
 		if (c.answer.tokens != rows[i].want)
@@ -354,9 +385,13 @@ broken_text_in_an_answer_is_made_safe(void **state)
 	} rows[] = {
 		{ LIT("a\\u0000b"), "a" R "b" },
 		{ LIT("\\u0000"), R },
-		{ LIT("a\xff" "b"), "a" R "b" },
+		{ LIT("a\xff"
+		      "b"),
+		    "a" R "b" },
 		{ LIT("a\xd0"), "a" R },
-		{ LIT("a\xc0\x80" "b"), "a" R R "b" },
+		{ LIT("a\xc0\x80"
+		      "b"),
+		    "a" R R "b" },
 		{ LIT("\xed\xa0\x80x"), R R R "x" },
 		{ LIT("a\\ud83d"), NULL },
 		{ LIT("a\\ud83db"), NULL },
@@ -382,7 +417,7 @@ broken_text_in_an_answer_is_made_safe(void **state)
 		aic_buf_put(&b, rows[i].content, rows[i].len);
 		aic_buf_puts(&b, tail);
 		chat_with(&c,
-		    (struct server_step[]) {
+		    (struct server_step[]){
 			server_reply(200, "", b.data, b.len) },
 		    1);
 		if (rows[i].want && c.rc != AIC_OK)
@@ -422,11 +457,11 @@ an_answer_of_one_mebibyte_is_taken_and_a_byte_more_is_not(void **state)
 	struct chat c;
 
 	(void)state;
-	chat_with(&c, (struct server_step[]) { sized(1048576) }, 1);
+	chat_with(&c, (struct server_step[]){ sized(1048576) }, 1);
 	assert_int_equal(c.rc, AIC_OK);
 	assert_in_range(strlen(c.answer.text), 1048500, 1048576);
 	end(&c);
-	chat_with(&c, (struct server_step[]) { sized(1048577) }, 1);
+	chat_with(&c, (struct server_step[]){ sized(1048577) }, 1);
 	assert_int_equal(c.rc, AIC_EUPSTREAM);
 	assert_int_equal(c.answer.attempts, 1);
 	assert_int_equal(server_requests(c.s), 1);
@@ -464,7 +499,7 @@ a_status_that_may_pass_is_tried_three_times(void **state)
 	(void)state;
 	for (i = 0; i < sizeof(statuses) / sizeof(statuses[0]); i++) {
 		chat_with(&c,
-		    (struct server_step[]) {
+		    (struct server_step[]){
 			reply(statuses[i], SOON, "{\"error\":{}}") },
 		    1);
 		assert_int_equal(c.rc, AIC_EUPSTREAM);
@@ -488,7 +523,7 @@ a_status_that_will_not_pass_is_tried_once(void **state)
 	(void)state;
 	for (i = 0; i < sizeof(statuses) / sizeof(statuses[0]); i++) {
 		chat_with(&c,
-		    (struct server_step[]) { reply(statuses[i],
+		    (struct server_step[]){ reply(statuses[i],
 			SOON "Location: http://127.0.0.1:1/\r\n",
 			statuses[i] == 204 ? "" : OK_BODY) },
 		    1);
@@ -515,7 +550,7 @@ a_used_up_quota_is_not_tried_again(void **state)
 	(void)state;
 	for (i = 0; i < sizeof(bodies) / sizeof(bodies[0]); i++) {
 		chat_with(&c,
-		    (struct server_step[]) { reply(429, SOON, bodies[i]) }, 1);
+		    (struct server_step[]){ reply(429, SOON, bodies[i]) }, 1);
 		assert_int_equal(c.rc, AIC_EUPSTREAM);
 		assert_int_equal(server_requests(c.s), 1);
 		end(&c);
@@ -529,7 +564,7 @@ an_attempt_that_succeeds_ends_them(void **state)
 
 	(void)state;
 	chat_with(&c,
-	    (struct server_step[]) { reply(500, SOON, "oops"),
+	    (struct server_step[]){ reply(500, SOON, "oops"),
 		reply(429, SOON, "{\"error\":{\"code\":\"slow_down\"}}"),
 		reply(200, "", OK_BODY) },
 	    3);
@@ -548,7 +583,7 @@ bodies_of_attempts_do_not_mix(void **state)
 
 	(void)state;
 	chat_with(&c,
-	    (struct server_step[]) { reply(500, SOON, OK_BODY),
+	    (struct server_step[]){ reply(500, SOON, OK_BODY),
 		reply(200, "", MSG("\"content\":\"second\"")) },
 	    2);
 	assert_int_equal(c.rc, AIC_OK);
@@ -556,8 +591,10 @@ bodies_of_attempts_do_not_mix(void **state)
 	assert_int_equal(c.answer.tokens, 0);
 	end(&c);
 	chat_with(&c,
-	    (struct server_step[]) { server_raw("HTTP/1.1 200 X\r\n"
-		"Content-Length: 100\r\n\r\n{\"choices\"", CLOSE),
+	    (struct server_step[]){
+		server_raw("HTTP/1.1 200 X\r\n"
+			   "Content-Length: 100\r\n\r\n{\"choices\"",
+		    CLOSE),
 		reply(200, "", OK_BODY) },
 	    2);
 	assert_int_equal(c.rc, AIC_OK);
@@ -572,8 +609,8 @@ a_connection_that_breaks_is_tried_again_and_counted(void **state)
 
 	(void)state;
 	chat_with(&c,
-	    (struct server_step[]) { { .then = CLOSE }, { .then = RESET },
-		reply(200, "", OK_BODY) },
+	    (struct server_step[]){
+		{ .then = CLOSE }, { .then = RESET }, reply(200, "", OK_BODY) },
 	    3);
 	assert_int_equal(c.rc, AIC_OK);
 	assert_int_equal(c.answer.attempts, 3);
@@ -590,7 +627,7 @@ no_attempt_is_made_that_is_not_counted(void **state)
 
 	(void)state;
 	begin(&c,
-	    (struct server_step[]) { reply(200, "", OK_BODY), { .then = CLOSE },
+	    (struct server_step[]){ reply(200, "", OK_BODY), { .then = CLOSE },
 		reply(200, "", OK_BODY), { .then = RESET },
 		reply(500, SOON, "x"), reply(200, "", OK_BODY) },
 	    6);
@@ -612,7 +649,7 @@ retry_after_that_does_not_fit_ends_the_attempts(void **state)
 
 	(void)state;
 	chat_with(&c,
-	    (struct server_step[]) { reply(429, "Retry-After: 30\r\n", "x"),
+	    (struct server_step[]){ reply(429, "Retry-After: 30\r\n", "x"),
 		reply(200, "", OK_BODY) },
 	    2);
 	assert_int_equal(c.rc, AIC_EUPSTREAM);
@@ -629,7 +666,7 @@ retry_after_that_fits_is_waited(void **state)
 
 	(void)state;
 	chat_with(&c,
-	    (struct server_step[]) { reply(429, "retry-after-ms: 300\r\n", "x"),
+	    (struct server_step[]){ reply(429, "retry-after-ms: 300\r\n", "x"),
 		reply(200, "", OK_BODY) },
 	    2);
 	assert_int_equal(c.rc, AIC_OK);
@@ -644,7 +681,7 @@ the_deadline_ends_everything(void **state)
 	struct chat c;
 
 	(void)state;
-	begin(&c, (struct server_step[]) { { .then = KEEP } }, 1);
+	begin(&c, (struct server_step[]){ { .then = KEEP } }, 1);
 	c.ask.deadline_us = start + 300 * AIC_MS;
 	ask(&c);
 	assert_int_equal(c.rc, AIC_EUPSTREAM);
@@ -654,14 +691,14 @@ the_deadline_ends_everything(void **state)
 	end(&c);
 
 	/* No attempt is begun that cannot finish. */
-	begin(&c, (struct server_step[]) { reply(500, SOON, "x") }, 1);
+	begin(&c, (struct server_step[]){ reply(500, SOON, "x") }, 1);
 	c.ask.deadline_us = aic_clock_us() + 500 * AIC_MS;
 	ask(&c);
 	assert_int_equal(c.rc, AIC_EUPSTREAM);
 	assert_int_equal(server_requests(c.s), 1);
 	end(&c);
 
-	begin(&c, (struct server_step[]) { reply(200, "", OK_BODY) }, 1);
+	begin(&c, (struct server_step[]){ reply(200, "", OK_BODY) }, 1);
 	c.ask.deadline_us = aic_clock_us() - 1;
 	ask(&c);
 	assert_int_equal(c.rc, AIC_EUPSTREAM);
@@ -691,7 +728,7 @@ a_refused_parameter_is_sent_otherwise_and_remembered(void **state)
 
 	(void)state;
 	chat_with(&c,
-	    (struct server_step[]) {
+	    (struct server_step[]){
 		refuse("unsupported_parameter", "max_tokens"),
 		refuse("unsupported_value", "temperature"),
 		reply(200, "", OK_BODY) },
@@ -723,7 +760,7 @@ the_other_order_works_as_well(void **state)
 
 	(void)state;
 	chat_with(&c,
-	    (struct server_step[]) {
+	    (struct server_step[]){
 		refuse("unsupported_parameter", "temperature"),
 		refuse("unsupported_value", "max_tokens"),
 		reply(200, "", OK_BODY) },
@@ -741,7 +778,7 @@ falling_back_takes_none_of_the_attempts(void **state)
 
 	(void)state;
 	chat_with(&c,
-	    (struct server_step[]) {
+	    (struct server_step[]){
 		refuse("unsupported_parameter", "max_tokens"),
 		refuse("unsupported_parameter", "temperature"),
 		reply(500, SOON, "x"), reply(500, SOON, "x"),
@@ -760,7 +797,7 @@ a_model_that_refuses_everything_is_not_asked_for_ever(void **state)
 
 	(void)state;
 	chat_with(&c,
-	    (struct server_step[]) {
+	    (struct server_step[]){
 		refuse("unsupported_parameter", "max_tokens") },
 	    1);
 	assert_int_equal(c.rc, AIC_EUPSTREAM);
@@ -785,8 +822,7 @@ other_refusals_change_nothing(void **state)
 	(void)state;
 	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		chat_with(&c,
-		    (struct server_step[]) {
-			refuse(rows[i].code, rows[i].param),
+		    (struct server_step[]){ refuse(rows[i].code, rows[i].param),
 			reply(200, "", OK_BODY) },
 		    2);
 		assert_int_equal(c.rc, AIC_EUPSTREAM);
@@ -808,9 +844,14 @@ an_error_that_quotes_key_and_address_is_not_passed_on(void **state)
 	static const char *const bodies[] = {
 		"{\"error\":{\"message\":\"Incorrect API key: " KEY "\"}}",
 		"{\"error\":{\"message\":\"" KEY "\\n\",\"code\":\"a\\nb\","
-		"\"type\":\"http://127.0.0.1/" "\",\"param\":\"x\"}}",
-		"{\"error\":\"" KEY "\"}", "{\"error\":null}", "{\"error\":[]}",
-		"{\"error\":{\"code\":401,\"type\":null}}", KEY, "",
+		"\"type\":\"http://127.0.0.1/"
+		"\",\"param\":\"x\"}}",
+		"{\"error\":\"" KEY "\"}",
+		"{\"error\":null}",
+		"{\"error\":[]}",
+		"{\"error\":{\"code\":401,\"type\":null}}",
+		KEY,
+		"",
 	};
 	struct chat c;
 	size_t i;
@@ -818,7 +859,7 @@ an_error_that_quotes_key_and_address_is_not_passed_on(void **state)
 	(void)state;
 	for (i = 0; i < sizeof(bodies) / sizeof(bodies[0]); i++) {
 		chat_with(&c,
-		    (struct server_step[]) { reply(401, "", bodies[i]) }, 1);
+		    (struct server_step[]){ reply(401, "", bodies[i]) }, 1);
 		assert_int_equal(c.rc, AIC_EUPSTREAM);
 		assert_non_null(strstr(c.err.says, "401"));
 		end(&c);
@@ -836,18 +877,19 @@ codes_of_an_error_are_logged_and_nothing_else_is(void **state)
 
 	(void)state;
 	for (i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
-		snprintf(body, sizeof(body), "{\"error\":{\"code\":\"%s\","
-		    "\"type\":\"%s\",\"param\":\"%s\"}}", others[i],
-		    others[i], others[i]);
-		chat_with(&c,
-		    (struct server_step[]) { reply(401, "", body) }, 1);
+		snprintf(body, sizeof(body),
+		    "{\"error\":{\"code\":\"%s\","
+		    "\"type\":\"%s\",\"param\":\"%s\"}}",
+		    others[i], others[i], others[i]);
+		chat_with(&c, (struct server_step[]){ reply(401, "", body) },
+		    1);
 		assert_int_equal(c.rc, AIC_EUPSTREAM);
 		if (strstr(c.err.detail, "CANARY"))
 			fail_msg("told: %s", c.err.detail);
 		end(&c);
 	}
 	chat_with(&c,
-	    (struct server_step[]) { reply(401, "",
+	    (struct server_step[]){ reply(401, "",
 		"{\"error\":{\"code\":\"invalid_api_key\",\"type\":\"Auth\","
 		"\"param\":\"messages.[0].role\"}}") },
 	    1);
@@ -860,8 +902,8 @@ codes_of_an_error_are_logged_and_nothing_else_is(void **state)
 static void
 an_address_with_a_password_is_not_told(void **state)
 {
-	struct aic_openai_conf conf = { .base_url =
-					    "http://user:" KEY "@127.0.0.1:1/v1",
+	struct aic_openai_conf conf = { .base_url = "http://user:" KEY
+						    "@127.0.0.1:1/v1",
 		.api_key = KEY,
 		.model = "m" };
 	struct aic_openai_answer answer = { NULL, 0, 0 };
@@ -894,7 +936,7 @@ the_model_is_well_again_with_the_next_answer(void **state)
 
 	(void)state;
 	begin(&c,
-	    (struct server_step[]) { reply(401, "", "x"),
+	    (struct server_step[]){ reply(401, "", "x"),
 		reply(200, "", OK_BODY), reply(200, "", "{}") },
 	    3);
 	assert_true(aic_openai_is_well(c.openai));
@@ -924,7 +966,7 @@ a_caller_who_leaves_ends_the_call_and_is_nobodys_fault(void **state)
 	struct chat c;
 
 	(void)state;
-	begin(&c, (struct server_step[]) { { .then = KEEP } }, 1);
+	begin(&c, (struct server_step[]){ { .then = KEEP } }, 1);
 	c.ask.gone = say;
 	c.ask.gone_arg = &left;
 	ask(&c);
@@ -950,7 +992,7 @@ a_caller_who_leaves_between_two_calls_ends_them(void **state)
 
 	(void)state;
 	begin(&c,
-	    (struct server_step[]) { reply(500, "Retry-After: 6\r\n", "x"),
+	    (struct server_step[]){ reply(500, "Retry-After: 6\r\n", "x"),
 		reply(200, "", OK_BODY) },
 	    2);
 	c.ask.gone = say_after_the_call;
@@ -968,7 +1010,7 @@ a_body_that_does_not_fit_is_not_sent(void **state)
 	struct chat c;
 
 	(void)state;
-	begin(&c, (struct server_step[]) { reply(200, "", OK_BODY) }, 1);
+	begin(&c, (struct server_step[]){ reply(200, "", OK_BODY) }, 1);
 	c.body.max = c.body.len + 5;
 	ask(&c);
 	assert_int_equal(c.rc, AIC_ENOMEM);

@@ -7,10 +7,9 @@
 static bool
 worth(enum aic_http_end end, int status, const char *code, const char *type)
 {
-	struct aic_retry_case c = { .end = end,
-		.status = status,
-		.code = code,
-		.type = type };
+	struct aic_retry_case c = {
+		.end = end, .status = status, .code = code, .type = type
+	};
 
 	return aic_retry_worth(&c);
 }
@@ -62,8 +61,7 @@ other_codes_leave_it_to_the_status(void **state)
 	(void)state;
 	for (i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
 		assert_true(worth(AIC_HTTP_ANSWERED, 429, codes[i], codes[i]));
-		assert_false(worth(AIC_HTTP_ANSWERED, 400, codes[i],
-		    codes[i]));
+		assert_false(worth(AIC_HTTP_ANSWERED, 400, codes[i], codes[i]));
 	}
 }
 
@@ -84,8 +82,8 @@ a_call_without_an_answer_is_judged_by_its_end(void **state)
 	/* A status may have come before the answer broke: it decides nothing. */
 	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		for (j = 0; j < 4; j++)
-			assert_int_equal(
-			    worth(rows[i].end, statuses[j], "", ""),
+			assert_int_equal(worth(rows[i].end, statuses[j], "",
+					     ""),
 			    rows[i].again);
 }
 
@@ -114,8 +112,7 @@ the_wait_is_drawn_from_nothing_to_half_a_second_and_doubles(void **state)
 		assert_true(wait >= 10000 * i - 1 && wait <= 10000 * i + 1);
 	}
 	assert_int_equal(aic_retry_wait(1, -1, 60 * AIC_S, 0), 0);
-	assert_true(aic_retry_wait(1, -1, 60 * AIC_S, 0.999999) <
-	    500 * AIC_MS);
+	assert_true(aic_retry_wait(1, -1, 60 * AIC_S, 0.999999) < 500 * AIC_MS);
 	assert_true(aic_retry_wait(2, -1, 60 * AIC_S, 0.999999) < AIC_S);
 }
 
@@ -143,8 +140,9 @@ what_does_not_fit_the_deadline_ends_the_attempts(void **state)
 	(void)state;
 	assert_int_equal(aic_retry_wait(1, 20 * AIC_S, 20 * AIC_S + least, 0),
 	    20 * AIC_S);
-	assert_int_equal(
-	    aic_retry_wait(1, 20 * AIC_S, 20 * AIC_S + least - 1, 0), -1);
+	assert_int_equal(aic_retry_wait(1, 20 * AIC_S, 20 * AIC_S + least - 1,
+			     0),
+	    -1);
 	assert_int_equal(aic_retry_wait(1, 20 * AIC_S, 10 * AIC_S, 0), -1);
 	assert_int_equal(aic_retry_wait(1, 86400 * AIC_S, 50 * AIC_S, 0), -1);
 	assert_int_equal(aic_retry_wait(1, INT64_MAX, 50 * AIC_S, 0), -1);
@@ -171,8 +169,7 @@ no_wait_is_longer_than_the_cap(void **state)
 UNIT_MAIN(T(statuses_that_pass_are_worth_another_try_and_no_others),
     T(no_money_is_never_worth_another_try),
     T(other_codes_leave_it_to_the_status),
-    T(a_call_without_an_answer_is_judged_by_its_end),
-    T(three_attempts_are_all),
+    T(a_call_without_an_answer_is_judged_by_its_end), T(three_attempts_are_all),
     T(the_wait_is_drawn_from_nothing_to_half_a_second_and_doubles),
     T(what_the_server_asks_for_is_waited_and_no_jitter_added),
     T(what_does_not_fit_the_deadline_ends_the_attempts),

@@ -180,10 +180,10 @@ run(void *arg)
 	int i;
 
 	for (;;) {
-		p[0] = (struct pollfd) { .fd = s->stop[0], .events = POLLIN };
-		p[1] = (struct pollfd) { .fd = s->listener, .events = POLLIN };
+		p[0] = (struct pollfd){ .fd = s->stop[0], .events = POLLIN };
+		p[1] = (struct pollfd){ .fd = s->listener, .events = POLLIN };
 		for (i = 0; i < s->n_conns; i++)
-			p[i + 2] = (struct pollfd) { .fd = s->conns[i],
+			p[i + 2] = (struct pollfd){ .fd = s->conns[i],
 				.events = POLLIN };
 		if (poll(p, (nfds_t)(s->n_conns + 2), -1) < 0)
 			continue;
@@ -315,14 +315,13 @@ server_reply(int status, const char *headers, const char *body, size_t len)
 
 	memcpy(answer, head, (size_t)n);
 	memcpy(answer + n, body, len);
-	return (struct server_step) { .answer = answer,
-		.len = (size_t)n + len };
+	return (struct server_step){ .answer = answer, .len = (size_t)n + len };
 }
 
 struct server_step
 server_raw(const char *bytes, enum server_then then)
 {
-	return (struct server_step) { .answer = strdup(bytes),
-		.len = strlen(bytes),
-		.then = then };
+	return (struct server_step){
+		.answer = strdup(bytes), .len = strlen(bytes), .then = then
+	};
 }

@@ -56,8 +56,8 @@ size_t server_body_len(struct server *s, int n);
  *
  * Memory:   gives; server_new() takes it
  */
-struct server_step server_reply(int status, const char *headers,
-    const char *body, size_t len);
+struct server_step
+server_reply(int status, const char *headers, const char *body, size_t len);
 
 /* server_raw -- an answer as it stands. */
 struct server_step server_raw(const char *bytes, enum server_then then);
