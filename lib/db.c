@@ -747,7 +747,14 @@ aic_db_run(struct aic_db *db, struct aic_db_call *calls, int n,
 		.deadline_us = deadline_us,
 		.err = &why,
 		.changed = PTHREAD_COND_INITIALIZER };
+	int i;
 
+	for (i = 0; i < n; i++)
+		if (calls[i].n != calls[i].stmt->n_params)
+			return aic_fail(err, AIC_EBUG,
+			    "%s takes %d parameters, not %d",
+			    calls[i].stmt->name, calls[i].stmt->n_params,
+			    calls[i].n);
 	pthread_mutex_lock(&db->lock);
 	enqueue(db, &self);
 	while (self.state != DONE) {

@@ -28,14 +28,14 @@
 static const struct aic_db_stmt save_lazy = {
 	"save_lazy",
 	SAVE(", set_config('synchronous_commit', 'off', true)"),
-	6,
+	5,
 	NULL,
 };
 
 static const struct aic_db_stmt save = {
 	"save",
 	SAVE(""),
-	6,
+	5,
 	&save_lazy,
 };
 
