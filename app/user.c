@@ -15,6 +15,9 @@
 #define DAYS_MAX 365
 #define DAYS_PRESET 7
 
+/* Nginx takes no longer URI. */
+#define QUERY_MAX 8192
+
 struct user_input {
 	int64_t telegram_id;
 	int64_t limit;
@@ -169,11 +172,12 @@ user_reset(struct job *job, struct aic_err *err)
 	return AIC_OK;
 }
 
-/* ?days=7; no number of days at all is another error than a wrong one. */
+/* ?days=7; a whole number that is too large for us is still one. */
 static enum aic_code
 read_days(struct job *job, int64_t *ret_days, struct aic_err *err)
 {
-	char text[32];
+	char text[QUERY_MAX];
+	unsigned before = err->n_faults;
 	enum aic_code rc;
 
 	*ret_days = DAYS_PRESET;
@@ -181,15 +185,27 @@ read_days(struct job *job, int64_t *ret_days, struct aic_err *err)
 		return AIC_OK;
 	rc = aic_input_number("query", "days", text, strlen(text), INT64_MIN,
 	    INT64_MAX, ret_days, err);
-	if (rc &&
-	    strcmp(err->faults[err->n_faults - 1].type, "int_parsing") == 0)
-		return rc;
-	if (rc || *ret_days < 1 || *ret_days > DAYS_MAX) {
-		aic_says(err, "Days parameter must be between 1 and %d",
-		    DAYS_MAX);
-		return aic_fail(err, AIC_EPARAM, "days out of range");
+	if (rc && strcmp(err->faults[before].type, "int_parsing") != 0) {
+		err->n_faults = before;
+		*ret_days = INT64_MAX;
+		rc = AIC_OK;
 	}
-	return AIC_OK;
+	return rc;
+}
+
+/* The faults of both, as one answer; only then what the days may be. */
+static enum aic_code
+read_stats(struct job *job, int64_t *ret_days, struct aic_err *err)
+{
+	enum aic_code path = read_path(job, err);
+	enum aic_code query = read_days(job, ret_days, err);
+
+	if (path || query)
+		return path ? path : query;
+	if (*ret_days >= 1 && *ret_days <= DAYS_MAX)
+		return AIC_OK;
+	aic_says(err, "Days parameter must be between 1 and %d", DAYS_MAX);
+	return aic_fail(err, AIC_EPARAM, "days out of range");
 }
 
 enum aic_code
@@ -200,9 +216,7 @@ user_stats(struct job *job, struct aic_err *err)
 	enum aic_code rc;
 	int64_t days;
 
-	rc = read_path(job, err);
-	if (!rc)
-		rc = read_days(job, &days, err);
+	rc = read_stats(job, &days, err);
 	if (rc)
 		return rc;
 	job->doing = "reading statistics";
