@@ -176,13 +176,13 @@ fcgi_gone(const struct fcgi *f)
 }
 
 bool
-fcgi_answer(struct fcgi *f, int status, const char *headers, const char *body,
-    size_t len)
+fcgi_answer(struct fcgi *f, int status, const char *reason,
+    const char *headers, const char *body, size_t len)
 {
 	FCGX_Stream *out = f->request.out;
 
-	FCGX_FPrintF(out, "Status: %d\r\n%sContent-Length: %ld\r\n\r\n", status,
-	    headers, (long)len);
+	FCGX_FPrintF(out, "Status: %d %s\r\n%sContent-Length: %ld\r\n\r\n",
+	    status, reason, headers, (long)len);
 	FCGX_PutStr(body, (int)len, out);
 	/* The last stream to be closed sends the end of the request along with
 	 * the rest, in one write. Only the stream's error tells the truth. */

@@ -71,8 +71,8 @@ bool fcgi_gone(const struct fcgi *f);
  *
  * False means that it did not get out whole.
  */
-bool fcgi_answer(struct fcgi *f, int status, const char *headers,
-    const char *body, size_t len);
+bool fcgi_answer(struct fcgi *f, int status, const char *reason,
+    const char *headers, const char *body, size_t len);
 
 /* fcgi_finish -- end a request that was answered; its texts are gone. */
 void fcgi_finish(struct fcgi *f);

@@ -33,6 +33,34 @@ static const struct verdict verdicts[] = {
 _Static_assert(sizeof(verdicts) / sizeof(verdicts[0]) == AIC__MAX,
     "every code has a verdict");
 
+/* A status line without a reason is one that HTTP does not allow. */
+static const char *
+reason(int status)
+{
+	static const struct {
+		int status;
+		const char *reason;
+	} reasons[] = {
+		{ 200, "OK" },
+		{ 400, "Bad Request" },
+		{ 403, "Forbidden" },
+		{ 404, "Not Found" },
+		{ 405, "Method Not Allowed" },
+		{ 413, "Content Too Large" },
+		{ 422, "Unprocessable Content" },
+		{ 429, "Too Many Requests" },
+		{ 499, "Client Closed Request" },
+		{ 500, "Internal Server Error" },
+		{ 503, "Service Unavailable" },
+	};
+	size_t i;
+
+	for (i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++)
+		if (reasons[i].status == status)
+			return reasons[i].reason;
+	return "Unknown";
+}
+
 /* Every 503 says when to come again. */
 #define RETRY_AFTER_S 1
 
@@ -132,9 +160,9 @@ reply_send(struct job *job, enum aic_code rc, const struct aic_err *err)
 		    "Retry-After: %d\r\n", retry_after_s);
 	if (job->out.failed) {
 		job->status = 500;
-		return fcgi_answer(job->fcgi, 500, headers, no_memory,
-		    sizeof(no_memory) - 1);
+		return fcgi_answer(job->fcgi, 500, reason(500), headers,
+		    no_memory, sizeof(no_memory) - 1);
 	}
-	return fcgi_answer(job->fcgi, job->status, headers, job->out.data,
-	    job->out.len);
+	return fcgi_answer(job->fcgi, job->status, reason(job->status), headers,
+	    job->out.data, job->out.len);
 }

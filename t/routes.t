@@ -81,6 +81,13 @@ is $s->post('/v1/chat/reset-limit?telegram_id=8', { telegram_id => 7 })
 is $s->request('GET', '/v1/chat/limits/7', json => { telegram_id => 8 })
     ->{json}{telegram_id}, 7, 'a body does not stand for a path';
 
+like raw(GET => $_->[0])->{raw}, qr/^HTTP\/1\.1 $_->[1]\r\n/,
+    "the status line is whole: $_->[1]"
+    for [ '/health', '200 OK' ], [ '/nothing', '404 Not Found' ],
+    [ '/v1/chat/stats/1?days=0', '400 Bad Request' ],
+    [ '/v1/chat/stats/x', '422 Unprocessable Content' ],
+    [ '/v1/chat/send', '405 Method Not Allowed' ];
+
 # -- every kind of answer ----------------------------------------------------
 
 $s->expect_log(qr/too large body/, qr/status=503/);
