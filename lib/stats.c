@@ -11,11 +11,12 @@ static const struct aic_db_stmt stats = {
 	"stats",
 	"SELECT s.n, s.t, round(s.n::numeric / $2::int, 2),"
 	"  coalesce(round(s.t::numeric / nullif(s.n, 0), 2), 0.00)"
-	" FROM (SELECT (now() AT TIME ZONE $3::text)::date - $2::int + 1"
-	"   AS first) d"
+	" FROM (SELECT today, today - $2::int + 1 AS first"
+	"  FROM (SELECT (now() AT TIME ZONE $3::text)::date AS today) t) d"
 	" CROSS JOIN LATERAL (SELECT count(*) AS n,"
 	"    coalesce(sum(tokens_used), 0) AS t FROM ai_chat_requests"
 	"   WHERE telegram_id = $1::bigint AND request_date >= d.first"
+	"    AND request_date <= d.today"
 	"    AND created_at >= (d.first - 2)::timestamp AT TIME ZONE 'UTC') s",
 	3,
 	NULL,
