@@ -1,0 +1,110 @@
+# Health tells what is, asks nobody for money, and never waits behind chats.
+
+use v5.36;
+use utf8;
+use AIChat::Test;
+
+my $s = AIChat::Test->new(own_pg => 1, env => { AI_CHAT_THREADS => 2,
+    AI_CHAT_DB_POOL => 1, AI_CHAT_DB_TIMEOUT_MS => 500 });
+my $HEALTH = '{"status":"ok","service":"ai_chat","version":"1.0.0"}';
+
+sub health { return $s->get('/health', headers => { 'X-API-KEY' => undef }) }
+sub ready { return $s->get('/health/ready',
+    headers => { 'X-API-KEY' => undef }) }
+
+sub is_ready ($got, $status, $database, $upstream, $title)
+{
+	my $word = $status == 200 ? 'ready' : 'unready';
+	subtest $title => sub {
+		is $got->{status}, $status, 'status';
+		is_deeply $got->{json}, { status => $word, checks => {
+		    database => $database, upstream => $upstream,
+		    cache => 'off' } }, 'checks';
+		like $got->{headers}{'retry-after'} // 'none',
+		    $status == 503 ? qr/^[1-9]\d*$/ : qr/^none$/, 'Retry-After';
+	};
+}
+
+is health()->{content}, $HEALTH, 'alive';
+is_ready(ready(), 200, 'ok', 'ok', 'ready');
+
+# -- the model ---------------------------------------------------------------
+
+is $s->send(message => '[[status=401]]')->{status}, 500, 'a chat fails';
+is_ready(ready(), 200, 'ok', 'down', 'the model is down, and that is no reason '
+    . 'to be unready');
+is $s->send->{status}, 200, 'the next one is answered';
+is_ready(ready(), 200, 'ok', 'ok', 'the model is back');
+is $s->model_count, 2, 'nobody asked the model but the chats';
+
+# -- all slots busy ----------------------------------------------------------
+
+{
+	my @socks = map { $s->connect } 1 .. 2;
+	print { $socks[$_] } $s->chat_bytes(telegram_id => $_ + 1,
+	    message => '[[delay=1500 id=slow]]') for 0, 1;
+	wait_for(sub { ($s->model_count('slow') // 0) == 2 }, 20,
+	    'every slot to be busy');
+	my $got = health();
+	is $got->{content}, $HEALTH, 'alive while every slot is busy';
+	ok $got->{seconds} < 1, '... and says so at once';
+	is_ready(ready(), 200, 'ok', 'ok', 'ready as well');
+	$got = $s->send(telegram_id => 9);
+	is $got->{status}, 503, 'a chat finds no room';
+	is $got->{json}{detail}, 'Too many requests in flight', '... and is told';
+	like $got->{headers}{'retry-after'}, qr/^[1-9]\d*$/,
+	    '... when to come again';
+	is $s->get('/v1/chat/limits/9')->{json}{requests_today}, 0,
+	    '... nothing was counted';
+	is $s->model_says('count', undef)->{pending}, 2,
+	    '... while both are still being answered';
+	local $/;
+	like readline($_), qr/^HTTP\S+ 200\b/, 'they are' for @socks;
+	is $s->model_count, 4, 'the model was asked for nobody else';
+}
+
+# -- the database ------------------------------------------------------------
+
+$s->expect_log(qr/status=503/, qr/terminating connection/,
+    qr/the database system is/, qr/could not connect/,
+    qr/connection to client lost/);
+my $asked = $s->model_count;
+{
+	$s->sql('alter table ai_chat_requests rename column chat_id to gone');
+	is_ready(ready(), 503, 'down', 'ok', 'not ready without its columns');
+	$s->sql('alter table ai_chat_requests rename column gone to chat_id');
+	$s->expect_log(qr/column r\.chat_id does not exist/);
+	is_ready(ready(), 200, 'ok', 'ok', 'ready with them');
+}
+$s->stop_pg;
+for (1, 2) {
+	my $got = health();
+	is $got->{content}, $HEALTH, 'alive without a database';
+	ok $got->{seconds} < 0.5, '... at once';
+	is_ready(ready(), 503, 'down', 'ok', '... but not ready');
+}
+is $s->get("/v1/chat/$_/1")->{status}, 503, "... nor are $_" for qw(limits stats);
+my $got = $s->send;
+is $got->{status}, 503, '... nor a chat';
+like $got->{headers}{'retry-after'}, qr/^[1-9]\d*$/, '... which may come again';
+is $s->model_count, $asked, '... and the model was not asked';
+$s->start_pg;
+wait_for(sub { ready()->{status} == 200 }, 20, 'the worker to find it again');
+is_ready(ready(), 200, 'ok', 'ok', 'ready when it is back');
+is $s->send->{status}, 200, '... and so are chats';
+
+# A database that takes connections and never answers.
+{
+	my @pids = ($s->pg_pid, split ' ', AIChat::Proc::slurp('/proc/'
+	    . $s->pg_pid . '/task/' . $s->pg_pid . '/children'));
+	kill STOP => @pids;
+	my $got = ready();
+	my $alive = health();
+	kill CONT => @pids;
+	is_ready($got, 503, 'down', 'ok', 'a database that hangs is not ready');
+	ok $got->{seconds} < 3, '... which is known soon';
+	is $alive->{content}, $HEALTH, '... and alive meanwhile';
+	wait_for(sub { ready()->{status} == 200 }, 20, 'it to be ready again');
+}
+
+done_testing;
