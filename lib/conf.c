@@ -359,19 +359,27 @@ check_names(char *const *env, struct aic_err *err)
 	return AIC_OK;
 }
 
-/* An empty key would let everybody in who sends an empty header. */
+/*
+ * An empty key would let everybody in who sends an empty header, and a key that is
+ * the administrator's too would open more than reset-limit.
+ */
 static enum aic_code
 check_keys(const struct aic_conf *conf, struct aic_err *err)
 {
-	const char *p = conf->api_keys;
-	size_t n;
+	const char *p = conf->api_keys, *admin = conf->api_admin_key;
+	size_t n, len;
 
 	for (;;) {
 		p += strspn(p, " \t");
-		n = strcspn(p, ",");
+		n = len = strcspn(p, ",");
 		if (n == 0)
 			return aic_fail(err, AIC_ECONF,
 			    "API_SECRET_KEY contains an empty key");
+		while (len > 0 && strchr(" \t", p[len - 1]))
+			len--;
+		if (admin && strlen(admin) == len && memcmp(admin, p, len) == 0)
+			return aic_fail(err, AIC_ECONF,
+			    "API_ADMIN_KEY is one of API_SECRET_KEY as well");
 		p += n;
 		if (*p == '\0')
 			return AIC_OK;
