@@ -16,6 +16,14 @@
 /* When all slots are taken: chats take seconds, so one will be free soon. */
 #define BUSY_RETRY_AFTER_S 2
 
+/* Only reads. */
+static const struct aic_db_stmt migrated = {
+	"migrated",
+	"SELECT to_regclass('ai_chat_migrations') IS NOT NULL",
+	0,
+	NULL
+};
+
 /* $1 zone. Only reads. */
 static const struct aic_db_stmt check = {
 	"check",
@@ -79,13 +87,25 @@ worker_close(struct worker *w)
 enum aic_code
 worker_check(struct worker *w, struct aic_err *err)
 {
+	int64_t until = aic_clock_us() + w->conf.db_timeout_ms * AIC_MS;
 	struct aic_db_call call;
 	enum aic_code rc;
 
+	aic_db_call(&call, &migrated);
+	rc = aic_db_run(w->db, &call, 1, until, err);
+	if (rc)
+		return rc;
+	if (*aic_db_get(&call, 0, 0) != 't')
+		rc = aic_fail(err, AIC_EDB,
+		    "the database has no tables of this service: run "
+		    "ai-chat-migrate");
+	aic_db_call_done(&call);
+	if (rc)
+		return rc;
+
 	aic_db_call(&call, &check);
 	aic_db_text(&call, w->conf.timezone);
-	rc = aic_db_run(w->db, &call, 1,
-	    aic_clock_us() + w->conf.db_timeout_ms * AIC_MS, err);
+	rc = aic_db_run(w->db, &call, 1, until, err);
 	if (rc)
 		return rc;
 	if (aic_db_get_int(&call, 0, 0) < SCHEMA_VERSION)
