@@ -46,6 +46,7 @@ sub import ($class, @)
 	no strict 'refs';
 	*{"${caller}::done_testing"} = \&done_testing;
 	*{"${caller}::wait_for"} = \&wait_for;
+	*{"${caller}::program"} = \&program;
 
 	my $tap = Test::More->builder;
 	binmode $_, ':encoding(UTF-8)' for $tap->output, $tap->failure_output,
@@ -442,6 +443,32 @@ sub collect ($pid, $r)
 	my ($why, $value) = @{ Storable::thaw($bytes) };
 	die "in parallel(): $why" if $why;
 	return $value;
+}
+
+# -- programs ----------------------------------------------------------------
+
+# Runs one of ours to its end, with this environment and no other; returns its
+# exit status and all that it said.
+sub program ($name, $env, @args)
+{
+	my $path = AIChat::Stack::find_build() . "/$name";
+	my %env = (AIChat::Proc::base_env(),
+	    (map { exists $ENV{$_} ? ($_ => $ENV{$_}) : () }
+		qw(ASAN_OPTIONS LSAN_OPTIONS TSAN_OPTIONS UBSAN_OPTIONS)),
+	    %$env);
+	delete @env{ grep { !defined $env{$_} } keys %env };
+
+	my $pid = open my $out, '-|';
+	die "could not fork: $!\n" if !defined $pid;
+	if (!$pid) {
+		open STDIN, '<', '/dev/null';
+		open STDERR, '>&', \*STDOUT;
+		%ENV = %env;
+		exec $path, @args or POSIX::_exit(127);
+	}
+	my $text = do { local $/; <$out> } // '';
+	close $out;
+	return ($? & 127 ? 'signal ' . ($? & 127) : $? >> 8, $text);
 }
 
 # -- database ----------------------------------------------------------------

@@ -1,0 +1,229 @@
+# The environment, and what the worker says about it before it serves anybody.
+
+use v5.36;
+use utf8;
+use AIChat::Proc qw(slurp spew);
+use AIChat::Stack;
+use AIChat::Test;
+
+my $s = AIChat::Test->new(workers => 0, model => 0);
+my $TOP = AIChat::Stack::top();
+my $NOWHERE = 'postgresql://u:canary-password@127.0.0.1:1/db?connect_timeout=2';
+my %secret = (API_SECRET_KEY => 'canary-caller', API_ADMIN_KEY => 'canary-admin',
+    OPENAI_API_KEY => 'canary-openai');
+my $files = 0;
+
+# Runs the worker with these settings over good ones; an undef takes one away.
+# Returns its exit status and all that it said.
+sub worker ($args, %settings)
+{
+	return program('ai-chat-worker', { %secret,
+	    DATABASE_URL => $s->db_url,
+	    AI_CHAT_PROMPT_FILE => "$TOP/app/prompt.txt", %settings }, @$args);
+}
+
+sub file ($text)
+{
+	my $path = $s->dir . '/file-' . ++$files;
+	spew($path, $text, 0600);
+	return $path;
+}
+
+# Refused, before anything else: status 2, one line, which names it.
+sub is_refused ($title, $name, %settings)
+{
+	subtest $title => sub {
+		for my $args ([ '--check' ], []) {
+			my ($status, $text) = worker($args, %settings);
+			is $status, 2, "@$args exits with 2";
+			like $text, qr/\b\Q$name\E\b/, '... names it';
+			is scalar(() = $text =~ /\n/g), 1, '... in one line';
+			unlike $text, qr/canary/, '... with no secret in it';
+		}
+	};
+}
+
+sub is_taken ($title, %settings)
+{
+	my ($status, $text) = worker([ '--check' ], %settings);
+	is $status, 0, $title or diag $text;
+}
+
+# -- flags -------------------------------------------------------------------
+
+{
+	my ($status, $text) = worker([ '--check' ]);
+	is $status, 0, 'good settings and a good database pass --check';
+	like $text, qr/\Aok\b.*\n\z/, '... in a line';
+	my @bare = map { $_ => undef } %secret, 'DATABASE_URL';
+	($status, $text) = worker([ '--version' ], @bare);
+	is $status, 0, '--version needs no settings';
+	is $text, "ai-chat-worker 1.0.0\n", '... and says it';
+	($status, $text) = worker([ '--help' ], @bare);
+	is $status, 0, 'nor does --help';
+	like $text, qr/$_/, "... which tells of $_"
+	    for '--check', '--version', 'spawn-fcgi', 'API_SECRET_KEY';
+	($status, $text) = worker([ $_ ]), is $status, 2, "$_ is refused"
+	    for '--nonsense', 'nonsense';
+	($status, $text) = worker([]);
+	is $status, 2, 'standard input that is no listening socket is refused';
+	like $text, qr/socket/, '... which is said';
+}
+
+# -- refusals ----------------------------------------------------------------
+
+is_refused("without $_", $_, $_ => undef)
+    for qw(API_SECRET_KEY DATABASE_URL OPENAI_API_KEY);
+is_refused("an empty $_", $_, $_ => '')
+    for qw(API_SECRET_KEY DATABASE_URL OPENAI_API_KEY);
+
+my %bad = (
+	OPENAI_TEMPERATURE => [ '2.1', '-0.1', 'warm', '0,7', 'nan', '1e1', ' 1',
+	    '0x1' ],
+	OPENAI_MAX_TOKENS => [ 0, -1, '1.5', 'many', '1e3', '99999999999999' ],
+	OPENAI_BASE_URL => [ 'api.openai.com', 'ftp://x/v1', 'https://',
+	    'https:///v1', 'https://x/v1?key=y', 'https://x/ v1' ],
+	AI_CHAT_PORT => [ 0, 65536, 'http', -1 ],
+	AI_CHAT_DAILY_LIMIT => [ 0, -1, '30.0', 'all', '30 ' ],
+	AI_CHAT_TIMEZONE => [ 'Mars/Olympus', 'UTC+3', 'MSK-3MSD', '../UTC',
+	    '/etc/passwd', 'Europe', 'europe/moskow' ],
+	AI_CHAT_CONTEXT_MESSAGES => [ 51, -1, 'five' ],
+	AI_CHAT_DEADLINE_MS => [ 0, 999, 600001, '55s' ],
+	AI_CHAT_THREADS => [ 0, 10001, '64x' ],
+	AI_CHAT_DB_POOL => [ 0, 'x' ],
+	AI_CHAT_DB_TIMEOUT_MS => [ 0, 99, 'x' ],
+	LOG_LEVEL => [ 'verbose', 'INFO', '3', 'info,debug' ],
+	API_SECRET_KEY => [ ',', 'canary,', ',canary', 'canary,,canary',
+	    'canary, ,canary', ' ', "canary\nX: y" ],
+	OPENAI_API_KEY => [ "canary\r\nX: y" ],
+	DATABASE_URL => [ 'canary', 'postgresql://u:canary%zz@h/d',
+	    'postgresql://u:canary@h/d?nothing=canary', 'postgresql://u:canary@[::1/db',
+	    'mysql://u:canary@h/d' ],
+	AI_CHAT_PROMPT_FILE => [ '/nowhere/prompt.txt', '/', file(''),
+	    file(" \n\t\xc2\xa0\n"), file("rules \xff"), file("a\0b"),
+	    file('x' x 2_000_000) ],
+);
+for my $name (sort keys %bad) {
+	for my $value (@{ $bad{$name} }) {
+		my $brief = length $value > 40 ? substr $value, 0, 40 : $value;
+		$brief =~ s/\s/ /g;
+		is_refused("$name $brief", $name, $name => $value);
+	}
+}
+
+is_refused("$_ is unknown", $_, $_ => 'canary')
+    for qw(AI_CHAT_TREADS AI_CHAT_VAR AI_CHAT_ AI_CHAT_DAILY_LIMITS
+    AI_CHAT_daily_limit AI_CHAT_THREADS_FILE AI_CHAT_OPENAI_API_KEY);
+is_refused('... also when empty', 'AI_CHAT_NEW', AI_CHAT_NEW => '');
+
+for my $name (qw(API_SECRET_KEY API_ADMIN_KEY DATABASE_URL OPENAI_API_KEY)) {
+	my $value = $secret{$name} // $s->db_url;
+	is_refused("$name in both forms", "${name}_FILE", $name => $value,
+	    "${name}_FILE" => file($value));
+	is_refused("${name}_FILE that is not there", "${name}_FILE",
+	    $name => undef, "${name}_FILE" => '/nowhere/key');
+	is_refused("${name}_FILE that is empty", $name, $name => undef,
+	    "${name}_FILE" => file($_)) for '', "\n";
+	is_refused("${name}_FILE with two lines", $name, $name => undef,
+	    "${name}_FILE" => file("canary\ncanary\n"));
+	is_refused("${name}_FILE with a NUL", "${name}_FILE", $name => undef,
+	    "${name}_FILE" => file("canary\0canary"));
+	is_taken("${name}_FILE with a newline at its end", $name => undef,
+	    "${name}_FILE" => file("$value\n"));
+}
+
+is_refused('a key of the callers that is the administrator\'s as well',
+    'API_ADMIN_KEY', API_SECRET_KEY => 'canary-a, canary-b ,canary-c',
+    API_ADMIN_KEY => 'canary-b');
+
+for ([ 2000, 1000 ], [ 6999, 3000 ], [ 55000, 60000 ]) {
+	my ($deadline, $db) = @$_;
+	is_refused("a deadline of $deadline ms, $db for the database",
+	    'AI_CHAT_DEADLINE_MS', AI_CHAT_DEADLINE_MS => $deadline,
+	    AI_CHAT_DB_TIMEOUT_MS => $db);
+}
+
+# -- what is taken -----------------------------------------------------------
+
+is_taken("$_->[0] $_->[1]", @$_) for [ OPENAI_TEMPERATURE => 0 ],
+    [ OPENAI_TEMPERATURE => 2 ], [ OPENAI_TEMPERATURE => '1.25' ],
+    [ AI_CHAT_CONTEXT_MESSAGES => 0 ], [ AI_CHAT_CONTEXT_MESSAGES => 50 ],
+    [ AI_CHAT_DAILY_LIMIT => 1 ], [ AI_CHAT_THREADS => 1 ],
+    [ AI_CHAT_PORT => 65535 ], [ OPENAI_BASE_URL => 'http://[::1]:8080/v1/' ],
+    [ AI_CHAT_TIMEZONE => 'America/Argentina/Buenos_Aires' ],
+    [ AI_CHAT_TIMEZONE => 'Etc/GMT+12' ], [ LOG_LEVEL => 'error' ],
+    [ LOG_LEVEL => 'debug' ], [ API_SECRET_KEY => ' a , b ' ];
+is_taken('an empty optional one is as good as none', API_ADMIN_KEY => '',
+    OPENAI_PROXY => '', OPENAI_MODEL => '', AI_CHAT_TIMEZONE => '');
+is_taken('other names are other programs\'', OPENAI_ORG => 'x',
+    REDIS_URL => 'x', AI_CHATTY => 'x');
+is_taken('prompt file with an emoji', AI_CHAT_PROMPT_FILE => do {
+	my $text = "Правила 📦\n";
+	utf8::encode($text);
+	file($text);
+});
+
+# -- the database ------------------------------------------------------------
+
+{
+	my ($status, $text) = worker([ '--check' ], DATABASE_URL => $NOWHERE);
+	is $status, 1, 'a database that is away is no wrong setting';
+	like $text, qr/database/, '... and is named';
+	like $text, qr/refused/, '... with what is the matter';
+	unlike $text, qr/canary/, '... and no password';
+
+	my $empty = AIChat::Test->new(workers => 0, model => 0, migrate => 0);
+	($status, $text) = worker([ '--check' ],
+	    DATABASE_URL => $empty->db_url);
+	is $status, 1, 'neither is one that was not migrated';
+	like $text, qr/ai-chat-migrate/, '... which says what to do';
+
+	my $url = $s->db_url . '&options=-cdefault_transaction_read_only%3Don';
+	($status, $text) = worker([ '--check' ], DATABASE_URL => $url);
+	is $status, 1, 'nor one that only reads';
+	like $text, qr/read-only/, '... which is said';
+}
+
+# -- what is written about them ----------------------------------------------
+
+# The contract's names and defaults.
+my %default = (API_SECRET_KEY => '', API_ADMIN_KEY => '', DATABASE_URL => '',
+    OPENAI_API_KEY => '', OPENAI_BASE_URL => 'https://api.openai.com/v1',
+    OPENAI_MODEL => 'gpt-4o-mini', OPENAI_TEMPERATURE => '0.7',
+    OPENAI_MAX_TOKENS => '1000', OPENAI_PROXY => '', AI_CHAT_PORT => '9001',
+    AI_CHAT_DAILY_LIMIT => '30', AI_CHAT_TIMEZONE => 'UTC',
+    AI_CHAT_CONTEXT_MESSAGES => '5',
+    AI_CHAT_PROMPT_FILE => '/usr/share/ai-chat/prompt.txt',
+    AI_CHAT_DEADLINE_MS => '55000', AI_CHAT_THREADS => '64',
+    AI_CHAT_DB_POOL => '4', AI_CHAT_DB_TIMEOUT_MS => '3000',
+    LOG_LEVEL => 'info');
+my %must = map { $_ => 1 } qw(API_SECRET_KEY DATABASE_URL OPENAI_API_KEY);
+my $env = slurp("$TOP/systemd/ai-chat.env");
+my %listed = $env =~ /^#?([A-Z_]+)=(.*)$/mg;
+for my $name (sort keys %default) {
+	is $listed{$name}, $default{$name}, "ai-chat.env has $name";
+	like $env, $must{$name} ? qr/^$name=/m : qr/^#$name=/m,
+	    $must{$name} ? '... to be filled in' : '... as a comment';
+}
+
+# The code's own table knows the same names.
+my $table = slurp("$TOP/lib/conf.c");
+my %known = map { $_ => 1 } $table =~ /^\t\{ "([A-Z_]+)",/mg;
+is join(' ', sort keys %known), join(' ', sort keys %listed),
+    'the worker and ai-chat.env know the same settings';
+for my $name (sort keys %default) {
+	next if $default{$name} eq '' || $name eq 'AI_CHAT_PROMPT_FILE';
+	like $table, qr/\{ "$name", \w+, \w+, "\Q$default{$name}\E",/,
+	    "$name: the default is the contract's";
+}
+
+SKIP: {
+	skip 'no README.md', 1 if !-e "$TOP/README.md";
+	my $readme = slurp("$TOP/README.md");
+	skip 'README.md lists no settings', 1
+	    if $readme !~ /\bAI_CHAT_CONTEXT_MESSAGES\b/;
+	is join(' ', grep { $readme !~ /\b$_\b/ } sort keys %known), '',
+	    'README.md leaves no setting out';
+}
+
+done_testing;
