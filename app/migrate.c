@@ -13,6 +13,7 @@
 
 #include "buf.h"
 #include "conf.h"
+#include "db.h"
 
 /* Far more than this project will have; a directory with more is another one. */
 #define FILES_MAX 1000
@@ -191,12 +192,29 @@ print_notice(void *arg, const char *message)
 }
 
 static bool
+connect_to(struct migrate *m, const char *url)
+{
+	PQconninfoOption *options = PQconninfoParse(url, NULL);
+	char why[512];
+
+	/* Why not may quote the URL, with a password in it. */
+	if (!options)
+		return fail("DATABASE_URL is not a connection string of "
+		    "PostgreSQL");
+	PQconninfoFree(options);
+	m->conn = PQconnectdb(url);
+	if (PQstatus(m->conn) == CONNECTION_OK)
+		return true;
+	snprintf(why, sizeof(why), "%s", PQerrorMessage(m->conn));
+	aic_db_hide(why);
+	return fail("could not connect to the database: %s", why);
+}
+
+static bool
 prepare(struct migrate *m, const char *url)
 {
-	m->conn = PQconnectdb(url);
-	if (PQstatus(m->conn) != CONNECTION_OK)
-		return fail("could not connect to the database: %s",
-		    PQerrorMessage(m->conn));
+	if (!connect_to(m, url))
+		return false;
 	PQsetNoticeProcessor(m->conn, print_notice, NULL);
 	if (!run(m, "set the session up",
 		"SET client_encoding = 'UTF8'; SET client_min_messages = notice"))

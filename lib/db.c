@@ -251,6 +251,26 @@ fail_with(struct aic_err *err, const char *doing, const char *sqlstate,
 	    sqlstate ? sqlstate : "", sqlstate ? " " : "", text);
 }
 
+void
+aic_db_hide(char *text)
+{
+	char *to = text;
+	bool quoted = false;
+
+	if (strncmp(text, "connection to server", 20) == 0 ||
+	    (strncmp(text, "could not translate host", 24) == 0 &&
+		!strchr(text, '@')))
+		return;
+	for (; *text; text++) {
+		if (*text == '"')
+			quoted = !quoted;
+		else if (quoted && to[-1] != '"')
+			continue;
+		*to++ = quoted && *text != '"' ? '*' : *text;
+	}
+	*to = '\0';
+}
+
 static bool
 wait_socket(PGconn *pg, short events, int64_t deadline_us)
 {
@@ -268,6 +288,7 @@ connect_one(struct aic_db *db, struct conn *c, int64_t deadline_us,
     struct aic_err *err)
 {
 	PostgresPollingStatusType st = PGRES_POLLING_WRITING;
+	char why[256];
 
 	c->pg = PQconnectStartParams(db->keys, db->values, 0);
 	if (!c->pg) {
@@ -288,8 +309,9 @@ connect_one(struct aic_db *db, struct conn *c, int64_t deadline_us,
 	}
 	if (PQstatus(c->pg) != CONNECTION_OK ||
 	    PQsetnonblocking(c->pg, 1) != 0 || !PQenterPipelineMode(c->pg)) {
-		fail_with(err, "connect to the database", NULL,
-		    PQerrorMessage(c->pg));
+		snprintf(why, sizeof(why), "%s", PQerrorMessage(c->pg));
+		aic_db_hide(why);
+		fail_with(err, "connect to the database", NULL, why);
 		conn_drop(c);
 		return false;
 	}

@@ -109,4 +109,13 @@ void aic_db_call_done(struct aic_db_call *call);
 const char *aic_db_get(const struct aic_db_call *call, int row, int col);
 int64_t aic_db_get_int(const struct aic_db_call *call, int row, int col);
 
+/*
+ * aic_db_hide -- take out of what libpq says of a connection that failed whatever
+ * it may have quoted from a connection string with a slip in it: with an unescaped
+ * slash or at sign, part of the password is taken for the port or the host.
+ *
+ * text      changed in place; gets no longer
+ */
+void aic_db_hide(char *text);
+
 #endif
