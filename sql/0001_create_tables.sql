@@ -48,9 +48,14 @@ CREATE TABLE IF NOT EXISTS ai_chat_requests (
   created_at timestamptz NOT NULL DEFAULT now()
 );
 
+-- A row of no time has no place among the others; its day is known.
+UPDATE ai_chat_requests SET created_at = request_date::timestamp AT TIME ZONE 'UTC'
+  WHERE created_at IS NULL;
+
 ALTER TABLE ai_chat_requests
   ALTER tokens_used SET DEFAULT 0,
   ALTER created_at SET DEFAULT now(),
+  ALTER created_at SET NOT NULL,
   -- Made by the worker before it asked: however often a save is tried, the chat is
   -- kept once. Rows of other writers have none.
   ADD COLUMN IF NOT EXISTS chat_id uuid;
@@ -61,3 +66,24 @@ CREATE INDEX IF NOT EXISTS ai_chat_requests_user_time_idx
 
 CREATE UNIQUE INDEX IF NOT EXISTS ai_chat_requests_chat_id_key
   ON ai_chat_requests (telegram_id, chat_id);
+
+-- Tables of an earlier service may count in 32 bits. This writes them anew, once.
+DO $widen$
+DECLARE
+  name text;
+  counter text;
+BEGIN
+  FOREACH name IN ARRAY ARRAY['ai_chat_daily_limits', 'ai_chat_requests'] LOOP
+    CONTINUE WHEN NOT EXISTS (SELECT FROM pg_attribute
+      WHERE attrelid = name::regclass AND attname = 'id'
+        AND atttypid = 'int4'::regtype);
+    counter := pg_get_serial_sequence(name, 'id');
+    EXECUTE format('ALTER TABLE %I ALTER id TYPE bigint', name);
+    IF counter IS NOT NULL THEN
+      EXECUTE format('ALTER SEQUENCE %s AS bigint', counter);
+    END IF;
+  END LOOP;
+EXCEPTION WHEN feature_not_supported THEN
+  RAISE NOTICE 'the ids stay at 32 bits: %', SQLERRM;
+END
+$widen$;
