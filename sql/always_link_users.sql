@@ -2,67 +2,92 @@
 --
 -- Where there is a table users with a unique integer id, user_id refers to it; where it
 -- has telegram_id as well, user_id is filled from it. A users table of another
--- shape is left alone, with a notice.
+-- shape, or one that we have no rights to, is left alone, with a notice: an answered
+-- chat must not be lost to a table that is not ours.
 DO $link$
 DECLARE
   users regclass := to_regclass('users');
   id_ok boolean;
   telegram_ok boolean;
+  lock text := '';
 BEGIN
-  IF users IS NULL THEN
+  <<link>>
+  BEGIN
+    IF users IS NULL THEN
+      EXIT link;
+    END IF;
+
+    SELECT EXISTS (
+      SELECT FROM pg_index i JOIN pg_attribute a
+        ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+      WHERE i.indrelid = users AND i.indisunique AND i.indnkeyatts = 1
+        AND i.indpred IS NULL AND i.indexprs IS NULL
+        AND a.attname = 'id' AND a.atttypid IN ('int4'::regtype, 'int8'::regtype)
+    ) INTO id_ok;
+    IF NOT id_ok THEN
+      RAISE NOTICE 'users has no unique integer id: user_id stays empty';
+      EXIT link;
+    END IF;
+
+    IF NOT EXISTS (SELECT FROM pg_constraint
+        WHERE conrelid = 'ai_chat_requests'::regclass
+          AND conname = 'ai_chat_requests_user_id_fkey') THEN
+      IF NOT has_column_privilege(users, 'id', 'REFERENCES') THEN
+        RAISE NOTICE 'no right to refer to users: user_id stays empty';
+        EXIT link;
+      END IF;
+      -- A person who leaves takes the link along, not the history. Not valid first:
+      -- old rows are checked without a lock that stops the service.
+      EXECUTE format('ALTER TABLE ai_chat_requests'
+        ' ADD CONSTRAINT ai_chat_requests_user_id_fkey FOREIGN KEY (user_id)'
+        ' REFERENCES %s (id) ON DELETE SET NULL NOT VALID', users);
+      ALTER TABLE ai_chat_requests
+        VALIDATE CONSTRAINT ai_chat_requests_user_id_fkey;
+      -- Deleting a user looks for his rows.
+      CREATE INDEX IF NOT EXISTS ai_chat_requests_user_id_idx
+        ON ai_chat_requests (user_id) WHERE user_id IS NOT NULL;
+    END IF;
+
+    SELECT EXISTS (SELECT FROM pg_attribute
+      WHERE attrelid = users AND attname = 'telegram_id' AND NOT attisdropped
+        AND atttypid IN ('int4'::regtype, 'int8'::regtype)
+    ) INTO telegram_ok;
+    IF NOT telegram_ok THEN
+      RAISE NOTICE 'users has no integer telegram_id: user_id stays empty';
+      EXIT link;
+    END IF;
+
+    IF NOT has_column_privilege(users, 'id', 'SELECT')
+        OR NOT has_column_privilege(users, 'telegram_id', 'SELECT') THEN
+      RAISE NOTICE 'no right to read users: user_id stays empty';
+      EXIT link;
+    END IF;
+
+    -- The lock keeps the user from being deleted between the look at him and the check
+    -- of the foreign key. Without the right to it that may happen, and the chat of one
+    -- who is deleted at that very moment fails.
+    IF has_any_column_privilege(users, 'UPDATE') THEN
+      lock := 'FOR KEY SHARE';
+    END IF;
+    EXECUTE format($make$
+      CREATE OR REPLACE FUNCTION ai_chat_fill_user_id() RETURNS trigger
+      LANGUAGE plpgsql AS $body$
+      BEGIN
+        SELECT u.id INTO NEW.user_id FROM %s u
+          WHERE u.telegram_id = NEW.telegram_id AND u.id <= 2147483647
+          ORDER BY u.id LIMIT 1 %s;
+        RETURN NEW;
+      END $body$ $make$, users, lock);
+    CREATE OR REPLACE TRIGGER ai_chat_fill_user_id
+      BEFORE INSERT ON ai_chat_requests
+      FOR EACH ROW WHEN (NEW.user_id IS NULL)
+      EXECUTE FUNCTION ai_chat_fill_user_id();
     RETURN;
+  END;
+  -- What an earlier run made would now fail, and the chats with it.
+  IF EXISTS (SELECT FROM pg_trigger WHERE tgname = 'ai_chat_fill_user_id'
+      AND tgrelid = 'ai_chat_requests'::regclass) THEN
+    DROP TRIGGER ai_chat_fill_user_id ON ai_chat_requests;
   END IF;
-
-  SELECT EXISTS (
-    SELECT FROM pg_index i JOIN pg_attribute a
-      ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
-    WHERE i.indrelid = users AND i.indisunique AND i.indnkeyatts = 1
-      AND i.indpred IS NULL AND i.indexprs IS NULL
-      AND a.attname = 'id' AND a.atttypid IN ('int4'::regtype, 'int8'::regtype)
-  ) INTO id_ok;
-  IF NOT id_ok THEN
-    RAISE NOTICE 'users has no unique integer id: user_id stays empty';
-    RETURN;
-  END IF;
-
-  IF NOT EXISTS (SELECT FROM pg_constraint
-      WHERE conrelid = 'ai_chat_requests'::regclass
-        AND conname = 'ai_chat_requests_user_id_fkey') THEN
-    -- A person who leaves takes the link along, not the history. Not valid first:
-    -- old rows are checked without a lock that stops the service.
-    EXECUTE format('ALTER TABLE ai_chat_requests'
-      ' ADD CONSTRAINT ai_chat_requests_user_id_fkey FOREIGN KEY (user_id)'
-      ' REFERENCES %s (id) ON DELETE SET NULL NOT VALID', users);
-    ALTER TABLE ai_chat_requests
-      VALIDATE CONSTRAINT ai_chat_requests_user_id_fkey;
-    -- Deleting a user looks for his rows.
-    CREATE INDEX IF NOT EXISTS ai_chat_requests_user_id_idx
-      ON ai_chat_requests (user_id) WHERE user_id IS NOT NULL;
-  END IF;
-
-  SELECT EXISTS (SELECT FROM pg_attribute
-    WHERE attrelid = users AND attname = 'telegram_id' AND NOT attisdropped
-      AND atttypid IN ('int4'::regtype, 'int8'::regtype)
-  ) INTO telegram_ok;
-  IF NOT telegram_ok THEN
-    RAISE NOTICE 'users has no integer telegram_id: user_id stays empty';
-    RETURN;
-  END IF;
-
-  EXECUTE format($make$
-    CREATE OR REPLACE FUNCTION ai_chat_fill_user_id() RETURNS trigger
-    LANGUAGE plpgsql AS $body$
-    BEGIN
-      -- The lock keeps the user from being deleted between here and the check of
-      -- the foreign key: an answered chat must not be lost to that.
-      SELECT u.id INTO NEW.user_id FROM %s u
-        WHERE u.telegram_id = NEW.telegram_id AND u.id <= 2147483647
-        ORDER BY u.id LIMIT 1 FOR KEY SHARE;
-      RETURN NEW;
-    END $body$ $make$, users);
-  CREATE OR REPLACE TRIGGER ai_chat_fill_user_id
-    BEFORE INSERT ON ai_chat_requests
-    FOR EACH ROW WHEN (NEW.user_id IS NULL)
-    EXECUTE FUNCTION ai_chat_fill_user_id();
 END
 $link$;
