@@ -1,0 +1,273 @@
+# The database is brought up to date: from nothing, from an earlier service's
+# tables; and never half.
+
+use v5.36;
+use utf8;
+use AIChat::Proc qw(slurp spew);
+use AIChat::Stack;
+use AIChat::Test;
+use File::Copy qw(copy);
+
+my $TOP = AIChat::Stack::top();
+
+# Everything but the database comes later, when it is needed.
+sub fresh ($sql = undef)
+{
+	my $s = AIChat::Test->new(migrate => 0, workers => 0, model => 0);
+	$s->sql($sql) if $sql;
+	return $s;
+}
+
+# The exit status and all that it said.
+sub migrate ($s, @args)
+{
+	unshift @args, '--dir', "$TOP/sql" if !grep { $_ eq '--dir' } @args;
+	return program('ai-chat-migrate', { DATABASE_URL => $s->db_url }, @args);
+}
+
+sub works ($s, $title)
+{
+	my ($status, $text) = migrate($s);
+	is $status, 0, $title or diag $text;
+}
+
+sub columns ($s, $table)
+{
+	return { map { $_->[0] => [ @$_[1 .. 3] ] } $s->sql("select column_name,
+	    data_type, is_nullable, coalesce(identity_generation, column_default)
+	    from information_schema.columns where table_name = '$table'") };
+}
+
+# One answered chat, by real workers; the answer.
+sub chat ($s, $id)
+{
+	if (!$s->stack->nginx) {
+		$s->stack->start_model;
+		$s->stack->start_workers(1);
+		$s->stack->start_nginx;
+	}
+	return $s->send(telegram_id => $id);
+}
+
+# A directory of files: name => SQL, over copies of the real ones.
+sub dir ($s, %files)
+{
+	state $n = 0;
+	my $dir = $s->dir . '/sql-' . ++$n;
+	mkdir $dir;
+	copy($_, $dir) for glob "$TOP/sql/*.sql";
+	for my $name (keys %files) {
+		unlink "$dir/$name";
+		spew("$dir/$name", $files{$name}) if defined $files{$name};
+	}
+	return $dir;
+}
+
+# -- from nothing ------------------------------------------------------------
+
+my $s = fresh();
+{
+	my ($status, $text) = migrate($s, '--status');
+	is $status, 3, 'an empty database has everything to do';
+	like $text, qr/^to do 0001_create_tables\.sql$/m, '... and says what';
+	is $s->value("select to_regclass('ai_chat_migrations')"), undef,
+	    '... --status writes nothing';
+	($status, $text) = migrate($s);
+	is $status, 0, 'it is migrated';
+	like $text, qr/^applied 0001_create_tables\.sql$/m, '... which is said';
+	($status, $text) = migrate($s, '--status');
+	is $status, 0, 'then there is nothing to do';
+	unlike $text, qr/to do/, '... and none is listed';
+	my ($row) = $s->sql('select * from ai_chat_migrations');
+	($status, $text) = migrate($s);
+	is $status, 0, 'a second time is no error';
+	is $text, '', '... and says nothing';
+	is_deeply [ $s->sql('select * from ai_chat_migrations') ], [ $row ],
+	    '... and changes nothing';
+}
+{
+	my $limits = columns($s, 'ai_chat_daily_limits');
+	my $requests = columns($s, 'ai_chat_requests');
+	my $time = 'timestamp with time zone';
+	is_deeply $limits->{id}, [ 'bigint', 'NO', 'BY DEFAULT' ], 'id is bigint';
+	is_deeply $requests->{id}, [ 'bigint', 'NO', 'BY DEFAULT' ], '... in both';
+	my @want = (
+	    [ $limits, telegram_id => 'bigint', 'NO' ],
+	    [ $limits, request_count => 'integer', undef, '0' ],
+	    [ $limits, last_reset_date => 'date', 'NO' ],
+	    [ $limits, created_at => $time ], [ $limits, updated_at => $time ],
+	    [ $requests, telegram_id => 'bigint', 'NO' ],
+	    [ $requests, user_id => 'integer', 'YES' ],
+	    [ $requests, message => 'text', 'NO' ],
+	    [ $requests, response => 'text', 'NO' ],
+	    [ $requests, tokens_used => 'integer', undef, '0' ],
+	    [ $requests, request_date => 'date', 'NO' ],
+	    [ $requests, created_at => $time ]);
+	for (@want) {
+		my ($columns, $name, $type, $null, $default) = @$_;
+		my $got = $columns->{$name};
+		is $got->[0], $type, "$name is $type";
+		is $got->[1], $null, '... null as promised' if defined $null;
+		is $got->[2], $default, '... by default' if defined $default;
+	}
+	$s->sql('insert into ai_chat_daily_limits (telegram_id, last_reset_date)
+	    values (1, current_date)');
+	ok !eval { $s->sql('insert into ai_chat_daily_limits
+	    (telegram_id, last_reset_date) values (1, current_date)'); 1 },
+	    'telegram_id is unique among the limits';
+	$s->expect_log(qr/duplicate key value.*ai_chat_daily_limits/);
+	is $s->value('select count(*) from ai_chat_daily_limits
+	    where request_count = 0 and created_at is not null'), 1,
+	    'a row of another writer gets the defaults';
+}
+
+# -- flags and failures ------------------------------------------------------
+
+{
+	my ($status, $text) = program('ai-chat-migrate', {}, '--help');
+	is $status, 0, '--help';
+	like $text, qr/--status/, '... tells of --status';
+	($status, $text) = program('ai-chat-migrate', {}, '--version');
+	is $text, "ai-chat-migrate 1.0.0\n", '--version';
+	($status) = program('ai-chat-migrate', {}, $_), is $status, 2, "$_ is refused"
+	    for '--nonsense', 'nonsense';
+	($status, $text) = program('ai-chat-migrate', {});
+	is $status, 2, 'without DATABASE_URL it does not start';
+	like $text, qr/DATABASE_URL/, '... and names it';
+	($status, $text) = migrate($s, '--dir', '/nowhere');
+	is $status, 1, 'a directory that is not there';
+	like $text, qr{/nowhere}, '... is named';
+	my $file = $s->dir . '/url';
+	spew($file, $s->db_url . "\n");
+	($status) = program('ai-chat-migrate', { DATABASE_URL_FILE => $file }, '--dir',
+	    "$TOP/sql");
+	is $status, 0, 'the address can come from a file';
+}
+for my $url ('canary', 'postgresql://u:canary%zz@h/d', 'postgresql://u:ca/nary@h/d',
+    'postgresql://u:canary@[::1/db', 'postgresql://u:x@127.0.0.1:1/d?canary=x',
+    'postgresql://u:canary@127.0.0.1:1/d') {
+	my ($status, $text) = program('ai-chat-migrate', { DATABASE_URL => $url },
+	    '--dir', "$TOP/sql");
+	ok $status == 1 || $status == 2, "with $url it fails";
+	like $text, qr/database|DATABASE_URL/, '... and says at what';
+	unlike $text, qr/nary|"ca"/, '... without a password';
+}
+
+# -- files that are not as they should be ------------------------------------
+
+{
+	my $gap = dir($s, '0003_more.sql' => 'select 1');
+	my ($status, $text) = migrate($s, '--dir', $gap);
+	is $status, 1, 'a gap in the numbers is refused';
+	like $text, qr/0003_more\.sql.*gap/, '... and named';
+	($status) = migrate($s, '--dir', dir($s,
+	    '0001_create_tables.sql' => undef));
+	is $status, 1, 'so is a directory without the first';
+	($status) = migrate($s, '--dir', dir($s, '0001_other.sql' => 'select 1'));
+	is $status, 1, 'so are two of one number';
+	my $changed = dir($s, '0001_create_tables.sql' =>
+	    slurp("$TOP/sql/0001_create_tables.sql") . "\n");
+	for my $args ([], [ '--status' ]) {
+		($status, $text) = migrate($s, '--dir', $changed, @$args);
+		is $status, 1, "a changed file is refused @$args";
+		like $text, qr/0001_create_tables\.sql.*changed/, '... and named';
+	}
+
+	my $bad = dir($s, '0002_bad.sql' => 'create table half (x int); '
+	    . 'insert into ai_chat_daily_limits (telegram_id, last_reset_date) '
+	    . 'values (77, current_date); select nonsense;',
+	    '0003_after.sql' => 'create table after_it (x int)');
+	$s->expect_log(qr/column "nonsense" does not exist/);
+	($status, $text) = migrate($s, '--dir', $bad);
+	is $status, 1, 'a file that fails';
+	like $text, qr/0002_bad\.sql.*nonsense/, '... is named, with the reason';
+	is $s->value("select to_regclass('half')"), undef, '... leaves no table';
+	is $s->value('select count(*) from ai_chat_daily_limits
+	    where telegram_id = 77'), 0, '... and no row';
+	is $s->value("select to_regclass('after_it')"), undef,
+	    '... what comes after it is not run';
+	is $s->value('select count(*) from ai_chat_migrations'), 1,
+	    '... nor recorded';
+	($status, $text) = migrate($s, '--dir', $bad, '--status');
+	is $status, 3, '... and both are still to do';
+	spew("$bad/0002_bad.sql", 'create table half (x int)');
+	($status, $text) = migrate($s, '--dir', $bad);
+	is $status, 0, 'once it is mended';
+	is $text, "applied 0002_bad.sql\napplied 0003_after.sql\n",
+	    '... both are run, in order';
+	works($s, 'a directory that knows fewer files than the database');
+}
+
+# -- several at once ---------------------------------------------------------
+
+{
+	my $s = fresh();
+	my @got = $s->parallel(4, sub { join '|', migrate($s) });
+	is join(' ', map { /^(\d+)/ } @got), '0 0 0 0', 'four at once all succeed';
+	is scalar(grep { /applied 0001/ } @got), 1, '... and one does it';
+}
+
+# -- an earlier service's tables ---------------------------------------------
+
+{
+	my $s = fresh("
+		create table ai_chat_daily_limits (id serial primary key,
+		    telegram_id bigint unique not null,
+		    request_count int default 0, last_reset_date date not null,
+		    created_at timestamptz, updated_at timestamptz);
+		create table ai_chat_requests (id serial primary key,
+		    telegram_id bigint not null, user_id int,
+		    message text not null, response text not null,
+		    tokens_used int default 0, request_date date not null,
+		    created_at timestamptz);
+		insert into ai_chat_daily_limits (telegram_id, request_count,
+		    last_reset_date) values (1, 29, current_date),
+		    (2, null, current_date - 1);
+		insert into ai_chat_requests (telegram_id, message, response,
+		    tokens_used, request_date, created_at) values
+		    (1, 'old one', 'a', 5, current_date, now() - interval '1 h'),
+		    (1, 'old two', 'b', null, current_date, now()),
+		    (1, 'old of no time', 'c', 0, current_date - 400, null)");
+	works($s, 'tables of an earlier service are adopted');
+	works($s, '... and once more');
+	is_deeply [ $s->sql('select id, telegram_id, message, response,
+	    tokens_used from ai_chat_requests order by id') ],
+	    [ [ 1, 1, 'old one', 'a', 5 ], [ 2, 1, 'old two', 'b', undef ],
+	    [ 3, 1, 'old of no time', 'c', 0 ] ], '... with their rows';
+	is $s->value('select request_count from ai_chat_daily_limits
+	    where telegram_id = 1'), 29, '... and counters';
+	is columns($s, $_)->{id}[0], 'bigint', "$_ outlives 2^31 rows"
+	    for qw(ai_chat_requests ai_chat_daily_limits);
+	$s->sql("select setval(pg_get_serial_sequence('ai_chat_requests', 'id'),
+	    2147483647), setval(pg_get_serial_sequence(
+	    'ai_chat_daily_limits', 'id'), 2147483647)");
+	is chat($s, 1)->{json}{remaining_requests}, 0, 'the chat after that is the '
+	    . '30th of the day';
+	is chat($s, 2)->{status}, 200, '... a null counter is 0';
+	is chat($s, 3)->{status}, 200, '... and a new user chats';
+	is $s->value('select max(id) > 2147483647 from ai_chat_requests'), 't',
+	    '... under a number over 2^31';
+	my @items = @{ $s->post('/v1/chat/history', { telegram_id => 1 })
+	    ->{json}{items} };
+	is_deeply [ map { $_->{message} } @items[1 .. 3] ], [ 'old two',
+	    'old one', 'old of no time' ], 'history shows old and new';
+	is scalar(grep { $_->{created_at} !~ /^\d{4}-\d\d-\d\dT.*\+00:00$/ }
+	    @items), 0, '... each with its time';
+	is $s->get('/v1/chat/stats/1?days=1')->{json}{total_requests}, 3,
+	    '... and so do statistics';
+}
+{
+	my $s = fresh('
+		create table ai_chat_requests (id serial primary key,
+		    telegram_id bigint not null, user_id int,
+		    message text not null, response text not null,
+		    tokens_used int default 0, request_date date not null,
+		    created_at timestamptz default now());
+		create view report as select id from ai_chat_requests');
+	my ($status, $text) = migrate($s);
+	is $status, 0, 'where a view holds on to the id';
+	like $text, qr/32 bits/, '... it stays as it is, which is said';
+	is chat($s, 1)->{status}, 200, '... and chats are kept';
+}
+
+done_testing;

@@ -1,0 +1,153 @@
+# A users table that belongs to somebody else: looked for at every migration, used
+# where that can be done, and never a reason to lose a chat.
+
+use v5.36;
+use utf8;
+use AIChat::Stack;
+use AIChat::Test;
+
+my $TOP = AIChat::Stack::top();
+
+# Everything but the database comes later, when it is needed.
+sub fresh ($sql = undef)
+{
+	my $s = AIChat::Test->new(migrate => 0, workers => 0, model => 0);
+	$s->sql($sql) if $sql;
+	return $s;
+}
+
+# The exit status and all that it said.
+sub migrate ($s, @args)
+{
+	unshift @args, '--dir', "$TOP/sql" if !grep { $_ eq '--dir' } @args;
+	return program('ai-chat-migrate', { DATABASE_URL => $s->db_url }, @args);
+}
+
+sub works ($s, $title)
+{
+	my ($status, $text) = migrate($s);
+	is $status, 0, $title or diag $text;
+}
+
+# One answered chat, by real workers; the answer.
+sub chat ($s, $id)
+{
+	if (!$s->stack->nginx) {
+		$s->stack->start_model;
+		$s->stack->start_workers(1);
+		$s->stack->start_nginx;
+	}
+	return $s->send(telegram_id => $id);
+}
+
+my $USERS = 'create table users (id serial primary key,
+    telegram_id bigint unique, name text)';
+my $FK = "select count(*) from pg_constraint where contype = 'f'
+    and conrelid = 'ai_chat_requests'::regclass and convalidated";
+
+sub user_of ($s, $id)
+{
+	return $s->value("select user_id from ai_chat_requests where
+	    telegram_id = $id order by id desc limit 1");
+}
+
+{
+	my $s = fresh();
+	works($s, 'without a table of users');
+	is $s->value($FK), 0, '... there is no foreign key';
+	is chat($s, 7)->{status}, 200, '... and chats are kept';
+	is user_of($s, 7), undef, '... without a user';
+
+	$s->sql("$USERS; insert into users (telegram_id) values (7), (8)");
+	works($s, 'when it comes later, the next run');
+	is $s->value($FK), 1, '... makes the foreign key';
+	is user_of($s, 7), undef, '... what was kept before stays as it was';
+	is chat($s, 7)->{status}, 200, '... and from then on';
+	is user_of($s, 7), 1, '... chats have their user';
+	is chat($s, 8)->{status} && user_of($s, 8), 2, '... each his own';
+	is chat($s, 9)->{status}, 200, '... somebody who is no user chats';
+	is user_of($s, 9), undef, '... with none';
+	works($s, 'a further run');
+	is $s->value($FK), 1, '... makes no second one';
+
+	$s->sql('delete from users where telegram_id = 7');
+	is user_of($s, 7), undef, 'a user who is deleted leaves his chats';
+	is $s->value('select count(*) from ai_chat_requests
+	    where telegram_id = 7'), 2, '... all of them';
+	is chat($s, 7)->{status}, 200, '... and can go on';
+	ok !eval { $s->sql("insert into ai_chat_requests (telegram_id, user_id,
+	    message, response, request_date)
+	    values (1, 999, 'x', 'y', current_date)"); 1 },
+	    'a user that is not there is refused';
+	$s->expect_log(qr/violates foreign key constraint/);
+}
+{
+	my $s = fresh("$USERS; insert into users (telegram_id) values (5)");
+	works($s, 'with users there before');
+	is $s->value($FK), 1, '... the foreign key is made at once';
+	is chat($s, 5)->{status} && user_of($s, 5), 1, '... and filled';
+}
+{
+	my $s = fresh('create table users (id bigserial primary key,
+	    telegram_id bigint unique);
+	    insert into users values (3, 5), (2147483648, 6)');
+	works($s, 'with users of bigint ids');
+	is $s->value($FK), 1, '... the foreign key is made';
+	is chat($s, 5)->{status} && user_of($s, 5), 3, '... and filled';
+	is chat($s, 6)->{status}, 200, '... where the number does not fit';
+	is user_of($s, 6), undef, '... it stays empty';
+}
+{
+	my $s = fresh('create table users (id serial primary key, login text)');
+	works($s, 'with users without telegram_id');
+	is chat($s, 5)->{status}, 200, '... chats are kept';
+	is user_of($s, 5), undef, '... without a user';
+	$s->sql('alter table users add telegram_id bigint;
+	    insert into users (telegram_id) values (5)');
+	works($s, '... when it comes later');
+	is chat($s, 5)->{status} && user_of($s, 5), 1, '... it is filled';
+}
+for my $users ('create table users (id text primary key, telegram_id bigint)',
+    'create table users (id int, telegram_id bigint)',
+    'create view users as select 1 as id, 5::bigint as telegram_id',
+    'create table users (id serial primary key, telegram_id text)') {
+	my $s = fresh($users);
+	works($s, "with another kind of users: $users");
+	is chat($s, 5)->{status}, 200, '... chats are kept';
+	is user_of($s, 5), undef, '... without a user';
+}
+{
+	# The bot's own, which we may look at, or not even that.
+	for my $grant ('', 'select', 'select, references') {
+		my $s = fresh();
+		$s->stack->pg->admin("$USERS; insert into users (telegram_id)
+		    values (5)" . ($grant ? "; grant $grant on users to ai_chat"
+		    : ''), $s->{db});
+		works($s, 'with users of somebody else, and '
+		    . ($grant || 'no rights'));
+		is chat($s, 5)->{status}, 200, '... chats are kept';
+	}
+}
+{
+	my $s = fresh("$USERS; insert into users (telegram_id) values (5)");
+	works($s, 'with users');
+	is chat($s, 5)->{status} && user_of($s, 5), 1, '... which are used';
+	$s->sql('drop table users cascade');
+	works($s, 'when they are gone');
+	is chat($s, 5)->{status}, 200, '... chats are kept';
+	is user_of($s, 5), undef, '... without a user';
+	is $s->value('select count(*) from ai_chat_requests where user_id = 1'),
+	    1, '... what was kept before stays as it was';
+}
+{
+	my $s = fresh("$USERS; insert into users (telegram_id) values (5)");
+	$s->stack->pg->admin('alter table users owner to postgres;
+	    grant select, references, update on users to ai_chat', $s->{db});
+	works($s, 'with users of somebody else, and rights');
+	is chat($s, 5)->{status} && user_of($s, 5), 1, '... which are used';
+	$s->stack->pg->admin('revoke all on users from ai_chat', $s->{db});
+	works($s, '... when they are taken away');
+	is chat($s, 5)->{status}, 200, '... chats are kept';
+}
+
+done_testing;
