@@ -1,0 +1,131 @@
+# The rules of the sources that a script can check.
+
+use v5.36;
+use AIChat::Proc qw(slurp);
+use AIChat::Stack;
+use Test::More;
+
+my $TOP = AIChat::Stack::top();
+
+# Where SQL may stand: the stages that own their queries, and who migrates or
+# looks at the schema.
+my %sql = map { $_ => 1 } map { ("lib/$_.c") } qw(context db history limit save
+    stats);
+$sql{$_} = 1 for qw(app/migrate.c app/worker.c);
+
+my @banned = (
+	[ qr/\b(?:strcpy|strcat|sprintf|vsprintf|gets|strtok|atoi|atol|atoll|atof
+	    |system|popen|alloca|scanf|sscanf|tmpnam|mktemp)\s*\(/x, {} ],
+	[ qr/(?<![\w.>])exit\s*\(/, { 'app/main.c' => 1, 'app/migrate.c' => 1 } ],
+	[ qr/\b(?:_exit|_Exit|quick_exit|abort)\s*\(/, { 'app/main.c' => 1 } ],
+	[ qr/\b(?:secure_)?getenv\s*\(|\bputenv\s*\(|\bsetenv\s*\(/,
+	    { 'lib/conf.c' => 1 } ],
+	[ qr/\bfcgiapp\.h\b|\bFCGX_/, { 'app/fcgi.c' => 1 } ],
+	[ qr/\bfcgi_stdio\.h\b/, {} ],
+	[ qr/\bFCGX_ShutdownPending\b/, {} ],
+	[ qr/\btypedef\s+struct\b/, {} ],
+);
+
+# A source without its comments and, where they are not asked for, its strings;
+# lines stay where they are.
+sub code ($text, $strings)
+{
+	$text =~ s{
+		( "(?:\\.|[^"\\\n])*" | '(?:\\.|[^'\\\n])*' )
+		| ( /\*.*?\*/ | //[^\n]* )
+	}{
+		my ($string, $comment) = ($1, $2);
+		$strings && defined $string ? $string
+		    : defined $string && $string =~ /^"/ ? '""'
+		    : defined $string ? "'x'"
+		    : $comment =~ tr/\n//cdr || ' ';
+	}gsex;
+	return $text;
+}
+
+sub places ($text, $pattern)
+{
+	my @found;
+
+	while ($text =~ /$pattern/g) {
+		push @found, 1 + (substr($text, 0, $-[0]) =~ tr/\n//);
+	}
+	return @found;
+}
+
+my @files = map { s{^\Q$TOP\E/}{}r } sort glob("$TOP/{app,lib}/*.[ch]");
+# The check itself: a call is found, a comment, a string or another name is not.
+{
+	my $text = join "\n", 'x = atoi(y);', '/* atoi( */ s = "a\"toi(atoi(";',
+	    'my_atoi(x);', '// atoi(x)', 'snprintf(a); system (b);';
+	is join(' ', places(code($text, 0), $banned[0][0])), '1 5',
+	    'what is banned is found where it is';
+	is join(' ', places("_exit(1); a.exit(1); exit(1);\nexit (1);",
+	    $banned[1][0])), '1 2', '... and told from what only looks so';
+}
+
+cmp_ok scalar @files, '>', 30, 'the sources are there';
+
+my @found;
+my %include;
+for my $file (@files) {
+	my $text = slurp("$TOP/$file");
+	my $code = code($text, 0);
+	my $strings = code($text, 1);
+
+	for (@banned) {
+		my ($pattern, $allowed) = @$_;
+		next if $allowed->{$file};
+		my $where = "$pattern" =~ /\\\.h/ ? $strings : $code;
+		push @found, map { "$file:$_: banned here: "
+		    . (split /\n/, $text)[$_ - 1] } places($where, $pattern);
+	}
+	if (!$sql{$file}) {
+		push @found, map { "$file:$_: SQL outside its module" }
+		    places($strings, qr/"[^"\n]*\b(?:SELECT|INSERT\s+INTO
+		    |UPDATE\s+\w+\s+SET|DELETE\s+FROM|CREATE\s+TABLE
+		    |ALTER\s+TABLE|BEGIN|COMMIT|ROLLBACK)\b/x);
+	}
+	push @found, map { "$file:$_: blanks at the end of a line" }
+	    places($text, qr/[ \t]+$/m);
+	push @found, "$file: no newline at the end" if $text !~ /[^\n]\n\z/;
+	if ($file =~ /\.c$/) {
+		push @found, "$file: config.h is not first"
+		    if ($strings =~ /^(#include[^\n]*)/m)[0] ne
+		    '#include "config.h"';
+	}
+	$include{$file} = [ $strings =~ /^#include "([^"]+)"/mg ];
+}
+is join("\n", @found), '', 'nothing banned is used';
+
+# lib/ knows nothing of app/, and its stages nothing of each other.
+{
+	my %lib = map { m{^lib/(.*\.h)$} ? ($1 => 1) : () } @files;
+	my @stages = qw(input auth limit context prompt openai save history
+	    stats);
+	my %stage = map { ("$_.h" => 1) } @stages;
+	my @wrong;
+
+	for my $file (grep { m{^lib/} } @files) {
+		my ($own) = $file =~ m{([^/]+)\.[ch]$};
+		for my $header (@{ $include{$file} }) {
+			push @wrong, "$file includes $header of app/"
+			    if !$lib{$header} && $header ne 'config.h';
+			push @wrong, "stage $file includes stage $header"
+			    if $stage{"$own.h"} && $stage{$header}
+			    && $header ne "$own.h";
+		}
+	}
+	is join("\n", @wrong), '', 'nobody includes what he should not know';
+}
+
+# lib/ does not log: the one line about a failure is written where it stops.
+is join(' ', grep { m{^lib/} && !m{^lib/log\.}
+    && code(slurp("$TOP/$_"), 0) =~ /\baic_log_(?:event|begin)\s*\(
+    |\bf?printf\s*\(|\bperror\s*\(|\bstderr\b/x } @files), '',
+    'lib/ says nothing by itself';
+
+like slurp("$TOP/configure.ac") . slurp("$TOP/Makefile.am"), qr/-Wvla\b/,
+    'the compiler looks for arrays of variable length';
+
+done_testing;
