@@ -176,8 +176,8 @@ fcgi_gone(const struct fcgi *f)
 }
 
 bool
-fcgi_answer(struct fcgi *f, int status, const char *reason,
-    const char *headers, const char *body, size_t len)
+fcgi_answer(struct fcgi *f, int status, const char *reason, const char *headers,
+    const char *body, size_t len)
 {
 	FCGX_Stream *out = f->request.out;
 

@@ -200,7 +200,7 @@ connect_to(struct migrate *m, const char *url)
 	/* Why not may quote the URL, with a password in it. */
 	if (!options)
 		return fail("DATABASE_URL is not a connection string of "
-		    "PostgreSQL");
+			    "PostgreSQL");
 	PQconninfoFree(options);
 	m->conn = PQconnectdb(url);
 	if (PQstatus(m->conn) == CONNECTION_OK)

@@ -17,12 +17,8 @@
 #define BUSY_RETRY_AFTER_S 2
 
 /* Only reads. */
-static const struct aic_db_stmt migrated = {
-	"migrated",
-	"SELECT to_regclass('ai_chat_migrations') IS NOT NULL",
-	0,
-	NULL
-};
+static const struct aic_db_stmt migrated = { "migrated",
+	"SELECT to_regclass('ai_chat_migrations') IS NOT NULL", 0, NULL };
 
 /* $1 zone. Only reads. */
 static const struct aic_db_stmt check = {
