@@ -59,6 +59,7 @@ struct batch {
 	struct aic_err *err;
 	enum state state;
 	enum outcome out;
+	bool waits; /* in the queue, for `changed', and was not woken yet */
 	bool lazy; /* committed without waiting for the disk */
 	int preparing; /* calls whose statement is prepared on this trip, as bits */
 	pthread_cond_t changed;
@@ -318,13 +319,19 @@ connect_one(struct aic_db *db, struct conn *c, int64_t deadline_us,
 	return true;
 }
 
-/* With the lock held. */
+/* With the lock held, as all below. */
+static void
+note_up(struct aic_db *db)
+{
+	db->backoff_us = 0;
+	db->down_since_us = 0;
+}
+
 static void
 note_connect(struct aic_db *db, bool ok)
 {
 	if (ok) {
-		db->backoff_us = 0;
-		db->down_since_us = 0;
+		note_up(db);
 		return;
 	}
 	db->backoff_us = db->backoff_us ? db->backoff_us * 2 : RETRY_FIRST_US;
@@ -614,24 +621,41 @@ unqueue(struct aic_db *db, struct batch *b)
 		db->queue_end = p;
 }
 
-/* The first few of the queue, as a list. */
+static void
+give_up(struct aic_db *db, struct batch *b, const char *why)
+{
+	unqueue(db, b);
+	b->state = DONE;
+	b->out = LATE;
+	if (b->err->code == AIC_OK)
+		fail_with(b->err, "get a database connection", NULL, why);
+	pthread_cond_signal(&b->changed);
+}
+
+/*
+ * The first few of the queue, as a list. One whose time is over is left out: a trip
+ * ends with the first deadline in it, and would take the others down.
+ */
 static struct batch *
 take_trip(struct aic_db *db)
 {
-	struct batch *trip = db->queue, *b = trip;
-	int n;
+	struct batch *trip = NULL, **end = &trip, *b;
+	int64_t now = aic_clock_us();
+	int n = 0;
 
-	for (n = 1; b; b = b->next, n++) {
+	while (db->queue && n < TRIP_MAX) {
+		b = db->queue;
+		if (b->deadline_us <= now) {
+			give_up(db, b, "all are in use");
+			continue;
+		}
+		unqueue(db, b);
 		b->state = TAKEN;
-		if (n == TRIP_MAX || !b->next)
-			break;
+		b->next = NULL;
+		*end = b;
+		end = &b->next;
+		n++;
 	}
-	if (!b)
-		return NULL;
-	db->queue = b->next;
-	if (!db->queue)
-		db->queue_end = &db->queue;
-	b->next = NULL;
 	return trip;
 }
 
@@ -642,7 +666,9 @@ finish_trip(struct aic_db *db, struct batch *trip)
 
 	for (b = trip; b; b = next) {
 		next = b->next;
-		if (b->out != RAN)
+		if (b->out == RAN)
+			note_up(db);
+		else
 			drop_results(b);
 		if ((b->out == LOST || b->out == AGAIN) &&
 		    aic_clock_us() < b->deadline_us)
@@ -676,22 +702,22 @@ give_conn(struct aic_db *db, struct conn *c)
 	db->idle = c;
 }
 
-/* Wake the first of the queue, if there is a connection for it. */
+/*
+ * There is a connection to be had: wake one who waits for it. Not just the first of
+ * the queue, who may be awake, busy with connecting. Whoever is woken leads or passes
+ * it on, so while there are both, somebody is on the way to them.
+ */
 static void
 wake_next(struct aic_db *db)
 {
-	if (db->idle && db->queue)
-		pthread_cond_signal(&db->queue->changed);
-}
+	struct batch *b;
 
-static void
-give_up(struct aic_db *db, struct batch *self, const char *why)
-{
-	unqueue(db, self);
-	self->state = DONE;
-	self->out = LATE;
-	if (self->err->code == AIC_OK)
-		fail_with(self->err, "get a database connection", NULL, why);
+	for (b = db->idle ? db->queue : NULL; b; b = b->next)
+		if (b->waits) {
+			b->waits = false;
+			pthread_cond_signal(&b->changed);
+			return;
+		}
 }
 
 /*
@@ -756,7 +782,9 @@ get_served(struct aic_db *db, struct batch *self)
 	if (db->idle && db->retry_us < until)
 		until = db->retry_us;
 	ts = aic_clock_spec(until);
+	self->waits = true;
 	pthread_cond_clockwait(&self->changed, &db->lock, CLOCK_MONOTONIC, &ts);
+	self->waits = false;
 }
 
 enum aic_code

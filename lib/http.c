@@ -3,6 +3,7 @@
 #include "http.h"
 
 #include <curl/curl.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -240,8 +241,10 @@ read_hints(struct aic_http *http, struct aic_http_answer *answer)
 		&h) == CURLHE_OK) {
 		ms = strtod(h->value, &end);
 		/* A day is beyond any deadline; the bound keeps the sum sane. */
-		if (end != h->value && *end == '\0' && ms > 0 && ms < 86400e3)
-			answer->retry_after_us = (int64_t)(ms * 1000);
+		if (end != h->value && *end == '\0' && ms > 0 && isfinite(ms))
+			answer->retry_after_us = ms < 86400e3
+			    ? (int64_t)(ms * 1000)
+			    : 86400 * AIC_S;
 	}
 	if (answer->retry_after_us < 0 &&
 	    curl_easy_getinfo(http->easy, CURLINFO_RETRY_AFTER, &after) ==
