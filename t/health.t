@@ -42,7 +42,7 @@ is $s->model_count, 2, 'nobody asked the model but the chats';
 {
 	my @socks = map { $s->connect } 1 .. 2;
 	print { $socks[$_] } $s->chat_bytes(telegram_id => $_ + 1,
-	    message => '[[delay=1500 id=slow]]') for 0, 1;
+	    message => '[[delay=2000 id=slow]]') for 0, 1;
 	wait_for(sub { ($s->model_count('slow') // 0) == 2 }, 20,
 	    'every slot to be busy');
 	my $got = health();

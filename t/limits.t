@@ -95,7 +95,7 @@ sub is_limits ($got, $used, $left, $title)
 	my $id = $next++;
 	my @socks = map { $s->connect } 1 .. 2;
 	print $_ $s->chat_bytes(telegram_id => $id,
-	    message => '[[delay=600 id=fly]]') for @socks;
+	    message => '[[delay=1500 id=fly]]') for @socks;
 	wait_for(sub { ($s->model_count('fly') // 0) >= 2 }, 20,
 	    'two chats in flight');
 	is_limits(limits($id), 2, 1, 'chats in flight are counted');
@@ -173,7 +173,7 @@ for my $ago (1, 2, 40, 4000) {
 	my $id = $next++;
 	my $sock = $s->connect;
 	print $sock $s->chat_bytes(telegram_id => $id,
-	    message => '[[delay=500 id=midnight]]');
+	    message => '[[delay=1500 id=midnight]]');
 	wait_for(sub { $s->model_count('midnight') }, 20, 'the model');
 	my $day = $s->value("update ai_chat_daily_limits set last_reset_date =
 	    last_reset_date + 1 where telegram_id = $id

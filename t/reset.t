@@ -59,7 +59,7 @@ sub limits ($id)
 	$s->send(telegram_id => $id);
 	my $sock = $s->connect;
 	print $sock $s->chat_bytes(telegram_id => $id,
-	    message => '[[delay=500 id=fly]]');
+	    message => '[[delay=1500 id=fly]]');
 	wait_for(sub { $s->model_count('fly') }, 20, 'a chat in flight');
 	is_deeply limits($id), [ 2, 0 ], 'one counted, one in flight';
 	is reset_of($id)->{json}{success}, JSON::PP::true, 'a reset meanwhile';
