@@ -13,6 +13,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "gate.h"
+
 /* spawn-fcgi hands the listening socket over as standard input. */
 #define LISTEN_FD 0
 
@@ -113,8 +115,11 @@ at_end(struct fcgi *f)
 enum fcgi_got
 fcgi_accept(struct fcgi *f, struct fcgi_request *rq, struct aic_err *err)
 {
-	int rc = FCGX_Accept_r(&f->request);
+	int rc;
 
+	gate_pass();
+	rc = FCGX_Accept_r(&f->request);
+	gate_done();
 	if (rc < 0) {
 		if (rc == -EINVAL && atomic_load(&stopping))
 			return FCGI_STOPPED;
@@ -216,4 +221,5 @@ fcgi_stop(void)
 	atomic_store(&stopping, true);
 	/* Wakes all threads in accept(); closing would wake none. */
 	shutdown(LISTEN_FD, SHUT_RDWR);
+	gate_open();
 }

@@ -88,13 +88,21 @@ aic_buf_printf(struct aic_buf *b, const char *fmt, ...)
 	va_list ap;
 	int n;
 
+	/* Mostly there is room for it. */
+	if (!aic_buf_room(b, 0))
+		return;
 	va_start(ap, fmt);
-	n = vsnprintf(NULL, 0, fmt, ap);
+	n = vsnprintf(b->data + b->len, b->cap - b->len, fmt, ap);
 	va_end(ap);
 	if (n < 0) {
 		b->failed = true;
 		return;
 	}
+	if ((size_t)n < b->cap - b->len && (size_t)n <= b->max - b->len) {
+		b->len += (size_t)n;
+		return;
+	}
+	b->data[b->len] = '\0';
 	if (!aic_buf_room(b, (size_t)n))
 		return;
 	va_start(ap, fmt);

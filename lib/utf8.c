@@ -87,6 +87,13 @@ aic_utf8_mend(struct aic_buf *to, const char *s, size_t n)
 	size_t len;
 
 	while (s < end) {
+		/* Cyrillic in one go: nearly all that there is. */
+		while (end - s >= 2 && (unsigned char)s[0] >= 0xc2 &&
+		    (unsigned char)s[0] <= 0xdf &&
+		    ((unsigned char)s[1] & 0xc0) == 0x80)
+			s += 2;
+		if (s == end)
+			break;
 		len = *s ? aic_utf8_next(s, (size_t)(end - s), NULL) : 0;
 		if (len > 0) {
 			s += len;
