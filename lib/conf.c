@@ -152,7 +152,7 @@ find_value(const struct setting *s, char *const *env, char *value,
 					     : NULL;
 
 	*ret_found = true;
-	if (plain && *plain && file)
+	if (plain && file)
 		return aic_fail(err, AIC_ECONF,
 		    "both %s and %s_FILE are set; keep one", s->name, s->name);
 	if (file)
