@@ -32,6 +32,9 @@
  * only when the worker is frozen again. */
 #define SAVES_MAX 3
 
+/* Between two looks at what became of a save, when the first one failed. */
+#define SETTLE_PAUSE_US (50 * AIC_MS)
+
 static const struct aic_input_field fields[] = {
 	{ "telegram_id", AIC_INPUT_INT, .required = true, .min = 1,
 	    .max = INT64_MAX,
@@ -55,31 +58,31 @@ chat_run(struct chat *c, struct aic_err *err)
 {
 	enum aic_code rc;
 
-	c->job->doing = "reading the message";
+	route_stage(c->job, "reading the message");
 	rc = validate(c, err);
 	if (rc)
 		return rc;
 
 	/* One round trip brings both: the reservation and the context. */
-	c->job->doing = "reserving a chat";
+	route_stage(c->job, "reserving a chat");
 	rc = reserve(c, err);
 	if (rc)
 		return rc;
 
 	/* From here on chat_done() has a reservation to settle. No database
 	 * connection is held while the model thinks. */
-	c->job->doing = "building the prompt";
+	route_stage(c->job, "building the prompt");
 	rc = build_prompt(c, err);
 	if (rc)
 		return rc;
 
-	c->job->doing = "asking the model";
+	route_stage(c->job, "asking the model");
 	rc = ask_model(c, err);
 	if (rc)
 		return rc;
 
 	/* Kept, counted and settled in one transaction, or not at all. */
-	c->job->doing = "saving the exchange";
+	route_stage(c->job, "saving the exchange");
 	return save(c, err);
 }
 
@@ -271,41 +274,45 @@ hold_again(struct chat *c, struct aic_err *err)
 }
 
 /*
- * The outcome of a save is unknown. Take the reservation away: where it was still
- * there, that save has not happened and cannot any more; where it was not, the
- * row tells what has.
+ * The outcome of a save is unknown. Take the reservation away: where the save has
+ * not happened, it cannot any more. Whether it has, only the row tells: a
+ * reservation that was used up may come back, when a try to reserve that had hung at
+ * the database comes through late. Whoever is told that nothing was kept should be
+ * able to rely on it, so this is tried as long as the stage has time.
  */
 static enum saved
-settle(struct chat *c, struct aic_err *err)
+settle(struct chat *c)
 {
+	struct aic_err ignored = AIC_ERR_INIT;
 	struct aic_db_call call;
-	bool dropped;
+	enum saved rc = UNKNOWN;
 
-	aic_limit_drop_ask(&call, c->in.telegram_id, c->lease);
-	if (route_db(c->job, &call, 1, err))
-		return UNKNOWN;
-	dropped = aic_limit_drop_got(&call);
-	aic_db_call_done(&call);
-	if (dropped) {
+	route_stage(c->job, "finding out what became of the save");
+	while (rc == UNKNOWN && aic_clock_us() < c->job->stage_end_us) {
+		aic_limit_drop_ask(&call, c->in.telegram_id, c->lease);
+		if (route_db(c->job, &call, 1, &ignored)) {
+			aic_clock_sleep(aic_clock_us() + SETTLE_PAUSE_US);
+			continue;
+		}
+		aic_db_call_done(&call);
 		c->held = false;
-		return NO_SLOT;
+		rc = find(c, &ignored);
 	}
-	return find(c, err);
+	return rc;
 }
 
 static enum aic_code
 save(struct chat *c, struct aic_err *err)
 {
-	struct aic_err ignored = AIC_ERR_INIT;
 	enum saved rc;
 	int i;
 
 	for (i = 0; i < SAVES_MAX; i++) {
 		rc = save_once(c, err);
-		if (rc == UNKNOWN && settle(c, &ignored) == SAVED)
-			rc = SAVED;
 		if (rc == NO_LEASE)
 			rc = find(c, err);
+		if (rc == UNKNOWN && settle(c) == SAVED)
+			rc = SAVED;
 		if (rc == NO_LEASE)
 			rc = hold_again(c, err);
 		if (rc != NO_LEASE)
@@ -335,6 +342,7 @@ chat_done(struct chat *c)
 	struct aic_db_call call;
 
 	if (c->held) {
+		route_stage(c->job, c->job->doing);
 		aic_limit_drop_ask(&call, c->in.telegram_id, c->lease);
 		if (route_db(c->job, &call, 1, &err) == AIC_OK)
 			aic_db_call_done(&call);

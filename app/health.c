@@ -21,7 +21,7 @@ health_ready(struct job *job, struct aic_err *err)
 	bool db;
 
 	(void)err;
-	job->doing = "asking the database";
+	route_stage(job, "asking the database");
 	db = worker_ready(job->worker, &why) == AIC_OK;
 	if (!db)
 		aic_log_event(AIC_LOG_WARN, "unready", "%s", why.detail);

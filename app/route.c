@@ -69,7 +69,7 @@ serve(struct job *job, const struct route *r, struct aic_err *err)
 {
 	enum aic_code rc;
 
-	job->doing = "reading the body";
+	route_stage(job, "reading the body");
 	if (strcmp(r->method, "POST") == 0) {
 		rc = fcgi_body(job->fcgi, &job->rq, &job->body, err);
 		if (rc)
@@ -87,19 +87,19 @@ run(struct job *job, const struct route *r, struct aic_err *err)
 	const struct aic_conf *conf = &job->worker->conf;
 	enum aic_code rc;
 
-	job->doing = "checking the key";
+	route_stage(job, "checking the key");
 	rc = aic_auth_check(conf->api_keys, conf->api_admin_key,
 	    r ? r->need : AIC_AUTH_CALLER, job->rq.api_key, err);
 	if (rc)
 		return rc;
-	job->doing = "finding the route";
+	route_stage(job, "finding the route");
 	if (!r)
 		return aic_fail(err, AIC_ENOROUTE, "no such path");
 	if (strcmp(r->method, job->rq.method) != 0) {
 		job->allow = r->method;
 		return aic_fail(err, AIC_EMETHOD, "no such method here");
 	}
-	job->doing = "finding room";
+	route_stage(job, "finding room");
 	rc = worker_enter(job->worker, r->room, err);
 	if (rc)
 		return rc;
@@ -181,16 +181,23 @@ route_run(struct job *job)
 	fcgi_finish(job->fcgi);
 }
 
+void
+route_stage(struct job *job, const char *doing)
+{
+	job->doing = doing;
+	job->stage_end_us = aic_clock_us() +
+	    job->worker->conf.db_timeout_ms * AIC_MS;
+	if (job->stage_end_us > job->deadline_us)
+		job->stage_end_us = job->deadline_us;
+}
+
 enum aic_code
 route_db(struct job *job, struct aic_db_call *calls, int n, struct aic_err *err)
 {
-	int64_t start = aic_clock_us(), until;
+	int64_t start = aic_clock_us();
 	enum aic_code rc;
 
-	until = start + job->worker->conf.db_timeout_ms * AIC_MS;
-	if (until > job->deadline_us)
-		until = job->deadline_us;
-	rc = aic_db_run(job->worker->db, calls, n, until, err);
+	rc = aic_db_run(job->worker->db, calls, n, job->stage_end_us, err);
 	job->db_us += aic_clock_us() - start;
 	return rc;
 }

@@ -32,8 +32,11 @@ struct job {
 	const char *allow; /* with AIC_EMETHOD */
 	struct aic_limit_state limit; /* with AIC_ELIMIT */
 
+	/* The stage. */
+	const char *doing; /* for the log */
+	int64_t stage_end_us; /* of its database time */
+
 	/* For the log. */
-	const char *doing;
 	int64_t user;
 	int64_t db_us, ai_us;
 	int attempts;
@@ -50,8 +53,11 @@ typedef enum aic_code route_handler(struct job *job, struct aic_err *err);
  */
 void route_run(struct job *job);
 
-/* route_db -- run a batch for a job: within AI_CHAT_DB_TIMEOUT_MS and the job's
- * deadline; its time goes to the log. */
+/* route_stage -- a stage begins: what it does, and its time at the database,
+ * AI_CHAT_DB_TIMEOUT_MS for all of it and no later than the job's deadline. */
+void route_stage(struct job *job, const char *doing);
+
+/* route_db -- run a batch within the stage's time, which also goes to the log. */
 enum aic_code route_db(struct job *job, struct aic_db_call *calls, int n,
     struct aic_err *err) AIC_MUST_CHECK;
 

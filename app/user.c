@@ -48,7 +48,7 @@ read_body(struct job *job, const struct aic_input_field *fields, int n,
 	struct json_object *doc;
 	enum aic_code rc;
 
-	job->doing = "reading the body";
+	route_stage(job, "reading the body");
 	rc = aic_input_body(job->body.data, job->body.len, fields, n, in, &doc,
 	    err);
 	if (rc)
@@ -61,7 +61,7 @@ read_body(struct job *job, const struct aic_input_field *fields, int n,
 static enum aic_code
 read_path(struct job *job, struct aic_err *err)
 {
-	job->doing = "reading the path";
+	route_stage(job, "reading the path");
 	return aic_input_number("path", "telegram_id", job->tail,
 	    strlen(job->tail), 1, INT64_MAX, &job->user, err);
 }
@@ -90,7 +90,7 @@ user_history(struct job *job, struct aic_err *err)
 	    sizeof(history_fields) / sizeof(history_fields[0]), &in, err);
 	if (rc)
 		return rc;
-	job->doing = "reading the history";
+	route_stage(job, "reading the history");
 	aic_history_ask(calls, in.telegram_id, in.limit, in.offset);
 	rc = route_db(job, calls, 2, err);
 	if (rc)
@@ -122,7 +122,7 @@ user_limits(struct job *job, struct aic_err *err)
 	rc = read_path(job, err);
 	if (rc)
 		return rc;
-	job->doing = "reading the limit";
+	route_stage(job, "reading the limit");
 	aic_limit_peek_ask(&call, job->user, conf->timezone);
 	rc = route_db(job, &call, 1, err);
 	if (rc)
@@ -152,7 +152,7 @@ user_reset(struct job *job, struct aic_err *err)
 	rc = read_body(job, reset_fields, 1, &in, err);
 	if (rc)
 		return rc;
-	job->doing = "resetting the limit";
+	route_stage(job, "resetting the limit");
 	aic_limit_reset_ask(&call, in.telegram_id, job->worker->conf.timezone);
 	rc = route_db(job, &call, 1, err);
 	if (rc)
@@ -219,7 +219,7 @@ user_stats(struct job *job, struct aic_err *err)
 	rc = read_stats(job, &days, err);
 	if (rc)
 		return rc;
-	job->doing = "reading statistics";
+	route_stage(job, "reading statistics");
 	aic_stats_ask(&call, job->user, days, job->worker->conf.timezone);
 	rc = route_db(job, &call, 1, err);
 	if (rc)

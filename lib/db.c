@@ -78,6 +78,7 @@ struct aic_db {
 	int n_all;
 	int64_t down_since_us; /* connecting fails since; 0: it does not */
 	int64_t retry_us; /* while it does: nobody tries before */
+	bool trying; /* while it does: somebody is at it */
 	int64_t backoff_us;
 	int64_t timeout_us;
 };
@@ -567,25 +568,34 @@ note_lost(struct conn *c, struct batch *b, enum outcome out)
 		    PQerrorMessage(c->pg));
 }
 
+/* Of those that are not done yet. */
+static int64_t
+first_deadline(const struct batch *b)
+{
+	int64_t first = b->deadline_us;
+
+	for (; b; b = b->next)
+		if (b->deadline_us < first)
+			first = b->deadline_us;
+	return first;
+}
+
 /* Send all, read all; each batch of the trip gets its outcome. */
 static void
 run_trip(struct aic_db *db, struct conn *c, struct batch *trip)
 {
-	int64_t deadline = trip->deadline_us;
 	enum outcome out = LOST;
 	struct batch *b;
 
 	for (b = trip; b; b = b->next) {
 		b->out = LOST;
 		b->err->code = AIC_OK;
-		if (b->deadline_us < deadline)
-			deadline = b->deadline_us;
 	}
 	choose_lazy(trip);
 	if (send_all(db, c, trip))
-		out = flush_out(c, deadline);
+		out = flush_out(c, first_deadline(trip));
 	for (b = trip; b && out != LOST && out != LATE; b = b->next) {
-		out = b->out = read_batch(c, b, deadline);
+		out = b->out = read_batch(c, b, first_deadline(b));
 		/* It was to prepare a statement and has not: start afresh. */
 		if (b->preparing && out != RAN)
 			c->n_prepared = STMTS_MAX;
@@ -720,6 +730,19 @@ wake_next(struct aic_db *db)
 		}
 }
 
+/* To look at how things stand. */
+static void
+wake_all(struct aic_db *db)
+{
+	struct batch *b;
+
+	for (b = db->queue; b; b = b->next)
+		if (b->waits) {
+			b->waits = false;
+			pthread_cond_signal(&b->changed);
+		}
+}
+
 /*
  * With an idle connection at hand, make a trip for the first of the queue, one's
  * own batch among them or not. The lock is held on entry and on return.
@@ -734,11 +757,14 @@ lead(struct aic_db *db, struct batch *self)
 
 	if (!c->pg) {
 		/* While it is away, one at a time tries. */
-		db->retry_us = aic_clock_us() + RETRY_MOST_US;
+		db->trying = true;
 		pthread_mutex_unlock(&db->lock);
 		ok = connect_one(db, c, self->deadline_us, &why);
 		pthread_mutex_lock(&db->lock);
+		db->trying = false;
 		note_connect(db, ok);
+		if (!ok)
+			wake_all(db);
 		if (!ok && self->state == QUEUED)
 			*self->err = why;
 	}
@@ -769,18 +795,24 @@ get_served(struct aic_db *db, struct batch *self)
 		give_up(db, self, "all are in use");
 		return;
 	}
-	if (c || (db->idle && (!db->down_since_us || now >= db->retry_us))) {
+	if (c || (db->idle && !db->down_since_us)) {
 		lead(db, self);
 		return;
 	}
-	/* It has been away for longer than anybody should wait: say so at once,
-	 * but for the one who tries. */
-	if (db->idle && now - db->down_since_us > db->timeout_us) {
-		give_up(db, self, "the database is away");
-		return;
+	/* It is away, as far as we know: one at a time finds out. When it has been
+	 * for longer than anybody should wait, the others are told at once. */
+	if (db->idle && !db->trying) {
+		if (now >= db->retry_us) {
+			lead(db, self);
+			return;
+		}
+		if (now - db->down_since_us > db->timeout_us) {
+			give_up(db, self, "the database is away");
+			return;
+		}
+		if (db->retry_us < until)
+			until = db->retry_us;
 	}
-	if (db->idle && db->retry_us < until)
-		until = db->retry_us;
 	ts = aic_clock_spec(until);
 	self->waits = true;
 	pthread_cond_clockwait(&self->changed, &db->lock, CLOCK_MONOTONIC, &ts);

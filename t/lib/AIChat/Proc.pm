@@ -15,7 +15,7 @@ use POSIX qw(WNOHANG);
 use Time::HiRes qw(sleep time);
 
 our @EXPORT_OK = qw(wait_for run slurp spew tail temp_dir remove_dir keep_dir
-    free_port port_is_free base_env);
+    free_port port_is_free base_env unix_connections);
 
 # The soft limit of open files is 1,024 on most machines, too few for a worker
 # with a thousand chats in flight.
@@ -178,6 +178,19 @@ sub free_port
 		return $port if port_is_free($port);
 	}
 	die "found no free port\n";
+}
+
+# Connections to a listening unix socket: those that wait to be accepted, which
+# the kernel calls connecting, 02, and those that were, connected, 03.
+sub unix_connections ($path)
+{
+	my %n;
+
+	for (split /^/, slurp('/proc/net/unix')) {
+		my ($state, undef, $where) = (split)[5 .. 7];
+		$n{$state}++ if defined $where && $where eq $path;
+	}
+	return ($n{'02'} // 0, $n{'03'} // 0);
 }
 
 # -- processes ---------------------------------------------------------------

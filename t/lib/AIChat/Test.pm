@@ -18,7 +18,8 @@ package AIChat::Test;
 use v5.36;
 use utf8;
 use AIChat::Postgres;
-use AIChat::Proc qw(wait_for slurp temp_dir remove_dir keep_dir free_port);
+use AIChat::Proc qw(wait_for slurp temp_dir remove_dir keep_dir free_port
+    unix_connections);
 use AIChat::Stack;
 use File::Path qw(make_path);
 use HTTP::Tiny;
@@ -47,6 +48,7 @@ sub import ($class, @)
 	*{"${caller}::done_testing"} = \&done_testing;
 	*{"${caller}::wait_for"} = \&wait_for;
 	*{"${caller}::program"} = \&program;
+	*{"${caller}::finish_chats"} = \&finish_chats;
 
 	my $tap = Test::More->builder;
 	binmode $_, ':encoding(UTF-8)' for $tap->output, $tap->failure_output,
@@ -323,23 +325,41 @@ sub send ($self, %o)
 # service, which 300 of them would not.
 sub send_many ($self, @chats)
 {
-	my (@socks, @raw, %index);
+	return finish_chats($self->start_chats(@chats));
+}
+
+# The two halves of it, for a test that does something meanwhile.
+sub start_chats ($self, @chats)
+{
+	my @socks = map { $self->connect } @chats;
 
 	for my $i (0 .. $#chats) {
-		$socks[$i] = $self->connect;
-		$index{ $socks[$i] } = $i;
+		print { $socks[$i] } $self->chat_bytes(%{ $chats[$i] });
+		$socks[$i]->flush;
 	}
+	return @socks;
+}
+
+sub finish_chats (@socks)
+{
+	my %index = map { ($socks[$_] => $_) } 0 .. $#socks;
 	my $select = IO::Select->new(@socks);
-	print { $socks[$_] } $self->chat_bytes(%{ $chats[$_] })
-	    for 0 .. $#chats;
+	my $start = time;
+	my (@raw, @seconds);
+
 	while (my @ready = $select->can_read(90)) {
 		for my $sock (@ready) {
-			my $raw = \($raw[ $index{$sock} ] //= '');
+			my $i = $index{$sock};
+			my $raw = \($raw[$i] //= '');
+			$seconds[$i] = time - $start;
 			next if sysread $sock, $$raw, 65536, length $$raw;
 			$select->remove($sock);
 		}
 	}
-	return map { parse_answer($raw[$_] // '') } 0 .. $#chats;
+	return map {
+		{ %{ parse_answer($raw[$_] // '') },
+		    seconds => $seconds[$_] // 90 }
+	} 0 .. $#socks;
 }
 
 sub chat_bytes ($self, %o)
@@ -487,6 +507,20 @@ sub value ($self, $query)
 	return $row ? $row->[0] : undef;
 }
 
+# What the database holds of a user: { count, rows, leases }.
+sub ledger ($self, $user)
+{
+	my ($row) = $self->sql("select
+	    coalesce(max(request_count), 0), (select count(*) from
+		ai_chat_requests where telegram_id = $user),
+	    coalesce(max(cardinality(leases)), 0)
+	    from ai_chat_daily_limits where telegram_id = $user");
+	my %ledger;
+
+	@ledger{qw(count rows leases)} = map { $_ + 0 } @$row;
+	return \%ledger;
+}
+
 sub db_url ($self) { return $self->{db_url} }
 
 sub stop_pg ($self, $mode = 'fast') { $self->{stack}->pg->stop($mode) }
@@ -504,10 +538,30 @@ sub kill_worker ($self, $n, $sig = 'KILL')
 {
 	my $proc = $self->{stack}->worker($n);
 	$proc->signal($sig);
+	wait_for(sub { is_stopped($proc->pid) }, 10, "worker $n to stop")
+	    if $sig eq 'STOP';
 	return if $sig =~ /^(?:STOP|CONT|0)$/;
 	$self->{killed}{$n} = 1;
 	wait_for(sub { !$proc->alive }, 90, "worker $n to end");
 	return $proc->status;
+}
+
+# All its threads: until then one of them may still take a request.
+sub is_stopped ($pid)
+{
+	return !grep { (eval { slurp($_) } // '') !~ /^State:\s+T/m }
+	    glob "/proc/$pid/task/*/status";
+}
+
+# Requests in the queue of its socket, and those that it has taken.
+sub queued ($self, $n)
+{
+	return (unix_connections($self->{stack}->socket_of($n)))[0];
+}
+
+sub taken ($self, $n)
+{
+	return (unix_connections($self->{stack}->socket_of($n)))[1];
 }
 
 # Starts one that was killed, or a further one, and waits until it answers.

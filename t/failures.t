@@ -1,0 +1,123 @@
+# What the model can do wrong: the caller is told in one line, and pays nothing.
+# And what looks odd but is an answer.
+
+use v5.36;
+use utf8;
+use AIChat::Proc qw(free_port);
+use AIChat::Test;
+
+my $s = AIChat::Test->new(env => {
+	OPENAI_API_KEY => 'sk-secret-0451',
+	AI_CHAT_DEADLINE_MS => 3000,
+	AI_CHAT_DB_TIMEOUT_MS => 500,
+});
+my $user = 0;
+
+# One user each, all at once.
+sub send_all (@marks)
+{
+	my $first = $user + 1;
+	my @got = $s->send_many(map { {
+		telegram_id => ++$user, message => "вопрос [[$_]]",
+	} } @marks);
+	return map { [ $marks[$_], $first + $_, $got[$_] ] } 0 .. $#marks;
+}
+
+sub fails_well ($what, $who, $got)
+{
+	is $got->{status}, 500, "$what: fails";
+	my $detail = $got->{json}{detail} // '';
+	like $detail, qr/^AI service error: \S[^\r\n]*\z/, '... says why';
+	unlike $got->{content}, qr/sk-|0451|http:|127\.0\.0|Bearer|chat\/comp/,
+	    '... without a secret';
+	is_deeply [ sort keys %{ $got->{json} // {} } ], [ 'detail' ],
+	    '... and nothing else';
+	is_deeply $s->ledger($who), { count => 0, rows => 0, leases => 0 },
+	    '... and nothing is counted, kept or reserved';
+	is $s->get("/v1/chat/limits/$who")->{json}{requests_today}, 0,
+	    '... and the limits say so';
+}
+
+# -- not an answer -----------------------------------------------------------
+
+my @failures = (
+	(map { "body=$_" } qw(null blank empty refusal filter length_empty
+	    tools wrong broken cut html huge nochoices error)),
+	'body=huge size=1048577',
+	'body=huge chunked=1',
+	'body=html chunked=1',
+	'body=text',
+	(map { "close=$_" } qw(before headers middle reset)),
+	'chunked=1 close=middle',
+	(map { "status=$_" } qw(201 204 301 400 401 403 404 410 422 500 503)),
+	(map { "status=$_ body=html" } qw(400 404 502)),
+	(map { "status=$_ body=json" } qw(201 202 404 500)),
+	'status=429 code=insufficient_quota type=insufficient_quota',
+	'status=500 errmsg=sk-secret-0451%20at%20http://127.0.0.1/',
+	'status=400 body=huge',
+	'redirect=http://127.0.0.1:1/v1/chat/completions',
+	'redirect=https://example.invalid/',
+	'headerflood=1000000',
+	'text=',
+	'text=%20%0a%09%20',
+	'text=%E2%80%83%C2%A0',
+	'hang=1',
+	'drip=400',
+);
+fails_well(@$_) for send_all(@failures);
+
+my $got = $s->send(telegram_id => 500, message => '[[hang=1]]');
+fails_well('a model that hangs', 500, $got);
+cmp_ok $got->{seconds}, '<', 3.5, '... and the deadline ends it';
+is $s->model_counts->{pending}, 0, 'nobody waits for the model any more';
+
+# -- answers all the same ----------------------------------------------------
+
+my @odd = (
+	[ 'body=length tokens=5', 5 ],
+	[ 'body=nousage', 0 ],
+	[ 'tokens=null', 0 ],
+	[ 'tokens="12"', 0 ],
+	[ 'tokens=-7', 0 ],
+	[ 'tokens=1.5', 0 ],
+	[ 'tokens=99999999999999999999', undef ],
+	[ 'tokens=3000000000', undef ],
+	[ 'body=badutf8', undef ],
+	[ 'body=surrogate', undef ],
+	[ 'body=nul', undef ],
+	[ 'body=huge size=1040000', undef ],
+	[ 'body=huge size=1040000 chunked=1', undef ],
+	[ 'chunked=1', undef ],
+	[ 'text=%F0%9F%91%8D%20%22%5C%0A%3C', undef ],
+	[ 'headerflood=20000', undef ],
+);
+for (send_all(map { $_->[0] } @odd)) {
+	my ($what, $who, $got) = @$_;
+	my ($marks, $tokens) = @{ shift @odd };
+	is $got->{status}, 200, "$what: is an answer";
+	my $text = $got->{json}{response} // '';
+	like $text, qr/\S/, '... with a text';
+	unlike $text, qr/[\x{d800}-\x{dfff}\0]/, '... that is safe';
+	is $got->{json}{tokens_used}, $tokens, '... and so many tokens'
+	    if defined $tokens;
+	ok $got->{json}{tokens_used} >= 0, '... and no fewer than none';
+	my ($kept) = $s->sql("select response, tokens_used
+	    from ai_chat_requests where telegram_id = $who");
+	ok $kept->[0] eq $text, '... kept as it was answered';
+	is $kept->[1], $got->{json}{tokens_used}, '... with its tokens';
+	is_deeply $s->ledger($who), { count => 1, rows => 1, leases => 0 },
+	    '... and counted once';
+}
+
+# -- no model at all ---------------------------------------------------------
+
+my $closed = free_port();
+for my $url ("http://127.0.0.1:$closed/v1", 'http://no-such-host.invalid/v1',
+    'https://127.0.0.1:' . $s->stack->model_port . '/v1') {
+	$s->restart_worker(1, OPENAI_BASE_URL => $url);
+	my $got = $s->send(telegram_id => ++$user);
+	fails_well("a model at $url", $user, $got);
+	unlike $got->{content}, qr/$closed|invalid/, '... and not where';
+}
+
+done_testing;

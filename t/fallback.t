@@ -1,0 +1,91 @@
+# Models that do not take max_tokens or temperature: the worker finds out by
+# itself, once.
+
+use v5.36;
+use utf8;
+use AIChat::Test;
+
+my $s = AIChat::Test->new(env => { OPENAI_TEMPERATURE => '0.4',
+    OPENAI_MAX_TOKENS => 500, AI_CHAT_DAILY_LIMIT => 100 });
+my $ids = 0;
+
+sub ask ($marks)
+{
+	my $id = 'f' . ++$ids;
+	my $got = $s->send(message => "вопрос [[id=$id $marks]]");
+	my $body = ($s->model_last($id) // {})->{body} // {};
+	delete @$body{qw(model messages)};
+	return ($got, $s->model_count($id), $body);
+}
+
+# [ which, calls of the first chat, the fields that are sent then ]
+for (
+	[ 'max_tokens', 2,
+	    { temperature => 0.4, max_completion_tokens => 500 } ],
+	[ 'temperature', 2, { max_tokens => 500 } ],
+	[ 'both', 3, { max_completion_tokens => 500 } ],
+) {
+	my ($which, $calls, $fields) = @$_;
+	my $before = $s->ledger(1)->{count};
+
+	$s->restart_worker(1, OPENAI_MODEL => "gpt-5[[unsupported=$which]]");
+	my ($got, $count, $body) = ask('text=да tokens=7');
+	is $got->{status}, 200, "no $which: answered all the same";
+	is $got->{json}{tokens_used}, 7, '... as the model said';
+	is $count, $calls, "... after $calls calls";
+	is_deeply $body, $fields, '... the last with the right fields';
+	is_deeply $s->ledger(1), { count => $before + 1,
+	    rows => $before + 1, leases => 0 }, '... and counted once';
+
+	($got, $count, $body) = ask('');
+	is $got->{status}, 200, 'the next one is answered';
+	is $count, 1, '... with one call';
+	is_deeply $body, $fields, '... of the right fields';
+
+	# What it learned does not stand in the way of trying again.
+	($got, $count) = ask('status=503 times=1');
+	is $got->{status}, 200, 'a failure is tried again as ever';
+	is $count, 2, '... once';
+}
+
+# -- many at once, before it is known ----------------------------------------
+
+$s->restart_worker(1, OPENAI_MODEL => 'gpt-5[[unsupported=both]]');
+{
+	my @got = $s->send_many(map { {
+		telegram_id => 100 + $_, message => "[[id=m$_ delay=100]]",
+	} } 1 .. 20);
+	is((grep { $_->{status} == 200 } @got), 20,
+	    'twenty find out at once: all are answered');
+	is((grep { $s->model_count("m$_") > 3 } 1 .. 20), 0,
+	    '... none with more than two calls too many');
+	my (undef, $count) = ask('');
+	is $count, 1, '... and then it is known';
+}
+
+# -- what is not that --------------------------------------------------------
+
+$s->restart_worker(1, OPENAI_MODEL => 'gpt-4o-mini');
+for (
+	[ 'another parameter',
+	    'status=400 code=unsupported_parameter param=messages' ],
+	[ 'no parameter named', 'status=400 code=unsupported_parameter' ],
+	[ 'another code', 'status=400 code=invalid_value param=max_tokens' ],
+	[ 'another status',
+	    'status=404 code=unsupported_parameter param=max_tokens' ],
+) {
+	my ($what, $marks) = @$_;
+	my ($got, $count) = ask($marks);
+	is $got->{status}, 500, "$what: fails";
+	is $count, 1, '... after one call';
+}
+my ($got, $count, $body) = ask('');
+is_deeply $body, { temperature => 0.4, max_tokens => 500 },
+    'and the fields are the usual ones';
+
+# A server that will not be pleased.
+($got, $count) = ask('status=400 code=unsupported_parameter param=max_tokens');
+is $got->{status}, 500, 'a model that goes on refusing: fails';
+cmp_ok $count, '<=', 3, '... after few calls';
+
+done_testing;
