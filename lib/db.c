@@ -84,7 +84,8 @@ struct aic_db {
 	int n_queue;
 	struct conn *idle;
 	struct conn *all;
-	int n_all, n_busy;
+	int n_all;
+	int n_trips; /* under way */
 	int64_t down_since_us; /* connecting fails since; 0: it does not */
 	int64_t retry_us; /* while it does: nobody tries before */
 	bool trying; /* while it does: somebody is at it */
@@ -623,6 +624,7 @@ static void
 enqueue(struct aic_db *db, struct batch *b)
 {
 	b->state = QUEUED;
+	b->since_us = aic_clock_us();
 	b->next = NULL;
 	*db->queue_end = b;
 	db->queue_end = &b->next;
@@ -713,7 +715,6 @@ take_conn(struct aic_db *db)
 		}
 	c = *any;
 	*any = c->next;
-	db->n_busy++;
 	return c;
 }
 
@@ -722,14 +723,14 @@ give_conn(struct aic_db *db, struct conn *c)
 {
 	c->next = db->idle;
 	db->idle = c;
-	db->n_busy--;
 }
 
-/* A trip is under way, and there is room in the next one. */
+/* A trip is under way, there is room in the next one, and b has not waited long. */
 static bool
-may_wait(const struct aic_db *db)
+may_wait(const struct aic_db *db, const struct batch *b)
 {
-	return db->n_busy > 0 && db->n_queue < TRIP_MAX;
+	return db->n_trips > 0 && db->n_queue < TRIP_MAX &&
+	    aic_clock_us() - b->since_us < PATIENCE_US;
 }
 
 /*
@@ -742,8 +743,10 @@ wake_next(struct aic_db *db)
 {
 	struct batch *b;
 
-	if (may_wait(db))
-		return; /* they look for themselves in a while */
+	/* The first has waited longest. Whose patience lasts looks for himself when
+	 * it ends. */
+	if (db->queue && may_wait(db, db->queue))
+		return;
 	for (b = db->idle ? db->queue : NULL; b; b = b->next)
 		if (b->waits) {
 			b->waits = false;
@@ -793,10 +796,12 @@ lead(struct aic_db *db, struct batch *self)
 	if (c->pg)
 		trip = take_trip(db);
 	if (trip) {
+		db->n_trips++;
 		wake_next(db);
 		pthread_mutex_unlock(&db->lock);
 		run_trip(db, c, trip);
 		pthread_mutex_lock(&db->lock);
+		db->n_trips--;
 		finish_trip(db, trip);
 	}
 	give_conn(db, c);
@@ -826,10 +831,11 @@ get_served(struct aic_db *db, struct batch *self)
 		give_up(db, self, "all are in use");
 		return;
 	}
-	if (db->idle && may_wait(db) && now - self->since_us < PATIENCE_US) {
+	/* wake_next() counts on this one to look again then. */
+	if (now - self->since_us < PATIENCE_US &&
+	    self->since_us + PATIENCE_US < until)
 		until = self->since_us + PATIENCE_US;
-		if (until > self->deadline_us)
-			until = self->deadline_us;
+	if (may_wait(db, self)) {
 		wait_until(db, self, until);
 		return;
 	}
@@ -861,7 +867,6 @@ aic_db_run(struct aic_db *db, struct aic_db_call *calls, int n,
 	struct aic_err why = AIC_ERR_INIT;
 	struct batch self = { .calls = calls,
 		.n = n,
-		.since_us = aic_clock_us(),
 		.deadline_us = deadline_us,
 		.err = &why,
 		.changed = PTHREAD_COND_INITIALIZER };
