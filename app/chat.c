@@ -102,31 +102,6 @@ validate(struct chat *c, struct aic_err *err)
 	return aic_id_new(c->id, err);
 }
 
-/* Why not: how things stand for the user, for the answer to tell. */
-static enum aic_code
-refuse(struct chat *c, struct aic_err *err)
-{
-	const struct aic_conf *conf = &c->job->worker->conf;
-	struct aic_limit_state *s = &c->job->limit;
-	struct aic_db_call call;
-	enum aic_code rc;
-
-	aic_limit_peek_ask(&call, c->in.telegram_id, conf->timezone);
-	rc = route_db(c->job, &call, 1, err);
-	if (rc)
-		return rc;
-	rc = aic_limit_peek_got(&call, conf->daily_limit, s, err);
-	aic_db_call_done(&call);
-	if (rc)
-		return rc;
-	/* A chat in flight may have failed since: at the moment of the refusal
-	 * there was none left, and that is what is answered. */
-	if (s->used < s->limit)
-		s->used = s->limit;
-	err->retry_after_s = (int)s->reset_in_s;
-	return aic_fail(err, AIC_ELIMIT, "the day is used up");
-}
-
 static void
 hold_ask(struct chat *c, struct aic_db_call *call)
 {
@@ -139,7 +114,7 @@ hold_ask(struct chat *c, struct aic_db_call *call)
 }
 
 static enum aic_code
-reserve(struct chat *c, struct aic_err *err)
+hold(struct chat *c, struct aic_err *err)
 {
 	struct aic_db_call calls[2];
 	enum aic_code rc;
@@ -152,8 +127,47 @@ reserve(struct chat *c, struct aic_err *err)
 		return rc;
 	c->held = aic_limit_hold_got(&calls[0], c->lease);
 	aic_db_call_done(&calls[0]);
+	aic_db_call_done(&c->context);
 	c->context = calls[1];
-	return c->held ? AIC_OK : refuse(c, err);
+	return AIC_OK;
+}
+
+static enum aic_code
+peek(struct chat *c, struct aic_err *err)
+{
+	const struct aic_conf *conf = &c->job->worker->conf;
+	struct aic_db_call call;
+	enum aic_code rc;
+
+	aic_limit_peek_ask(&call, c->in.telegram_id, conf->timezone);
+	rc = route_db(c->job, &call, 1, err);
+	if (rc)
+		return rc;
+	rc = aic_limit_peek_got(&call, conf->daily_limit, &c->job->limit, err);
+	aic_db_call_done(&call);
+	return rc;
+}
+
+static enum aic_code
+reserve(struct chat *c, struct aic_err *err)
+{
+	struct aic_limit_state *s = &c->job->limit;
+	enum aic_code rc;
+
+	rc = hold(c, err);
+	if (rc || c->held)
+		return rc;
+	/* Why not; the answer tells. Since the refusal a chat in flight may have
+	 * failed, or a new day begun: then there is one left after all. */
+	rc = peek(c, err);
+	if (!rc && s->used < s->limit)
+		rc = hold(c, err);
+	if (rc || c->held)
+		return rc;
+	if (s->used < s->limit)
+		s->used = s->limit;
+	err->retry_after_s = (int)s->reset_in_s;
+	return aic_fail(err, AIC_ELIMIT, "the day is used up");
 }
 
 static enum aic_code
@@ -324,11 +338,11 @@ save(struct chat *c, struct aic_err *err)
 		return AIC_OK;
 	case UNKNOWN:
 		return err->code;
-	case NO_LEASE:
+	case NO_LEASE: /* reserved again, and to be given back */
 	case NO_SLOT:
 		break;
 	}
-	c->held = false;
+	c->held = rc == NO_LEASE;
 	err->retry_after_s = 1;
 	aic_says(err, "The answer came too late to be kept");
 	return aic_fail(err, AIC_EBUSY,

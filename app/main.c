@@ -5,6 +5,7 @@
 #include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,6 +81,18 @@ trim(struct aic_buf *b)
 		aic_buf_done(b);
 }
 
+/* All threads meet the same lack, over and over: a line a second will do. */
+static void
+warn_accept(const struct aic_err *err)
+{
+	static _Atomic int64_t next_us;
+	int64_t now = aic_clock_us(), next = next_us;
+
+	if (now >= next &&
+	    atomic_compare_exchange_strong(&next_us, &next, now + AIC_S))
+		aic_log_event(AIC_LOG_WARN, "accept", "%s", err->detail);
+}
+
 static void *
 serve(void *arg)
 {
@@ -99,7 +112,7 @@ serve(void *arg)
 			trim(&job.out);
 			continue;
 		case FCGI_NONE:
-			aic_log_event(AIC_LOG_WARN, "accept", "%s", err.detail);
+			warn_accept(&err);
 			aic_clock_sleep(aic_clock_us() + ACCEPT_PAUSE_US);
 			continue;
 		case FCGI_STOPPED:

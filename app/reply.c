@@ -155,7 +155,7 @@ reply_send(struct job *job, enum aic_code rc, const struct aic_err *err)
 	if (rc == AIC_EMETHOD)
 		n += snprintf(headers + n, sizeof(headers) - (size_t)n,
 		    "Allow: %s\r\n", job->allow);
-	if (retry_after_s > 0)
+	if (retry_after_s > 0 && job->status != 200)
 		snprintf(headers + n, sizeof(headers) - (size_t)n,
 		    "Retry-After: %d\r\n", retry_after_s);
 	if (job->out.failed) {

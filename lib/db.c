@@ -41,6 +41,7 @@ struct conn {
 	/* What this connection has prepared, by address. */
 	const struct aic_db_stmt *prepared[STMTS_MAX];
 	int n_prepared;
+	bool unfit; /* the server said that it cannot serve us */
 };
 
 /* What became of one try to run a batch. */
@@ -341,10 +342,8 @@ note_up(struct aic_db *db)
 static void
 note_connect(struct aic_db *db, bool ok)
 {
-	if (ok) {
-		note_up(db);
-		return;
-	}
+	if (ok)
+		return; /* what can be done with it is yet to be seen */
 	db->backoff_us = db->backoff_us ? db->backoff_us * 2 : RETRY_FIRST_US;
 	if (db->backoff_us > RETRY_MOST_US)
 		db->backoff_us = RETRY_MOST_US;
@@ -493,6 +492,9 @@ read_batch(struct conn *c, struct batch *b, int64_t deadline_us)
 		default:
 			if (out == RAN) {
 				out = judge(c, res);
+				c->unfit = c->unfit ||
+				    (out == LOST &&
+					PQstatus(c->pg) == CONNECTION_OK);
 				fail_with(b->err,
 				    b->calls[at < b->n ? at : 0].stmt->name,
 				    PQresultErrorField(res, PG_DIAG_SQLSTATE),
@@ -793,7 +795,8 @@ lead(struct aic_db *db, struct batch *self)
 		if (!ok && self->state == QUEUED)
 			*self->err = why;
 	}
-	if (c->pg)
+	/* Served by another trip meanwhile, it need not make one for others. */
+	if (c->pg && self->state != DONE)
 		trip = take_trip(db);
 	if (trip) {
 		db->n_trips++;
@@ -802,6 +805,9 @@ lead(struct aic_db *db, struct batch *self)
 		run_trip(db, c, trip);
 		pthread_mutex_lock(&db->lock);
 		db->n_trips--;
+		if (c->unfit)
+			note_connect(db, false);
+		c->unfit = false;
 		finish_trip(db, trip);
 	}
 	give_conn(db, c);

@@ -413,11 +413,13 @@ ask_all(struct aic_openai *o, struct aic_http *http,
 
 	for (;;) {
 		answer->attempts++;
+		err->says[0] = '\0';
 		call_once(o, http, ask, call);
 		if (call->http.end == AIC_HTTP_ANSWERED &&
 		    call->http.status == 200)
 			return read_answer(&call->http.body, answer, err);
-		if (fallbacks < FALLBACKS_MAX && fall_back(o, call)) {
+		if (fallbacks < FALLBACKS_MAX && fall_back(o, call) &&
+		    ask->deadline_us - aic_clock_us() >= AIC_RETRY_LEAST_US) {
 			fallbacks++;
 			continue;
 		}
