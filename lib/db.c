@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +32,9 @@
  * ten times a second brings nothing, asking less often loses time. */
 #define RETRY_FIRST_US (50 * AIC_MS)
 #define RETRY_MOST_US (500 * AIC_MS)
+
+/* Servers in one URL; more of them nobody waits for. */
+#define HOSTS_MAX 8
 
 /* When the database is away: come again soon, but not at once. */
 #define RETRY_AFTER_S 2
@@ -75,7 +79,14 @@ struct batch {
 };
 
 struct aic_db {
-	const char **keys, **values; /* for PQconnectStartParams() */
+	/*
+	 * For PQconnectStartParams(), with each host in turn as the first: libpq
+	 * would wait for one that is silent as long as anybody waits for libpq.
+	 */
+	const char **keys, **values[HOSTS_MAX];
+	char *lists[HOSTS_MAX][3]; /* that values point to */
+	int n_hosts;
+	atomic_int first_host;
 	PQconninfoOption *options;
 	char timeouts[160];
 	bool prepare;
@@ -93,6 +104,72 @@ struct aic_db {
 	int64_t backoff_us;
 	int64_t timeout_us;
 };
+
+/* The list with its n-th item as the first; one without commas as it is. */
+static char *
+rotate(const char *list, int n)
+{
+	const char *from = list;
+	size_t len = strlen(list);
+	char *to = malloc(len + 2);
+
+	if (!to)
+		return NULL;
+	for (; n > 0 && from; n--) {
+		from = strchr(from, ',');
+		from = from ? from + 1 : NULL;
+	}
+	if (!from || from == list)
+		memcpy(to, list, len + 1);
+	else
+		snprintf(to, len + 2, "%s,%.*s", from, (int)(from - list - 1),
+		    list);
+	return to;
+}
+
+/* From values[0], of n, the values with each of the other hosts first. */
+static enum aic_code
+set_hosts(struct aic_db *db, int n, struct aic_err *err)
+{
+	static const char *const names[] = { "host", "hostaddr", "port" };
+	const char *p;
+	int first, i, j, hosts;
+
+	db->n_hosts = 1;
+	for (i = 0; i < n; i++)
+		for (j = 0; j < 2; j++) {
+			if (strcmp(db->keys[i], names[j]) != 0)
+				continue;
+			hosts = 1;
+			for (p = db->values[0][i]; *p; p++)
+				hosts += *p == ',';
+			if (hosts > db->n_hosts)
+				db->n_hosts = hosts;
+		}
+	if (db->n_hosts > HOSTS_MAX)
+		return aic_fail(err, AIC_ECONF,
+		    "DATABASE_URL names more than %d hosts", HOSTS_MAX);
+	for (first = 1; first < db->n_hosts; first++) {
+		db->values[first] = calloc((size_t)n + 1,
+		    sizeof(*db->values[0]));
+		if (!db->values[first])
+			return aic_fail(err, AIC_ENOMEM, "out of memory");
+		for (i = 0; i < n; i++) {
+			db->values[first][i] = db->values[0][i];
+			for (j = 0; j < 3; j++) {
+				if (strcmp(db->keys[i], names[j]) != 0)
+					continue;
+				db->lists[first][j] = rotate(db->values[0][i],
+				    first);
+				if (!db->lists[first][j])
+					return aic_fail(err, AIC_ENOMEM,
+					    "out of memory");
+				db->values[first][i] = db->lists[first][j];
+			}
+		}
+	}
+	return AIC_OK;
+}
 
 static enum aic_code
 set_params(struct aic_db *db, const char *url, int timeout_ms,
@@ -113,8 +190,8 @@ set_params(struct aic_db *db, const char *url, int timeout_ms,
 	for (o = db->options; o->keyword; o++)
 		n++;
 	db->keys = calloc((size_t)n + 4, sizeof(*db->keys));
-	db->values = calloc((size_t)n + 4, sizeof(*db->values));
-	if (!db->keys || !db->values)
+	db->values[0] = calloc((size_t)n + 4, sizeof(*db->values[0]));
+	if (!db->keys || !db->values[0])
 		return aic_fail(err, AIC_ENOMEM, "out of memory");
 	n = 0;
 	for (o = db->options; o->keyword; o++) {
@@ -126,12 +203,12 @@ set_params(struct aic_db *db, const char *url, int timeout_ms,
 		if (strcmp(o->keyword, "client_encoding") == 0)
 			continue;
 		db->keys[n] = o->keyword;
-		db->values[n++] = o->val;
+		db->values[0][n++] = o->val;
 	}
 	db->keys[n] = "client_encoding";
-	db->values[n++] = "UTF8";
+	db->values[0][n++] = "UTF8";
 	db->keys[n] = "fallback_application_name";
-	db->values[n++] = "ai-chat";
+	db->values[0][n++] = "ai-chat";
 	if (!own_options) {
 		/* A row lock ends first: it is the lesser trouble to report. */
 		snprintf(db->timeouts, sizeof(db->timeouts),
@@ -140,9 +217,9 @@ set_params(struct aic_db *db, const char *url, int timeout_ms,
 		    "-c plan_cache_mode=force_generic_plan",
 		    timeout_ms, timeout_ms * 9 / 10, timeout_ms);
 		db->keys[n] = "options";
-		db->values[n++] = db->timeouts;
+		db->values[0][n++] = db->timeouts;
 	}
-	return AIC_OK;
+	return set_hosts(db, n, err);
 }
 
 enum aic_code
@@ -182,7 +259,7 @@ aic_db_open(struct aic_db **ret_db, const struct aic_db_conf *conf,
 void
 aic_db_close(struct aic_db *db)
 {
-	int i;
+	int i, j;
 
 	if (!db)
 		return;
@@ -190,7 +267,11 @@ aic_db_close(struct aic_db *db)
 		PQfinish(db->all[i].pg);
 	free(db->all);
 	free(db->keys);
-	free(db->values);
+	for (i = 0; i < HOSTS_MAX; i++) {
+		free(db->values[i]);
+		for (j = 0; j < 3; j++)
+			free(db->lists[i][j]);
+	}
 	PQconninfoFree(db->options);
 	pthread_mutex_destroy(&db->lock);
 	free(db);
@@ -301,9 +382,13 @@ connect_one(struct aic_db *db, struct conn *c, int64_t deadline_us,
     struct aic_err *err)
 {
 	PostgresPollingStatusType st = PGRES_POLLING_WRITING;
+	int first = atomic_load(&db->first_host);
+	int64_t share = aic_clock_us() + db->timeout_us / db->n_hosts;
 	char why[256];
 
-	c->pg = PQconnectStartParams(db->keys, db->values, 0);
+	if (db->n_hosts > 1 && share < deadline_us)
+		deadline_us = share;
+	c->pg = PQconnectStartParams(db->keys, db->values[first], 0);
 	if (!c->pg) {
 		aic_fail(err, AIC_ENOMEM, "out of memory");
 		return false;
@@ -316,6 +401,8 @@ connect_one(struct aic_db *db, struct conn *c, int64_t deadline_us,
 			fail_with(err, "connect to the database", NULL,
 			    "no answer in time");
 			conn_drop(c);
+			atomic_store(&db->first_host,
+			    (first + 1) % db->n_hosts);
 			return false;
 		}
 		st = PQconnectPoll(c->pg);
