@@ -1,0 +1,47 @@
+# The users table belongs to another service: whatever that one does with it, an
+# answered chat is kept.
+
+use v5.36;
+use utf8;
+use AIChat::Test;
+
+my $s = AIChat::Test->new(env => { AI_CHAT_DB_TIMEOUT_MS => 1000 });
+
+$s->sql('create table users (id serial primary key,
+    telegram_id bigint unique)');
+$s->sql('insert into users (telegram_id) values (7), (8)');
+$s->stack->migrate;
+
+sub link_of ($user)
+{
+	my ($row) = $s->sql("select count(*), max(user_id)
+	    from ai_chat_requests where telegram_id = $user");
+	return $row;
+}
+
+is $s->send(telegram_id => 7)->{status}, 200, 'a chat of a known user';
+is_deeply link_of(7), [ 1, 1 ], '... is linked to him';
+
+open my $psql, '|-', 'psql', '-XAtq', '-d', $s->db_url
+    or die "could not run psql: $!\n";
+print $psql "set application_name = 'holder'; begin;
+    select from users where telegram_id = 8 for update;\n";
+$psql->flush;
+wait_for(sub {
+	$s->stack->pg->admin("select 1 from pg_stat_activity
+	    where application_name = 'holder' and datname = '$s->{db}'
+	    and state = 'idle in transaction' and query like '%update%'");
+}, 10, 'the lock');
+is $s->send(telegram_id => 8)->{status}, 200, 'a user whom somebody holds';
+is_deeply link_of(8), [ 1, undef ], '... chats without the link';
+close $psql;
+is $s->send(telegram_id => 8)->{status}, 200, '... and once let go';
+is_deeply link_of(8), [ 2, 2 ], '... with it';
+
+$s->sql('alter table users rename telegram_id to tg');
+is $s->send(telegram_id => 7)->{status}, 200, 'a column of another name';
+is_deeply link_of(7), [ 2, 1 ], '... costs the link alone';
+$s->sql('drop table users cascade');
+is $s->send(telegram_id => 7)->{status}, 200, 'a table that is gone';
+is_deeply link_of(7), [ 3, 1 ], '... too';
+done_testing;
