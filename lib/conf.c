@@ -40,7 +40,9 @@ struct setting {
  * Where a range is not the contract's, its reason: a deadline of 600 s is over
  * what any caller waits; 10,000 threads is what one worker was measured to carry;
  * 1,000 connections are over what PostgreSQL is set up for; the largest of the
- * token limits known is under 1,000,000.
+ * token limits known is under 1,000,000; a reservation, which reaches the database up
+ * to its timeout late and lapses 5 s after the deadline, must not outlive it by more
+ * than the 10 s that are promised.
  */
 static const struct setting table[] = {
 	{ "API_SECRET_KEY", TEXT, MUST | SECRET, NULL, 0, 0, AT(api_keys) },
@@ -66,7 +68,7 @@ static const struct setting table[] = {
 	    AT(deadline_ms) },
 	{ "AI_CHAT_THREADS", NUM, 0, "64", 1, 10000, AT(threads) },
 	{ "AI_CHAT_DB_POOL", NUM, 0, "4", 1, 1000, AT(db_pool) },
-	{ "AI_CHAT_DB_TIMEOUT_MS", NUM, 0, "3000", 100, 60000,
+	{ "AI_CHAT_DB_TIMEOUT_MS", NUM, 0, "3000", 100, 5000,
 	    AT(db_timeout_ms) },
 	{ "AI_CHAT_DB_PREPARE", NUM, 0, "1", 0, 1, AT(db_prepare) },
 	{ "LOG_LEVEL", LEVEL, 0, "info", 0, 0, AT(log_level) },

@@ -93,7 +93,7 @@ my %bad = (
 	AI_CHAT_DEADLINE_MS => [ 0, 999, 600001, '55s' ],
 	AI_CHAT_THREADS => [ 0, 10001, '64x' ],
 	AI_CHAT_DB_POOL => [ 0, 'x' ],
-	AI_CHAT_DB_TIMEOUT_MS => [ 0, 99, 'x' ],
+	AI_CHAT_DB_TIMEOUT_MS => [ 0, 99, 5001, 'x' ],
 	LOG_LEVEL => [ 'verbose', 'INFO', '3', 'info,debug' ],
 	API_SECRET_KEY => [ ',', 'canary,', ',canary', 'canary,,canary',
 	    'canary, ,canary', ' ', "canary\nX: y" ],
@@ -138,7 +138,7 @@ is_refused('a key of the callers that is the administrator\'s as well',
     'API_ADMIN_KEY', API_SECRET_KEY => 'canary-a, canary-b ,canary-c',
     API_ADMIN_KEY => 'canary-b');
 
-for ([ 2000, 1000 ], [ 6999, 3000 ], [ 55000, 60000 ]) {
+for ([ 2000, 1000 ], [ 6999, 3000 ], [ 10999, 5000 ]) {
 	my ($deadline, $db) = @$_;
 	is_refused("a deadline of $deadline ms, $db for the database",
 	    'AI_CHAT_DEADLINE_MS', AI_CHAT_DEADLINE_MS => $deadline,
