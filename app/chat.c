@@ -35,6 +35,14 @@
 /* Between two looks at what became of a save, when the first one failed. */
 #define SETTLE_PAUSE_US (50 * AIC_MS)
 
+/* Between two looks at the chat that came first under the same key: at first as long
+ * as a quick model takes, later so that hundreds who wait cost little. */
+#define FIRST_PAUSE_US (50 * AIC_MS)
+#define FIRST_PAUSE_MOST_US (400 * AIC_MS)
+
+/* Chats take seconds, so one of the user's will soon be over. */
+#define CROWD_RETRY_AFTER_S 2
+
 static const struct aic_input_field fields[] = {
 	{ "telegram_id", AIC_INPUT_INT, .required = true, .min = 1,
 	    .max = INT64_MAX,
@@ -66,7 +74,7 @@ chat_run(struct chat *c, struct aic_err *err)
 	/* One round trip brings both: the reservation and the context. */
 	route_stage(c->job, "reserving a chat");
 	rc = reserve(c, err);
-	if (rc)
+	if (rc || c->job->replayed)
 		return rc;
 
 	/* From here on chat_done() has a reservation to settle. No database
@@ -89,46 +97,146 @@ chat_run(struct chat *c, struct aic_err *err)
 static enum aic_code
 validate(struct chat *c, struct aic_err *err)
 {
-	enum aic_code rc;
+	const char *key = c->job->rq.key;
+	enum aic_code key_rc = AIC_OK, rc;
 
+	if (key && *key) {
+		c->key = key;
+		key_rc = aic_repeat_check(key, err);
+	}
 	rc = aic_input_body(c->job->body.data, c->job->body.len, fields,
 	    sizeof(fields) / sizeof(fields[0]), &c->in, &c->doc, err);
-	if (rc)
-		return rc;
+	if (rc || key_rc)
+		return rc ? rc : key_rc;
 	c->job->user = c->in.telegram_id;
 	/* A caller who gave up while the request was queued costs nothing. */
 	if (fcgi_gone(c->job->fcgi))
 		return aic_fail(err, AIC_EGONE, "the caller left");
-	return aic_id_new(c->id, err);
+	if (!c->key)
+		return aic_id_new(c->id, err);
+	return aic_repeat_begin(c->key, c->in.message, c->in.user_context,
+	    c->id, c->digest, err);
 }
+
+/* --- reserving --------------------------------------------------------- */
 
 static void
 hold_ask(struct chat *c, struct aic_db_call *call)
 {
 	const struct aic_conf *conf = &c->job->worker->conf;
 	int64_t left_ms = (c->job->deadline_us - aic_clock_us()) / AIC_MS;
+	struct aic_limit_hold h = { .telegram_id = c->in.telegram_id,
+		.chat_id = c->id,
+		.of_key = c->key,
+		.zone = conf->timezone,
+		.lease_ms = (left_ms > 0 ? left_ms : 0) +
+		    AIC_LIMIT_LEASE_SPARE_MS,
+		.limit = conf->daily_limit,
+		.at_once = conf->user_concurrency };
 
-	aic_limit_hold_ask(call, c->in.telegram_id, c->id, conf->timezone,
-	    (left_ms > 0 ? left_ms : 0) + AIC_LIMIT_LEASE_SPARE_MS,
-	    conf->daily_limit);
+	aic_limit_hold_ask(call, &h);
 }
 
+/*
+ * The key has its answer, and it is this chat's too; a reservation, if there is one
+ * all the same, is given back. What was read may have been committed without waiting
+ * for the disk, and must not be told before it is safe.
+ */
 static enum aic_code
-hold(struct chat *c, struct aic_err *err)
+replay(struct chat *c, const struct aic_repeat *first, struct aic_err *err)
 {
-	struct aic_db_call calls[2];
+	struct aic_db_call call;
+	enum aic_code rc;
+
+	if (first->state == AIC_REPEAT_OTHER)
+		return aic_fault(err, "idempotency_key_reused", "header",
+		    AIC_REPEAT_HEADER,
+		    "This key came with another body before");
+	free(c->answer.text);
+	c->answer.text = strdup(first->response);
+	if (!c->answer.text)
+		return aic_fail(err, AIC_ENOMEM, "out of memory");
+	aic_save_sync_ask(&call, c->in.telegram_id);
+	rc = route_db(c->job, &call, 1, err);
+	if (rc)
+		return rc;
+	aic_db_call_done(&call);
+	c->answer.tokens = first->tokens;
+	c->remaining = first->remaining;
+	c->job->replayed = true;
+	return AIC_OK;
+}
+
+/*
+ * One try to reserve: c->held, or job->replayed, or neither. The context comes along,
+ * and so does what became of the first chat of this key: one round trip.
+ *
+ * ret_state  of that first chat; set when there is a key
+ */
+static enum aic_code
+hold(struct chat *c, enum aic_repeat_state *ret_state, struct aic_err *err)
+{
+	struct aic_db_call calls[3];
+	struct aic_repeat first;
 	enum aic_code rc;
 
 	hold_ask(c, &calls[0]);
 	aic_context_ask(&calls[1], c->in.telegram_id,
 	    c->job->worker->conf.context_messages);
-	rc = route_db(c->job, calls, 2, err);
+	if (c->key)
+		aic_repeat_ask(&calls[2], c->in.telegram_id, c->id, c->digest);
+	rc = route_db(c->job, calls, c->key ? 3 : 2, err);
 	if (rc)
 		return rc;
 	c->held = aic_limit_hold_got(&calls[0], c->lease);
 	aic_db_call_done(&calls[0]);
 	aic_db_call_done(&c->context);
 	c->context = calls[1];
+	if (!c->key)
+		return AIC_OK;
+	first = aic_repeat_got(&calls[2]);
+	*ret_state = first.state;
+	if (first.state == AIC_REPEAT_KEPT || first.state == AIC_REPEAT_OTHER)
+		rc = replay(c, &first, err);
+	aic_db_call_done(&calls[2]);
+	return rc;
+}
+
+/* Until the first chat of this key is over, whatever came of it. */
+static enum aic_code
+wait_for_first(struct chat *c, struct aic_err *err)
+{
+	int64_t until = c->job->deadline_us - ANSWER_US -
+	    c->job->worker->conf.db_timeout_ms * AIC_MS;
+	int64_t pause = FIRST_PAUSE_US;
+	enum aic_repeat_state state;
+	struct aic_db_call call;
+	enum aic_code rc;
+
+	do {
+		if (fcgi_gone(c->job->fcgi))
+			return aic_fail(err, AIC_EGONE,
+			    "the caller left while another chat of this key "
+			    "was under way");
+		if (aic_clock_us() + pause > until) {
+			aic_says(err,
+			    "A request with this Idempotency-Key is still "
+			    "under way");
+			return aic_fail(err, AIC_EBUSY,
+			    "another chat of this key was under way for too "
+			    "long");
+		}
+		aic_clock_sleep(aic_clock_us() + pause);
+		if (pause < FIRST_PAUSE_MOST_US)
+			pause *= 2;
+		route_stage(c->job, "waiting for the first of this key");
+		aic_repeat_ask(&call, c->in.telegram_id, c->id, c->digest);
+		rc = route_db(c->job, &call, 1, err);
+		if (rc)
+			return rc;
+		state = aic_repeat_got(&call).state;
+		aic_db_call_done(&call);
+	} while (state == AIC_REPEAT_RUNNING);
 	return AIC_OK;
 }
 
@@ -145,30 +253,60 @@ peek(struct chat *c, struct aic_err *err)
 		return rc;
 	rc = aic_limit_peek_got(&call, conf->daily_limit, &c->job->limit, err);
 	aic_db_call_done(&call);
+	c->job->limit.at_once = conf->user_concurrency;
 	return rc;
 }
 
 static enum aic_code
-reserve(struct chat *c, struct aic_err *err)
+refuse(struct chat *c, struct aic_err *err)
 {
 	struct aic_limit_state *s = &c->job->limit;
-	enum aic_code rc;
 
-	rc = hold(c, err);
-	if (rc || c->held)
-		return rc;
-	/* Why not; the answer tells. Since the refusal a chat in flight may have
-	 * failed, or a new day begun: then there is one left after all. */
-	rc = peek(c, err);
-	if (!rc && s->used < s->limit)
-		rc = hold(c, err);
-	if (rc || c->held)
-		return rc;
+	if (s->used < s->limit && s->at_once) {
+		err->retry_after_s = CROWD_RETRY_AFTER_S;
+		return aic_fail(err, AIC_ECROWD,
+		    "as many chats of the user as may be are under way");
+	}
+	/* One that became free this moment, and was not to be had. */
 	if (s->used < s->limit)
 		s->used = s->limit;
 	err->retry_after_s = (int)s->reset_in_s;
 	return aic_fail(err, AIC_ELIMIT, "the day is used up");
 }
+
+static enum aic_code
+reserve(struct chat *c, struct aic_err *err)
+{
+	const struct aic_limit_state *s = &c->job->limit;
+	enum aic_repeat_state first = AIC_REPEAT_NONE;
+	bool again = false;
+	enum aic_code rc;
+
+	for (;;) {
+		rc = hold(c, &first, err);
+		if (rc || c->held || c->job->replayed)
+			return rc;
+		if (first == AIC_REPEAT_RUNNING) {
+			rc = wait_for_first(c, err);
+			if (rc)
+				return rc;
+			route_stage(c->job, "reserving a chat");
+			continue;
+		}
+		/* Why not; the answer tells. Since the refusal a chat in flight
+		 * may have ended, or a new day begun: then there is one left after
+		 * all. */
+		rc = peek(c, err);
+		if (rc)
+			return rc;
+		if (again || s->used >= s->limit ||
+		    (s->at_once && s->live >= s->at_once))
+			return refuse(c, err);
+		again = true;
+	}
+}
+
+/* --- asking ------------------------------------------------------------ */
 
 static enum aic_code
 build_prompt(struct chat *c, struct aic_err *err)
@@ -215,7 +353,8 @@ ask_model(struct chat *c, struct aic_err *err)
 	struct aic_openai_ask ask = { .body = &c->body,
 		.deadline_us = job->deadline_us - ANSWER_US -
 		    job->worker->conf.db_timeout_ms * AIC_MS,
-		.gone = caller_left,
+		/* Who gave a key may come again for the answer. */
+		.gone = c->key ? NULL : caller_left,
 		.gone_arg = job };
 	int64_t start = aic_clock_us();
 	enum aic_code rc;
@@ -244,15 +383,19 @@ save_once(struct chat *c, struct aic_err *err)
 		.lease = c->lease,
 		.message = c->in.message,
 		.response = c->answer.text,
-		.tokens = c->answer.tokens };
+		.tokens = c->answer.tokens,
+		.digest = c->key ? c->digest : NULL,
+		.limit = c->job->worker->conf.daily_limit };
 	struct aic_db_call call;
 	enum saved rc;
 
 	aic_save_ask(&call, &s);
 	if (route_db(c->job, &call, 1, err))
 		return UNKNOWN;
-	rc = aic_save_got(&call, &c->counted) ? SAVED : NO_LEASE;
+	rc = aic_save_got(&call, &c->remaining) ? SAVED : NO_LEASE;
 	aic_db_call_done(&call);
+	/* Used up, or gone without our doing. */
+	c->held = false;
 	return rc;
 }
 
@@ -267,7 +410,7 @@ find(struct chat *c, struct aic_err *err)
 	aic_save_find_ask(calls, c->in.telegram_id, c->id);
 	if (route_db(c->job, calls, 2, err))
 		return UNKNOWN;
-	rc = aic_save_find_got(calls, &c->counted) ? SAVED : NO_LEASE;
+	rc = aic_save_find_got(calls, &c->remaining) ? SAVED : NO_LEASE;
 	aic_db_call_done(&calls[0]);
 	aic_db_call_done(&calls[1]);
 	return rc;
@@ -276,15 +419,14 @@ find(struct chat *c, struct aic_err *err)
 static enum saved
 hold_again(struct chat *c, struct aic_err *err)
 {
-	struct aic_db_call call;
-	enum saved rc;
+	enum aic_repeat_state first;
 
-	hold_ask(c, &call);
-	if (route_db(c->job, &call, 1, err))
+	if (hold(c, &first, err))
 		return UNKNOWN;
-	rc = aic_limit_hold_got(&call, c->lease) ? NO_LEASE : NO_SLOT;
-	aic_db_call_done(&call);
-	return rc;
+	/* Meanwhile another one of this key has been answered. */
+	if (c->job->replayed)
+		return SAVED;
+	return c->held ? NO_LEASE : NO_SLOT;
 }
 
 /*
@@ -334,7 +476,6 @@ save(struct chat *c, struct aic_err *err)
 	}
 	switch (rc) {
 	case SAVED:
-		c->held = false;
 		return AIC_OK;
 	case UNKNOWN:
 		return err->code;
@@ -342,7 +483,6 @@ save(struct chat *c, struct aic_err *err)
 	case NO_SLOT:
 		break;
 	}
-	c->held = rc == NO_LEASE;
 	err->retry_after_s = 1;
 	aic_says(err, "The answer came too late to be kept");
 	return aic_fail(err, AIC_EBUSY,
@@ -374,18 +514,15 @@ enum aic_code
 chat_send(struct job *job, struct aic_err *err)
 {
 	struct chat c = { .job = job };
-	int64_t left;
 	enum aic_code rc;
 
 	rc = chat_run(&c, err);
 	if (!rc) {
-		left = job->worker->conf.daily_limit - c.counted;
 		aic_buf_puts(&job->out, "{\"response\":");
 		aic_json_put_str(&job->out, c.answer.text);
 		aic_buf_printf(&job->out,
 		    ",\"remaining_requests\":%lld,\"tokens_used\":%lld}",
-		    (long long)(left > 0 ? left : 0),
-		    (long long)c.answer.tokens);
+		    (long long)c.remaining, (long long)c.answer.tokens);
 	}
 	chat_done(&c);
 	return rc;

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "id.h"
+#include "repeat.h"
 #include "route.h"
 
 /* What a send asks for; texts belong to struct chat's document. */
@@ -23,17 +24,21 @@ struct chat {
 	struct job *job;
 	struct json_object *doc;
 	struct chat_input in;
+	const char *key; /* Idempotency-Key; NULL: none */
+	char digest[AIC_REPEAT_DIGEST_SIZE]; /* with a key, of what is asked */
 	char id[AIC_ID_SIZE]; /* of the reservation, then of the row */
 	char lease[AIC_LEASE_SIZE]; /* the reservation itself */
 	bool held; /* it is to be settled */
 	struct aic_db_call context;
 	struct aic_buf body; /* of the model's request */
 	struct aic_openai_answer answer;
-	int64_t counted; /* chats of the day, this one included */
+	int64_t remaining; /* chats of the day, this one counted */
 };
 
 /*
- * chat_run -- the pipeline: validate, reserve, context, prompt, model, save.
+ * chat_run -- the pipeline: validate, reserve, context, prompt, model, save. A chat
+ * whose key has its answer already ends after the second with that answer, and
+ * job->replayed is set.
  *
  * c         zeroed, but for the job
  *

@@ -78,6 +78,7 @@ read_params(char **env, struct fcgi_request *rq)
 		PARAM("DOCUMENT_URI", path),
 		PARAM("QUERY_STRING", query),
 		PARAM("HTTP_X_API_KEY", api_key),
+		PARAM("HTTP_IDEMPOTENCY_KEY", key),
 		PARAM("X_REQUEST_ID", id),
 #undef PARAM
 	};

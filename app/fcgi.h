@@ -24,6 +24,7 @@ struct fcgi_request {
 	const char *path; /* decoded and normalised by Nginx */
 	const char *query;
 	const char *api_key; /* NULL: none */
+	const char *key; /* Idempotency-Key; NULL or empty: none */
 	const char *id; /* X-Request-Id, made by Nginx when need be */
 	size_t content_length;
 };

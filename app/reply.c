@@ -21,6 +21,7 @@ static const struct verdict verdicts[] = {
 	[AIC_EPARAM] = { 400, NULL },
 	[AIC_EBIG] = { 413, "Request body too large" },
 	[AIC_ELIMIT] = { 429, NULL },
+	[AIC_ECROWD] = { 429, NULL },
 	[AIC_EUPSTREAM] = { 500, NULL },
 	[AIC_EDB] = { 503, "Database is not available" },
 	[AIC_EBUSY] = { 503, "Too many requests in flight" },
@@ -110,6 +111,17 @@ put_limit(struct aic_buf *out, const struct aic_limit_state *s)
 }
 
 static void
+put_crowd(struct aic_buf *out, const struct aic_limit_state *s)
+{
+	aic_buf_puts(out,
+	    "{\"error\":\"Too many chats at once\",\"message\":"
+	    "\"Ответ на предыдущий вопрос ещё готовится. Дождитесь его и "
+	    "задайте следующий.\"");
+	aic_buf_printf(out, ",\"in_flight\":%lld,\"max_in_flight\":%lld}",
+	    (long long)s->live, (long long)s->at_once);
+}
+
+static void
 put_detail(struct job *job, enum aic_code rc, const struct aic_err *err)
 {
 	struct aic_buf *out = &job->out;
@@ -123,6 +135,9 @@ put_detail(struct job *job, enum aic_code rc, const struct aic_err *err)
 		break;
 	case AIC_ELIMIT:
 		put_limit(out, &job->limit);
+		break;
+	case AIC_ECROWD:
+		put_crowd(out, &job->limit);
 		break;
 	case AIC_EUPSTREAM:
 		snprintf(text, sizeof(text), "AI service error: %s", err->says);
@@ -155,6 +170,9 @@ reply_send(struct job *job, enum aic_code rc, const struct aic_err *err)
 	if (rc == AIC_EMETHOD)
 		n += snprintf(headers + n, sizeof(headers) - (size_t)n,
 		    "Allow: %s\r\n", job->allow);
+	if (job->replayed)
+		n += snprintf(headers + n, sizeof(headers) - (size_t)n,
+		    "Idempotent-Replayed: true\r\n");
 	if (retry_after_s > 0 && job->status != 200)
 		snprintf(headers + n, sizeof(headers) - (size_t)n,
 		    "Retry-After: %d\r\n", retry_after_s);

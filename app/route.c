@@ -149,6 +149,8 @@ log_request(const struct job *job, const struct aic_err *err, enum aic_code rc,
 		aic_log_num(&l, "attempts", job->attempts);
 		aic_log_num(&l, "tokens", job->tokens);
 	}
+	if (job->replayed)
+		aic_log_str(&l, "replayed", "yes");
 	if (!sent)
 		aic_log_str(&l, "sent", "no");
 	if (rc)
@@ -171,6 +173,7 @@ route_run(struct job *job)
 	aic_buf_clear(&job->out);
 	job->status = 0;
 	job->allow = NULL;
+	job->replayed = false;
 	job->user = job->db_us = job->ai_us = job->tokens = 0;
 	job->attempts = 0;
 

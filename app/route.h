@@ -30,7 +30,8 @@ struct job {
 	int status; /* 0: what the code says */
 	struct aic_buf out; /* JSON; written by the handler on AIC_OK */
 	const char *allow; /* with AIC_EMETHOD */
-	struct aic_limit_state limit; /* with AIC_ELIMIT */
+	struct aic_limit_state limit; /* with AIC_ELIMIT, AIC_ECROWD */
+	bool replayed; /* it is the answer of an earlier request */
 
 	/* The stage. */
 	const char *doing; /* for the log */

@@ -7,7 +7,7 @@
 #include "clock.h"
 
 /* The newest file of sql/ that this program cannot do without. */
-#define SCHEMA_VERSION 1
+#define SCHEMA_VERSION 2
 
 /* /health/ready is asked by machines every few seconds; a database that needs
  * longer than this is not ready. */
@@ -33,7 +33,7 @@ static const struct aic_db_stmt check = {
 /* Only reads, and hardly that: the names must exist. */
 static const struct aic_db_stmt ready = {
 	"ready",
-	"SELECT l.leases, r.chat_id"
+	"SELECT l.leases, r.chat_id, r.key_digest, r.remaining_requests"
 	" FROM ai_chat_daily_limits l, ai_chat_requests r LIMIT 0",
 	0,
 	NULL,

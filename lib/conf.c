@@ -39,7 +39,8 @@ struct setting {
 /*
  * Where a range is not the contract's, its reason: a deadline of 600 s is over
  * what any caller waits; 10,000 threads is what one worker was measured to carry;
- * 1,000 connections are over what PostgreSQL is set up for; the largest of the
+ * 1,000 connections are over what PostgreSQL is set up for; reservations live in one
+ * row, of which 1,000 make 40 KB; the largest of the
  * token limits known is under 1,000,000; a reservation, which reaches the database up
  * to its timeout late and lapses 5 s after the deadline, must not outlive it by more
  * than the 10 s that are promised.
@@ -59,6 +60,8 @@ static const struct setting table[] = {
 	{ "OPENAI_PROXY", TEXT, 0, NULL, 0, 0, AT(openai_proxy) },
 	{ "AI_CHAT_PORT", NUM, 0, "9001", 1, 65535, AT(port) },
 	{ "AI_CHAT_DAILY_LIMIT", NUM, 0, "30", 1, 1000000, AT(daily_limit) },
+	{ "AI_CHAT_USER_CONCURRENCY", NUM, 0, "0", 0, 1000,
+	    AT(user_concurrency) },
 	{ "AI_CHAT_TIMEZONE", ZONE, 0, "UTC", 0, 0, AT(timezone) },
 	{ "AI_CHAT_CONTEXT_MESSAGES", NUM, 0, "5", 0, 50,
 	    AT(context_messages) },

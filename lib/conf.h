@@ -29,6 +29,7 @@ struct aic_conf {
 
 	int64_t port;
 	int64_t daily_limit; /* chats */
+	int64_t user_concurrency; /* chats of a user in flight; 0: no cap */
 	char *timezone; /* IANA */
 	int64_t context_messages; /* exchanges */
 	char *prompt_file;

@@ -14,6 +14,7 @@ static const char *const names[] = {
 	[AIC_EPARAM] = "EPARAM",
 	[AIC_EBIG] = "EBIG",
 	[AIC_ELIMIT] = "ELIMIT",
+	[AIC_ECROWD] = "ECROWD",
 	[AIC_EUPSTREAM] = "EUPSTREAM",
 	[AIC_EDB] = "EDB",
 	[AIC_EBUSY] = "EBUSY",

@@ -26,6 +26,7 @@ enum aic_code {
 	AIC_EPARAM, /* fits the schema, but not the rules; see says */
 	AIC_EBIG, /* body over the limit */
 	AIC_ELIMIT, /* the day is used up */
+	AIC_ECROWD, /* as many chats of the user as may be are under way */
 	AIC_EUPSTREAM, /* the model gave nothing usable; see says */
 	AIC_EDB, /* the database did not do what was asked */
 	AIC_EBUSY, /* no room for one more */
@@ -36,14 +37,14 @@ enum aic_code {
 	AIC__MAX
 };
 
-/* A pydantic model of this service has at most three fields; a body that is
- * wrong as a whole has one fault. */
+/* A send has a header and three fields; a body that is wrong as a whole has one
+ * fault. */
 #define AIC_FAULTS_MAX 4
 
 /* One fault of the input, as FastAPI reports it. */
 struct aic_fault {
 	const char *type; /* "missing", "string_type", ... static */
-	const char *where; /* "body", "path" or "query"; static */
+	const char *where; /* "header", "body", "path" or "query"; static */
 	const char *field; /* static; NULL: the whole of `where' */
 	long offset; /* where the JSON breaks, in code points; -1: none */
 	char msg[128];

@@ -28,18 +28,15 @@ random_bytes(unsigned char *to, size_t n)
 	return true;
 }
 
-enum aic_code
-aic_id_new(char id[AIC_ID_SIZE], struct aic_err *err)
+/* Sets version and variant, and writes the bytes out. */
+static void
+write_uuid(char id[AIC_ID_SIZE], unsigned char b[16], unsigned version)
 {
 	static const char hex[] = "0123456789abcdef";
-	unsigned char b[16];
 	char *p = id;
 	int i;
 
-	if (!random_bytes(b, sizeof(b)))
-		return aic_fail(err, AIC_EBUG, "could not get random bytes: %s",
-		    strerror(errno));
-	b[6] = (unsigned char)((b[6] & 0x0f) | 0x40);
+	b[6] = (unsigned char)((b[6] & 0x0f) | version << 4);
 	b[8] = (unsigned char)((b[8] & 0x3f) | 0x80);
 	for (i = 0; i < 16; i++) {
 		if (i == 4 || i == 6 || i == 8 || i == 10)
@@ -48,6 +45,31 @@ aic_id_new(char id[AIC_ID_SIZE], struct aic_err *err)
 		*p++ = hex[b[i] & 15];
 	}
 	*p = '\0';
+}
+
+enum aic_code
+aic_id_new(char id[AIC_ID_SIZE], struct aic_err *err)
+{
+	unsigned char b[16];
+
+	if (!random_bytes(b, sizeof(b)))
+		return aic_fail(err, AIC_EBUG, "could not get random bytes: %s",
+		    strerror(errno));
+	write_uuid(id, b, 4);
+	return AIC_OK;
+}
+
+enum aic_code
+aic_id_of_key(char id[AIC_ID_SIZE], const unsigned char key[AIC_ID_KEY_BYTES],
+    struct aic_err *err)
+{
+	unsigned char b[16];
+
+	memcpy(b, key, AIC_ID_KEY_BYTES);
+	if (!random_bytes(b + AIC_ID_KEY_BYTES, sizeof(b) - AIC_ID_KEY_BYTES))
+		return aic_fail(err, AIC_EBUG, "could not get random bytes: %s",
+		    strerror(errno));
+	write_uuid(id, b, 8);
 	return AIC_OK;
 }
 

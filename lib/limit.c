@@ -5,8 +5,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "id.h"
+
 /*
- * $1 user, $2 chat, $3 zone, $4 lease in ms, $5 limit.
+ * $1 user, $2 chat, $3 zone, $4 lease in ms, $5 limit, $6 how many at once.
  *
  * Twice is once: the lease of the same chat is replaced, not added. Every
  * expression of the DO UPDATE part is evaluated on the newest version of the row,
@@ -16,37 +18,60 @@
  * The commit does not wait for the disk: a reservation that is lost with the power
  * is one that lapsed, and the save then takes a slot again.
  */
-static const struct aic_db_stmt hold = {
-	"hold",
-	"INSERT INTO ai_chat_daily_limits AS l"
-	" (telegram_id, last_reset_date, leases)"
-	" SELECT $1::bigint, d.day,"
-	"  ARRAY[ROW($2::uuid, d.day,"
-	"   now() + $4::int * interval '1 ms')::ai_chat_lease]"
-	" FROM (SELECT (now() AT TIME ZONE $3::text)::date AS day) d"
-	" WHERE $5::bigint > 0"
-	" ON CONFLICT (telegram_id) DO UPDATE SET"
-	"  request_count = CASE WHEN l.last_reset_date < excluded.last_reset_date"
-	"   THEN 0 ELSE l.request_count END,"
-	"  last_reset_date ="
-	"   greatest(l.last_reset_date, excluded.last_reset_date),"
-	"  leases = CASE WHEN l.leases = '{}' THEN '{}'::ai_chat_lease[] ELSE"
-	"   ARRAY(SELECT x FROM unnest(l.leases) x"
-	"    WHERE (x).until > now() AND (x).chat_id <> $2::uuid) END"
-	"   || ROW($2::uuid,"
-	"    greatest(l.last_reset_date, excluded.last_reset_date),"
-	"    now() + $4::int * interval '1 ms')::ai_chat_lease,"
-	"  updated_at = now()"
-	" WHERE CASE WHEN l.last_reset_date < excluded.last_reset_date"
-	"   THEN 0 ELSE l.request_count END"
-	"  + CASE WHEN l.leases = '{}' THEN 0 ELSE"
-	"   (SELECT count(*) FROM unnest(l.leases) x"
-	"    WHERE x.until > now() AND x.chat_id <> $2::uuid AND x.day ="
-	"     greatest(l.last_reset_date, excluded.last_reset_date)) END"
-	"  < $5::bigint"
-	" RETURNING l.leases[cardinality(l.leases)],"
-	"  set_config('synchronous_commit', 'off', true)",
-	5,
+#define HOLD(and_alone)                                                                \
+	"INSERT INTO ai_chat_daily_limits AS l"                                        \
+	" (telegram_id, last_reset_date, leases)"                                      \
+	" SELECT $1::bigint, d.day,"                                                   \
+	"  ARRAY[ROW($2::uuid, d.day,"                                                 \
+	"   now() + $4::int * interval '1 ms')::ai_chat_lease]"                        \
+	" FROM (SELECT (now() AT TIME ZONE $3::text)::date AS day) d"                  \
+	" WHERE $5::bigint > 0"                                                        \
+	" ON CONFLICT (telegram_id) DO UPDATE SET"                                     \
+	"  request_count = CASE"                                                       \
+	"   WHEN l.last_reset_date < excluded.last_reset_date"                         \
+	"   THEN 0 ELSE l.request_count END,"                                          \
+	"  last_reset_date ="                                                          \
+	"   greatest(l.last_reset_date, excluded.last_reset_date),"                    \
+	"  leases = CASE WHEN l.leases = '{}' THEN '{}'::ai_chat_lease[] ELSE"         \
+	"   ARRAY(SELECT x FROM unnest(l.leases) x"                                    \
+	"    WHERE (x).until > now() AND (x).chat_id <> $2::uuid) END"                 \
+	"   || ROW($2::uuid,"                                                          \
+	"    greatest(l.last_reset_date, excluded.last_reset_date),"                   \
+	"    now() + $4::int * interval '1 ms')::ai_chat_lease,"                       \
+	"  updated_at = now()"                                                         \
+	" WHERE CASE WHEN l.last_reset_date < excluded.last_reset_date"                \
+	"   THEN 0 ELSE l.request_count END"                                           \
+	"  + CASE WHEN l.leases = '{}' THEN 0 ELSE"                                    \
+	"   (SELECT count(*) FROM unnest(l.leases) x"                                  \
+	"    WHERE x.until > now() AND x.chat_id <> $2::uuid AND x.day ="              \
+	"     greatest(l.last_reset_date, excluded.last_reset_date)) END"              \
+	"  < $5::bigint"                                                               \
+	"  AND ($6::bigint = 0 OR l.leases = '{}' OR"                                  \
+	"   (SELECT count(*) FROM unnest(l.leases) x"                                  \
+	"    WHERE x.until > now() AND x.chat_id <> $2::uuid) < $6::bigint)" and_alone \
+	" RETURNING l.leases[cardinality(l.leases)],"                                  \
+	"  set_config('synchronous_commit', 'off', true)"
+
+static const struct aic_db_stmt hold = { "hold", HOLD(""), 6, NULL };
+
+/*
+ * Not beside another chat of the same key, and not after one that was answered. The
+ * first is sure, for leases are looked at in the newest version of the row; the second
+ * saves a reservation, but a save that was waited for just now is not seen here: who
+ * has got one has to look once more (aic_repeat_ask()) before he asks the model.
+ */
+static const struct aic_db_stmt hold_key = {
+	"hold_key",
+	HOLD(" AND NOT EXISTS (SELECT FROM unnest(l.leases) x"
+	     "  WHERE x.until > now() AND x.chat_id <> $2::uuid"
+	     "  AND " AIC_ID_SQL_SAME_KEY("x.chat_id",
+		 "$2") ")"
+		       " AND NOT EXISTS (SELECT FROM ai_chat_requests r"
+		       "  WHERE r.telegram_id = $1::bigint"
+		       "  AND " AIC_ID_SQL_SAME_KEY("r.chat_id",
+			   "$2") "  AND r.created_at > now() - " AIC_ID_SQL_KEPT
+				 ")"),
+	6,
 	NULL,
 };
 
@@ -72,17 +97,19 @@ static const struct aic_db_stmt drop = {
  */
 static const struct aic_db_stmt peek = {
 	"peek",
-	"SELECT r.known, r.used, r.day,"
+	"SELECT r.known, r.used, r.day, r.live,"
 	"  to_char(r.at AT TIME ZONE $2::text, 'YYYY-MM-DD\"T\"HH24:MI:SS'),"
 	"  extract(epoch FROM (r.at AT TIME ZONE $2::text)"
 	"   - (r.at AT TIME ZONE 'UTC'))::int / 60,"
 	"  greatest(1, ceil(extract(epoch FROM r.at - now())))::bigint"
-	" FROM (SELECT u.known, u.used, u.day,"
+	" FROM (SELECT u.known, u.used, u.day, u.live,"
 	"   (u.day + 1)::timestamp AT TIME ZONE $2::text AS at"
 	"  FROM (SELECT l.id IS NOT NULL AS known, c.day,"
 	"    CASE WHEN l.last_reset_date = c.day THEN l.request_count ELSE 0 END"
 	"     + (SELECT count(*) FROM unnest(l.leases) x"
-	"      WHERE x.until > now() AND x.day = c.day) AS used"
+	"      WHERE x.until > now() AND x.day = c.day) AS used,"
+	"    (SELECT count(*) FROM unnest(l.leases) x"
+	"      WHERE x.until > now()) AS live"
 	"   FROM (SELECT (now() AT TIME ZONE $2::text)::date AS today) t"
 	"   LEFT JOIN ai_chat_daily_limits l ON l.telegram_id = $1::bigint"
 	"   CROSS JOIN LATERAL"
@@ -104,15 +131,15 @@ static const struct aic_db_stmt reset = {
 };
 
 void
-aic_limit_hold_ask(struct aic_db_call *call, int64_t telegram_id,
-    const char *chat_id, const char *zone, int64_t lease_ms, int64_t limit)
+aic_limit_hold_ask(struct aic_db_call *call, const struct aic_limit_hold *h)
 {
-	aic_db_call(call, &hold);
-	aic_db_int(call, telegram_id);
-	aic_db_text(call, chat_id);
-	aic_db_text(call, zone);
-	aic_db_int(call, lease_ms);
-	aic_db_int(call, limit);
+	aic_db_call(call, h->of_key ? &hold_key : &hold);
+	aic_db_int(call, h->telegram_id);
+	aic_db_text(call, h->chat_id);
+	aic_db_text(call, h->zone);
+	aic_db_int(call, h->lease_ms);
+	aic_db_int(call, h->limit);
+	aic_db_int(call, h->at_once);
 }
 
 bool
@@ -157,18 +184,19 @@ aic_limit_peek_got(const struct aic_db_call *call, int64_t limit,
 
 	if (PQntuples(call->res) != 1)
 		return aic_fail(err, AIC_EBUG, "peek gave no row");
-	offset_min = (int)aic_db_get_int(call, 0, 4);
+	offset_min = (int)aic_db_get_int(call, 0, 5);
 	ret_state->known = *aic_db_get(call, 0, 0) == 't';
 	ret_state->used = aic_db_get_int(call, 0, 1);
 	ret_state->limit = limit;
+	ret_state->live = aic_db_get_int(call, 0, 3);
 	snprintf(ret_state->day, sizeof(ret_state->day), "%s",
 	    aic_db_get(call, 0, 2));
 	snprintf(ret_state->reset_at, sizeof(ret_state->reset_at),
-	    "%.19s%c%02d:%02d", aic_db_get(call, 0, 3),
+	    "%.19s%c%02d:%02d", aic_db_get(call, 0, 4),
 	    offset_min < 0 ? '-' : '+',
 	    (offset_min < 0 ? -offset_min : offset_min) / 60 % 100,
 	    (offset_min < 0 ? -offset_min : offset_min) % 60);
-	ret_state->reset_in_s = aic_db_get_int(call, 0, 5);
+	ret_state->reset_in_s = aic_db_get_int(call, 0, 6);
 	return AIC_OK;
 }
 

@@ -35,21 +35,29 @@
 struct aic_limit_state {
 	bool known; /* has ever chatted */
 	int64_t used; /* counted and reserved */
+	int64_t live; /* reservations, of whatever day */
 	int64_t limit;
+	int64_t at_once; /* reservations that the user may have; 0: no cap */
 	char day[AIC_DATE_SIZE]; /* that the counter stands for */
 	char reset_at[AIC_TIME_SIZE]; /* the next midnight, with offset */
 	int64_t reset_in_s; /* until then, 1.. */
 };
 
-/*
- * aic_limit_hold_ask -- reserve one chat for chat_id.
- *
- * chat_id   a UUID; borrowed until the call has run
- * zone      whose midnight begins the day; borrowed likewise
- * lease_ms  until the reservation lapses
- */
-void aic_limit_hold_ask(struct aic_db_call *call, int64_t telegram_id,
-    const char *chat_id, const char *zone, int64_t lease_ms, int64_t limit);
+/* What is to be reserved, and on which terms. */
+struct aic_limit_hold {
+	int64_t telegram_id;
+	const char *chat_id; /* a UUID */
+	bool
+	    of_key; /* aic_id_of_key(): refused beside another one of its key */
+	const char *zone; /* whose midnight begins the day */
+	int64_t lease_ms; /* until the reservation lapses */
+	int64_t limit; /* chats a day */
+	int64_t at_once; /* reservations that the user may have; 0: no cap */
+};
+
+/* aic_limit_hold_ask -- reserve one chat; texts are borrowed until the call has run. */
+void
+aic_limit_hold_ask(struct aic_db_call *call, const struct aic_limit_hold *h);
 
 /*
  * aic_limit_hold_got -- was it reserved?

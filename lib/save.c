@@ -3,7 +3,8 @@
 #include "save.h"
 
 /*
- * $1 user, $2 reservation, $3 message, $4 response, $5 tokens.
+ * $1 user, $2 reservation, $3 message, $4 response, $5 tokens, $6 digest of a keyed
+ * chat, $7 limit.
  *
  * The row is changed only where its newest version still has the reservation, and
  * the exchange is inserted only where the row was changed. Twice is once: the
@@ -20,22 +21,23 @@
 	"  AND $2::ai_chat_lease = ANY (l.leases)"                             \
 	" RETURNING l.request_count" returning ")"                             \
 	" INSERT INTO ai_chat_requests (telegram_id, chat_id, request_date,"   \
-	"  message, response, tokens_used)"                                    \
+	"  message, response, tokens_used, key_digest, remaining_requests)"    \
 	" SELECT $1::bigint, ($2::ai_chat_lease).chat_id,"                     \
-	"  ($2::ai_chat_lease).day, $3::text, $4::text, $5::int"               \
-	" FROM counted RETURNING (SELECT request_count FROM counted)"
+	"  ($2::ai_chat_lease).day, $3::text, $4::text, $5::int, $6::bytea,"   \
+	"  greatest(0, $7::bigint - request_count)"                            \
+	" FROM counted RETURNING remaining_requests"
 
 static const struct aic_db_stmt save_lazy = {
 	"save_lazy",
 	SAVE(", set_config('synchronous_commit', 'off', true)"),
-	5,
+	7,
 	NULL,
 };
 
 static const struct aic_db_stmt save = {
 	"save",
 	SAVE(""),
-	5,
+	7,
 	&save_lazy,
 };
 
@@ -44,8 +46,8 @@ static const struct aic_db_stmt save = {
  * changed, so that its commit waits for the disk: what the next statement finds may
  * have been committed lazily, and must not be told before it is safe.
  */
-static const struct aic_db_stmt lock = {
-	"lock",
+static const struct aic_db_stmt sync_row = {
+	"sync",
 	"UPDATE ai_chat_daily_limits SET updated_at = now()"
 	" WHERE telegram_id = $1::bigint",
 	1,
@@ -55,10 +57,8 @@ static const struct aic_db_stmt lock = {
 /* $1 user, $2 chat. Only reads. */
 static const struct aic_db_stmt find = {
 	"find",
-	"SELECT coalesce(l.request_count, 0)"
-	" FROM ai_chat_requests r LEFT JOIN ai_chat_daily_limits l"
-	"  ON l.telegram_id = r.telegram_id"
-	" WHERE r.telegram_id = $1::bigint AND r.chat_id = $2::uuid",
+	"SELECT remaining_requests FROM ai_chat_requests"
+	" WHERE telegram_id = $1::bigint AND chat_id = $2::uuid",
 	2,
 	NULL,
 };
@@ -72,30 +72,38 @@ aic_save_ask(struct aic_db_call *call, const struct aic_save *s)
 	aic_db_text(call, s->message);
 	aic_db_text(call, s->response);
 	aic_db_int(call, s->tokens);
+	aic_db_text(call, s->digest);
+	aic_db_int(call, s->limit);
 }
 
 bool
-aic_save_got(const struct aic_db_call *call, int64_t *ret_counted)
+aic_save_got(const struct aic_db_call *call, int64_t *ret_remaining)
 {
 	if (PQntuples(call->res) == 0)
 		return false;
-	*ret_counted = aic_db_get_int(call, 0, 0);
+	*ret_remaining = aic_db_get_int(call, 0, 0);
 	return true;
+}
+
+void
+aic_save_sync_ask(struct aic_db_call *call, int64_t telegram_id)
+{
+	aic_db_call(call, &sync_row);
+	aic_db_int(call, telegram_id);
 }
 
 void
 aic_save_find_ask(struct aic_db_call calls[2], int64_t telegram_id,
     const char *chat_id)
 {
-	aic_db_call(&calls[0], &lock);
-	aic_db_int(&calls[0], telegram_id);
+	aic_save_sync_ask(&calls[0], telegram_id);
 	aic_db_call(&calls[1], &find);
 	aic_db_int(&calls[1], telegram_id);
 	aic_db_text(&calls[1], chat_id);
 }
 
 bool
-aic_save_find_got(const struct aic_db_call calls[2], int64_t *ret_counted)
+aic_save_find_got(const struct aic_db_call calls[2], int64_t *ret_remaining)
 {
-	return aic_save_got(&calls[1], ret_counted);
+	return aic_save_got(&calls[1], ret_remaining);
 }

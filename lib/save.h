@@ -20,6 +20,8 @@ struct aic_save {
 	const char *message;
 	const char *response; /* valid UTF-8 without NUL */
 	int64_t tokens;
+	const char *digest; /* of a keyed chat, else NULL */
+	int64_t limit; /* chats a day */
 };
 
 /* aic_save_ask -- save; all texts are borrowed until the call has run. */
@@ -28,13 +30,19 @@ void aic_save_ask(struct aic_db_call *call, const struct aic_save *s);
 /*
  * aic_save_got -- was it saved?
  *
- * ret_counted  the user's chats of the day, this one included; set when the value
- *           is true
+ * ret_remaining  the limit less the user's chats of the day, this one included; set
+ *           when the value is true
  *
  * False means that there is no such reservation (any more), and that nothing was
  * changed.
  */
-bool aic_save_got(const struct aic_db_call *call, int64_t *ret_counted);
+bool aic_save_got(const struct aic_db_call *call, int64_t *ret_remaining);
+
+/*
+ * aic_save_sync_ask -- wait for whoever is changing the user's row, and for the disk:
+ * what was read of the user before is safe when this has run.
+ */
+void aic_save_sync_ask(struct aic_db_call *call, int64_t telegram_id);
 
 /*
  * aic_save_find_ask -- was this chat saved before? Two calls for one batch: the
@@ -45,6 +53,7 @@ void aic_save_find_ask(struct aic_db_call calls[2], int64_t telegram_id,
     const char *chat_id);
 
 /* aic_save_find_got -- the same value as aic_save_got() would have given. */
-bool aic_save_find_got(const struct aic_db_call calls[2], int64_t *ret_counted);
+bool
+aic_save_find_got(const struct aic_db_call calls[2], int64_t *ret_remaining);
 
 #endif

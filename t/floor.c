@@ -57,6 +57,7 @@ static enum aic_code
 chat(struct job *job, int64_t due_us, char *response)
 {
 	struct aic_err err = AIC_ERR_INIT;
+	struct aic_limit_hold hold;
 	struct aic_db_call calls[2];
 	struct aic_save s;
 	char id[AIC_ID_SIZE], lease[AIC_LEASE_SIZE];
@@ -67,7 +68,12 @@ chat(struct job *job, int64_t due_us, char *response)
 	rc = aic_id_new(id, &err);
 	if (rc)
 		return rc;
-	aic_limit_hold_ask(&calls[0], user, id, "UTC", 60000, LIMIT);
+	hold = (struct aic_limit_hold){ .telegram_id = user,
+		.chat_id = id,
+		.zone = "UTC",
+		.lease_ms = 60000,
+		.limit = LIMIT };
+	aic_limit_hold_ask(&calls[0], &hold);
 	aic_context_ask(&calls[1], user, 5);
 	rc = aic_db_run(g.db, calls, 2, aic_clock_us() + 3 * AIC_S, &err);
 	if (rc)
@@ -83,7 +89,8 @@ chat(struct job *job, int64_t due_us, char *response)
 		.lease = lease,
 		.message = "Как увеличить продажи карточки товара?",
 		.response = response,
-		.tokens = 200 };
+		.tokens = 200,
+		.limit = LIMIT };
 	aic_save_ask(&calls[0], &s);
 	rc = aic_db_run(g.db, calls, 1, at + 3 * AIC_S, &err);
 	if (rc)

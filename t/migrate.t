@@ -63,6 +63,10 @@ sub dir ($s, %files)
 	return $dir;
 }
 
+# The n-th number after the real ones.
+my $REAL = () = glob "$TOP/sql/[0-9]*.sql";
+sub number ($n) { return sprintf '%04d', $REAL + $n }
+
 # -- from nothing ------------------------------------------------------------
 
 my $s = fresh();
@@ -78,11 +82,11 @@ my $s = fresh();
 	($status, $text) = migrate($s, '--status');
 	is $status, 0, 'then there is nothing to do';
 	unlike $text, qr/to do/, '... and none is listed';
-	my ($row) = $s->sql('select * from ai_chat_migrations');
+	my @rows = $s->sql('select * from ai_chat_migrations');
 	($status, $text) = migrate($s);
 	is $status, 0, 'a second time is no error';
 	is $text, '', '... and says nothing';
-	is_deeply [ $s->sql('select * from ai_chat_migrations') ], [ $row ],
+	is_deeply [ $s->sql('select * from ai_chat_migrations') ], \@rows,
 	    '... and changes nothing';
 }
 {
@@ -156,10 +160,11 @@ for my $url ('canary', 'postgresql://u:canary%zz@h/d', 'postgresql://u:ca/nary@h
 # -- files that are not as they should be ------------------------------------
 
 {
-	my $gap = dir($s, '0003_more.sql' => 'select 1');
+	my ($first, $second) = (number(1), number(2));
+	my $gap = dir($s, "${second}_more.sql" => 'select 1');
 	my ($status, $text) = migrate($s, '--dir', $gap);
 	is $status, 1, 'a gap in the numbers is refused';
-	like $text, qr/0003_more\.sql.*gap/, '... and named';
+	like $text, qr/${second}_more\.sql.*gap/, '... and named';
 	($status) = migrate($s, '--dir', dir($s,
 	    '0001_create_tables.sql' => undef));
 	is $status, 1, 'so is a directory without the first';
@@ -173,27 +178,27 @@ for my $url ('canary', 'postgresql://u:canary%zz@h/d', 'postgresql://u:ca/nary@h
 		like $text, qr/0001_create_tables\.sql.*changed/, '... and named';
 	}
 
-	my $bad = dir($s, '0002_bad.sql' => 'create table half (x int); '
+	my $bad = dir($s, "${first}_bad.sql" => 'create table half (x int); '
 	    . 'insert into ai_chat_daily_limits (telegram_id, last_reset_date) '
 	    . 'values (77, current_date); select nonsense;',
-	    '0003_after.sql' => 'create table after_it (x int)');
+	    "${second}_after.sql" => 'create table after_it (x int)');
 	$s->expect_log(qr/column "nonsense" does not exist/);
 	($status, $text) = migrate($s, '--dir', $bad);
 	is $status, 1, 'a file that fails';
-	like $text, qr/0002_bad\.sql.*nonsense/, '... is named, with the reason';
+	like $text, qr/${first}_bad\.sql.*nonsense/, '... is named, with the reason';
 	is $s->value("select to_regclass('half')"), undef, '... leaves no table';
 	is $s->value('select count(*) from ai_chat_daily_limits
 	    where telegram_id = 77'), 0, '... and no row';
 	is $s->value("select to_regclass('after_it')"), undef,
 	    '... what comes after it is not run';
-	is $s->value('select count(*) from ai_chat_migrations'), 1,
+	is $s->value('select count(*) from ai_chat_migrations'), $REAL,
 	    '... nor recorded';
 	($status, $text) = migrate($s, '--dir', $bad, '--status');
 	is $status, 3, '... and both are still to do';
-	spew("$bad/0002_bad.sql", 'create table half (x int)');
+	spew("$bad/${first}_bad.sql", 'create table half (x int)');
 	($status, $text) = migrate($s, '--dir', $bad);
 	is $status, 0, 'once it is mended';
-	is $text, "applied 0002_bad.sql\napplied 0003_after.sql\n",
+	is $text, "applied ${first}_bad.sql\napplied ${second}_after.sql\n",
 	    '... both are run, in order';
 	works($s, 'a directory that knows fewer files than the database');
 }

@@ -9,8 +9,8 @@ my $TOP = AIChat::Stack::top();
 
 # Where SQL may stand: the stages that own their queries, and who migrates or
 # looks at the schema.
-my %sql = map { $_ => 1 } map { ("lib/$_.c") } qw(context db history limit save
-    stats);
+my %sql = map { $_ => 1 } map { ("lib/$_.c") } qw(context db history limit repeat
+    save stats);
 $sql{$_} = 1 for qw(app/migrate.c app/worker.c);
 
 my @banned = (
@@ -101,8 +101,8 @@ is join("\n", @found), '', 'nothing banned is used';
 # lib/ knows nothing of app/, and its stages nothing of each other.
 {
 	my %lib = map { m{^lib/(.*\.h)$} ? ($1 => 1) : () } @files;
-	my @stages = qw(input auth limit context prompt openai save history
-	    stats);
+	my @stages = qw(input auth limit context prompt openai save repeat
+	    history stats);
 	my %stage = map { ("$_.h" => 1) } @stages;
 	my @wrong;
 

@@ -142,7 +142,8 @@ make_database(void **state)
 		return -1;
 	plain = PQconnectdb(own_url);
 	if (!exec(plain, "SET client_min_messages = warning") ||
-	    !exec_file(plain, AIC_SRCDIR "/sql/0001_create_tables.sql"))
+	    !exec_file(plain, AIC_SRCDIR "/sql/0001_create_tables.sql") ||
+	    !exec_file(plain, AIC_SRCDIR "/sql/0002_add_idempotency.sql"))
 		return -1;
 	db = open_url(own_url, 4, true);
 	return 0;
@@ -547,11 +548,16 @@ static bool
 hold_lease(int64_t user, const char *id, int lease_ms, int64_t limit,
     char lease[AIC_LEASE_SIZE])
 {
+	struct aic_limit_hold h = { .telegram_id = user,
+		.chat_id = id,
+		.zone = "UTC",
+		.lease_ms = lease_ms,
+		.limit = limit };
 	struct aic_db_call c;
 	struct aic_err err;
 	bool held;
 
-	aic_limit_hold_ask(&c, user, id, "UTC", lease_ms, limit);
+	aic_limit_hold_ask(&c, &h);
 	if (run(db, &c, 1, &err) != AIC_OK)
 		fail_msg("%s", err.detail);
 	held = aic_limit_hold_got(&c, lease);
@@ -616,23 +622,26 @@ reset(int64_t user)
 	return got;
 }
 
+/* What the limit is to be when it is saved; not the one that it was held with. */
+#define SAVE_LIMIT 1000
+
 /* -1: not saved; else what is counted. */
 static int64_t
 save_text(int64_t user, const char *lease, const char *message,
     const char *response, int64_t tokens)
 {
-	struct aic_save s = { user, lease, message, response, tokens };
-	int64_t n = -1;
+	struct aic_save s = { user, lease, message, response, tokens, NULL,
+		SAVE_LIMIT };
+	int64_t n = SAVE_LIMIT + 1;
 	struct aic_db_call c;
 	struct aic_err err;
 
 	aic_save_ask(&c, &s);
 	if (run(db, &c, 1, &err) != AIC_OK)
 		fail_msg("%s", err.detail);
-	if (!aic_save_got(&c, &n))
-		n = -1;
+	aic_save_got(&c, &n);
 	aic_db_call_done(&c);
-	return n;
+	return SAVE_LIMIT - n;
 }
 
 static int64_t
@@ -644,17 +653,16 @@ save(int64_t user, const char *lease)
 static int64_t
 find(int64_t user, const char *id)
 {
-	int64_t n = -1;
+	int64_t n = SAVE_LIMIT + 1;
 	struct aic_db_call c[2];
 	struct aic_err err;
 
 	aic_save_find_ask(c, user, id);
 	assert_int_equal(run(db, c, 2, &err), AIC_OK);
-	if (!aic_save_find_got(c, &n))
-		n = -1;
+	aic_save_find_got(c, &n);
 	aic_db_call_done(&c[0]);
 	aic_db_call_done(&c[1]);
-	return n;
+	return SAVE_LIMIT - n;
 }
 
 static int64_t
@@ -767,13 +775,18 @@ static void *
 race(void *arg)
 {
 	struct racer *r = arg;
+	struct aic_limit_hold h = { .telegram_id = r->user,
+		.zone = "UTC",
+		.lease_ms = LEASE,
+		.limit = 30 };
 	char id[AIC_ID_SIZE], lease[AIC_LEASE_SIZE];
 	struct aic_err err = AIC_ERR_INIT;
 	struct aic_db_call c;
 
 	if (aic_id_new(id, &err))
 		return NULL;
-	aic_limit_hold_ask(&c, r->user, id, "UTC", LEASE, 30);
+	h.chat_id = id;
+	aic_limit_hold_ask(&c, &h);
 	if (aic_db_run(db, &c, 1, soon(), &err) == AIC_OK) {
 		r->got = aic_limit_hold_got(&c, lease);
 		aic_db_call_done(&c);

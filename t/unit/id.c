@@ -39,6 +39,25 @@ an_id_is_a_version_4_uuid_in_lower_case(void **state)
 }
 
 static void
+ids_of_one_key_share_their_first_half_and_no_more(void **state)
+{
+	const unsigned char key[AIC_ID_KEY_BYTES] = { 0xff, 0, 0x1f, 0xe2, 0xd3,
+		0xc4, 0xb5, 0xa6 };
+	struct aic_err err = AIC_ERR_INIT;
+	char a[AIC_ID_SIZE], b[AIC_ID_SIZE];
+
+	(void)state;
+	assert_int_equal(aic_id_of_key(a, key, &err), AIC_OK);
+	assert_int_equal(aic_id_of_key(b, key, &err), AIC_OK);
+	/* The version takes the place of four bits. */
+	assert_memory_equal(a, "ff001fe2-d3c4-85a6-", 19);
+	assert_memory_equal(b, a, 18);
+	assert_non_null(memchr("89ab", a[19], 4));
+	assert_string_not_equal(a, b);
+	assert_int_equal(strlen(a), 36);
+}
+
+static void
 ids_differ(void **state)
 {
 	struct aic_err err = AIC_ERR_INIT;
@@ -71,5 +90,6 @@ chance_is_from_0_to_under_1_and_reaches_everywhere(void **state)
 		assert_in_range(bins[i], MANY / 20 / 2, MANY / 20 * 2);
 }
 
-UNIT_MAIN(T(an_id_is_a_version_4_uuid_in_lower_case), T(ids_differ),
+UNIT_MAIN(T(an_id_is_a_version_4_uuid_in_lower_case),
+    T(ids_of_one_key_share_their_first_half_and_no_more), T(ids_differ),
     T(chance_is_from_0_to_under_1_and_reaches_everywhere))

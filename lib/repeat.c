@@ -1,0 +1,112 @@
+#include "config.h"
+
+#include "repeat.h"
+
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <string.h>
+
+/*
+ * $1 user, $2 chat, $3 digest. Only reads. One row; nulls where nothing was kept. In
+ * one snapshot a chat has a reservation, or it has its row, or it failed.
+ */
+static const struct aic_db_stmt repeat = {
+	"repeat",
+	"SELECT r.response, r.tokens_used, r.remaining_requests,"
+	"  r.key_digest = $3::bytea,"
+	"  EXISTS (SELECT FROM ai_chat_daily_limits l, unnest(l.leases) x"
+	"   WHERE l.telegram_id = $1::bigint AND x.until > now()"
+	"   AND x.chat_id <> $2::uuid"
+	"   AND " AIC_ID_SQL_SAME_KEY("x.chat_id",
+	    "$2") ")"
+		  " FROM (VALUES (1)) one LEFT JOIN"
+		  "  (SELECT * FROM ai_chat_requests"
+		  "   WHERE telegram_id = $1::bigint"
+		  "   AND " AIC_ID_SQL_SAME_KEY("chat_id",
+		      "$2") "   AND created_at > now() - " AIC_ID_SQL_KEPT
+			    "   ORDER BY created_at DESC LIMIT 1) r ON true",
+	3,
+	NULL,
+};
+
+enum aic_code
+aic_repeat_check(const char *key, struct aic_err *err)
+{
+	const char *p;
+
+	if (strlen(key) > AIC_REPEAT_KEY_MAX)
+		return aic_fault(err, "string_too_long", "header",
+		    AIC_REPEAT_HEADER,
+		    "String should have at most %d characters",
+		    AIC_REPEAT_KEY_MAX);
+	for (p = key; *p; p++)
+		if (*p < ' ' || *p > '~')
+			return aic_fault(err, "string_pattern_mismatch",
+			    "header", AIC_REPEAT_HEADER,
+			    "String should be printable ASCII");
+	return AIC_OK;
+}
+
+/* Of several texts; none has a NUL in it, so the NULs keep them apart. */
+static bool
+sha256(const char *const *texts, unsigned char to[EVP_MAX_MD_SIZE])
+{
+	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+	bool ok = ctx && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL);
+
+	for (; ok && *texts; texts++)
+		ok = EVP_DigestUpdate(ctx, *texts, strlen(*texts) + 1);
+	ok = ok && EVP_DigestFinal_ex(ctx, to, NULL);
+	EVP_MD_CTX_free(ctx);
+	return ok;
+}
+
+enum aic_code
+aic_repeat_begin(const char *key, const char *message, const char *context,
+    char ret_id[AIC_ID_SIZE], char ret_digest[AIC_REPEAT_DIGEST_SIZE],
+    struct aic_err *err)
+{
+	const char *const name[] = { key, NULL };
+	const char *const all[] = { key, message, context ? context : "",
+		NULL };
+	unsigned char hash[EVP_MAX_MD_SIZE];
+	int i;
+
+	if (!sha256(all, hash))
+		return aic_fail(err, AIC_ENOMEM, "could not digest the body");
+	memcpy(ret_digest, "\\x", 3);
+	for (i = 0; i < 32; i++)
+		snprintf(ret_digest + 2 + 2 * i, 3, "%02x", hash[i]);
+	if (!sha256(name, hash))
+		return aic_fail(err, AIC_ENOMEM, "could not digest the key");
+	return aic_id_of_key(ret_id, hash, err);
+}
+
+void
+aic_repeat_ask(struct aic_db_call *call, int64_t telegram_id,
+    const char *chat_id, const char *digest)
+{
+	aic_db_call(call, &repeat);
+	aic_db_int(call, telegram_id);
+	aic_db_text(call, chat_id);
+	aic_db_text(call, digest);
+}
+
+struct aic_repeat
+aic_repeat_got(const struct aic_db_call *call)
+{
+	const char *same = aic_db_get(call, 0, 3);
+	struct aic_repeat r = { .state = AIC_REPEAT_NONE };
+
+	if (*same == 't') {
+		r.state = AIC_REPEAT_KEPT;
+		r.response = aic_db_get(call, 0, 0);
+		r.tokens = aic_db_get_int(call, 0, 1);
+		r.remaining = aic_db_get_int(call, 0, 2);
+	} else if (*same == 'f') {
+		r.state = AIC_REPEAT_OTHER;
+	} else if (*aic_db_get(call, 0, 4) == 't') {
+		r.state = AIC_REPEAT_RUNNING;
+	}
+	return r;
+}

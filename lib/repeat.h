@@ -1,0 +1,71 @@
+/*
+ * repeat -- a chat that comes again under its Idempotency-Key: what became of the
+ * first one.
+ *
+ * The key is not kept. Its hash makes the first half of the chat's id, in the
+ * reservation and then in the row, so whoever comes with the same key finds both. A
+ * digest in the row tells whether he asks the same.
+ *
+ * Threads: any.
+ */
+#ifndef AIC_REPEAT_H
+#define AIC_REPEAT_H
+
+#include <stdint.h>
+
+#include "db.h"
+#include "err.h"
+#include "id.h"
+
+#define AIC_REPEAT_HEADER "Idempotency-Key"
+#define AIC_REPEAT_KEY_MAX 128 /* printable ASCII characters */
+#define AIC_REPEAT_DIGEST_SIZE 67 /* \x, 64 hexadecimal digits and a NUL */
+
+enum aic_repeat_state {
+	AIC_REPEAT_NONE, /* there is no other chat of this key */
+	AIC_REPEAT_RUNNING, /* one has a reservation */
+	AIC_REPEAT_KEPT, /* one was answered, and asked the same */
+	AIC_REPEAT_OTHER, /* one was answered, and asked something else */
+};
+
+struct aic_repeat {
+	enum aic_repeat_state state;
+	/* With AIC_REPEAT_KEPT; the text lives as long as the call. */
+	const char *response;
+	int64_t tokens;
+	int64_t remaining; /* as the first caller was told */
+};
+
+/*
+ * aic_repeat_check -- is it a key?
+ *
+ * Errors:   AIC_EINPUT  err->faults
+ */
+enum aic_code
+aic_repeat_check(const char *key, struct aic_err *err) AIC_MUST_CHECK;
+
+/*
+ * aic_repeat_begin -- name a chat by its key, and digest what it asks.
+ *
+ * context   NULL: none
+ *
+ * Errors:   AIC_ENOMEM, AIC_EBUG
+ * Source:   SHA-256 of libcrypto
+ */
+enum aic_code
+aic_repeat_begin(const char *key, const char *message, const char *context,
+    char ret_id[AIC_ID_SIZE], char ret_digest[AIC_REPEAT_DIGEST_SIZE],
+    struct aic_err *err) AIC_MUST_CHECK;
+
+/*
+ * aic_repeat_ask -- what became of other chats of the same key?
+ *
+ * In a batch behind the reservation it sees whatever was saved before that: both
+ * take the lock of the user's row.
+ */
+void aic_repeat_ask(struct aic_db_call *call, int64_t telegram_id,
+    const char *chat_id, const char *digest);
+
+struct aic_repeat aic_repeat_got(const struct aic_db_call *call);
+
+#endif

@@ -1,0 +1,332 @@
+# A send that is repeated under its Idempotency-Key: one answer, one count, one row,
+# however often and wherever it comes again, and whatever died in between.
+
+use v5.36;
+use utf8;
+use AIChat::Test;
+use Time::HiRes qw(time);
+
+my $s = AIChat::Test->new(workers => 2, own_pg => 1, env => {
+	AI_CHAT_DEADLINE_MS => 3000,
+	AI_CHAT_DB_TIMEOUT_MS => 500,
+	AI_CHAT_DAILY_LIMIT => 3,
+});
+$s->expect_log(qr/code=EDB/, qr/upstream prematurely closed/,
+    qr/connect\(\) to unix:\S+ failed/, qr/FATAL:  (?:terminating|the database)/,
+    qr/FATAL:  connection to client/);
+
+sub send_key ($key, %o)
+{
+	return $s->send(headers => { 'Idempotency-Key' => $key }, %o);
+}
+
+sub chat ($key, %o)
+{
+	return { headers => { 'Idempotency-Key' => $key }, %o };
+}
+
+sub is_replay ($got, $first, $what)
+{
+	is $got->{status}, 200, $what;
+	is $got->{content}, $first->{content}, '... the same answer and numbers';
+	is $got->{headers}{'idempotent-replayed'}, 'true', '... said to be one';
+}
+
+# How many are not replays.
+sub firsts (@got)
+{
+	return scalar grep { not $_->{headers}{'idempotent-replayed'} } @got;
+}
+
+sub paid ($user, $n, $what)
+{
+	is_deeply $s->ledger($user), { count => $n, rows => $n, leases => 0 },
+	    $what;
+}
+
+# -- one after the other -----------------------------------------------------
+
+{
+	my %ask = (telegram_id => 1, message => '[[id=one text=да tokens=7]]',
+	    user_context => 'данные');
+	my $first = send_key('key-1', %ask);
+	is $first->{status}, 200, 'a chat with a key';
+	is $first->{json}{remaining_requests}, 2, '... is counted';
+	is $first->{headers}{'idempotent-replayed'}, undef, '... and no replay';
+	is_replay(send_key('key-1', %ask), $first, 'its repeat');
+	paid(1, 1, '... costs nothing');
+
+	is send_key('key-2', %ask)->{status}, 200, 'another key is another chat';
+	is $s->send(%ask)->{status}, 200, '... and so is none';
+	is send_key('key-3', %ask)->{status}, 429, 'the day is used up';
+	is_replay(send_key('key-1', %ask), $first,
+	    'the repeat of the first, when the day is used up');
+	is $s->send(telegram_id => 1)->{status}, 429, '... which it stays';
+	paid(1, 3, '... no more and no less');
+	is $s->model_count('one'), 3, 'the model was asked once a chat';
+
+	# The same in other words of JSON, from another worker, after a restart.
+	$s->restart_worker($_) for 1, 2;
+	my $raw = $s->post('/v1/chat/send', '{"user_context":"данные", "x": 1,
+	    "message" : "[[id=one text=\u0434\u0430 tokens=7]]",
+	    "telegram_id":1}' =~ s/([^\0-\x7f])/sprintf '\\u%04x', ord $1/ger,
+	    headers => { 'Idempotency-Key' => 'key-1' });
+	is_replay($raw, $first, 'the same body, written differently');
+
+	my $got = send_key('key-1', %ask, telegram_id => 2);
+	is $got->{status}, 200, 'a key is its user\'s own';
+	is $got->{headers}{'idempotent-replayed'}, undef, '... no replay';
+	paid(2, 1, '... counted for the other one');
+}
+
+# -- what a key may be -------------------------------------------------------
+
+{
+	my %ask = (telegram_id => 10, message => 'Вопрос');
+	send_key('key', %ask);
+	for ([ 'message', message => 'вопрос' ],
+	    [ 'data', user_context => 'x' ]) {
+		my ($what, @other) = @$_;
+		my $got = send_key('key', %ask, @other);
+		is $got->{status}, 422, "a key again, with another $what";
+		is_deeply $got->{json}{detail}[0]{loc},
+		    [ 'header', 'Idempotency-Key' ], '... is refused by name';
+		is scalar @{ $got->{json}{detail} }, 1, '... for one reason';
+	}
+	paid(10, 1, '... and costs nothing');
+
+	for ('k' x 129, 'ключ', "tab\there", "\x{80}") {
+		my $key = $_;
+		utf8::encode($key);
+		my ($got) = $s->send_many(chat($key, %ask));
+		is $got->{status}, 422, 'a key that is none: ' . length $key;
+		is_deeply $got->{json}{detail}[0]{loc},
+		    [ 'header', 'Idempotency-Key' ], '... is refused by name';
+		ok length $got->{json}{detail}[0]{$_}, "... with $_"
+		    for qw(type msg);
+	}
+	my $got = $s->post('/v1/chat/send', { telegram_id => 0 },
+	    headers => { 'Idempotency-Key' => 'k' x 129 });
+	is_deeply [ map { join ' ', @{ $_->{loc} } } @{ $got->{json}{detail} } ],
+	    [ 'header Idempotency-Key', 'body telegram_id', 'body message' ],
+	    'a bad body and a bad key are told together';
+	paid(10, 1, '... and nothing is counted');
+
+	$got = send_key('k' x 128, telegram_id => 11);
+	is $got->{status}, 200, 'a key of 128 characters';
+	is send_key(q{!"#$%&'()*+,-./:;<=>?@[\]^_`{|} ~},
+	    telegram_id => 11)->{status}, 200, '... or of any that print';
+	is send_key('', telegram_id => 12)->{status}, 200, 'an empty key';
+	is send_key('', telegram_id => 12)->{headers}{'idempotent-replayed'},
+	    undef, '... is none';
+	paid(12, 2, '... two chats');
+}
+
+# -- 24 hours ----------------------------------------------------------------
+
+{
+	my %ask = (telegram_id => 20);
+	my $first = send_key('old', %ask);
+	my $age = sub ($interval) {
+		$s->sql("update ai_chat_requests set created_at =
+		    now() - interval '$interval' where telegram_id = 20");
+	};
+	$age->('23 hours 59 minutes');
+	is_replay(send_key('old', %ask), $first, 'a key of nearly a day');
+	$age->('24 hours 1 minute');
+	my $got = send_key('old', %ask, message => 'другое');
+	is $got->{status}, 200, 'a day later the key is free again';
+	is $got->{headers}{'idempotent-replayed'}, undef, '... for another chat';
+	paid(20, 2, '... which is counted');
+}
+
+# -- what failed can be repeated ---------------------------------------------
+
+{
+	my %ask = (telegram_id => 30,
+	    message => '[[status=400 times=1 id=fails]]');
+	is send_key('key', %ask)->{status}, 500, 'a chat that fails';
+	paid(30, 0, '... costs nothing');
+	my $got = send_key('key', %ask);
+	is $got->{status}, 200, '... and its repeat is asked anew';
+	is $got->{headers}{'idempotent-replayed'}, undef, '... no replay';
+	is_replay(send_key('key', %ask), $got, 'a further repeat');
+	paid(30, 1, '... of one chat');
+	is $s->model_count('fails'), 2, '... with two calls of the model';
+}
+
+# -- at the same time --------------------------------------------------------
+
+{
+	my %ask = (telegram_id => 40, message => '[[id=twins delay=600]]');
+	my @got = $s->send_many(map { chat('key', %ask) } 1 .. 20);
+	is((grep { $_->{status} == 200 } @got), 20,
+	    'twenty at once under one key: all are answered');
+	is scalar(keys %{ { map { $_->{content} => 1 } @got } }), 1,
+	    '... alike';
+	is firsts(@got), 1, '... one is the first';
+	is $s->model_count('twins'), 1, '... with one call of the model';
+	paid(40, 1, '... and one count');
+	cmp_ok((sort map { $_->{seconds} } @got)[-1], '<', 2.5,
+	    '... soon after the first');
+}
+
+# Again and again, instantly answered, so that the save meets the repeats.
+{
+	my ($bad, $firsts) = ('', 0);
+	for my $round (1 .. 40) {
+		my $user = 1000 + $round;
+		my @got = $s->send_many(map { chat('key', telegram_id => $user,
+		    message => "[[id=r$round delay=@{[ $round % 8 ]}]]") }
+		    1 .. 6);
+		my %ledger = %{ $s->ledger($user) };
+		$firsts += firsts(@got);
+		$bad .= " $round" if grep({ $_->{status} != 200 } @got)
+		    || $ledger{count} != 1 || $ledger{rows} != 1
+		    || $s->model_count("r$round") != 1;
+	}
+	is $bad, '', 'forty times six at once: each one chat';
+	is $firsts, 40, '... and five replays';
+}
+
+# The first one fails, and one of those who wait takes its place.
+{
+	my %ask = (telegram_id => 41,
+	    message => '[[id=heir delay=400 status=400 times=1]]');
+	my @got = $s->send_many(map { chat('key', %ask) } 1 .. 5);
+	is join(' ', sort map { $_->{status} } @got), '200 200 200 200 500',
+	    'the first one fails: another takes its place';
+	is $s->model_count('heir'), 2, '... with a call of its own';
+	paid(41, 1, '... and one count');
+}
+
+# It takes longer than the others have.
+{
+	my %ask = (telegram_id => 42, message => '[[id=frozen delay=100]]');
+	my ($sock) = $s->start_chats(chat('key', %ask));
+	wait_for(sub { $s->model_count('frozen') }, 10, 'the first one');
+	my ($busy) = grep { $s->taken($_) } 1, 2;
+	$s->kill_worker($busy, 'STOP');
+	my $got = send_key('key', %ask);
+	is $got->{status}, 503, 'the first one takes too long';
+	like $got->{headers}{'retry-after'}, qr/^[1-9]/, '... come again';
+	ok length $got->{json}{detail}, '... says the answer';
+	cmp_ok $got->{seconds}, '<', 3.3, '... in time';
+	is $s->model_count('frozen'), 1, '... without another call';
+
+	# Its lease lapses 5 s after its deadline, and the key is free.
+	$got = wait_for(sub {
+		my $got = send_key('key', %ask);
+		return $got if $got->{status} == 200;
+	}, 12, 'the lease to lapse');
+	paid(42, 1, 'after its lease a repeat is answered and counted');
+	$s->kill_worker($busy, 'CONT');
+	my ($late) = finish_chats($sock);
+	like $late->{status}, qr/^(?:200|50[034])$/, 'the frozen one goes on';
+	is $late->{content}, $got->{content}, '... with the answer that counts'
+	    if $late->{status} == 200;
+	paid(42, 1, '... and changes nothing');
+	is_replay(send_key('key', %ask), $got, 'a repeat after all');
+}
+
+# Both are under way, because the first one's reservation was lost; the second is
+# done before it, or after it.
+for my $second (qw(sooner later)) {
+	my $user = $second eq 'sooner' ? 43 : 44;
+	my $id = "both$user";
+	my $marks = "id=$id " . ($second eq 'sooner' ? 'delay=900 times=1'
+	    : 'delay=500');
+	my %ask = (telegram_id => $user, message => "[[$marks]]");
+	my ($first) = $s->start_chats(chat('key', %ask));
+	wait_for(sub { $s->model_count($id) == 1 }, 10, 'the first one');
+	$s->sql("update ai_chat_daily_limits set leases = '{}'
+	    where telegram_id = $user");
+	my ($b) = finish_chats($s->start_chats(chat('key', %ask)));
+	my ($a) = finish_chats($first);
+	is $b->{status}, 200,
+	    "a lost reservation, the second $second: it is answered";
+	is $s->model_count($id), 2, '... and so was the first';
+	like $a->{status}, qr/^(?:200|503)$/, '... the first told the truth';
+	is $a->{content}, $b->{content}, '... which is the same answer'
+	    if $a->{status} == 200;
+	paid($user, 1, '... and there is one chat');
+}
+
+# -- callers who leave -------------------------------------------------------
+
+{
+	my %ask = (telegram_id => 50, message => '[[id=left delay=900]]');
+	my ($sock) = $s->start_chats(chat('key', %ask));
+	wait_for(sub { $s->model_count('left') }, 10, 'the model to be asked');
+	close $sock;
+	wait_for(sub { $s->ledger(50)->{rows} }, 10, 'the chat to be kept');
+	paid(50, 1, 'who leaves and has a key: the chat is finished and kept');
+	my $got = send_key('key', %ask);
+	is $got->{headers}{'idempotent-replayed'}, 'true',
+	    '... for when he comes again';
+	is $s->model_count('left'), 1, '... with one call of the model';
+}
+
+# -- deaths ------------------------------------------------------------------
+
+# The promise as it is given: five times the same message, with workers and the
+# database killed in between.
+{
+	my %ask = (telegram_id => 60, message => '[[id=five delay=400]]');
+	my $answered = $s->model_counts->{answered};
+
+	my ($sock) = $s->start_chats(chat('key', %ask));
+	wait_for(sub { $s->model_count('five') }, 10, 'the first call');
+	my ($busy) = grep { $s->taken($_) } 1, 2;
+	$s->kill_worker($busy);
+	my ($got) = finish_chats($sock);
+	is $got->{status}, 502, 'once: its worker is killed';
+	$s->start_worker($busy);
+
+	$s->stop_pg('immediate');
+	$got = send_key('key', %ask);
+	is $got->{status}, 503, 'twice: the database is away';
+	$s->start_pg;
+
+	$got = wait_for(sub {
+		my $got = send_key('key', %ask);
+		return $got if $got->{status} != 503;
+	}, 15, 'the lease of the killed worker to lapse');
+	is $got->{status}, 200, 'thrice: answered';
+	my $first = $got;
+
+	$s->kill_worker($_) for 1, 2;
+	$s->stop_pg('immediate');
+	$s->start_pg;
+	$s->start_worker($_) for 1, 2;
+	is_replay(send_key('key', %ask), $first, 'four times: all were killed');
+	is_replay(send_key('key', %ask), $first, 'five times');
+	paid(60, 1, 'one row, one count');
+	is $s->model_counts->{answered}, $answered + 1,
+	    '... and one answer of the model';
+}
+
+# Killed while it saves: it was committed, or it was not.
+{
+	$s->sql('create or replace function wait_a_bit() returns trigger
+	    language plpgsql as $$ begin perform pg_sleep(0.4);
+	    return new; end $$');
+	$s->sql('create trigger wait_a_bit before insert on ai_chat_requests
+	    for each row when (new.telegram_id between 70 and 79)
+	    execute function wait_a_bit()');
+	my %ask = (telegram_id => 70, message => '[[id=saving]]');
+	my ($sock) = $s->start_chats(chat('key', %ask));
+	wait_for(sub { $s->stack->pg->admin("select 1 from pg_stat_activity
+	    where wait_event = 'PgSleep'") }, 10, 'the save');
+	my ($busy) = grep { $s->taken($_) } 1, 2;
+	$s->kill_worker($busy);
+	finish_chats($sock);
+	my $got = send_key('key', %ask);
+	is $got->{status}, 200, 'a worker killed in mid-save: the repeat';
+	paid(70, 1, '... finds one chat, or makes it');
+	is $s->model_count('saving'), 1, '... which the server had committed';
+	is $got->{headers}{'idempotent-replayed'}, 'true', '... so it is a replay';
+	$s->start_worker($busy);
+}
+
+done_testing;

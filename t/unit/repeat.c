@@ -1,0 +1,90 @@
+#include "config.h"
+
+#include "repeat.h"
+
+#include <string.h>
+
+#include "unit.h"
+
+static void
+a_key_is_1_to_128_printable_ascii_characters(void **state)
+{
+	struct aic_err err;
+	char key[200];
+	int c;
+
+	(void)state;
+	for (c = 1; c < 256; c++) {
+		err = (struct aic_err)AIC_ERR_INIT;
+		key[0] = key[2] = 'k';
+		key[1] = (char)c;
+		key[3] = '\0';
+		assert_int_equal(aic_repeat_check(key, &err),
+		    c >= ' ' && c <= '~' ? AIC_OK : AIC_EINPUT);
+	}
+	memset(key, 'k', sizeof(key));
+	key[AIC_REPEAT_KEY_MAX] = '\0';
+	err = (struct aic_err)AIC_ERR_INIT;
+	assert_int_equal(aic_repeat_check(key, &err), AIC_OK);
+	key[AIC_REPEAT_KEY_MAX] = 'k';
+	key[AIC_REPEAT_KEY_MAX + 1] = '\0';
+	assert_int_equal(aic_repeat_check(key, &err), AIC_EINPUT);
+	assert_int_equal(err.n_faults, 1);
+	assert_string_equal(err.faults[0].type, "string_too_long");
+	assert_string_equal(err.faults[0].where, "header");
+	assert_string_equal(err.faults[0].field, "Idempotency-Key");
+}
+
+struct begun {
+	char id[AIC_ID_SIZE], digest[AIC_REPEAT_DIGEST_SIZE];
+};
+
+static struct begun
+begin(const char *key, const char *message, const char *context)
+{
+	struct aic_err err = AIC_ERR_INIT;
+	struct begun b;
+
+	assert_int_equal(aic_repeat_begin(key, message, context, b.id, b.digest,
+			     &err),
+	    AIC_OK);
+	return b;
+}
+
+static void
+a_chat_is_named_by_its_key_alone(void **state)
+{
+	struct begun a = begin("key", "one", NULL);
+	struct begun b = begin("key", "two", "three");
+	struct begun c = begin("kez", "one", NULL);
+
+	(void)state;
+	assert_memory_equal(a.id, b.id, 18);
+	assert_memory_not_equal(a.id, c.id, 18);
+	assert_int_equal(a.id[14], '8');
+	/* The first half of SHA-256("key\0"), but for the version. */
+	assert_memory_equal(a.id, "dc1f67f2-bd83-82ce", 18);
+}
+
+static void
+the_digest_is_of_all_that_is_asked(void **state)
+{
+	struct begun a = begin("key", "one", "two");
+
+	(void)state;
+	assert_int_equal(strlen(a.digest), 66);
+	assert_memory_equal(a.digest, "\\x", 2);
+	assert_int_equal(strspn(a.digest + 2, "0123456789abcdef"), 64);
+	assert_string_equal(a.digest, begin("key", "one", "two").digest);
+	assert_string_not_equal(a.digest, begin("kez", "one", "two").digest);
+	assert_string_not_equal(a.digest, begin("key", "onf", "two").digest);
+	assert_string_not_equal(a.digest, begin("key", "one", "twp").digest);
+	assert_string_not_equal(a.digest, begin("key", "onetwo", "").digest);
+	assert_string_not_equal(a.digest, begin("key", "one", NULL).digest);
+	/* To the model no data and empty data are the same. */
+	assert_string_equal(begin("key", "one", NULL).digest,
+	    begin("key", "one", "").digest);
+}
+
+UNIT_MAIN(T(a_key_is_1_to_128_printable_ascii_characters),
+    T(a_chat_is_named_by_its_key_alone), T(the_digest_is_of_all_that_is_asked))
