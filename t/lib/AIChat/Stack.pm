@@ -5,6 +5,7 @@ package AIChat::Stack;
 
 use v5.36;
 use AIChat::FastCGI;
+use AIChat::FaultProxy;
 use AIChat::Proc qw(wait_for run slurp spew tail temp_dir remove_dir base_env);
 use Cwd qw(abs_path);
 use File::Basename qw(dirname);
@@ -35,6 +36,8 @@ sub find_build
 #   pg         an AIChat::Postgres, when it is ours
 #   read_timeout_s  of Nginx, for tests that wait for it
 #   wrap       what runs a worker, as a command to put before it
+#   backlog    how many may wait at a worker's socket
+#   proxy      { database, model, workers }: where a fault proxy stands
 sub new ($class, %o)
 {
 	my $self = bless { workers => {}, settings => {}, %o }, $class;
@@ -69,7 +72,35 @@ sub worker_env ($self)
 	};
 }
 
+# -- fault proxies -----------------------------------------------------------
+
+# Where to go for a part: to itself, or to the proxy before it.
+sub door ($self, $kind, $name, $listen, $to)
+{
+	return $to if !$self->{proxy}{$kind};
+	$self->{proxies}{$name} //= AIChat::FaultProxy->start(name => $name,
+	    listen => $listen, to => $to, log => "$self->{log}/proxy.log");
+	return $self->{proxies}{$name}->where;
+}
+
+# "database", "model" or "worker 1".
+sub proxy ($self, $name) { return $self->{proxies}{$name} }
+
 # -- database ----------------------------------------------------------------
+
+# The same database, through the proxy where there is one: beside PostgreSQL's
+# own socket is one of the same name.
+sub database_door ($self, $url)
+{
+	my $dir = "$self->{run}/db";
+	my ($real) = $url =~ /host=([^&]+)/;
+
+	return $url if !$self->{proxy}{database};
+	make_path($dir);
+	$self->door('database', 'database', "$dir/.s.PGSQL.5432",
+	    "$real/.s.PGSQL.5432");
+	return $url =~ s/host=[^&]+/host=$dir/r;
+}
 
 sub migrate ($self, @args)
 {
@@ -95,8 +126,8 @@ sub start_model ($self, @args)
 
 	wait_for(sub { must_live($proc); -s $file }, 20, $proc->{name});
 	chomp($self->{model_port} = slurp($file));
-	$self->{settings}{OPENAI_BASE_URL} =
-	    "http://127.0.0.1:$self->{model_port}/v1";
+	my $port = $self->door('model', 'model', 0, $self->{model_port});
+	$self->{settings}{OPENAI_BASE_URL} = "http://127.0.0.1:$port/v1";
 	$self->{settings}{OPENAI_API_KEY} //= 'stand-in';
 }
 
@@ -118,6 +149,12 @@ sub sanitizer_env ($self)
 # -- workers -----------------------------------------------------------------
 
 sub socket_of ($self, $n) { return "$self->{run}/worker-$n.sock" }
+sub door_of ($self, $n)
+{
+	return $self->door('workers', "worker $n", "$self->{run}/door-$n.sock",
+	    $self->socket_of($n));
+}
+
 sub worker_log_path ($self, $n) { return "$self->{log}/worker-$n.log" }
 sub worker ($self, $n) { return $self->{workers}{$n} }
 
@@ -132,7 +169,7 @@ sub launch_worker ($self, $n)
 	return $self->{workers}{$n} = AIChat::Proc->start(
 	    name => "worker $n",
 	    cmd => [ 'spawn-fcgi', '-n', '-s', $self->socket_of($n), '-M',
-		'0660', '-b', '4096', '--', @{ $self->{wrap} // [] },
+		'0660', '-b', $self->{backlog} // 4096, '--', @{ $self->{wrap} // [] },
 		"$self->{build}/ai-chat-worker" ],
 	    env => $self->worker_env, log => $self->worker_log_path($n));
 }
@@ -199,7 +236,7 @@ sub write_upstream ($self, @n)
 {
 	spew("$self->{run}/upstream.conf", join '', map {
 		$self->fill('ai-chat-upstream.conf.in',
-		    SOCKET => $self->socket_of($_))
+		    SOCKET => $self->door_of($_))
 	} @n);
 }
 
@@ -280,6 +317,7 @@ sub stop ($self, $seconds = 10)
 		push @killed, "worker $n" if !$drained;
 	}
 	$end->('model', 'TERM', $seconds);
+	delete($self->{proxies}{$_})->stop for keys %{ $self->{proxies} };
 	push @killed, 'PostgreSQL' if $self->{pg} && !$self->{pg}->is_shared
 	    && !$self->{pg}->stop;
 	remove_dir($self->{run});

@@ -17,6 +17,7 @@ package AIChat::Test;
 
 use v5.36;
 use utf8;
+use AIChat::Load;
 use AIChat::Postgres;
 use AIChat::Proc qw(wait_for slurp temp_dir remove_dir keep_dir free_port
     unix_connections);
@@ -64,6 +65,9 @@ sub import ($class, @)
 #   nginx        0 for none
 #   read_timeout_s   of Nginx, when the test waits for it to pass
 #   wrap         what runs the workers, such as [ 'valgrind', ... ]
+#   backlog      how many may wait at a worker's socket
+#   proxy        [ qw(database model workers) ]: where to put a fault proxy,
+#                to be steered by $s->proxy('model') or $s->proxy('worker 1')
 #   migrate      0 for an empty database
 #   own_pg       1 for a cluster of its own, which can be stopped
 #   pg_conf      settings of that cluster; implies own_pg
@@ -76,11 +80,13 @@ sub new ($class, %o)
 
 	my $stack = $self->{stack} = AIChat::Stack->new(
 	    dir => $dir, run => make_run_dir($dir), port => free_port(),
-	    read_timeout_s => $o{read_timeout_s}, wrap => $o{wrap});
+	    read_timeout_s => $o{read_timeout_s}, wrap => $o{wrap},
+	    backlog => $o{backlog},
+	    proxy => { map { $_ => 1 } @{ $o{proxy} // [] } });
 	$self->start_database(%o);
 	%{ $stack->settings } = (
 		API_SECRET_KEY => $KEY,
-		DATABASE_URL => $self->{db_url},
+		DATABASE_URL => $stack->database_door($self->{db_url}),
 		OPENAI_API_KEY => 'test-openai-key',
 		(map { exists $ENV{$_} ? ($_ => $ENV{$_}) : () }
 		    qw(ASAN_OPTIONS LSAN_OPTIONS TSAN_OPTIONS UBSAN_OPTIONS)),
@@ -263,6 +269,7 @@ sub url ($self, $path = '') { return $self->{stack}->url . $path }
 sub port ($self) { return $self->{stack}->port }
 sub dir ($self) { return $self->{dir} }
 sub stack ($self) { return $self->{stack} }
+sub proxy ($self, $name) { return $self->{stack}->proxy($name) }
 
 # Any request, through Nginx, with the key unless headers say otherwise (a
 # header of undef is not sent).
@@ -464,6 +471,10 @@ sub collect ($pid, $r)
 	die "in parallel(): $why" if $why;
 	return $value;
 }
+
+# Chats one after the other from several callers, until told to stop; see
+# AIChat::Load.
+sub start_load ($self, %o) { return AIChat::Load->start($self, %o) }
 
 # -- programs ----------------------------------------------------------------
 

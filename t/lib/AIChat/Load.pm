@@ -1,0 +1,122 @@
+package AIChat::Load;
+
+# Callers that ask one chat after the other, while a test does something to the
+# service, and what became of each chat.
+#
+#	my $load = $s->start_load(callers => 8, users => [ 1 .. 5 ]);
+#	wait_for(sub { $load->count(200) > 20 }, 10, 'chats');
+#	...
+#	my @answers = $load->stop;
+
+use v5.36;
+use IO::Select;
+use POSIX ();
+use Time::HiRes qw(sleep time);
+
+# One process for all of them.
+#   callers  how many chats are under way at any time
+#   users    who asks, in turn
+#   message
+#   pause    of a caller, between an answer that is no 200 and his next chat
+sub start ($class, $test, %o)
+{
+	state $n = 0;
+	my $self = bless { file => $test->dir . '/load' . ++$n }, $class;
+
+	open my $out, '>', $self->{file} or die "$self->{file}: $!\n";
+	$out->autoflush;
+	pipe my $r, my $w or die "could not make a pipe: $!\n";
+	$self->{pid} = fork // die "could not fork: $!\n";
+	if (!$self->{pid}) {
+		close $w;
+		my $ok = eval { run($test, \%o, $r, $out); 1 };
+		print $out "died $@" if !$ok;
+		POSIX::_exit(0);
+	}
+	$self->{stop} = $w;
+	return $self;
+}
+
+# The answers so far, in the order in which they came, each
+#   user, status (599: none), began, ended (as time has it),
+#   whole        all that was announced has come,
+#   json         and it is JSON
+#   retry_after
+sub answers ($self)
+{
+	my @fields = qw(user status began ended whole json retry_after);
+
+	return map {
+		my %answer;
+		die "the load $_\n" if /^died/;
+		@answer{@fields} = split / /, $_, -1;
+		\%answer;
+	} AIChat::Proc::slurp($self->{file}) =~ /(.*)\n/g;
+}
+
+# How many of a status.
+sub count ($self, $status)
+{
+	return scalar grep { $_->{status} == $status } $self->answers;
+}
+
+# Lets what is under way come to its end, and returns all answers.
+sub stop ($self)
+{
+	close $self->{stop};
+	waitpid $self->{pid}, 0;
+	return $self->answers;
+}
+
+sub run ($test, $o, $stop, $out)
+{
+	my $select = IO::Select->new($stop);
+	my ($next, %calls) = (0);
+	my $ask = sub {
+		my $user = $o->{users}[ $next++ % @{ $o->{users} } ];
+		my $sock = $test->connect;
+		print $sock $test->chat_bytes(telegram_id => $user,
+		    message => $o->{message} // 'Вопрос');
+		$sock->flush;
+		$calls{$sock} = { sock => $sock, user => $user, began => time,
+		    raw => '' };
+		$select->add($sock);
+	};
+	my ($stopping, @due);
+
+	$ask->() for 1 .. $o->{callers};
+	while (%calls || @due) {
+		my $wait = @due ? $due[0] - time : 90;
+		for my $sock ($select->can_read($wait > 0 ? $wait : 0)) {
+			if ($sock == $stop) {
+				$select->remove($stop);
+				$stopping = 1;
+				next;
+			}
+			my $call = $calls{$sock};
+			next if sysread $sock, $call->{raw}, 65536,
+			    length $call->{raw};
+			$select->remove($sock);
+			delete $calls{$sock};
+			my $status = note($test, $call, $out);
+			push @due, time
+			    + ($status == 200 ? 0 : $o->{pause} // 0.02);
+		}
+		@due = sort { $a <=> $b } @due;
+		@due = () if $stopping;
+		shift @due, $ask->() while @due && $due[0] <= time;
+	}
+}
+
+sub note ($test, $call, $out)
+{
+	my $got = AIChat::Test::parse_answer($call->{raw});
+
+	printf $out "%d %d %.6f %.6f %d %d %s\n", $call->{user},
+	    $got->{status}, $call->{began}, time,
+	    AIChat::Test::is_whole($call->{raw}), ref $got->{json} ? 1 : 0,
+	    $got->{headers}{'retry-after'} // '';
+	return $got->{status};
+}
+
+1;
