@@ -1,0 +1,56 @@
+# Who is slow to read his answer holds up nobody: Nginx takes it off the worker.
+
+use v5.36;
+use utf8;
+use AIChat::Test;
+
+# One thread for chats, and a few for the rest.
+my $s = AIChat::Test->new(env => { AI_CHAT_THREADS => 1 });
+my $N = 10;
+
+# Fifty answers, eleven megabytes.
+$s->sql("insert into ai_chat_requests (telegram_id, chat_id, request_date,
+    message, response) select 7, gen_random_uuid(), current_date, 'Вопрос',
+    repeat('Ответ ', 20000) from generate_series(1, 50)");
+
+sub ask_for_all
+{
+	my $body = '{"telegram_id":7,"limit":100}';
+	my $sock = $s->connect;
+	print $sock join "\r\n", 'POST /v1/chat/history HTTP/1.1', 'Host: a',
+	    'Connection: close', "X-API-KEY: $AIChat::Test::KEY",
+	    'Content-Length: ' . length $body, '', $body;
+	$sock->flush;
+	return $sock;
+}
+
+sub written
+{
+	return scalar(() = $s->worker_log(1) =~ m{/history .*status=200}g);
+}
+
+# More of them than there are threads.
+my @slow;
+for my $n (1 .. $N) {
+	push @slow, ask_for_all();
+	wait_for(sub { written() == $n }, 10, 'the answer to be written');
+}
+wait_for(sub { $s->taken(1) == 0 }, 2, 'the worker to be free');
+pass 'ten who read nothing yet: their answers are out of the worker';
+my ($most) = sort { $b <=> $a } $s->worker_log(1)
+    =~ m{/history .*? ms=([\d.]+)}g;
+cmp_ok $most, '<', 2000, '... at once';
+my $got = $s->send(telegram_id => 8);
+is $got->{status}, 200, '... and others are answered';
+cmp_ok $got->{seconds}, '<', 2, '... at once';
+
+my ($raw, $sock) = ('', shift @slow);
+sysread $sock, $raw, 1000, length $raw for 1 .. 20;
+cmp_ok length $raw, '<=', 20_000, 'who takes a little';
+1 while sysread $sock, $raw, 1 << 20, length $raw;
+ok AIChat::Test::is_whole($raw), '... and then the rest, gets all of it';
+is scalar(() = $raw =~ /"created_at":/g), 50, '... fifty long answers';
+close $_ for $sock, @slow;
+is $s->get('/health')->{status}, 200, 'who leaves without it does no harm';
+
+done_testing;
