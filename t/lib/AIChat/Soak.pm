@@ -1,0 +1,509 @@
+package AIChat::Soak;
+
+# Callers who repeat what fails, a random mix of faults between and in all the
+# parts, and a checker that holds the promises against what is left:
+#
+#	what is stored = what is counted = what the callers were answered, or
+#	would be if they asked again; and never more than the limit.
+#
+# Every message is unique and the model echoes it, so each stored answer belongs
+# to one message of one caller.
+
+use v5.36;
+use utf8;
+use AIChat::Proc qw(wait_for slurp);
+use AIChat::Test ();
+use IO::Select;
+use JSON::PP ();
+use List::Util qw(sum0 uniq);
+use POSIX ();
+use Time::HiRes qw(sleep time);
+
+# Few users at a time, so that callers meet at each of them and the day is used
+# up often; and always new ones.
+use constant { WORKERS => 3, CALLERS => 8, LIMIT => 8, USERS => 10,
+    USERS_FOR_S => 4 };
+
+# A repeat comes soon, and there are as many as a patient caller makes.
+use constant { REPEATS => 25, ANSWER_S => 8 };
+
+my $JSON = JSON::PP->new->utf8->canonical;
+
+# -- all of it ---------------------------------------------------------------
+
+#   seconds  of faults; calm comes after it
+#   seed     of the random choices, for the same mix once more
+#   say      told of each fault
+# Returns what check() finds, and what was done.
+sub run ($class, %o)
+{
+	my $self = bless { %o, since => time, faults => {}, undo => [] }, $class;
+
+	srand $o{seed};
+	$self->{s} = start_stack();
+	$self->{until} = time + $o{seconds};
+	my @callers = map { $self->start_caller($_) } 1 .. CALLERS;
+	while (time < $self->{until}) {
+		$self->one_fault;
+		$self->pass(0.1 + rand 0.9);
+	}
+	$self->calm;
+	waitpid $_->{pid}, 0 for @callers;
+	$self->read_notes(map { $_->{file} } @callers);
+	$self->wait_for_leases;
+	$self->ask_once_more;
+	$self->wait_for_leases;
+	return $self->check;
+}
+
+sub start_stack
+{
+	my $s = AIChat::Test->new(workers => WORKERS, own_pg => 1,
+	    proxy => [ qw(database model workers) ], env => {
+		AI_CHAT_DAILY_LIMIT => LIMIT,
+		AI_CHAT_USER_CONCURRENCY => 3,
+		AI_CHAT_TIMEZONE => zone_at_noon(),
+		AI_CHAT_DEADLINE_MS => 3000,
+		AI_CHAT_DB_TIMEOUT_MS => 500,
+		AI_CHAT_DB_POOL => 2,
+		AI_CHAT_THREADS => 32,
+	    });
+	# Faults are what this is for.
+	$s->expect_log(qr/./);
+	return $s;
+}
+
+# A zone in which it is about noon, so that the day does not change meanwhile.
+sub zone_at_noon
+{
+	my $ahead = 12 - (gmtime)[2];
+
+	return $ahead == 0 ? 'UTC' : sprintf 'Etc/GMT%+d', -$ahead;
+}
+
+# -- callers -----------------------------------------------------------------
+
+sub start_caller ($self, $number)
+{
+	my $file = $self->{s}->dir . "/caller-$number";
+	my $pid = fork // die "could not fork: $!\n";
+
+	return { pid => $pid, file => $file } if $pid;
+	srand $self->{seed} * 100 + $number;
+	open my $notes, '>', $file or POSIX::_exit(1);
+	my $ok = eval {
+		local $SIG{PIPE} = 'IGNORE';
+		for (my $n = 1; time < $self->{until}; $n++) {
+			print $notes $JSON->encode($self->one_chat("$number-$n")),
+			    "\n";
+		}
+		1;
+	};
+	print $notes $JSON->encode({ died => "$@" }), "\n" if !$ok;
+	close $notes;
+	POSIX::_exit(0);
+}
+
+# What the model is to do; most of the time, answer.
+sub mark ($name)
+{
+	my $dice = rand;
+	my $what = $dice < 0.05 ? 'status=500'
+	    : $dice < 0.09 ? 'body=null'
+	    : $dice < 0.12 ? 'close=middle'
+	    : $dice < 0.13 ? 'hang=1'
+	    : $dice < 0.15 ? "status=503 times=1 id=s$name echo=1"
+	    : $dice < 0.17 ? 'status=429 retry_after=1'
+	    : 'echo=1';
+	return "[[$what delay=@{[ int rand 150 ]}]]";
+}
+
+# One question, until it has its answer or there is no point in asking.
+sub one_chat ($self, $name)
+{
+	my $age = time - $self->{since};
+	my $chat = {
+		name => $name, key => rand() < 0.8 ? "key-$name" : '',
+		user => 1 + USERS * int($age / USERS_FOR_S) + int rand USERS,
+		message => "q$name " . mark($name), tries => 0, said => [],
+	};
+	my $most = $chat->{key} ne '' ? REPEATS : 1;
+	for (1 .. $most) {
+		last if $self->ask($chat) || time > $self->{until} + 5;
+		sleep 0.05 + rand 0.3;
+	}
+	# Somebody who is not sure asks again.
+	$self->ask($chat) if $chat->{key} ne '' && rand() < 0.1;
+	return $chat;
+}
+
+# True when there is nothing more to be had.
+sub ask ($self, $chat)
+{
+	my $dice = rand;
+	my @got = $chat->{key} ne '' && $dice < 0.06 ? $self->hang_up($chat)
+	    : $chat->{key} ne '' && $dice < 0.12 ? $self->ask_twice($chat)
+	    : $self->{s}->raw_request($self->bytes($chat), ANSWER_S);
+
+	$chat->{tries} += @got || 1;
+	push @{ $chat->{said} }, map { note($_) } @got;
+	return grep { is_final($_) } map { note($_) } @got;
+}
+
+sub bytes ($self, $chat)
+{
+	return $self->{s}->chat_bytes(telegram_id => $chat->{user},
+	    message => $chat->{message}, headers => $chat->{key} eq '' ? {}
+	    : { 'Idempotency-Key' => $chat->{key} });
+}
+
+sub hang_up ($self, $chat)
+{
+	my $sock = $self->{s}->connect;
+
+	print $sock $self->bytes($chat);
+	$sock->flush;
+	sleep rand 0.3;
+	close $sock;
+	return;
+}
+
+# In two requests at the same moment.
+sub ask_twice ($self, $chat)
+{
+	my @chats = map { {
+		telegram_id => $chat->{user}, message => $chat->{message},
+		headers => { 'Idempotency-Key' => $chat->{key} },
+	} } 1, 2;
+
+	return AIChat::Test::finish_chats($self->{s}->start_chats(@chats));
+}
+
+# An answer, as far as the checker cares.
+sub note ($got)
+{
+	my $json = ref $got->{json} eq 'HASH' ? $got->{json} : {};
+	my $detail = $json->{detail};
+
+	return {
+		status => $got->{status},
+		replayed => $got->{headers}{'idempotent-replayed'} ? 1 : 0,
+		response => $json->{response},
+		remaining => $json->{remaining_requests},
+		why => ref $detail eq 'HASH' ? $detail->{error}
+		    : ref $detail ? $JSON->encode($detail) : $detail,
+		length => length $got->{content},
+		announced => $got->{headers}{'content-length'},
+	};
+}
+
+# Cut off on the way is no answer, whatever the status says.
+sub is_whole ($said)
+{
+	return defined $said->{announced}
+	    && $said->{length} == $said->{announced};
+}
+
+sub is_answer ($said) { return $said->{status} == 200 && is_whole($said) }
+
+sub is_final ($said)
+{
+	return is_answer($said)
+	    || ($said->{status} == 429
+		&& ($said->{why} // '') eq 'Rate limit exceeded')
+	    || ($said->{status} == 500
+		&& ($said->{why} // '') =~ /^AI service error: /);
+}
+
+# -- faults ------------------------------------------------------------------
+
+my %FAULTS = (
+	'worker killed' => [ 4, \&kill_worker ],
+	'worker restarted' => [ 2, sub ($self) {
+		my $n = 1 + int rand WORKERS;
+		$self->{s}->restart_worker($n) if !$self->{frozen}{$n};
+	} ],
+	'worker frozen' => [ 4, \&freeze_worker ],
+	'PostgreSQL crashed' => [ 2, sub ($self) { restart_pg($self, 'immediate') } ],
+	'PostgreSQL restarted' => [ 1, sub ($self) { restart_pg($self, 'fast') } ],
+	'database sessions ended' => [ 3, sub ($self) {
+		$self->sql_as_admin('select pg_terminate_backend(pid)
+		    from pg_stat_activity where application_name = \'ai-chat\'');
+	} ],
+	'database session frozen' => [ 3, \&freeze_backend ],
+	'row locked' => [ 3, \&lock_row ],
+	'model restarted' => [ 1, \&restart_model ],
+	'Nginx reloaded' => [ 1, sub ($self) { $self->{s}->stack->reload_nginx } ],
+	map({ ("$_ lines" => [ 8, line_fault($_) ]) } qw(database model worker)),
+);
+
+# By weight.
+sub one_fault ($self)
+{
+	my $dice = rand sum0(map { $_->[0] } values %FAULTS);
+
+	for my $name (sort keys %FAULTS) {
+		my ($weight, $do) = @{ $FAULTS{$name} };
+		$dice -= $weight;
+		next if $dice >= 0;
+		$self->{faults}{$name}++;
+		$self->{say}->(sprintf '%6.1f %s', time - $self->{since}, $name)
+		    if $self->{say};
+		return $do->($self);
+	}
+}
+
+# Waits, and undoes meanwhile what is due.
+sub pass ($self, $seconds)
+{
+	my $end = time + $seconds;
+
+	do {
+		my @due = grep { $_->[0] <= time } @{ $self->{undo} };
+		$self->{undo} = [ grep { $_->[0] > time } @{ $self->{undo} } ];
+		$_->[1]->() for @due;
+		sleep 0.02;
+	} while time < $end;
+}
+
+sub later ($self, $seconds, $sub)
+{
+	push @{ $self->{undo} }, [ time + $seconds, $sub ];
+}
+
+sub calm ($self)
+{
+	$_->[1]->() for @{ $self->{undo} };
+	$self->{undo} = [];
+}
+
+sub kill_worker ($self)
+{
+	my $s = $self->{s};
+	my $n = 1 + int rand WORKERS;
+
+	return if $self->{frozen}{$n};
+	$s->kill_worker($n);
+	$self->later(rand 0.5, sub { $s->start_worker($n) });
+	$self->pass(0.6);
+}
+
+# For longer than its leases last, now and then.
+sub freeze_worker ($self)
+{
+	my $s = $self->{s};
+	my $n = 1 + int rand WORKERS;
+
+	return if $self->{frozen}{$n} || !$s->stack->worker($n)->alive;
+	my $worker = $s->stack->worker($n);
+	$self->{frozen}{$n} = 1;
+	$worker->signal('STOP');
+	$self->later(rand() < 0.2 ? 9 : rand 2, sub {
+		$worker->signal('CONT');
+		delete $self->{frozen}{$n};
+	});
+}
+
+sub restart_pg ($self, $mode)
+{
+	$self->{s}->stop_pg($mode);
+	$self->pass(rand 1);
+	$self->{s}->start_pg;
+}
+
+# It may be away for other reasons just now.
+sub sql_as_admin ($self, $sql)
+{
+	return eval { $self->{s}->stack->pg->admin($sql) };
+}
+
+sub freeze_backend ($self)
+{
+	my ($row) = $self->sql_as_admin('select pid from pg_stat_activity
+	    where application_name = \'ai-chat\' order by random() limit 1')
+	    or return;
+	my $pid = $row->[0];
+
+	return if $self->cmdline($pid) !~ /postgres/;
+	kill 'STOP', $pid;
+	# PostgreSQL waits for each of its own when it stops.
+	$self->pass(rand 1.5);
+	kill 'CONT', $pid;
+}
+
+sub cmdline ($self, $pid) { return eval { slurp("/proc/$pid/cmdline") } // '' }
+
+sub lock_row ($self)
+{
+	my ($row) = eval { $self->{s}->sql('select telegram_id from
+	    ai_chat_daily_limits order by updated_at desc limit 1') } or return;
+	my $url = $self->{s}->db_url;
+
+	open my $psql, '|-', "psql -XAtq -d '$url' >/dev/null 2>&1" or return;
+	print $psql "begin; select from ai_chat_daily_limits
+	    where telegram_id = $row->[0] for update;\n";
+	$psql->flush;
+	$self->later(rand 0.8, sub { close $psql });
+}
+
+sub restart_model ($self)
+{
+	my $stack = $self->{s}->stack;
+
+	$stack->model->stop('KILL');
+	$self->pass(rand 0.5);
+	$stack->start_model;
+}
+
+# What the lines between two parts can do; all of it passes.
+sub line_fault ($kind)
+{
+	return sub ($self) {
+		my $name = $kind eq 'worker'
+		    ? 'worker ' . (1 + int rand WORKERS) : $kind;
+		my $proxy = $self->{s}->proxy($name);
+		my @ways = (
+			sub { $proxy->cut_all },
+			sub { $proxy->cut_all('reset') },
+			sub { $proxy->fault(latency_ms => rand 80,
+			    jitter_ms => 40) },
+			sub { $proxy->fault(down => { cut => int rand 2000 }) },
+			sub { $proxy->fault(up => { cut => int rand 2000 }) },
+			sub { $proxy->fault(down => { truncate =>
+			    int rand 1000 }, chance => 0.5) },
+			sub { $proxy->fault(down => { reset => int rand 1000 },
+			    chance => 0.5) },
+			sub { $proxy->fault(down => { drip_ms => 2 },
+			    chance => 0.3) },
+			sub { $proxy->fault(stall => 1, chance => 0.5) },
+			sub { $proxy->fault(hangup => 1, chance => 0.5) },
+		);
+		$ways[ rand @ways ]->();
+		$self->later(rand 1, sub { $proxy->clear });
+	};
+}
+
+# -- what is left ------------------------------------------------------------
+
+sub read_notes ($self, @files)
+{
+	for my $line (map { split /\n/, slurp($_) } @files) {
+		my $chat = $JSON->decode($line);
+		die "a caller died: $chat->{died}\n" if $chat->{died};
+		push @{ $self->{chats} }, $chat;
+	}
+}
+
+sub wait_for_leases ($self)
+{
+	wait_for(sub {
+		$self->{s}->value('select count(*) from ai_chat_daily_limits l,
+		    unnest(l.leases) x where x.until > now()') == 0;
+	}, 20, 'all reservations to be settled');
+}
+
+# All who have a key, and were told nothing final, or told so and it is stored all
+# the same: then there is an answer for them.
+sub ask_once_more ($self)
+{
+	my %stored = map { $_->[0] => 1 } $self->{s}->sql(
+	    'select split_part(message, \' \', 1) from ai_chat_requests');
+
+	for my $chat (@{ $self->{chats} }) {
+		my @said = @{ $chat->{said} };
+		next if $chat->{key} eq '' || grep { is_answer($_) } @said;
+		next if !$stored{"q$chat->{name}"}
+		    && grep { is_final($_) } @said;
+		wait_for(sub {
+			my $got = note($self->{s}->raw_request(
+			    $self->bytes($chat), ANSWER_S));
+			push @{ $chat->{said} }, $got;
+			return is_final($got);
+		}, 30, "an answer to $chat->{message}");
+	}
+}
+
+sub check ($self)
+{
+	my %row;	# by message
+	my $r = $self->{report} = { faults => $self->{faults}, wrong => [],
+	    map { $_ => 0 } qw(chats requests answered replayed refused failed
+	    lost twice over) };
+
+	for ($self->{s}->sql('select telegram_id, split_part(message, \' \', 1),
+	    response, remaining_requests from ai_chat_requests')) {
+		my ($user, $name, $response, $remaining) = @$_;
+		push @{ $row{$name} }, { user => $user,
+		    response => $response, remaining => $remaining };
+	}
+	for my $chat (@{ $self->{chats} }) {
+		my $rows = delete $row{"q$chat->{name}"} // [];
+		$self->check_chat($chat, @$rows);
+	}
+	$self->wrong('a row that nobody asked for', $_) for sort keys %row;
+	$self->check_counters;
+	return $r;
+}
+
+sub wrong ($self, $what, $which)
+{
+	push @{ $self->{report}{wrong} }, "$what: $which";
+}
+
+sub check_chat ($self, $chat, @rows)
+{
+	my $r = $self->{report};
+	my @said = @{ $chat->{said} };
+	my @answers = grep { is_answer($_) } @said;
+	my $which = "q$chat->{name} of $chat->{user}";
+
+	$r->{chats}++;
+	$r->{requests} += @said;
+	$r->{answered}++ if @answers;
+	$r->{replayed} += grep { $_->{replayed} } @answers;
+	$r->{refused}++ if !@answers && grep { $_->{status} == 429 } @said;
+	$r->{failed}++ if !@answers && !grep { $_->{status} == 429 } @said;
+
+	# Got, and not kept; kept, and with a key not to be got.
+	$r->{lost}++, $self->wrong('answered and not stored', $which)
+	    if @answers && !@rows;
+	$r->{lost}++, $self->wrong('stored and never told', $which)
+	    if !@answers && @rows && $chat->{key} ne '';
+	$r->{twice}++, $self->wrong('stored twice', $which) if @rows > 1;
+
+	for my $answer (@answers) {
+		$self->wrong('another chat\'s answer', $which)
+		    if $answer->{response} !~ /^q\Q$chat->{name}\E(?: |\z)/;
+		$self->wrong('not as it is stored', $which) if @rows
+		    && ($answer->{response} ne $rows[0]{response}
+			|| $answer->{remaining} != $rows[0]{remaining});
+	}
+	$self->wrong('stored under another user', $which)
+	    if grep { $_->{user} != $chat->{user} } @rows;
+	for (grep { $_->{status} !~ /^(?:200|429|50[0234]|599)$/
+	    || ($_->{status} != 599 && is_whole($_) && $_->{status} != 200
+		&& !defined $_->{why}) } @said) {
+		$self->wrong("status $_->{status} " . ($_->{why} // ''), $which);
+	}
+}
+
+sub check_counters ($self)
+{
+	my $r = $self->{report};
+
+	for ($self->{s}->sql('select l.telegram_id, l.request_count,
+	    (select count(*) from ai_chat_requests r
+		where r.telegram_id = l.telegram_id)
+	    from ai_chat_daily_limits l')) {
+		my ($user, $count, $rows) = @$_;
+		$r->{users}++;
+		$r->{over}++, $self->wrong('over the limit', $user)
+		    if $count > LIMIT || $rows > LIMIT;
+		$r->{twice}++, $self->wrong("$count counted, $rows stored", $user)
+		    if $count > $rows;
+		$r->{lost}++, $self->wrong("$count counted, $rows stored", $user)
+		    if $count < $rows;
+	}
+}
+
+1;

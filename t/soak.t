@@ -1,0 +1,37 @@
+# A minute of callers who repeat, and of faults everywhere: what is stored is what
+# is counted is what the callers got, and never more than the limit.  For longer:
+# ./dev soak MINUTES.
+
+use v5.36;
+use utf8;
+use AIChat::Soak;
+use AIChat::Test;
+use List::Util qw(sum0);
+
+my $seconds = $ENV{AIC_SOAK_SECONDS} // 60;
+my $seed = $ENV{AIC_SOAK_SEED} // int rand 1e6;
+
+# The order of the faults; what they meet differs from run to run.
+diag "AIC_SOAK_SEED=$seed";
+my $r = AIChat::Soak->run(seconds => $seconds, seed => $seed, say => \&note);
+my $faults = sum0(values %{ $r->{faults} });
+
+note "chats $r->{chats} in $r->{requests} requests: $r->{answered} answered, "
+    . "$r->{replayed} more than once, $r->{refused} refused, "
+    . "$r->{failed} failed";
+note "faults injected $faults: " . join ', ',
+    map { "$_ $r->{faults}{$_}" } sort keys %{ $r->{faults} };
+note "answers lost $r->{lost}";
+note "paid twice $r->{twice}";
+note "over the limit $r->{over}";
+
+cmp_ok $r->{answered}, '>=', 2 * $seconds, 'many chats are answered';
+cmp_ok $r->{replayed}, '>=', $seconds / 10, '... some of them again';
+cmp_ok $r->{refused}, '>=', $seconds / 10, '... some meet the limit';
+cmp_ok $faults, '>=', $seconds / 3, '... amid many faults';
+is $r->{lost}, 0, 'no answer is lost';
+is $r->{twice}, 0, 'none is paid for twice';
+is $r->{over}, 0, 'nobody is over the limit';
+is join("\n", @{ $r->{wrong} }), '', 'nothing else is wrong';
+
+done_testing;
