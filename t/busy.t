@@ -37,6 +37,11 @@ sub fill
 	is_deeply $s->ledger(3), { count => 0, rows => 0, leases => 0 },
 	    'nothing is counted';
 
+	my @seconds = sort { $a <=> $b } map {
+		$s->send(telegram_id => 3)->{seconds};
+	} 1 .. 21;
+	cmp_ok $seconds[10], '<', 0.05, '... within 50 ms, as a rule';
+
 	my @got = $s->send_many(map { { telegram_id => 3 } } 1 .. 50);
 	is((grep { $_->{status} == 503 && $_->{json} } @got), 50,
 	    'fifty more are told the same');
