@@ -1,0 +1,107 @@
+#include "config.h"
+
+#include "breaker.h"
+
+void
+aic_breaker_init(struct aic_breaker *b, int64_t failures_max, int64_t open_us)
+{
+	*b = (struct aic_breaker){ .failures_max = failures_max,
+		.open_us = open_us,
+		.trial_end_us = INT64_MIN };
+	pthread_mutex_init(&b->lock, NULL);
+}
+
+void
+aic_breaker_done(struct aic_breaker *b)
+{
+	pthread_mutex_destroy(&b->lock);
+}
+
+/* With the lock held, as all below. */
+static int64_t
+wait_of(const struct aic_breaker *b, int64_t now_us)
+{
+	if (!b->open)
+		return 0;
+	if (now_us < b->due_us)
+		return b->due_us - now_us;
+	return now_us < b->trial_end_us ? 1 : 0;
+}
+
+int64_t
+aic_breaker_wait(struct aic_breaker *b, int64_t now_us)
+{
+	int64_t wait;
+
+	pthread_mutex_lock(&b->lock);
+	wait = wait_of(b, now_us);
+	pthread_mutex_unlock(&b->lock);
+	return wait;
+}
+
+int64_t
+aic_breaker_enter(struct aic_breaker *b, int64_t now_us, int64_t until_us,
+    uint64_t *ret_round)
+{
+	int64_t wait;
+
+	pthread_mutex_lock(&b->lock);
+	wait = wait_of(b, now_us);
+	if (wait == 0) {
+		/* A round of its own tells this trial from one that was given
+		 * up. */
+		if (b->open) {
+			b->round++;
+			b->trial_end_us = until_us;
+		}
+		*ret_round = b->round;
+	}
+	pthread_mutex_unlock(&b->lock);
+	return wait;
+}
+
+static enum aic_breaker_change
+close_it(struct aic_breaker *b)
+{
+	b->failures = 0;
+	if (!b->open)
+		return AIC_BREAKER_SAME;
+	b->open = false;
+	b->trial_end_us = INT64_MIN;
+	b->round++;
+	return AIC_BREAKER_CLOSED;
+}
+
+static enum aic_breaker_change
+open_it(struct aic_breaker *b, int64_t now_us)
+{
+	bool was_open = b->open;
+
+	b->failures = 0;
+	b->open = true;
+	b->due_us = now_us + b->open_us;
+	b->trial_end_us = INT64_MIN;
+	b->round++;
+	return was_open ? AIC_BREAKER_SAME : AIC_BREAKER_OPENED;
+}
+
+enum aic_breaker_change
+aic_breaker_leave(struct aic_breaker *b, uint64_t round,
+    enum aic_breaker_verdict verdict, int64_t now_us)
+{
+	enum aic_breaker_change change = AIC_BREAKER_SAME;
+
+	pthread_mutex_lock(&b->lock);
+	if (verdict == AIC_BREAKER_WELL) {
+		change = close_it(b);
+	} else if (round != b->round) {
+		/* Of an earlier round: nothing new. */
+	} else if (verdict == AIC_BREAKER_NEUTRAL) {
+		b->trial_end_us = INT64_MIN;
+	} else if (b->open || ++b->failures == b->failures_max) {
+		/* While open, only the trial is of this round. */
+		change = open_it(b, now_us);
+	}
+	pthread_mutex_unlock(&b->lock);
+	return change;
+}
