@@ -323,7 +323,7 @@ build_prompt(struct chat *c, struct aic_err *err)
 	}
 	aic_buf_init(&c->body, BODY_MAX);
 	aic_buf_room(&c->body, size + size / 16);
-	aic_openai_begin(c->job->worker->openai, &c->body);
+	aic_openai_begin(&c->body);
 	aic_prompt_begin(&c->job->worker->prompt, &c->body);
 	for (i = 0; i < aic_context_count(&c->context); i++) {
 		said = aic_context_get(&c->context, i);

@@ -28,22 +28,28 @@
 
 #define AUTH "Authorization: Bearer "
 
-struct aic_openai {
+/* A model that can be asked, and what is known of it. */
+struct upstream {
 	char *url;
-	char *head; /* the body up to the messages */
-	char *proxy;
 	char *auth; /* the header with the key */
 	const char *headers[5];
-	double temperature;
-	int64_t max_tokens;
+	char *model; /* the member of the body */
 	/* What this model has refused. */
 	atomic_bool completion_tokens; /* wants max_completion_tokens */
 	atomic_bool no_temperature;
+};
+
+struct aic_openai {
+	struct upstream up;
+	char *proxy;
+	double temperature;
+	int64_t max_tokens;
 	atomic_bool failing;
 };
 
 /* One call, and what is known of its answer. */
 struct call {
+	struct upstream *up;
 	struct aic_http_answer http;
 	char code[CODE_SIZE], type[CODE_SIZE], param[CODE_SIZE];
 	bool sent_temperature, sent_max_tokens;
@@ -63,15 +69,40 @@ join(const char *a, const char *b)
 }
 
 static char *
-make_head(const char *model)
+make_model(const char *name)
 {
 	struct aic_buf b;
 
 	aic_buf_init(&b, 64 * 1024);
-	aic_buf_puts(&b, "{\"model\":");
-	aic_json_put_str(&b, model);
-	aic_buf_puts(&b, ",\"messages\":");
+	aic_buf_puts(&b, ",\"model\":");
+	aic_json_put_str(&b, name);
 	return aic_buf_take(&b, NULL);
+}
+
+static enum aic_code
+open_upstream(struct upstream *up, const struct aic_openai_conf *conf,
+    struct aic_err *err)
+{
+	up->url = join(conf->base_url, "/chat/completions");
+	up->auth = join(AUTH, conf->api_key);
+	up->model = make_model(conf->model);
+	if (!up->url || !up->auth || !up->model)
+		return aic_fail(err, AIC_ENOMEM, "out of memory");
+	up->headers[0] = up->auth;
+	up->headers[1] = "Content-Type: application/json";
+	up->headers[2] = "Accept: application/json";
+	up->headers[3] = "Expect:"; /* no waiting for 100 Continue */
+	return AIC_OK;
+}
+
+static void
+close_upstream(struct upstream *up)
+{
+	if (up->auth)
+		explicit_bzero(up->auth, strlen(up->auth));
+	free(up->url);
+	free(up->auth);
+	free(up->model);
 }
 
 enum aic_code
@@ -79,24 +110,22 @@ aic_openai_open(struct aic_openai **ret_openai,
     const struct aic_openai_conf *conf, struct aic_err *err)
 {
 	struct aic_openai *o;
+	enum aic_code rc;
 
 	o = calloc(1, sizeof(*o));
 	if (!o)
 		return aic_fail(err, AIC_ENOMEM, "out of memory");
-	o->url = join(conf->base_url, "/chat/completions");
-	o->auth = join(AUTH, conf->api_key);
-	o->head = make_head(conf->model);
-	o->proxy = conf->proxy ? strdup(conf->proxy) : NULL;
-	if (!o->url || !o->auth || !o->head || (conf->proxy && !o->proxy)) {
-		aic_openai_close(o);
-		return aic_fail(err, AIC_ENOMEM, "out of memory");
-	}
-	o->headers[0] = o->auth;
-	o->headers[1] = "Content-Type: application/json";
-	o->headers[2] = "Accept: application/json";
-	o->headers[3] = "Expect:"; /* no waiting for 100 Continue */
 	o->temperature = conf->temperature;
 	o->max_tokens = conf->max_tokens;
+	o->proxy = conf->proxy ? strdup(conf->proxy) : NULL;
+	if (conf->proxy && !o->proxy)
+		rc = aic_fail(err, AIC_ENOMEM, "out of memory");
+	else
+		rc = open_upstream(&o->up, conf, err);
+	if (rc) {
+		aic_openai_close(o);
+		return rc;
+	}
 	*ret_openai = o;
 	return AIC_OK;
 }
@@ -106,11 +135,7 @@ aic_openai_close(struct aic_openai *o)
 {
 	if (!o)
 		return;
-	if (o->auth)
-		explicit_bzero(o->auth, strlen(o->auth));
-	free(o->url);
-	free(o->auth);
-	free(o->head);
+	close_upstream(&o->up);
 	free(o->proxy);
 	free(o);
 }
@@ -124,16 +149,18 @@ aic_openai_is_well(const struct aic_openai *o)
 /* --- one call ---------------------------------------------------------- */
 
 void
-aic_openai_begin(const struct aic_openai *o, struct aic_buf *to)
+aic_openai_begin(struct aic_buf *to)
 {
-	aic_buf_puts(to, o->head);
+	aic_buf_puts(to, "{\"messages\":");
 }
 
+/* All that depends on who is asked comes behind the messages. */
 static void
-put_tail(struct aic_openai *o, struct call *call, struct aic_buf *body)
+put_tail(const struct aic_openai *o, struct call *call, struct aic_buf *body)
 {
-	call->sent_max_tokens = !atomic_load(&o->completion_tokens);
-	call->sent_temperature = !atomic_load(&o->no_temperature);
+	call->sent_max_tokens = !atomic_load(&call->up->completion_tokens);
+	call->sent_temperature = !atomic_load(&call->up->no_temperature);
+	aic_buf_puts(body, call->up->model);
 	if (call->sent_temperature)
 		aic_buf_printf(body, ",\"temperature\":%.15g", o->temperature);
 	aic_buf_printf(body, ",\"%s\":%lld}",
@@ -146,18 +173,18 @@ put_tail(struct aic_openai *o, struct call *call, struct aic_buf *body)
  * the key or words of the question, would end up in the log.
  */
 static bool
-is_code(const struct aic_openai *o, const char *s)
+is_code(const struct upstream *up, const char *s)
 {
 	static const char letters[] = "abcdefghijklmnopqrstuvwxyz"
 				      "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 				      "0123456789_.-[]";
 
 	return s[strspn(s, letters)] == '\0' &&
-	    !strstr(s, o->auth + strlen(AUTH));
+	    !strstr(s, up->auth + strlen(AUTH));
 }
 
 static void
-copy_code(const struct aic_openai *o, struct json_object *obj, const char *name,
+copy_code(const struct upstream *up, struct json_object *obj, const char *name,
     char to[CODE_SIZE])
 {
 	struct json_object *v;
@@ -167,12 +194,12 @@ copy_code(const struct aic_openai *o, struct json_object *obj, const char *name,
 	    !json_object_is_type(v, json_type_string))
 		return;
 	s = json_object_get_string(v);
-	snprintf(to, CODE_SIZE, "%s", is_code(o, s) ? s : "?");
+	snprintf(to, CODE_SIZE, "%s", is_code(up, s) ? s : "?");
 }
 
 /* {"error":{"code":...,"type":...,"param":...}}; a body may be anything else. */
 static void
-read_error(const struct aic_openai *o, struct call *call)
+read_error(struct call *call)
 {
 	struct json_object *doc, *e;
 
@@ -180,20 +207,20 @@ read_error(const struct aic_openai *o, struct call *call)
 	if (json_object_is_type(doc, json_type_object) &&
 	    json_object_object_get_ex(doc, "error", &e) &&
 	    json_object_is_type(e, json_type_object)) {
-		copy_code(o, e, "code", call->code);
-		copy_code(o, e, "type", call->type);
-		copy_code(o, e, "param", call->param);
+		copy_code(call->up, e, "code", call->code);
+		copy_code(call->up, e, "type", call->type);
+		copy_code(call->up, e, "param", call->param);
 	}
 	json_object_put(doc);
 }
 
 static void
-call_once(struct aic_openai *o, struct aic_http *http,
+call_once(const struct aic_openai *o, struct aic_http *http,
     const struct aic_openai_ask *ask, struct call *call)
 {
 	size_t messages_end = ask->body->len;
-	struct aic_http_request req = { .url = o->url,
-		.headers = o->headers,
+	struct aic_http_request req = { .url = call->up->url,
+		.headers = call->up->headers,
 		.proxy = o->proxy,
 		.deadline_us = ask->deadline_us,
 		.connect_us = CONNECT_US,
@@ -213,7 +240,7 @@ call_once(struct aic_openai *o, struct aic_http *http,
 	/* The next one may end otherwise. */
 	ask->body->len = messages_end;
 	if (call->http.end == AIC_HTTP_ANSWERED && call->http.status != 200)
-		read_error(o, call);
+		read_error(call);
 }
 
 /* --- what to make of it ------------------------------------------------ */
@@ -223,7 +250,7 @@ call_once(struct aic_openai *o, struct aic_http *http,
  * true means: the next call will be another one.
  */
 static bool
-fall_back(struct aic_openai *o, const struct call *call)
+fall_back(const struct call *call)
 {
 	if (call->http.end != AIC_HTTP_ANSWERED || call->http.status != 400)
 		return false;
@@ -231,11 +258,11 @@ fall_back(struct aic_openai *o, const struct call *call)
 	    strcmp(call->code, "unsupported_value") != 0)
 		return false;
 	if (strcmp(call->param, "max_tokens") == 0 && call->sent_max_tokens) {
-		atomic_store(&o->completion_tokens, true);
+		atomic_store(&call->up->completion_tokens, true);
 		return true;
 	}
 	if (strcmp(call->param, "temperature") == 0 && call->sent_temperature) {
-		atomic_store(&o->no_temperature, true);
+		atomic_store(&call->up->no_temperature, true);
 		return true;
 	}
 	return false;
@@ -418,7 +445,7 @@ ask_all(struct aic_openai *o, struct aic_http *http,
 		if (call->http.end == AIC_HTTP_ANSWERED &&
 		    call->http.status == 200)
 			return read_answer(&call->http.body, answer, err);
-		if (fallbacks < FALLBACKS_MAX && fall_back(o, call) &&
+		if (fallbacks < FALLBACKS_MAX && fall_back(call) &&
 		    ask->deadline_us - aic_clock_us() >= AIC_RETRY_LEAST_US) {
 			fallbacks++;
 			continue;
@@ -435,7 +462,7 @@ aic_openai_ask(struct aic_openai *o, struct aic_http *http,
     const struct aic_openai_ask *ask, struct aic_openai_answer *answer,
     struct aic_err *err)
 {
-	struct call call = { .sent_temperature = false };
+	struct call call = { .up = &o->up };
 	enum aic_code rc;
 
 	aic_buf_init(&call.http.body, AIC_OPENAI_ANSWER_MAX);

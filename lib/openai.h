@@ -56,7 +56,7 @@ enum aic_code aic_openai_open(struct aic_openai **ret_openai,
 void aic_openai_close(struct aic_openai *openai);
 
 /* aic_openai_begin -- begin a body; the array of messages comes next. */
-void aic_openai_begin(const struct aic_openai *openai, struct aic_buf *to);
+void aic_openai_begin(struct aic_buf *to);
 
 /*
  * aic_openai_ask -- ask until there is a usable answer or the rule says stop.

@@ -1462,10 +1462,16 @@ model_of(const char *p, size_t n)
 	const char *end = p + n, *s, *q;
 	size_t len, i;
 
-	s = memmem(p, n, "\"model\"", 7);
-	if (s == NULL)
-		return MODEL_DEFAULT;
-	for (s += 7; s < end && (is_blank(*s) || *s == ':'); s++)
+	do {
+		s = memmem(p, (size_t)(end - p), "\"model\"", 7);
+		if (s == NULL)
+			return MODEL_DEFAULT;
+		for (s += 7; s < end && is_blank(*s); s++)
+			;
+		/* A value, such as a message of this one word. */
+		p = s;
+	} while (s < end && *s != ':');
+	for (; s < end && (is_blank(*s) || *s == ':'); s++)
 		;
 	if (s == end || *s++ != '"')
 		return MODEL_DEFAULT;

@@ -77,7 +77,7 @@ begin(struct chat *c, const struct server_step *steps, int n)
 	conf.base_url = server_url(c->s);
 	assert_int_equal(aic_openai_open(&c->openai, &conf, &c->err), AIC_OK);
 	aic_buf_init(&c->body, 10000);
-	aic_openai_begin(c->openai, &c->body);
+	aic_openai_begin(&c->body);
 	aic_buf_puts(&c->body, MESSAGES);
 	c->ask.body = &c->body;
 	c->ask.deadline_us = aic_clock_us() + 8 * AIC_S;
@@ -916,7 +916,7 @@ an_address_with_a_password_is_not_told(void **state)
 	q.deadline_us = aic_clock_us() + 900 * AIC_MS;
 	assert_int_equal(aic_openai_open(&o, &conf, &err), AIC_OK);
 	aic_buf_init(&body, 1000);
-	aic_openai_begin(o, &body);
+	aic_openai_begin(&body);
 	aic_buf_puts(&body, "[]");
 	q.body = &body;
 	assert_int_equal(aic_openai_ask(o, http, &q, &answer, &err),
