@@ -58,7 +58,8 @@ worker_open(struct worker *w, struct aic_conf *conf, struct aic_err *err)
 		.model = conf->openai_model,
 		.proxy = conf->openai_proxy,
 		.temperature = conf->openai_temperature,
-		.max_tokens = conf->openai_max_tokens };
+		.max_tokens = conf->openai_max_tokens,
+		.retry_floor = conf->retry_floor };
 	rc = aic_prompt_load(&w->prompt, conf->prompt_file, err);
 	if (!rc)
 		rc = aic_db_open(&w->db, &db, err);

@@ -26,6 +26,7 @@ struct aic_conf {
 	double openai_temperature;
 	int64_t openai_max_tokens;
 	char *openai_proxy; /* NULL: none */
+	int64_t retry_floor; /* retries in ten seconds */
 
 	int64_t port;
 	int64_t daily_limit; /* chats */

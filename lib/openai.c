@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "budget.h"
 #include "clock.h"
 #include "id.h"
 #include "json.h"
@@ -37,6 +38,7 @@ struct upstream {
 	/* What this model has refused. */
 	atomic_bool completion_tokens; /* wants max_completion_tokens */
 	atomic_bool no_temperature;
+	struct aic_budget budget; /* of retries */
 };
 
 struct aic_openai {
@@ -100,6 +102,7 @@ close_upstream(struct upstream *up)
 {
 	if (up->auth)
 		explicit_bzero(up->auth, strlen(up->auth));
+	aic_budget_done(&up->budget);
 	free(up->url);
 	free(up->auth);
 	free(up->model);
@@ -115,6 +118,7 @@ aic_openai_open(struct aic_openai **ret_openai,
 	o = calloc(1, sizeof(*o));
 	if (!o)
 		return aic_fail(err, AIC_ENOMEM, "out of memory");
+	aic_budget_init(&o->up.budget, conf->retry_floor);
 	o->temperature = conf->temperature;
 	o->max_tokens = conf->max_tokens;
 	o->proxy = conf->proxy ? strdup(conf->proxy) : NULL;
@@ -420,7 +424,7 @@ wait_again(const struct aic_openai_ask *ask, const struct call *call, int tried,
 		return false;
 	wait = aic_retry_wait(tried, call->http.retry_after_us,
 	    ask->deadline_us - now, aic_random());
-	if (wait < 0)
+	if (wait < 0 || !aic_budget_retry(&call->up->budget, now))
 		return false;
 	if (wait_gone(ask, now + wait)) {
 		aic_fail(err, AIC_EGONE,
@@ -438,6 +442,7 @@ ask_all(struct aic_openai *o, struct aic_http *http,
 	int tried = 0, fallbacks = 0;
 	enum aic_code rc;
 
+	aic_budget_call(&call->up->budget, aic_clock_us());
 	for (;;) {
 		answer->attempts++;
 		err->says[0] = '\0';

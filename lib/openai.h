@@ -1,6 +1,6 @@
 /*
- * openai -- ask a model that speaks chat completions, as often as the rule allows
- * and no longer than the deadline.
+ * openai -- ask a model that speaks chat completions, as often as the rule and the
+ * budget allow and no longer than the deadline.
  *
  * Newer models refuse `max_tokens' or `temperature'. That is noticed, the other
  * form is sent at once, and remembered for the life of the worker.
@@ -29,6 +29,7 @@ struct aic_openai_conf {
 	const char *proxy; /* NULL: none */
 	double temperature;
 	int64_t max_tokens;
+	int64_t retry_floor; /* retries in ten seconds; see budget.h */
 };
 
 struct aic_openai_ask {

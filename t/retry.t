@@ -7,7 +7,9 @@ use AIChat::Test;
 use POSIX qw(strftime);
 use Time::HiRes qw(time);
 
-my $s = AIChat::Test->new(env => { OPENAI_API_KEY => 'sk-secret' });
+# Many chats are to be tried again at once, so the budget must not end it.
+my $s = AIChat::Test->new(env => { OPENAI_API_KEY => 'sk-secret',
+    AI_CHAT_RETRY_FLOOR => 100000 });
 my $user = 0;
 
 # Sends chats, each of a user and an id of its own, all at once.  A case is

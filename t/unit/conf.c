@@ -134,6 +134,7 @@ what_is_not_set_has_the_default_of_the_contract(void **state)
 	    conf.openai_temperature < 0.7001);
 	assert_int_equal(conf.openai_max_tokens, 1000);
 	assert_null(conf.openai_proxy);
+	assert_int_equal(conf.retry_floor, 10);
 	assert_int_equal(conf.port, 9001);
 	assert_int_equal(conf.daily_limit, 30);
 	assert_string_equal(conf.timezone, "UTC");
@@ -189,6 +190,7 @@ a_number_must_be_whole_and_in_its_range(void **state)
 		const char *name, *least, *most, *under, *over;
 	} rows[] = {
 		{ "OPENAI_MAX_TOKENS", "1", "1000000", "0", "1000001" },
+		{ "AI_CHAT_RETRY_FLOOR", "0", "1000000", "-1", "1000001" },
 		{ "AI_CHAT_PORT", "1", "65535", "0", "65536" },
 		{ "AI_CHAT_DAILY_LIMIT", "1", "1000000", "0", "1000001" },
 		{ "AI_CHAT_CONTEXT_MESSAGES", "0", "50", "-1", "51" },
@@ -229,7 +231,8 @@ the_values_that_are_set_are_taken(void **state)
 	assert_int_equal(LOAD(&conf, &err, "API_ADMIN_KEY=adm",
 			     "OPENAI_MODEL=m/1:x", "OPENAI_TEMPERATURE=1.25",
 			     "OPENAI_MAX_TOKENS=7",
-			     "OPENAI_PROXY=http://p:3128", "AI_CHAT_PORT=9002",
+			     "OPENAI_PROXY=http://p:3128",
+			     "AI_CHAT_RETRY_FLOOR=11", "AI_CHAT_PORT=9002",
 			     "AI_CHAT_DAILY_LIMIT=31",
 			     "AI_CHAT_TIMEZONE=Europe/Moscow",
 			     "AI_CHAT_CONTEXT_MESSAGES=6",
@@ -245,6 +248,7 @@ the_values_that_are_set_are_taken(void **state)
 	    conf.openai_temperature < 1.2501);
 	assert_int_equal(conf.openai_max_tokens, 7);
 	assert_string_equal(conf.openai_proxy, "http://p:3128");
+	assert_int_equal(conf.retry_floor, 11);
 	assert_int_equal(conf.port, 9002);
 	assert_int_equal(conf.daily_limit, 31);
 	assert_string_equal(conf.timezone, "Europe/Moscow");

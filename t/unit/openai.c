@@ -64,14 +64,15 @@ struct chat {
 	enum aic_code rc;
 };
 
+/* The limits of conf, and all else as it is for every chat. */
 static void
-begin(struct chat *c, const struct server_step *steps, int n)
+begin_with(struct chat *c, const struct server_step *steps, int n,
+    struct aic_openai_conf conf)
 {
-	struct aic_openai_conf conf = { .api_key = KEY,
-		.model = "gpt-\"4\"",
-		.temperature = 0.7,
-		.max_tokens = 1000 };
-
+	conf.api_key = KEY;
+	conf.model = "gpt-\"4\"";
+	conf.temperature = 0.7;
+	conf.max_tokens = 1000;
 	memset(c, 0, sizeof(*c));
 	c->s = server_new(steps, n);
 	conf.base_url = server_url(c->s);
@@ -81,6 +82,13 @@ begin(struct chat *c, const struct server_step *steps, int n)
 	aic_buf_puts(&c->body, MESSAGES);
 	c->ask.body = &c->body;
 	c->ask.deadline_us = aic_clock_us() + 8 * AIC_S;
+}
+
+/* With as many retries as anybody could want. */
+static void
+begin(struct chat *c, const struct server_step *steps, int n)
+{
+	begin_with(c, steps, n, (struct aic_openai_conf){ .retry_floor = 100 });
 }
 
 /* Whatever happens, no key and no address comes out. */
@@ -706,6 +714,33 @@ the_deadline_ends_everything(void **state)
 	end(&c);
 }
 
+/* What a chat spends is gone for all that come after it. */
+static void
+retries_of_all_chats_come_from_one_budget(void **state)
+{
+	int i, attempts = 0;
+	struct chat c;
+
+	(void)state;
+	begin_with(&c, (struct server_step[]){ reply(500, SOON, "x") }, 1,
+	    (struct aic_openai_conf){ .retry_floor = 5 });
+	for (i = 0; i < 10; i++) {
+		ask(&c);
+		assert_int_equal(c.rc, AIC_EUPSTREAM);
+		attempts += c.answer.attempts;
+	}
+	assert_int_equal(attempts, 15);
+	assert_int_equal(server_requests(c.s), 15);
+	end(&c);
+
+	begin_with(&c, (struct server_step[]){ reply(500, SOON, "x") }, 1,
+	    (struct aic_openai_conf){ .retry_floor = 0 });
+	ask(&c);
+	assert_int_equal(c.rc, AIC_EUPSTREAM);
+	assert_int_equal(c.answer.attempts, 1);
+	end(&c);
+}
+
 /* --- parameters that a model refuses ------------------------------------- */
 
 static struct server_step
@@ -1042,6 +1077,7 @@ UNIT_MAIN_WITH(set_up, tear_down, T(the_question_is_a_chat_completion),
     T(no_attempt_is_made_that_is_not_counted),
     T(retry_after_that_does_not_fit_ends_the_attempts),
     T(retry_after_that_fits_is_waited), T(the_deadline_ends_everything),
+    T(retries_of_all_chats_come_from_one_budget),
     T(a_refused_parameter_is_sent_otherwise_and_remembered),
     T(the_other_order_works_as_well),
     T(falling_back_takes_none_of_the_attempts),
