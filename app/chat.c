@@ -346,6 +346,20 @@ caller_left(void *arg)
 	    fcgi_gone(job->fcgi);
 }
 
+static void
+log_breaker(const struct aic_conf *conf, enum aic_breaker_change change)
+{
+	if (change == AIC_BREAKER_OPENED)
+		aic_log_event(AIC_LOG_WARN, "breaker",
+		    "the model failed %lld chats in a row and is not asked for "
+		    "%lld ms",
+		    (long long)conf->breaker_failures,
+		    (long long)conf->breaker_open_ms);
+	else if (change == AIC_BREAKER_CLOSED)
+		aic_log_event(AIC_LOG_INFO, "breaker",
+		    "the model answers again");
+}
+
 static enum aic_code
 ask_model(struct chat *c, struct aic_err *err)
 {
@@ -364,6 +378,7 @@ ask_model(struct chat *c, struct aic_err *err)
 	job->ai_us = aic_clock_us() - start;
 	job->attempts = c->answer.attempts;
 	job->tokens = c->answer.tokens;
+	log_breaker(&job->worker->conf, c->answer.change);
 	return rc;
 }
 

@@ -2,6 +2,7 @@
 
 #include "health.h"
 
+#include "clock.h"
 #include "log.h"
 
 enum aic_code
@@ -12,6 +13,14 @@ health_live(struct job *job, struct aic_err *err)
 	    "{\"status\":\"ok\",\"service\":\"" WORKER_SERVICE
 	    "\",\"version\":\"" PACKAGE_VERSION "\"}");
 	return AIC_OK;
+}
+
+static const char *
+upstream(struct aic_openai *openai)
+{
+	if (aic_openai_is_open(openai, aic_clock_us()))
+		return "open";
+	return aic_openai_is_well(openai) ? "ok" : "down";
 }
 
 enum aic_code
@@ -30,6 +39,6 @@ health_ready(struct job *job, struct aic_err *err)
 	    "{\"status\":\"%s\",\"checks\":{\"database\":\"%s\","
 	    "\"upstream\":\"%s\",\"cache\":\"off\"}}",
 	    db ? "ready" : "unready", db ? "ok" : "down",
-	    aic_openai_is_well(job->worker->openai) ? "ok" : "down");
+	    upstream(job->worker->openai));
 	return AIC_OK;
 }

@@ -23,6 +23,7 @@ static const struct verdict verdicts[] = {
 	[AIC_ELIMIT] = { 429, NULL },
 	[AIC_ECROWD] = { 429, NULL },
 	[AIC_EUPSTREAM] = { 500, NULL },
+	[AIC_EOPEN] = { 503, "The model is not available now" },
 	[AIC_EDB] = { 503, "Database is not available" },
 	[AIC_EBUSY] = { 503, "Too many requests in flight" },
 	/* Nobody reads it; the number is for the log. */

@@ -117,6 +117,7 @@ level_of(enum aic_code code)
 	case AIC_EBUG:
 		return AIC_LOG_ERROR;
 	case AIC_EUPSTREAM:
+	case AIC_EOPEN:
 	case AIC_EBUSY:
 		return AIC_LOG_WARN;
 	default:

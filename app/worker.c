@@ -59,6 +59,8 @@ worker_open(struct worker *w, struct aic_conf *conf, struct aic_err *err)
 		.proxy = conf->openai_proxy,
 		.temperature = conf->openai_temperature,
 		.max_tokens = conf->openai_max_tokens,
+		.breaker_failures = conf->breaker_failures,
+		.breaker_open_us = conf->breaker_open_ms * AIC_MS,
 		.retry_floor = conf->retry_floor };
 	rc = aic_prompt_load(&w->prompt, conf->prompt_file, err);
 	if (!rc)

@@ -43,8 +43,10 @@ struct setting {
  * row, of which 1,000 make 40 KB; the largest of the
  * token limits known is under 1,000,000; a reservation, which reaches the database up
  * to its timeout late and lapses 5 s after the deadline, must not outlive it by more
- * than the 10 s that are promised; 1,000,000 retries in 10 s are more than one worker
- * can make, which is no budget at all.
+ * than the 10 s that are promised; a run of 10,000 failed chats is all that can be in
+ * flight; to leave a model alone for less than 100 ms spares it nothing, for more than
+ * a deadline's 600 s nobody would wait; 1,000,000 retries in 10 s are more than one
+ * worker can make, which is no budget at all.
  */
 static const struct setting table[] = {
 	{ "API_SECRET_KEY", TEXT, MUST | SECRET, NULL, 0, 0, AT(api_keys) },
@@ -59,6 +61,10 @@ static const struct setting table[] = {
 	{ "OPENAI_MAX_TOKENS", NUM, 0, "1000", 1, 1000000,
 	    AT(openai_max_tokens) },
 	{ "OPENAI_PROXY", TEXT, 0, NULL, 0, 0, AT(openai_proxy) },
+	{ "AI_CHAT_BREAKER_FAILURES", NUM, 0, "20", 0, 10000,
+	    AT(breaker_failures) },
+	{ "AI_CHAT_BREAKER_OPEN_MS", NUM, 0, "10000", 100, 600000,
+	    AT(breaker_open_ms) },
 	{ "AI_CHAT_RETRY_FLOOR", NUM, 0, "10", 0, 1000000, AT(retry_floor) },
 	{ "AI_CHAT_PORT", NUM, 0, "9001", 1, 65535, AT(port) },
 	{ "AI_CHAT_DAILY_LIMIT", NUM, 0, "30", 1, 1000000, AT(daily_limit) },

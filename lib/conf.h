@@ -26,6 +26,8 @@ struct aic_conf {
 	double openai_temperature;
 	int64_t openai_max_tokens;
 	char *openai_proxy; /* NULL: none */
+	int64_t breaker_failures; /* chats in a row; 0: none are too many */
+	int64_t breaker_open_ms;
 	int64_t retry_floor; /* retries in ten seconds */
 
 	int64_t port;

@@ -16,6 +16,7 @@ static const char *const names[] = {
 	[AIC_ELIMIT] = "ELIMIT",
 	[AIC_ECROWD] = "ECROWD",
 	[AIC_EUPSTREAM] = "EUPSTREAM",
+	[AIC_EOPEN] = "EOPEN",
 	[AIC_EDB] = "EDB",
 	[AIC_EBUSY] = "EBUSY",
 	[AIC_EGONE] = "EGONE",

@@ -28,6 +28,7 @@ enum aic_code {
 	AIC_ELIMIT, /* the day is used up */
 	AIC_ECROWD, /* as many chats of the user as may be are under way */
 	AIC_EUPSTREAM, /* the model gave nothing usable; see says */
+	AIC_EOPEN, /* the model keeps failing and is not asked for a while */
 	AIC_EDB, /* the database did not do what was asked */
 	AIC_EBUSY, /* no room for one more */
 	AIC_EGONE, /* the caller has left */

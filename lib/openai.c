@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "breaker.h"
 #include "budget.h"
 #include "clock.h"
 #include "id.h"
@@ -38,6 +39,7 @@ struct upstream {
 	/* What this model has refused. */
 	atomic_bool completion_tokens; /* wants max_completion_tokens */
 	atomic_bool no_temperature;
+	struct aic_breaker breaker;
 	struct aic_budget budget; /* of retries */
 };
 
@@ -102,6 +104,7 @@ close_upstream(struct upstream *up)
 {
 	if (up->auth)
 		explicit_bzero(up->auth, strlen(up->auth));
+	aic_breaker_done(&up->breaker);
 	aic_budget_done(&up->budget);
 	free(up->url);
 	free(up->auth);
@@ -118,6 +121,8 @@ aic_openai_open(struct aic_openai **ret_openai,
 	o = calloc(1, sizeof(*o));
 	if (!o)
 		return aic_fail(err, AIC_ENOMEM, "out of memory");
+	aic_breaker_init(&o->up.breaker, conf->breaker_failures,
+	    conf->breaker_open_us);
 	aic_budget_init(&o->up.budget, conf->retry_floor);
 	o->temperature = conf->temperature;
 	o->max_tokens = conf->max_tokens;
@@ -148,6 +153,12 @@ bool
 aic_openai_is_well(const struct aic_openai *o)
 {
 	return !atomic_load(&o->failing);
+}
+
+bool
+aic_openai_is_open(struct aic_openai *o, int64_t now_us)
+{
+	return aic_breaker_wait(&o->up.breaker, now_us) > 0;
 }
 
 /* --- one call ---------------------------------------------------------- */
@@ -435,7 +446,7 @@ wait_again(const struct aic_openai_ask *ask, const struct call *call, int tried,
 }
 
 static enum aic_code
-ask_all(struct aic_openai *o, struct aic_http *http,
+ask_often(const struct aic_openai *o, struct aic_http *http,
     const struct aic_openai_ask *ask, struct call *call,
     struct aic_openai_answer *answer, struct aic_err *err)
 {
@@ -462,6 +473,56 @@ ask_all(struct aic_openai *o, struct aic_http *http,
 	}
 }
 
+/* --- whom to ask ------------------------------------------------------- */
+
+/* Whose fault was it? left_us: what there was to ask in. */
+static enum aic_breaker_verdict
+judge(enum aic_code rc, const struct call *call, int64_t left_us)
+{
+	const struct aic_http_answer *h = &call->http;
+
+	if (rc == AIC_OK)
+		return AIC_BREAKER_WELL;
+	/* The caller left, or there was no memory. */
+	if (rc != AIC_EUPSTREAM)
+		return AIC_BREAKER_NEUTRAL;
+	if (h->end == AIC_HTTP_ANSWERED)
+		return h->status >= 400 && h->status <= 499
+		    ? AIC_BREAKER_NEUTRAL
+		    : AIC_BREAKER_FAILED;
+	/* No model answers in a moment: we came too late. */
+	return left_us < AIC_RETRY_LEAST_US ? AIC_BREAKER_NEUTRAL
+					    : AIC_BREAKER_FAILED;
+}
+
+static enum aic_code
+refuse(int64_t wait_us, struct aic_err *err)
+{
+	err->retry_after_s = (int)((wait_us + AIC_S - 1) / AIC_S);
+	return aic_fail(err, AIC_EOPEN,
+	    "the model failed too often and is not asked for %d s",
+	    err->retry_after_s);
+}
+
+static enum aic_code
+ask_one(struct aic_openai *o, struct aic_http *http,
+    const struct aic_openai_ask *ask, struct call *call,
+    struct aic_openai_answer *answer, struct aic_err *err)
+{
+	struct aic_breaker *b = &call->up->breaker;
+	int64_t now = aic_clock_us(), wait;
+	enum aic_code rc;
+	uint64_t round;
+
+	wait = aic_breaker_enter(b, now, ask->deadline_us, &round);
+	if (wait > 0)
+		return refuse(wait, err);
+	rc = ask_often(o, http, ask, call, answer, err);
+	answer->change = aic_breaker_leave(b, round,
+	    judge(rc, call, ask->deadline_us - now), aic_clock_us());
+	return rc;
+}
+
 enum aic_code
 aic_openai_ask(struct aic_openai *o, struct aic_http *http,
     const struct aic_openai_ask *ask, struct aic_openai_answer *answer,
@@ -471,7 +532,7 @@ aic_openai_ask(struct aic_openai *o, struct aic_http *http,
 	enum aic_code rc;
 
 	aic_buf_init(&call.http.body, AIC_OPENAI_ANSWER_MAX);
-	rc = ask_all(o, http, ask, &call, answer, err);
+	rc = ask_one(o, http, ask, &call, answer, err);
 	aic_buf_done(&call.http.body);
 	if (rc == AIC_OK || rc == AIC_EUPSTREAM)
 		atomic_store(&o->failing, rc == AIC_EUPSTREAM);

@@ -2,6 +2,10 @@
  * openai -- ask a model that speaks chat completions, as often as the rule and the
  * budget allow and no longer than the deadline.
  *
+ * A model that failed so many chats in a row is not asked for a while; see
+ * breaker.h. A failure is the model's when it gives no answer, a status of 5xx, or
+ * nothing of use; not with 4xx, which is about the question, the key or the quota.
+ *
  * Newer models refuse `max_tokens' or `temperature'. That is noticed, the other
  * form is sent at once, and remembered for the life of the worker.
  *
@@ -13,6 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "breaker.h"
 #include "buf.h"
 #include "err.h"
 #include "http.h"
@@ -29,6 +34,8 @@ struct aic_openai_conf {
 	const char *proxy; /* NULL: none */
 	double temperature;
 	int64_t max_tokens;
+	int64_t breaker_failures; /* chats in a row; 0: it never opens */
+	int64_t breaker_open_us;
 	int64_t retry_floor; /* retries in ten seconds; see budget.h */
 };
 
@@ -45,6 +52,7 @@ struct aic_openai_answer {
 	char *text; /* valid UTF-8 without NUL, not blank; free() */
 	int64_t tokens; /* usage.total_tokens, 0 when absent */
 	int attempts; /* calls made; set on failure too */
+	enum aic_breaker_change change; /* that this chat made; likewise */
 };
 
 /*
@@ -65,6 +73,7 @@ void aic_openai_begin(struct aic_buf *to);
  * answer    zeroed by the caller; text and tokens are set on AIC_OK
  *
  * Errors:   AIC_EUPSTREAM  err->says is fit for the caller: no key, no URL
+ *           AIC_EOPEN      nobody was asked; err->retry_after_s is set
  *           AIC_EGONE      ask->gone said so
  *           AIC_ENOMEM
  * Blocks:   until ask->deadline_us at most
@@ -77,5 +86,8 @@ enum aic_code aic_openai_ask(struct aic_openai *openai, struct aic_http *http,
 
 /* aic_openai_is_well -- false when the last chat failed by the model's fault. */
 bool aic_openai_is_well(const struct aic_openai *openai);
+
+/* aic_openai_is_open -- would nobody be asked now? */
+bool aic_openai_is_open(struct aic_openai *openai, int64_t now_us);
 
 #endif

@@ -6,7 +6,9 @@ use utf8;
 use AIChat::Proc qw(free_port);
 use AIChat::Test;
 
+# Each failure is to be told, so the breaker is off.
 my $s = AIChat::Test->new(env => {
+	AI_CHAT_BREAKER_FAILURES => 0,
 	OPENAI_API_KEY => 'sk-secret-0451',
 	AI_CHAT_DEADLINE_MS => 3000,
 	AI_CHAT_DB_TIMEOUT_MS => 500,

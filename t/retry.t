@@ -7,9 +7,10 @@ use AIChat::Test;
 use POSIX qw(strftime);
 use Time::HiRes qw(time);
 
-# Many chats are to be tried again at once, so the budget must not end it.
+# Many chats are to fail and be tried again at once: neither the breaker nor the
+# budget may end it.
 my $s = AIChat::Test->new(env => { OPENAI_API_KEY => 'sk-secret',
-    AI_CHAT_RETRY_FLOOR => 100000 });
+    AI_CHAT_BREAKER_FAILURES => 0, AI_CHAT_RETRY_FLOOR => 100000 });
 my $user = 0;
 
 # Sends chats, each of a user and an id of its own, all at once.  A case is

@@ -5,7 +5,8 @@ use v5.36;
 use utf8;
 use AIChat::Test;
 
-my $s = AIChat::Test->new(env => { AI_CHAT_THREADS => 200 });
+my $s = AIChat::Test->new(env => { AI_CHAT_THREADS => 200,
+    AI_CHAT_BREAKER_FAILURES => 0 });
 my $user = 0;
 
 # So many at once, all of which fail; returns how many calls there were.

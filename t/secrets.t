@@ -14,7 +14,7 @@ my @seen;	# every answer: its title, the headers and the body
 my $s = AIChat::Test->new(own_pg => 1, workers => 0, env => {
 	API_SECRET_KEY => "$canary{caller},$canary{second}",
 	API_ADMIN_KEY => $canary{admin}, OPENAI_API_KEY => $canary{openai},
-	LOG_LEVEL => 'debug', AI_CHAT_DAILY_LIMIT => 40,
+	LOG_LEVEL => 'debug', AI_CHAT_BREAKER_FAILURES => 0, AI_CHAT_DAILY_LIMIT => 40,
 	AI_CHAT_DB_TIMEOUT_MS => 500, AI_CHAT_DEADLINE_MS => 2001 });
 my $settings = $s->stack->settings;
 $settings->{DATABASE_URL} .= "&password=$canary{password}";

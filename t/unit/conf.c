@@ -134,6 +134,8 @@ what_is_not_set_has_the_default_of_the_contract(void **state)
 	    conf.openai_temperature < 0.7001);
 	assert_int_equal(conf.openai_max_tokens, 1000);
 	assert_null(conf.openai_proxy);
+	assert_int_equal(conf.breaker_failures, 20);
+	assert_int_equal(conf.breaker_open_ms, 10000);
 	assert_int_equal(conf.retry_floor, 10);
 	assert_int_equal(conf.port, 9001);
 	assert_int_equal(conf.daily_limit, 30);
@@ -190,6 +192,8 @@ a_number_must_be_whole_and_in_its_range(void **state)
 		const char *name, *least, *most, *under, *over;
 	} rows[] = {
 		{ "OPENAI_MAX_TOKENS", "1", "1000000", "0", "1000001" },
+		{ "AI_CHAT_BREAKER_FAILURES", "0", "10000", "-1", "10001" },
+		{ "AI_CHAT_BREAKER_OPEN_MS", "100", "600000", "99", "600001" },
 		{ "AI_CHAT_RETRY_FLOOR", "0", "1000000", "-1", "1000001" },
 		{ "AI_CHAT_PORT", "1", "65535", "0", "65536" },
 		{ "AI_CHAT_DAILY_LIMIT", "1", "1000000", "0", "1000001" },
@@ -232,6 +236,8 @@ the_values_that_are_set_are_taken(void **state)
 			     "OPENAI_MODEL=m/1:x", "OPENAI_TEMPERATURE=1.25",
 			     "OPENAI_MAX_TOKENS=7",
 			     "OPENAI_PROXY=http://p:3128",
+			     "AI_CHAT_BREAKER_FAILURES=21",
+			     "AI_CHAT_BREAKER_OPEN_MS=10001",
 			     "AI_CHAT_RETRY_FLOOR=11", "AI_CHAT_PORT=9002",
 			     "AI_CHAT_DAILY_LIMIT=31",
 			     "AI_CHAT_TIMEZONE=Europe/Moscow",
@@ -248,6 +254,8 @@ the_values_that_are_set_are_taken(void **state)
 	    conf.openai_temperature < 1.2501);
 	assert_int_equal(conf.openai_max_tokens, 7);
 	assert_string_equal(conf.openai_proxy, "http://p:3128");
+	assert_int_equal(conf.breaker_failures, 21);
+	assert_int_equal(conf.breaker_open_ms, 10001);
 	assert_int_equal(conf.retry_floor, 11);
 	assert_int_equal(conf.port, 9002);
 	assert_int_equal(conf.daily_limit, 31);

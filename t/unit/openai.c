@@ -941,7 +941,7 @@ an_address_with_a_password_is_not_told(void **state)
 						    "@127.0.0.1:1/v1",
 		.api_key = KEY,
 		.model = "m" };
-	struct aic_openai_answer answer = { NULL, 0, 0 };
+	struct aic_openai_answer answer = { .text = NULL };
 	struct aic_openai_ask q = { .gone = NULL };
 	struct aic_buf body;
 	struct aic_err err = AIC_ERR_INIT;
@@ -981,6 +981,158 @@ the_model_is_well_again_with_the_next_answer(void **state)
 	assert_true(aic_openai_is_well(c.openai));
 	ask(&c);
 	assert_false(aic_openai_is_well(c.openai));
+	end(&c);
+}
+
+/* --- a model that is left alone ------------------------------------------ */
+
+#define LONG_US (3600 * AIC_S)
+
+/* One that opens after so many failures, for so long. */
+static void
+begin_breaker(struct chat *c, const struct server_step *steps, int n,
+    int failures, int64_t open_us)
+{
+	begin_with(c, steps, n,
+	    (struct aic_openai_conf){
+		.breaker_failures = failures, .breaker_open_us = open_us });
+}
+
+static bool
+is_open(struct chat *c)
+{
+	return aic_openai_is_open(c->openai, aic_clock_us());
+}
+
+static void
+a_model_that_fails_so_often_is_not_asked(void **state)
+{
+	struct chat c;
+	int i;
+
+	(void)state;
+	begin_breaker(&c, (struct server_step[]){ reply(500, "", "x") }, 1, 3,
+	    LONG_US);
+	for (i = 1; i <= 3; i++) {
+		assert_false(is_open(&c));
+		ask(&c);
+		assert_int_equal(c.rc, AIC_EUPSTREAM);
+		assert_int_equal(c.answer.change,
+		    i == 3 ? AIC_BREAKER_OPENED : AIC_BREAKER_SAME);
+	}
+	for (i = 0; i < 5; i++) {
+		assert_true(is_open(&c));
+		ask(&c);
+		assert_int_equal(c.rc, AIC_EOPEN);
+		assert_int_equal(c.answer.attempts, 0);
+		assert_in_range(c.err.retry_after_s, 3590, 3600);
+	}
+	assert_false(aic_openai_is_well(c.openai));
+	assert_int_equal(server_requests(c.s), 3);
+	end(&c);
+}
+
+static void
+these_failures_are_the_models(void **state)
+{
+	const struct server_step steps[] = { reply(500, "", "x"),
+		reply(503, "", "x"), reply(599, "", "x"), reply(201, "", "x"),
+		reply(302, "", "x"), reply(200, "", "x"), reply(200, "", "{}"),
+		reply(200, "", MSG("\"content\":\"\"")),
+		server_raw("nonsense\r\n\r\n", CLOSE), { .then = CLOSE },
+		{ .then = RESET }, sized(1048577) };
+	struct chat c;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+		begin_breaker(&c, &steps[i], 1, 1, LONG_US);
+		ask(&c);
+		assert_int_equal(c.rc, AIC_EUPSTREAM);
+		if (!is_open(&c))
+			fail_msg("row %zu does not count", i);
+		end(&c);
+	}
+}
+
+static void
+these_failures_are_not(void **state)
+{
+	static const int statuses[] = { 400, 401, 402, 403, 404, 408, 409, 413,
+		422, 429, 499 };
+	struct chat c;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(statuses) / sizeof(statuses[0]); i++) {
+		begin_breaker(&c,
+		    (struct server_step[]){ reply(statuses[i], "", "x") }, 1, 1,
+		    LONG_US);
+		ask(&c);
+		assert_int_equal(c.rc, AIC_EUPSTREAM);
+		assert_int_equal(c.answer.change, AIC_BREAKER_SAME);
+		if (is_open(&c))
+			fail_msg("status %d counts", statuses[i]);
+		end(&c);
+	}
+}
+
+static void
+a_model_that_hangs_counts_unless_we_came_too_late(void **state)
+{
+	struct chat c;
+
+	(void)state;
+	begin_breaker(&c, (struct server_step[]){ { .then = KEEP } }, 1, 1,
+	    LONG_US);
+	c.ask.deadline_us = aic_clock_us() + 300 * AIC_MS;
+	ask(&c);
+	assert_int_equal(c.rc, AIC_EUPSTREAM);
+	assert_false(is_open(&c));
+	c.ask.deadline_us = aic_clock_us() - 1;
+	ask(&c);
+	assert_int_equal(c.rc, AIC_EUPSTREAM);
+	assert_false(is_open(&c));
+	c.ask.deadline_us = aic_clock_us() + 1100 * AIC_MS;
+	ask(&c);
+	assert_int_equal(c.rc, AIC_EUPSTREAM);
+	assert_true(is_open(&c));
+	end(&c);
+}
+
+/* A chat that is the trial. */
+static void
+try(struct chat *c)
+{
+	while (is_open(c))
+		;
+	ask(c);
+}
+
+static void
+a_trial_closes_it_or_not(void **state)
+{
+	struct chat c;
+
+	(void)state;
+	begin_breaker(&c,
+	    (struct server_step[]){ reply(500, "", "x"), reply(500, "", "x"),
+		reply(401, "", "x"), reply(200, "", OK_BODY),
+		reply(500, "", "x") },
+	    5, 1, 1);
+	try(&c);
+	assert_int_equal(c.answer.change, AIC_BREAKER_OPENED);
+	try(&c);
+	assert_int_equal(c.rc, AIC_EUPSTREAM);
+	assert_int_equal(c.answer.change, AIC_BREAKER_SAME);
+	try(&c);
+	assert_int_equal(c.rc, AIC_EUPSTREAM);
+	assert_int_equal(c.answer.change, AIC_BREAKER_SAME);
+	try(&c);
+	assert_int_equal(c.rc, AIC_OK);
+	assert_int_equal(c.answer.change, AIC_BREAKER_CLOSED);
+	try(&c);
+	assert_int_equal(c.answer.change, AIC_BREAKER_OPENED);
 	end(&c);
 }
 
@@ -1039,6 +1191,37 @@ a_caller_who_leaves_between_two_calls_ends_them(void **state)
 	end(&c);
 }
 
+static bool
+say_after_two_calls(void *arg)
+{
+	struct chat *c = arg;
+
+	return server_requests(c->s) > 1;
+}
+
+static void
+a_trial_whose_caller_leaves_is_handed_on(void **state)
+{
+	struct chat c;
+
+	(void)state;
+	begin_breaker(&c,
+	    (struct server_step[]){ reply(500, "", "x"), { .then = KEEP },
+		reply(200, "", OK_BODY) },
+	    3, 1, 1);
+	try(&c);
+	assert_int_equal(c.answer.change, AIC_BREAKER_OPENED);
+	c.ask.gone = say_after_two_calls;
+	c.ask.gone_arg = &c;
+	try(&c);
+	assert_int_equal(c.rc, AIC_EGONE);
+	c.ask.gone = NULL;
+	try(&c);
+	assert_int_equal(c.rc, AIC_OK);
+	assert_int_equal(c.answer.change, AIC_BREAKER_CLOSED);
+	end(&c);
+}
+
 static void
 a_body_that_does_not_fit_is_not_sent(void **state)
 {
@@ -1087,6 +1270,11 @@ UNIT_MAIN_WITH(set_up, tear_down, T(the_question_is_a_chat_completion),
     T(codes_of_an_error_are_logged_and_nothing_else_is),
     T(an_address_with_a_password_is_not_told),
     T(the_model_is_well_again_with_the_next_answer),
+    T(a_model_that_fails_so_often_is_not_asked),
+    T(these_failures_are_the_models), T(these_failures_are_not),
+    T(a_model_that_hangs_counts_unless_we_came_too_late),
+    T(a_trial_closes_it_or_not),
     T(a_caller_who_leaves_ends_the_call_and_is_nobodys_fault),
     T(a_caller_who_leaves_between_two_calls_ends_them),
+    T(a_trial_whose_caller_leaves_is_handed_on),
     T(a_body_that_does_not_fit_is_not_sent), T(close_copes_with_null))
