@@ -346,18 +346,23 @@ caller_left(void *arg)
 	    fcgi_gone(job->fcgi);
 }
 
+static const char *const models[AIC_OPENAI_MODELS] = { "first", "fallback" };
+
 static void
-log_breaker(const struct aic_conf *conf, enum aic_breaker_change change)
+log_breakers(const struct aic_conf *conf, const struct aic_openai_answer *a)
 {
-	if (change == AIC_BREAKER_OPENED)
-		aic_log_event(AIC_LOG_WARN, "breaker",
-		    "the model failed %lld chats in a row and is not asked for "
-		    "%lld ms",
-		    (long long)conf->breaker_failures,
-		    (long long)conf->breaker_open_ms);
-	else if (change == AIC_BREAKER_CLOSED)
-		aic_log_event(AIC_LOG_INFO, "breaker",
-		    "the model answers again");
+	int i;
+
+	for (i = 0; i < AIC_OPENAI_MODELS; i++)
+		if (a->changes[i] == AIC_BREAKER_OPENED)
+			aic_log_event(AIC_LOG_WARN, "breaker",
+			    "the %s model failed %lld chats in a row and is "
+			    "not asked for %lld ms",
+			    models[i], (long long)conf->breaker_failures,
+			    (long long)conf->breaker_open_ms);
+		else if (a->changes[i] == AIC_BREAKER_CLOSED)
+			aic_log_event(AIC_LOG_INFO, "breaker",
+			    "the %s model answers again", models[i]);
 }
 
 static enum aic_code
@@ -378,7 +383,9 @@ ask_model(struct chat *c, struct aic_err *err)
 	job->ai_us = aic_clock_us() - start;
 	job->attempts = c->answer.attempts;
 	job->tokens = c->answer.tokens;
-	log_breaker(&job->worker->conf, c->answer.change);
+	if (c->answer.model > 0)
+		job->model = models[c->answer.model];
+	log_breakers(&job->worker->conf, &c->answer);
 	return rc;
 }
 

@@ -148,6 +148,7 @@ log_request(const struct job *job, const struct aic_err *err, enum aic_code rc,
 	if (job->attempts) {
 		aic_log_ms(&l, "ai_ms", job->ai_us);
 		aic_log_num(&l, "attempts", job->attempts);
+		aic_log_str(&l, "model", job->model);
 		aic_log_num(&l, "tokens", job->tokens);
 	}
 	if (job->replayed)
@@ -177,6 +178,7 @@ route_run(struct job *job)
 	job->replayed = false;
 	job->user = job->db_us = job->ai_us = job->tokens = 0;
 	job->attempts = 0;
+	job->model = NULL;
 
 	r = find(job);
 	rc = run(job, r, &err);

@@ -41,6 +41,7 @@ struct job {
 	int64_t user;
 	int64_t db_us, ai_us;
 	int attempts;
+	const char *model; /* that was asked last; NULL: the first, or none */
 	int64_t tokens;
 };
 

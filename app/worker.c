@@ -53,15 +53,20 @@ worker_open(struct worker *w, struct aic_conf *conf, struct aic_err *err)
 		.pool = (int)conf->db_pool,
 		.timeout_ms = (int)conf->db_timeout_ms,
 		.prepare = conf->db_prepare };
-	ai = (struct aic_openai_conf){ .base_url = conf->openai_base_url,
-		.api_key = conf->openai_api_key,
-		.model = conf->openai_model,
+	ai = (struct aic_openai_conf){
+		.models = { { .base_url = conf->openai_base_url,
+				.api_key = conf->openai_api_key,
+				.name = conf->openai_model },
+		    { .base_url = conf->fallback_base_url,
+			.api_key = conf->fallback_api_key,
+			.name = conf->fallback_model } },
 		.proxy = conf->openai_proxy,
 		.temperature = conf->openai_temperature,
 		.max_tokens = conf->openai_max_tokens,
 		.breaker_failures = conf->breaker_failures,
 		.breaker_open_us = conf->breaker_open_ms * AIC_MS,
-		.retry_floor = conf->retry_floor };
+		.retry_floor = conf->retry_floor
+	};
 	rc = aic_prompt_load(&w->prompt, conf->prompt_file, err);
 	if (!rc)
 		rc = aic_db_open(&w->db, &db, err);

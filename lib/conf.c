@@ -61,6 +61,11 @@ static const struct setting table[] = {
 	{ "OPENAI_MAX_TOKENS", NUM, 0, "1000", 1, 1000000,
 	    AT(openai_max_tokens) },
 	{ "OPENAI_PROXY", TEXT, 0, NULL, 0, 0, AT(openai_proxy) },
+	{ "OPENAI_FALLBACK_API_KEY", TEXT, SECRET, NULL, 0, 0,
+	    AT(fallback_api_key) },
+	{ "OPENAI_FALLBACK_BASE_URL", URL, 0, NULL, 0, 0,
+	    AT(fallback_base_url) },
+	{ "OPENAI_FALLBACK_MODEL", TEXT, 0, NULL, 0, 0, AT(fallback_model) },
 	{ "AI_CHAT_BREAKER_FAILURES", NUM, 0, "20", 0, 10000,
 	    AT(breaker_failures) },
 	{ "AI_CHAT_BREAKER_OPEN_MS", NUM, 0, "10000", 100, 600000,
@@ -400,6 +405,18 @@ check_keys(const struct aic_conf *conf, struct aic_err *err)
 	}
 }
 
+/* The key of one provider is nothing for another one's ears. */
+static enum aic_code
+check_fallback(const struct aic_conf *conf, struct aic_err *err)
+{
+	if (!conf->fallback_base_url || conf->fallback_api_key)
+		return AIC_OK;
+	return aic_fail(err, AIC_ECONF,
+	    "OPENAI_FALLBACK_BASE_URL needs a key of its own, "
+	    "OPENAI_FALLBACK_API_KEY: OPENAI_API_KEY is not sent to another "
+	    "server");
+}
+
 /*
  * Reserve and save take up to a database timeout each; what is left is the
  * model's, and a second is the least that is worth asking with.
@@ -427,6 +444,8 @@ aic_conf_load(struct aic_conf *ret_conf, char *const *env, struct aic_err *err)
 		rc = load_one(&conf, &table[i], env, err);
 	if (!rc)
 		rc = check_keys(&conf, err);
+	if (!rc)
+		rc = check_fallback(&conf, err);
 	if (!rc)
 		rc = check_times(&conf, err);
 	if (rc) {

@@ -20,12 +20,16 @@ struct aic_conf {
 	char *api_admin_key; /* NULL: reset-limit takes the callers' keys */
 	char *database_url;
 	char *openai_api_key;
+	char *fallback_api_key;
 
 	char *openai_base_url; /* no slash at the end */
 	char *openai_model;
 	double openai_temperature;
 	int64_t openai_max_tokens;
 	char *openai_proxy; /* NULL: none */
+	/* The second model; a NULL, the key's too: as the first has it. */
+	char *fallback_base_url;
+	char *fallback_model;
 	int64_t breaker_failures; /* chats in a row; 0: none are too many */
 	int64_t breaker_open_ms;
 	int64_t retry_floor; /* retries in ten seconds */

@@ -114,7 +114,8 @@ set_once(struct aic_http *http)
 	curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
 	curl_easy_setopt(e, CURLOPT_BUFFERSIZE, RECEIVE_BUFFER);
 	curl_easy_setopt(e, CURLOPT_UPLOAD_BUFFERSIZE, SEND_BUFFER);
-	curl_easy_setopt(e, CURLOPT_MAXCONNECTS, 1L);
+	/* One for each model. */
+	curl_easy_setopt(e, CURLOPT_MAXCONNECTS, 2L);
 	curl_easy_setopt(e, CURLOPT_MAXAGE_CONN, IDLE_MAX_S);
 	/* A peer that vanished without a word is noticed within half a minute. */
 	curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L);

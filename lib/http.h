@@ -4,7 +4,7 @@
  * on a kept connection that died, no signals.
  *
  * Threads: one struct aic_http a thread; it keeps its connection for the next
- * call. aic_http_init() once, before there are threads.
+ * call, and those of two servers when calls alternate. aic_http_init() once, before there are threads.
  */
 #ifndef AIC_HTTP_H
 #define AIC_HTTP_H

@@ -44,7 +44,8 @@ struct upstream {
 };
 
 struct aic_openai {
-	struct upstream up;
+	struct upstream ups[AIC_OPENAI_MODELS];
+	int n_ups;
 	char *proxy;
 	double temperature;
 	int64_t max_tokens;
@@ -54,6 +55,7 @@ struct aic_openai {
 /* One call, and what is known of its answer. */
 struct call {
 	struct upstream *up;
+	int64_t until_us; /* the model's share of the deadline */
 	struct aic_http_answer http;
 	char code[CODE_SIZE], type[CODE_SIZE], param[CODE_SIZE];
 	bool sent_temperature, sent_max_tokens;
@@ -84,12 +86,12 @@ make_model(const char *name)
 }
 
 static enum aic_code
-open_upstream(struct upstream *up, const struct aic_openai_conf *conf,
+open_upstream(struct upstream *up, const struct aic_openai_model *m,
     struct aic_err *err)
 {
-	up->url = join(conf->base_url, "/chat/completions");
-	up->auth = join(AUTH, conf->api_key);
-	up->model = make_model(conf->model);
+	up->url = join(m->base_url, "/chat/completions");
+	up->auth = join(AUTH, m->api_key);
+	up->model = make_model(m->name);
 	if (!up->url || !up->auth || !up->model)
 		return aic_fail(err, AIC_ENOMEM, "out of memory");
 	up->headers[0] = up->auth;
@@ -111,26 +113,51 @@ close_upstream(struct upstream *up)
 	free(up->model);
 }
 
+static enum aic_code
+open_all(struct aic_openai *o, const struct aic_openai_conf *conf,
+    struct aic_err *err)
+{
+	const struct aic_openai_model *first = &conf->models[0];
+	struct aic_openai_model second = conf->models[1];
+	enum aic_code rc;
+
+	rc = open_upstream(&o->ups[0], first, err);
+	if (rc || o->n_ups == 1)
+		return rc;
+	if (!second.base_url)
+		second.base_url = first->base_url;
+	if (!second.api_key)
+		second.api_key = first->api_key;
+	if (!second.name)
+		second.name = first->name;
+	return open_upstream(&o->ups[1], &second, err);
+}
+
 enum aic_code
 aic_openai_open(struct aic_openai **ret_openai,
     const struct aic_openai_conf *conf, struct aic_err *err)
 {
+	const struct aic_openai_model *second = &conf->models[1];
 	struct aic_openai *o;
 	enum aic_code rc;
+	int i;
 
 	o = calloc(1, sizeof(*o));
 	if (!o)
 		return aic_fail(err, AIC_ENOMEM, "out of memory");
-	aic_breaker_init(&o->up.breaker, conf->breaker_failures,
-	    conf->breaker_open_us);
-	aic_budget_init(&o->up.budget, conf->retry_floor);
+	o->n_ups = second->base_url || second->api_key || second->name ? 2 : 1;
+	for (i = 0; i < o->n_ups; i++) {
+		aic_breaker_init(&o->ups[i].breaker, conf->breaker_failures,
+		    conf->breaker_open_us);
+		aic_budget_init(&o->ups[i].budget, conf->retry_floor);
+	}
 	o->temperature = conf->temperature;
 	o->max_tokens = conf->max_tokens;
 	o->proxy = conf->proxy ? strdup(conf->proxy) : NULL;
 	if (conf->proxy && !o->proxy)
 		rc = aic_fail(err, AIC_ENOMEM, "out of memory");
 	else
-		rc = open_upstream(&o->up, conf, err);
+		rc = open_all(o, conf, err);
 	if (rc) {
 		aic_openai_close(o);
 		return rc;
@@ -142,9 +169,12 @@ aic_openai_open(struct aic_openai **ret_openai,
 void
 aic_openai_close(struct aic_openai *o)
 {
+	int i;
+
 	if (!o)
 		return;
-	close_upstream(&o->up);
+	for (i = 0; i < o->n_ups; i++)
+		close_upstream(&o->ups[i]);
 	free(o->proxy);
 	free(o);
 }
@@ -158,7 +188,12 @@ aic_openai_is_well(const struct aic_openai *o)
 bool
 aic_openai_is_open(struct aic_openai *o, int64_t now_us)
 {
-	return aic_breaker_wait(&o->up.breaker, now_us) > 0;
+	int i;
+
+	for (i = 0; i < o->n_ups; i++)
+		if (aic_breaker_wait(&o->ups[i].breaker, now_us) == 0)
+			return false;
+	return true;
 }
 
 /* --- one call ---------------------------------------------------------- */
@@ -185,21 +220,24 @@ put_tail(const struct aic_openai *o, struct call *call, struct aic_buf *body)
 
 /*
  * Codes are names like "rate_limit_exceeded". What else a server puts there,
- * the key or words of the question, would end up in the log.
+ * a key or words of the question, would end up in the log.
  */
 static bool
-is_code(const struct upstream *up, const char *s)
+is_code(const struct aic_openai *o, const char *s)
 {
 	static const char letters[] = "abcdefghijklmnopqrstuvwxyz"
 				      "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 				      "0123456789_.-[]";
+	int i;
 
-	return s[strspn(s, letters)] == '\0' &&
-	    !strstr(s, up->auth + strlen(AUTH));
+	for (i = 0; i < o->n_ups; i++)
+		if (strstr(s, o->ups[i].auth + strlen(AUTH)))
+			return false;
+	return s[strspn(s, letters)] == '\0';
 }
 
 static void
-copy_code(const struct upstream *up, struct json_object *obj, const char *name,
+copy_code(const struct aic_openai *o, struct json_object *obj, const char *name,
     char to[CODE_SIZE])
 {
 	struct json_object *v;
@@ -209,12 +247,12 @@ copy_code(const struct upstream *up, struct json_object *obj, const char *name,
 	    !json_object_is_type(v, json_type_string))
 		return;
 	s = json_object_get_string(v);
-	snprintf(to, CODE_SIZE, "%s", is_code(up, s) ? s : "?");
+	snprintf(to, CODE_SIZE, "%s", is_code(o, s) ? s : "?");
 }
 
 /* {"error":{"code":...,"type":...,"param":...}}; a body may be anything else. */
 static void
-read_error(struct call *call)
+read_error(const struct aic_openai *o, struct call *call)
 {
 	struct json_object *doc, *e;
 
@@ -222,9 +260,9 @@ read_error(struct call *call)
 	if (json_object_is_type(doc, json_type_object) &&
 	    json_object_object_get_ex(doc, "error", &e) &&
 	    json_object_is_type(e, json_type_object)) {
-		copy_code(call->up, e, "code", call->code);
-		copy_code(call->up, e, "type", call->type);
-		copy_code(call->up, e, "param", call->param);
+		copy_code(o, e, "code", call->code);
+		copy_code(o, e, "type", call->type);
+		copy_code(o, e, "param", call->param);
 	}
 	json_object_put(doc);
 }
@@ -237,7 +275,7 @@ call_once(const struct aic_openai *o, struct aic_http *http,
 	struct aic_http_request req = { .url = call->up->url,
 		.headers = call->up->headers,
 		.proxy = o->proxy,
-		.deadline_us = ask->deadline_us,
+		.deadline_us = call->until_us,
 		.connect_us = CONNECT_US,
 		.gone = ask->gone,
 		.gone_arg = ask->gone_arg };
@@ -255,7 +293,7 @@ call_once(const struct aic_openai *o, struct aic_http *http,
 	/* The next one may end otherwise. */
 	ask->body->len = messages_end;
 	if (call->http.end == AIC_HTTP_ANSWERED && call->http.status != 200)
-		read_error(call);
+		read_error(o, call);
 }
 
 /* --- what to make of it ------------------------------------------------ */
@@ -420,21 +458,27 @@ wait_gone(const struct aic_openai_ask *ask, int64_t until_us)
 	}
 }
 
+static struct aic_retry_case
+case_of(const struct call *call)
+{
+	return (struct aic_retry_case){ .end = call->http.end,
+		.status = call->http.status,
+		.code = call->code,
+		.type = call->type };
+}
+
 /* Wait for the next attempt; false: there is to be none. */
 static bool
 wait_again(const struct aic_openai_ask *ask, const struct call *call, int tried,
     struct aic_err *err)
 {
-	struct aic_retry_case c = { .end = call->http.end,
-		.status = call->http.status,
-		.code = call->code,
-		.type = call->type };
+	struct aic_retry_case c = case_of(call);
 	int64_t now = aic_clock_us(), wait;
 
 	if (!aic_retry_worth(&c))
 		return false;
 	wait = aic_retry_wait(tried, call->http.retry_after_us,
-	    ask->deadline_us - now, aic_random());
+	    call->until_us - now, aic_random());
 	if (wait < 0 || !aic_budget_retry(&call->up->budget, now))
 		return false;
 	if (wait_gone(ask, now + wait)) {
@@ -462,7 +506,7 @@ ask_often(const struct aic_openai *o, struct aic_http *http,
 		    call->http.status == 200)
 			return read_answer(&call->http.body, answer, err);
 		if (fallbacks < FALLBACKS_MAX && fall_back(call) &&
-		    ask->deadline_us - aic_clock_us() >= AIC_RETRY_LEAST_US) {
+		    call->until_us - aic_clock_us() >= AIC_RETRY_LEAST_US) {
 			fallbacks++;
 			continue;
 		}
@@ -495,6 +539,28 @@ judge(enum aic_code rc, const struct call *call, int64_t left_us)
 					    : AIC_BREAKER_FAILED;
 }
 
+/* When the i-th has to be done: the next one may need the rest. */
+static int64_t
+share(struct aic_openai *o, int i, int64_t now_us, int64_t deadline_us)
+{
+	int64_t third = (deadline_us - now_us) / 3;
+
+	if (i + 1 == o->n_ups || third < AIC_RETRY_LEAST_US ||
+	    aic_breaker_wait(&o->ups[i + 1].breaker, now_us) > 0)
+		return deadline_us;
+	return deadline_us - third;
+}
+
+static bool
+may_ask_other(enum aic_code rc, const struct call *call,
+    const struct aic_openai_ask *ask)
+{
+	struct aic_retry_case c = case_of(call);
+
+	return rc == AIC_EUPSTREAM && aic_retry_other(&c) &&
+	    ask->deadline_us - aic_clock_us() >= AIC_RETRY_LEAST_US;
+}
+
 static enum aic_code
 refuse(int64_t wait_us, struct aic_err *err)
 {
@@ -505,22 +571,34 @@ refuse(int64_t wait_us, struct aic_err *err)
 }
 
 static enum aic_code
-ask_one(struct aic_openai *o, struct aic_http *http,
+ask_all(struct aic_openai *o, struct aic_http *http,
     const struct aic_openai_ask *ask, struct call *call,
     struct aic_openai_answer *answer, struct aic_err *err)
 {
-	struct aic_breaker *b = &call->up->breaker;
-	int64_t now = aic_clock_us(), wait;
-	enum aic_code rc;
+	int64_t now, wait, soonest = INT64_MAX;
+	enum aic_code rc = AIC_EOPEN;
 	uint64_t round;
+	int i;
 
-	wait = aic_breaker_enter(b, now, ask->deadline_us, &round);
-	if (wait > 0)
-		return refuse(wait, err);
-	rc = ask_often(o, http, ask, call, answer, err);
-	answer->change = aic_breaker_leave(b, round,
-	    judge(rc, call, ask->deadline_us - now), aic_clock_us());
-	return rc;
+	for (i = 0; i < o->n_ups; i++) {
+		now = aic_clock_us();
+		call->up = &o->ups[i];
+		call->until_us = share(o, i, now, ask->deadline_us);
+		wait = aic_breaker_enter(&call->up->breaker, now,
+		    call->until_us, &round);
+		if (wait > 0) {
+			soonest = wait < soonest ? wait : soonest;
+			continue;
+		}
+		answer->model = i;
+		rc = ask_often(o, http, ask, call, answer, err);
+		answer->changes[i] = aic_breaker_leave(&call->up->breaker,
+		    round, judge(rc, call, call->until_us - now),
+		    aic_clock_us());
+		if (!may_ask_other(rc, call, ask))
+			return rc;
+	}
+	return rc == AIC_EOPEN ? refuse(soonest, err) : rc;
 }
 
 enum aic_code
@@ -528,11 +606,11 @@ aic_openai_ask(struct aic_openai *o, struct aic_http *http,
     const struct aic_openai_ask *ask, struct aic_openai_answer *answer,
     struct aic_err *err)
 {
-	struct call call = { .up = &o->up };
+	struct call call = { .up = NULL };
 	enum aic_code rc;
 
 	aic_buf_init(&call.http.body, AIC_OPENAI_ANSWER_MAX);
-	rc = ask_one(o, http, ask, &call, answer, err);
+	rc = ask_all(o, http, ask, &call, answer, err);
 	aic_buf_done(&call.http.body);
 	if (rc == AIC_OK || rc == AIC_EUPSTREAM)
 		atomic_store(&o->failing, rc == AIC_EUPSTREAM);

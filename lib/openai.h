@@ -1,6 +1,12 @@
 /*
  * openai -- ask a model that speaks chat completions, as often as the rule and the
- * budget allow and no longer than the deadline.
+ * budget allow and no longer than the deadline; and then perhaps a second one.
+ *
+ * The second is asked when the first is left alone, when none of its attempts had an
+ * answer and there is none left, or when its quota is used up; and within the same
+ * deadline. So that a first one that hangs leaves time for it, the first gets two
+ * thirds of what there is, unless the second is left alone itself or a third would
+ * not be enough for an attempt.
  *
  * A model that failed so many chats in a row is not asked for a while; see
  * breaker.h. A failure is the model's when it gives no answer, a status of 5xx, or
@@ -27,13 +33,23 @@
 
 struct aic_openai;
 
-struct aic_openai_conf {
+/* The first, and the one to fall back to. */
+#define AIC_OPENAI_MODELS 2
+
+struct aic_openai_model {
 	const char *base_url;
 	const char *api_key;
-	const char *model;
+	const char *name;
+};
+
+struct aic_openai_conf {
+	/* The second: where all are NULL there is none; a NULL is as the first
+	 * has it. */
+	struct aic_openai_model models[AIC_OPENAI_MODELS];
 	const char *proxy; /* NULL: none */
 	double temperature;
 	int64_t max_tokens;
+	/* Of each model. */
 	int64_t breaker_failures; /* chats in a row; 0: it never opens */
 	int64_t breaker_open_us;
 	int64_t retry_floor; /* retries in ten seconds; see budget.h */
@@ -43,7 +59,7 @@ struct aic_openai_ask {
 	/* aic_openai_begin() and a JSON array of messages; the rest of the body
 	 * is added to it. */
 	struct aic_buf *body;
-	int64_t deadline_us; /* for all attempts and the waits between */
+	int64_t deadline_us; /* for all attempts, the waits, both models */
 	bool (*gone)(void *arg); /* the caller has left; NULL: never asked */
 	void *gone_arg;
 };
@@ -51,8 +67,10 @@ struct aic_openai_ask {
 struct aic_openai_answer {
 	char *text; /* valid UTF-8 without NUL, not blank; free() */
 	int64_t tokens; /* usage.total_tokens, 0 when absent */
-	int attempts; /* calls made; set on failure too */
-	enum aic_breaker_change change; /* that this chat made; likewise */
+	/* Set on failure too. */
+	int attempts; /* calls made */
+	int model; /* that was asked last, from 0 */
+	enum aic_breaker_change changes[AIC_OPENAI_MODELS];
 };
 
 /*
@@ -61,7 +79,7 @@ struct aic_openai_answer {
 enum aic_code aic_openai_open(struct aic_openai **ret_openai,
     const struct aic_openai_conf *conf, struct aic_err *err) AIC_MUST_CHECK;
 
-/* aic_openai_close -- wipes the key. NULL is fine. */
+/* aic_openai_close -- wipes the keys. NULL is fine. */
 void aic_openai_close(struct aic_openai *openai);
 
 /* aic_openai_begin -- begin a body; the array of messages comes next. */
@@ -72,7 +90,8 @@ void aic_openai_begin(struct aic_buf *to);
  *
  * answer    zeroed by the caller; text and tokens are set on AIC_OK
  *
- * Errors:   AIC_EUPSTREAM  err->says is fit for the caller: no key, no URL
+ * Errors:   AIC_EUPSTREAM  of the model asked last; err->says is fit for the
+ *                          caller: no key, no URL
  *           AIC_EOPEN      nobody was asked; err->retry_after_s is set
  *           AIC_EGONE      ask->gone said so
  *           AIC_ENOMEM
@@ -84,7 +103,7 @@ enum aic_code aic_openai_ask(struct aic_openai *openai, struct aic_http *http,
     const struct aic_openai_ask *ask, struct aic_openai_answer *answer,
     struct aic_err *err) AIC_MUST_CHECK;
 
-/* aic_openai_is_well -- false when the last chat failed by the model's fault. */
+/* aic_openai_is_well -- false when the last chat got no answer from any model. */
 bool aic_openai_is_well(const struct aic_openai *openai);
 
 /* aic_openai_is_open -- would nobody be asked now? */

@@ -4,32 +4,40 @@
 
 #include <string.h>
 
+enum advice {
+	NEVER, /* the same would come, from anybody */
+	OTHER, /* from this model */
+	AGAIN,
+};
+
 /* Statuses from..to, of answers whose error has the code (NULL: any). */
 struct row {
 	enum aic_http_end end;
 	int from, to;
 	const char *code; /* a prefix when it ends in '*' */
-	bool again;
+	enum advice advice;
 };
 
 /* The first row that fits decides. */
 static const struct row table[] = {
-	/* No money is left there: asking again only adds to the trouble. */
-	{ AIC_HTTP_ANSWERED, 0, 999, "insufficient_quota", false },
-	{ AIC_HTTP_ANSWERED, 0, 999, "credit_balance_exhausted", false },
-	{ AIC_HTTP_ANSWERED, 0, 999, "billing_*", false },
-	{ AIC_HTTP_ANSWERED, 408, 408, NULL, true },
-	{ AIC_HTTP_ANSWERED, 409, 409, NULL, true },
-	{ AIC_HTTP_ANSWERED, 429, 429, NULL, true },
-	{ AIC_HTTP_ANSWERED, 500, 599, NULL, true },
-	/* 200 that is of no use, 400, 401, 403, 404: the same would come. */
-	{ AIC_HTTP_ANSWERED, 0, 999, NULL, false },
-	{ AIC_HTTP_CONNECT, 0, 999, NULL, true },
-	{ AIC_HTTP_BROKEN, 0, 999, NULL, true },
-	{ AIC_HTTP_TIMEOUT, 0, 999, NULL, true },
-	{ AIC_HTTP_TOO_BIG, 0, 999, NULL, false },
-	{ AIC_HTTP_GONE, 0, 999, NULL, false },
-	{ AIC_HTTP_FAILED, 0, 999, NULL, false },
+	/* No money is left there: asking again only adds to the trouble; another
+	 * model has a purse of its own. */
+	{ AIC_HTTP_ANSWERED, 0, 999, "insufficient_quota", OTHER },
+	{ AIC_HTTP_ANSWERED, 0, 999, "credit_balance_exhausted", OTHER },
+	{ AIC_HTTP_ANSWERED, 0, 999, "billing_*", OTHER },
+	{ AIC_HTTP_ANSWERED, 408, 408, NULL, AGAIN },
+	{ AIC_HTTP_ANSWERED, 409, 409, NULL, AGAIN },
+	{ AIC_HTTP_ANSWERED, 429, 429, NULL, AGAIN },
+	{ AIC_HTTP_ANSWERED, 500, 599, NULL, AGAIN },
+	/* 200 that is of no use, 400, 401, 403, 404: the same would come, or
+	 * somebody has a mistake to mend, which must not go unseen. */
+	{ AIC_HTTP_ANSWERED, 0, 999, NULL, NEVER },
+	{ AIC_HTTP_CONNECT, 0, 999, NULL, AGAIN },
+	{ AIC_HTTP_BROKEN, 0, 999, NULL, AGAIN },
+	{ AIC_HTTP_TIMEOUT, 0, 999, NULL, AGAIN },
+	{ AIC_HTTP_TOO_BIG, 0, 999, NULL, NEVER },
+	{ AIC_HTTP_GONE, 0, 999, NULL, NEVER },
+	{ AIC_HTTP_FAILED, 0, 999, NULL, NEVER },
 };
 
 static bool
@@ -42,8 +50,8 @@ fits(const char *pattern, const char *code)
 	return strcmp(pattern, code) == 0;
 }
 
-bool
-aic_retry_worth(const struct aic_retry_case *c)
+static enum advice
+find(const struct aic_retry_case *c)
 {
 	const struct row *r;
 	size_t i;
@@ -57,9 +65,21 @@ aic_retry_worth(const struct aic_retry_case *c)
 		if (r->code && !fits(r->code, c->code) &&
 		    !fits(r->code, c->type))
 			continue;
-		return r->again;
+		return r->advice;
 	}
-	return false;
+	return NEVER;
+}
+
+bool
+aic_retry_worth(const struct aic_retry_case *c)
+{
+	return find(c) == AGAIN;
+}
+
+bool
+aic_retry_other(const struct aic_retry_case *c)
+{
+	return find(c) != NEVER;
 }
 
 int64_t

@@ -35,6 +35,10 @@ struct aic_retry_case {
 /* aic_retry_worth -- does the table say to try again? */
 bool aic_retry_worth(const struct aic_retry_case *c);
 
+/* aic_retry_other -- does it say that another model may do better? True for all
+ * that is worth another try, and for a quota that is used up. */
+bool aic_retry_other(const struct aic_retry_case *c);
+
 /*
  * aic_retry_wait -- how long to wait before the next attempt.
  *

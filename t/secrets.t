@@ -8,12 +8,14 @@ use AIChat::Test;
 
 # Each is one word, so that it is found however a line is built.
 my %canary = map { $_ => "canary${_}z" } qw(caller second admin openai password
-    message answer data rules wrongkey upstream proxy baseurl);
+    message answer data rules wrongkey upstream proxy baseurl fallback
+    fallbackurl);
 my @seen;	# every answer: its title, the headers and the body
 
 my $s = AIChat::Test->new(own_pg => 1, workers => 0, env => {
 	API_SECRET_KEY => "$canary{caller},$canary{second}",
 	API_ADMIN_KEY => $canary{admin}, OPENAI_API_KEY => $canary{openai},
+	OPENAI_FALLBACK_API_KEY => $canary{fallback},
 	LOG_LEVEL => 'debug', AI_CHAT_BREAKER_FAILURES => 0, AI_CHAT_DAILY_LIMIT => 40,
 	AI_CHAT_DB_TIMEOUT_MS => 500, AI_CHAT_DEADLINE_MS => 2001 });
 my $settings = $s->stack->settings;
@@ -55,7 +57,7 @@ my $asked = JSON::PP->new->canonical->encode($last);
 like $asked, qr/\Q$canary{$_}\E/, "the model is given the $_"
     for qw(message answer data rules openai);
 unlike $asked, qr/\Q$canary{$_}\E/, "... and not the $_"
-    for qw(caller second admin password);
+    for qw(caller second admin password fallback);
 
 for my $path (qw(send history reset-limit)) {
 	note_answer("a bad body for $path", $s->post("/v1/chat/$path", $_,
@@ -91,10 +93,18 @@ for my $marks ("status=401 errmsg=$canary{upstream}", 'status=400',
     'body=nochoices', 'body=error', 'body=null', 'body=blank', 'body=refusal',
     'body=filter', 'body=length_empty', 'body=tools', 'body=huge',
     "redirect=http://u:$canary{upstream}\@127.0.0.1:1/",
-    'headerflood=1000000 retry_after=100', 'hang=1') {
+    'headerflood=1000000 retry_after=100', 'hang=1',
+    # Keys where codes should be.
+    (map { ("status=401 code=$canary{$_}", "status=401 type=$canary{$_}",
+	"status=503 code=x-$canary{$_} param=$canary{$_} retry_after=100") }
+	qw(openai fallback))) {
 	my $title = $marks =~ s/canary\w+/.../gr;
 	chat("the model: $title", 500, $marks);
 }
+chat('the second model answers', 200,
+    'status=429 code=insufficient_quota times=1 id=fallback');
+like $s->model_last('fallback')->{headers}{authorization},
+    qr/ \Q$canary{fallback}\E\z/, '... and is given its key';
 chat('an answer of bad bytes', 200, 'body=badutf8');
 
 # One who leaves while the model thinks.
@@ -114,9 +124,18 @@ chat('a day that is used up', 429, '');
 note_answer('a reset', $s->post('/v1/chat/reset-limit', { telegram_id => 1 },
     headers => { 'X-API-KEY' => $canary{admin} }), 200);
 
+# A model that is left alone, and so is the second.
+$s->restart_worker(1, AI_CHAT_BREAKER_FAILURES => 1);
+chat('a failure too many', 500, 'status=500 retry_after=100');
+chat('the model is left alone', 503, '');
+note_answer('how it is', $s->get('/health/ready'), 200);
+$s->restart_worker(1, AI_CHAT_BREAKER_FAILURES => 0);
+
 # A model that cannot be reached, behind a proxy or not, with passwords in both.
 for my $where ([ OPENAI_BASE_URL => "http://u:$canary{baseurl}\@127.0.0.1:1/v1" ],
     [ OPENAI_BASE_URL => "http://u:$canary{baseurl}\@nowhere.invalid/v1" ],
+    [ OPENAI_BASE_URL => 'http://127.0.0.1:1/v1', OPENAI_FALLBACK_BASE_URL =>
+	"http://u:$canary{fallbackurl}\@127.0.0.1:1/v1" ],
     [ OPENAI_PROXY => "http://u:$canary{proxy}\@127.0.0.1:1" ]) {
 	my %was = %$settings;
 	$s->restart_worker(1, @$where);

@@ -11,6 +11,7 @@ my $TOP = AIChat::Stack::top();
 my $NOWHERE = 'postgresql://u:canary-password@127.0.0.1:1/db?connect_timeout=2';
 my %secret = (API_SECRET_KEY => 'canary-caller', API_ADMIN_KEY => 'canary-admin',
     OPENAI_API_KEY => 'canary-openai');
+my %FALLBACK = (OPENAI_FALLBACK_API_KEY => 'canary-fallback');
 my $files = 0;
 
 # Runs the worker with these settings over good ones; an undef takes one away.
@@ -85,6 +86,8 @@ my %bad = (
 	OPENAI_MAX_TOKENS => [ 0, -1, '1.5', 'many', '1e3', '99999999999999' ],
 	OPENAI_BASE_URL => [ 'api.openai.com', 'ftp://x/v1', 'https://',
 	    'https:///v1', 'https://x/v1?key=y', 'https://x/ v1' ],
+	OPENAI_FALLBACK_BASE_URL => [ 'api.openai.com', 'https://x/v1?key=y' ],
+	OPENAI_FALLBACK_API_KEY => [ "canary\r\nX: y" ],
 	AI_CHAT_BREAKER_FAILURES => [ -1, 10001, 'never' ],
 	AI_CHAT_BREAKER_OPEN_MS => [ 0, 99, 600001, '10s' ],
 	AI_CHAT_RETRY_FLOOR => [ -1, 1000001, 'x', '1.5' ],
@@ -121,8 +124,9 @@ is_refused("$_ is unknown", $_, $_ => 'canary')
     AI_CHAT_daily_limit AI_CHAT_THREADS_FILE AI_CHAT_OPENAI_API_KEY);
 is_refused('... also when empty', 'AI_CHAT_NEW', AI_CHAT_NEW => '');
 
-for my $name (qw(API_SECRET_KEY API_ADMIN_KEY DATABASE_URL OPENAI_API_KEY)) {
-	my $value = $secret{$name} // $s->db_url;
+for my $name (qw(API_SECRET_KEY API_ADMIN_KEY DATABASE_URL OPENAI_API_KEY
+    OPENAI_FALLBACK_API_KEY)) {
+	my $value = $secret{$name} // $FALLBACK{$name} // $s->db_url;
 	is_refused("$name in both forms", "${name}_FILE", $name => $value,
 	    "${name}_FILE" => file($value));
 	is_refused("${name}_FILE that is not there", "${name}_FILE",
@@ -140,6 +144,17 @@ for my $name (qw(API_SECRET_KEY API_ADMIN_KEY DATABASE_URL OPENAI_API_KEY)) {
 is_refused('a key of the callers that is the administrator\'s as well',
     'API_ADMIN_KEY', API_SECRET_KEY => 'canary-a, canary-b ,canary-c',
     API_ADMIN_KEY => 'canary-b');
+
+is_refused('a second server without a key of its own',
+    'OPENAI_FALLBACK_API_KEY', OPENAI_FALLBACK_BASE_URL => 'https://x/v1');
+is_refused('... with an empty one', 'OPENAI_FALLBACK_API_KEY',
+    OPENAI_FALLBACK_BASE_URL => 'https://x/v1', OPENAI_FALLBACK_API_KEY => '');
+is_taken('a second server with a key', %FALLBACK,
+    OPENAI_FALLBACK_BASE_URL => 'https://x/v1');
+is_taken('another key alone', %FALLBACK);
+is_taken('another model alone', OPENAI_FALLBACK_MODEL => 'm');
+is_taken('three that are empty', map { $_ => '' } qw(OPENAI_FALLBACK_API_KEY
+    OPENAI_FALLBACK_BASE_URL OPENAI_FALLBACK_MODEL));
 
 for ([ 2000, 1000 ], [ 6999, 3000 ], [ 10999, 5000 ]) {
 	my ($deadline, $db) = @$_;
@@ -198,7 +213,8 @@ my %default = (API_SECRET_KEY => '', API_ADMIN_KEY => '', DATABASE_URL => '',
     OPENAI_API_KEY => '', OPENAI_BASE_URL => 'https://api.openai.com/v1',
     OPENAI_MODEL => 'gpt-4o-mini', OPENAI_TEMPERATURE => '0.7',
     OPENAI_MAX_TOKENS => '1000', OPENAI_PROXY => '',
-    AI_CHAT_BREAKER_FAILURES => '20', AI_CHAT_BREAKER_OPEN_MS => '10000',
+    OPENAI_FALLBACK_API_KEY => '', OPENAI_FALLBACK_BASE_URL => '',
+    OPENAI_FALLBACK_MODEL => '', AI_CHAT_BREAKER_FAILURES => '20', AI_CHAT_BREAKER_OPEN_MS => '10000',
     AI_CHAT_RETRY_FLOOR => '10', AI_CHAT_PORT => '9001',
     AI_CHAT_DAILY_LIMIT => '30', AI_CHAT_TIMEZONE => 'UTC',
     AI_CHAT_CONTEXT_MESSAGES => '5',

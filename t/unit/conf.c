@@ -12,7 +12,7 @@
 
 #include "unit.h"
 
-#define ENV_MAX 32
+#define ENV_MAX 64
 
 /* What every refusal must keep to itself. */
 #define CANARY "sEcReT-cAnArY"
@@ -134,6 +134,9 @@ what_is_not_set_has_the_default_of_the_contract(void **state)
 	    conf.openai_temperature < 0.7001);
 	assert_int_equal(conf.openai_max_tokens, 1000);
 	assert_null(conf.openai_proxy);
+	assert_null(conf.fallback_api_key);
+	assert_null(conf.fallback_base_url);
+	assert_null(conf.fallback_model);
 	assert_int_equal(conf.breaker_failures, 20);
 	assert_int_equal(conf.breaker_open_ms, 10000);
 	assert_int_equal(conf.retry_floor, 10);
@@ -236,6 +239,9 @@ the_values_that_are_set_are_taken(void **state)
 			     "OPENAI_MODEL=m/1:x", "OPENAI_TEMPERATURE=1.25",
 			     "OPENAI_MAX_TOKENS=7",
 			     "OPENAI_PROXY=http://p:3128",
+			     "OPENAI_FALLBACK_API_KEY=k",
+			     "OPENAI_FALLBACK_BASE_URL=http://h/v1/",
+			     "OPENAI_FALLBACK_MODEL=m2",
 			     "AI_CHAT_BREAKER_FAILURES=21",
 			     "AI_CHAT_BREAKER_OPEN_MS=10001",
 			     "AI_CHAT_RETRY_FLOOR=11", "AI_CHAT_PORT=9002",
@@ -254,6 +260,9 @@ the_values_that_are_set_are_taken(void **state)
 	    conf.openai_temperature < 1.2501);
 	assert_int_equal(conf.openai_max_tokens, 7);
 	assert_string_equal(conf.openai_proxy, "http://p:3128");
+	assert_string_equal(conf.fallback_api_key, "k");
+	assert_string_equal(conf.fallback_base_url, "http://h/v1");
+	assert_string_equal(conf.fallback_model, "m2");
 	assert_int_equal(conf.breaker_failures, 21);
 	assert_int_equal(conf.breaker_open_ms, 10001);
 	assert_int_equal(conf.retry_floor, 11);
@@ -461,24 +470,48 @@ the_deadline_must_leave_the_model_time(void **state)
 	REFUSED("AI_CHAT_DB_TIMEOUT_MS", "AI_CHAT_DB_TIMEOUT_MS=60000");
 }
 
+static void
+a_second_server_needs_a_key_of_its_own(void **state)
+{
+	const char *url = "OPENAI_FALLBACK_BASE_URL=https://h/v1";
+	struct aic_conf conf;
+	struct aic_err err;
+
+	(void)state;
+	REFUSED("OPENAI_FALLBACK_API_KEY", url);
+	REFUSED("OPENAI_FALLBACK_API_KEY", url, "OPENAI_FALLBACK_API_KEY=");
+	REFUSED("OPENAI_FALLBACK_BASE_URL", "OPENAI_FALLBACK_BASE_URL=h",
+	    "OPENAI_FALLBACK_API_KEY=k");
+	assert_int_equal(LOAD(&conf, &err, url, "OPENAI_FALLBACK_API_KEY=k"),
+	    AIC_OK);
+	aic_conf_done(&conf);
+	assert_int_equal(LOAD(&conf, &err, "OPENAI_FALLBACK_API_KEY=k"),
+	    AIC_OK);
+	assert_null(conf.fallback_base_url);
+	aic_conf_done(&conf);
+	assert_int_equal(LOAD(&conf, &err, "OPENAI_FALLBACK_MODEL=m"), AIC_OK);
+	assert_null(conf.fallback_api_key);
+	aic_conf_done(&conf);
+}
+
 /* --- secrets from files -------------------------------------------------- */
 
 static void
 each_secret_can_come_as_a_file_with_or_without_a_newline(void **state)
 {
 	static const char *const names[] = { "API_SECRET_KEY", "API_ADMIN_KEY",
-		"DATABASE_URL", "OPENAI_API_KEY" };
+		"DATABASE_URL", "OPENAI_API_KEY", "OPENAI_FALLBACK_API_KEY" };
 	static const struct {
 		const char *text, *want;
 	} rows[] = { { "abc", "abc" }, { "abc\n", "abc" }, { "a b\n", "a b" } };
 	struct aic_conf conf;
 	struct aic_err err;
 	char pair[200];
-	char *got[4];
+	char *got[5];
 	size_t i, j;
 
 	(void)state;
-	for (i = 0; i < 4; i++)
+	for (i = 0; i < 5; i++)
 		for (j = 0; j < 3; j++) {
 			put_file(rows[j].text, strlen(rows[j].text));
 			snprintf(pair, sizeof(pair), "%s_FILE=%s", names[i],
@@ -489,6 +522,7 @@ each_secret_can_come_as_a_file_with_or_without_a_newline(void **state)
 			got[1] = conf.api_admin_key;
 			got[2] = conf.database_url;
 			got[3] = conf.openai_api_key;
+			got[4] = conf.fallback_api_key;
 			assert_string_equal(got[i], rows[j].want);
 			aic_conf_done(&conf);
 		}
@@ -694,6 +728,7 @@ UNIT_MAIN_WITH(make_path, remove_path,
     T(a_line_break_in_a_text_is_refused),
     T(a_value_that_is_too_long_is_refused_and_not_cut),
     T(the_deadline_must_leave_the_model_time),
+    T(a_second_server_needs_a_key_of_its_own),
     T(each_secret_can_come_as_a_file_with_or_without_a_newline),
     T(both_forms_of_a_secret_are_refused),
     T(a_file_that_holds_no_secret_is_refused),

@@ -15,6 +15,7 @@
 #include "utf8.h"
 
 #define KEY "sk-sEcReT-cAnArY"
+#define KEY2 "sk-sEcOnD-cAnArY"
 #define MESSAGES "[{\"role\":\"user\",\"content\":\"hi\"}]"
 
 #define OK_BODY                                                                \
@@ -56,6 +57,7 @@ reply(int status, const char *headers, const char *body)
 /* What one chat with a server came to. */
 struct chat {
 	struct server *s;
+	struct server *s2; /* of the second model; NULL: there is none */
 	struct aic_openai *openai;
 	struct aic_openai_ask ask;
 	struct aic_buf body;
@@ -64,24 +66,30 @@ struct chat {
 	enum aic_code rc;
 };
 
-/* The limits of conf, and all else as it is for every chat. */
 static void
-begin_with(struct chat *c, const struct server_step *steps, int n,
-    struct aic_openai_conf conf)
+begin_chat(struct chat *c, struct aic_openai_conf conf)
 {
-	conf.api_key = KEY;
-	conf.model = "gpt-\"4\"";
+	conf.models[0].base_url = server_url(c->s);
+	conf.models[0].api_key = KEY;
+	conf.models[0].name = "gpt-\"4\"";
 	conf.temperature = 0.7;
 	conf.max_tokens = 1000;
-	memset(c, 0, sizeof(*c));
-	c->s = server_new(steps, n);
-	conf.base_url = server_url(c->s);
 	assert_int_equal(aic_openai_open(&c->openai, &conf, &c->err), AIC_OK);
 	aic_buf_init(&c->body, 10000);
 	aic_openai_begin(&c->body);
 	aic_buf_puts(&c->body, MESSAGES);
 	c->ask.body = &c->body;
 	c->ask.deadline_us = aic_clock_us() + 8 * AIC_S;
+}
+
+/* The limits of conf, and all else as it is for every chat. */
+static void
+begin_with(struct chat *c, const struct server_step *steps, int n,
+    struct aic_openai_conf conf)
+{
+	memset(c, 0, sizeof(*c));
+	c->s = server_new(steps, n);
+	begin_chat(c, conf);
 }
 
 /* With as many retries as anybody could want. */
@@ -96,6 +104,8 @@ static void
 check_secrets(const struct chat *c)
 {
 	assert_null(strstr(c->err.says, KEY));
+	assert_null(strstr(c->err.says, KEY2));
+	assert_null(strstr(c->err.detail, KEY2));
 	assert_null(strstr(c->err.says, "127.0.0.1"));
 	assert_null(strstr(c->err.says, "http://"));
 	assert_null(strpbrk(c->err.says, "\r\n"));
@@ -128,6 +138,7 @@ end(struct chat *c)
 	aic_buf_done(&c->body);
 	aic_openai_close(c->openai);
 	server_free(c->s);
+	server_free(c->s2);
 }
 
 static void
@@ -140,13 +151,19 @@ chat_with(struct chat *c, const struct server_step *steps, int n)
 /* --- what is sent -------------------------------------------------------- */
 
 static struct json_object *
-sent(struct chat *c, int n)
+sent_to(struct server *s, int n)
 {
 	size_t at;
 
-	assert_null(aic_json_check(server_body(c->s, n),
-	    server_body_len(c->s, n), &at));
-	return aic_json_parse(server_body(c->s, n), server_body_len(c->s, n));
+	assert_null(aic_json_check(server_body(s, n), server_body_len(s, n),
+	    &at));
+	return aic_json_parse(server_body(s, n), server_body_len(s, n));
+}
+
+static struct json_object *
+sent(struct chat *c, int n)
+{
+	return sent_to(c->s, n);
 }
 
 static bool
@@ -937,10 +954,11 @@ codes_of_an_error_are_logged_and_nothing_else_is(void **state)
 static void
 an_address_with_a_password_is_not_told(void **state)
 {
-	struct aic_openai_conf conf = { .base_url = "http://user:" KEY
-						    "@127.0.0.1:1/v1",
-		.api_key = KEY,
-		.model = "m" };
+	struct aic_openai_conf conf = {
+		.models = { { .base_url = "http://user:" KEY "@127.0.0.1:1/v1",
+		    .api_key = KEY,
+		    .name = "m" } }
+	};
 	struct aic_openai_answer answer = { .text = NULL };
 	struct aic_openai_ask q = { .gone = NULL };
 	struct aic_buf body;
@@ -1017,7 +1035,7 @@ a_model_that_fails_so_often_is_not_asked(void **state)
 		assert_false(is_open(&c));
 		ask(&c);
 		assert_int_equal(c.rc, AIC_EUPSTREAM);
-		assert_int_equal(c.answer.change,
+		assert_int_equal(c.answer.changes[0],
 		    i == 3 ? AIC_BREAKER_OPENED : AIC_BREAKER_SAME);
 	}
 	for (i = 0; i < 5; i++) {
@@ -1070,7 +1088,7 @@ these_failures_are_not(void **state)
 		    LONG_US);
 		ask(&c);
 		assert_int_equal(c.rc, AIC_EUPSTREAM);
-		assert_int_equal(c.answer.change, AIC_BREAKER_SAME);
+		assert_int_equal(c.answer.changes[0], AIC_BREAKER_SAME);
 		if (is_open(&c))
 			fail_msg("status %d counts", statuses[i]);
 		end(&c);
@@ -1121,19 +1139,373 @@ a_trial_closes_it_or_not(void **state)
 		reply(500, "", "x") },
 	    5, 1, 1);
 	try(&c);
-	assert_int_equal(c.answer.change, AIC_BREAKER_OPENED);
+	assert_int_equal(c.answer.changes[0], AIC_BREAKER_OPENED);
 	try(&c);
 	assert_int_equal(c.rc, AIC_EUPSTREAM);
-	assert_int_equal(c.answer.change, AIC_BREAKER_SAME);
+	assert_int_equal(c.answer.changes[0], AIC_BREAKER_SAME);
 	try(&c);
 	assert_int_equal(c.rc, AIC_EUPSTREAM);
-	assert_int_equal(c.answer.change, AIC_BREAKER_SAME);
+	assert_int_equal(c.answer.changes[0], AIC_BREAKER_SAME);
 	try(&c);
 	assert_int_equal(c.rc, AIC_OK);
-	assert_int_equal(c.answer.change, AIC_BREAKER_CLOSED);
+	assert_int_equal(c.answer.changes[0], AIC_BREAKER_CLOSED);
 	try(&c);
-	assert_int_equal(c.answer.change, AIC_BREAKER_OPENED);
+	assert_int_equal(c.answer.changes[0], AIC_BREAKER_OPENED);
 	end(&c);
+}
+
+/* --- a second model ------------------------------------------------------ */
+
+/* Each server takes one step after the other. */
+static void
+begin_two(struct chat *c, const struct server_step *first, int n,
+    const struct server_step *second, int m, int failures, int floor)
+{
+	struct aic_openai_conf conf = { .breaker_failures = failures,
+		.breaker_open_us = LONG_US,
+		.retry_floor = floor };
+
+	memset(c, 0, sizeof(*c));
+	c->s = server_new(first, n);
+	c->s2 = server_new(second, m);
+	conf.models[1].base_url = server_url(c->s2);
+	conf.models[1].api_key = KEY2;
+	conf.models[1].name = "second";
+	begin_chat(c, conf);
+}
+
+/* What the first does, over and over; the second answers. */
+static void
+chat_with_two(struct chat *c, struct server_step first)
+{
+	begin_two(c, &first, 1,
+	    (struct server_step[]){ reply(200, "", OK_BODY) }, 1, 0, 100);
+	ask(c);
+}
+
+static void
+is_of_second(struct json_object *doc)
+{
+	struct json_object *v;
+
+	json_object_object_get_ex(doc, "model", &v);
+	assert_string_equal(json_object_get_string(v), "second");
+	json_object_object_get_ex(doc, "messages", &v);
+	assert_string_equal(json_object_to_json_string_ext(v,
+				JSON_C_TO_STRING_PLAIN),
+	    MESSAGES);
+	json_object_put(doc);
+}
+
+static void
+the_second_is_asked_when_the_first_has_no_attempt_left(void **state)
+{
+	const struct server_step steps[] = { reply(500, SOON, "x"),
+		reply(429, SOON, "x"), { .then = CLOSE }, { .then = RESET } };
+	struct chat c;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+		chat_with_two(&c, steps[i]);
+		assert_int_equal(c.rc, AIC_OK);
+		assert_string_equal(c.answer.text, "hello");
+		assert_int_equal(c.answer.attempts, 4);
+		assert_int_equal(c.answer.model, 1);
+		assert_int_equal(server_requests(c.s), 3);
+		assert_int_equal(server_requests(c.s2), 1);
+		assert_non_null(strstr(server_head(c.s2, 0),
+		    "\r\nAuthorization: Bearer " KEY2));
+		assert_null(strstr(server_head(c.s2, 0), KEY));
+		assert_null(strstr(server_head(c.s, 0), KEY2));
+		is_of_second(sent_to(c.s2, 0));
+		assert_true(aic_openai_is_well(c.openai));
+		end(&c);
+	}
+}
+
+static void
+a_wait_that_does_not_fit_is_not_waited_where_there_is_a_second(void **state)
+{
+	int64_t start = aic_clock_us();
+	struct chat c;
+
+	(void)state;
+	chat_with_two(&c, reply(429, "Retry-After: 6\r\n", "x"));
+	assert_int_equal(c.rc, AIC_OK);
+	assert_int_equal(c.answer.attempts, 2);
+	assert_true(aic_clock_us() - start < 2 * AIC_S);
+	end(&c);
+}
+
+static void
+the_second_is_asked_when_the_quota_of_the_first_is_used_up(void **state)
+{
+	struct chat c;
+
+	(void)state;
+	chat_with_two(&c,
+	    reply(429, "", "{\"error\":{\"code\":\"insufficient_quota\"}}"));
+	assert_int_equal(c.rc, AIC_OK);
+	assert_int_equal(c.answer.attempts, 2);
+	assert_int_equal(c.answer.model, 1);
+	is_of_second(sent_to(c.s2, 0));
+	end(&c);
+}
+
+static void
+the_second_is_asked_when_the_budget_of_the_first_is_spent(void **state)
+{
+	struct chat c;
+
+	(void)state;
+	begin_two(&c, (struct server_step[]){ reply(500, SOON, "x") }, 1,
+	    (struct server_step[]){
+		reply(500, SOON, "x"), reply(200, "", OK_BODY) },
+	    2, 0, 1);
+	ask(&c);
+	/* It has one of its own. */
+	assert_int_equal(c.rc, AIC_OK);
+	assert_int_equal(server_requests(c.s), 2);
+	assert_int_equal(server_requests(c.s2), 2);
+	ask(&c);
+	assert_int_equal(c.rc, AIC_OK);
+	assert_int_equal(server_requests(c.s), 3);
+	assert_int_equal(server_requests(c.s2), 3);
+	end(&c);
+}
+
+static void
+the_second_alone_is_asked_while_the_first_is_left_alone(void **state)
+{
+	struct chat c;
+	int i;
+
+	(void)state;
+	begin_two(&c, (struct server_step[]){ reply(500, "", "x") }, 1,
+	    (struct server_step[]){ reply(200, "", OK_BODY) }, 1, 2, 0);
+	for (i = 1; i <= 5; i++) {
+		ask(&c);
+		assert_int_equal(c.rc, AIC_OK);
+		assert_int_equal(c.answer.model, 1);
+		assert_int_equal(c.answer.attempts, i <= 2 ? 2 : 1);
+		assert_int_equal(c.answer.changes[0],
+		    i == 2 ? AIC_BREAKER_OPENED : AIC_BREAKER_SAME);
+		assert_int_equal(c.answer.changes[1], AIC_BREAKER_SAME);
+	}
+	assert_int_equal(server_requests(c.s), 2);
+	assert_int_equal(server_requests(c.s2), 5);
+	assert_false(is_open(&c));
+	assert_true(aic_openai_is_well(c.openai));
+	end(&c);
+}
+
+static void
+the_second_is_not_asked_when_the_first_has_answered(void **state)
+{
+	const struct server_step steps[] = { reply(200, "", OK_BODY),
+		reply(400, "", "x"), reply(401, "", "x"), reply(403, "", "x"),
+		reply(404, "", "x"), reply(200, "", "x"), reply(200, "", "{}"),
+		reply(200, "", MSG("\"content\":\"\"")), reply(302, "", "x"),
+		sized(1048577) };
+	struct chat c;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+		chat_with_two(&c, steps[i]);
+		assert_int_equal(c.rc, i == 0 ? AIC_OK : AIC_EUPSTREAM);
+		assert_int_equal(c.answer.attempts, 1);
+		assert_int_equal(c.answer.model, 0);
+		assert_int_equal(server_requests(c.s2), 0);
+		end(&c);
+	}
+}
+
+static void
+when_both_fail_the_last_failure_is_told(void **state)
+{
+	struct chat c;
+
+	(void)state;
+	begin_two(&c, (struct server_step[]){ reply(500, SOON, "x") }, 1,
+	    (struct server_step[]){ reply(502, SOON, "x") }, 1, 0, 100);
+	ask(&c);
+	assert_int_equal(c.rc, AIC_EUPSTREAM);
+	assert_int_equal(c.answer.attempts, 6);
+	assert_int_equal(c.answer.model, 1);
+	assert_non_null(strstr(c.err.says, "502"));
+	assert_false(aic_openai_is_well(c.openai));
+	end(&c);
+}
+
+static void
+nobody_is_asked_when_both_are_left_alone(void **state)
+{
+	struct chat c;
+
+	(void)state;
+	begin_two(&c, (struct server_step[]){ reply(500, "", "x") }, 1,
+	    (struct server_step[]){ reply(502, "", "x") }, 1, 1, 0);
+	ask(&c);
+	assert_int_equal(c.rc, AIC_EUPSTREAM);
+	assert_int_equal(c.answer.changes[0], AIC_BREAKER_OPENED);
+	assert_int_equal(c.answer.changes[1], AIC_BREAKER_OPENED);
+	assert_true(is_open(&c));
+	ask(&c);
+	assert_int_equal(c.rc, AIC_EOPEN);
+	assert_int_equal(c.answer.attempts, 0);
+	assert_in_range(c.err.retry_after_s, 3590, 3600);
+	end(&c);
+}
+
+static void
+when_the_second_is_left_alone_the_firsts_failure_is_told(void **state)
+{
+	static const char quota[] =
+	    "{\"error\":{\"code\":\"insufficient_quota\"}}";
+	struct chat c;
+
+	(void)state;
+	begin_two(&c, (struct server_step[]){ reply(429, "", quota) }, 1,
+	    (struct server_step[]){ reply(502, "", "x") }, 1, 1, 0);
+	ask(&c);
+	assert_non_null(strstr(c.err.says, "502"));
+	assert_false(is_open(&c));
+	ask(&c);
+	assert_int_equal(c.rc, AIC_EUPSTREAM);
+	assert_non_null(strstr(c.err.says, "429"));
+	assert_int_equal(c.answer.model, 0);
+	assert_int_equal(server_requests(c.s2), 1);
+	end(&c);
+}
+
+static void
+a_first_that_hangs_leaves_a_third_of_the_time(void **state)
+{
+	int64_t start;
+	struct chat c;
+
+	(void)state;
+	begin_two(&c, (struct server_step[]){ { .then = KEEP } }, 1,
+	    (struct server_step[]){ reply(200, "", OK_BODY), { .then = KEEP } },
+	    2, 0, 100);
+	start = aic_clock_us();
+	c.ask.deadline_us = start + 3300 * AIC_MS;
+	ask(&c);
+	assert_int_equal(c.rc, AIC_OK);
+	assert_in_range(aic_clock_us() - start, 2100 * AIC_MS, 3200 * AIC_MS);
+
+	/* And where both do, it is one deadline. */
+	start = aic_clock_us();
+	c.ask.deadline_us = start + 3300 * AIC_MS;
+	ask(&c);
+	assert_int_equal(c.rc, AIC_EUPSTREAM);
+	assert_non_null(strstr(c.err.says, "in time"));
+	assert_in_range(aic_clock_us() - start, 3200 * AIC_MS, 3800 * AIC_MS);
+	assert_int_equal(server_requests(c.s), 2);
+	assert_int_equal(server_requests(c.s2), 2);
+	end(&c);
+}
+
+static void
+time_that_is_too_short_for_two_is_the_firsts(void **state)
+{
+	int64_t start;
+	struct chat c;
+
+	(void)state;
+	begin_two(&c, (struct server_step[]){ { .then = KEEP } }, 1,
+	    (struct server_step[]){ reply(200, "", OK_BODY) }, 1, 0, 100);
+	start = aic_clock_us();
+	c.ask.deadline_us = start + 1500 * AIC_MS;
+	ask(&c);
+	assert_int_equal(c.rc, AIC_EUPSTREAM);
+	assert_true(aic_clock_us() - start >= 1400 * AIC_MS);
+	assert_int_equal(server_requests(c.s2), 0);
+	end(&c);
+}
+
+/* Each has refused what it has refused. */
+static void
+what_one_model_refuses_the_other_is_still_sent(void **state)
+{
+	struct json_object *doc;
+	struct chat c;
+
+	(void)state;
+	begin_two(&c,
+	    (struct server_step[]){
+		refuse("unsupported_parameter", "temperature"),
+		reply(500, "", "x"), reply(500, "", "x") },
+	    3,
+	    (struct server_step[]){
+		refuse("unsupported_parameter", "max_tokens"),
+		reply(200, "", OK_BODY) },
+	    2, 0, 0);
+	ask(&c);
+	assert_int_equal(c.rc, AIC_OK);
+	assert_int_equal(c.answer.attempts, 4);
+	ask(&c);
+	assert_int_equal(c.rc, AIC_OK);
+	assert_int_equal(c.answer.attempts, 2);
+	doc = sent(&c, 2);
+	assert_true(has(doc, "max_tokens"));
+	assert_false(has(doc, "temperature"));
+	json_object_put(doc);
+	doc = sent_to(c.s2, 2);
+	assert_true(has(doc, "max_completion_tokens"));
+	assert_true(has(doc, "temperature"));
+	json_object_put(doc);
+	end(&c);
+}
+
+/* Only the name is another one: the same server gets both. */
+static void
+what_is_not_said_of_the_second_is_as_the_first_has_it(void **state)
+{
+	struct aic_openai_conf conf = { .retry_floor = 0 };
+	struct chat c;
+
+	(void)state;
+	conf.models[1].name = "second";
+	begin_with(&c,
+	    (struct server_step[]){
+		reply(500, "", "x"), reply(200, "", OK_BODY) },
+	    2, conf);
+	ask(&c);
+	assert_int_equal(c.rc, AIC_OK);
+	assert_int_equal(c.answer.model, 1);
+	assert_non_null(strstr(server_head(c.s, 1),
+	    "\r\nAuthorization: Bearer " KEY));
+	is_of_second(sent(&c, 1));
+	end(&c);
+}
+
+static void
+no_server_brings_the_key_of_either_into_the_log(void **state)
+{
+	static const char *const keys[] = { KEY, KEY2 };
+	char body[200];
+	struct chat c;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < 2; i++) {
+		snprintf(body, sizeof(body),
+		    "{\"error\":{\"code\":\"%s\",\"type\":\"x.%s\"}}", keys[i],
+		    keys[i]);
+		begin_two(&c, (struct server_step[]){ reply(401, "", body) }, 1,
+		    (struct server_step[]){ reply(200, "", OK_BODY) }, 1, 0, 0);
+		ask(&c); /* which looks for them */
+		assert_int_equal(c.rc, AIC_EUPSTREAM);
+		end(&c);
+		begin_two(&c, (struct server_step[]){ reply(500, "", "x") }, 1,
+		    (struct server_step[]){ reply(500, "", body) }, 1, 0, 0);
+		ask(&c);
+		assert_int_equal(c.rc, AIC_EUPSTREAM);
+		end(&c);
+	}
 }
 
 /* --- callers that leave -------------------------------------------------- */
@@ -1210,7 +1582,7 @@ a_trial_whose_caller_leaves_is_handed_on(void **state)
 		reply(200, "", OK_BODY) },
 	    3, 1, 1);
 	try(&c);
-	assert_int_equal(c.answer.change, AIC_BREAKER_OPENED);
+	assert_int_equal(c.answer.changes[0], AIC_BREAKER_OPENED);
 	c.ask.gone = say_after_two_calls;
 	c.ask.gone_arg = &c;
 	try(&c);
@@ -1218,7 +1590,7 @@ a_trial_whose_caller_leaves_is_handed_on(void **state)
 	c.ask.gone = NULL;
 	try(&c);
 	assert_int_equal(c.rc, AIC_OK);
-	assert_int_equal(c.answer.change, AIC_BREAKER_CLOSED);
+	assert_int_equal(c.answer.changes[0], AIC_BREAKER_CLOSED);
 	end(&c);
 }
 
@@ -1274,6 +1646,20 @@ UNIT_MAIN_WITH(set_up, tear_down, T(the_question_is_a_chat_completion),
     T(these_failures_are_the_models), T(these_failures_are_not),
     T(a_model_that_hangs_counts_unless_we_came_too_late),
     T(a_trial_closes_it_or_not),
+    T(the_second_is_asked_when_the_first_has_no_attempt_left),
+    T(a_wait_that_does_not_fit_is_not_waited_where_there_is_a_second),
+    T(the_second_is_asked_when_the_quota_of_the_first_is_used_up),
+    T(the_second_is_asked_when_the_budget_of_the_first_is_spent),
+    T(the_second_alone_is_asked_while_the_first_is_left_alone),
+    T(the_second_is_not_asked_when_the_first_has_answered),
+    T(when_both_fail_the_last_failure_is_told),
+    T(nobody_is_asked_when_both_are_left_alone),
+    T(when_the_second_is_left_alone_the_firsts_failure_is_told),
+    T(a_first_that_hangs_leaves_a_third_of_the_time),
+    T(time_that_is_too_short_for_two_is_the_firsts),
+    T(what_one_model_refuses_the_other_is_still_sent),
+    T(what_is_not_said_of_the_second_is_as_the_first_has_it),
+    T(no_server_brings_the_key_of_either_into_the_log),
     T(a_caller_who_leaves_ends_the_call_and_is_nobodys_fault),
     T(a_caller_who_leaves_between_two_calls_ends_them),
     T(a_trial_whose_caller_leaves_is_handed_on),

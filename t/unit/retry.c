@@ -50,6 +50,35 @@ no_money_is_never_worth_another_try(void **state)
 		}
 }
 
+static bool
+other(enum aic_http_end end, int status, const char *code, const char *type)
+{
+	struct aic_retry_case c = {
+		.end = end, .status = status, .code = code, .type = type
+	};
+
+	return aic_retry_other(&c);
+}
+
+static void
+another_model_may_do_better_when_this_one_fails_or_has_no_money(void **state)
+{
+	int status, end;
+
+	(void)state;
+	for (status = 100; status <= 999; status++)
+		assert_int_equal(other(AIC_HTTP_ANSWERED, status, "", ""),
+		    worth(AIC_HTTP_ANSWERED, status, "", ""));
+	for (end = 1; end < AIC_HTTP__MAX; end++)
+		assert_int_equal(other(end, 0, "", ""), worth(end, 0, "", ""));
+	assert_true(other(AIC_HTTP_ANSWERED, 429, "insufficient_quota", ""));
+	assert_true(other(AIC_HTTP_ANSWERED, 403, "", "insufficient_quota"));
+	assert_true(other(AIC_HTTP_ANSWERED, 429, "billing_not_active", ""));
+	assert_true(other(AIC_HTTP_ANSWERED, 402, "credit_balance_exhausted",
+	    ""));
+	assert_false(other(AIC_HTTP_ANSWERED, 401, "invalid_api_key", ""));
+}
+
 static void
 other_codes_leave_it_to_the_status(void **state)
 {
@@ -168,6 +197,7 @@ no_wait_is_longer_than_the_cap(void **state)
 
 UNIT_MAIN(T(statuses_that_pass_are_worth_another_try_and_no_others),
     T(no_money_is_never_worth_another_try),
+    T(another_model_may_do_better_when_this_one_fails_or_has_no_money),
     T(other_codes_leave_it_to_the_status),
     T(a_call_without_an_answer_is_judged_by_its_end), T(three_attempts_are_all),
     T(the_wait_is_drawn_from_nothing_to_half_a_second_and_doubles),

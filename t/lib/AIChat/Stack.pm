@@ -114,21 +114,35 @@ sub migrate ($self, @args)
 # comes back on the same one.
 sub start_model ($self, @args)
 {
-	my $file = "$self->{run}/model.port";
+	$self->{settings}{OPENAI_BASE_URL} =
+	    $self->launch_model('model', @args);
+	$self->{settings}{OPENAI_API_KEY} //= 'stand-in';
+}
+
+# Another one, to fall back to.
+sub start_second_model ($self, @args)
+{
+	$self->{settings}{OPENAI_FALLBACK_BASE_URL} =
+	    $self->launch_model('second', @args);
+	$self->{settings}{OPENAI_FALLBACK_API_KEY} //= 'second-stand-in';
+}
+
+sub launch_model ($self, $which, @args)
+{
+	my $file = "$self->{run}/$which.port";
 
 	unlink $file;
-	my $proc = $self->{model} = AIChat::Proc->start(
-	    name => 'the stand-in model',
+	my $proc = $self->{$which} = AIChat::Proc->start(
+	    name => "the stand-in model ($which)",
 	    cmd => [ "$self->{build}/ai-chat-model", '--port',
-		$self->{model_port} // 0, '--port-file', $file, @args ],
+		$self->{"${which}_port"} // 0, '--port-file', $file, @args ],
 	    env => { base_env(), $self->sanitizer_env },
-	    log => "$self->{log}/model.log");
+	    log => "$self->{log}/$which.log");
 
 	wait_for(sub { must_live($proc); -s $file }, 20, $proc->{name});
-	chomp($self->{model_port} = slurp($file));
-	my $port = $self->door('model', 'model', 0, $self->{model_port});
-	$self->{settings}{OPENAI_BASE_URL} = "http://127.0.0.1:$port/v1";
-	$self->{settings}{OPENAI_API_KEY} //= 'stand-in';
+	chomp($self->{"${which}_port"} = slurp($file));
+	return 'http://127.0.0.1:' . $self->door('model', $which, 0,
+	    $self->{"${which}_port"}) . '/v1';
 }
 
 sub must_live ($proc)
@@ -139,6 +153,7 @@ sub must_live ($proc)
 
 sub model ($self) { return $self->{model} }
 sub model_port ($self) { return $self->{model_port} }
+sub second_port ($self) { return $self->{second_port} }
 
 sub sanitizer_env ($self)
 {
@@ -316,7 +331,7 @@ sub stop ($self, $seconds = 10)
 		my ($drained) = $self->stop_worker($n, 'TERM', $seconds);
 		push @killed, "worker $n" if !$drained;
 	}
-	$end->('model', 'TERM', $seconds);
+	$end->($_, 'TERM', $seconds) for qw(model second);
 	delete($self->{proxies}{$_})->stop for keys %{ $self->{proxies} };
 	push @killed, 'PostgreSQL' if $self->{pg} && !$self->{pg}->is_shared
 	    && !$self->{pg}->stop;

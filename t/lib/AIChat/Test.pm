@@ -62,6 +62,7 @@ sub import ($class, @)
 #   env          settings, over those of the tests
 #   model        0 for none: OPENAI_BASE_URL then comes from env
 #   model_args   arguments of the stand-in model
+#   second_model 1 for a second one, which the workers fall back to
 #   nginx        0 for none
 #   read_timeout_s   of Nginx, when the test waits for it to pass
 #   wrap         what runs the workers, such as [ 'valgrind', ... ]
@@ -103,6 +104,7 @@ sub new ($class, %o)
 		$stack->start_model(@{ $o{model_args} // [] });
 		$stack->settings->{OPENAI_BASE_URL} = $base if defined $base;
 	}
+	$stack->start_second_model if $o{second_model};
 	$stack->start_workers(1 .. $o{workers} // 1);
 	$stack->start_nginx if $o{nginx} // 1 and $o{workers} // 1;
 	return $self;
@@ -618,9 +620,8 @@ sub scale ($self, $count) { $self->{stack}->scale($count) }
 # -- the stand-in model ------------------------------------------------------
 
 # Its control interface; undef where it remembers nothing.
-sub model_says ($self, $path, $id)
+sub model_says ($self, $path, $id, $port = $self->{stack}->model_port)
 {
-	my $port = $self->{stack}->model_port;
 	my $got = HTTP::Tiny->new(timeout => 10, keep_alive => 0)->get(
 	    "http://127.0.0.1:$port/$path" . (defined $id ? "?id=$id" : ''));
 
@@ -641,6 +642,18 @@ sub model_counts ($self) { return $self->model_says('count', undef) }
 
 # The last request: { headers, body }, the body decoded.
 sub model_last ($self, $id = undef) { return $self->model_says('last', $id) }
+
+# The same of the second one.
+sub second_count ($self, $id = undef)
+{
+	return $self->model_says('count', $id, $self->{stack}->second_port)
+	    ->{requests};
+}
+
+sub second_last ($self, $id = undef)
+{
+	return $self->model_says('last', $id, $self->{stack}->second_port);
+}
 
 # When it was asked, in milliseconds of a monotonic clock.
 sub model_times ($self, $id)

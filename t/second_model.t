@@ -1,0 +1,211 @@
+# A second model answers where the first one cannot, within the same deadline.
+
+use v5.36;
+use utf8;
+use AIChat::Test;
+
+# The model's share of a deadline is 5300 ms: two thirds of it the first's.
+my $s = AIChat::Test->new(second_model => 1, env => {
+	OPENAI_API_KEY => 'key-of-first', OPENAI_FALLBACK_API_KEY => 'key-of-second',
+	AI_CHAT_DEADLINE_MS => 6000, AI_CHAT_DB_TIMEOUT_MS => 500,
+	AI_CHAT_BREAKER_FAILURES => 0, AI_CHAT_BREAKER_OPEN_MS => 60000 });
+my $user = 0;
+
+# Each model is steered by its name.
+sub restart ($first, $second, %settings)
+{
+	$s->restart_worker(1, OPENAI_MODEL => "first[[text=первая $first]]",
+	    OPENAI_FALLBACK_MODEL => "second[[text=вторая $second]]",
+	    %settings);
+}
+
+# A chat of a new user; returns { id, user, got, first, second }, the last two
+# being how often each model was asked.
+sub chat
+{
+	my $id = 's' . ++$user;
+	my $got = $s->send(telegram_id => $user,
+	    message => "Вопрос [[id=$id]]", user_context => 'Данные');
+
+	return { id => $id, user => $user, got => $got,
+	    first => $s->model_count($id), second => $s->second_count($id) };
+}
+
+sub is_asked ($chat, $status, $first, $second, $title)
+{
+	subtest $title => sub {
+		is $chat->{got}{status}, $status, 'status';
+		is $chat->{first}, $first, 'calls of the first';
+		is $chat->{second}, $second, 'calls of the second';
+		my $count = $status == 200 ? 1 : 0;
+		is_deeply $s->ledger($chat->{user}), { count => $count,
+		    rows => $count, leases => 0 }, 'the ledger';
+		is $chat->{got}{json}{response},
+		    $second ? 'вторая' : 'первая', 'who answered'
+		    if $status == 200;
+	};
+}
+
+sub log_line ($chat)
+{
+	my $line;
+
+	wait_for(sub {
+		($line) = $s->worker_log(1)
+		    =~ /^(.* event=request .*user=$chat->{user} .*)/m;
+	}, 10, 'the line of a chat');
+	return $line;
+}
+
+sub upstream { return $s->get('/health/ready')->{json}{checks}{upstream} }
+
+# -- when the first answers --------------------------------------------------
+
+restart('', '');
+{
+	my $chat = chat();
+	is_asked($chat, 200, 1, 0, 'a first model that works is asked alone');
+	unlike log_line($chat), qr/ model=/, '... which is not worth a word';
+}
+
+for my $marks ('status=400', 'status=401', 'status=403', 'status=404',
+    'body=empty', 'body=null', 'body=filter', 'body=broken', 'body=huge',
+    'redirect=http://127.0.0.1:1/') {
+	restart($marks, '');
+	is_asked(chat(), 500, 1, 0, "$marks is an answer: the second is spared");
+}
+
+# -- when it cannot ----------------------------------------------------------
+
+for (
+	[ 'out of attempts', 'status=503 retry_after_ms=1', 3 ],
+	[ 'not there when asked', 'close=before', 3 ],
+	[ 'to be asked much later', 'status=429 retry_after=60', 1 ],
+	[ 'out of quota', 'status=429 code=insufficient_quota', 1 ],
+	[ 'out of money', 'status=429 code=null type=billing_not_active', 1 ],
+	[ 'silent', 'hang=1', 1 ],
+) {
+	my ($what, $marks, $calls) = @$_;
+
+	restart($marks, 'tokens=77');
+	my $chat = chat();
+	is_asked($chat, 200, $calls, 1, "a first model that is $what");
+	is $chat->{got}{json}{tokens_used}, 77, '... the second\'s tokens';
+	my $calls_made = $calls + 1;
+	like log_line($chat), qr/attempts=$calls_made model=fallback /,
+	    '... is told in the log';
+	is upstream(), 'ok', '... and all is well';
+
+	my $first = $s->model_last($chat->{id});
+	my $second = $s->second_last($chat->{id});
+	is $first->{headers}{authorization}, 'Bearer key-of-first',
+	    'the first is sent its key';
+	is $second->{headers}{authorization}, 'Bearer key-of-second',
+	    '... the second its own';
+	is $first->{body}{model}, "first[[text=первая $marks]]",
+	    '... the first its name';
+	is $second->{body}{model}, 'second[[text=вторая tokens=77]]',
+	    '... the second its own';
+	delete $_->{body}{model} for $first, $second;
+	is_deeply $second->{body}, $first->{body}, '... and all else alike';
+	is scalar @{ $second->{body}{messages} }, 3, '... with every message';
+}
+
+restart('status=503', '', AI_CHAT_RETRY_FLOOR => 0);
+is_asked(chat(), 200, 1, 1, 'without a budget for retries');
+
+# -- when neither can --------------------------------------------------------
+
+restart('status=503', 'status=502');
+{
+	my $chat = chat();
+	is_asked($chat, 500, 1, 1, 'both fail');
+	like $chat->{got}{json}{detail}, qr/HTTP 502/,
+	    '... and the last failure is told';
+	like log_line($chat), qr/attempts=2 .*model=fallback .*HTTP 502/,
+	    '... in the log too';
+	is upstream(), 'down', '... and the model is down';
+}
+
+restart('hang=1', 'hang=1');
+{
+	my $chat = chat();
+	is_asked($chat, 500, 1, 1, 'both hang');
+	cmp_ok $chat->{got}{seconds}, '>', 5, '... each for its share';
+	cmp_ok $chat->{got}{seconds}, '<', 6, '... within one deadline';
+}
+
+# -- while it is left alone --------------------------------------------------
+
+restart('status=503', '', AI_CHAT_BREAKER_FAILURES => 2);
+is_asked(chat(), 200, 1, 1, 'a failure of the first') for 1, 2;
+like $s->worker_log(1), qr/event=breaker text="the first model .* 2 chats/,
+    'after two it is left alone';
+is_asked(chat(), 200, 0, 1, '... and the second alone is asked') for 1 .. 3;
+is upstream(), 'ok', '... which is well';
+
+restart('status=503', 'status=502', AI_CHAT_BREAKER_FAILURES => 1);
+is_asked(chat(), 500, 1, 1, 'both fail');
+is upstream(), 'open', '... and are left alone';
+like $s->worker_log(1), qr/event=breaker text="the fallback model /,
+    '... both';
+{
+	my $chat = chat();
+	is_asked($chat, 503, 0, 0, '... so that nobody is asked');
+	like $chat->{got}{headers}{'retry-after'}, qr/^[1-9]\d*$/,
+	    '... and the caller is told when to come again';
+}
+
+restart('status=429 code=insufficient_quota', 'status=502');
+is_asked(chat(), 500, 1, 1, 'the second alone is left alone');
+{
+	my $chat = chat();
+	is_asked($chat, 500, 1, 0, '... and the first goes on being asked');
+	like $chat->{got}{json}{detail}, qr/HTTP 429/, '... and tells why not';
+}
+restart('hang=1', 'status=502');
+is_asked(chat(), 500, 1, 1, 'a first that hangs, a second that fails');
+
+# Its first two calls fail.
+restart('status=503 times=2 id=back', '', AI_CHAT_BREAKER_FAILURES => 2,
+    AI_CHAT_BREAKER_OPEN_MS => 1000);
+sub chat_by_name { return $s->send(telegram_id => ++$user) }
+is chat_by_name()->{json}{response}, 'вторая', 'the first fails' for 1, 2;
+is chat_by_name()->{json}{response}, 'вторая', '... and is left alone';
+is $s->model_count('back'), 2, '... not asked';
+wait_for(sub { chat_by_name()->{json}{response} eq 'первая' }, 20,
+    'the first to be asked again');
+is $s->model_count('back'), 3, 'one chat tries whether it is back';
+is chat_by_name()->{json}{response}, 'первая', '... and it answers all';
+like $s->worker_log(1), qr/event=breaker text="the first model answers again"/,
+    '... which the log tells';
+
+# -- what each of them refuses -----------------------------------------------
+
+restart('status=503', 'unsupported=max_tokens', AI_CHAT_BREAKER_FAILURES => 0);
+is_asked(chat(), 200, 1, 2, 'a second that does not take max_tokens');
+{
+	my $chat = chat();
+	is_asked($chat, 200, 1, 1, '... is not sent it again');
+	my $first = $s->model_last($chat->{id})->{body};
+	my $second = $s->second_last($chat->{id})->{body};
+	ok exists $second->{max_completion_tokens}, '... but its other name';
+	ok !exists $second->{max_tokens}, '... alone';
+	ok exists $first->{max_tokens}, '... while the first still is';
+}
+
+# -- one of the same server --------------------------------------------------
+
+$s->restart_worker(1, OPENAI_MODEL => 'first[[status=503]]',
+    OPENAI_FALLBACK_MODEL => 'small[[text=малая]]',
+    OPENAI_FALLBACK_BASE_URL => undef, OPENAI_FALLBACK_API_KEY => undef);
+{
+	my $chat = chat();
+	is $chat->{got}{json}{response}, 'малая',
+	    'a second model of the same server answers';
+	is $chat->{first}, 2, '... which was asked for both';
+	is $s->model_last($chat->{id})->{headers}{authorization},
+	    'Bearer key-of-first', '... with the same key';
+}
+
+done_testing;
