@@ -97,6 +97,7 @@ sub run ($test, $o, $stop, $out)
 			next if sysread $sock, $call->{raw}, 65536,
 			    length $call->{raw};
 			$select->remove($sock);
+			close $sock;
 			delete $calls{$sock};
 			my $status = note($test, $call, $out);
 			push @due, time

@@ -363,6 +363,8 @@ sub finish_chats (@socks)
 			$seconds[$i] = time - $start;
 			next if sysread $sock, $$raw, 65536, length $$raw;
 			$select->remove($sock);
+			# Nginx may wait for it, and we for Nginx.
+			close $sock;
 		}
 	}
 	return map {
