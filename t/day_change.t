@@ -1,0 +1,124 @@
+# The day changes, or the clock jumps, while chats are under way: each day has its
+# own limit, and no chat is counted for two of them.
+
+use v5.36;
+use utf8;
+use AIChat::Test;
+
+my $LIMIT = 5;
+my $s = AIChat::Test->new(workers => 2,
+    env => { AI_CHAT_DAILY_LIMIT => $LIMIT });
+
+# What day it is PostgreSQL says, so its clock is the one to set: for the workers'
+# connections now() is a function of ours.
+$s->sql('create schema later;
+    create table later.clock as select interval \'0\' as shift;
+    create function later.now() returns timestamptz language sql stable
+	as $$ select pg_catalog.now() + shift from later.clock $$');
+$s->sql("alter database $s->{db} set search_path = later, pg_catalog, public");
+$s->restart_worker($_) for 1, 2;
+
+sub set_clock ($at) { $s->sql("update later.clock set shift =
+    ($at) - pg_catalog.now()") }
+sub step_clock ($by) { $s->sql("update later.clock set shift = shift
+    + interval '$by'") }
+
+sub tally (@got)
+{
+	my %n;
+	$n{ $_->{status} }++ for @got;
+	return \%n;
+}
+
+# A day's rows and counts of a user, and nothing reserved.
+sub row ($user)
+{
+	my ($row) = $s->sql("select request_count, last_reset_date,
+	    cardinality(leases) from ai_chat_daily_limits
+	    where telegram_id = $user");
+	return $row;
+}
+
+sub rows_of ($user)
+{
+	return [ $s->sql("select request_date, count(*) from ai_chat_requests
+	    where telegram_id = $user group by 1 order by 1") ];
+}
+
+my $today = $s->value('select (now() + interval \'1 day\')::date');
+my $tomorrow = $s->value("select '$today'::date + 1");
+
+# -- midnight under load -----------------------------------------------------
+
+{
+	my @users = (1 .. 4);
+	set_clock("'$tomorrow'::timestamptz - interval '1.5 s'");
+	my $load = $s->start_load(callers => 12, users => \@users,
+	    message => '[[delay=60]]', pause => 0.05);
+	wait_for(sub { $load->count(200) == 2 * $LIMIT * @users }, 20,
+	    'both days to be used up');
+	my $n = $load->count(429);
+	wait_for(sub { $load->count(429) > $n + 20 }, 10, 'refusals');
+	my @got = $load->stop;
+	is_deeply [ sort keys %{ tally(@got) } ], [ 200, 429 ],
+	    'midnight under load: answers and refusals, and nothing else';
+	for my $user (@users) {
+		is_deeply rows_of($user), [ [ $today, $LIMIT ],
+		    [ $tomorrow, $LIMIT ] ],
+		    "... user $user has his limit of each day, and no more";
+		is_deeply row($user), [ $LIMIT, $tomorrow, 0 ],
+		    '... and the counter was reset exactly once';
+	}
+	my ($first) = grep { $_->{status} == 429 } @got;
+	cmp_ok $first->{retry_after}, '<=', 2,
+	    '... who was refused before it was told when it would be';
+}
+
+# -- the clock is set --------------------------------------------------------
+
+# Forward: reservations lapse, others take their slots.
+{
+	my @slow = $s->start_chats(map { { telegram_id => 10,
+	    message => '[[delay=900]]' } } 1 .. 3);
+	wait_for(sub { $s->model_counts->{pending} == 3 }, 10, 'three chats');
+	step_clock('1 hour');
+	my @got = $s->send_many(map { { telegram_id => 10 } } 1 .. $LIMIT);
+	is_deeply tally(@got), { 200 => $LIMIT },
+	    'an hour forward: what was reserved has lapsed';
+	is_deeply tally(finish_chats(@slow)), { 503 => 3 },
+	    '... and who comes too late finds no slot';
+	is_deeply row(10), [ $LIMIT, $tomorrow, 0 ], '... within the limit';
+	is_deeply rows_of(10), [ [ $tomorrow, $LIMIT ] ], '... all of it kept';
+}
+
+# Back: nothing is given twice.
+{
+	my @slow = $s->start_chats(map { { telegram_id => 11,
+	    message => '[[delay=600]]' } } 1 .. 3);
+	wait_for(sub { $s->model_counts->{pending} == 3 }, 10, 'three chats');
+	step_clock('-30 minutes');
+	my @got = $s->send_many(map { { telegram_id => 11 } } 1 .. $LIMIT);
+	is_deeply tally(@got), { 200 => 2, 429 => 3 },
+	    'half an hour back: what is reserved stays so';
+	is_deeply tally(finish_chats(@slow)), { 200 => 3 },
+	    '... and is answered';
+	is_deeply row(11), [ $LIMIT, $tomorrow, 0 ], '... within the limit';
+}
+
+# Back over midnight: the day that has begun goes on.
+{
+	set_clock("'$tomorrow'::timestamptz - interval '1 minute'");
+	is_deeply tally($s->send_many(map { { telegram_id => 11 } } 1 .. 3)),
+	    { 429 => 3 }, 'back over midnight: a day that is used up stays so';
+	is $s->send(telegram_id => 12)->{status}, 200,
+	    '... while others still have the old one';
+	is_deeply row(12), [ 1, $today, 0 ], '... as their row says';
+	step_clock('2 minutes');
+	my @got = $s->send_many(map { { telegram_id => 12 } } 1 .. $LIMIT + 1);
+	is_deeply tally(@got), { 200 => $LIMIT, 429 => 1 },
+	    '... and the new one when it comes';
+	is $s->value('select min(request_count) from ai_chat_daily_limits'),
+	    $LIMIT, 'no counter is below what was answered';
+}
+
+done_testing;
