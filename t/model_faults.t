@@ -1,0 +1,142 @@
+# What the network can do to a call of the model: bounded by the deadline, tried
+# again where that helps, never charged when nothing came of it.
+
+use v5.36;
+use utf8;
+use AIChat::Test;
+
+# The model's share of the deadline is 2200 - 200 - 200 ms, and an attempt needs one
+# second of it.
+my $s = AIChat::Test->new(proxy => [ 'model' ], env => {
+	AI_CHAT_DEADLINE_MS => 2200,
+	AI_CHAT_DB_TIMEOUT_MS => 200,
+});
+my $proxy = $s->proxy('model');
+my $user = 0;
+
+# A chat under these faults.
+sub chat_under (%faults)
+{
+	$user++;
+	$proxy->fault(%faults);
+	my $got = $s->send(telegram_id => $user,
+	    message => "вопрос [[id=u$user tokens=7]]");
+	$proxy->clear;
+	return $got;
+}
+
+sub calls { return $s->model_count("u$user") // 0 }
+
+sub pays ($n, $what)
+{
+	is_deeply $s->ledger($user), { count => $n, rows => $n, leases => 0 },
+	    $what;
+}
+
+# An answer of the stand-in has 150 bytes of headers and more.
+my @ends = map { my $how = $_; map { [ $how, $_ ] } 0, 60, 400 }
+    qw(cut reset truncate);
+
+# -- for good ----------------------------------------------------------------
+
+for my $end (@ends[0, 4, 8]) {
+	my ($how, $bytes) = @$end;
+	my $got = chat_under(down => { $how => $bytes });
+	is $got->{status}, 500,
+	    "every answer ended after $bytes bytes ($how): fails";
+	like $got->{json}{detail}, qr/^AI service error: /, '... says so';
+	cmp_ok $got->{seconds}, '<', 2.2, '... in time';
+	my ($attempts) = $s->worker_log(1) =~ /user=$user .*attempts=(\d+)/;
+	is calls(), $attempts, '... after as many calls as attempts';
+	pays(0, '... and costs nothing');
+}
+
+# -- once --------------------------------------------------------------------
+
+for my $end (@ends) {
+	my ($how, $bytes) = @$end;
+	my $got = chat_under(down => { $how => $bytes }, times => 1);
+	is $got->{status}, 200,
+	    "one answer ended after $bytes bytes ($how): answered in the end";
+	is calls(), 2, '... with one call more';
+	is $got->{json}{tokens_used}, 7, '... and the tokens of one';
+	pays(1, '... counted once');
+}
+
+# The question does not get there.
+{
+	my $got = chat_under(up => { cut => 100 }, times => 1);
+	is $got->{status}, 200, 'a question cut off on its way is asked again';
+	is calls(), 1, '... and arrives once';
+	pays(1, '... counted once');
+}
+
+# -- slow --------------------------------------------------------------------
+
+{
+	my $got = chat_under(latency_ms => 120, jitter_ms => 60);
+	is $got->{status}, 200, 'a model that is far away answers';
+	is calls(), 1, '... when it is asked once';
+
+	for my $case ([ 'drips', down => { drip_ms => 50 } ],
+	    [ 'is silent', stall => 1 ],
+	    [ 'gets the question by drips', up => { drip_ms => 100 } ]) {
+		my ($what, @faults) = @$case;
+		$got = chat_under(@faults);
+		is $got->{status}, 500, "a model that $what: fails";
+		ok $got->{seconds} > 1.7 && $got->{seconds} < 2.2,
+		    '... when its share of the deadline is over'
+		    or diag $got->{seconds};
+		pays(0, '... and costs nothing');
+		# A handle that is used again would hear the rest of the old one.
+		my @next = $s->send_many(map { { telegram_id => 9000 + $_,
+		    message => "[[text=n$_]]" } } 1 .. 8);
+		is join(' ', map { $_->{json}{response} // $_->{status} }
+		    @next), join(' ', map { "n$_" } 1 .. 8),
+		    '... the next ones get their own answers';
+	}
+}
+
+# -- nobody there ------------------------------------------------------------
+
+for my $how (qw(refuse hangup)) {
+	$proxy->cut_all;
+	my $got = chat_under($how => 1);
+	is $got->{status}, 500, "nobody there ($how): fails";
+	cmp_ok $got->{seconds}, '<', 2.2, '... in time';
+	is calls(), 0, '... nobody was asked';
+	pays(0, '... and it costs nothing');
+}
+
+# -- an idle connection that died --------------------------------------------
+
+for my $how (qw(cut reset)) {
+	$s->send(telegram_id => 9000);
+	$proxy->cut_all($how);
+	my $got = chat_under();
+	is $got->{status}, 200,
+	    "a kept connection that died ($how) goes unnoticed";
+	is calls(), 1, '... and the question is asked once';
+}
+
+# Many at once, and a third of their connections fail somewhere.
+{
+	$proxy->cut_all;
+	$proxy->fault(chance => 0.3, down => { reset => 300 });
+	my @got = $s->send_many(map { { telegram_id => 500 + $_,
+	    message => "[[id=m$_ delay=30]]" } } 1 .. 60);
+	$proxy->clear;
+	is((grep { $_->{status} !~ /^(?:200|500)$/ } @got), 0,
+	    'sixty at once, a third of the connections fail');
+	cmp_ok scalar(grep { $_->{status} == 200 } @got), '>', 45,
+	    '... nearly all are answered';
+	my $wrong = 0;
+	for (1 .. 60) {
+		my $n = $got[$_ - 1]{status} == 200 ? 1 : 0;
+		my $l = $s->ledger(500 + $_);
+		$wrong++ if "@$l{qw(count rows leases)}" ne "$n $n 0";
+	}
+	is $wrong, 0, '... and who is answered pays for one chat, and nobody else';
+}
+
+done_testing;
