@@ -1,0 +1,49 @@
+# A name server that never answers: the deadline holds, and nobody waits longer.
+
+use v5.36;
+use utf8;
+use AIChat::DeadDNS;
+use AIChat::Proc qw(temp_dir remove_dir);
+use AIChat::Test;
+use Time::HiRes qw(time);
+
+plan skip_all => 'unshare is not permitted here'
+    if !AIChat::DeadDNS::is_permitted();
+
+# The resolver gives up after twenty seconds; our deadline is two.
+my $dir = temp_dir('ai-chat-t');
+my $s = AIChat::Test->new(
+	wrap => [ AIChat::DeadDNS::wrap("$dir/resolv.conf",
+	    'timeout:10 attempts:2') ],
+	env => {
+		OPENAI_BASE_URL => 'http://model.example/v1',
+		AI_CHAT_DEADLINE_MS => 2200,
+		AI_CHAT_DB_TIMEOUT_MS => 200,
+		AI_CHAT_THREADS => 8,
+	});
+
+for my $round (1, 2) {
+	my @socks = $s->start_chats(map { { telegram_id => 10 * $round + $_ } }
+	    1 .. 8);
+	wait_for(sub { $s->taken(1) == 8 }, 5, 'all to be under way');
+	my $health = $s->get('/health/ready');
+	is $health->{status}, 200, 'a name server that hangs: it is ready';
+	cmp_ok $health->{seconds}, '<', 1, '... which it says at once';
+	my @got = finish_chats(@socks);
+	is((grep { $_->{status} == 500 } @got), 8, '... eight chats fail');
+	is((grep { $_->{seconds} >= 2.2 } @got), 0,
+	    '... before the deadline, whatever the resolver does');
+	cmp_ok $got[0]{seconds}, '>', 1.5, '... and not without having tried';
+	like $got[0]{json}{detail}, qr/^AI service error: /, '... as JSON';
+	unlike $got[0]{content}, qr/example/, '... that does not say where';
+	is_deeply $s->ledger(10 * $round + $_),
+	    { count => 0, rows => 0, leases => 0 }, '... and costs nothing'
+	    for 1, 8;
+}
+
+my $start = time;
+is $s->kill_worker(1, 'TERM'), 0, 'it ends as ever';
+cmp_ok time - $start, '<', 2, '... without waiting for the resolver';
+
+remove_dir($dir);
+done_testing;
