@@ -55,6 +55,20 @@ static const struct aic_input_field fields[] = {
 	    .offset = offsetof(struct chat_input, user_context) },
 };
 
+static struct metrics *
+metrics_of(const struct chat *c)
+{
+	return c->job->worker->metrics;
+}
+
+static void
+set_held(struct chat *c, bool held)
+{
+	if (held != c->held)
+		metrics_held(metrics_of(c), held ? 1 : -1);
+	c->held = held;
+}
+
 static enum aic_code validate(struct chat *c, struct aic_err *err);
 static enum aic_code reserve(struct chat *c, struct aic_err *err);
 static enum aic_code build_prompt(struct chat *c, struct aic_err *err);
@@ -176,6 +190,7 @@ replay(struct chat *c, const struct aic_repeat *first, struct aic_err *err)
 static enum aic_code
 hold(struct chat *c, enum aic_repeat_state *ret_state, struct aic_err *err)
 {
+	int64_t start = aic_clock_us();
 	struct aic_db_call calls[3];
 	struct aic_repeat first;
 	enum aic_code rc;
@@ -186,9 +201,10 @@ hold(struct chat *c, enum aic_repeat_state *ret_state, struct aic_err *err)
 	if (c->key)
 		aic_repeat_ask(&calls[2], c->in.telegram_id, c->id, c->digest);
 	rc = route_db(c->job, calls, c->key ? 3 : 2, err);
+	metrics_time(metrics_of(c), METRICS_LIMIT, aic_clock_us() - start);
 	if (rc)
 		return rc;
-	c->held = aic_limit_hold_got(&calls[0], c->lease);
+	set_held(c, aic_limit_hold_got(&calls[0], c->lease));
 	aic_db_call_done(&calls[0]);
 	aic_db_call_done(&c->context);
 	c->context = calls[1];
@@ -313,6 +329,7 @@ build_prompt(struct chat *c, struct aic_err *err)
 {
 	size_t size = PROMPT_FRAME + c->job->worker->prompt.rules_len +
 	    c->job->body.len;
+	int64_t start = aic_clock_us();
 	struct aic_exchange said;
 	int i;
 
@@ -332,6 +349,7 @@ build_prompt(struct chat *c, struct aic_err *err)
 	aic_db_call_done(&c->context);
 	aic_prompt_seller(&c->body, c->in.user_context);
 	aic_prompt_ask(&c->body, c->in.message);
+	metrics_time(metrics_of(c), METRICS_CONTEXT, aic_clock_us() - start);
 	if (c->body.failed)
 		return aic_fail(err, AIC_ENOMEM, "no memory for the prompt");
 	return AIC_OK;
@@ -386,6 +404,8 @@ ask_model(struct chat *c, struct aic_err *err)
 	if (c->answer.model > 0)
 		job->model = models[c->answer.model];
 	log_breakers(&job->worker->conf, &c->answer);
+	metrics_time(metrics_of(c), METRICS_MODEL, job->ai_us);
+	metrics_model(metrics_of(c), &c->answer);
 	return rc;
 }
 
@@ -417,7 +437,7 @@ save_once(struct chat *c, struct aic_err *err)
 	rc = aic_save_got(&call, &c->remaining) ? SAVED : NO_LEASE;
 	aic_db_call_done(&call);
 	/* Used up, or gone without our doing. */
-	c->held = false;
+	set_held(c, false);
 	return rc;
 }
 
@@ -473,7 +493,7 @@ settle(struct chat *c)
 			continue;
 		}
 		aic_db_call_done(&call);
-		c->held = false;
+		set_held(c, false);
 		rc = find(c, &ignored);
 	}
 	return rc;
@@ -482,6 +502,7 @@ settle(struct chat *c)
 static enum aic_code
 save(struct chat *c, struct aic_err *err)
 {
+	int64_t start = aic_clock_us();
 	enum saved rc;
 	int i;
 
@@ -491,11 +512,14 @@ save(struct chat *c, struct aic_err *err)
 			rc = find(c, err);
 		if (rc == UNKNOWN && settle(c) == SAVED)
 			rc = SAVED;
-		if (rc == NO_LEASE)
+		if (rc == NO_LEASE) {
+			metrics_lapse(metrics_of(c));
 			rc = hold_again(c, err);
+		}
 		if (rc != NO_LEASE)
 			break;
 	}
+	metrics_time(metrics_of(c), METRICS_SAVE, aic_clock_us() - start);
 	switch (rc) {
 	case SAVED:
 		return AIC_OK;
@@ -520,11 +544,14 @@ chat_done(struct chat *c)
 	if (c->held) {
 		route_stage(c->job, c->job->doing);
 		aic_limit_drop_ask(&call, c->in.telegram_id, c->lease);
-		if (route_db(c->job, &call, 1, &err) == AIC_OK)
+		if (route_db(c->job, &call, 1, &err) == AIC_OK) {
 			aic_db_call_done(&call);
-		else
+		} else {
+			metrics_lapse(metrics_of(c));
 			aic_log_event(AIC_LOG_WARN, "lease",
 			    "a reservation is left to lapse: %s", err.detail);
+		}
+		set_held(c, false);
 	}
 	aic_db_call_done(&c->context);
 	aic_buf_done(&c->body);

@@ -42,3 +42,13 @@ health_ready(struct job *job, struct aic_err *err)
 	    upstream(job->worker->openai));
 	return AIC_OK;
 }
+
+enum aic_code
+health_metrics(struct job *job, struct aic_err *err)
+{
+	(void)err;
+	worker_tell(job->worker);
+	job->type = "text/plain; version=0.0.4; charset=utf-8";
+	metrics_write(job->worker->metrics, &job->out);
+	return AIC_OK;
+}

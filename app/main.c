@@ -42,6 +42,9 @@
  * there this much later hangs, and is left behind. */
 #define DRAIN_SPARE_US (5 * AIC_S)
 
+/* How old the gauges of another worker may be; Prometheus asks less often. */
+#define TELL_S 1
+
 /* Headers and body of an answer: the longest is a page of history. 100 items of
  * 1 MiB answers, escaped, are more than anybody can read. */
 #define OUT_MAX (256 * 1024 * 1024)
@@ -181,6 +184,7 @@ join(struct thread *threads, int n, int64_t deadline_us)
 static int
 run(struct worker *w, const sigset_t *signals)
 {
+	const struct timespec tell = { .tv_sec = TELL_S };
 	int n = worker_threads(w), started, sig;
 	struct thread *threads;
 	bool all;
@@ -197,7 +201,8 @@ run(struct worker *w, const sigset_t *signals)
 		    PACKAGE_VERSION, (long long)w->conf.threads,
 		    (long long)w->conf.daily_limit);
 		do {
-			sigwait(signals, &sig);
+			sig = sigtimedwait(signals, NULL, &tell);
+			worker_tell(w);
 		} while (sig != SIGTERM && sig != SIGINT);
 		aic_log_event(AIC_LOG_INFO, "drain", "%s: serving what is left",
 		    sig == SIGTERM ? "SIGTERM" : "SIGINT");
@@ -222,6 +227,21 @@ fail(enum aic_code code, const struct aic_err *err)
 {
 	aic_log_event(AIC_LOG_ERROR, "start", "%s", err->detail);
 	return code == AIC_ECONF ? 2 : 1;
+}
+
+static int
+serve_all(struct worker *w, const sigset_t *signals)
+{
+	struct aic_err err = AIC_ERR_INIT;
+	const char *const *names;
+	enum aic_code rc;
+	int n;
+
+	names = route_names(&n);
+	rc = worker_open_metrics(w, names, n, &err);
+	if (rc)
+		return fail(rc, &err);
+	return run(w, signals);
 }
 
 static int
@@ -340,7 +360,7 @@ main(int argc, char **argv)
 		    stderr);
 		status = 2;
 	} else {
-		status = run(&w, &signals);
+		status = serve_all(&w, &signals);
 	}
 	worker_close(&w);
 	return status;

@@ -166,8 +166,8 @@ reply_send(struct job *job, enum aic_code rc, const struct aic_err *err)
 	if (job->status == 503 && retry_after_s <= 0)
 		retry_after_s = RETRY_AFTER_S;
 
-	n = snprintf(headers, sizeof(headers),
-	    "Content-Type: application/json\r\n");
+	n = snprintf(headers, sizeof(headers), "Content-Type: %s\r\n",
+	    !rc && job->type ? job->type : "application/json");
 	if (rc == AIC_EMETHOD)
 		n += snprintf(headers + n, sizeof(headers) - (size_t)n,
 		    "Allow: %s\r\n", job->allow);

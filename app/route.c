@@ -23,6 +23,7 @@ struct route {
 static const struct route routes[] = {
 	{ "GET", "/health", AIC_AUTH_NONE, WORKER_ROOM_NONE, health_live },
 	{ "GET", "/health/ready", AIC_AUTH_NONE, WORKER_ROOM_DB, health_ready },
+	{ "GET", "/metrics", AIC_AUTH_NONE, WORKER_ROOM_NONE, health_metrics },
 	{ "POST", "/v1/chat/send", AIC_AUTH_CALLER, WORKER_ROOM_CHAT,
 	    chat_send },
 	{ "POST", "/v1/chat/history", AIC_AUTH_CALLER, WORKER_ROOM_DB,
@@ -36,6 +37,19 @@ static const struct route routes[] = {
 };
 
 #define N_ROUTES (sizeof(routes) / sizeof(routes[0]))
+_Static_assert(N_ROUTES < METRICS_ROUTES, "each route is counted");
+
+const char *const *
+route_names(int *ret_n)
+{
+	static const char *names[N_ROUTES];
+	size_t i;
+
+	for (i = 0; i < N_ROUTES; i++)
+		names[i] = routes[i].path;
+	*ret_n = (int)N_ROUTES;
+	return names;
+}
 
 /* The rest of a path behind a route's own; NULL when it is another path. */
 static const char *
@@ -160,6 +174,22 @@ log_request(const struct job *job, const struct aic_err *err, enum aic_code rc,
 	aic_log_end(&l);
 }
 
+static void
+count(const struct job *job, const struct route *r, enum aic_code rc)
+{
+	struct metrics *m = job->worker->metrics;
+	int64_t us = aic_clock_us() - job->start_us;
+
+	metrics_request(m, r ? (int)(r - routes) : -1, job->status);
+	if (!r || r->handler != chat_send)
+		return;
+	metrics_chat(m, rc, job->replayed);
+	if (rc == AIC_OK && !job->replayed) {
+		metrics_time(m, METRICS_CHAT, us);
+		metrics_time(m, METRICS_OVERHEAD, us - job->ai_us);
+	}
+}
+
 void
 route_run(struct job *job)
 {
@@ -174,7 +204,7 @@ route_run(struct job *job)
 	aic_buf_clear(&job->body);
 	aic_buf_clear(&job->out);
 	job->status = 0;
-	job->allow = NULL;
+	job->type = job->allow = NULL;
 	job->replayed = false;
 	job->user = job->db_us = job->ai_us = job->tokens = 0;
 	job->attempts = 0;
@@ -183,6 +213,7 @@ route_run(struct job *job)
 	r = find(job);
 	rc = run(job, r, &err);
 	sent = reply_send(job, rc, &err);
+	count(job, r, rc);
 	log_request(job, &err, rc, sent, r && r->need == AIC_AUTH_NONE);
 	fcgi_finish(job->fcgi);
 }

@@ -29,6 +29,7 @@ struct job {
 	/* The answer. */
 	int status; /* 0: what the code says */
 	struct aic_buf out; /* JSON; written by the handler on AIC_OK */
+	const char *type; /* NULL: JSON */
 	const char *allow; /* with AIC_EMETHOD */
 	struct aic_limit_state limit; /* with AIC_ELIMIT, AIC_ECROWD */
 	bool replayed; /* it is the answer of an earlier request */
@@ -54,6 +55,9 @@ typedef enum aic_code route_handler(struct job *job, struct aic_err *err);
  *           kept by the caller for the next request
  */
 void route_run(struct job *job);
+
+/* route_names -- of all routes, as metrics call them; static. */
+const char *const *route_names(int *ret_n);
 
 /* route_stage -- a stage begins: what it does, and its time at the database,
  * AI_CHAT_DB_TIMEOUT_MS for all of it and no later than the job's deadline. */

@@ -77,9 +77,18 @@ worker_open(struct worker *w, struct aic_conf *conf, struct aic_err *err)
 	return rc;
 }
 
+enum aic_code
+worker_open_metrics(struct worker *w, const char *const *routes, int n_routes,
+    struct aic_err *err)
+{
+	return metrics_open(&w->metrics, w->conf.metrics_dir,
+	    (int)w->conf.instance, routes, n_routes, err);
+}
+
 void
 worker_close(struct worker *w)
 {
+	metrics_close(w->metrics);
 	aic_openai_close(w->openai);
 	aic_db_close(w->db);
 	aic_prompt_done(&w->prompt);
@@ -138,6 +147,27 @@ worker_ready(struct worker *w, struct aic_err *err)
 	rc = aic_db_run(w->db, &call, 1, aic_clock_us() + READY_US, err);
 	aic_db_call_done(&call);
 	return rc;
+}
+
+void
+worker_tell(struct worker *w)
+{
+	struct aic_db_state db = aic_db_look(w->db);
+	struct metrics_now now = { .slots = w->conf.threads,
+		.db_connections = db.connections,
+		.db_busy = db.busy,
+		.db_waiting = db.waiting,
+		.db_up = !db.down };
+	int i;
+
+	for (i = 0; i < AIC_OPENAI_MODELS; i++)
+		now.open[i] = aic_openai_model_is_open(w->openai, i,
+		    aic_clock_us());
+	pthread_mutex_lock(&w->lock);
+	now.slots_used = w->chats;
+	now.others = w->others;
+	pthread_mutex_unlock(&w->lock);
+	metrics_now(w->metrics, &now);
 }
 
 int

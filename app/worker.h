@@ -13,6 +13,7 @@
 #include "conf.h"
 #include "db.h"
 #include "err.h"
+#include "metrics.h"
 #include "openai.h"
 #include "prompt.h"
 
@@ -36,6 +37,7 @@ struct worker {
 	struct aic_db *db;
 	struct aic_openai *openai;
 	struct aic_prompt prompt;
+	struct metrics *metrics;
 
 	pthread_mutex_t lock;
 	int chats; /* under way */
@@ -51,6 +53,16 @@ struct worker {
  */
 enum aic_code worker_open(struct worker *w, struct aic_conf *conf,
     struct aic_err *err) AIC_MUST_CHECK;
+
+/*
+ * worker_open_metrics -- the same for what only a worker that serves has.
+ *
+ * routes    kept
+ *
+ * Errors:   AIC_ECONF, AIC_ENOMEM
+ */
+enum aic_code worker_open_metrics(struct worker *w, const char *const *routes,
+    int n_routes, struct aic_err *err) AIC_MUST_CHECK;
 
 /* worker_close -- copes with a half-built one. */
 void worker_close(struct worker *w);
@@ -68,6 +80,9 @@ worker_check(struct worker *w, struct aic_err *err) AIC_MUST_CHECK;
 /* worker_ready -- the same in one cheap look, for /health/ready. */
 enum aic_code
 worker_ready(struct worker *w, struct aic_err *err) AIC_MUST_CHECK;
+
+/* worker_tell -- bring the metrics of this moment up to date. */
+void worker_tell(struct worker *w);
 
 /* worker_threads -- how many there should be. */
 int worker_threads(const struct worker *w);

@@ -40,7 +40,7 @@ struct setting {
  * Where a range is not the contract's, its reason: a deadline of 600 s is over
  * what any caller waits; 10,000 threads is what one worker was measured to carry;
  * 1,000 connections are over what PostgreSQL is set up for; reservations live in one
- * row, of which 1,000 make 40 KB; the largest of the
+ * row, of which 1,000 make 40 KB; 9,999 workers are more than one machine has; the largest of the
  * token limits known is under 1,000,000; a reservation, which reaches the database up
  * to its timeout late and lapses 5 s after the deadline, must not outlive it by more
  * than the 10 s that are promised; a run of 10,000 failed chats is all that can be in
@@ -72,6 +72,8 @@ static const struct setting table[] = {
 	    AT(breaker_open_ms) },
 	{ "AI_CHAT_RETRY_FLOOR", NUM, 0, "10", 0, 1000000, AT(retry_floor) },
 	{ "AI_CHAT_PORT", NUM, 0, "9001", 1, 65535, AT(port) },
+	{ "AI_CHAT_METRICS_DIR", TEXT, 0, NULL, 0, 0, AT(metrics_dir) },
+	{ "AI_CHAT_INSTANCE", NUM, 0, "1", 1, 9999, AT(instance) },
 	{ "AI_CHAT_DAILY_LIMIT", NUM, 0, "30", 1, 1000000, AT(daily_limit) },
 	{ "AI_CHAT_USER_CONCURRENCY", NUM, 0, "0", 0, 1000,
 	    AT(user_concurrency) },

@@ -35,6 +35,8 @@ struct aic_conf {
 	int64_t retry_floor; /* retries in ten seconds */
 
 	int64_t port;
+	char *metrics_dir; /* NULL: none */
+	int64_t instance; /* the worker's number, its own on this machine */
 	int64_t daily_limit; /* chats */
 	int64_t user_concurrency; /* chats of a user in flight; 0: no cap */
 	char *timezone; /* IANA */

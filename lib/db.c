@@ -277,6 +277,27 @@ aic_db_close(struct aic_db *db)
 	free(db);
 }
 
+struct aic_db_state
+aic_db_look(struct aic_db *db)
+{
+	struct aic_db_state s = { .connections = 0 };
+	const struct conn *c;
+	int idle = 0;
+
+	pthread_mutex_lock(&db->lock);
+	for (c = db->idle; c; c = c->next) {
+		idle++;
+		s.connections += c->pg != NULL;
+	}
+	/* Those in use are not ours to look at. */
+	s.busy = db->n_all - idle;
+	s.connections += s.busy;
+	s.waiting = db->n_queue;
+	s.down = db->down_since_us != 0;
+	pthread_mutex_unlock(&db->lock);
+	return s;
+}
+
 void
 aic_db_call(struct aic_db_call *call, const struct aic_db_stmt *stmt)
 {

@@ -102,6 +102,16 @@ void aic_db_int(struct aic_db_call *call, int64_t value);
 enum aic_code aic_db_run(struct aic_db *db, struct aic_db_call *calls, int n,
     int64_t deadline_us, struct aic_err *err) AIC_MUST_CHECK;
 
+/* How things stand, for those who watch. */
+struct aic_db_state {
+	int connections; /* open */
+	int busy; /* of them, in use */
+	int waiting; /* batches without one */
+	bool down; /* connecting fails */
+};
+
+struct aic_db_state aic_db_look(struct aic_db *db);
+
 /* aic_db_call_done -- free the result. Copes with a zeroed call. */
 void aic_db_call_done(struct aic_db_call *call);
 

@@ -186,12 +186,18 @@ aic_openai_is_well(const struct aic_openai *o)
 }
 
 bool
+aic_openai_model_is_open(struct aic_openai *o, int i, int64_t now_us)
+{
+	return i < o->n_ups && aic_breaker_wait(&o->ups[i].breaker, now_us) > 0;
+}
+
+bool
 aic_openai_is_open(struct aic_openai *o, int64_t now_us)
 {
 	int i;
 
 	for (i = 0; i < o->n_ups; i++)
-		if (aic_breaker_wait(&o->ups[i].breaker, now_us) == 0)
+		if (!aic_openai_model_is_open(o, i, now_us))
 			return false;
 	return true;
 }
@@ -467,6 +473,30 @@ case_of(const struct call *call)
 		.type = call->type };
 }
 
+static enum aic_openai_call
+kind_of(const struct call *call, enum aic_code rc)
+{
+	static const enum aic_openai_call ends[AIC_HTTP__MAX] = {
+		[AIC_HTTP_CONNECT] = AIC_OPENAI_UNREACHED,
+		[AIC_HTTP_BROKEN] = AIC_OPENAI_CUT,
+		[AIC_HTTP_TIMEOUT] = AIC_OPENAI_TIMEOUT,
+		[AIC_HTTP_TOO_BIG] = AIC_OPENAI_USELESS,
+		[AIC_HTTP_GONE] = AIC_OPENAI_GONE,
+		[AIC_HTTP_FAILED] = AIC_OPENAI_UNREACHED,
+	};
+	struct aic_retry_case c = case_of(call);
+
+	if (c.end != AIC_HTTP_ANSWERED)
+		return ends[c.end];
+	if (c.status == 200)
+		return rc == AIC_OK ? AIC_OPENAI_USABLE : AIC_OPENAI_USELESS;
+	if (aic_retry_other(&c) && !aic_retry_worth(&c))
+		return AIC_OPENAI_QUOTA;
+	return c.status == 429 ? AIC_OPENAI_LIMITED
+	    : c.status >= 500  ? AIC_OPENAI_BROKEN
+			       : AIC_OPENAI_REFUSED;
+}
+
 /* Wait for the next attempt; false: there is to be none. */
 static bool
 wait_again(const struct aic_openai_ask *ask, const struct call *call, int tried,
@@ -494,6 +524,7 @@ ask_often(const struct aic_openai *o, struct aic_http *http,
     const struct aic_openai_ask *ask, struct call *call,
     struct aic_openai_answer *answer, struct aic_err *err)
 {
+	int *calls = answer->calls[answer->model];
 	int tried = 0, fallbacks = 0;
 	enum aic_code rc;
 
@@ -503,8 +534,12 @@ ask_often(const struct aic_openai *o, struct aic_http *http,
 		err->says[0] = '\0';
 		call_once(o, http, ask, call);
 		if (call->http.end == AIC_HTTP_ANSWERED &&
-		    call->http.status == 200)
-			return read_answer(&call->http.body, answer, err);
+		    call->http.status == 200) {
+			rc = read_answer(&call->http.body, answer, err);
+			calls[kind_of(call, rc)]++;
+			return rc;
+		}
+		calls[kind_of(call, AIC_EUPSTREAM)]++;
 		if (fallbacks < FALLBACKS_MAX && fall_back(call) &&
 		    call->until_us - aic_clock_us() >= AIC_RETRY_LEAST_US) {
 			fallbacks++;

@@ -64,11 +64,27 @@ struct aic_openai_ask {
 	void *gone_arg;
 };
 
+/* How a call ended, for those who count. */
+enum aic_openai_call {
+	AIC_OPENAI_USABLE,
+	AIC_OPENAI_USELESS, /* status 200 and nothing in it, or far too much */
+	AIC_OPENAI_REFUSED, /* 4xx, or a status that no API has */
+	AIC_OPENAI_LIMITED, /* 429 */
+	AIC_OPENAI_QUOTA, /* no money is left there */
+	AIC_OPENAI_BROKEN, /* 5xx */
+	AIC_OPENAI_UNREACHED,
+	AIC_OPENAI_CUT, /* no whole answer came */
+	AIC_OPENAI_TIMEOUT,
+	AIC_OPENAI_GONE, /* the caller had left */
+	AIC_OPENAI_CALL__MAX
+};
+
 struct aic_openai_answer {
 	char *text; /* valid UTF-8 without NUL, not blank; free() */
 	int64_t tokens; /* usage.total_tokens, 0 when absent */
 	/* Set on failure too. */
 	int attempts; /* calls made */
+	int calls[AIC_OPENAI_MODELS][AIC_OPENAI_CALL__MAX]; /* the same */
 	int model; /* that was asked last, from 0 */
 	enum aic_breaker_change changes[AIC_OPENAI_MODELS];
 };
@@ -105,6 +121,10 @@ enum aic_code aic_openai_ask(struct aic_openai *openai, struct aic_http *http,
 
 /* aic_openai_is_well -- false when the last chat got no answer from any model. */
 bool aic_openai_is_well(const struct aic_openai *openai);
+
+/* aic_openai_model_is_open -- would the i-th model not be asked now? False for one
+ * that there is not. */
+bool aic_openai_model_is_open(struct aic_openai *openai, int i, int64_t now_us);
 
 /* aic_openai_is_open -- would nobody be asked now? */
 bool aic_openai_is_open(struct aic_openai *openai, int64_t now_us);

@@ -68,6 +68,7 @@ sub worker_env ($self)
 		base_env(),
 		AI_CHAT_PORT => $self->{port},
 		AI_CHAT_PROMPT_FILE => "$TOP/app/prompt.txt",
+		AI_CHAT_METRICS_DIR => "$self->{run}/metrics",
 		%{ $self->{settings} },
 	};
 }
@@ -186,7 +187,8 @@ sub launch_worker ($self, $n)
 	    cmd => [ 'spawn-fcgi', '-n', '-s', $self->socket_of($n), '-M',
 		'0660', '-b', $self->{backlog} // 4096, '--', @{ $self->{wrap} // [] },
 		"$self->{build}/ai-chat-worker" ],
-	    env => $self->worker_env, log => $self->worker_log_path($n));
+	    env => { AI_CHAT_INSTANCE => $n, %{ $self->worker_env } },
+	    log => $self->worker_log_path($n));
 }
 
 # It answers by itself, not only has a socket.

@@ -1,0 +1,95 @@
+/*
+ * metrics -- what the workers count, for Prometheus.
+ *
+ * Each worker has a file of fixed layout in AI_CHAT_METRICS_DIR, named by its number,
+ * and maps it. So any worker can tell of all of them, whichever is asked; one that is
+ * started again goes on where it stopped; and of one that was killed the last numbers
+ * are still there. Without that directory a worker tells of itself alone.
+ *
+ * Threads: any, without locks; a number is one relaxed addition.
+ */
+#ifndef METRICS_H
+#define METRICS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "buf.h"
+#include "err.h"
+#include "openai.h"
+
+/* Routes of route.c and one for what is none of them. */
+#define METRICS_ROUTES 12
+
+/* Stages of a chat, and what is not the model's part of it. */
+enum metrics_time {
+	METRICS_CHAT, /* from accept to answer */
+	METRICS_OVERHEAD, /* the same less the model */
+	METRICS_LIMIT, /* reserving; the context comes along */
+	METRICS_CONTEXT, /* from the context to a prompt */
+	METRICS_MODEL, /* all calls, and the waits between */
+	METRICS_SAVE,
+	METRICS_TIME__MAX
+};
+
+/* How things stand at this moment. */
+struct metrics_now {
+	int64_t slots, slots_used; /* chats */
+	int64_t others; /* requests that only need the database */
+	int64_t db_connections, db_busy, db_waiting;
+	int64_t db_up; /* 1, or 0 when connecting fails */
+	int64_t open[AIC_OPENAI_MODELS]; /* breakers */
+};
+
+struct metrics;
+
+/*
+ * metrics_open -- map the worker's file, or plain memory.
+ *
+ * dir       NULL: none; made when it is not there
+ * number    of the worker
+ * routes    the names of the routes, kept; no more than METRICS_ROUTES - 1
+ *
+ * Errors:   AIC_ECONF  the file cannot be made, or belongs to a living worker
+ *           AIC_ENOMEM
+ * Memory:   gives; metrics_close()
+ */
+enum aic_code metrics_open(struct metrics **ret_metrics, const char *dir,
+    int number, const char *const *routes, int n_routes,
+    struct aic_err *err) AIC_MUST_CHECK;
+
+/* metrics_close -- a worker that ends as it should; it is no longer told of as one
+ * that is down. NULL is fine. */
+void metrics_close(struct metrics *m);
+
+/* metrics_request -- a request was answered; route -1 is none of ours. */
+void metrics_request(struct metrics *m, int route, int status);
+
+/* metrics_chat -- a send has come to its end. */
+void metrics_chat(struct metrics *m, enum aic_code rc, bool replayed);
+
+/* metrics_time -- something took so long. */
+void metrics_time(struct metrics *m, enum metrics_time what, int64_t us);
+
+/* metrics_model -- calls of a model, by how they ended, and the tokens. */
+void metrics_model(struct metrics *m, const struct aic_openai_answer *answer);
+
+/* metrics_held -- reservations made (+1), or settled (-1). What is left of them when
+ * a worker dies will lapse, and is counted when it is started again. */
+void metrics_held(struct metrics *m, int n);
+
+/* metrics_lapse -- a reservation is left to lapse. */
+void metrics_lapse(struct metrics *m);
+
+/* metrics_now -- note how things stand. */
+void metrics_now(struct metrics *m, const struct metrics_now *now);
+
+/*
+ * metrics_write -- all workers' numbers in Prometheus' text format, 0.0.4.
+ *
+ * Blocks:   on the files, which are memory
+ * Source:   prometheus.io, "Exposition formats"
+ */
+void metrics_write(struct metrics *m, struct aic_buf *to);
+
+#endif
