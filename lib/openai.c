@@ -497,6 +497,13 @@ kind_of(const struct call *call, enum aic_code rc)
 			       : AIC_OPENAI_REFUSED;
 }
 
+/* Opened since this chat came in, or this is the trial: one call tells enough. */
+static bool
+is_left_alone(const struct call *call)
+{
+	return aic_breaker_wait(&call->up->breaker, aic_clock_us()) > 0;
+}
+
 /* Wait for the next attempt; false: there is to be none. */
 static bool
 wait_again(const struct aic_openai_ask *ask, const struct call *call, int tried,
@@ -505,7 +512,7 @@ wait_again(const struct aic_openai_ask *ask, const struct call *call, int tried,
 	struct aic_retry_case c = case_of(call);
 	int64_t now = aic_clock_us(), wait;
 
-	if (!aic_retry_worth(&c))
+	if (!aic_retry_worth(&c) || is_left_alone(call))
 		return false;
 	wait = aic_retry_wait(tried, call->http.retry_after_us,
 	    call->until_us - now, aic_random());
@@ -516,7 +523,7 @@ wait_again(const struct aic_openai_ask *ask, const struct call *call, int tried,
 		    "the caller left between two calls of the model");
 		return false;
 	}
-	return true;
+	return !is_left_alone(call);
 }
 
 static enum aic_code

@@ -11,6 +11,7 @@
  * A model that failed so many chats in a row is not asked for a while; see
  * breaker.h. A failure is the model's when it gives no answer, a status of 5xx, or
  * nothing of use; not with 4xx, which is about the question, the key or the quota.
+ * Nobody tries again while it is left alone, the trial included.
  *
  * Newer models refuse `max_tokens' or `temperature'. That is noticed, the other
  * form is sent at once, and remembered for the life of the worker.

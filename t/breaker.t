@@ -190,7 +190,7 @@ is upstream(), 'down', '... is handed on';
 }
 is chat('')->{status}, 200, '... to the next, which closes it';
 
-# -- one that began before ---------------------------------------------------
+# -- those that began before ---------------------------------------------------
 
 restart(AI_CHAT_BREAKER_OPEN_MS => 60000);
 {
@@ -205,6 +205,17 @@ restart(AI_CHAT_BREAKER_OPEN_MS => 60000);
 	is chat('')->{status}, 200, '... for all';
 }
 
+restart(AI_CHAT_BREAKER_OPEN_MS => 60000);
+{
+	my @socks = $s->start_chats({ telegram_id => ++$user,
+	    message => '[[status=503 retry_after_ms=1500 id=waits]]' });
+	wait_for(sub { $s->model_count('waits') }, 10, 'the first call');
+	is fail_once(), 500, 'it opens while a chat waits to try again';
+	is +(finish_chats(@socks))[0]{status}, 500, 'that one fails';
+	is $s->model_count('waits'), 1, '... and does not';
+	is upstream(), 'open', '... which changes nothing';
+}
+
 # -- a worker knows what it has seen -----------------------------------------
 
 sub ask_worker ($n, $method, $path, $body = '')
@@ -216,6 +227,7 @@ sub ask_worker ($n, $method, $path, $body = '')
 	return "$status $text";
 }
 
+restart();
 $s->start_worker(2);
 like ask_worker(1, POST => '/v1/chat/send',
     '{"telegram_id": 5, "message": "[[body=null]]"}'), qr/^500 /,

@@ -1127,6 +1127,32 @@ try(struct chat *c)
 	ask(c);
 }
 
+/* Retries are worth their while, but not then. */
+static void
+a_trial_is_one_call(void **state)
+{
+	struct chat c;
+
+	(void)state;
+	begin_with(&c,
+	    (struct server_step[]){ reply(500, SOON, "x"),
+		reply(500, SOON, "x"), reply(500, SOON, "x"),
+		reply(500, SOON, "x"), reply(200, "", OK_BODY) },
+	    5,
+	    (struct aic_openai_conf){ .breaker_failures = 1,
+		.breaker_open_us = 1,
+		.retry_floor = 100 });
+	ask(&c);
+	assert_int_equal(c.answer.attempts, 3);
+	assert_int_equal(c.answer.changes[0], AIC_BREAKER_OPENED);
+	try(&c);
+	assert_int_equal(c.rc, AIC_EUPSTREAM);
+	assert_int_equal(c.answer.attempts, 1);
+	try(&c);
+	assert_int_equal(c.rc, AIC_OK);
+	end(&c);
+}
+
 static void
 a_trial_closes_it_or_not(void **state)
 {
@@ -1645,7 +1671,7 @@ UNIT_MAIN_WITH(set_up, tear_down, T(the_question_is_a_chat_completion),
     T(a_model_that_fails_so_often_is_not_asked),
     T(these_failures_are_the_models), T(these_failures_are_not),
     T(a_model_that_hangs_counts_unless_we_came_too_late),
-    T(a_trial_closes_it_or_not),
+    T(a_trial_is_one_call), T(a_trial_closes_it_or_not),
     T(the_second_is_asked_when_the_first_has_no_attempt_left),
     T(a_wait_that_does_not_fit_is_not_waited_where_there_is_a_second),
     T(the_second_is_asked_when_the_quota_of_the_first_is_used_up),
