@@ -116,7 +116,7 @@ sub migrate ($self, @args)
 sub start_model ($self, @args)
 {
 	$self->{settings}{OPENAI_BASE_URL} =
-	    $self->launch_model('model', @args);
+	    $self->launch_model('model', 'the stand-in model', @args);
 	$self->{settings}{OPENAI_API_KEY} //= 'stand-in';
 }
 
@@ -124,17 +124,17 @@ sub start_model ($self, @args)
 sub start_second_model ($self, @args)
 {
 	$self->{settings}{OPENAI_FALLBACK_BASE_URL} =
-	    $self->launch_model('second', @args);
+	    $self->launch_model('second', 'the second stand-in model', @args);
 	$self->{settings}{OPENAI_FALLBACK_API_KEY} //= 'second-stand-in';
 }
 
-sub launch_model ($self, $which, @args)
+sub launch_model ($self, $which, $name, @args)
 {
 	my $file = "$self->{run}/$which.port";
 
 	unlink $file;
 	my $proc = $self->{$which} = AIChat::Proc->start(
-	    name => "the stand-in model ($which)",
+	    name => $name,
 	    cmd => [ "$self->{build}/ai-chat-model", '--port',
 		$self->{"${which}_port"} // 0, '--port-file', $file, @args ],
 	    env => { base_env(), $self->sanitizer_env },
