@@ -12,6 +12,7 @@
 #include "limit.h"
 #include "log.h"
 #include "prompt.h"
+#include "retry.h"
 #include "save.h"
 
 /* 50 exchanges of 4,000 characters asked and 1 MiB answered would be more; what
@@ -69,6 +70,14 @@ set_held(struct chat *c, bool held)
 	c->held = held;
 }
 
+/* Saving and answering come after it. */
+static int64_t
+model_deadline(const struct job *job)
+{
+	return job->deadline_us - ANSWER_US -
+	    job->worker->conf.db_timeout_ms * AIC_MS;
+}
+
 static enum aic_code validate(struct chat *c, struct aic_err *err);
 static enum aic_code reserve(struct chat *c, struct aic_err *err);
 static enum aic_code build_prompt(struct chat *c, struct aic_err *err);
@@ -82,6 +91,11 @@ chat_run(struct chat *c, struct aic_err *err)
 
 	route_stage(c->job, "reading the message");
 	rc = validate(c, err);
+	if (rc)
+		return rc;
+
+	route_stage(c->job, "checking the database");
+	rc = worker_check_once(c->job->worker, err);
 	if (rc)
 		return rc;
 
@@ -154,7 +168,8 @@ hold_ask(struct chat *c, struct aic_db_call *call)
 /*
  * The key has its answer, and it is this chat's too; a reservation, if there is one
  * all the same, is given back. What was read may have been committed without waiting
- * for the disk, and must not be told before it is safe.
+ * for the disk, and must not be told before it is safe. A refusal has waited for the
+ * disk itself, for it has taken the row's lock; a reservation has not.
  */
 static enum aic_code
 replay(struct chat *c, const struct aic_repeat *first, struct aic_err *err)
@@ -170,15 +185,32 @@ replay(struct chat *c, const struct aic_repeat *first, struct aic_err *err)
 	c->answer.text = strdup(first->response);
 	if (!c->answer.text)
 		return aic_fail(err, AIC_ENOMEM, "out of memory");
-	aic_save_sync_ask(&call, c->in.telegram_id);
-	rc = route_db(c->job, &call, 1, err);
-	if (rc)
-		return rc;
-	aic_db_call_done(&call);
+	if (c->held) {
+		aic_save_sync_ask(&call, c->in.telegram_id);
+		rc = route_db(c->job, &call, 1, err);
+		if (rc)
+			return rc;
+		aic_db_call_done(&call);
+	}
 	c->answer.tokens = first->tokens;
 	c->remaining = first->remaining;
 	c->job->replayed = true;
 	return AIC_OK;
+}
+
+/* The key's own part of a reservation, in the same batch. */
+static enum aic_code
+look_at_first(struct chat *c, struct aic_db_call *call,
+    enum aic_repeat_state *ret_state, struct aic_err *err)
+{
+	struct aic_repeat first = aic_repeat_got(call);
+	enum aic_code rc = AIC_OK;
+
+	*ret_state = first.state;
+	if (first.state == AIC_REPEAT_KEPT || first.state == AIC_REPEAT_OTHER)
+		rc = replay(c, &first, err);
+	aic_db_call_done(call);
+	return rc;
 }
 
 /*
@@ -191,40 +223,45 @@ static enum aic_code
 hold(struct chat *c, enum aic_repeat_state *ret_state, struct aic_err *err)
 {
 	int64_t start = aic_clock_us();
-	struct aic_db_call calls[3];
-	struct aic_repeat first;
+	struct aic_db_call calls[4];
+	bool keyed = c->key != NULL;
 	enum aic_code rc;
 
-	hold_ask(c, &calls[0]);
-	aic_context_ask(&calls[1], c->in.telegram_id,
+	if (keyed)
+		aic_repeat_queue_ask(&calls[0], c->in.telegram_id);
+	hold_ask(c, &calls[1]);
+	aic_context_ask(&calls[2], c->in.telegram_id,
 	    c->job->worker->conf.context_messages);
-	if (c->key)
-		aic_repeat_ask(&calls[2], c->in.telegram_id, c->id, c->digest);
-	rc = route_db(c->job, calls, c->key ? 3 : 2, err);
+	if (keyed)
+		aic_repeat_ask(&calls[3], c->in.telegram_id, c->id, c->digest);
+	rc = route_db(c->job, keyed ? calls : calls + 1, keyed ? 4 : 2, err);
 	metrics_time(metrics_of(c), METRICS_LIMIT, aic_clock_us() - start);
+	c->in_doubt = rc != AIC_OK;
 	if (rc)
 		return rc;
-	set_held(c, aic_limit_hold_got(&calls[0], c->lease));
-	aic_db_call_done(&calls[0]);
+	set_held(c, aic_limit_hold_got(&calls[1], c->lease));
+	aic_db_call_done(&calls[1]);
 	aic_db_call_done(&c->context);
-	c->context = calls[1];
-	if (!c->key)
+	c->context = calls[2];
+	if (!keyed)
 		return AIC_OK;
-	first = aic_repeat_got(&calls[2]);
-	*ret_state = first.state;
-	if (first.state == AIC_REPEAT_KEPT || first.state == AIC_REPEAT_OTHER)
-		rc = replay(c, &first, err);
-	aic_db_call_done(&calls[2]);
-	return rc;
+	aic_db_call_done(&calls[0]);
+	return look_at_first(c, &calls[3], ret_state, err);
 }
 
-/* Until the first chat of this key is over, whatever came of it. */
 static enum aic_code
-wait_for_first(struct chat *c, struct aic_err *err)
+still_under_way(struct aic_err *err)
 {
-	int64_t until = c->job->deadline_us - ANSWER_US -
-	    c->job->worker->conf.db_timeout_ms * AIC_MS;
-	int64_t pause = FIRST_PAUSE_US;
+	err->retry_after_s = CROWD_RETRY_AFTER_S;
+	aic_says(err, "A request with this Idempotency-Key is still under way");
+	return aic_fail(err, AIC_EBUSY,
+	    "another chat of this key was under way for too long");
+}
+
+static enum aic_code
+wait_until_over(struct chat *c, struct aic_err *err)
+{
+	int64_t until = model_deadline(c->job), pause = FIRST_PAUSE_US;
 	enum aic_repeat_state state;
 	struct aic_db_call call;
 	enum aic_code rc;
@@ -234,14 +271,8 @@ wait_for_first(struct chat *c, struct aic_err *err)
 			return aic_fail(err, AIC_EGONE,
 			    "the caller left while another chat of this key "
 			    "was under way");
-		if (aic_clock_us() + pause > until) {
-			aic_says(err,
-			    "A request with this Idempotency-Key is still "
-			    "under way");
-			return aic_fail(err, AIC_EBUSY,
-			    "another chat of this key was under way for too "
-			    "long");
-		}
+		if (aic_clock_us() + pause > until)
+			return still_under_way(err);
 		aic_clock_sleep(aic_clock_us() + pause);
 		if (pause < FIRST_PAUSE_MOST_US)
 			pause *= 2;
@@ -253,7 +284,25 @@ wait_for_first(struct chat *c, struct aic_err *err)
 		state = aic_repeat_got(&call).state;
 		aic_db_call_done(&call);
 	} while (state == AIC_REPEAT_RUNNING);
+	/* It failed so late that there is no time to take its place. */
+	if (state == AIC_REPEAT_NONE &&
+	    until - aic_clock_us() < AIC_RETRY_LEAST_US)
+		return still_under_way(err);
 	return AIC_OK;
+}
+
+/* Until the first chat of this key is over, whatever came of it. */
+static enum aic_code
+wait_for_first(struct chat *c, struct aic_err *err)
+{
+	enum aic_code rc;
+
+	rc = worker_wait(c->job->worker, err);
+	if (rc)
+		return rc;
+	rc = wait_until_over(c, err);
+	worker_waited(c->job->worker);
+	return rc;
 }
 
 static enum aic_code
@@ -388,14 +437,18 @@ ask_model(struct chat *c, struct aic_err *err)
 {
 	struct job *job = c->job;
 	struct aic_openai_ask ask = { .body = &c->body,
-		.deadline_us = job->deadline_us - ANSWER_US -
-		    job->worker->conf.db_timeout_ms * AIC_MS,
+		.deadline_us = model_deadline(job),
 		/* Who gave a key may come again for the answer. */
 		.gone = c->key ? NULL : caller_left,
 		.gone_arg = job };
 	int64_t start = aic_clock_us();
 	enum aic_code rc;
 
+	if (ask.deadline_us - start < AIC_RETRY_LEAST_US) {
+		aic_says(err, "There was no time left to ask the model");
+		return aic_fail(err, AIC_EBUSY,
+		    "no time was left to ask the model");
+	}
 	rc = aic_openai_ask(job->worker->openai, job->http, &ask, &c->answer,
 	    err);
 	job->ai_us = aic_clock_us() - start;
@@ -487,7 +540,7 @@ settle(struct chat *c)
 
 	route_stage(c->job, "finding out what became of the save");
 	while (rc == UNKNOWN && aic_clock_us() < c->job->stage_end_us) {
-		aic_limit_drop_ask(&call, c->in.telegram_id, c->lease);
+		aic_limit_drop_ask(&call, c->in.telegram_id, c->id);
 		if (route_db(c->job, &call, 1, &ignored)) {
 			aic_clock_sleep(aic_clock_us() + SETTLE_PAUSE_US);
 			continue;
@@ -535,24 +588,34 @@ save(struct chat *c, struct aic_err *err)
 	    "the reservation had lapsed and there was no other slot");
 }
 
-void
-chat_done(struct chat *c)
+/* The reservation of a chat that failed. */
+static void
+give_back(struct chat *c)
 {
 	struct aic_err err = AIC_ERR_INIT;
 	struct aic_db_call call;
 
-	if (c->held) {
+	/* One that the database did not tell of has used its time up already. */
+	if (!c->in_doubt) {
 		route_stage(c->job, c->job->doing);
-		aic_limit_drop_ask(&call, c->in.telegram_id, c->lease);
+		aic_limit_drop_ask(&call, c->in.telegram_id, c->id);
 		if (route_db(c->job, &call, 1, &err) == AIC_OK) {
 			aic_db_call_done(&call);
-		} else {
-			metrics_lapse(metrics_of(c));
-			aic_log_event(AIC_LOG_WARN, "lease",
-			    "a reservation is left to lapse: %s", err.detail);
+			return;
 		}
-		set_held(c, false);
+		aic_log_event(AIC_LOG_WARN, "lease",
+		    "a reservation could not be given back: %s", err.detail);
 	}
+	worker_drop_later(c->job->worker, c->in.telegram_id, c->id,
+	    c->job->deadline_us + AIC_LIMIT_LEASE_SPARE_MS * AIC_MS);
+}
+
+void
+chat_done(struct chat *c)
+{
+	if (c->held || c->in_doubt)
+		give_back(c);
+	set_held(c, false);
 	aic_db_call_done(&c->context);
 	aic_buf_done(&c->body);
 	free(c->answer.text);

@@ -29,6 +29,7 @@ struct chat {
 	char id[AIC_ID_SIZE]; /* of the reservation, then of the row */
 	char lease[AIC_LEASE_SIZE]; /* the reservation itself */
 	bool held; /* it is to be settled */
+	bool in_doubt; /* the database did not say whether it was made */
 	struct aic_db_call context;
 	struct aic_buf body; /* of the model's request */
 	struct aic_openai_answer answer;

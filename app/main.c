@@ -42,7 +42,8 @@
  * there this much later hangs, and is left behind. */
 #define DRAIN_SPARE_US (5 * AIC_S)
 
-/* How old the gauges of another worker may be; Prometheus asks less often. */
+/* How old the gauges of another worker may be, for Prometheus asks less often; and
+ * how long a reservation is left behind, once the database answers again. */
 #define TELL_S 1
 
 /* Headers and body of an answer: the longest is a page of history. 100 items of
@@ -202,6 +203,7 @@ run(struct worker *w, const sigset_t *signals)
 		    (long long)w->conf.daily_limit);
 		do {
 			sig = sigtimedwait(signals, NULL, &tell);
+			worker_drop_all(w);
 			worker_tell(w);
 		} while (sig != SIGTERM && sig != SIGINT);
 		aic_log_event(AIC_LOG_INFO, "drain", "%s: serving what is left",

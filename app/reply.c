@@ -171,7 +171,7 @@ reply_send(struct job *job, enum aic_code rc, const struct aic_err *err)
 	if (rc == AIC_EMETHOD)
 		n += snprintf(headers + n, sizeof(headers) - (size_t)n,
 		    "Allow: %s\r\n", job->allow);
-	if (job->replayed)
+	if (job->replayed && job->status == 200 && !job->out.failed)
 		n += snprintf(headers + n, sizeof(headers) - (size_t)n,
 		    "Idempotent-Replayed: true\r\n");
 	if (retry_after_s > 0 && job->status != 200)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "limit.h"
 
 /* The newest file of sql/ that this program cannot do without. */
 #define SCHEMA_VERSION 2
@@ -138,6 +139,18 @@ worker_check(struct worker *w, struct aic_err *err)
 }
 
 enum aic_code
+worker_check_once(struct worker *w, struct aic_err *err)
+{
+	if (atomic_load_explicit(&w->checked, memory_order_relaxed))
+		return AIC_OK;
+	/* A zone that the database does not know is its fault too, here. */
+	if (worker_check(w, err))
+		return err->code = AIC_EDB;
+	atomic_store(&w->checked, true);
+	return AIC_OK;
+}
+
+enum aic_code
 worker_ready(struct worker *w, struct aic_err *err)
 {
 	struct aic_db_call call;
@@ -147,6 +160,86 @@ worker_ready(struct worker *w, struct aic_err *err)
 	rc = aic_db_run(w->db, &call, 1, aic_clock_us() + READY_US, err);
 	aic_db_call_done(&call);
 	return rc;
+}
+
+enum aic_code
+worker_wait(struct worker *w, struct aic_err *err)
+{
+	bool ok;
+
+	pthread_mutex_lock(&w->lock);
+	ok = w->waiters < (w->conf.threads + 1) / 2;
+	if (ok)
+		w->waiters++;
+	pthread_mutex_unlock(&w->lock);
+	if (ok)
+		return AIC_OK;
+	err->retry_after_s = BUSY_RETRY_AFTER_S;
+	aic_says(err, "Too many requests wait for others of their key");
+	return aic_fail(err, AIC_EBUSY,
+	    "half of the slots are waiting already");
+}
+
+void
+worker_waited(struct worker *w)
+{
+	pthread_mutex_lock(&w->lock);
+	w->waiters--;
+	pthread_mutex_unlock(&w->lock);
+}
+
+void
+worker_drop_later(struct worker *w, int64_t user, const char *chat_id,
+    int64_t lapses_us)
+{
+	struct worker_drop *d = NULL;
+
+	pthread_mutex_lock(&w->lock);
+	if (w->n_drops < WORKER_DROPS) {
+		d = &w->drops[w->n_drops++];
+		d->user = user;
+		d->lapses_us = lapses_us;
+		memcpy(d->chat_id, chat_id, AIC_ID_SIZE);
+	}
+	pthread_mutex_unlock(&w->lock);
+	if (!d)
+		metrics_lapse(w->metrics);
+}
+
+/* The newest first: its time has longest to go. */
+static bool
+take_drop(struct worker *w, struct worker_drop *to)
+{
+	bool any;
+
+	pthread_mutex_lock(&w->lock);
+	any = w->n_drops > 0;
+	if (any)
+		*to = w->drops[--w->n_drops];
+	pthread_mutex_unlock(&w->lock);
+	return any;
+}
+
+void
+worker_drop_all(struct worker *w)
+{
+	int64_t until = aic_clock_us() + READY_US;
+	struct aic_err err = AIC_ERR_INIT;
+	struct aic_db_call call;
+	struct worker_drop d;
+
+	while (take_drop(w, &d)) {
+		if (d.lapses_us <= aic_clock_us()) {
+			metrics_lapse(w->metrics);
+			continue;
+		}
+		aic_limit_drop_ask(&call, d.user, d.chat_id);
+		if (aic_db_run(w->db, &call, 1, until, &err)) {
+			worker_drop_later(w, d.user, d.chat_id, d.lapses_us);
+			return;
+		}
+		aic_db_call_done(&call);
+	}
 }
 
 void

@@ -8,11 +8,13 @@
 #define WORKER_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #include "conf.h"
 #include "db.h"
 #include "err.h"
+#include "id.h"
 #include "metrics.h"
 #include "openai.h"
 #include "prompt.h"
@@ -32,6 +34,16 @@ enum worker_room {
 	WORKER_ROOM_CHAT, /* seconds */
 };
 
+/* Reservations that could not be given back; more of them lapse. */
+#define WORKER_DROPS 256
+
+/* One that may be left in the database, when it did not answer. */
+struct worker_drop {
+	int64_t user;
+	char chat_id[AIC_ID_SIZE];
+	int64_t lapses_us;
+};
+
 struct worker {
 	struct aic_conf conf;
 	struct aic_db *db;
@@ -42,6 +54,11 @@ struct worker {
 	pthread_mutex_t lock;
 	int chats; /* under way */
 	int others; /* of WORKER_ROOM_DB, likewise */
+	int waiters; /* of the chats, those that wait for another one */
+	struct worker_drop drops[WORKER_DROPS];
+	int n_drops;
+
+	atomic_bool checked; /* worker_check() has passed once */
 };
 
 /*
@@ -77,9 +94,27 @@ void worker_close(struct worker *w);
 enum aic_code
 worker_check(struct worker *w, struct aic_err *err) AIC_MUST_CHECK;
 
+/* worker_check_once -- the same, until it has passed once: before money is spent on a
+ * chat that an old schema could not keep. Errors: AIC_EDB. */
+enum aic_code
+worker_check_once(struct worker *w, struct aic_err *err) AIC_MUST_CHECK;
+
 /* worker_ready -- the same in one cheap look, for /health/ready. */
 enum aic_code
 worker_ready(struct worker *w, struct aic_err *err) AIC_MUST_CHECK;
+
+/* worker_wait, worker_waited -- a chat of a key waits for another one of it. Half of
+ * the slots are for that, and no more. Errors: AIC_EBUSY. */
+enum aic_code worker_wait(struct worker *w, struct aic_err *err) AIC_MUST_CHECK;
+void worker_waited(struct worker *w);
+
+/* worker_drop_later -- a reservation may have been left behind; worker_drop_all()
+ * gives it back when the database answers again. lapses_us: not worth it then. */
+void worker_drop_later(struct worker *w, int64_t user, const char *chat_id,
+    int64_t lapses_us);
+
+/* worker_drop_all -- Blocks: on the database, for a second at most. */
+void worker_drop_all(struct worker *w);
 
 /* worker_tell -- bring the metrics of this moment up to date. */
 void worker_tell(struct worker *w);

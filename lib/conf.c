@@ -420,17 +420,17 @@ check_fallback(const struct aic_conf *conf, struct aic_err *err)
 }
 
 /*
- * Reserve and save take up to a database timeout each; what is left is the
- * model's, and a second is the least that is worth asking with.
+ * Reserve and save take up to a database timeout each, and the answer has to get out;
+ * what is left is the model's, and a second is the least that is worth asking with.
  */
 static enum aic_code
 check_times(const struct aic_conf *conf, struct aic_err *err)
 {
-	if (conf->deadline_ms >= 2 * conf->db_timeout_ms + 1000)
+	if (conf->deadline_ms >= 2 * conf->db_timeout_ms + 1200)
 		return AIC_OK;
 	return aic_fail(err, AIC_ECONF,
 	    "AI_CHAT_DEADLINE_MS (%lld) leaves the model no time: it must be at "
-	    "least twice AI_CHAT_DB_TIMEOUT_MS (%lld) and 1000",
+	    "least twice AI_CHAT_DB_TIMEOUT_MS (%lld) and 1200",
 	    (long long)conf->deadline_ms, (long long)conf->db_timeout_ms);
 }
 

@@ -61,12 +61,14 @@ aic_id_new(char id[AIC_ID_SIZE], struct aic_err *err)
 
 enum aic_code
 aic_id_of_key(char id[AIC_ID_SIZE], const unsigned char key[AIC_ID_KEY_BYTES],
-    struct aic_err *err)
+    const unsigned char body[AIC_ID_BODY_BYTES], struct aic_err *err)
 {
 	unsigned char b[16];
 
 	memcpy(b, key, AIC_ID_KEY_BYTES);
-	if (!random_bytes(b + AIC_ID_KEY_BYTES, sizeof(b) - AIC_ID_KEY_BYTES))
+	memcpy(b + sizeof(b) - AIC_ID_BODY_BYTES, body, AIC_ID_BODY_BYTES);
+	if (!random_bytes(b + AIC_ID_KEY_BYTES,
+		sizeof(b) - AIC_ID_KEY_BYTES - AIC_ID_BODY_BYTES))
 		return aic_fail(err, AIC_EBUG, "could not get random bytes: %s",
 		    strerror(errno));
 	write_uuid(id, b, 8);

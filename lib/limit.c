@@ -54,37 +54,40 @@
 
 static const struct aic_db_stmt hold = { "hold", HOLD(""), 6, NULL };
 
+#define LEASE_OF_KEY AIC_ID_SQL_SAME_KEY("x.chat_id", "$2")
+#define ROW_OF_KEY AIC_ID_SQL_SAME_KEY("r.chat_id", "$2")
+
 /*
  * Not beside another chat of the same key, and not after one that was answered. The
- * first is sure, for leases are looked at in the newest version of the row; the second
- * saves a reservation, but a save that was waited for just now is not seen here: who
- * has got one has to look once more (aic_repeat_ask()) before he asks the model.
+ * first is sure, for leases are looked at in the newest version of the row. The second
+ * is looked for in a snapshot from before the wait for the row: behind
+ * aic_repeat_queue_ask() there is no wait but for a user's very first row, and who gets
+ * a reservation there looks once more (aic_repeat_ask()) before he asks the model.
  */
 static const struct aic_db_stmt hold_key = {
 	"hold_key",
 	HOLD(" AND NOT EXISTS (SELECT FROM unnest(l.leases) x"
 	     "  WHERE x.until > now() AND x.chat_id <> $2::uuid"
-	     "  AND " AIC_ID_SQL_SAME_KEY("x.chat_id",
-		 "$2") ")"
-		       " AND NOT EXISTS (SELECT FROM ai_chat_requests r"
-		       "  WHERE r.telegram_id = $1::bigint"
-		       "  AND " AIC_ID_SQL_SAME_KEY("r.chat_id",
-			   "$2") "  AND r.created_at > now() - " AIC_ID_SQL_KEPT
-				 ")"),
+	     "  AND " LEASE_OF_KEY ")"
+	     " AND NOT EXISTS (SELECT FROM ai_chat_requests r"
+	     "  WHERE r.telegram_id = $1::bigint AND " ROW_OF_KEY
+	     "  AND r.created_at + " AIC_ID_SQL_KEPT " > now())"),
 	6,
 	NULL,
 };
 
 /*
- * $1 user, $2 reservation. Twice is once: the second time there is nothing to drop.
- * It need not reach the disk either: a lease that was not dropped lapses.
+ * $1 user, $2 chat. Twice is once: the second time there is nothing to drop. It need
+ * not reach the disk either: a lease that was not dropped lapses.
  */
 static const struct aic_db_stmt drop = {
 	"drop",
-	"UPDATE ai_chat_daily_limits SET"
-	"  leases = array_remove(leases, $2::ai_chat_lease),"
+	"UPDATE ai_chat_daily_limits l SET"
+	"  leases = ARRAY(SELECT x FROM unnest(l.leases) x"
+	"   WHERE (x).chat_id <> $2::uuid),"
 	"  updated_at = now()"
-	" WHERE telegram_id = $1::bigint AND $2::ai_chat_lease = ANY (leases)"
+	" WHERE telegram_id = $1::bigint AND EXISTS"
+	"  (SELECT FROM unnest(l.leases) x WHERE x.chat_id = $2::uuid)"
 	" RETURNING set_config('synchronous_commit', 'off', true)",
 	2,
 	NULL,
@@ -154,11 +157,11 @@ aic_limit_hold_got(const struct aic_db_call *call,
 
 void
 aic_limit_drop_ask(struct aic_db_call *call, int64_t telegram_id,
-    const char *lease)
+    const char *chat_id)
 {
 	aic_db_call(call, &drop);
 	aic_db_int(call, telegram_id);
-	aic_db_text(call, lease);
+	aic_db_text(call, chat_id);
 }
 
 bool

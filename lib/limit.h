@@ -47,8 +47,7 @@ struct aic_limit_state {
 struct aic_limit_hold {
 	int64_t telegram_id;
 	const char *chat_id; /* a UUID */
-	bool
-	    of_key; /* aic_id_of_key(): refused beside another one of its key */
+	bool of_key; /* its chat_id is one; refused beside and after another */
 	const char *zone; /* whose midnight begins the day */
 	int64_t lease_ms; /* until the reservation lapses */
 	int64_t limit; /* chats a day */
@@ -62,16 +61,16 @@ aic_limit_hold_ask(struct aic_db_call *call, const struct aic_limit_hold *h);
 /*
  * aic_limit_hold_got -- was it reserved?
  *
- * ret_lease  the reservation, as the database writes it: whoever saves the chat or
- *            drops it gives it back unread; set when the value is true
+ * ret_lease  the reservation, as the database writes it: whoever saves the chat
+ *            gives it back unread; set when the value is true
  */
 bool aic_limit_hold_got(const struct aic_db_call *call,
     char ret_lease[AIC_LEASE_SIZE]);
 
-/* aic_limit_drop_ask -- give the reservation of a chat that failed back; lease is
- * borrowed until the call has run. */
+/* aic_limit_drop_ask -- give the reservation of a chat that failed back, whether or
+ * not it is known to have been made; chat_id is borrowed until the call has run. */
 void aic_limit_drop_ask(struct aic_db_call *call, int64_t telegram_id,
-    const char *lease);
+    const char *chat_id);
 
 /* aic_limit_drop_got -- was it there? */
 bool aic_limit_drop_got(const struct aic_db_call *call);

@@ -6,25 +6,42 @@
 #include <stdio.h>
 #include <string.h>
 
+#define LEASE_OF_KEY AIC_ID_SQL_SAME_KEY("x.chat_id", "$2")
+#define LEASE_OF_BODY AIC_ID_SQL_SAME_BODY("x.chat_id", "$2")
+#define ROW_OF_KEY AIC_ID_SQL_SAME_KEY("chat_id", "$2")
+
 /*
- * $1 user, $2 chat, $3 digest. Only reads. One row; nulls where nothing was kept. In
- * one snapshot a chat has a reservation, or it has its row, or it failed.
+ * $1 user. Changes nothing. Whoever is changing the user's row is waited for, and the row
+ * is held until the end of the batch: so what comes next sees all that came before.
+ */
+static const struct aic_db_stmt queue = {
+	"queue",
+	"SELECT FROM ai_chat_daily_limits"
+	" WHERE telegram_id = $1::bigint FOR UPDATE",
+	1,
+	NULL,
+};
+
+/*
+ * $1 user, $2 chat, $3 digest. Only reads. One row; nulls where nothing was kept, or
+ * nothing is under way. In one snapshot a chat has a reservation, or it has its row,
+ * or it failed.
+ *
+ * The age is written so that no index of times is used for it: that would read all of
+ * the user's last day, and not the one chat.
  */
 static const struct aic_db_stmt repeat = {
 	"repeat",
 	"SELECT r.response, r.tokens_used, r.remaining_requests,"
 	"  r.key_digest = $3::bytea,"
-	"  EXISTS (SELECT FROM ai_chat_daily_limits l, unnest(l.leases) x"
+	"  (SELECT bool_and(" LEASE_OF_BODY ")"
+	"   FROM ai_chat_daily_limits l, unnest(l.leases) x"
 	"   WHERE l.telegram_id = $1::bigint AND x.until > now()"
-	"   AND x.chat_id <> $2::uuid"
-	"   AND " AIC_ID_SQL_SAME_KEY("x.chat_id",
-	    "$2") ")"
-		  " FROM (VALUES (1)) one LEFT JOIN"
-		  "  (SELECT * FROM ai_chat_requests"
-		  "   WHERE telegram_id = $1::bigint"
-		  "   AND " AIC_ID_SQL_SAME_KEY("chat_id",
-		      "$2") "   AND created_at > now() - " AIC_ID_SQL_KEPT
-			    "   ORDER BY created_at DESC LIMIT 1) r ON true",
+	"   AND x.chat_id <> $2::uuid AND " LEASE_OF_KEY ")"
+	" FROM (VALUES (1)) one LEFT JOIN"
+	"  (SELECT * FROM ai_chat_requests"
+	"   WHERE telegram_id = $1::bigint AND " ROW_OF_KEY
+	"   AND created_at + " AIC_ID_SQL_KEPT " > now() LIMIT 1) r ON true",
 	3,
 	NULL,
 };
@@ -69,17 +86,22 @@ aic_repeat_begin(const char *key, const char *message, const char *context,
 	const char *const name[] = { key, NULL };
 	const char *const all[] = { key, message, context ? context : "",
 		NULL };
-	unsigned char hash[EVP_MAX_MD_SIZE];
+	unsigned char named[EVP_MAX_MD_SIZE], asked[EVP_MAX_MD_SIZE];
 	int i;
 
-	if (!sha256(all, hash))
+	if (!sha256(name, named) || !sha256(all, asked))
 		return aic_fail(err, AIC_ENOMEM, "could not digest the body");
 	memcpy(ret_digest, "\\x", 3);
 	for (i = 0; i < 32; i++)
-		snprintf(ret_digest + 2 + 2 * i, 3, "%02x", hash[i]);
-	if (!sha256(name, hash))
-		return aic_fail(err, AIC_ENOMEM, "could not digest the key");
-	return aic_id_of_key(ret_id, hash, err);
+		snprintf(ret_digest + 2 + 2 * i, 3, "%02x", asked[i]);
+	return aic_id_of_key(ret_id, named, asked, err);
+}
+
+void
+aic_repeat_queue_ask(struct aic_db_call *call, int64_t telegram_id)
+{
+	aic_db_call(call, &queue);
+	aic_db_int(call, telegram_id);
 }
 
 void
@@ -96,6 +118,7 @@ struct aic_repeat
 aic_repeat_got(const struct aic_db_call *call)
 {
 	const char *same = aic_db_get(call, 0, 3);
+	const char *running = aic_db_get(call, 0, 4);
 	struct aic_repeat r = { .state = AIC_REPEAT_NONE };
 
 	if (*same == 't') {
@@ -103,9 +126,9 @@ aic_repeat_got(const struct aic_db_call *call)
 		r.response = aic_db_get(call, 0, 0);
 		r.tokens = aic_db_get_int(call, 0, 1);
 		r.remaining = aic_db_get_int(call, 0, 2);
-	} else if (*same == 'f') {
+	} else if (*same == 'f' || *running == 'f') {
 		r.state = AIC_REPEAT_OTHER;
-	} else if (*aic_db_get(call, 0, 4) == 't') {
+	} else if (*running == 't') {
 		r.state = AIC_REPEAT_RUNNING;
 	}
 	return r;

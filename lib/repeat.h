@@ -3,8 +3,8 @@
  * first one.
  *
  * The key is not kept. Its hash makes the first half of the chat's id, in the
- * reservation and then in the row, so whoever comes with the same key finds both. A
- * digest in the row tells whether he asks the same.
+ * reservation and then in the row, so whoever comes with the same key finds both.
+ * Whether he asks the same, a digest tells: whole in the row, in part in the id.
  *
  * Threads: any.
  */
@@ -25,7 +25,7 @@ enum aic_repeat_state {
 	AIC_REPEAT_NONE, /* there is no other chat of this key */
 	AIC_REPEAT_RUNNING, /* one has a reservation */
 	AIC_REPEAT_KEPT, /* one was answered, and asked the same */
-	AIC_REPEAT_OTHER, /* one was answered, and asked something else */
+	AIC_REPEAT_OTHER, /* one of the two, and it asked something else */
 };
 
 struct aic_repeat {
@@ -57,11 +57,16 @@ aic_repeat_begin(const char *key, const char *message, const char *context,
     char ret_id[AIC_ID_SIZE], char ret_digest[AIC_REPEAT_DIGEST_SIZE],
     struct aic_err *err) AIC_MUST_CHECK;
 
+/* aic_repeat_queue_ask -- at the head of a batch: wait for whoever is changing the
+ * user's row, so that a save that comes to its end this moment is seen. */
+void aic_repeat_queue_ask(struct aic_db_call *call, int64_t telegram_id);
+
 /*
  * aic_repeat_ask -- what became of other chats of the same key?
  *
  * In a batch behind the reservation it sees whatever was saved before that: both
- * take the lock of the user's row.
+ * take the lock of the user's row, and a reservation that is refused keeps it until
+ * the end of the batch as well.
  */
 void aic_repeat_ask(struct aic_db_call *call, int64_t telegram_id,
     const char *chat_id, const char *digest);

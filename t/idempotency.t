@@ -6,7 +6,10 @@ use utf8;
 use AIChat::Test;
 use Time::HiRes qw(time);
 
-my $s = AIChat::Test->new(workers => 2, own_pg => 1, env => {
+my $s = AIChat::Test->new(workers => 2, proxy => [ 'database' ],
+    # What is committed lazily stays in memory, and is lost in a crash.
+    pg_conf => { wal_writer_delay => '10s', track_activity_query_size => 8192 },
+    env => {
 	AI_CHAT_DEADLINE_MS => 3000,
 	AI_CHAT_DB_TIMEOUT_MS => 500,
 	AI_CHAT_DAILY_LIMIT => 3,
@@ -24,6 +27,9 @@ sub chat ($key, %o)
 {
 	return { headers => { 'Idempotency-Key' => $key }, %o };
 }
+
+# The twin of a worker that has a chat.
+sub busy_one { return (grep { $s->taken($_) } 1, 2)[0] }
 
 sub is_replay ($got, $first, $what)
 {
@@ -205,7 +211,7 @@ sub paid ($user, $n, $what)
 	my %ask = (telegram_id => 42, message => '[[id=frozen delay=100]]');
 	my ($sock) = $s->start_chats(chat('key', %ask));
 	wait_for(sub { $s->model_count('frozen') }, 10, 'the first one');
-	my ($busy) = grep { $s->taken($_) } 1, 2;
+	my $busy = busy_one();
 	$s->kill_worker($busy, 'STOP');
 	my $got = send_key('key', %ask);
 	is $got->{status}, 503, 'the first one takes too long';
@@ -246,10 +252,112 @@ for my $second (qw(sooner later)) {
 	is $b->{status}, 200,
 	    "a lost reservation, the second $second: it is answered";
 	is $s->model_count($id), 2, '... and so was the first';
-	like $a->{status}, qr/^(?:200|503)$/, '... the first told the truth';
-	is $a->{content}, $b->{content}, '... which is the same answer'
-	    if $a->{status} == 200;
+	if ($second eq 'sooner') {
+		is_replay($a, $b, '... who is told the answer that is kept');
+	} else {
+		is $a->{status}, 503, '... who is too late to keep it';
+		like $a->{headers}{'retry-after'}, qr/^[1-9]/, '... for now';
+	}
 	paid($user, 1, '... and there is one chat');
+}
+
+# Another body, while the first one is under way.
+{
+	my %ask = (telegram_id => 45, message => '[[id=other delay=900]]');
+	my @first = $s->start_chats(chat('key', %ask));
+	wait_for(sub { $s->model_count('other') }, 10, 'the first one');
+	my $got = send_key('key', %ask, user_context => 'x');
+	is $got->{status}, 422, 'another body, while the first is under way';
+	is $s->model_counts->{pending}, 1, '... which it still is';
+	is((finish_chats(@first))[0]{status}, 200, '... until it is answered');
+	paid(45, 1, '... as one chat');
+}
+
+# The first one fails when there is no time left for another.
+{
+	my %ask = (telegram_id => 46, message =>
+	    '[[id=late delay=1900 status=400 times=1]]');
+	my @got = $s->send_many(map { chat('key', %ask) } 1 .. 3);
+	is join(' ', sort map { $_->{status} } @got), '500 503 503',
+	    'a first one that fails late: the others are told to come again';
+	is((grep { ($_->{headers}{'retry-after'} // 0) > 0 } @got), 2,
+	    '... and when');
+	is $s->model_count('late'), 1, '... and nobody asks in vain';
+	is send_key('key', %ask)->{status}, 200, 'who comes again is answered';
+	paid(46, 1, '... for one chat');
+}
+
+# The last chat of the day, its repeats, and another question: repeats do not take
+# a place that is not theirs.
+{
+	my $bad = '';
+	for my $user (2001 .. 2040) {
+		$s->sql("insert into ai_chat_daily_limits (telegram_id,
+		    request_count, last_reset_date)
+		    values ($user, 1, (now() at time zone 'UTC')::date)");
+		my @got = $s->send_many(
+		    (map { chat('key', telegram_id => $user) } 1 .. 5),
+		    { telegram_id => $user, message => 'другой' });
+		$bad .= " $user: " . join(' ', map { $_->{status} } @got)
+		    if grep { $_->{status} != 200 } @got;
+		my $ledger = $s->ledger($user);
+		$bad .= " $user: $ledger->{count}" if $ledger->{count} != 3;
+	}
+	is $bad, '', 'repeats beside the last question of the day';
+}
+
+# An answer is told when it is on the disk: of one that was changed without waiting
+# for it, nothing else would be left.
+{
+	my %ask = (telegram_id => 47);
+	send_key('key', %ask);
+	my $first = send_key('key', %ask)->{json}{response};
+	$s->sql("set synchronous_commit = off; update ai_chat_requests
+	    set response = 'später' where telegram_id = 47");
+	my $got = send_key('key', %ask);
+	is $got->{json}{response}, 'später', 'an answer that was kept just now';
+	$s->stop_pg('immediate');
+	$s->start_pg;
+	is send_key('key', %ask)->{content}, $got->{content},
+	    '... is the same after a crash';
+}
+
+# The database answers too late whether there is a reservation.
+{
+	my %ask = (telegram_id => 48);
+	send_key('any', telegram_id => 49);
+	$s->proxy('database')->fault(down => { stall => 1 });
+	is send_key('key', %ask)->{status}, 503, 'a database that does not answer';
+	$s->proxy('database')->clear;
+	wait_for(sub { $s->ledger(48)->{leases} == 0 }, 4,
+	    'the reservation to be given back');
+	my $got = send_key('key', %ask);
+	is $got->{status}, 200, '... the repeat is answered';
+	cmp_ok $got->{seconds}, '<', 1.5, '... soon';
+	paid(48, 1, '... and counted once');
+}
+
+# Found by the key, however much the user has asked of late.
+{
+	send_key('key', telegram_id => 90);
+	$s->sql("insert into ai_chat_requests (telegram_id, chat_id, message,
+	    response, request_date) select 90, gen_random_uuid(), 'm', 'r',
+	    current_date from generate_series(1, 50000)");
+	$s->sql('vacuum analyze ai_chat_requests');
+	send_key('key', telegram_id => 90);
+	my ($query) = map { $_->[0] } $s->stack->pg->admin("select query
+	    from pg_stat_activity where application_name = 'ai-chat'
+	    and query like '%key_digest%' and query not like 'WITH%'
+	    order by query_start desc limit 1");
+	my $plan = join "\n", map { $_->[0] } $s->sql("
+	    set plan_cache_mode = force_generic_plan;
+	    prepare repeat as $query;
+	    explain (costs off) execute repeat(90,
+	    '00000000-0000-8000-8000-000000000000', '\\x00')");
+	like $plan, qr/Index Scan using ai_chat_requests_chat_id_key/,
+	    'a repeat is found by its key';
+	unlike $plan, qr/user_time_idx|Seq Scan on ai_chat_requests/,
+	    '... and not among all the others' or diag $plan;
 }
 
 # -- callers who leave -------------------------------------------------------
@@ -267,6 +375,20 @@ for my $second (qw(sooner later)) {
 	is $s->model_count('left'), 1, '... with one call of the model';
 }
 
+{
+	my %ask = (telegram_id => 51, message => '[[id=waits delay=2000]]');
+	my @first = $s->start_chats(chat('key', %ask));
+	wait_for(sub { $s->model_count('waits') }, 10, 'the first one');
+	my ($sock) = $s->start_chats(chat('key', %ask));
+	wait_for(sub { $s->taken(1) + $s->taken(2) == 2 }, 5, 'the second one');
+	close $sock;
+	wait_for(sub { $s->taken(1) + $s->taken(2) == 1 }, 1.5,
+	    'the second one to be let go');
+	pass 'who leaves while he waits for the first one holds no slot';
+	is((finish_chats(@first))[0]{status}, 200, '... which goes on');
+	paid(51, 1, '... and is counted');
+}
+
 # -- deaths ------------------------------------------------------------------
 
 # The promise as it is given: five times the same message, with workers and the
@@ -277,7 +399,7 @@ for my $second (qw(sooner later)) {
 
 	my ($sock) = $s->start_chats(chat('key', %ask));
 	wait_for(sub { $s->model_count('five') }, 10, 'the first call');
-	my ($busy) = grep { $s->taken($_) } 1, 2;
+	my $busy = busy_one();
 	$s->kill_worker($busy);
 	my ($got) = finish_chats($sock);
 	is $got->{status}, 502, 'once: its worker is killed';
@@ -318,7 +440,7 @@ for my $second (qw(sooner later)) {
 	my ($sock) = $s->start_chats(chat('key', %ask));
 	wait_for(sub { $s->stack->pg->admin("select 1 from pg_stat_activity
 	    where wait_event = 'PgSleep'") }, 10, 'the save');
-	my ($busy) = grep { $s->taken($_) } 1, 2;
+	my $busy = busy_one();
 	$s->kill_worker($busy);
 	finish_chats($sock);
 	my $got = send_key('key', %ask);

@@ -203,6 +203,23 @@ for my $url ('canary', 'postgresql://u:canary%zz@h/d', 'postgresql://u:ca/nary@h
 	works($s, 'a directory that knows fewer files than the database');
 }
 
+# -- a worker that is newer than the database --------------------------------
+
+{
+	my $s = fresh();
+	my $old = dir($s, map { (s{.*/}{}r => undef) } grep { !/0001_/ }
+	    glob "$TOP/sql/0*.sql");
+	my ($status, $text) = migrate($s, '--dir', $old);
+	is $status, 0, 'a database of the first version' or diag $text;
+	$s->expect_log(qr/code=EDB.*schema version/,
+	    qr/column r.key_digest does not exist/);
+	is chat($s, 1)->{status}, 503, '... and a newer worker: no chat';
+	is $s->model_count, 0, '... and no call of the model that leads nowhere';
+	is $s->get('/health/ready')->{status}, 503, '... it is not ready';
+	works($s, 'migrated');
+	is chat($s, 1)->{status}, 200, '... it chats, and was not restarted';
+}
+
 # -- several at once ---------------------------------------------------------
 
 {

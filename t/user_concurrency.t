@@ -68,6 +68,18 @@ sub is_crowd ($got, $what)
 	is((finish_chats(@one))[0]{status}, 200, '... the last one is answered');
 }
 
+# One that was begun yesterday is still one.
+{
+	my @two = $s->start_chats(map { { telegram_id => 8,
+	    message => "[[delay=900]]" } } 1, 2);
+	wait_for(sub { in_model() == 2 }, 10, 'two chats');
+	$s->sql('update ai_chat_daily_limits set leases = array(select
+	    row(x.chat_id, x.day - 1, x.until)::ai_chat_lease
+	    from unnest(leases) x) where telegram_id = 8');
+	is_crowd($s->send(telegram_id => 8), 'beside two of yesterday');
+	finish_chats(@two);
+}
+
 # Repeats of a chat under way are that chat.
 {
 	my @ask = map { { telegram_id => 5, message => '[[delay=500]]',

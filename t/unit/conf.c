@@ -201,7 +201,7 @@ a_number_must_be_whole_and_in_its_range(void **state)
 		{ "AI_CHAT_PORT", "1", "65535", "0", "65536" },
 		{ "AI_CHAT_DAILY_LIMIT", "1", "1000000", "0", "1000001" },
 		{ "AI_CHAT_CONTEXT_MESSAGES", "0", "50", "-1", "51" },
-		{ "AI_CHAT_DEADLINE_MS", "7000", "600000", "999", "600001" },
+		{ "AI_CHAT_DEADLINE_MS", "7200", "600000", "999", "600001" },
 		{ "AI_CHAT_THREADS", "1", "10000", "0", "10001" },
 		{ "AI_CHAT_DB_POOL", "1", "1000", "0", "1001" },
 		{ "AI_CHAT_DB_TIMEOUT_MS", "100", "5000", "99", "5001" },
@@ -461,11 +461,11 @@ the_deadline_must_leave_the_model_time(void **state)
 	struct aic_err err;
 
 	(void)state;
-	assert_int_equal(LOAD(&conf, &err, "AI_CHAT_DEADLINE_MS=5000",
+	assert_int_equal(LOAD(&conf, &err, "AI_CHAT_DEADLINE_MS=5200",
 			     "AI_CHAT_DB_TIMEOUT_MS=2000"),
 	    AIC_OK);
 	aic_conf_done(&conf);
-	REFUSED("AI_CHAT_DEADLINE_MS", "AI_CHAT_DEADLINE_MS=4999",
+	REFUSED("AI_CHAT_DEADLINE_MS", "AI_CHAT_DEADLINE_MS=5199",
 	    "AI_CHAT_DB_TIMEOUT_MS=2000");
 	REFUSED("AI_CHAT_DB_TIMEOUT_MS", "AI_CHAT_DB_TIMEOUT_MS=60000");
 }

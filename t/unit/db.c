@@ -578,9 +578,11 @@ drop(int64_t user, const char *lease)
 {
 	struct aic_db_call c;
 	struct aic_err err;
+	char id[AIC_ID_SIZE];
 	bool got;
 
-	aic_limit_drop_ask(&c, user, lease);
+	snprintf(id, sizeof(id), "%s", lease + 1); /* (id,day,until) */
+	aic_limit_drop_ask(&c, user, id);
 	assert_int_equal(run(db, &c, 1, &err), AIC_OK);
 	got = aic_limit_drop_got(&c);
 	aic_db_call_done(&c);

@@ -39,19 +39,22 @@ an_id_is_a_version_4_uuid_in_lower_case(void **state)
 }
 
 static void
-ids_of_one_key_share_their_first_half_and_no_more(void **state)
+ids_of_one_key_and_body_share_their_ends_and_no_more(void **state)
 {
 	const unsigned char key[AIC_ID_KEY_BYTES] = { 0xff, 0, 0x1f, 0xe2, 0xd3,
 		0xc4, 0xb5, 0xa6 };
+	const unsigned char body[AIC_ID_BODY_BYTES] = { 1, 0xab, 0, 0xff };
 	struct aic_err err = AIC_ERR_INIT;
 	char a[AIC_ID_SIZE], b[AIC_ID_SIZE];
 
 	(void)state;
-	assert_int_equal(aic_id_of_key(a, key, &err), AIC_OK);
-	assert_int_equal(aic_id_of_key(b, key, &err), AIC_OK);
+	assert_int_equal(aic_id_of_key(a, key, body, &err), AIC_OK);
+	assert_int_equal(aic_id_of_key(b, key, body, &err), AIC_OK);
 	/* The version takes the place of four bits. */
 	assert_memory_equal(a, "ff001fe2-d3c4-85a6-", 19);
 	assert_memory_equal(b, a, 18);
+	assert_string_equal(a + 28, "01ab00ff");
+	assert_string_equal(b + 28, a + 28);
 	assert_non_null(memchr("89ab", a[19], 4));
 	assert_string_not_equal(a, b);
 	assert_int_equal(strlen(a), 36);
@@ -91,5 +94,5 @@ chance_is_from_0_to_under_1_and_reaches_everywhere(void **state)
 }
 
 UNIT_MAIN(T(an_id_is_a_version_4_uuid_in_lower_case),
-    T(ids_of_one_key_share_their_first_half_and_no_more), T(ids_differ),
+    T(ids_of_one_key_and_body_share_their_ends_and_no_more), T(ids_differ),
     T(chance_is_from_0_to_under_1_and_reaches_everywhere))
