@@ -18,6 +18,13 @@
 /* spawn-fcgi hands the listening socket over as standard input. */
 #define LISTEN_FD 0
 
+/*
+ * Nginx has the whole request before it connects, and takes an answer as fast as it
+ * comes. A peer that is silent for this long hangs, or is not Nginx. Less than what
+ * a request may last beyond its deadline before it counts as hung (main.c).
+ */
+#define SILENCE_MAX_S 4
+
 struct fcgi {
 	FCGX_Request request;
 	bool all_read; /* nothing of the request is left in the socket */
@@ -46,7 +53,8 @@ fcgi_new(void)
 {
 	struct fcgi *f = calloc(1, sizeof(*f));
 
-	if (f && FCGX_InitRequest(&f->request, LISTEN_FD, 0) != 0) {
+	/* No socket: libfcgi is to accept nothing by itself; see fcgi_accept(). */
+	if (f && FCGX_InitRequest(&f->request, -1, 0) != 0) {
 		free(f);
 		f = NULL;
 	}
@@ -113,31 +121,70 @@ at_end(struct fcgi *f)
 	    FCGX_GetError(f->request.in) == 0;
 }
 
+/* The next connection, or -1 and errno. */
+static int
+take_connection(void)
+{
+	static const struct timeval limit = { .tv_sec = SILENCE_MAX_S };
+	int fd = accept4(LISTEN_FD, NULL, NULL, SOCK_CLOEXEC);
+
+	if (fd >= 0) {
+		setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+		setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+	}
+	return fd;
+}
+
+static enum fcgi_got
+failed_accept(int why, struct aic_err *err)
+{
+	if (why == EINVAL && atomic_load(&stopping))
+		return FCGI_STOPPED;
+	aic_fail(err, AIC_EBUSY, "could not accept a request: %s",
+	    strerror(why));
+	switch (why) {
+	case EMFILE:
+	case ENFILE:
+	case ENOMEM:
+	case ENOBUFS:
+	case EINTR:
+	case ECONNABORTED:
+		return FCGI_NONE;
+	default:
+		return FCGI_BROKEN;
+	}
+}
+
+/*
+ * libfcgi would accept and then read the request without any limit of time: a byte
+ * and then nothing holds a thread for good, and a few of them the gate. So the
+ * connection is taken here, and libfcgi finds it as one that was kept from an
+ * earlier request; when it does not like it and wants another, it has no socket to
+ * take one from.
+ */
 enum fcgi_got
 fcgi_accept(struct fcgi *f, struct fcgi_request *rq, struct aic_err *err)
 {
-	int rc;
+	int fd, why;
 
 	gate_pass();
-	rc = FCGX_Accept_r(&f->request);
+	fd = take_connection();
+	why = errno;
 	gate_done();
-	if (rc < 0) {
-		if (rc == -EINVAL && atomic_load(&stopping))
-			return FCGI_STOPPED;
-		aic_fail(err, AIC_EBUSY, "could not accept a request: %s",
-		    strerror(-rc));
-		switch (-rc) {
-		case EMFILE:
-		case ENFILE:
-		case ENOMEM:
-		case ENOBUFS:
-		case EINTR:
-		case ECONNABORTED:
-			return FCGI_NONE;
-		default:
-			return FCGI_BROKEN;
-		}
+	if (fd < 0)
+		return failed_accept(why, err);
+	f->request.ipcFd = fd;
+	f->request.keepConnection = 1;
+	/* Parameters that end too early are as good as any, to libfcgi. */
+	if (FCGX_Accept_r(&f->request) < 0 ||
+	    FCGX_GetError(f->request.in) != 0) {
+		FCGX_Free(&f->request, 1);
+		aic_fail(err, AIC_EBUSY,
+		    "a connection brought no request: not from Nginx?");
+		return FCGI_NOISE;
 	}
+	/* Whatever the peer asks for: a kept connection would hold a thread. */
+	f->request.keepConnection = 0;
 	*rq = (struct fcgi_request){ .method = "", .path = "", .query = "" };
 	read_params(f->request.envp, rq);
 	f->all_read = rq->content_length == 0 && at_end(f);

@@ -32,6 +32,7 @@ struct fcgi_request {
 enum fcgi_got {
 	FCGI_REQUEST, /* there is one */
 	FCGI_NONE, /* not now: out of descriptors, memory; try again */
+	FCGI_NOISE, /* there was a connection, and no request on it */
 	FCGI_STOPPED, /* fcgi_stop() was called and the queue is empty */
 	FCGI_BROKEN, /* the listening socket is of no use */
 };
@@ -47,9 +48,10 @@ void fcgi_free(struct fcgi *f);
 /*
  * fcgi_accept -- wait for the next request.
  *
- * err       what is wrong, for FCGI_NONE and FCGI_BROKEN
+ * err       what is wrong, unless there is a request or it is stopped
  *
- * Blocks:   until there is one, or fcgi_stop()
+ * Blocks:   until there is one, or fcgi_stop(); then on a peer that does not send
+ *           what it began, 4 s and 2 s of libfcgi's for closing
  */
 enum fcgi_got fcgi_accept(struct fcgi *f, struct fcgi_request *rq,
     struct aic_err *err) AIC_MUST_CHECK;

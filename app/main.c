@@ -119,6 +119,9 @@ serve(void *arg)
 			warn_accept(&err);
 			aic_clock_sleep(aic_clock_us() + ACCEPT_PAUSE_US);
 			continue;
+		case FCGI_NOISE:
+			warn_accept(&err);
+			continue;
 		case FCGI_STOPPED:
 			break;
 		case FCGI_BROKEN:

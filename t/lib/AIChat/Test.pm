@@ -561,6 +561,17 @@ sub kill_worker ($self, $n, $sig = 'KILL')
 	return $proc->status;
 }
 
+# One that may die of what was done to it; whether it did.
+sub may_die ($self, $n, $seconds = 5)
+{
+	my $proc = $self->{stack}->worker($n);
+
+	$self->{killed}{$n} = 1;
+	return 1 if eval { wait_for(sub { !$proc->alive }, $seconds, 'it') };
+	delete $self->{killed}{$n};
+	return 0;
+}
+
 # All its threads: until then one of them may still take a request.
 sub is_stopped ($pid)
 {
