@@ -18,6 +18,7 @@
 #include "fcgi.h"
 #include "http.h"
 #include "log.h"
+#include "notify.h"
 #include "route.h"
 #include "worker.h"
 
@@ -38,13 +39,17 @@
 /* After a failed accept(): long enough for a descriptor to be freed. */
 #define ACCEPT_PAUSE_US (50 * AIC_MS)
 
-/* A drained worker ends at the deadline of its last request; what is still
- * there this much later hangs, and is left behind. */
-#define DRAIN_SPARE_US (5 * AIC_S)
+/*
+ * A request ends by its deadline, and its answer takes no longer than Nginx may be
+ * silent (fcgi.c). What is there this much later hangs: a worker that drains leaves
+ * it behind, and one that does not gets no more watchdog pings, so that it is
+ * started again.
+ */
+#define HANG_SPARE_US (5 * AIC_S)
 
 /* How old the gauges of another worker may be, for Prometheus asks less often; and
  * how long a reservation is left behind, once the database answers again. */
-#define TELL_S 1
+#define TICK_US (1 * AIC_S)
 
 /* Headers and body of an answer: the longest is a page of history. 100 items of
  * 1 MiB answers, escaped, are more than anybody can read. */
@@ -58,6 +63,18 @@ struct thread {
 	struct worker *worker;
 	struct fcgi *fcgi;
 	struct aic_http *http;
+	_Atomic int64_t since_us; /* of the request under way; 0: none */
+};
+
+/* All threads, and who wants to know whether they are well. */
+struct crew {
+	struct worker *worker;
+	struct thread *threads;
+	int n;
+	int64_t hang_us; /* a request that is older hangs */
+	struct notify notify;
+	int64_t ping_us; /* when the next ping is due */
+	bool hung;
 };
 
 static const char usage[] =
@@ -97,6 +114,13 @@ warn_accept(const struct aic_err *err)
 		aic_log_event(AIC_LOG_WARN, "accept", "%s", err->detail);
 }
 
+/* Nothing is ordered by it: a ping more or less does not matter. */
+static void
+note_since(struct thread *t, int64_t us)
+{
+	atomic_store_explicit(&t->since_us, us, memory_order_relaxed);
+}
+
 static void *
 serve(void *arg)
 {
@@ -111,7 +135,10 @@ serve(void *arg)
 	for (;;) {
 		switch (fcgi_accept(t->fcgi, &job.rq, &err)) {
 		case FCGI_REQUEST:
+			job.start_us = aic_clock_us();
+			note_since(t, job.start_us);
 			route_run(&job);
+			note_since(t, 0);
 			trim(&job.body);
 			trim(&job.out);
 			continue;
@@ -167,19 +194,74 @@ start(struct thread *threads, int n, struct worker *w)
 	return i;
 }
 
-/* False: not all of them ended in time. */
-static bool
-join(struct thread *threads, int n, int64_t deadline_us)
+/* A ping says that no request hangs: an idle thread that pings would prove nothing. */
+static void
+ping_when_due(struct crew *c)
 {
-	struct timespec until = aic_clock_spec(deadline_us);
+	int64_t now = aic_clock_us(), since;
+	bool hung = false;
 	int i;
 
-	for (i = 0; i < n; i++) {
-		if (pthread_clockjoin_np(threads[i].id, NULL, CLOCK_MONOTONIC,
-			&until) != 0)
-			return false;
-		fcgi_free(threads[i].fcgi);
-		aic_http_free(threads[i].http);
+	if (!c->notify.ping_us || now < c->ping_us)
+		return;
+	c->ping_us = now + c->notify.ping_us;
+	for (i = 0; i < c->n; i++) {
+		since = atomic_load_explicit(&c->threads[i].since_us,
+		    memory_order_relaxed);
+		hung = hung || (since && now - since > c->hang_us);
+	}
+	if (!hung)
+		notify_say(&c->notify, "WATCHDOG=1");
+	else if (!c->hung)
+		aic_log_event(AIC_LOG_ERROR, "watchdog",
+		    "a request hangs; no more pings");
+	c->hung = hung;
+}
+
+/* SIGTERM or SIGINT; the others are for programs that have something to reload. */
+static int
+wait_for_signal(struct crew *c, const sigset_t *signals)
+{
+	struct timespec left;
+	int64_t us;
+	int sig;
+
+	do {
+		ping_when_due(c);
+		worker_drop_all(c->worker);
+		worker_tell(c->worker);
+		us = TICK_US;
+		if (c->notify.ping_us && c->ping_us - aic_clock_us() < us)
+			us = c->ping_us - aic_clock_us();
+		left = aic_clock_spec(us > 0 ? us : 0);
+		sig = sigtimedwait(signals, NULL, &left);
+	} while (sig != SIGTERM && sig != SIGINT);
+	return sig;
+}
+
+/* False: not all of them ended in time. */
+static bool
+join(struct crew *c, int64_t deadline_us)
+{
+	struct timespec until;
+	int64_t us;
+	int i;
+
+	for (i = 0; i < c->n; i++) {
+		for (;;) {
+			us = c->notify.ping_us && c->ping_us < deadline_us
+			    ? c->ping_us
+			    : deadline_us;
+			until = aic_clock_spec(us);
+			if (pthread_clockjoin_np(c->threads[i].id, NULL,
+				CLOCK_MONOTONIC, &until) == 0)
+				break;
+			if (aic_clock_us() >= deadline_us)
+				return false;
+			ping_when_due(c);
+		}
+		fcgi_free(c->threads[i].fcgi);
+		aic_http_free(c->threads[i].http);
 	}
 	return true;
 }
@@ -188,40 +270,37 @@ join(struct thread *threads, int n, int64_t deadline_us)
 static int
 run(struct worker *w, const sigset_t *signals)
 {
-	const struct timespec tell = { .tv_sec = TELL_S };
-	int n = worker_threads(w), started, sig;
-	struct thread *threads;
-	bool all;
+	struct crew c = { .worker = w,
+		.hang_us = w->conf.deadline_ms * AIC_MS + HANG_SPARE_US };
+	int n = worker_threads(w), sig;
 
-	threads = calloc((size_t)n, sizeof(*threads));
-	if (!threads) {
+	c.threads = calloc((size_t)n, sizeof(*c.threads));
+	if (!c.threads) {
 		aic_log_event(AIC_LOG_ERROR, "start", "out of memory");
 		return 1;
 	}
-	started = start(threads, n, w);
-	if (started == n) {
+	notify_open(&c.notify, environ);
+	c.n = start(c.threads, n, w);
+	if (c.n == n) {
 		aic_log_event(AIC_LOG_INFO, "start",
 		    "version %s, %lld chats at once, limit %lld a day",
 		    PACKAGE_VERSION, (long long)w->conf.threads,
 		    (long long)w->conf.daily_limit);
-		do {
-			sig = sigtimedwait(signals, NULL, &tell);
-			worker_drop_all(w);
-			worker_tell(w);
-		} while (sig != SIGTERM && sig != SIGINT);
+		notify_say(&c.notify, "READY=1");
+		sig = wait_for_signal(&c, signals);
+		notify_say(&c.notify, "STOPPING=1");
 		aic_log_event(AIC_LOG_INFO, "drain", "%s: serving what is left",
 		    sig == SIGTERM ? "SIGTERM" : "SIGINT");
 	}
 	fcgi_stop();
-	all = join(threads, started,
-	    aic_clock_us() + w->conf.deadline_ms * AIC_MS + DRAIN_SPARE_US);
-	if (!all) {
+	if (!join(&c, aic_clock_us() + c.hang_us)) {
 		aic_log_event(AIC_LOG_ERROR, "drain",
 		    "a request hangs; leaving without it");
 		_exit(1);
 	}
-	free(threads);
-	if (started < n)
+	notify_close(&c.notify);
+	free(c.threads);
+	if (c.n < n)
 		return 1;
 	aic_log_event(AIC_LOG_INFO, "stop", "all served");
 	return 0;

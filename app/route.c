@@ -198,7 +198,6 @@ route_run(struct job *job)
 	enum aic_code rc;
 	bool sent;
 
-	job->start_us = aic_clock_us();
 	job->deadline_us = job->start_us +
 	    job->worker->conf.deadline_ms * AIC_MS;
 	aic_buf_clear(&job->body);

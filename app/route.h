@@ -51,8 +51,8 @@ typedef enum aic_code route_handler(struct job *job, struct aic_err *err);
 /*
  * route_run -- answer one accepted request and log it.
  *
- * job       worker, fcgi, http and rq are set; body and out are initialised and
- *           kept by the caller for the next request
+ * job       worker, fcgi, http, rq and start_us are set; body and out are
+ *           initialised and kept by the caller for the next request
  */
 void route_run(struct job *job);
 

@@ -125,6 +125,12 @@ env_get(char *const *env, const char *name, const char *suffix)
 	return NULL;
 }
 
+const char *
+aic_conf_env(char *const *env, const char *name)
+{
+	return env_get(env, name, "");
+}
+
 static enum aic_code
 read_secret(const struct setting *s, const char *path, char *value,
     struct aic_err *err)

@@ -75,6 +75,13 @@ void aic_conf_done(struct aic_conf *conf);
 enum aic_code aic_conf_load_url(struct aic_conf *ret_conf, char *const *env,
     struct aic_err *err) AIC_MUST_CHECK;
 
+/*
+ * aic_conf_env -- a variable that is no setting: what a service manager says.
+ *
+ * NULL where it is not there. Memory: borrows from env.
+ */
+const char *aic_conf_env(char *const *env, const char *name);
+
 /* aic_conf_name -- the n-th name of the table, or NULL past its end. */
 const char *aic_conf_name(unsigned n);
 

@@ -1,0 +1,145 @@
+# What a worker tells the service manager: that it is ready, that it stops, and,
+# as long as no request hangs, that it is well.
+
+use v5.36;
+use utf8;
+use AIChat::DeadDNS;
+use AIChat::Proc qw(slurp);
+use AIChat::Test;
+use IO::Select;
+use IO::Socket::UNIX;
+use Socket qw(SOCK_DGRAM);
+use Time::HiRes qw(time);
+
+my $s = AIChat::Test->new(workers => 0, env => {
+	AI_CHAT_DEADLINE_MS => 1200,
+	AI_CHAT_DB_TIMEOUT_MS => 100,
+	AI_CHAT_THREADS => 2,
+});
+my $dir = $s->dir;
+
+# The service manager's side.
+sub listen_at ($path)
+{
+	return IO::Socket::UNIX->new(Type => SOCK_DGRAM, Local => $path)
+	    // die "could not listen: $!\n";
+}
+
+# The next thing that it is told; undef when there is none in time.
+sub hear ($sock, $seconds = 5)
+{
+	IO::Select->new($sock)->can_read($seconds) or return;
+	$sock->recv(my $text, 4096);
+	return $text;
+}
+
+# Launched, without waiting for an answer.
+sub launch ($socket, %env)
+{
+	my $settings = $s->stack->settings;
+	%$settings = (%$settings, NOTIFY_SOCKET => $socket, %env);
+	delete @$settings{ grep { !defined $settings->{$_} } keys %$settings };
+	return $s->stack->launch_worker(1);
+}
+
+# -- ready, well, stopping ---------------------------------------------------
+
+my $manager = listen_at("$dir/notify");
+{
+	my $worker = launch("$dir/notify", WATCHDOG_USEC => 600_000);
+	is hear($manager), 'READY=1', 'a worker says that it is ready';
+	ok $s->stack->worker_answers(1), '... and is';
+	my $start = time;
+	is hear($manager), 'WATCHDOG=1', 'then it says that it is well'
+	    for 1 .. 4;
+	my $took = time - $start;
+	ok $took > 0.3 && $took < 2, '... three times in what it is given'
+	    or diag $took;
+
+	# What keeps it busy is no reason to be silent.
+	$s->stack->start_nginx;
+	my @socks = $s->start_chats({ telegram_id => 1,
+	    message => '[[delay=700]]' });
+	wait_for(sub { $s->model_counts->{pending} == 1 }, 5, 'a chat');
+	kill $_, $worker->pid for qw(HUP USR1 TERM);
+	my @said;
+	wait_for(sub {
+		my $text = hear($manager, 0) // '';
+		push @said, $text if $text ne '';
+		return !$worker->alive;
+	}, 5, 'the worker to end');
+	is((grep { $_ eq 'STOPPING=1' } @said), 1,
+	    'on SIGTERM it says that it stops');
+	my ($at) = grep { $said[$_] eq 'STOPPING=1' } 0 .. $#said;
+	cmp_ok scalar(grep { $_ eq 'WATCHDOG=1' } @said[$at .. $#said]), '>=',
+	    1, '... and still that it is well, as long as a chat lasts';
+	is $worker->status, 0, '... and ends with 0';
+	my ($got) = finish_chats(@socks);
+	is $got->{status}, 200, '... when the chat is answered';
+}
+
+# -- where and how -----------------------------------------------------------
+
+{
+	my $abstract = listen_at("\0$dir/abstract");
+	my $worker = launch("\@$dir/abstract", WATCHDOG_USEC => undef);
+	is hear($abstract), 'READY=1', 'an abstract socket';
+	is hear($abstract, 0.5), undef, '... and no pings for which nobody asked';
+	$worker->signal('TERM');
+	is hear($abstract), 'STOPPING=1', '... at the end that it stops';
+	wait_for(sub { !$worker->alive }, 5, 'the end');
+
+	$worker = launch("\@$dir/abstract", WATCHDOG_USEC => 100_000,
+	    WATCHDOG_PID => 1);
+	is hear($abstract), 'READY=1', 'a watchdog of another process';
+	is hear($abstract, 0.5), undef, '... is not ours';
+	$worker->stop;
+}
+
+{
+	my $worker = launch("$dir/notify", WATCHDOG_PID => undef,
+	    OPENAI_BASE_URL => 'ftp://x');
+	wait_for(sub { !$worker->alive }, 5, 'the end');
+	is hear($manager, 0), undef,
+	    'with settings that it refuses it is never ready';
+	$s->expect_log(qr/OPENAI_BASE_URL must start/);
+	my $port = $s->stack->model_port;
+	for my $where ("$dir/nobody-there", 'nonsense', '@', "/$dir" x 20) {
+		launch($where, OPENAI_BASE_URL => "http://127.0.0.1:$port/v1");
+		$s->stack->wait_for_worker(1);
+		is $s->send(telegram_id => 2)->{status}, 200,
+		    'a manager that cannot be told is no reason not to serve';
+		$s->stack->stop_worker(1);
+	}
+	like $s->worker_log(1), qr/event=notify text="could not tell/,
+	    '... though it is said';
+}
+
+# -- a request that hangs ----------------------------------------------------
+
+# Names of databases are looked up by libpq, which waits for the name server, all
+# deadlines notwithstanding.
+SKIP: {
+	skip 'unshare is not permitted here', 3
+	    if !AIChat::DeadDNS::is_permitted();
+	$s->stack->{wrap} = [ AIChat::DeadDNS::wrap("$dir/resolv.conf",
+	    'timeout:15 attempts:2') ];
+	launch("$dir/notify", WATCHDOG_USEC => 600_000,
+	    DATABASE_URL => 'postgresql://db.example/x');
+	$s->stack->wait_for_worker(1);
+	my ($sock) = $s->start_chats({ telegram_id => 3 });
+	my ($start, $last) = (time, 0);
+	while (my $text = hear($manager, 1)) {
+		$last = time - $start if $text eq 'WATCHDOG=1';
+		last if $last > 15;
+	}
+	cmp_ok $last, '<', 1.2 + 5 + 0.5,
+	    'a request that hangs beyond its deadline: no more pings';
+	cmp_ok $last, '>', 1.2 + 5 - 0.5, '... and not before';
+	like $s->worker_log(1), qr/event=watchdog .*a request hangs/,
+	    '... and the log tells why';
+	$s->expect_log(qr/a request hangs/, qr/prematurely closed/);
+	$s->kill_worker(1);
+}
+
+done_testing;
