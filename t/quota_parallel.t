@@ -11,7 +11,7 @@ my $LIMIT = 30;
 my $s = AIChat::Test->new(workers => 3, env => {
 	AI_CHAT_DAILY_LIMIT => $LIMIT,
 	AI_CHAT_TIMEZONE => 'Europe/Moscow',
-	AI_CHAT_THREADS => 150,
+	AI_CHAT_THREADS => 200,
 });
 
 # How often each status came.
@@ -113,9 +113,9 @@ is $s->model_count, 2 * $LIMIT, 'the model was asked for no other';
 	spent(3, $LIMIT - 1, 'all but one are used');
 	my @got = $s->send_many(map { {
 		telegram_id => 3, message => '[[delay=200]]',
-	} } 1 .. 40);
-	is_deeply tally(@got), { 200 => 1, 429 => 39 },
-	    'forty for one slot: one gets it';
+	} } 1 .. 500);
+	is_deeply tally(@got), { 200 => 1, 429 => 499 },
+	    'five hundred for one slot: one gets it';
 	is((grep { $_->{status} == 200 } @got)[0]{json}{remaining_requests},
 	    0, '... and none is left');
 	spent(3, $LIMIT, '... and it is counted once');

@@ -1,0 +1,75 @@
+# ./dev looks after the workers as systemd would: one that dies is back at once.
+
+use v5.36;
+use utf8;
+use AIChat::Proc qw(wait_for temp_dir remove_dir free_port run tail base_env);
+use AIChat::Stack;
+use HTTP::Tiny;
+use Test::More;
+use Time::HiRes qw(time);
+
+my $dir = temp_dir('ai-chat-t');
+my $port = free_port();
+# What was built for the tests is what it finds built.
+symlink AIChat::Stack::find_build(), "$dir/build" or die "link: $!\n";
+my %env = (base_env(), AI_CHAT_VAR => $dir, AI_CHAT_PORT => $port,
+    map { exists $ENV{$_} ? ($_ => $ENV{$_}) : () }
+    qw(ASAN_OPTIONS LSAN_OPTIONS TSAN_OPTIONS UBSAN_OPTIONS));
+
+sub dev (@args)
+{
+	return run([ AIChat::Stack::top() . '/dev', @args ], env => \%env);
+}
+
+# Number => [ pid, restarts ]
+sub workers
+{
+	my %workers;
+
+	for (split /\n/, dev('status')) {
+		$workers{$1} = [ $2, $3 ]
+		    if /^worker (\d+) pid (\d+) .*restarts (\d+)/;
+	}
+	return \%workers;
+}
+
+sub ask
+{
+	return HTTP::Tiny->new(timeout => 20)->get(
+	    "http://127.0.0.1:$port/health")->{status};
+}
+
+my $up = eval { dev('up', '-d', '--workers', 2) };
+ok $up, './dev up starts all of it' or diag "$@\n" . tail("$dir/log/dev.log");
+SKIP: {
+	skip 'it does not run', 4 if !$up;
+	my $before = workers();
+	is scalar keys %$before, 2, '... with two workers';
+	for my $sig (qw(KILL ABRT)) {
+		my $old = workers()->{1};
+		my $start = time;
+		kill $sig, $old->[0];
+		my $failed = 0;
+		wait_for(sub {
+			$failed++ if ask() != 200;
+			return (workers()->{1} // [ $old->[0] ])->[0]
+			    != $old->[0];
+		}, 10, 'another worker');
+		cmp_ok time - $start, '<', 2,
+		    "a worker that died (SIG$sig) is started again";
+		is workers()->{1}[1], $old->[1] + 1, '... which is counted';
+		is $failed, 0, '... and nobody noticed';
+	}
+	is workers()->{2}[0], $before->{2}[0], '... the other one is the same';
+	dev('down');
+	$up = 0;
+	is ask(), 599, 'and down stops all of it';
+}
+END {
+	local ($?, $@);
+	eval { dev('down') } if $up;
+}
+
+unlink "$dir/build";
+remove_dir($dir);
+done_testing;
