@@ -120,6 +120,19 @@ sub is_closed ($sock)
 	ok $s->stack->worker($_)->alive, "... worker $_ is the same" for 1, 2;
 }
 
+# A body that is not as long as was said: Nginx sends none, so it is a slip, or worse.
+for my $case ([ shorter => 1000, 499 ], [ longer => 5, 422 ]) {
+	my ($how, $length, $expected) = @$case;
+	my ($status) = AIChat::FastCGI::request($path, {
+	    REQUEST_METHOD => 'POST', DOCUMENT_URI => '/v1/chat/send',
+	    HTTP_X_API_KEY => $AIChat::Test::KEY, X_REQUEST_ID => 'x',
+	    CONTENT_LENGTH => $length },
+	    '{"telegram_id":77,"message":"x"}');
+	is $status, $expected, "a body $how than it was announced is no chat";
+	is_deeply $s->ledger(77), { count => 0, rows => 0, leases => 0 },
+	    '... and costs nothing';
+}
+
 # -- what kills --------------------------------------------------------------
 
 # These are faults of libfcgi: nobody but Nginx may get here, and it sends none.

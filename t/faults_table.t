@@ -1,0 +1,42 @@
+# The table of faults in t/README.md names tests that there are.
+
+use v5.36;
+use utf8;
+use AIChat::Proc qw(slurp);
+use AIChat::Stack;
+use Test::More;
+
+my $TOP = AIChat::Stack::top();
+
+# A test's text, with what is joined by a dot in one piece.
+sub titles_of ($path)
+{
+	my $text = slurp("$TOP/$path");
+	utf8::decode($text);
+	return $text =~ s/(['"])\s*\.\s*\1//gr;
+}
+
+utf8::decode(my $table = slurp("$TOP/t/README.md"));
+my @rows = map { [ split /\s*\|\s*/ ] } $table =~ /^\| ((?:\d+|\+) .*) \|$/mg;
+cmp_ok scalar @rows, '>=', 29, 'the table is there';
+is((grep { @$_ != 4 } @rows), 0, '... four columns a row');
+
+for my $row (@rows) {
+	my ($number, $what, undef, $where) = @$row;
+	my ($file, $n, @missing) = ('', 0);
+	while ($where =~ /`(t\/[^`]+)`|"([^"]+)"/g) {
+		if (defined $1) {
+			$file = $1;
+			push @missing, $file if !-f "$TOP/$file";
+		} else {
+			$n++;
+			push @missing, qq($file: "$2")
+			    if !-f "$TOP/$file"
+			    || index(titles_of($file), $2) < 0;
+		}
+	}
+	is join(', ', @missing), '', "$number, $what: its tests are there";
+	ok $n, '... and named';
+}
+
+done_testing;
