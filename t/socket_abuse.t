@@ -142,7 +142,10 @@ my %kills = (
 	'a parameter of 4 GB' => $begin . AIChat::FastCGI::record(4,
 	    pack('NN', 0xfffffffe, 0xfffffffe) . 'A' x 40),
 );
-for my $what (sort keys %kills) {
+# A sanitizer would report them as ours.
+my $sanitized = qx(ldd '@{[ AIChat::Stack::find_build() ]}/ai-chat-worker')
+    =~ /lib(?:asan|tsan)/;
+for my $what ($sanitized ? () : sort keys %kills) {
 	my $sock = abuse($kills{$what});
 	shutdown $sock, 1;
 	my $died = $s->may_die(1, 3);
