@@ -12,7 +12,8 @@ my $s = AIChat::Test->new(workers => 2, env => {
 	AI_CHAT_DB_TIMEOUT_MS => 2000,
 });
 $s->expect_log(qr/upstream prematurely closed/,
-    qr/connect\(\) to unix:\S+ failed/, qr/recv\(\) failed/);
+    qr/connect\(\) to unix:\S+ failed/, qr/recv\(\) failed/,
+    qr/FATAL:  connection to client lost/);
 
 my $users = 0;
 
@@ -46,6 +47,13 @@ sub more ($load, $n, $what)
 for my $n (1, 2) {
 	my $load = start_load();
 	my $pid = $s->worker_pid($n);
+	# In the middle of something.
+	wait_for(sub {
+		$s->kill_worker($n, 'STOP');
+		return 1 if $s->taken($n);
+		$s->kill_worker($n, 'CONT');
+		return 0;
+	}, 10, 'the worker to be at work');
 	my $killed = time;
 	$s->kill_worker($n);
 	more($load, 10, 'the other one to go on');
