@@ -84,7 +84,9 @@ sleep_lasts_to_its_end_whatever_signals_come(void **state)
 	assert_true(aic_clock_us() >= until);
 	setitimer(ITIMER_REAL, &off, NULL);
 	sigaction(SIGALRM, &old, NULL);
-	assert_true(ticks > 1);
+	/* One would end a sleep that does not go on, and ThreadSanitizer runs a
+	 * handler once for all the signals that came during a call. */
+	assert_true(ticks > 0);
 }
 
 static void
