@@ -3,11 +3,10 @@
 #include "http.h"
 
 #include <curl/curl.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
+#include <time.h>
 
 #include "clock.h"
 
@@ -22,6 +21,9 @@
 
 /* Providers close idle connections after a minute or more; ours go first. */
 #define IDLE_MAX_S 50L
+
+/* A day is beyond any deadline; the bound keeps sums sane. */
+#define RETRY_AFTER_MAX_US (86400 * AIC_S)
 
 struct aic_http {
 	CURL *easy;
@@ -230,29 +232,47 @@ end_of(const struct aic_http *http, CURLcode rc)
 	}
 }
 
-static void
-read_hints(struct aic_http *http, struct aic_http_answer *answer)
+/* A number of so many microseconds; -1: it is not one, or not over 0. */
+static int64_t
+read_number(const char *text, double unit_us)
+{
+	char *end;
+	double us;
+
+	/* No hexadecimals, no "nan". */
+	us = strtod(text, &end) * unit_us;
+	if (text[strspn(text, "0123456789.eE+-")] || end == text || *end ||
+	    !(us > 0))
+		return -1;
+	return us < RETRY_AFTER_MAX_US ? (int64_t)us : RETRY_AFTER_MAX_US;
+}
+
+int64_t
+aic_http_retry_after(const char *ms, const char *after, time_t now)
+{
+	int64_t us = ms ? read_number(ms, AIC_MS) : -1;
+	time_t date;
+
+	if (us < 0 && after)
+		us = read_number(after, AIC_S);
+	if (us >= 0 || !after)
+		return us;
+	date = curl_getdate(after, NULL);
+	if (date <= now)
+		return -1;
+	return date - now < RETRY_AFTER_MAX_US / AIC_S ? (date - now) * AIC_S
+						       : RETRY_AFTER_MAX_US;
+}
+
+static const char *
+header(struct aic_http *http, const char *name)
 {
 	struct curl_header *h;
-	curl_off_t after = 0;
-	double ms;
-	char *end;
 
-	if (curl_easy_header(http->easy, "retry-after-ms", 0, CURLH_HEADER, -1,
-		&h) == CURLHE_OK) {
-		ms = strtod(h->value, &end);
-		/* A day is beyond any deadline; the bound keeps the sum sane. */
-		if (end != h->value && *end == '\0' && ms > 0 && isfinite(ms))
-			answer->retry_after_us = ms < 86400e3
-			    ? (int64_t)(ms * 1000)
-			    : 86400 * AIC_S;
-	}
-	if (answer->retry_after_us < 0 &&
-	    curl_easy_getinfo(http->easy, CURLINFO_RETRY_AFTER, &after) ==
-		CURLE_OK &&
-	    after > 0)
-		answer->retry_after_us = after < 86400 ? after * AIC_S
-						       : 86400 * AIC_S;
+	return curl_easy_header(http->easy, name, 0, CURLH_HEADER, -1, &h) ==
+		CURLHE_OK
+	    ? h->value
+	    : NULL;
 }
 
 void
@@ -297,7 +317,9 @@ aic_http_post(struct aic_http *http, const struct aic_http_request *req,
 	answer->end = end_of(http, rc);
 	answer->status = (int)status;
 	if (answer->end == AIC_HTTP_ANSWERED)
-		read_hints(http, answer);
+		answer->retry_after_us =
+		    aic_http_retry_after(header(http, "retry-after-ms"),
+			header(http, "retry-after"), time(NULL));
 	else if (rc == CURLE_OK)
 		snprintf(answer->why, sizeof(answer->why),
 		    "the connection ended within the headers");

@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "buf.h"
 #include "err.h"
@@ -60,6 +61,20 @@ struct aic_http *aic_http_new(void) AIC_MUST_CHECK;
 
 /* aic_http_free -- closes the kept connection. NULL is fine. */
 void aic_http_free(struct aic_http *http);
+
+/*
+ * aic_http_retry_after -- for how long a server asks to be left alone.
+ *
+ * ms        value of retry-after-ms; NULL: there is none
+ * after     value of Retry-After, seconds or a date; NULL: there is none
+ * now       time(2)
+ *
+ * The value is in microseconds, a day at most; -1: it says nothing that can be
+ * read, or nothing about the future.
+ *
+ * Source:   RFC 9110, 10.2.3; openai-python, which reads both, fractions too
+ */
+int64_t aic_http_retry_after(const char *ms, const char *after, time_t now);
 
 /*
  * aic_http_post -- send a request and read the answer, whatever its status.

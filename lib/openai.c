@@ -26,8 +26,6 @@
 /* While waiting to try again, ask this often whether the caller is still there. */
 #define GONE_EVERY_US (500 * AIC_MS)
 
-#define CODE_SIZE 64
-
 #define AUTH "Authorization: Bearer "
 
 /* A model that can be asked, and what is known of it. */
@@ -46,6 +44,7 @@ struct upstream {
 struct aic_openai {
 	struct upstream ups[AIC_OPENAI_MODELS];
 	int n_ups;
+	const char *keys[AIC_OPENAI_MODELS + 1]; /* that no log may have */
 	char *proxy;
 	double temperature;
 	int64_t max_tokens;
@@ -57,7 +56,7 @@ struct call {
 	struct upstream *up;
 	int64_t until_us; /* the model's share of the deadline */
 	struct aic_http_answer http;
-	char code[CODE_SIZE], type[CODE_SIZE], param[CODE_SIZE];
+	struct aic_openai_error error;
 	bool sent_temperature, sent_max_tokens;
 };
 
@@ -162,6 +161,8 @@ aic_openai_open(struct aic_openai **ret_openai,
 		aic_openai_close(o);
 		return rc;
 	}
+	for (i = 0; i < o->n_ups; i++)
+		o->keys[i] = o->ups[i].auth + strlen(AUTH);
 	*ret_openai = o;
 	return AIC_OK;
 }
@@ -229,22 +230,21 @@ put_tail(const struct aic_openai *o, struct call *call, struct aic_buf *body)
  * a key or words of the question, would end up in the log.
  */
 static bool
-is_code(const struct aic_openai *o, const char *s)
+is_code(const char *s, const char *const *keys)
 {
 	static const char letters[] = "abcdefghijklmnopqrstuvwxyz"
 				      "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 				      "0123456789_.-[]";
-	int i;
 
-	for (i = 0; i < o->n_ups; i++)
-		if (strstr(s, o->ups[i].auth + strlen(AUTH)))
+	for (; *keys; keys++)
+		if (strstr(s, *keys))
 			return false;
 	return s[strspn(s, letters)] == '\0';
 }
 
 static void
-copy_code(const struct aic_openai *o, struct json_object *obj, const char *name,
-    char to[CODE_SIZE])
+copy_code(struct json_object *obj, const char *name, const char *const *keys,
+    char to[AIC_OPENAI_CODE_SIZE])
 {
 	struct json_object *v;
 	const char *s;
@@ -253,22 +253,24 @@ copy_code(const struct aic_openai *o, struct json_object *obj, const char *name,
 	    !json_object_is_type(v, json_type_string))
 		return;
 	s = json_object_get_string(v);
-	snprintf(to, CODE_SIZE, "%s", is_code(o, s) ? s : "?");
+	snprintf(to, AIC_OPENAI_CODE_SIZE, "%s", is_code(s, keys) ? s : "?");
 }
 
 /* {"error":{"code":...,"type":...,"param":...}}; a body may be anything else. */
-static void
-read_error(const struct aic_openai *o, struct call *call)
+void
+aic_openai_read_error(const struct aic_buf *body, const char *const *keys,
+    struct aic_openai_error *ret_error)
 {
 	struct json_object *doc, *e;
 
-	doc = aic_json_parse(call->http.body.data, call->http.body.len);
+	*ret_error = (struct aic_openai_error){ .code = "" };
+	doc = aic_json_parse(body->data, body->len);
 	if (json_object_is_type(doc, json_type_object) &&
 	    json_object_object_get_ex(doc, "error", &e) &&
 	    json_object_is_type(e, json_type_object)) {
-		copy_code(o, e, "code", call->code);
-		copy_code(o, e, "type", call->type);
-		copy_code(o, e, "param", call->param);
+		copy_code(e, "code", keys, ret_error->code);
+		copy_code(e, "type", keys, ret_error->type);
+		copy_code(e, "param", keys, ret_error->param);
 	}
 	json_object_put(doc);
 }
@@ -286,7 +288,7 @@ call_once(const struct aic_openai *o, struct aic_http *http,
 		.gone = ask->gone,
 		.gone_arg = ask->gone_arg };
 
-	call->code[0] = call->type[0] = call->param[0] = '\0';
+	call->error = (struct aic_openai_error){ .code = "" };
 	aic_buf_clear(&call->http.body);
 	put_tail(o, call, ask->body);
 	if (ask->body->failed) {
@@ -299,7 +301,7 @@ call_once(const struct aic_openai *o, struct aic_http *http,
 	/* The next one may end otherwise. */
 	ask->body->len = messages_end;
 	if (call->http.end == AIC_HTTP_ANSWERED && call->http.status != 200)
-		read_error(o, call);
+		aic_openai_read_error(&call->http.body, o->keys, &call->error);
 }
 
 /* --- what to make of it ------------------------------------------------ */
@@ -313,14 +315,16 @@ fall_back(const struct call *call)
 {
 	if (call->http.end != AIC_HTTP_ANSWERED || call->http.status != 400)
 		return false;
-	if (strcmp(call->code, "unsupported_parameter") != 0 &&
-	    strcmp(call->code, "unsupported_value") != 0)
+	if (strcmp(call->error.code, "unsupported_parameter") != 0 &&
+	    strcmp(call->error.code, "unsupported_value") != 0)
 		return false;
-	if (strcmp(call->param, "max_tokens") == 0 && call->sent_max_tokens) {
+	if (strcmp(call->error.param, "max_tokens") == 0 &&
+	    call->sent_max_tokens) {
 		atomic_store(&call->up->completion_tokens, true);
 		return true;
 	}
-	if (strcmp(call->param, "temperature") == 0 && call->sent_temperature) {
+	if (strcmp(call->error.param, "temperature") == 0 &&
+	    call->sent_temperature) {
 		atomic_store(&call->up->no_temperature, true);
 		return true;
 	}
@@ -352,7 +356,7 @@ fail_call(const struct call *call, struct aic_err *err)
 	aic_says(err, "the model answered HTTP %d", h->status);
 	return aic_fail(err, AIC_EUPSTREAM,
 	    "the model answered HTTP %d code=%s type=%s param=%s", h->status,
-	    call->code, call->type, call->param);
+	    call->error.code, call->error.type, call->error.param);
 }
 
 static enum aic_code
@@ -423,10 +427,9 @@ read_choice(struct json_object *choice, struct aic_openai_answer *answer,
 	return read_text(content, answer, err);
 }
 
-/* An answer with status 200: is it of use? */
-static enum aic_code
-read_answer(const struct aic_buf *body, struct aic_openai_answer *answer,
-    struct aic_err *err)
+enum aic_code
+aic_openai_read_answer(const struct aic_buf *body,
+    struct aic_openai_answer *answer, struct aic_err *err)
 {
 	struct json_object *doc, *choices;
 	enum aic_code rc;
@@ -469,8 +472,8 @@ case_of(const struct call *call)
 {
 	return (struct aic_retry_case){ .end = call->http.end,
 		.status = call->http.status,
-		.code = call->code,
-		.type = call->type };
+		.code = call->error.code,
+		.type = call->error.type };
 }
 
 static enum aic_openai_call
@@ -542,7 +545,8 @@ ask_often(const struct aic_openai *o, struct aic_http *http,
 		call_once(o, http, ask, call);
 		if (call->http.end == AIC_HTTP_ANSWERED &&
 		    call->http.status == 200) {
-			rc = read_answer(&call->http.body, answer, err);
+			rc = aic_openai_read_answer(&call->http.body, answer,
+			    err);
 			calls[kind_of(call, rc)]++;
 			return rc;
 		}

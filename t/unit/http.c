@@ -713,7 +713,7 @@ retry_after_is_read_in_all_its_forms(void **state)
 		{ "Retry-After: soon\r\n", -1 },
 		{ "Retry-After:\r\n", -1 },
 		{ "Retry-After: 4000000000\r\n", 86400 * AIC_S },
-		{ "Retry-After: 99999999999999999999\r\n", -1 },
+		{ "Retry-After: 99999999999999999999\r\n", 86400 * AIC_S },
 		{ "Retry-After: Wed, 21 Oct 2015 07:28:00 GMT\r\n", -1 },
 		{ "retry-after-ms: 250\r\n", 250 * AIC_MS },
 		{ "Retry-After-Ms: 250.5\r\n", 250500 },
@@ -767,6 +767,52 @@ retry_after_can_be_a_date(void **state)
 	assert_true(a.retry_after_us <= 30 * AIC_S);
 	aic_buf_done(&a.body);
 	server_free(s);
+}
+
+static void
+retry_after_is_told_from_its_texts_and_the_time(void **state)
+{
+	/* Sun, 06 Nov 1994 08:49:37 GMT, the example of RFC 9110. */
+	const time_t now = 784111777;
+	static const struct {
+		const char *ms, *after;
+		int64_t want_us;
+	} rows[] = {
+		{ NULL, NULL, -1 },
+		{ "", "", -1 },
+		{ NULL, "1.5", 1500 * AIC_MS },
+		{ NULL, "0.0001", 100 },
+		{ NULL, "0x10", -1 },
+		{ NULL, "3 s", -1 },
+		{ NULL, "inf", -1 },
+		{ NULL, "1e999", 86400 * AIC_S },
+		{ NULL, "86400", 86400 * AIC_S },
+		{ NULL, "86401", 86400 * AIC_S },
+		{ "0x10", "2", 2 * AIC_S },
+		{ "1e3", "2", AIC_S },
+		{ NULL, "Sun, 06 Nov 1994 08:49:37 GMT", -1 },
+		{ NULL, "Sun, 06 Nov 1994 08:49:36 GMT", -1 },
+		{ NULL, "Sun, 06 Nov 1994 08:49:38 GMT", AIC_S },
+		{ NULL, "Sunday, 06-Nov-94 08:50:37 GMT", 60 * AIC_S },
+		{ NULL, "Sun Nov  6 08:50:37 1994", 60 * AIC_S },
+		{ NULL, "Mon, 07 Nov 1994 08:49:36 GMT", 86399 * AIC_S },
+		{ NULL, "Mon, 07 Nov 1994 08:49:38 GMT", 86400 * AIC_S },
+		{ NULL, "Fri, 31 Dec 9999 23:59:59 GMT", 86400 * AIC_S },
+		{ NULL, "Mon", -1 },
+		{ "Sun, 06 Nov 1994 08:49:38 GMT", NULL, -1 },
+		{ "700", "Sun, 06 Nov 1994 08:49:39 GMT", 700 * AIC_MS },
+	};
+	int64_t got;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		got = aic_http_retry_after(rows[i].ms, rows[i].after, now);
+		if (got != rows[i].want_us)
+			fail_msg("%s, %s: %lld", rows[i].ms ? rows[i].ms : "-",
+			    rows[i].after ? rows[i].after : "-",
+			    (long long)got);
+	}
 }
 
 static void
@@ -900,6 +946,7 @@ UNIT_MAIN_WITH(set_up, NULL, T(an_answer_comes_with_status_and_body),
     T(a_kept_connection_that_dies_is_not_sent_to_again_unasked),
     T(a_connection_that_was_closed_meanwhile_is_made_anew),
     T(retry_after_is_read_in_all_its_forms), T(retry_after_can_be_a_date),
+    T(retry_after_is_told_from_its_texts_and_the_time),
     T(retry_after_of_one_answer_is_not_remembered_for_the_next),
     T(a_caller_who_is_gone_ends_the_call), T(a_caller_who_stays_is_answered),
     T(a_name_that_does_not_exist_is_a_failed_connection),
