@@ -36,6 +36,9 @@ join_lines(char *s)
 			*s = ' ';
 }
 
+static void
+format(char *to, size_t size, const char *fmt, va_list ap) AIC_PRINTF(3, 0);
+
 /* vsnprintf() cuts at a byte; step back to where a code point begins. */
 static void
 format(char *to, size_t size, const char *fmt, va_list ap)

@@ -2,7 +2,9 @@
 
 #include "http.h"
 
+#include <ctype.h>
 #include <curl/curl.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -207,7 +209,10 @@ end_of(const struct aic_http *http, CURLcode rc)
 		/* To libcurl, headers without an end are an answer. */
 		return http->header_done ? AIC_HTTP_ANSWERED : AIC_HTTP_BROKEN;
 	case CURLE_WRITE_ERROR:
-		return http->too_big ? AIC_HTTP_TOO_BIG : AIC_HTTP_FAILED;
+		return http->too_big ? AIC_HTTP_TOO_BIG : AIC_HTTP_NO_MEMORY;
+	case CURLE_OUT_OF_MEMORY:
+		/* It says so of a header over 100 KiB, too. */
+		return errno == ENOMEM ? AIC_HTTP_NO_MEMORY : AIC_HTTP_TOO_BIG;
 	case CURLE_ABORTED_BY_CALLBACK:
 		/* The second request was held back: the first one was lost. */
 		return http->requests > 1 ? AIC_HTTP_BROKEN : AIC_HTTP_GONE;
@@ -255,7 +260,8 @@ aic_http_retry_after(const char *ms, const char *after, time_t now)
 
 	if (us < 0 && after)
 		us = read_number(after, AIC_S);
-	if (us >= 0 || !after)
+	/* A date begins with its day's name; libcurl would find one in -20991231. */
+	if (us >= 0 || !after || !isalpha((unsigned char)*after))
 		return us;
 	date = curl_getdate(after, NULL);
 	if (date <= now)
@@ -301,7 +307,7 @@ aic_http_post(struct aic_http *http, const struct aic_http_request *req,
 		return;
 	}
 	if (!set_target(http, req)) {
-		snprintf(answer->why, sizeof(answer->why), "out of memory");
+		answer->end = AIC_HTTP_NO_MEMORY;
 		return;
 	}
 	curl_easy_setopt(http->easy, CURLOPT_POSTFIELDS, req->body);
@@ -312,9 +318,10 @@ aic_http_post(struct aic_http *http, const struct aic_http_request *req,
 	    connect_ms < total_ms ? connect_ms : total_ms);
 	curl_easy_setopt(http->easy, CURLOPT_NOPROGRESS, req->gone ? 0L : 1L);
 
+	errno = 0;
 	rc = curl_easy_perform(http->easy);
-	curl_easy_getinfo(http->easy, CURLINFO_RESPONSE_CODE, &status);
 	answer->end = end_of(http, rc);
+	curl_easy_getinfo(http->easy, CURLINFO_RESPONSE_CODE, &status);
 	answer->status = (int)status;
 	if (answer->end == AIC_HTTP_ANSWERED)
 		answer->retry_after_us =

@@ -27,6 +27,7 @@ enum aic_http_end {
 	AIC_HTTP_TOO_BIG, /* the answer is over its ceiling */
 	AIC_HTTP_GONE, /* `gone' said so */
 	AIC_HTTP_FAILED, /* cannot work as it is set up: a bad certificate */
+	AIC_HTTP_NO_MEMORY,
 	AIC_HTTP__MAX
 };
 

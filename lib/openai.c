@@ -292,7 +292,7 @@ call_once(const struct aic_openai *o, struct aic_http *http,
 	aic_buf_clear(&call->http.body);
 	put_tail(o, call, ask->body);
 	if (ask->body->failed) {
-		call->http.body.failed = true;
+		call->http.end = AIC_HTTP_NO_MEMORY;
 		return;
 	}
 	req.body = ask->body->data;
@@ -346,7 +346,7 @@ fail_call(const struct call *call, struct aic_err *err)
 	if (h->end == AIC_HTTP_GONE)
 		return aic_fail(err, AIC_EGONE,
 		    "the caller left while the model was asked");
-	if (h->body.failed)
+	if (h->end == AIC_HTTP_NO_MEMORY)
 		return aic_fail(err, AIC_ENOMEM, "out of memory");
 	if (h->end != AIC_HTTP_ANSWERED) {
 		aic_says(err, "%s", says[h->end]);
@@ -486,6 +486,7 @@ kind_of(const struct call *call, enum aic_code rc)
 		[AIC_HTTP_TOO_BIG] = AIC_OPENAI_USELESS,
 		[AIC_HTTP_GONE] = AIC_OPENAI_GONE,
 		[AIC_HTTP_FAILED] = AIC_OPENAI_UNREACHED,
+		[AIC_HTTP_NO_MEMORY] = AIC_OPENAI_GONE,
 	};
 	struct aic_retry_case c = case_of(call);
 

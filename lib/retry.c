@@ -38,6 +38,7 @@ static const struct row table[] = {
 	{ AIC_HTTP_TOO_BIG, 0, 999, NULL, NEVER },
 	{ AIC_HTTP_GONE, 0, 999, NULL, NEVER },
 	{ AIC_HTTP_FAILED, 0, 999, NULL, NEVER },
+	{ AIC_HTTP_NO_MEMORY, 0, 999, NULL, NEVER },
 };
 
 static bool

@@ -374,9 +374,7 @@ a_header_that_is_too_long_ends_the_call(void **state)
 		step.answer = aic_buf_take(&b, &step.len);
 		s = serve_one(step);
 		a = post(s);
-		/* Over 100 KiB libcurl itself calls it out of memory. */
-		if (a.end != AIC_HTTP_TOO_BIG &&
-		    (a.end != AIC_HTTP_FAILED || sizes[i] < 100 * 1024))
+		if (a.end != AIC_HTTP_TOO_BIG)
 			fail_msg("%zu bytes: %d %s", sizes[i], a.end, a.why);
 		aic_buf_done(&a.body);
 		server_free(s);
@@ -799,6 +797,7 @@ retry_after_is_told_from_its_texts_and_the_time(void **state)
 		{ NULL, "Mon, 07 Nov 1994 08:49:38 GMT", 86400 * AIC_S },
 		{ NULL, "Fri, 31 Dec 9999 23:59:59 GMT", 86400 * AIC_S },
 		{ NULL, "Mon", -1 },
+		{ NULL, "-20991231", -1 },
 		{ "Sun, 06 Nov 1994 08:49:38 GMT", NULL, -1 },
 		{ "700", "Sun, 06 Nov 1994 08:49:39 GMT", 700 * AIC_MS },
 	};

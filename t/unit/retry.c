@@ -102,7 +102,8 @@ a_call_without_an_answer_is_judged_by_its_end(void **state)
 		bool again;
 	} rows[] = { { AIC_HTTP_CONNECT, true }, { AIC_HTTP_BROKEN, true },
 		{ AIC_HTTP_TIMEOUT, true }, { AIC_HTTP_TOO_BIG, false },
-		{ AIC_HTTP_GONE, false }, { AIC_HTTP_FAILED, false } };
+		{ AIC_HTTP_GONE, false }, { AIC_HTTP_FAILED, false },
+		{ AIC_HTTP_NO_MEMORY, false } };
 	static const int statuses[] = { 0, 200, 400, 500 };
 	size_t i, j;
 
