@@ -134,7 +134,7 @@ aic_input_body(const char *body, size_t len,
     const struct aic_input_field *fields, int n_fields, void *into,
     struct json_object **ret_doc, struct aic_err *err)
 {
-	struct json_object *doc;
+	struct json_object *doc = NULL;
 	const char *wrong;
 	size_t at = 0;
 	int i;
@@ -151,9 +151,7 @@ aic_input_body(const char *body, size_t len,
 		    aic_utf8_count(body, at);
 		return AIC_EINPUT;
 	}
-	doc = aic_json_parse(body, len);
-	/* `null' is a document too, and json-c's NULL. */
-	if (!doc && memchr("{[\"", body[strspn(body, " \t\r\n")], 3))
+	if (aic_json_parse(body, len, &doc) != AIC_OK)
 		return aic_fail(err, AIC_ENOMEM, "out of memory");
 	if (!json_object_is_type(doc, json_type_object)) {
 		json_object_put(doc);

@@ -5,13 +5,21 @@
 #include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "utf8.h"
 
+#define REPLACEMENT 0xfffd
+
+/* A text that is read from front to back; checked alone, or built as well. */
 struct scan {
 	const char *p, *end;
 	int depth;
+	bool loose; /* as parse takes it, not as check does */
+	bool build;
+	struct aic_buf part; /* a string without its escapes, or a number */
+	bool no_memory;
 	const char *wrong; /* what broke, at p */
 };
 
@@ -21,6 +29,20 @@ fail(struct scan *s, const char *wrong)
 	if (!s->wrong)
 		s->wrong = wrong;
 	return false;
+}
+
+static bool
+fail_memory(struct scan *s)
+{
+	s->no_memory = true;
+	return fail(s, "Out of memory");
+}
+
+/* What a caller of ours may not send, and a model may. */
+static bool
+fail_strict(struct scan *s, const char *wrong)
+{
+	return s->loose || fail(s, wrong);
 }
 
 static void
@@ -36,6 +58,8 @@ is_digit(const struct scan *s)
 {
 	return s->p < s->end && *s->p >= '0' && *s->p <= '9';
 }
+
+/* --- strings ----------------------------------------------------------- */
 
 static bool
 scan_hex4(struct scan *s, uint32_t *ret_unit)
@@ -61,67 +85,153 @@ scan_hex4(struct scan *s, uint32_t *ret_unit)
 	return true;
 }
 
+/* The other half of a surrogate pair. Where there is none, loose, nothing of what
+ * is there is taken. */
+static bool
+scan_low(struct scan *s, uint32_t *ret_cp)
+{
+	const char *before = s->p;
+	uint32_t low = 0;
+
+	if (s->end - s->p >= 2 && s->p[0] == '\\' && s->p[1] == 'u') {
+		s->p += 2;
+		if (!scan_hex4(s, &low))
+			return false;
+	}
+	if (low >= 0xdc00 && low <= 0xdfff) {
+		*ret_cp = 0x10000 + ((*ret_cp - 0xd800) << 10) + (low - 0xdc00);
+		return true;
+	}
+	if (!s->loose)
+		return fail(s, "Lone surrogate");
+	s->p = before;
+	*ret_cp = REPLACEMENT;
+	return true;
+}
+
 /* At the byte behind the backslash. */
 static bool
-scan_escape(struct scan *s)
+scan_escape(struct scan *s, uint32_t *ret_cp)
 {
-	uint32_t unit = 0, low = 0;
+	static const char letters[] = "\"\\/bfnrt", bytes[] = "\"\\/\b\f\n\r\t";
+	const char *e;
 
 	if (s->p == s->end)
 		return fail(s, "Unterminated string");
 	if (*s->p != 'u') {
-		if (*s->p == '\0' || !strchr("\"\\/bfnrt", *s->p))
+		e = *s->p ? strchr(letters, *s->p) : NULL;
+		if (!e)
 			return fail(s, "Invalid \\escape");
+		*ret_cp = (unsigned char)bytes[e - letters];
 		s->p++;
 		return true;
 	}
 	s->p++;
-	if (!scan_hex4(s, &unit))
+	if (!scan_hex4(s, ret_cp))
 		return false;
-	if (unit == 0)
-		return fail(s, "U+0000 is not allowed");
-	if (unit >= 0xdc00 && unit <= 0xdfff)
-		return fail(s, "Lone surrogate");
-	if (unit < 0xd800 || unit > 0xdbff)
-		return true;
-	if (s->end - s->p < 2 || s->p[0] != '\\' || s->p[1] != 'u')
-		return fail(s, "Lone surrogate");
-	s->p += 2;
-	if (!scan_hex4(s, &low))
-		return false;
-	if (low < 0xdc00 || low > 0xdfff)
-		return fail(s, "Lone surrogate");
+	if (*ret_cp == 0)
+		return fail_strict(s, "U+0000 is not allowed");
+	if (*ret_cp >= 0xd800 && *ret_cp <= 0xdbff)
+		return scan_low(s, ret_cp);
+	if (*ret_cp >= 0xdc00 && *ret_cp <= 0xdfff) {
+		*ret_cp = REPLACEMENT;
+		return fail_strict(s, "Lone surrogate");
+	}
 	return true;
 }
 
+/* ret_from, ret_len: what is between the quotes. */
 static bool
-scan_string(struct scan *s)
+scan_string(struct scan *s, const char **ret_from, size_t *ret_len)
 {
+	uint32_t cp;
 	size_t n;
 
 	if (s->p == s->end || *s->p != '"')
 		return fail(s,
 		    "Expecting property name enclosed in double quotes");
-	s->p++;
+	*ret_from = ++s->p;
 	while (s->p < s->end && *s->p != '"') {
-		if ((unsigned char)*s->p < 0x20)
-			return fail(s, "Invalid control character");
+		if ((unsigned char)*s->p < 0x20 &&
+		    !fail_strict(s, "Invalid control character"))
+			return false;
 		if (*s->p == '\\') {
 			s->p++;
-			if (!scan_escape(s))
+			if (!scan_escape(s, &cp))
 				return false;
 			continue;
 		}
-		n = aic_utf8_next(s->p, (size_t)(s->end - s->p), NULL);
+		n = s->loose
+		    ? 1
+		    : aic_utf8_next(s->p, (size_t)(s->end - s->p), NULL);
 		if (n == 0)
 			return fail(s, "Invalid UTF-8");
 		s->p += n;
 	}
 	if (s->p == s->end)
 		return fail(s, "Unterminated string");
-	s->p++;
+	*ret_len = (size_t)(s->p++ - *ret_from);
 	return true;
 }
+
+static void
+put_code_point(struct aic_buf *b, uint32_t cp)
+{
+	char u[4];
+	size_t n = cp < 0x80 ? 1 : cp < 0x800 ? 2 : cp < 0x10000 ? 3 : 4, i;
+
+	for (i = n - 1; i > 0; i--, cp >>= 6)
+		u[i] = (char)(0x80 | (cp & 0x3f));
+	u[0] = (char)(n == 1 ? cp : (0xf00u >> n & 0xf0) | cp);
+	aic_buf_put(b, u, n);
+}
+
+/* A scanned string into s->part, without its escapes, ended by a NUL. */
+static bool
+decode(struct scan *s, const char *from, size_t len)
+{
+	struct scan in = { .p = from, .end = from + len, .loose = true };
+	struct aic_buf *to = &s->part;
+	const char *slash;
+	uint32_t cp = 0;
+
+	aic_buf_clear(to);
+	/* No longer than it was, so memory is asked for once. */
+	if (!aic_buf_room(to, len))
+		return fail_memory(s);
+	while (in.p < in.end) {
+		slash = memchr(in.p, '\\', (size_t)(in.end - in.p));
+		slash = slash ? slash : in.end;
+		aic_buf_put(to, in.p, (size_t)(slash - in.p));
+		in.p = slash + 1;
+		if (slash < in.end && scan_escape(&in, &cp))
+			put_code_point(to, cp);
+	}
+	to->data[to->len] = '\0';
+	return true;
+}
+
+static bool
+read_string(struct scan *s, struct json_object **ret_obj)
+{
+	const char *from = "";
+	size_t len = 0;
+
+	if (!scan_string(s, &from, &len))
+		return false;
+	if (!s->build)
+		return true;
+	if (memchr(from, '\\', len)) {
+		if (!decode(s, from, len))
+			return false;
+		from = s->part.data;
+		len = s->part.len;
+	}
+	*ret_obj = json_object_new_string_len(from, (int)len);
+	return *ret_obj || fail_memory(s);
+}
+
+/* --- numbers ----------------------------------------------------------- */
 
 static bool
 scan_digits(struct scan *s)
@@ -134,8 +244,9 @@ scan_digits(struct scan *s)
 }
 
 static bool
-scan_number(struct scan *s)
+scan_number(struct scan *s, bool *ret_whole)
 {
+	*ret_whole = true;
 	if (*s->p == '-')
 		s->p++;
 	if (s->p < s->end && *s->p == '0')
@@ -143,11 +254,13 @@ scan_number(struct scan *s)
 	else if (!scan_digits(s))
 		return false;
 	if (s->p < s->end && *s->p == '.') {
+		*ret_whole = false;
 		s->p++;
 		if (!scan_digits(s))
 			return false;
 	}
 	if (s->p < s->end && (*s->p == 'e' || *s->p == 'E')) {
+		*ret_whole = false;
 		s->p++;
 		if (s->p < s->end && (*s->p == '+' || *s->p == '-'))
 			s->p++;
@@ -157,129 +270,203 @@ scan_number(struct scan *s)
 	return true;
 }
 
+/* As json-c holds them: over 2^63-1 apart, and ends where the types do. */
+static struct json_object *
+new_number(const char *text, bool whole)
+{
+	if (!whole)
+		return json_object_new_double(strtod(text, NULL));
+	if (*text == '-')
+		return json_object_new_int64(strtoll(text, NULL, 10));
+	return json_object_new_uint64(strtoull(text, NULL, 10));
+}
+
 static bool
-scan_word(struct scan *s, const char *word)
+read_number(struct scan *s, struct json_object **ret_obj)
+{
+	const char *from = s->p;
+	bool whole;
+
+	if (!scan_number(s, &whole))
+		return false;
+	if (!s->build)
+		return true;
+	aic_buf_clear(&s->part);
+	aic_buf_put(&s->part, from, (size_t)(s->p - from));
+	*ret_obj = s->part.failed ? NULL : new_number(s->part.data, whole);
+	return *ret_obj || fail_memory(s);
+}
+
+/* --- values ------------------------------------------------------------ */
+
+static bool
+read_word(struct scan *s, const char *word, struct json_object **ret_obj)
 {
 	size_t n = strlen(word);
 
 	if ((size_t)(s->end - s->p) < n || memcmp(s->p, word, n) != 0)
 		return fail(s, "Expecting value");
 	s->p += n;
-	return true;
+	if (!s->build || *word == 'n') /* json-c's null is NULL */
+		return true;
+	*ret_obj = json_object_new_boolean(*word == 't');
+	return *ret_obj || fail_memory(s);
 }
 
-static bool scan_value(struct scan *s);
+static bool read_value(struct scan *s, struct json_object **ret_obj);
 
 static bool
-scan_member(struct scan *s)
+read_member(struct scan *s, struct json_object *into)
 {
-	if (!scan_string(s))
+	struct json_object *v = NULL;
+	const char *name = "";
+	size_t len = 0;
+
+	if (!scan_string(s, &name, &len))
 		return false;
 	skip_blank(s);
 	if (s->p == s->end || *s->p != ':')
 		return fail(s, "Expecting ':' delimiter");
 	s->p++;
-	return scan_value(s);
+	if (!read_value(s, &v))
+		return false;
+	if (!s->build)
+		return true;
+	if (decode(s, name, len) &&
+	    json_object_object_add(into, s->part.data, v) == 0)
+		return true;
+	json_object_put(v);
+	return fail_memory(s);
 }
 
-/* An object or an array: items between commas, up to the closing byte. */
 static bool
-scan_items(struct scan *s, char close, bool (*item)(struct scan *))
+read_element(struct scan *s, struct json_object *into)
 {
-	if (++s->depth > AIC_JSON_DEPTH)
-		return fail(s, "Nested too deeply");
-	s->p++;
+	struct json_object *v = NULL;
+
+	if (!read_value(s, &v))
+		return false;
+	if (!s->build || json_object_array_add(into, v) == 0)
+		return true;
+	json_object_put(v);
+	return fail_memory(s);
+}
+
+/* Items between commas, up to the closing byte. */
+static bool
+read_items(struct scan *s, struct json_object *into)
+{
+	char close = *s->p++ == '{' ? '}' : ']';
+
 	skip_blank(s);
 	if (s->p < s->end && *s->p == close) {
 		s->p++;
-		s->depth--;
 		return true;
 	}
 	for (;;) {
 		skip_blank(s);
-		if (!item(s))
+		if (!(close == '}' ? read_member : read_element)(s, into))
 			return false;
 		skip_blank(s);
 		if (s->p == s->end || (*s->p != ',' && *s->p != close))
 			return fail(s, "Expecting ',' delimiter");
 		if (*s->p++ == close)
-			break;
+			return true;
 	}
-	s->depth--;
-	return true;
 }
 
 static bool
-scan_value(struct scan *s)
+read_container(struct scan *s, struct json_object **ret_obj)
+{
+	struct json_object *obj = NULL;
+
+	if (s->depth == AIC_JSON_DEPTH)
+		return fail(s, "Nested too deeply");
+	if (s->build) {
+		obj = *s->p == '{' ? json_object_new_object()
+				   : json_object_new_array();
+		if (!obj)
+			return fail_memory(s);
+	}
+	s->depth++;
+	if (!read_items(s, obj)) {
+		json_object_put(obj);
+		return false;
+	}
+	s->depth--;
+	*ret_obj = obj;
+	return true;
+}
+
+/* ret_obj is set when there is something to build, and untouched for null. */
+static bool
+read_value(struct scan *s, struct json_object **ret_obj)
 {
 	skip_blank(s);
 	if (s->p == s->end)
 		return fail(s, "Expecting value");
 	switch (*s->p) {
 	case '{':
-		return scan_items(s, '}', scan_member);
 	case '[':
-		return scan_items(s, ']', scan_value);
+		return read_container(s, ret_obj);
 	case '"':
-		return scan_string(s);
+		return read_string(s, ret_obj);
 	case 't':
-		return scan_word(s, "true");
+		return read_word(s, "true", ret_obj);
 	case 'f':
-		return scan_word(s, "false");
+		return read_word(s, "false", ret_obj);
 	case 'n':
-		return scan_word(s, "null");
+		return read_word(s, "null", ret_obj);
 	default:
 		if (*s->p != '-' && !is_digit(s))
 			return fail(s, "Expecting value");
-		return scan_number(s);
+		return read_number(s, ret_obj);
 	}
+}
+
+static bool
+read_document(struct scan *s, struct json_object **ret_obj)
+{
+	if (!read_value(s, ret_obj))
+		return false;
+	skip_blank(s);
+	return s->p == s->end || fail(s, "Extra data");
 }
 
 const char *
 aic_json_check(const char *text, size_t len, size_t *ret_offset)
 {
 	struct scan s = { .p = text, .end = text + len };
+	struct json_object *none = NULL;
 
-	if (scan_value(&s)) {
-		skip_blank(&s);
-		if (s.p < s.end)
-			fail(&s, "Extra data");
-	}
-	if (s.wrong)
-		*ret_offset = (size_t)(s.p - text);
+	if (read_document(&s, &none))
+		return NULL;
+	*ret_offset = (size_t)(s.p - text);
 	return s.wrong;
 }
 
-struct json_object *
-aic_json_parse(const char *text, size_t len)
+enum aic_code
+aic_json_parse(const char *text, size_t len, struct json_object **ret_obj)
 {
-	struct json_tokener *tok;
-	struct json_object *obj;
-	size_t end;
+	struct scan s = { .p = text, .loose = true, .build = true };
+	struct json_object *obj = NULL;
+	bool ok;
 
 	if (len == 0 || len > INT_MAX)
-		return NULL;
-	/* json-c counts the scalar in the innermost array as a level too. */
-	tok = json_tokener_new_ex(AIC_JSON_DEPTH + 2);
-	if (!tok)
-		return NULL;
-	obj = json_tokener_parse_ex(tok, text, (int)len);
-	end = json_tokener_get_parse_end(tok);
-	/* A number or word that ends with the text might go on, to json-c. */
-	if (json_tokener_get_error(tok) == json_tokener_continue)
-		obj = json_tokener_parse_ex(tok, "\n", 1);
-	if (json_tokener_get_error(tok) != json_tokener_success) {
-		json_object_put(obj);
-		obj = NULL;
+		return AIC_EINPUT;
+	s.end = text + len;
+	aic_buf_init(&s.part, len);
+	ok = read_document(&s, &obj);
+	aic_buf_done(&s.part);
+	if (ok) {
+		*ret_obj = obj;
+		return AIC_OK;
 	}
-	json_tokener_free(tok);
-	for (; obj && end < len; end++)
-		if (!memchr(" \t\r\n", text[end], 4)) {
-			json_object_put(obj);
-			obj = NULL;
-		}
-	return obj;
+	json_object_put(obj);
+	return s.no_memory ? AIC_ENOMEM : AIC_EINPUT;
 }
+
+/* --- writing ----------------------------------------------------------- */
 
 /*
  * How many bytes at s need no escape. Eight at a time, as a text of several

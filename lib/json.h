@@ -1,10 +1,9 @@
 /*
- * json -- reading with json-c, writing by hand, and the strictness that json-c
- * lacks.
+ * json -- from text to json-c's objects, and from our own to text.
  *
- * json-c takes single quotes, NaN, raw control characters and U+0000, and turns
- * lone surrogates into U+FFFD; the contract refuses them. So a text from outside
- * is first checked against the grammar of RFC 8259 here, and then parsed there.
+ * Not through json-c's parser: it takes single quotes, NaN, raw control characters
+ * and U+0000, which the contract refuses, and where memory runs out it loses
+ * members, cuts strings, or ends the process.
  */
 #ifndef AIC_JSON_H
 #define AIC_JSON_H
@@ -15,7 +14,7 @@
 #include "buf.h"
 #include "err.h"
 
-/* Deeper than anything our schema has, and what json-c takes by default. */
+/* Deeper than anything our schema has, and shallow enough to recurse. */
 #define AIC_JSON_DEPTH 32
 
 /*
@@ -33,12 +32,18 @@
 const char *aic_json_check(const char *text, size_t len, size_t *ret_offset);
 
 /*
- * aic_json_parse -- parse a text of which nothing is known.
+ * aic_json_parse -- parse a text of which nothing is known, and be lenient about
+ * what is in its strings: U+0000, control characters and malformed UTF-8 are kept,
+ * a lone surrogate becomes U+FFFD. All else is as aic_json_check() has it; what
+ * that one takes, this one does.
  *
- * Errors:   NULL: not JSON, too deep, or no memory
+ * ret_obj   set on AIC_OK; of the document `null' it is NULL
+ *
+ * Errors:   AIC_EINPUT  not JSON; AIC_ENOMEM
  * Memory:   gives; json_object_put()
  */
-struct json_object *aic_json_parse(const char *text, size_t len) AIC_MUST_CHECK;
+enum aic_code aic_json_parse(const char *text, size_t len,
+    struct json_object **ret_obj) AIC_MUST_CHECK;
 
 /* aic_json_put_str -- write a text with its quotes; valid UTF-8 goes out as it is,
  * not as \u escapes. */

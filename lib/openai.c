@@ -264,7 +264,8 @@ aic_openai_read_error(const struct aic_buf *body, const char *const *keys,
 	struct json_object *doc, *e;
 
 	*ret_error = (struct aic_openai_error){ .code = "" };
-	doc = aic_json_parse(body->data, body->len);
+	if (aic_json_parse(body->data, body->len, &doc) != AIC_OK)
+		return;
 	if (json_object_is_type(doc, json_type_object) &&
 	    json_object_object_get_ex(doc, "error", &e) &&
 	    json_object_is_type(e, json_type_object)) {
@@ -431,10 +432,12 @@ enum aic_code
 aic_openai_read_answer(const struct aic_buf *body,
     struct aic_openai_answer *answer, struct aic_err *err)
 {
-	struct json_object *doc, *choices;
+	struct json_object *doc = NULL, *choices;
 	enum aic_code rc;
 
-	doc = aic_json_parse(body->data, body->len);
+	rc = aic_json_parse(body->data, body->len, &doc);
+	if (rc == AIC_ENOMEM)
+		return aic_fail(err, AIC_ENOMEM, "out of memory");
 	if (!json_object_is_type(doc, json_type_object))
 		rc = useless(err, "the model's answer is not a JSON object");
 	else if (!json_object_object_get_ex(doc, "choices", &choices) ||
@@ -486,7 +489,7 @@ kind_of(const struct call *call, enum aic_code rc)
 		[AIC_HTTP_TOO_BIG] = AIC_OPENAI_USELESS,
 		[AIC_HTTP_GONE] = AIC_OPENAI_GONE,
 		[AIC_HTTP_FAILED] = AIC_OPENAI_UNREACHED,
-		[AIC_HTTP_NO_MEMORY] = AIC_OPENAI_GONE,
+		[AIC_HTTP_NO_MEMORY] = AIC_OPENAI_UNREACHED,
 	};
 	struct aic_retry_case c = case_of(call);
 

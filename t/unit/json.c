@@ -352,6 +352,17 @@ surrogates_are_taken_in_pairs_alone(void **state)
 		}
 }
 
+/* NULL: it is not JSON, or null. */
+static struct json_object *
+parse(const char *text, size_t len)
+{
+	struct json_object *obj = NULL;
+
+	if (aic_json_parse(text, len, &obj) != AIC_OK)
+		assert_null(obj);
+	return obj;
+}
+
 /* Each prefix is on the heap, so that a sanitizer sees a look beyond it. */
 static void
 no_document_that_is_cut_off_is_taken_or_read_beyond_its_end(void **state)
@@ -371,7 +382,7 @@ no_document_that_is_cut_off_is_taken_or_read_beyond_its_end(void **state)
 		if (!aic_json_check(cut, n, &at))
 			fail_msg("taken when cut at %zu", n);
 		assert_true(at <= n);
-		assert_null(aic_json_parse(cut, n));
+		assert_null(parse(cut, n));
 		free(cut);
 	}
 	assert_null(aic_json_check(doc, sizeof(doc) - 1, &at));
@@ -395,7 +406,7 @@ whatever_is_checked_can_be_parsed(void **state)
 
 	(void)state;
 	for (i = 0; i < COUNT(good); i++) {
-		obj = aic_json_parse(good[i].text, good[i].len);
+		obj = parse(good[i].text, good[i].len);
 		if (!obj)
 			fail_msg("not parsed: %s", good[i].text);
 		json_object_put(obj);
@@ -420,30 +431,148 @@ parse_refuses_what_is_no_single_document(void **state)
 		{ LIT("{\"a\":\"x"), 0 },
 		{ LIT("{\"a\":1]"), 0 },
 		{ LIT(OPEN32 OPEN32 SHUT32 SHUT32), 0 },
+		{ LIT("{'a':1}"), 0 },
+		{ LIT("[NaN]"), 0 },
+		{ LIT("[1,]"), 0 },
+		{ LIT("/* x */ {}"), 0 },
+		{ LIT("TRUE"), 0 },
+		{ LIT("[\"\\ud83d\\u00g0\"]"), 0 },
 	};
 	struct json_object *obj;
 	size_t i;
 
 	(void)state;
 	for (i = 0; i < COUNT(rows); i++) {
-		obj = aic_json_parse(rows[i].text, rows[i].len);
+		obj = parse(rows[i].text, rows[i].len);
 		if (obj)
 			fail_msg("row %zu was parsed", i);
 	}
-	assert_null(aic_json_parse(NULL, 0));
+	assert_null(parse(NULL, 0));
 }
 
 static void
 parse_reads_no_byte_beyond_the_length(void **state)
 {
-	struct json_object *obj = aic_json_parse("[1]garbage", 3);
+	struct json_object *obj = parse("[1]garbage", 3);
 
 	(void)state;
 	assert_non_null(obj);
 	json_object_put(obj);
-	obj = aic_json_parse("123456", 3);
+	obj = parse("123456", 3);
 	assert_int_equal(json_object_get_int64(obj), 123);
 	json_object_put(obj);
+}
+
+static void
+strings_lose_their_escapes_and_keep_all_else(void **state)
+{
+	static const struct {
+		const char *text;
+		const char *want;
+		size_t len;
+	} rows[] = {
+		{ "\"\"", LIT("") },
+		{ "\"Привет 😀\"", LIT("Привет 😀") },
+		{ "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"", LIT("\"\\/\b\f\n\r\t") },
+		{ "\"a\\u0041\\u007F\\u0080\\u07ff\\u0800\\uFFFFz\"",
+		    LIT("aA\x7f\xc2\x80\xdf\xbf\xe0\xa0\x80\xef\xbf\xbfz") },
+		{ "\"\\ud800\\udc00\\uDBFF\\uDFFF\"",
+		    LIT("\xf0\x90\x80\x80\xf4\x8f\xbf\xbf") },
+		/* What a caller may not send. */
+		{ "\"a\\u0000b\"", LIT("a\0b") },
+		{ "\"a\\ud83d\"", LIT("a\xef\xbf\xbd") },
+		{ "\"\\ud83d\\n\"", LIT("\xef\xbf\xbd\n") },
+		{ "\"\\ud83d\\u0041\"",
+		    LIT("\xef\xbf\xbd"
+			"A") },
+		{ "\"\\ud83d\\ud83d\\ude00\"", LIT("\xef\xbf\xbd😀") },
+		{ "\"\\ude00\\ud83d\"", LIT("\xef\xbf\xbd\xef\xbf\xbd") },
+		{ "\"a\nb\x01\"", LIT("a\nb\x01") },
+		{ "\"\xff\xc0\x80\xd0\"", LIT("\xff\xc0\x80\xd0") },
+	};
+	struct json_object *obj;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < COUNT(rows); i++) {
+		obj = parse(rows[i].text, strlen(rows[i].text));
+		if (!json_object_is_type(obj, json_type_string))
+			fail_msg("not read: %s", rows[i].text);
+		assert_int_equal(json_object_get_string_len(obj), rows[i].len);
+		assert_memory_equal(json_object_get_string(obj), rows[i].want,
+		    rows[i].len);
+		json_object_put(obj);
+	}
+}
+
+static void
+numbers_are_whole_or_not_and_stop_where_the_types_do(void **state)
+{
+	static const struct {
+		const char *text;
+		int64_t want;
+		uint64_t unsigned_want;
+	} rows[] = {
+		{ "0", 0, 0 },
+		{ "-0", 0, 0 },
+		{ "-7", -7, 0 },
+		{ "9223372036854775807", INT64_MAX, INT64_MAX },
+		{ "9223372036854775808", INT64_MAX, (uint64_t)INT64_MAX + 1 },
+		{ "18446744073709551615", INT64_MAX, UINT64_MAX },
+		{ "99999999999999999999999999", INT64_MAX, UINT64_MAX },
+		{ "-9223372036854775808", INT64_MIN, 0 },
+		{ "-99999999999999999999999999", INT64_MIN, 0 },
+	};
+	static const char *const broken[] = { "0.5", "1e2", "-1E+3", "1.0",
+		"1e999", "-0.0" };
+	struct json_object *obj;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < COUNT(rows); i++) {
+		obj = parse(rows[i].text, strlen(rows[i].text));
+		assert_true(json_object_is_type(obj, json_type_int));
+		assert_true(json_object_get_int64(obj) == rows[i].want);
+		assert_true(json_object_get_uint64(obj) ==
+		    rows[i].unsigned_want);
+		json_object_put(obj);
+	}
+	for (i = 0; i < COUNT(broken); i++) {
+		obj = parse(broken[i], strlen(broken[i]));
+		assert_true(json_object_is_type(obj, json_type_double));
+		assert_true(json_object_get_double(obj) ==
+		    strtod(broken[i], NULL));
+		json_object_put(obj);
+	}
+}
+
+static void
+members_and_elements_are_all_there_and_the_last_of_a_name_counts(void **state)
+{
+	static const char text[] =
+	    " {\"a\" : [1, true ,false,null,{},[]], \"b\":{\"c\":\"d\"},"
+	    "\"\":0,\"\\u0061b\":1,\"b\":null,\"x\":1,\"x\":[\"y\"]} ";
+	static const char want[] =
+	    "{\"a\":[1,true,false,null,{},[]],\"b\":null,"
+	    "\"\":0,\"ab\":1,\"x\":[\"y\"]}";
+	struct json_object *obj = parse(text, sizeof(text) - 1);
+
+	(void)state;
+	assert_string_equal(json_object_to_json_string_ext(obj,
+				JSON_C_TO_STRING_PLAIN),
+	    want);
+	json_object_put(obj);
+}
+
+static void
+the_document_null_is_read_and_no_object(void **state)
+{
+	struct json_object *obj = NULL;
+
+	(void)state;
+	assert_int_equal(aic_json_parse("null", 4, &obj), AIC_OK);
+	assert_null(obj);
+	assert_int_equal(aic_json_parse("nul", 3, &obj), AIC_EINPUT);
 }
 
 static void
@@ -458,7 +587,7 @@ check_round_trip(const char *text, size_t len)
 	aic_json_put_part(&b, text, len);
 	aic_buf_putc(&b, '"');
 	assert_false(b.failed);
-	obj = aic_json_parse(b.data, b.len);
+	obj = parse(b.data, b.len);
 	assert_non_null(obj);
 	assert_int_equal(json_object_get_string_len(obj), len);
 	assert_memory_equal(json_object_get_string(obj), text, len);
@@ -562,6 +691,10 @@ UNIT_MAIN(T(what_the_grammar_allows_is_taken),
     T(whatever_is_checked_can_be_parsed),
     T(parse_refuses_what_is_no_single_document),
     T(parse_reads_no_byte_beyond_the_length),
+    T(strings_lose_their_escapes_and_keep_all_else),
+    T(numbers_are_whole_or_not_and_stop_where_the_types_do),
+    T(members_and_elements_are_all_there_and_the_last_of_a_name_counts),
+    T(the_document_null_is_read_and_no_object),
     T(what_is_written_reads_back_the_same),
     T(a_byte_that_needs_an_escape_gets_it_wherever_it_stands),
     T(text_goes_out_as_it_is_and_not_as_escapes),

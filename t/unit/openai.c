@@ -153,11 +153,15 @@ chat_with(struct chat *c, const struct server_step *steps, int n)
 static struct json_object *
 sent_to(struct server *s, int n)
 {
+	struct json_object *doc = NULL;
 	size_t at;
 
 	assert_null(aic_json_check(server_body(s, n), server_body_len(s, n),
 	    &at));
-	return aic_json_parse(server_body(s, n), server_body_len(s, n));
+	assert_int_equal(aic_json_parse(server_body(s, n),
+			     server_body_len(s, n), &doc),
+	    AIC_OK);
+	return doc;
 }
 
 static struct json_object *

@@ -74,7 +74,7 @@ parse(const struct aic_buf *b)
 
 	assert_false(b->failed);
 	assert_null(aic_json_check(b->data, b->len, &at));
-	all = aic_json_parse(b->data, b->len);
+	assert_int_equal(aic_json_parse(b->data, b->len, &all), AIC_OK);
 	assert_true(json_object_is_type(all, json_type_array));
 	return all;
 }
