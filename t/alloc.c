@@ -1,0 +1,183 @@
+/*
+ * alloc -- a library to preload into a worker, that lets one chosen allocation
+ * fail. t/alloc.t steers it through a file that both have mapped; AIC_ALLOC in the
+ * environment names it.
+ *
+ * Allocations of the whole process are counted while it is armed, ours and those
+ * of json-c, libcurl, libpq and libc, but not those of libfcgi: that one ends the
+ * process when it gets no memory, and there is nothing that a worker can do.
+ *
+ * What is in use is counted as well, so that a worker that ends shows what it has
+ * left behind.
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <link.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+/* As t/alloc.t packs and unpacks it. */
+struct control {
+	atomic_llong fail_at; /* 1..; 0: not armed */
+	atomic_llong count; /* since it was armed, up to fail_at */
+	atomic_llong blocks; /* in use */
+	char where[104]; /* who asked for the one that failed */
+};
+
+/* glibc's own, under the names that it keeps for those who replace malloc(). */
+void *__libc_malloc(size_t size);
+void *__libc_calloc(size_t n, size_t size);
+void *__libc_realloc(void *p, size_t size);
+void *__libc_memalign(size_t alignment, size_t size);
+void __libc_free(void *p);
+
+static struct control unmapped;
+static struct control *control = &unmapped;
+static uintptr_t fcgi_from, fcgi_to;
+
+static int
+find_fcgi(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	const ElfW(Phdr) * ph;
+	int i;
+
+	(void)size, (void)arg;
+	if (!strstr(info->dlpi_name, "libfcgi"))
+		return 0;
+	for (i = 0; i < info->dlpi_phnum; i++) {
+		ph = &info->dlpi_phdr[i];
+		if (ph->p_type != PT_LOAD || !(ph->p_flags & PF_X))
+			continue;
+		fcgi_from = info->dlpi_addr + ph->p_vaddr;
+		fcgi_to = fcgi_from + ph->p_memsz;
+	}
+	return 1;
+}
+
+__attribute__((constructor)) static void
+set_up(void)
+{
+	const char *path = getenv("AIC_ALLOC");
+	struct control *c;
+	int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
+
+	dl_iterate_phdr(find_fcgi, NULL);
+	if (fd < 0 || fcgi_from == 0)
+		return;
+	c = mmap(NULL, sizeof(*c), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	close(fd);
+	if (c == MAP_FAILED)
+		return;
+	c->blocks = unmapped.blocks;
+	control = c;
+}
+
+static void
+note_caller(uintptr_t caller)
+{
+	Dl_info info = { .dli_fname = NULL };
+	const char *file = "?";
+
+	if (dladdr((void *)caller, &info) && info.dli_fname) {
+		file = strrchr(info.dli_fname, '/');
+		file = file ? file + 1 : info.dli_fname;
+	}
+	snprintf(control->where, sizeof(control->where), "%s+%#lx %s", file,
+	    (unsigned long)(caller - (uintptr_t)info.dli_fbase),
+	    info.dli_sname ? info.dli_sname : "");
+}
+
+/* Is it this one's turn? */
+static bool
+fails(void *caller)
+{
+	long long at = atomic_load(&control->fail_at);
+	uintptr_t from = (uintptr_t)caller;
+
+	if (at == 0 || (from >= fcgi_from && from < fcgi_to) ||
+	    atomic_load(&control->count) >= at ||
+	    atomic_fetch_add(&control->count, 1) + 1 != at)
+		return false;
+	note_caller(from);
+	errno = ENOMEM;
+	return true;
+}
+
+static void *
+counted(void *p)
+{
+	if (p)
+		atomic_fetch_add(&control->blocks, 1);
+	return p;
+}
+
+void *
+malloc(size_t size)
+{
+	return fails(__builtin_return_address(0))
+	    ? NULL
+	    : counted(__libc_malloc(size));
+}
+
+void *
+calloc(size_t n, size_t size)
+{
+	return fails(__builtin_return_address(0))
+	    ? NULL
+	    : counted(__libc_calloc(n, size));
+}
+
+void *
+realloc(void *p, size_t size)
+{
+	void *to;
+
+	if (size > 0 && fails(__builtin_return_address(0)))
+		return NULL;
+	to = __libc_realloc(p, size);
+	if (!p)
+		return counted(to);
+	if (size == 0)
+		atomic_fetch_sub(&control->blocks, 1);
+	return to;
+}
+
+int
+posix_memalign(void **to, size_t alignment, size_t size)
+{
+	void *p = fails(__builtin_return_address(0))
+	    ? NULL
+	    : counted(__libc_memalign(alignment, size));
+
+	if (!p)
+		return ENOMEM;
+	*to = p;
+	return 0;
+}
+
+void *
+aligned_alloc(size_t alignment, size_t size)
+{
+	return fails(__builtin_return_address(0))
+	    ? NULL
+	    : counted(__libc_memalign(alignment, size));
+}
+
+void
+free(void *p)
+{
+	int saved = errno;
+
+	if (p)
+		atomic_fetch_sub(&control->blocks, 1);
+	__libc_free(p);
+	errno = saved;
+}

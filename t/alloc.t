@@ -1,0 +1,302 @@
+# Every allocation of a request fails once: the worker says what is true, or that
+# it cannot serve, and lives on; no chat is counted twice, counted in vain or
+# lost, and nothing is left behind.
+#
+# Those of libfcgi do not fail: it ends the process when it gets no memory.
+
+use v5.36;
+use utf8;
+use AIChat::Proc qw(slurp spew temp_dir remove_dir);
+use AIChat::Stack;
+use AIChat::Test;
+
+my $build = AIChat::Stack::find_build();
+# Sanitizers have a malloc() of their own.
+plan skip_all => 'a sanitizer is built in'
+    if qx(ldd '$build/ai-chat-worker') =~ /lib(?:asan|tsan)/;
+
+# As struct control of t/alloc.c: which one is to fail, how many there were, how
+# many blocks are in use, who asked for the one that failed.
+my $CONTROL = 'q3 Z104';
+my $LIMIT = 5;
+my $TIMEOUT_S = 0.4;
+
+# So many threads wait for a request at once, and take turns.
+my $ACCEPTING = 4;
+
+# More than any request makes.
+my $MOST = 2000;
+
+my $dir = temp_dir('ai-chat-alloc');
+spew("$dir/control", pack $CONTROL, 0, 0, 0, '');
+
+my $s = AIChat::Test->new(
+	env => { AI_CHAT_DAILY_LIMIT => $LIMIT, AI_CHAT_THREADS => 1,
+	    AI_CHAT_DB_POOL => 1, AI_CHAT_DB_TIMEOUT_MS => 1000 * $TIMEOUT_S,
+	    AI_CHAT_DEADLINE_MS => 10000 },
+	wrap => [ '/usr/bin/env', "LD_PRELOAD=$build/t/alloc.so",
+	    "AIC_ALLOC=$dir/control" ]);
+$s->expect_log(qr/\bcode=(?:ENOMEM|EDB)\b/,
+    qr/terminating connection due to administrator command/);
+
+sub arm ($n)
+{
+	open my $fh, '+<:raw', "$dir/control" or die "$dir/control: $!\n";
+	syswrite $fh, pack 'q2', $n, 0;
+}
+
+# Returns who was refused; nothing when nobody was.
+sub disarm
+{
+	my ($at, $count, undef, $who) = unpack $CONTROL,
+	    slurp("$dir/control");
+
+	arm(0);
+	return $count >= $at ? $who : ();
+}
+
+sub blocks { return (unpack $CONTROL, slurp("$dir/control"))[2] }
+
+# -- the requests ------------------------------------------------------------
+
+# Users of one kind of request have a thousand numbers.
+my $QUESTION = 'Как поднять карточку "в поиске"? ' x 4;
+my $DATA = 'Выручка: 120 000 ₽ ' x 20;
+
+sub send_to ($user, %o) { return $s->send(telegram_id => $user, %o) }
+
+sub send_all ($user)
+{
+	return send_to($user, message => "$QUESTION\[[id=u$user]]",
+	    user_context => $DATA);
+}
+
+sub lose_connection
+{
+	$s->sql('select pg_terminate_backend(pid) from pg_stat_activity
+	    where datname = current_database() and pid <> pg_backend_pid()');
+}
+
+#   what     the kind
+#   status   that it gets when nothing fails
+#   ask      sends it; a number of its own comes in
+#   before   what comes before
+#   got      true when an answer of that status, decoded, is the right one
+#   user     the number before that of its first user
+#   ledger   count, rows and leases of its user after that status, and after
+#            any other; and when the database did its part and was not heard
+my @kinds = (
+	{ what => 'a chat', status => 200,
+	    ask => sub ($n) { send_all(1000 + $n) },
+	    got => \&is_whole_chat, user => 1000,
+	    ledger => [ [ 1, 3, 0 ], [ 0, 2, 0 ], [ 0, 2, 1 ] ] },
+	{ what => 'a chat that has to connect to the database', status => 200,
+	    before => \&lose_connection,
+	    ask => sub ($n) { send_all(2000 + $n) },
+	    got => \&is_whole_chat, user => 2000,
+	    ledger => [ [ 1, 3, 0 ], [ 0, 2, 0 ], [ 0, 2, 1 ] ] },
+	{ what => 'a chat with a model that fails', status => 500,
+	    ask => sub ($n) {
+		send_to(3000 + $n,
+		    message => '[[status=500 retry_after_ms=1]]');
+	    },
+	    got => sub ($j, @) { $j->{detail} =~ /^(?:AI service|Internal)/ },
+	    user => 3000,
+	    ledger => [ [ 0, 2, 0 ], [ 0, 2, 0 ], [ 0, 2, 1 ] ] },
+	{ what => 'a chat over the limit', status => 429,
+	    ask => sub ($n) { send_all(4000 + $n) },
+	    got => sub ($j, @) { $j->{detail}{requests_today} == $LIMIT },
+	    user => 4000, ledger => [ ([ $LIMIT, 2, 0 ]) x 3 ] },
+	{ what => 'a chat that is refused', status => 422,
+	    ask => sub ($n) {
+		send_to("x$n", message => 1, user_context => []);
+	    },
+	    got => sub ($j, @) { @{ $j->{detail} } == 3 } },
+	{ what => 'a body that is not JSON', status => 422,
+	    ask => sub ($n) { $s->post('/v1/chat/send', '{"a":') },
+	    got => sub ($j, @) { $j->{detail}[0]{type} eq 'json_invalid' } },
+	{ what => 'a history', status => 200,
+	    ask => sub ($n) {
+		$s->post('/v1/chat/history', { telegram_id => 1000,
+		    limit => 50, offset => 0 });
+	    },
+	    got => sub ($j, @) {
+		"@{[ map { $_->{message} } @{ $j->{items} } ]} $j->{total}"
+		    eq 'вопрос 2 вопрос 1 2';
+	    } },
+	{ what => 'limits', status => 200,
+	    ask => sub ($n) { $s->get('/v1/chat/limits/4000') },
+	    got => sub ($j, @) {
+		"$j->{requests_today} $j->{requests_remaining}" eq "$LIMIT 0";
+	    } },
+	{ what => 'statistics', status => 200,
+	    ask => sub ($n) { $s->get('/v1/chat/stats/4000?days=30') },
+	    got => sub ($j, @) { "$j->{total_requests} $j->{total_tokens}"
+		eq '2 14' } },
+	{ what => 'a reset', status => 200,
+	    ask => sub ($n) {
+		$s->post('/v1/chat/reset-limit', { telegram_id => 5000 + $n });
+	    },
+	    got => sub ($j, @) { $j->{success} }, user => 5000,
+	    ledger => [ [ 0, 2, 0 ], [ $LIMIT, 2, 0 ], [ 0, 2, 0 ] ] },
+	{ what => 'readiness', status => 200,
+	    ask => sub ($n) { $s->get('/health/ready') },
+	    got => sub ($j, @) { $j->{checks}{database} eq 'ok' } },
+	{ what => 'health', status => 200,
+	    ask => sub ($n) { $s->get('/health') },
+	    got => sub ($j, @) { $j->{status} eq 'ok' } },
+);
+
+# The answer, what the model was asked, and what is kept.
+sub is_whole_chat ($j, $user)
+{
+	my @asked = @{ $s->model_last("u$user")->{body}{messages} };
+	my ($kept) = $s->sql("select message, response, tokens_used
+	    from ai_chat_requests where telegram_id = $user
+	    order by id desc limit 1");
+
+	return $j->{response} =~ /^📊.*подробнее\.$/s
+	    && $j->{remaining_requests} == $LIMIT - 1 && @asked == 7
+	    && "@{[ map { $_->{content} } @asked[1 .. 4] ]}"
+	    eq 'вопрос 1 ответ вопрос 2 ответ'
+	    && $asked[5]{content} =~ /\Q$DATA\E$/
+	    && $asked[6]{content} eq $kept->[0]
+	    && $kept->[0] eq "$QUESTION\[[id=u$user]]"
+	    && $kept->[1] eq $j->{response}
+	    && $kept->[2] == $j->{tokens_used} && $kept->[2] > 0;
+}
+
+# All of them have two exchanges; those of the last two kinds a full day.
+$s->sql("insert into ai_chat_requests (telegram_id, chat_id, message, response,
+    tokens_used, request_date) select u, gen_random_uuid(), 'вопрос ' || i,
+    'ответ', 7, (now() at time zone 'UTC')::date
+    from generate_series(1000, 5999) u, generate_series(1, 2) i");
+$s->sql("insert into ai_chat_daily_limits (telegram_id, request_count,
+    last_reset_date) select u, $LIMIT, (now() at time zone 'UTC')::date
+    from generate_series(4000, 5999) u");
+
+# -- one after another -------------------------------------------------------
+
+my $pid = $s->worker_pid(1);
+my $others = 100000;
+
+# Plain chats, one for each thread that may take the next request: all are as
+# they were before.
+sub plain_chats
+{
+	return grep { $_ != 200 }
+	    map { send_to(++$others)->{status} } 1 .. $ACCEPTING;
+}
+
+# What is wrong with an answer, if anything.
+sub wrong_answer ($kind, $n, $got)
+{
+	my $j = $got->{json};
+
+	return 'no JSON' if ref $j ne 'HASH';
+	if ($got->{status} == $kind->{status}) {
+		return $kind->{got}->($j, ($kind->{user} // 0) + $n) ? ()
+		    : 'not the right answer';
+	}
+	return if $kind->{what} eq 'readiness' && $got->{status} == 503
+	    && $j->{status} eq 'unready';
+	return 'no plain detail' if ref $j->{detail} || !length $j->{detail};
+	return if $got->{status} == 500
+	    && $j->{detail} eq 'Internal Server Error';
+	return if $got->{status} == 503 && $got->{headers}{'retry-after'}
+	    && $j->{detail} =~ /^Database/;
+	return 'neither the answer nor a failure of ours';
+}
+
+# Everything that a user can have, by number.
+sub ledgers ($user, $n)
+{
+	return map { $_->[0] => [ @$_[1 .. 3] ] } $s->sql("select u,
+	    coalesce((select request_count from ai_chat_daily_limits
+		where telegram_id = u), 0),
+	    (select count(*) from ai_chat_requests where telegram_id = u),
+	    coalesce((select cardinality(leases) from ai_chat_daily_limits
+		where telegram_id = u), 0)
+	    from generate_series($user + 1, $user + $n) u");
+}
+
+# What a user should have after an answer, and what he may have.  libpq 15 that
+# gets no memory for the end of a batch waits for that end until its time is
+# over: the caller is told that there is no database, a reservation lapses.
+sub right_ledgers ($kind, $got)
+{
+	my $failed = $got->{status} != $kind->{status};
+	my $late = $got->{status} == 503 && $got->{seconds} >= $TIMEOUT_S;
+
+	return map { "@$_" } $kind->{ledger}[$failed],
+	    $late ? $kind->{ledger}[2] : ();
+}
+
+sub wrong_ledgers ($kind, @all)
+{
+	my %ledger = ledgers($kind->{user}, scalar @all);
+
+	return map {
+		my ($n, $who, $got) = @$_;
+		my $is = $ledger{ $kind->{user} + $n };
+		grep({ $_ eq "@$is" } right_ledgers($kind, $got)) ? ()
+		    : "$n, $who: $got->{status}, ledger @$is";
+	} @all;
+}
+
+# Lets the first, second, third ... allocation of a kind of request fail, until
+# there are no more.
+sub fail_each ($kind)
+{
+	my $what = $kind->{what};
+	my (@all, @wrong);
+
+	for my $n (1 .. $MOST) {
+		push @wrong, "$n: a plain chat got $_" for plain_chats();
+		$kind->{before}->() if $kind->{before};
+		arm($n);
+		my $got = $kind->{ask}->($n);
+		my ($who) = disarm();
+		my $last = !defined $who;
+		$who //= 'nobody';
+		push @all, [ $n, $who, $got ];
+		push @wrong, map {
+			"$n, $who: $got->{status} $got->{content}: $_"
+		} wrong_answer($kind, $n, $got);
+		push @wrong, "$n: $got->{status} with all the memory there is"
+		    if $last && $got->{status} != $kind->{status};
+		last if $last || @wrong > 10;
+	}
+	push @wrong, wrong_ledgers($kind, @all) if $kind->{ledger};
+	push @wrong, 'there is no end of it' if @all == $MOST;
+	push @wrong, 'the worker is another one'
+	    if $s->worker_pid(1) != $pid || !$s->stack->worker(1)->alive;
+	is join("\n", @wrong), '', "$what: " . (@all - 1)
+	    . ' allocations, each fails once, and the truth is told';
+}
+
+# -- nothing stays behind ----------------------------------------------------
+
+# How many blocks a worker has in use when it has ended.
+sub blocks_at_the_end
+{
+	is $s->kill_worker(1, 'TERM'), 0, 'the worker ends when it is asked to';
+	return blocks();
+}
+
+for my $kind (@kinds) {
+	for (1 .. $ACCEPTING) {
+		$kind->{before}->() if $kind->{before};
+		$kind->{ask}->(999);
+	}
+}
+is join(' ', plain_chats()), '', 'a worker that meets no failure';
+my $left = blocks_at_the_end();
+
+$s->start_worker(1);
+$pid = $s->worker_pid(1);
+fail_each($_) for @kinds;
+is blocks_at_the_end(), $left, 'the failures left nothing behind';
+
+remove_dir($dir);
+done_testing;
