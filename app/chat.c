@@ -95,7 +95,7 @@ chat_run(struct chat *c, struct aic_err *err)
 		return rc;
 
 	route_stage(c->job, "checking the database");
-	rc = worker_check_once(c->job->worker, err);
+	rc = worker_fits(c->job->worker, c->job->stage_end_us, err);
 	if (rc)
 		return rc;
 

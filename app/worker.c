@@ -139,15 +139,19 @@ worker_check(struct worker *w, struct aic_err *err)
 }
 
 enum aic_code
-worker_check_once(struct worker *w, struct aic_err *err)
+worker_fits(struct worker *w, int64_t deadline_us, struct aic_err *err)
 {
-	if (atomic_load_explicit(&w->checked, memory_order_relaxed))
+	struct aic_db_call call;
+	enum aic_code rc;
+
+	if (atomic_load_explicit(&w->fits, memory_order_relaxed))
 		return AIC_OK;
-	/* A zone that the database does not know is its fault too, here. */
-	if (worker_check(w, err))
-		return err->code = AIC_EDB;
-	atomic_store(&w->checked, true);
-	return AIC_OK;
+	aic_db_call(&call, &ready);
+	rc = aic_db_run(w->db, &call, 1, deadline_us, err);
+	aic_db_call_done(&call);
+	if (!rc)
+		atomic_store(&w->fits, true);
+	return rc;
 }
 
 enum aic_code

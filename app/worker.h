@@ -58,7 +58,7 @@ struct worker {
 	struct worker_drop drops[WORKER_DROPS];
 	int n_drops;
 
-	atomic_bool checked; /* worker_check() has passed once */
+	atomic_bool fits; /* worker_fits() has said so */
 };
 
 /*
@@ -94,10 +94,14 @@ void worker_close(struct worker *w);
 enum aic_code
 worker_check(struct worker *w, struct aic_err *err) AIC_MUST_CHECK;
 
-/* worker_check_once -- the same, until it has passed once: before money is spent on a
- * chat that an old schema could not keep. Errors: AIC_EDB. */
-enum aic_code
-worker_check_once(struct worker *w, struct aic_err *err) AIC_MUST_CHECK;
+/*
+ * worker_fits -- has the database the tables that this program was written for? Asked
+ * until it has: before money is spent on a chat that could not be kept.
+ *
+ * Errors:   AIC_EDB
+ */
+enum aic_code worker_fits(struct worker *w, int64_t deadline_us,
+    struct aic_err *err) AIC_MUST_CHECK;
 
 /* worker_ready -- the same in one cheap look, for /health/ready. */
 enum aic_code

@@ -169,7 +169,8 @@ sub take_connections ($n)
 }
 
 {
-	$proxy->cut_all;
+	# A pool that is empty, and nothing left to be given back.
+	$s->restart_worker(1);
 	wait_for(sub { !$pg->admin("select 1 from pg_stat_activity
 	    where application_name = 'ai-chat'") }, 10, 'the pool to be empty');
 	my @psqls = take_connections(6);

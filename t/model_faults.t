@@ -10,6 +10,8 @@ use AIChat::Test;
 my $s = AIChat::Test->new(proxy => [ 'model' ], env => {
 	AI_CHAT_DEADLINE_MS => 2200,
 	AI_CHAT_DB_TIMEOUT_MS => 200,
+	AI_CHAT_BREAKER_FAILURES => 0,
+	AI_CHAT_RETRY_FLOOR => 1000,
 });
 my $proxy = $s->proxy('model');
 my $user = 0;

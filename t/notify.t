@@ -12,7 +12,7 @@ use Socket qw(SOCK_DGRAM);
 use Time::HiRes qw(time);
 
 my $s = AIChat::Test->new(workers => 0, env => {
-	AI_CHAT_DEADLINE_MS => 1200,
+	AI_CHAT_DEADLINE_MS => 1400,
 	AI_CHAT_DB_TIMEOUT_MS => 100,
 	AI_CHAT_THREADS => 2,
 });
@@ -133,9 +133,9 @@ SKIP: {
 		$last = time - $start if $text eq 'WATCHDOG=1';
 		last if $last > 15;
 	}
-	cmp_ok $last, '<', 1.2 + 5 + 0.5,
+	cmp_ok $last, '<', 1.4 + 5 + 0.5,
 	    'a request that hangs beyond its deadline: no more pings';
-	cmp_ok $last, '>', 1.2 + 5 - 0.5, '... and not before';
+	cmp_ok $last, '>', 1.4 + 5 - 0.5, '... and not before';
 	like $s->worker_log(1), qr/event=watchdog .*a request hangs/,
 	    '... and the log tells why';
 	$s->expect_log(qr/a request hangs/, qr/prematurely closed/);

@@ -17,7 +17,7 @@ my $s = AIChat::Test->new(own_pg => 1, workers => 0, env => {
 	API_ADMIN_KEY => $canary{admin}, OPENAI_API_KEY => $canary{openai},
 	OPENAI_FALLBACK_API_KEY => $canary{fallback},
 	LOG_LEVEL => 'debug', AI_CHAT_BREAKER_FAILURES => 0, AI_CHAT_DAILY_LIMIT => 40,
-	AI_CHAT_DB_TIMEOUT_MS => 500, AI_CHAT_DEADLINE_MS => 2001 });
+	AI_CHAT_DB_TIMEOUT_MS => 500, AI_CHAT_DEADLINE_MS => 2201 });
 my $settings = $s->stack->settings;
 $settings->{DATABASE_URL} .= "&password=$canary{password}";
 $settings->{AI_CHAT_PROMPT_FILE} = $s->dir . '/rules.txt';

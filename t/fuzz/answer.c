@@ -65,13 +65,14 @@ check_code(const char *code)
 static void
 read_error(const struct aic_buf *body)
 {
+	static const char *const keys[] = { KEY, NULL };
 	struct aic_openai_error e;
 	struct aic_retry_case c = {
 		.end = AIC_HTTP_ANSWERED, .code = e.code, .type = e.type
 	};
 
 	memset(&e, 0x5a, sizeof(e));
-	aic_openai_read_error(body, KEY, &e);
+	aic_openai_read_error(body, keys, &e);
 	check_code(e.code);
 	check_code(e.type);
 	check_code(e.param);
