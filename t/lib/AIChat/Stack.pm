@@ -37,6 +37,7 @@ sub find_build
 #   read_timeout_s  of Nginx, for tests that wait for it
 #   wrap       what runs a worker, as a command to put before it
 #   backlog    how many may wait at a worker's socket
+#   listen     what Nginx's "listen" has besides, such as " ssl"
 #   proxy      { database, model, workers }: where a fault proxy stands
 sub new ($class, %o)
 {
@@ -259,15 +260,18 @@ sub write_upstream ($self, @n)
 
 sub write_nginx_conf ($self)
 {
-	spew("$self->{run}/site.conf", $self->fill('ai-chat.conf.in',
-	    LISTEN => "127.0.0.1:$self->{port}",
+	make_path("$self->{run}/conf.d", "$self->{run}/extras");
+	spew("$self->{run}/conf.d/ai-chat.conf", $self->fill('ai-chat.conf.in',
+	    LISTEN => "127.0.0.1:$self->{port}" . ($self->{listen} // ''),
+	    SHARED => "$TOP/nginx",
 	    UPSTREAM => "$self->{run}/upstream.conf",
+	    EXTRAS => "$self->{run}/extras/*.conf",
 	    READ_TIMEOUT => ($self->{read_timeout_s}
 		// $self->deadline_s + 10) . 's'));
 	spew("$self->{run}/nginx.conf", $self->fill('nginx.conf.in',
 	    USER => $> == 0 ? 'user root;' : '',
 	    RUN => $self->{run}, LOG => $self->{log},
-	    NOFILE => nofile(), SITE => "$self->{run}/site.conf"));
+	    NOFILE => nofile(), CONF_D => "$self->{run}/conf.d"));
 }
 
 sub nofile
