@@ -160,7 +160,8 @@ hold_ask(struct chat *c, struct aic_db_call *call)
 		.lease_ms = (left_ms > 0 ? left_ms : 0) +
 		    AIC_LIMIT_LEASE_SPARE_MS,
 		.limit = conf->daily_limit,
-		.at_once = conf->user_concurrency };
+		.at_once = conf->user_concurrency,
+		.since = *c->since ? c->since : NULL };
 
 	aic_limit_hold_ask(call, &h);
 }
@@ -240,6 +241,8 @@ hold(struct chat *c, enum aic_repeat_state *ret_state, struct aic_err *err)
 	if (rc)
 		return rc;
 	set_held(c, aic_limit_hold_got(&calls[1], c->lease));
+	if (c->held && !*c->since)
+		aic_limit_hold_since(&calls[1], c->since);
 	aic_db_call_done(&calls[1]);
 	aic_db_call_done(&c->context);
 	c->context = calls[2];

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "id.h"
+#include "limit.h"
 #include "repeat.h"
 #include "route.h"
 
@@ -28,6 +29,8 @@ struct chat {
 	char digest[AIC_REPEAT_DIGEST_SIZE]; /* with a key, of what is asked */
 	char id[AIC_ID_SIZE]; /* of the reservation, then of the row */
 	char lease[AIC_LEASE_SIZE]; /* the reservation itself */
+	char since
+	    [AIC_TIME_SIZE]; /* when the first one was made; "": none was */
 	bool held; /* it is to be settled */
 	bool in_doubt; /* the database did not say whether it was made */
 	struct aic_db_call context;

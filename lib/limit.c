@@ -8,51 +8,57 @@
 #include "id.h"
 
 /*
- * $1 user, $2 chat, $3 zone, $4 lease in ms, $5 limit, $6 how many at once.
+ * $1 user, $2 chat, $3 zone, $4 lease in ms, $5 limit, $6 how many at once, $7 when
+ * this chat was first reserved.
  *
  * Twice is once: the lease of the same chat is replaced, not added. Every
  * expression of the DO UPDATE part is evaluated on the newest version of the row,
  * under its lock. Lapsed leases are swept here and nowhere else; so whoever still
  * finds his lease in the row knows that its slot was given to nobody.
  *
+ * created_at is when we came to know the user: who was forgotten (aic_retain_forget())
+ * is new, and a chat from before that gets no slot again.
+ *
  * The commit does not wait for the disk: a reservation that is lost with the power
  * is one that lapsed, and the save then takes a slot again.
  */
-#define HOLD(and_alone)                                                                \
-	"INSERT INTO ai_chat_daily_limits AS l"                                        \
-	" (telegram_id, last_reset_date, leases)"                                      \
-	" SELECT $1::bigint, d.day,"                                                   \
-	"  ARRAY[ROW($2::uuid, d.day,"                                                 \
-	"   now() + $4::int * interval '1 ms')::ai_chat_lease]"                        \
-	" FROM (SELECT (now() AT TIME ZONE $3::text)::date AS day) d"                  \
-	" WHERE $5::bigint > 0"                                                        \
-	" ON CONFLICT (telegram_id) DO UPDATE SET"                                     \
-	"  request_count = CASE"                                                       \
-	"   WHEN l.last_reset_date < excluded.last_reset_date"                         \
-	"   THEN 0 ELSE l.request_count END,"                                          \
-	"  last_reset_date ="                                                          \
-	"   greatest(l.last_reset_date, excluded.last_reset_date),"                    \
-	"  leases = CASE WHEN l.leases = '{}' THEN '{}'::ai_chat_lease[] ELSE"         \
-	"   ARRAY(SELECT x FROM unnest(l.leases) x"                                    \
-	"    WHERE (x).until > now() AND (x).chat_id <> $2::uuid) END"                 \
-	"   || ROW($2::uuid,"                                                          \
-	"    greatest(l.last_reset_date, excluded.last_reset_date),"                   \
-	"    now() + $4::int * interval '1 ms')::ai_chat_lease,"                       \
-	"  updated_at = now()"                                                         \
-	" WHERE CASE WHEN l.last_reset_date < excluded.last_reset_date"                \
-	"   THEN 0 ELSE l.request_count END"                                           \
-	"  + CASE WHEN l.leases = '{}' THEN 0 ELSE"                                    \
-	"   (SELECT count(*) FROM unnest(l.leases) x"                                  \
-	"    WHERE x.until > now() AND x.chat_id <> $2::uuid AND x.day ="              \
-	"     greatest(l.last_reset_date, excluded.last_reset_date)) END"              \
-	"  < $5::bigint"                                                               \
-	"  AND ($6::bigint = 0 OR l.leases = '{}' OR"                                  \
-	"   (SELECT count(*) FROM unnest(l.leases) x"                                  \
-	"    WHERE x.until > now() AND x.chat_id <> $2::uuid) < $6::bigint)" and_alone \
-	" RETURNING l.leases[cardinality(l.leases)],"                                  \
+#define HOLD(and_alone)                                                        \
+	"INSERT INTO ai_chat_daily_limits AS l"                                \
+	" (telegram_id, last_reset_date, leases)"                              \
+	" SELECT $1::bigint, d.day,"                                           \
+	"  ARRAY[ROW($2::uuid, d.day,"                                         \
+	"   now() + $4::int * interval '1 ms')::ai_chat_lease]"                \
+	" FROM (SELECT (now() AT TIME ZONE $3::text)::date AS day) d"          \
+	" WHERE $5::bigint > 0"                                                \
+	" ON CONFLICT (telegram_id) DO UPDATE SET"                             \
+	"  request_count = CASE"                                               \
+	"   WHEN l.last_reset_date < excluded.last_reset_date"                 \
+	"   THEN 0 ELSE l.request_count END,"                                  \
+	"  last_reset_date ="                                                  \
+	"   greatest(l.last_reset_date, excluded.last_reset_date),"            \
+	"  leases = CASE WHEN l.leases = '{}' THEN '{}'::ai_chat_lease[] ELSE" \
+	"   ARRAY(SELECT x FROM unnest(l.leases) x"                            \
+	"    WHERE (x).until > now() AND (x).chat_id <> $2::uuid) END"         \
+	"   || ROW($2::uuid,"                                                  \
+	"    greatest(l.last_reset_date, excluded.last_reset_date),"           \
+	"    now() + $4::int * interval '1 ms')::ai_chat_lease,"               \
+	"  updated_at = now()"                                                 \
+	" WHERE CASE WHEN l.last_reset_date < excluded.last_reset_date"        \
+	"   THEN 0 ELSE l.request_count END"                                   \
+	"  + CASE WHEN l.leases = '{}' THEN 0 ELSE"                            \
+	"   (SELECT count(*) FROM unnest(l.leases) x"                          \
+	"    WHERE x.until > now() AND x.chat_id <> $2::uuid AND x.day ="      \
+	"     greatest(l.last_reset_date, excluded.last_reset_date)) END"      \
+	"  < $5::bigint"                                                       \
+	"  AND ($6::bigint = 0 OR l.leases = '{}' OR"                          \
+	"   (SELECT count(*) FROM unnest(l.leases) x"                          \
+	"    WHERE x.until > now() AND x.chat_id <> $2::uuid) < $6::bigint)"   \
+	"  AND ($7::timestamptz IS NULL OR l.created_at IS NULL"               \
+	"   OR l.created_at <= $7::timestamptz)" and_alone                     \
+	" RETURNING l.leases[cardinality(l.leases)], now(),"                   \
 	"  set_config('synchronous_commit', 'off', true)"
 
-static const struct aic_db_stmt hold = { "hold", HOLD(""), 6, NULL };
+static const struct aic_db_stmt hold = { "hold", HOLD(""), 7, NULL };
 
 #define LEASE_OF_KEY AIC_ID_SQL_SAME_KEY("x.chat_id", "$2")
 #define ROW_OF_KEY AIC_ID_SQL_SAME_KEY("r.chat_id", "$2")
@@ -72,7 +78,7 @@ static const struct aic_db_stmt hold_key = {
 	     " AND NOT EXISTS (SELECT FROM ai_chat_requests r"
 	     "  WHERE r.telegram_id = $1::bigint AND " ROW_OF_KEY
 	     "  AND r.created_at + " AIC_ID_SQL_KEPT " > now())"),
-	6,
+	7,
 	NULL,
 };
 
@@ -143,6 +149,7 @@ aic_limit_hold_ask(struct aic_db_call *call, const struct aic_limit_hold *h)
 	aic_db_int(call, h->lease_ms);
 	aic_db_int(call, h->limit);
 	aic_db_int(call, h->at_once);
+	aic_db_text(call, h->since);
 }
 
 bool
@@ -153,6 +160,13 @@ aic_limit_hold_got(const struct aic_db_call *call,
 		return false;
 	snprintf(ret_lease, AIC_LEASE_SIZE, "%s", aic_db_get(call, 0, 0));
 	return true;
+}
+
+void
+aic_limit_hold_since(const struct aic_db_call *call,
+    char ret_since[AIC_TIME_SIZE])
+{
+	snprintf(ret_since, AIC_TIME_SIZE, "%s", aic_db_get(call, 0, 1));
 }
 
 void

@@ -52,6 +52,12 @@ struct aic_limit_hold {
 	int64_t lease_ms; /* until the reservation lapses */
 	int64_t limit; /* chats a day */
 	int64_t at_once; /* reservations that the user may have; 0: no cap */
+	/*
+	 * Of a chat whose reservation has lapsed: when it was first reserved, as
+	 * aic_limit_hold_since() had it. Refused when the user was forgotten since;
+	 * NULL: it is a new chat.
+	 */
+	const char *since;
 };
 
 /* aic_limit_hold_ask -- reserve one chat; texts are borrowed until the call has run. */
@@ -66,6 +72,10 @@ aic_limit_hold_ask(struct aic_db_call *call, const struct aic_limit_hold *h);
  */
 bool aic_limit_hold_got(const struct aic_db_call *call,
     char ret_lease[AIC_LEASE_SIZE]);
+
+/* aic_limit_hold_since -- when; only after aic_limit_hold_got() was true. */
+void aic_limit_hold_since(const struct aic_db_call *call,
+    char ret_since[AIC_TIME_SIZE]);
 
 /* aic_limit_drop_ask -- give the reservation of a chat that failed back, whether or
  * not it is known to have been made; chat_id is borrowed until the call has run. */

@@ -10,7 +10,7 @@ my $TOP = AIChat::Stack::top();
 # Where SQL may stand: the stages that own their queries, and who migrates or
 # looks at the schema.
 my %sql = map { $_ => 1 } map { ("lib/$_.c") } qw(context db history limit repeat
-    save stats);
+    retain save stats);
 $sql{$_} = 1 for qw(app/migrate.c app/worker.c);
 
 my @banned = (

@@ -1,0 +1,278 @@
+#include "config.h"
+
+#include "retain.h"
+
+#include <string.h>
+
+#include "clock.h"
+
+/* 1000 rows are some ten milliseconds of the database's work. */
+#define BATCH 1000
+#define PAUSE_US (10 * AIC_MS)
+
+/* So many young exchanges in a row, and the rest is young. It makes up for rows that
+ * were written out of order, and costs a run some ten milliseconds. */
+#define YOUNG_MAX 10000
+
+/* One batch that takes longer than this is a database in trouble. */
+#define BATCH_US (30 * AIC_S)
+
+/*
+ * $1 id, $2 rows, $3 days. The next rows by their number, and those of them that
+ * are old are deleted. By number and not by time: the primary key is there already, it
+ * finds neighbours of the table, and a walk that has its place does not step over what
+ * it has deleted before.
+ *
+ * Nothing is waited for: a row that is locked is left for the next run, and the
+ * commit does not wait for the disk, for what is lost with the power is deleted again.
+ * Twice is once: what is gone is gone.
+ */
+static const struct aic_db_stmt prune_exchanges = {
+	"prune_exchanges",
+	"WITH seen AS MATERIALIZED (SELECT id,"
+	"   created_at < now() - $3::int * interval '1 day' AS old"
+	"  FROM ai_chat_requests WHERE id > $1::bigint"
+	"  ORDER BY id LIMIT $2::int),"
+	" old AS MATERIALIZED (SELECT id FROM ai_chat_requests"
+	"  WHERE id = ANY (ARRAY(SELECT id FROM seen WHERE old))"
+	"  AND created_at < now() - $3::int * interval '1 day'"
+	"  FOR UPDATE SKIP LOCKED),"
+	" gone AS (DELETE FROM ai_chat_requests"
+	"  WHERE id = ANY (ARRAY(SELECT id FROM old)) RETURNING id)"
+	" SELECT (SELECT count(*) FROM seen), (SELECT max(id) FROM seen),"
+	"  (SELECT count(*) FROM gone), (SELECT count(*) FROM seen WHERE old),"
+	"  set_config('synchronous_commit', 'off', true)",
+	3,
+	NULL,
+};
+
+/*
+ * $1 id, $2 rows, $3 days. As above. A row that a chat has just taken is looked at
+ * again in its newest version, once it is locked: all conditions stand beside the
+ * lock. The day before yesterday of UTC is over in every zone. Who was forgotten was
+ * last seen at the epoch.
+ */
+static const struct aic_db_stmt prune_users = {
+	"prune_users",
+	"WITH seen AS MATERIALIZED (SELECT id FROM ai_chat_daily_limits"
+	"  WHERE id > $1::bigint ORDER BY id LIMIT $2::int),"
+	" old AS MATERIALIZED (SELECT l.id FROM ai_chat_daily_limits l"
+	"  WHERE l.id = ANY (ARRAY(SELECT id FROM seen))"
+	"  AND l.last_reset_date < (now() AT TIME ZONE 'UTC')::date - 1"
+	"  AND coalesce(l.updated_at, l.last_reset_date)"
+	"   < now() - $3::int * interval '1 day'"
+	"  AND NOT EXISTS (SELECT FROM unnest(l.leases) x"
+	"   WHERE x.until > now())"
+	"  FOR UPDATE SKIP LOCKED),"
+	" gone AS (DELETE FROM ai_chat_daily_limits"
+	"  WHERE id = ANY (ARRAY(SELECT id FROM old)) RETURNING id)"
+	" SELECT (SELECT count(*) FROM seen), (SELECT max(id) FROM seen),"
+	"  (SELECT count(*) FROM gone), (SELECT count(*) FROM old),"
+	"  set_config('synchronous_commit', 'off', true)",
+	3,
+	NULL,
+};
+
+/* $1 user, $2 rows. Nobody waits for it: these rows are of no chat that is under
+ * way. Twice is once: what is gone is gone. */
+static const struct aic_db_stmt forget_some = {
+	"forget_some",
+	"DELETE FROM ai_chat_requests WHERE telegram_id = $1::bigint"
+	" AND id = ANY (ARRAY(SELECT id FROM ai_chat_requests"
+	"  WHERE telegram_id = $1::bigint LIMIT $2::int)) RETURNING id",
+	2,
+	NULL,
+};
+
+/*
+ * $1 user. Takes the lock of the user's row, which every save takes too, and the
+ * reservations with it: who comes to save after this finds none, and because of
+ * created_at he gets no new one either (see aic_limit_hold). Hence not now(), which
+ * is from before the wait for the lock. Twice is once, but for a chat that has begun
+ * in between, which is then forgotten as well.
+ */
+static const struct aic_db_stmt forget_leases = {
+	"forget_leases",
+	"UPDATE ai_chat_daily_limits SET leases = '{}',"
+	"  created_at = clock_timestamp(),"
+	"  updated_at = 'epoch'"
+	" WHERE telegram_id = $1::bigint RETURNING id",
+	1,
+	NULL,
+};
+
+/* $1 user. A statement of its own, so that it sees what was saved while the one
+ * before it waited for the lock. Twice is once. */
+static const struct aic_db_stmt forget_rest = {
+	"forget_rest",
+	"DELETE FROM ai_chat_requests WHERE telegram_id = $1::bigint"
+	" RETURNING id",
+	1,
+	NULL,
+};
+
+/* $1 user. Twice is once. */
+static const struct aic_db_stmt forget_counter = {
+	"forget_counter",
+	"DELETE FROM ai_chat_daily_limits WHERE telegram_id = $1::bigint"
+	" AND last_reset_date < (now() AT TIME ZONE 'UTC')::date - 1"
+	" RETURNING id",
+	1,
+	NULL,
+};
+
+static int64_t
+batch_end(int64_t deadline_us)
+{
+	int64_t end = aic_clock_us() + BATCH_US;
+
+	return end < deadline_us ? end : deadline_us;
+}
+
+/* A walk over one table. */
+struct walk {
+	const struct aic_db_stmt *stmt;
+	const struct aic_retain *r;
+	int64_t deadline_us;
+	int64_t young_max; /* in a row, which end it; 0: none do */
+	int64_t last_id;
+	int64_t young; /* in a row, up to here */
+	bool at_end;
+	bool stopped; /* as it was told to */
+};
+
+/* One batch. The count of those deleted goes to *deleted. */
+static enum aic_code
+step(struct aic_db *db, struct walk *w, struct aic_retain_done *done,
+    int64_t *deleted, struct aic_err *err)
+{
+	int batch = w->r->batch ? w->r->batch : BATCH;
+	struct aic_db_call call;
+	int64_t seen, old;
+	enum aic_code rc;
+
+	aic_db_call(&call, w->stmt);
+	aic_db_int(&call, w->last_id);
+	aic_db_int(&call, batch);
+	aic_db_int(&call, w->r->days);
+	rc = aic_db_run(db, &call, 1, batch_end(w->deadline_us), err);
+	if (rc)
+		return rc;
+	seen = aic_db_get_int(&call, 0, 0);
+	if (seen > 0)
+		w->last_id = aic_db_get_int(&call, 0, 1);
+	*deleted += aic_db_get_int(&call, 0, 2);
+	old = aic_db_get_int(&call, 0, 3);
+	aic_db_call_done(&call);
+	done->seen += seen;
+	done->batches++;
+	w->young = old > 0 ? 0 : w->young + seen;
+	w->at_end = seen < batch ||
+	    (w->young_max > 0 && w->young >= w->young_max);
+	return AIC_OK;
+}
+
+static enum aic_code
+run(struct aic_db *db, struct walk *w, struct aic_retain_done *done,
+    int64_t *deleted, struct aic_err *err)
+{
+	int64_t began, pause_us;
+	enum aic_code rc;
+
+	while (!w->at_end && aic_clock_us() < w->deadline_us) {
+		pause_us = w->r->pause_us ? w->r->pause_us : PAUSE_US;
+		began = aic_clock_us();
+		rc = step(db, w, done, deleted, err);
+		if (rc)
+			return rc;
+		done->batch_us = aic_clock_us() - began;
+		w->stopped = w->r->go_on && !w->r->go_on(done, w->r->arg);
+		if (w->stopped)
+			return AIC_OK;
+		/* Three quarters of the time are the chats' alone, and the
+		 * pauses are longer when the database is slow. */
+		if (pause_us < 3 * done->batch_us)
+			pause_us = 3 * done->batch_us;
+		if (!w->at_end)
+			aic_clock_sleep(aic_clock_us() + pause_us);
+	}
+	return AIC_OK;
+}
+
+enum aic_code
+aic_retain_prune(struct aic_db *db, const struct aic_retain *r,
+    int64_t deadline_us, struct aic_retain_done *ret_done, struct aic_err *err)
+{
+	struct walk exchanges = { .stmt = &prune_exchanges,
+		.r = r,
+		.deadline_us = deadline_us,
+		.young_max = r->all ? 0 : YOUNG_MAX,
+		.last_id = INT64_MIN };
+	struct walk users = { .stmt = &prune_users,
+		.r = r,
+		.deadline_us = deadline_us,
+		.last_id = INT64_MIN };
+	enum aic_code rc;
+
+	memset(ret_done, 0, sizeof(*ret_done));
+	if (r->days < AIC_RETAIN_DAYS_MIN || r->days > AIC_RETAIN_DAYS_MAX ||
+	    r->batch < 0 || r->batch > AIC_RETAIN_BATCH_MAX)
+		return aic_fail(err, AIC_EBUG, "days or batch out of range");
+	rc = run(db, &exchanges, ret_done, &ret_done->exchanges, err);
+	if (rc || !exchanges.at_end || exchanges.stopped)
+		return rc;
+	rc = run(db, &users, ret_done, &ret_done->users, err);
+	ret_done->complete = !rc && users.at_end;
+	return rc;
+}
+
+/* Until few are left, so that the last step is short however many there were. */
+static enum aic_code
+forget_most(struct aic_db *db, int64_t telegram_id, int64_t deadline_us,
+    int64_t *deleted, struct aic_err *err)
+{
+	struct aic_db_call call;
+	enum aic_code rc;
+	int n;
+
+	do {
+		aic_db_call(&call, &forget_some);
+		aic_db_int(&call, telegram_id);
+		aic_db_int(&call, BATCH);
+		rc = aic_db_run(db, &call, 1, batch_end(deadline_us), err);
+		if (rc)
+			return rc;
+		n = PQntuples(call.res);
+		aic_db_call_done(&call);
+		*deleted += n;
+	} while (n == BATCH);
+	return AIC_OK;
+}
+
+enum aic_code
+aic_retain_forget(struct aic_db *db, int64_t telegram_id, int64_t deadline_us,
+    struct aic_forgotten *ret, struct aic_err *err)
+{
+	struct aic_db_call calls[3];
+	int64_t deleted = 0;
+	enum aic_code rc;
+	int i;
+
+	rc = forget_most(db, telegram_id, deadline_us, &deleted, err);
+	if (rc)
+		return rc;
+	aic_db_call(&calls[0], &forget_leases);
+	aic_db_call(&calls[1], &forget_rest);
+	aic_db_call(&calls[2], &forget_counter);
+	for (i = 0; i < 3; i++)
+		aic_db_int(&calls[i], telegram_id);
+	rc = aic_db_run(db, calls, 3, deadline_us, err);
+	if (rc)
+		return rc;
+	ret->exchanges = deleted + PQntuples(calls[1].res);
+	ret->known = PQntuples(calls[0].res) > 0;
+	ret->counter_kept = ret->known && PQntuples(calls[2].res) == 0;
+	for (i = 0; i < 3; i++)
+		aic_db_call_done(&calls[i]);
+	return AIC_OK;
+}

@@ -1,0 +1,361 @@
+# What is old is pruned and a person is forgotten beside a busy service: nobody's chat
+# fails or waits for it, and nobody gets a second allowance by it.
+
+use v5.36;
+use utf8;
+use AIChat::Proc qw(base_env slurp);
+use AIChat::Test;
+use Time::HiRes qw(time);
+
+my $s = AIChat::Test->new(workers => 2, own_pg => 1, env => {
+	AI_CHAT_DEADLINE_MS => 3000,
+	AI_CHAT_DB_TIMEOUT_MS => 500,
+	AI_CHAT_DAILY_LIMIT => 3,
+});
+# An answer that came too late to be kept, because its asker was forgotten.
+$s->expect_log(qr/code=EBUSY/);
+
+sub url { return $s->db_url . '&application_name=retain' }
+
+# What it says at its end, by name; "failed" when it did.
+sub retain (@args)
+{
+	my ($status, $text) = program('ai-chat-retain', { DATABASE_URL => url() },
+	    @args);
+	my %said = map { /^(\w+)=(\w+)$/ } split ' ',
+	    (grep { !/^batch=/ } split /\n/, $text)[-1] // '';
+
+	$said{failed} = $text if $status ne '0';
+	return \%said;
+}
+
+sub is_done ($got, $want, $title)
+{
+	is_deeply { map { $_ => $got->{$_} } sort keys %$want }, $want, $title
+	    or diag join ' ', %$got;
+}
+
+sub empty
+{
+	$s->sql('truncate ai_chat_requests, ai_chat_daily_limits');
+}
+
+# Exchanges of so many days ago, as a writer of any kind makes them.
+sub add_exchanges ($n, $days, $user = 1)
+{
+	$s->sql("insert into ai_chat_requests (telegram_id, message, response,
+	    request_date, created_at) select $user, 'days $days', 'r',
+	    current_date - $days, now() - interval '$days days'
+	    from generate_series(1, $n)");
+}
+
+sub exchanges ($where = 'true')
+{
+	return $s->value("select count(*) from ai_chat_requests where $where");
+}
+
+# A counter of a user who was last seen so many days ago.
+sub add_user ($id, $days, %o)
+{
+	my $leases = $o{lease} ? "array[row(gen_random_uuid(), current_date,
+	    now() + interval '$o{lease}')::ai_chat_lease]" : "'{}'";
+	my $day = $o{day} // $days;
+
+	$s->sql("insert into ai_chat_daily_limits (telegram_id, request_count,
+	    last_reset_date, created_at, updated_at, leases) values ($id, 3,
+	    (now() at time zone 'UTC')::date - $day,
+	    now() - interval '$days days', now() - interval '$days days',
+	    $leases)");
+}
+
+sub users
+{
+	return join ' ', map { $_->[0] } $s->sql('select telegram_id
+	    from ai_chat_daily_limits order by 1');
+}
+
+sub chat ($id, %o) { return $s->send(telegram_id => $id, %o) }
+
+# -- what is old goes --------------------------------------------------------
+
+add_exchanges(5, 10, 2);	# young, and with low numbers
+add_exchanges(2500, 31);
+add_exchanges(7, 29);
+add_exchanges(40, 400);
+{
+	is_done(retain('prune', 30), { exchanges => 2540, seen => 2552,
+	    batches => 4, complete => 1 }, 'what is older than 30 days is pruned');
+	is exchanges(), 12, '... and nothing else';
+	is exchanges("created_at < now() - interval '30 days'"), 0,
+	    '... wherever it stood';
+	is_done(retain('prune', 30), { exchanges => 0, users => 0, complete => 1 },
+	    'once more, there is nothing to do');
+	ok defined retain('prune', 0)->{failed}, 'less than a day is refused';
+	is exchanges(), 12, '... and does nothing';
+
+	add_exchanges(10_001, 1);
+	add_exchanges(3, 50, 3);
+	is_done(retain('prune', 30), { exchanges => 0, complete => 1 },
+	    'old ones that came late, behind many young ones, can wait');
+	is_done(retain('prune-all', 30), { exchanges => 3, seen => 10_016 },
+	    '... or a walk over all finds them');
+}
+
+# -- stopped, disturbed, not alone -------------------------------------------
+
+empty();
+add_exchanges(300, 31);
+{
+	open my $psql, '|-', 'psql', '-XAtq', '-d', $s->db_url, '-o', '/dev/null'
+	    or die "psql: $!\n";
+	print $psql "begin; select from ai_chat_requests order by id limit 7
+	    for update;\n";
+	$psql->flush;
+	wait_for(sub { $s->value("select count(*) from pg_locks
+	    where mode = 'RowShareLock' and relation =
+	    'ai_chat_requests'::regclass") }, 10, 'somebody to lock rows');
+	my $start = time;
+	is_done(retain('prune', 30, 100), { exchanges => 293, complete => 1 },
+	    'rows that somebody has locked are left');
+	cmp_ok time - $start, '<', 5, '... and not waited for';
+	close $psql;
+	is_done(retain('prune', 30), { exchanges => 7 }, '... but for the next run');
+}
+
+add_exchanges(20_000, 31);
+{
+	my $got = retain('prune', 30, 100, 100, 1);
+	is $got->{complete}, 0, 'who has a second for too much stops in time';
+	is $got->{failed}, undef, '... which is no failure';
+	cmp_ok $got->{exchanges}, '>', 0, '... having done a part';
+	is exchanges(), 20_000 - $got->{exchanges}, '... which is done';
+
+	my $left = exchanges();
+	my @got = $s->parallel(4, sub { retain('prune', 30, 100, 1) });
+	is join(' ', grep { defined } map { $_->{failed} } @got), '',
+	    'four at once: none fails';
+	is exchanges(), 0, '... all is pruned';
+	my $sum = 0;
+	$sum += $_->{exchanges} for @got;
+	is $sum, $left, '... nothing twice';
+}
+
+# -- users -------------------------------------------------------------------
+
+empty();
+add_user(1, 31);
+add_user(2, 29);
+add_user(3, 31, lease => '1 minute');
+add_user(4, 31, lease => '-1 minute');
+add_user(5, 31, day => 0);
+add_user(6, 31, day => 1);
+add_user(7, 31, day => -1);	# today where the day begins first
+add_user(8, 31, day => 2);
+{
+	is_done(retain('prune', 30), { users => 3, complete => 1 },
+	    'counters of those who were not seen for 30 days are pruned');
+	is users(), '2 3 5 6 7', '... but not with a chat in flight, or of a day'
+	    . ' that is not over everywhere';
+	is chat(5)->{status}, 429, 'who has used up his day has used it up';
+	is chat(1)->{json}{remaining_requests}, 2, 'who comes back begins anew';
+	is $s->get('/v1/chat/limits/8')->{json}{requests_remaining}, 3,
+	    '... and has a whole day';
+	is_done(retain('prune', 1), { users => 1 }, 'after a day, one more');
+	is users(), '1 3 5 6 7', '... and not who has just been here';
+}
+
+# A chat and a prune of the same row at the same moment.
+empty();
+{
+	my $bad = '';
+	for my $round (1 .. 20) {
+		my @ids = map { 100 * $round + $_ } 1 .. 8;
+		add_user($_, 31) for @ids;
+		my @socks = $s->start_chats(map { { telegram_id => $_ } } @ids);
+		my $got = retain('prune', 30, 2, 1);
+		my @said = finish_chats(@socks);
+		$bad .= " $round: @{[ map { $_->{status} } @said ]}"
+		    if $got->{failed} || grep { $_->{status} != 200 } @said;
+	}
+	is $bad, '', 'who comes back while he is pruned is answered';
+	is $s->value('select count(*) from ai_chat_daily_limits
+	    where request_count = 1 and cardinality(leases) = 0'), 160,
+	    '... and his chat is counted, once';
+}
+
+# -- forgetting --------------------------------------------------------------
+
+empty();
+chat(1, message => 'Тайна') for 1 .. 3;
+chat(2);
+add_exchanges(2500, 40);
+{
+	is_done(retain('forget', 1), { exchanges => 2503, known => 1,
+	    counter_kept => 1 }, 'a person is forgotten');
+	is exchanges('telegram_id = 1'), 0, '... with all exchanges';
+	is exchanges('telegram_id = 2'), 1, '... and nobody else';
+	is $s->post('/v1/chat/history', { telegram_id => 1 })->{json}{total}, 0,
+	    '... as history says';
+	is chat(1)->{status}, 429, 'the day stays used up';
+	is_done(retain('forget', 1), { exchanges => 0, known => 1,
+	    counter_kept => 1 }, '... also when it is asked twice');
+	is chat(1)->{status}, 429, '... and stays so';
+
+	# Two days later.
+	$s->sql("update ai_chat_daily_limits set last_reset_date =
+	    last_reset_date - 2 where telegram_id = 1");
+	is_done(retain('prune', 365), { users => 1 },
+	    'two days later a prune of any days takes the counter');
+	is users(), '2', '... his, and no other';
+	add_user(3, 5);
+	is_done(retain('forget', 3), { known => 1, counter_kept => 0 },
+	    'a counter of a day that is over goes at once');
+	is_done(retain('forget', 4), { exchanges => 0, known => 0 },
+	    'nobody is known, and nothing fails');
+}
+
+# Chats that are in flight.
+empty();
+chat(1, message => 'Тайна');
+for my $headers ({}, { 'Idempotency-Key' => 'k' }) {
+	my $what = %$headers ? 'with a key' : 'without a key';
+	my $id = %$headers ? 'keyed' : 'plain';
+	my %ask = (telegram_id => 1, headers => $headers,
+	    message => "[[id=$id delay=600]]");
+	my ($sock) = $s->start_chats(\%ask);
+	wait_for(sub { $s->model_count($id) }, 10, 'the model to be asked');
+	is retain('forget', 1)->{known}, 1, "forgotten in mid-chat, $what";
+	is_deeply $s->ledger(1), { count => 1, rows => 0, leases => 0 },
+	    '... there is nothing but the count';
+	my ($got) = finish_chats($sock);
+	is $got->{status}, 503, '... the chat is told so';
+	is_deeply $s->ledger(1), { count => 1, rows => 0, leases => 0 },
+	    '... not kept, and not counted';
+}
+{
+	my $got = $s->send(telegram_id => 1, message => '[[id=keyed delay=600]]',
+	    headers => { 'Idempotency-Key' => 'k' });
+	is $got->{status}, 200, 'after that a repeat is a new chat';
+	is $got->{headers}{'idempotent-replayed'}, undef, '... and no replay';
+	is_deeply [ map { $_->{role} } @{ $s->model_last('keyed')
+	    ->{body}{messages} } ], [ qw(system user) ],
+	    '... without a memory of what was before';
+	is_deeply $s->ledger(1), { count => 2, rows => 1, leases => 0 },
+	    '... which is kept and counted';
+}
+
+# One whose worker comes back when its reservation would have lapsed long since.
+empty();
+{
+	my ($sock) = $s->start_chats({ telegram_id => 1,
+	    message => '[[id=frozen delay=100]]' });
+	wait_for(sub { $s->model_count('frozen') }, 10, 'the model to be asked');
+	my ($busy) = grep { $s->taken($_) } 1, 2;
+	$s->kill_worker($busy, 'STOP');
+	retain('forget', 1);
+	chat(1);
+	$s->kill_worker($busy, 'CONT');
+	is((finish_chats($sock))[0]{status}, 503, 'a worker that was frozen');
+	is_deeply $s->ledger(1), { count => 1, rows => 1, leases => 0 },
+	    '... brings nothing back, beside a new beginning';
+}
+
+# Again and again, so that it meets chats in every state.
+$s->restart_worker($_, AI_CHAT_DAILY_LIMIT => 100_000) for 1, 2;
+empty();
+{
+	my $load = $s->start_load(callers => 8, users => [ 1 ],
+	    message => '[[delay=15]]');
+	my $failed = 0;
+	for (1 .. 40) {
+		my $before = $load->count(200);
+		wait_for(sub { $load->count(200) >= $before + 3 }, 10, 'chats');
+		$failed++ if defined retain('forget', 1)->{failed};
+	}
+	my $before = $load->count(200);
+	wait_for(sub { $load->count(200) >= $before + 10 }, 10, 'more chats');
+	my @got = $load->stop;
+	is $failed, 0, 'forgotten forty times while chatting: no failure';
+	is((grep { $_->{status} !~ /^(?:200|503)$/ } @got), 0,
+	    '... chats are answered, or told that it is too late');
+	is $s->value('select count(*) from ai_chat_requests r
+	    join ai_chat_daily_limits l using (telegram_id)
+	    where r.created_at < l.created_at'), 0,
+	    '... nothing is kept from before the last time';
+	my $ledger = $s->ledger(1);
+	cmp_ok $ledger->{rows}, '>=', 10, '... what came after it is';
+	is $ledger->{leases}, 0, '... nothing is left in flight';
+	is $ledger->{count}, (grep { $_->{status} == 200 } @got),
+	    '... and all answers are counted';
+}
+
+# -- beside a busy service ---------------------------------------------------
+
+# Chats here give up when they wait for a lock for longer than 20 ms, and those who
+# chat have old exchanges too.
+empty();
+my $ROWS = 150_000;
+$s->sql("insert into ai_chat_requests (telegram_id, message, response,
+    request_date, created_at) select 1 + g % 20, repeat('m', 100),
+    repeat('r', 900), current_date - 40, now() - interval '40 days'
+    from generate_series(1, $ROWS) g");
+$s->sql("insert into ai_chat_daily_limits (telegram_id, last_reset_date,
+    updated_at) select 1000 + g, current_date - 40, now() - interval '40 days'
+    from generate_series(1, 20000) g");
+$s->sql('analyze');
+$s->restart_worker($_, DATABASE_URL => $s->db_url
+    . '&options=-c%20lock_timeout%3D20%20-c%20statement_timeout%3D500')
+    for 1, 2;
+{
+	my $load = $s->start_load(callers => 8, users => [ 1 .. 20 ],
+	    message => '[[delay=5]]');
+	my $alone = time;
+	wait_for(sub { $load->count(200) >= 300 }, 30, 'three hundred chats');
+	$alone = $load->count(200) / (time - $alone);
+	my $log = $s->dir . '/log/retain.log';
+	my ($began, $before) = (time, $load->count(200));
+	my $prune = AIChat::Proc->start(name => 'a prune',
+	    cmd => [ AIChat::Stack::find_build() . '/ai-chat-retain', 'prune',
+		30 ], env => { base_env(), DATABASE_URL => url() }, log => $log);
+	my (%modes, $waited);
+	while ($prune->alive) {
+		for ($s->sql("select 'mode', l.mode from pg_locks l
+		    join pg_stat_activity a using (pid)
+		    where a.application_name = 'retain' and l.relation in (
+		    'ai_chat_requests'::regclass,
+		    'ai_chat_daily_limits'::regclass)
+		    union all select 'waits', a.query from pg_stat_activity a
+		    where exists (select from pg_stat_activity b
+			where b.application_name = 'retain'
+			and b.pid = any (pg_blocking_pids(a.pid)))")) {
+			$modes{ $_->[1] }++ if $_->[0] eq 'mode';
+			$waited .= "$_->[1]\n" if $_->[0] eq 'waits';
+		}
+	}
+	my $beside = ($load->count(200) - $before) / (time - $began);
+	my $seconds = time - $began;
+	my @got = $load->stop;
+	my $said = slurp($log);
+	my ($worst) = sort { $b <=> $a } $said =~ /ms=(\S+)/g;
+
+	is $prune->status, 0, 'a large prune beside chats ends well';
+	like $said, qr/^exchanges=$ROWS users=20000 .*complete=1$/m,
+	    '... having pruned all of it';
+	is((grep { $_->{status} != 200 } @got), 0, '... and no chat failed');
+	is $waited, undef, '... nobody was seen to wait for it';
+	is join(' ', grep { !/^(?:AccessShare|RowShare|RowExclusive)Lock$/ }
+	    sort keys %modes), '', '... it locks rows, and no table';
+	ok scalar %modes, '... which was looked at';
+	cmp_ok $beside, '>', $alone / 4, '... chats went on';
+	note sprintf '%.0f chats a second alone, %.0f beside it; %.1f s, '
+	    . 'worst batch %.0f ms', $alone, $beside, $seconds, $worst;
+	is exchanges("created_at < now() - interval '30 days'"), 0,
+	    'nothing old is left';
+	is $s->value('select count(*) from ai_chat_daily_limits'), 20,
+	    '... and those who chatted are known';
+}
+is $s->value("select reloptions::text like '%autovacuum_vacuum_scale_factor%'
+    from pg_class where oid = 'ai_chat_requests'::regclass"), 't',
+    'the room is made use of soon';
+
+done_testing;
