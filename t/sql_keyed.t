@@ -1,0 +1,97 @@
+# Every statement of a chat, and of the other endpoints, is about one user and says so:
+# each use of our two tables compares telegram_id with a parameter.  So they can be
+# spread over many databases by it (docs/scaling.md).
+
+use v5.36;
+use AIChat::Proc qw(run);
+use AIChat::Stack;
+use Test::More;
+
+my $TOP = AIChat::Stack::top();
+my $TABLES = qr/\bai_chat_(?:daily_limits|requests)\b/;
+
+# Those that are not, and why they need not be.
+my %EXCEPTION = (
+	ready => 'reads no row: the names must exist',
+	prune_exchanges => 'walks a whole table, which is each shard\'s by itself',
+	prune_users => 'the same',
+);
+
+# The statements of a source, by name: as the compiler sees them, with macros
+# replaced and pieces joined.
+sub statements ($file)
+{
+	my $text = run([ 'sh', '-c', 'cc -E -P -std=c11 -D_GNU_SOURCE'
+	    . ' -I"$1" -I"$2/lib" -I"$2/app" $(pkg-config --cflags libpq json-c'
+	    . ' libcurl libcrypto) "$3"', 'sh', AIChat::Stack::find_build(),
+	    $TOP, $file ]);
+	my $string = qr/(?:"(?:\\.|[^"\\])*"\s*)+/;
+	my %sql;
+
+	while ($text =~ /struct\s+aic_db_stmt\s+\w+\s*=\s*\{\s*($string),
+	    \s*($string),/gx) {
+		my ($name, $sql) = map { join '', /"((?:\\.|[^"\\])*)"/g } $1, $2;
+		$sql{$name} = $sql =~ s/\\(.)/$1/gr;
+	}
+	return %sql;
+}
+
+# A statement's levels: the text between each pair of parentheses, without what
+# inner ones hold.
+sub levels ($sql)
+{
+	my @levels;
+
+	$sql =~ s/'(?:[^']|'')*'/''/g;
+	while ($sql =~ s/\(([^()]*)\)/ # /) {
+		push @levels, $1;
+	}
+	return (@levels, $sql);
+}
+
+# The levels where a table of ours is used, and no user is named.
+sub unkeyed ($sql)
+{
+	my @rows = $sql =~ /INSERT INTO $TABLES(?: AS \w+)? \(telegram_id\b/g;
+	my @levels = grep { /$TABLES/ } levels($sql);
+	my @bad;
+
+	for (@levels) {
+		my $uses = () = /$TABLES/g;
+		my $keys = () = /\btelegram_id = \$\d\b/g;
+		# An insert's columns are a level of their own; the first value is
+		# the user.
+		$keys++ if /INSERT INTO/ && shift @rows
+		    && /SELECT \$1::bigint/;
+		push @bad, $_ if $keys < $uses;
+	}
+	return @bad;
+}
+
+# The check itself.
+is scalar(unkeyed('SELECT 1 FROM ai_chat_requests WHERE telegram_id = $1')), 0,
+    'a statement with a user is told';
+is scalar(unkeyed('SELECT 1 FROM ai_chat_requests WHERE id = $1')), 1,
+    '... from one without';
+is scalar(unkeyed('SELECT 1 FROM ai_chat_requests r WHERE r.telegram_id = $1'
+    . ' AND EXISTS (SELECT FROM ai_chat_daily_limits l WHERE l.id = r.id)')), 1,
+    '... within another, too';
+is scalar(unkeyed('INSERT INTO ai_chat_requests (id, telegram_id)'
+    . ' SELECT $1::bigint, 1')), 1, '... and an insert that begins otherwise';
+
+my %sql = map { statements($_) } sort glob "$TOP/lib/*.c $TOP/app/worker.c";
+cmp_ok scalar keys %sql, '>=', 18, 'the statements are found';
+ok $sql{$_}, "... $_ among them" for qw(hold hold_key save save_lazy drop context
+    repeat history stats forget_rest);
+like $sql{hold_key}, qr/chat_id BETWEEN \(left\(/, '... whole';
+
+for my $name (sort keys %sql) {
+	next if $sql{$name} !~ $TABLES || $EXCEPTION{$name};
+	is join("\n", unkeyed($sql{$name})), '', "$name is about one user";
+}
+for my $name (sort keys %EXCEPTION) {
+	ok $sql{$name} && unkeyed($sql{$name}),
+	    "$name is not: $EXCEPTION{$name}";
+}
+
+done_testing;
