@@ -88,7 +88,7 @@ struct aic_db {
 	int n_hosts;
 	atomic_int first_host;
 	PQconninfoOption *options;
-	char timeouts[160];
+	char timeouts[320];
 	bool prepare;
 
 	pthread_mutex_t lock; /* of all below */
@@ -210,11 +210,19 @@ set_params(struct aic_db *db, const char *url, int timeout_ms,
 	db->keys[n] = "fallback_application_name";
 	db->values[0][n++] = "ai-chat";
 	if (!own_options) {
-		/* A row lock ends first: it is the lesser trouble to report. */
+		/*
+		 * A row lock ends first: it is the lesser trouble to report. The
+		 * rest is for a worker's host that is cut off, maybe between a
+		 * statement and the end of its transaction, where no timeout of
+		 * statements runs: the server lets go of its locks within 25 s.
+		 * It means nothing on a unix socket.
+		 */
 		snprintf(db->timeouts, sizeof(db->timeouts),
 		    "-c statement_timeout=%d -c lock_timeout=%d "
 		    "-c idle_in_transaction_session_timeout=%d "
-		    "-c plan_cache_mode=force_generic_plan",
+		    "-c plan_cache_mode=force_generic_plan "
+		    "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 "
+		    "-c tcp_keepalives_count=3 -c tcp_user_timeout=25000",
 		    timeout_ms, timeout_ms * 9 / 10, timeout_ms);
 		db->keys[n] = "options";
 		db->values[0][n++] = db->timeouts;
