@@ -1,6 +1,7 @@
 package AIChat::Postgres;
 
-# A private PostgreSQL cluster that listens on a unix socket and nowhere else.
+# A private PostgreSQL cluster that listens on a unix socket and, unless it is told
+# to, nowhere else.
 #
 # The service's role owns its database and is no superuser, as in production.
 # The socket is in a directory that only its user may enter, so nobody is asked
@@ -16,11 +17,12 @@ my $ROLE = 'ai_chat';
 # run    a directory with a short path, for the socket
 # sync   0 for clusters that may be lost: fast, and not safe against a crash
 # conf   further settings
+# net    the network namespace that it is in, as a file
 sub new ($class, %o)
 {
 	my $self = bless {
 		dir => $o{dir}, socket => "$o{run}/pg", sync => $o{sync} // 1,
-		conf => $o{conf} // {}, log => "$o{dir}/log/postgres.log",
+		conf => $o{conf} // {}, net => $o{net}, log => "$o{dir}/log/postgres.log",
 		user => $> == 0 ? 'postgres' : undef,
 	}, $class;
 	make_path("$o{dir}/log", $self->{socket});
@@ -65,6 +67,7 @@ sub start ($self)
 	);
 	$self->{proc} = AIChat::Proc->start(
 		name => 'PostgreSQL', user => $self->{user},
+		net => $self->{net},
 		cmd => [ bin('postgres'), '-D', $self->{data},
 		    map { ('-c', "$_=$conf{$_}") } sort keys %conf ],
 		env => { base_env() }, log => $self->{log},

@@ -220,6 +220,7 @@ sub as_user ($user)
 #   log    file that its output is appended to
 #   death  the signal it gets when we die; default KILL
 #   user   whom to become
+#   net    the network namespace to be in, as a file
 sub start ($class, %o)
 {
 	my $self = bless { name => $o{name}, log => $o{log}, since => time },
@@ -238,7 +239,8 @@ sub start ($class, %o)
 		$SIG{$_} = 'DEFAULT' for qw(INT TERM HUP PIPE CHLD USR1 USR2);
 		# After the change of user, which would clear it: setpriv does
 		# it in that order.
-		exec 'setpriv', '--pdeathsig', $o{death} // 'KILL',
+		exec defined $o{net} ? ('nsenter', "--net=$o{net}", '--') : (),
+		    'setpriv', '--pdeathsig', $o{death} // 'KILL',
 		    as_user($o{user}), '--', '/bin/sh', '-c', $RAISE_NOFILE,
 		    'sh', $parent, @{ $o{cmd} };
 		die "could not run setpriv: $!\n";

@@ -11,7 +11,7 @@ package AIChat::Soak;
 
 use v5.36;
 use utf8;
-use AIChat::Proc qw(wait_for slurp);
+use AIChat::Proc qw(wait_for slurp spew);
 use AIChat::Test ();
 use IO::Select;
 use JSON::PP ();
@@ -34,20 +34,25 @@ my $JSON = JSON::PP->new->utf8->canonical;
 #   seconds  of faults; calm comes after it
 #   seed     of the random choices, for the same mix once more
 #   say      told of each fault
+#   stack    an AIChat::Test with settings(); without one, it starts its own
+#   story    instead of random faults: what happens, in order.  The callers stop
+#            when it is over, and seconds is the most that it may take
 # Returns what check() finds, and what was done.
 sub run ($class, %o)
 {
 	my $self = bless { %o, since => time, faults => {}, undo => [] }, $class;
 
 	srand $o{seed};
-	$self->{s} = start_stack();
+	$self->{s} //= $self->{stack} // start_stack();
 	$self->{until} = time + $o{seconds};
+	$self->{over} = $self->{s}->dir . '/over';
 	my @callers = map { $self->start_caller($_) } 1 .. CALLERS;
-	while (time < $self->{until}) {
-		$self->one_fault;
-		$self->pass(0.1 + rand 0.9);
+	if ($o{story}) {
+		$o{story}->($self);
+	} else {
+		$self->random_faults;
 	}
-	$self->calm;
+	spew($self->{over}, '');
 	waitpid $_->{pid}, 0 for @callers;
 	$self->read_notes(map { $_->{file} } @callers);
 	$self->wait_for_leases;
@@ -56,10 +61,9 @@ sub run ($class, %o)
 	return $self->check;
 }
 
-sub start_stack
+sub settings
 {
-	my $s = AIChat::Test->new(workers => WORKERS, own_pg => 1,
-	    proxy => [ qw(database model workers) ], env => {
+	return (
 		AI_CHAT_DAILY_LIMIT => LIMIT,
 		AI_CHAT_USER_CONCURRENCY => 3,
 		AI_CHAT_TIMEZONE => zone_at_noon(),
@@ -67,7 +71,13 @@ sub start_stack
 		AI_CHAT_DB_TIMEOUT_MS => 500,
 		AI_CHAT_DB_POOL => 2,
 		AI_CHAT_THREADS => 32,
-	    });
+	);
+}
+
+sub start_stack
+{
+	my $s = AIChat::Test->new(workers => WORKERS, own_pg => 1,
+	    proxy => [ qw(database model workers) ], env => { settings() });
 	# Faults are what this is for.
 	$s->expect_log(qr/./);
 	return $s;
@@ -81,6 +91,22 @@ sub zone_at_noon
 	return $ahead == 0 ? 'UTC' : sprintf 'Etc/GMT%+d', -$ahead;
 }
 
+sub random_faults ($self)
+{
+	while (time < $self->{until}) {
+		$self->one_fault;
+		$self->pass(0.1 + rand 0.9);
+	}
+	$self->calm;
+}
+
+sub is_over ($self)
+{
+	return time >= $self->{until} || -e $self->{over}
+	    # A caller does not outlive the test.
+	    || ($self->{parent} && getppid != $self->{parent});
+}
+
 # -- callers -----------------------------------------------------------------
 
 sub start_caller ($self, $number)
@@ -89,11 +115,13 @@ sub start_caller ($self, $number)
 	my $pid = fork // die "could not fork: $!\n";
 
 	return { pid => $pid, file => $file } if $pid;
+	$self->{parent} = getppid;
 	srand $self->{seed} * 100 + $number;
 	open my $notes, '>', $file or POSIX::_exit(1);
 	my $ok = eval {
 		local $SIG{PIPE} = 'IGNORE';
-		for (my $n = 1; time < $self->{until}; $n++) {
+		$notes->autoflush;
+		for (my $n = 1; !$self->is_over; $n++) {
 			print $notes $JSON->encode($self->one_chat("$number-$n")),
 			    "\n";
 		}
@@ -102,6 +130,13 @@ sub start_caller ($self, $number)
 	print $notes $JSON->encode({ died => "$@" }), "\n" if !$ok;
 	close $notes;
 	POSIX::_exit(0);
+}
+
+# How many requests were answered so far.
+sub answered ($self)
+{
+	return sum0(map { scalar(() = slurp($_) =~ /"status":200/g) }
+	    glob $self->{s}->dir . '/caller-*');
 }
 
 # What the model is to do; most of the time, answer.
@@ -129,7 +164,7 @@ sub one_chat ($self, $name)
 	};
 	my $most = $chat->{key} ne '' ? REPEATS : 1;
 	for (1 .. $most) {
-		last if $self->ask($chat) || time > $self->{until} + 5;
+		last if $self->ask($chat) || $self->is_over;
 		sleep 0.05 + rand 0.3;
 	}
 	# Somebody who is not sure asks again.

@@ -38,6 +38,9 @@ sub find_build
 #   wrap       what runs a worker, as a command to put before it
 #   backlog    how many may wait at a worker's socket
 #   listen     what Nginx's "listen" has besides, such as " ssl"
+#   address    where Nginx listens; default 127.0.0.1
+#   net        the network namespace of all but PostgreSQL, as a file
+#   hosts      [ "address:port" ]: they have the workers, and Nginx is their front
 #   proxy      { database, model, workers }: where a fault proxy stands
 sub new ($class, %o)
 {
@@ -53,7 +56,8 @@ sub run_dir ($self) { return $self->{run} }
 sub port ($self) { return $self->{port} }
 sub pg ($self) { return $self->{pg} }
 sub settings ($self) { return $self->{settings} }
-sub url ($self) { return "http://127.0.0.1:$self->{port}" }
+sub address ($self) { return $self->{address} // '127.0.0.1' }
+sub url ($self) { return 'http://' . $self->address . ":$self->{port}" }
 
 sub deadline_s ($self)
 {
@@ -139,7 +143,7 @@ sub launch_model ($self, $which, $name, @args)
 	    cmd => [ "$self->{build}/ai-chat-model", '--port',
 		$self->{"${which}_port"} // 0, '--port-file', $file, @args ],
 	    env => { base_env(), $self->sanitizer_env },
-	    log => "$self->{log}/$which.log");
+	    net => $self->{net}, log => "$self->{log}/$which.log");
 
 	wait_for(sub { must_live($proc); -s $file }, 20, $proc->{name});
 	chomp($self->{"${which}_port"} = slurp($file));
@@ -189,6 +193,7 @@ sub launch_worker ($self, $n)
 		'0660', '-b', $self->{backlog} // 4096, '--', @{ $self->{wrap} // [] },
 		"$self->{build}/ai-chat-worker" ],
 	    env => { AI_CHAT_INSTANCE => $n, %{ $self->worker_env } },
+	    net => $self->{net},
 	    log => $self->worker_log_path($n));
 }
 
@@ -252,22 +257,28 @@ sub fill ($self, $template, %value)
 
 sub write_upstream ($self, @n)
 {
-	spew("$self->{run}/upstream.conf", join '', map {
-		$self->fill('ai-chat-upstream.conf.in',
-		    SOCKET => $self->door_of($_))
-	} @n);
+	spew("$self->{run}/upstream.conf", join '', $self->{hosts}
+	    ? map { $self->fill('ai-chat-hosts.conf.in', HOST => $_) }
+		@{ $self->{hosts} }
+	    : map { $self->fill('ai-chat-upstream.conf.in',
+		SOCKET => $self->door_of($_)) } @n);
 }
 
 sub write_nginx_conf ($self)
 {
+	my $is_front = $self->{hosts};
+
 	make_path("$self->{run}/conf.d", "$self->{run}/extras");
-	spew("$self->{run}/conf.d/ai-chat.conf", $self->fill('ai-chat.conf.in',
-	    LISTEN => "127.0.0.1:$self->{port}" . ($self->{listen} // ''),
+	spew("$self->{run}/conf.d/ai-chat.conf", $self->fill(
+	    $is_front ? 'ai-chat-front.conf.in' : 'ai-chat.conf.in',
+	    LISTEN => $self->address . ":$self->{port}"
+		. ($self->{listen} // ''),
 	    SHARED => "$TOP/nginx",
 	    UPSTREAM => "$self->{run}/upstream.conf",
+	    HOSTS => "$self->{run}/upstream.conf",
 	    EXTRAS => "$self->{run}/extras/*.conf",
 	    READ_TIMEOUT => ($self->{read_timeout_s}
-		// $self->deadline_s + 10) . 's'));
+		// $self->deadline_s + ($is_front ? 15 : 10)) . 's'));
 	spew("$self->{run}/nginx.conf", $self->fill('nginx.conf.in',
 	    USER => $> == 0 ? 'user root;' : '',
 	    RUN => $self->{run}, LOG => $self->{log},
@@ -288,10 +299,10 @@ sub start_nginx ($self)
 	    cmd => [ 'nginx', '-c', "$self->{run}/nginx.conf", '-p',
 		$self->{run} ],
 	    env => { base_env() }, log => "$self->{log}/nginx.log",
-	    death => 'TERM');
+	    net => $self->{net}, death => 'TERM');
 	wait_for(sub {
 		must_live($self->{nginx});
-		return IO::Socket::INET->new(PeerAddr => '127.0.0.1',
+		return IO::Socket::INET->new(PeerAddr => $self->address,
 		    PeerPort => $self->{port});
 	}, 20, 'Nginx');
 }

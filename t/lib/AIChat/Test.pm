@@ -72,6 +72,7 @@ sub import ($class, @)
 #   migrate      0 for an empty database
 #   own_pg       1 for a cluster of its own, which can be stopped
 #   pg_conf      settings of that cluster; implies own_pg
+#   pg_net       the network namespace of that cluster
 sub new ($class, %o)
 {
 	my $dir = temp_dir('ai-chat-t');
@@ -126,7 +127,8 @@ sub start_database ($self, %o)
 		$pg = AIChat::Postgres->attach($ENV{AIC_TEST_PG});
 	} else {
 		$pg = AIChat::Postgres->new(dir => $self->{dir}, sync => 0,
-		    run => $self->{stack}->run_dir, conf => $o{pg_conf});
+		    run => $self->{stack}->run_dir, conf => $o{pg_conf},
+		    net => $o{pg_net});
 		$pg->start;
 	}
 	$self->{stack}{pg} = $pg;
@@ -386,8 +388,8 @@ sub chat_bytes ($self, %o)
 
 sub connect ($self)
 {
-	my $sock = IO::Socket::INET->new(PeerAddr => '127.0.0.1',
-	    PeerPort => $self->port) or die "could not connect: $!\n";
+	my $sock = IO::Socket::INET->new(PeerPort => $self->port,
+	    PeerAddr => $self->{stack}->address) or die "could not connect: $!\n";
 	$sock->setsockopt(Socket::IPPROTO_TCP(), Socket::TCP_NODELAY(), 1);
 	return $sock;
 }
