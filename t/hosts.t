@@ -54,9 +54,9 @@ sub new_host ($name)
 
 	make_path("$run/extras");
 	spew("$run/allowed", 'allow ' . $hosts->address('front') . ";\n");
-	spew("$run/extras/allow-list.conf",
-	    slurp("$TOP/nginx/snippets/allow-list.conf")
-	    =~ s{/etc/ai-chat/nginx/}{$run/}r);
+	spew("$run/extras/$_", slurp("$TOP/nginx/snippets/$_")
+	    =~ s{/etc/ai-chat/nginx/}{$run/}r)
+	    for qw(allow-list.conf behind-front.conf);
 	my $host = AIChat::Stack->new(dir => $s->dir, run => $run, port => 9001,
 	    address => $hosts->address($name), net => $hosts->net($name),
 	    settings => { %settings });
@@ -186,6 +186,20 @@ wait_for(sub {
 	$host{$_}->start_nginx for qw(one two);
 	wait_for(sub { $s->send(telegram_id => 9202)->{status} != 502 }, 20,
 	    'the front to find them again');
+}
+
+# A host whose Nginx has nobody behind it is no quick host.
+for my $name (qw(one two)) {
+	$host{$name}->stop_worker($_, 'KILL') for @{ $numbers{$name} };
+	my @got = map { $s->send(telegram_id => 9300 + $_) } 1 .. 20;
+	my @failed = grep { $_->{status} != 200 } @got;
+	cmp_ok scalar @failed, '<=', 4, "host $name has no workers: few chats fail";
+	is join(' ', grep { $_ ne '{"detail":"Service temporarily unavailable"}' }
+	    map { $_->{content} } @failed), '', '... with a 502 in JSON';
+	$host{$name}->start_workers(@{ $numbers{$name} });
+	my $before = answered_by($name);
+	wait_for(sub { $s->send(telegram_id => 9400 + int rand 90);
+	    answered_by($name) > $before }, 20, "host $name to be asked again");
 }
 
 # -- a host is cut off, and comes back ---------------------------------------
