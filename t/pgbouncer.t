@@ -1,0 +1,172 @@
+# Behind PgBouncer in transaction pooling, with fewer connections than the workers have
+# by themselves: the same promises.
+
+use v5.36;
+use utf8;
+use AIChat::Proc qw(base_env spew);
+use Test::More ();
+
+BEGIN {
+	Test::More::plan(skip_all => 'no pgbouncer here')
+	    if !grep { -x "$_/pgbouncer" } qw(/usr/sbin /usr/local/sbin /usr/bin);
+}
+
+use AIChat::Test;
+use File::Path qw(make_path);
+
+my $POOL = 3;
+my $s = AIChat::Test->new(workers => 0, nginx => 0, own_pg => 1);
+my ($db) = $s->db_url =~ m{^postgresql:///(\w+)};
+my $stack = $s->stack;
+my $DIR = $stack->run_dir . '/bouncer';
+my $URL = "postgresql:///$db?host=$DIR&port=6432&user=ai_chat&options=";
+
+# It refuses to run as root, and so runs as PostgreSQL does.
+sub start_bouncer
+{
+	my $proc = AIChat::Proc->start(name => 'PgBouncer',
+	    cmd => [ 'pgbouncer', "$DIR/pgbouncer.ini" ], env => { base_env() },
+	    user => $stack->pg->{user}, log => $s->dir . '/log/pgbouncer.log');
+	wait_for(sub { eval { through('select 1') } }, 10, 'PgBouncer');
+	return $proc;
+}
+
+# The first value of a query that takes the way of the workers.
+sub through ($sql)
+{
+	my ($row) = AIChat::Postgres::psql($URL, $sql);
+	return $row->[0];
+}
+
+make_path($DIR);
+$stack->pg->give($DIR);
+spew("$DIR/pgbouncer.ini", <<"INI");
+[databases]
+$db = host=$stack->{pg}{socket} dbname=$db user=ai_chat
+[pgbouncer]
+listen_addr =
+listen_port = 6432
+unix_socket_dir = $DIR
+auth_type = any
+pool_mode = transaction
+default_pool_size = $POOL
+max_client_conn = 500
+INI
+# What the workers' start-up options would set.
+$s->stack->pg->admin("alter role ai_chat in database $db set $_") for
+    "statement_timeout = '1000ms'", "lock_timeout = '900ms'",
+    "idle_in_transaction_session_timeout = '1000ms'",
+    "plan_cache_mode = 'force_generic_plan'";
+
+my $bouncer = start_bouncer();
+
+%{ $stack->settings } = (%{ $stack->settings }, DATABASE_URL => $URL,
+    AI_CHAT_DB_PREPARE => 0);
+$stack->start_workers(1, 2);
+$stack->start_nginx;
+
+sub sessions
+{
+	return $s->value("select count(*) from pg_stat_activity
+	    where datname = '$db' and pid <> pg_backend_pid()");
+}
+
+# -- one user ----------------------------------------------------------------
+
+{
+	my $got = $s->send(telegram_id => 1);
+	is $got->{status}, 200, 'a chat is answered';
+	is $got->{json}{remaining_requests}, 29, '... and counted';
+	is $s->post('/v1/chat/history', { telegram_id => 1 })->{json}{total}, 1,
+	    '... and kept';
+	is through('show lock_timeout'), '900ms', 'the role has its timeouts';
+
+	my @got = $s->send_many(map { { telegram_id => 2,
+	    message => '[[delay=100]]' } } 1 .. 60);
+	is((grep { $_->{status} == 200 } @got), 30,
+	    'sixty at once: the limit, and no more');
+	is((grep { $_->{status} == 429 } @got), 30, '... are answered');
+	is_deeply $s->ledger(2), { count => 30, rows => 30, leases => 0 },
+	    '... counted and kept';
+
+	@got = $s->send_many(map { { telegram_id => 3,
+	    message => '[[id=same delay=200]]',
+	    headers => { 'Idempotency-Key' => 'k' } } } 1 .. 20);
+	is((grep { $_->{status} == 200 } @got), 20,
+	    'twenty at once under one key: all are answered');
+	is $s->model_count('same'), 1, '... with one call of the model';
+	is_deeply $s->ledger(3), { count => 1, rows => 1, leases => 0 },
+	    '... and one count';
+}
+
+# -- many --------------------------------------------------------------------
+
+# While something goes on, what is stored stays what is counted and answered.
+sub load_with ($users, $sub)
+{
+	my $load = $s->start_load(callers => 16, users => $users,
+	    message => '[[delay=20]]');
+	wait_for(sub { $load->count(200) >= 100 }, 20, 'a hundred chats');
+	$sub->($load);
+	my @got = $load->stop;
+	my ($row) = $s->sql("select (select count(*) from ai_chat_requests
+	    where telegram_id between $users->[0] and $users->[-1]),
+	    (select coalesce(sum(request_count), 0) from ai_chat_daily_limits
+	    where telegram_id between $users->[0] and $users->[-1])");
+	return (\@got, @$row);
+}
+
+{
+	my ($got, $rows, $counted) = load_with([ 1000 .. 1199 ], sub ($load) {
+		cmp_ok sessions(), '<=', $POOL,
+		    "two workers make do with $POOL connections";
+		wait_for(sub { $load->count(200) >= 1000 }, 30, 'a thousand');
+	});
+	is((grep { $_->{status} != 200 } @$got), 0, '... and no chat fails');
+	is "$rows $counted", @$got . ' ' . @$got, '... all kept and counted';
+	is through('show synchronous_commit'), 'on',
+	    '... and nothing of a transaction stays with a connection'
+	    for 1 .. $POOL;
+}
+
+$s->expect_log(qr/code=EDB/, qr/msg="could not/,
+    qr/FATAL:  (?:connection to client|terminating connection)/);
+{
+	my ($got, $rows, $counted) = load_with([ 2000 .. 2199 ], sub ($load) {
+		for (1 .. 3) {
+			$bouncer->stop('KILL');
+			$bouncer = start_bouncer();
+			my $before = $load->count(200);
+			wait_for(sub { $load->count(200) >= $before + 50 }, 30,
+			    'chats after it is back');
+		}
+	});
+	my $answered = grep { $_->{status} == 200 } @$got;
+	is join(' ', grep { !/^(?:200|503)$/ } map { $_->{status} } @$got), '',
+	    'killed three times under load: 503 at worst';
+	is $counted, $rows, '... what is kept is counted';
+	cmp_ok $rows, '>=', $answered, '... and all that was answered is kept';
+}
+
+# -- the role's timeouts -----------------------------------------------------
+
+$s->expect_log(qr/lock timeout/);
+{
+	open my $psql, '|-', 'psql', '-XAtq', '-o', '/dev/null', '-d', $s->db_url
+	    or die "psql: $!\n";
+	print $psql "set idle_in_transaction_session_timeout = 0; begin;
+	    select from ai_chat_daily_limits where telegram_id = 1 for update;\n";
+	$psql->flush;
+	wait_for(sub { $s->value("select count(*) from pg_locks where
+	    mode = 'RowShareLock' and relation =
+	    'ai_chat_daily_limits'::regclass") }, 10, 'the row to be locked');
+	my $got = $s->send(telegram_id => 1);
+	is $got->{status}, 503, 'who waits for a lock';
+	cmp_ok $got->{seconds}, '<', 2.5, '... does so for as long as the role may';
+	is $s->send(telegram_id => 4)->{status}, 200, '... and others do not';
+	close $psql;
+	is $s->send(telegram_id => 1)->{status}, 200, '... after it he is served';
+}
+
+done_testing;
+$bouncer->stop('INT');
