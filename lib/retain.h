@@ -85,7 +85,8 @@ struct aic_forgotten {
  *
  * There is one moment at which it happens: what was stored before it is gone, and
  * chats that are in flight then are not stored when they come back; their callers
- * get a 503. A chat that begins after it is a new beginning.
+ * get a 503. One that was saved at that very moment may be told the same, and is
+ * counted. A chat that begins after it is a new beginning.
  *
  * The counter of today stays: else everybody could have a second allowance by asking
  * to be forgotten. It says how many, and no more: not since when, nor what is in
