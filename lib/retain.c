@@ -183,6 +183,10 @@ run(struct aic_db *db, struct walk *w, struct aic_retain_done *done,
 		pause_us = w->r->pause_us ? w->r->pause_us : PAUSE_US;
 		began = aic_clock_us();
 		rc = step(db, w, done, deleted, err);
+		/* In the middle of a batch, and not because nothing works. */
+		if (rc == AIC_EDB && done->batches > 0 &&
+		    aic_clock_us() >= w->deadline_us)
+			return AIC_OK;
 		if (rc)
 			return rc;
 		done->batch_us = aic_clock_us() - began;
