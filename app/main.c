@@ -147,6 +147,9 @@ serve(void *arg)
 			continue;
 		case FCGI_NONE:
 			warn_accept(&err);
+			/* Or the idle would hold all descriptors that there
+			 * are, and nobody could ever come in. */
+			aic_http_hang_up(t->http);
 			aic_clock_sleep(aic_clock_us() + ACCEPT_PAUSE_US);
 			continue;
 		case FCGI_NOISE:

@@ -163,6 +163,18 @@ aic_http_free(struct aic_http *http)
 	free(http);
 }
 
+void
+aic_http_hang_up(struct aic_http *http)
+{
+	CURL *fresh = curl_easy_init();
+
+	if (!fresh)
+		return;
+	curl_easy_cleanup(http->easy);
+	http->easy = fresh;
+	set_once(http);
+}
+
 static bool
 set_headers(struct aic_http *http, const char *const *headers)
 {

@@ -64,6 +64,13 @@ struct aic_http *aic_http_new(void) AIC_MUST_CHECK;
 void aic_http_free(struct aic_http *http);
 
 /*
+ * aic_http_hang_up -- close the kept connection: its descriptor is needed.
+ *
+ * Without memory it stays.
+ */
+void aic_http_hang_up(struct aic_http *http);
+
+/*
  * aic_http_retry_after -- for how long a server asks to be left alone.
  *
  * ms        value of retry-after-ms; NULL: there is none

@@ -182,6 +182,23 @@ $s->scale(1);
 		system('prlimit', "--pid=$pid", "--nofile=$n:") == 0
 		    or die "could not set the limit\n";
 	};
+	# Each thread keeps its connection to the model: they could hold all the
+	# descriptors there are, and no request would ever be taken again.
+	finish_chats($s->start_chats(map { { telegram_id => 700 + $_,
+	    message => '[[delay=100]]' } } 1 .. 30));
+	cmp_ok $s->model_counts->{open}, '>', 20,
+	    'idle threads keep their connections to the model';
+	my %open = map { m{(\d+)$} ? ($1 => 1) : () } glob "/proc/$pid/fd/*";
+	my $free = 0;
+	$free++ while $open{$free};
+	$allow->($free);
+	my @busy = $s->start_chats(map { { telegram_id => 740 + $_,
+	    message => '[[delay=500]]' } } 1 .. 8);
+	ok eval { wait_for(sub { $s->model_counts->{open} < 15 }, 10, '') },
+	    '... but not when somebody needs the descriptors';
+	$allow->(1000);
+	finish_chats(@busy);
+
 	# Enough for some of them, and not for what they need.
 	$allow->(30);
 	my @got = $s->send_many(map { { telegram_id => 800 + $_,
