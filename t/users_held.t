@@ -27,14 +27,20 @@ open my $psql, '|-', 'psql', '-XAtq', '-d', $s->db_url
 print $psql "set application_name = 'holder'; begin;
     select from users where telegram_id = 8 for update;\n";
 $psql->flush;
-wait_for(sub {
-	$s->stack->pg->admin("select 1 from pg_stat_activity
+sub holder ($where = 'true')
+{
+	return scalar $s->stack->pg->admin("select 1 from pg_stat_activity
 	    where application_name = 'holder' and datname = '$s->{db}'
-	    and state = 'idle in transaction' and query like '%update%'");
+	    and $where");
+}
+wait_for(sub {
+	holder("state = 'idle in transaction' and query like '%update%'");
 }, 10, 'the lock');
 is $s->send(telegram_id => 8)->{status}, 200, 'a user whom somebody holds';
 is_deeply link_of(8), [ 1, undef ], '... chats without the link';
 close $psql;
+# The server lets go a moment after its client has left.
+wait_for(sub { !holder() }, 10, 'the lock to be gone');
 is $s->send(telegram_id => 8)->{status}, 200, '... and once let go';
 is_deeply link_of(8), [ 2, 2 ], '... with it';
 
