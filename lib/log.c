@@ -9,6 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "utf8.h"
+
 static enum aic_level threshold = AIC_LOG_INFO;
 
 static const char *const names[] = {
@@ -45,32 +47,44 @@ add(struct aic_log *l, const char *s, size_t n)
 }
 
 static bool
-is_plain(const char *s)
+is_plain(const char *s, size_t len)
 {
-	for (; *s; s++)
-		if ((unsigned char)*s <= ' ' || *s == '"' || *s == '=' ||
-		    *s == '\\' || *s == 0x7f)
+	size_t i = 0, n;
+
+	while (i < len) {
+		if ((unsigned char)s[i] <= ' ' || s[i] == '"' || s[i] == '=' ||
+		    s[i] == '\\' || s[i] == 0x7f)
 			return false;
+		n = aic_utf8_next(s + i, len - i, NULL);
+		if (n == 0)
+			return false;
+		i += n;
+	}
 	return true;
 }
 
 static void
-add_quoted(struct aic_log *l, const char *s)
+add_quoted(struct aic_log *l, const char *s, size_t len)
 {
+	size_t i = 0, n;
 	char esc[5];
 
 	add(l, "\"", 1);
-	for (; *s; s++) {
-		if (*s == '"' || *s == '\\') {
+	while (i < len) {
+		n = aic_utf8_next(s + i, len - i, NULL);
+		if (s[i] == '"' || s[i] == '\\') {
 			add(l, "\\", 1);
-			add(l, s, 1);
-		} else if ((unsigned char)*s < ' ' || *s == 0x7f) {
+			add(l, s + i, 1);
+		} else if (n == 0 || (unsigned char)s[i] < ' ' ||
+		    s[i] == 0x7f) {
 			snprintf(esc, sizeof(esc), "\\x%02x",
-			    (unsigned)(unsigned char)*s);
+			    (unsigned)(unsigned char)s[i]);
 			add(l, esc, 4);
+			n = 1;
 		} else {
-			add(l, s, 1);
+			add(l, s + i, n);
 		}
+		i += n;
 	}
 	add(l, "\"", 1);
 }
@@ -87,16 +101,25 @@ aic_log_begin(struct aic_log *l, enum aic_level level, const char *event)
 void
 aic_log_str(struct aic_log *l, const char *key, const char *value)
 {
+	aic_log_cut(l, key, value, sizeof(l->line));
+}
+
+void
+aic_log_cut(struct aic_log *l, const char *key, const char *value, size_t most)
+{
+	size_t len;
+
 	if (!value || !*value || l->len >= sizeof(l->line))
 		return;
+	len = strnlen(value, most);
 	if (l->len > 0)
 		add(l, " ", 1);
 	add(l, key, strlen(key));
 	add(l, "=", 1);
-	if (is_plain(value))
-		add(l, value, strlen(value));
+	if (is_plain(value, len))
+		add(l, value, len);
 	else
-		add_quoted(l, value);
+		add_quoted(l, value, len);
 }
 
 void

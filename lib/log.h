@@ -2,8 +2,9 @@
  * log -- one line an event, key=value, on standard error.
  *
  * A line is built on the caller's stack and leaves in one write(2), so lines of
- * several threads never mix. Values are quoted when they need it, and control
- * bytes are escaped. Never log a message, an answer, a prompt or a key.
+ * several threads never mix. Values are quoted when they need it; control bytes,
+ * and those that are not UTF-8, are escaped: journalctl hides a line that has any.
+ * Never log a message, an answer, a prompt or a key.
  *
  * Threads: any.
  */
@@ -42,6 +43,11 @@ void aic_log_begin(struct aic_log *l, enum aic_level level, const char *event);
 /* aic_log_str, aic_log_num -- add a pair. A NULL or empty text adds none. */
 void aic_log_str(struct aic_log *l, const char *key, const char *value);
 void aic_log_num(struct aic_log *l, const char *key, int64_t value);
+
+/* aic_log_cut -- add no more than so many bytes of a text that a caller made up: what
+ * comes behind it in the line is worth more. */
+void
+aic_log_cut(struct aic_log *l, const char *key, const char *value, size_t most);
 
 /* aic_log_ms -- add a duration of the given microseconds, as ms with one
  * decimal. */

@@ -107,6 +107,10 @@ values_are_quoted_when_they_need_it_and_control_bytes_escaped(void **state)
 		{ "\x7f", "\"\\x7f\"" },
 		{ " ", "\" \"" },
 		{ "\"", "\"\\\"\"" },
+		{ "\xff", "\"\\xff\"" },
+		{ "\xd0", "\"\\xd0\"" },
+		{ "я\x80я", "\"я\\x80я\"" },
+		{ "\xed\xa0\x80", "\"\\xed\\xa0\\x80\"" },
 	};
 	char want[200];
 	size_t i;
@@ -161,6 +165,31 @@ a_line_that_is_too_long_is_cut_and_still_ends(void **state)
 			assert_true(strlen(s) > AIC_LOG_LINE - 8);
 			assert_ptr_equal(strchr(s, '\n'), s + strlen(s) - 1);
 		}
+}
+
+static void
+a_text_is_cut_where_that_is_asked_for(void **state)
+{
+	static const struct {
+		size_t most;
+		const char *want;
+	} rows[] = { { 1, "a" }, { 2, "\"a \"" }, { 4, "\"a я\"" },
+		{ 3, "\"a \\xd1\"" }, { 5, "\"a яb\"" }, { 9, "\"a яb\"" } };
+	char want[100];
+	struct aic_log l;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		catch ();
+		aic_log_begin(&l, AIC_LOG_ERROR, "e");
+		aic_log_cut(&l, "k", "a яb", rows[i].most);
+		aic_log_num(&l, "more", 1);
+		aic_log_end(&l);
+		snprintf(want, sizeof(want),
+		    "level=error event=e k=%s more=1\n", rows[i].want);
+		assert_string_equal(caught(), want);
+	}
 }
 
 static void
@@ -303,6 +332,7 @@ UNIT_MAIN(T(an_event_is_one_line_of_pairs),
     T(values_are_quoted_when_they_need_it_and_control_bytes_escaped),
     T(no_byte_of_a_value_makes_a_second_line_or_a_control),
     T(a_line_that_is_too_long_is_cut_and_still_ends),
+    T(a_text_is_cut_where_that_is_asked_for),
     T(lines_below_the_level_are_not_written), T(levels_have_their_names),
     T(a_duration_is_in_ms_with_one_decimal),
     T(an_event_with_a_sentence_is_one_line_too),
