@@ -236,7 +236,8 @@ hold(struct chat *c, enum aic_repeat_state *ret_state, struct aic_err *err)
 	if (keyed)
 		aic_repeat_ask(&calls[3], c->in.telegram_id, c->id, c->digest);
 	rc = route_db(c->job, keyed ? calls : calls + 1, keyed ? 4 : 2, err);
-	metrics_time(metrics_of(c), METRICS_LIMIT, aic_clock_us() - start);
+	c->job->limit_us = aic_clock_us() - start;
+	metrics_time(metrics_of(c), METRICS_LIMIT, c->job->limit_us);
 	c->in_doubt = rc != AIC_OK;
 	if (rc)
 		return rc;
@@ -575,7 +576,8 @@ save(struct chat *c, struct aic_err *err)
 		if (rc != NO_LEASE)
 			break;
 	}
-	metrics_time(metrics_of(c), METRICS_SAVE, aic_clock_us() - start);
+	c->job->save_us = aic_clock_us() - start;
+	metrics_time(metrics_of(c), METRICS_SAVE, c->job->save_us);
 	switch (rc) {
 	case SAVED:
 		return AIC_OK;

@@ -139,6 +139,10 @@ level_of(enum aic_code code)
 	}
 }
 
+/* Callers make up methods and paths, and may do so at length. */
+#define METHOD_LOGGED 16
+#define PATH_LOGGED 256
+
 static void
 log_request(const struct job *job, const struct aic_err *err, enum aic_code rc,
     bool sent, bool quiet)
@@ -148,8 +152,8 @@ log_request(const struct job *job, const struct aic_err *err, enum aic_code rc,
 	aic_log_begin(&l, quiet && !rc ? AIC_LOG_DEBUG : level_of(rc),
 	    "request");
 	aic_log_str(&l, "req", job->rq.id);
-	aic_log_str(&l, "method", job->rq.method);
-	aic_log_str(&l, "path", job->rq.path);
+	aic_log_cut(&l, "method", job->rq.method, METHOD_LOGGED);
+	aic_log_cut(&l, "path", job->rq.path, PATH_LOGGED);
 	if (job->user)
 		aic_log_num(&l, "user", job->user);
 	if (rc)
@@ -159,12 +163,16 @@ log_request(const struct job *job, const struct aic_err *err, enum aic_code rc,
 	aic_log_ms(&l, "ms", aic_clock_us() - job->start_us);
 	if (job->db_us)
 		aic_log_ms(&l, "db_ms", job->db_us);
+	if (job->limit_us)
+		aic_log_ms(&l, "limit_ms", job->limit_us);
 	if (job->attempts) {
 		aic_log_ms(&l, "ai_ms", job->ai_us);
 		aic_log_num(&l, "attempts", job->attempts);
 		aic_log_str(&l, "model", job->model);
 		aic_log_num(&l, "tokens", job->tokens);
 	}
+	if (job->save_us)
+		aic_log_ms(&l, "save_ms", job->save_us);
 	if (job->replayed)
 		aic_log_str(&l, "replayed", "yes");
 	if (!sent)
@@ -205,7 +213,8 @@ route_run(struct job *job)
 	job->status = 0;
 	job->type = job->allow = NULL;
 	job->replayed = false;
-	job->user = job->db_us = job->ai_us = job->tokens = 0;
+	job->user = job->tokens = 0;
+	job->db_us = job->limit_us = job->ai_us = job->save_us = 0;
 	job->attempts = 0;
 	job->model = NULL;
 

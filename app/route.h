@@ -40,7 +40,8 @@ struct job {
 
 	/* For the log. */
 	int64_t user;
-	int64_t db_us, ai_us;
+	int64_t db_us; /* of all stages */
+	int64_t limit_us, ai_us, save_us; /* of each */
 	int attempts;
 	const char *model; /* that was asked last; NULL: the first, or none */
 	int64_t tokens;
