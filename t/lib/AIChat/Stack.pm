@@ -282,7 +282,8 @@ sub write_nginx_conf ($self)
 	spew("$self->{run}/nginx.conf", $self->fill('nginx.conf.in',
 	    USER => $> == 0 ? 'user root;' : '',
 	    RUN => $self->{run}, LOG => $self->{log},
-	    NOFILE => nofile(), CONF_D => "$self->{run}/conf.d"));
+	    NOFILE => nofile(), SHARED => "$TOP/nginx",
+	    CONF_D => "$self->{run}/conf.d"));
 }
 
 sub nofile

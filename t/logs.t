@@ -1,0 +1,273 @@
+# A request leaves a line in Nginx's log and one in the worker's, of one id; both
+# are as docs/logs.md has them, and tell nobody's business.
+
+use v5.36;
+use utf8;
+use AIChat::Proc qw(slurp spew);
+use AIChat::Stack;
+use AIChat::Test;
+
+my $TOP = AIChat::Stack::top();
+my %canary = map { $_ => "canary${_}z" } qw(message answer data rules caller
+    wrongkey openai query repeat);
+
+my $s = AIChat::Test->new(own_pg => 1, workers => 0, env => {
+	API_SECRET_KEY => $canary{caller}, OPENAI_API_KEY => $canary{openai},
+	OPENAI_FALLBACK_API_KEY => "$canary{openai}2",
+	AI_CHAT_DAILY_LIMIT => 20, AI_CHAT_DEADLINE_MS => 4000,
+	AI_CHAT_DB_TIMEOUT_MS => 500, AI_CHAT_BREAKER_FAILURES => 0,
+	LOG_LEVEL => 'debug' });
+spew($s->dir . '/rules.txt', "Rules: $canary{rules}\n");
+$s->stack->settings->{AI_CHAT_PROMPT_FILE} = $s->dir . '/rules.txt';
+$s->stack->start_workers(1);
+$s->stack->start_nginx;
+$s->expect_log(qr/level=error/, qr/too large/, qr/connect\(\) to/, qr/FATAL/);
+
+my %KEY = (headers => { 'X-API-KEY' => $canary{caller} });
+my $ids = 0;
+
+sub access_log { return slurp($s->dir . '/log/access.log') }
+
+# The one line of this id, when it is there.
+sub line_of ($log, $id)
+{
+	my @lines = $log =~ /^(.* req=\Q$id\E .*)$/mg;
+	die "$id has " . @lines . " lines\n" if @lines > 1;
+	return $lines[0];
+}
+
+# A line as pairs; what is quoted without its quotes.
+sub pairs ($line)
+{
+	my @pairs = $line =~ /\G\s*(\w+)=("(?:[^"\\]|\\.)*"|\S*)/gc;
+
+	isnt pos($line) // 0, 0, 'pairs' if !@pairs;
+	is substr($line, pos $line), '', 'a line is nothing but pairs'
+	    if pos($line) < length $line;
+	return { map { s/^"(.*)"$/$1/r } @pairs };
+}
+
+# One request under an id of its own; returns both lines about it.
+sub both ($title, $status, $ask, $worker = 1)
+{
+	my $id = 'log-' . ++$ids;
+	my $got = $ask->($id);
+	my ($nginx, $line);
+
+	wait_for(sub {
+		$nginx = line_of(access_log(), $id);
+		$line = line_of($s->worker_log(1), $id);
+		return $nginx && ($line || !$worker);
+	}, 10, "the lines of $id");
+	$nginx = pairs($nginx);
+	$line &&= pairs($line);
+	if ($got) {
+		is $got->{status}, $status, "$title: $status";
+		is $got->{headers}{'x-request-id'}, $id, '... with its id';
+	}
+	is $nginx->{status}, $status, "... which Nginx's log has" if $title;
+	is $line->{status}, $status, "... and the worker's" if $worker;
+	is $line, undef, '... and no worker knows of' if !$worker;
+	return ($nginx, $line);
+}
+
+sub chat ($title, $status, $marks, %o)
+{
+	return both($title, $status, sub ($id) {
+		my %headers = (%{ $KEY{headers} }, 'X-Request-Id' => $id,
+		    %{ delete $o{headers} // {} });
+		return $s->send(telegram_id => 7, user_context => $canary{data},
+		    message => "$canary{message} [[text=$canary{answer} $marks]]",
+		    headers => \%headers, %o);
+	}, delete $o{worker} // 1);
+}
+
+sub get ($title, $status, $path, $worker = 1)
+{
+	return both($title, $status, sub ($id) {
+		return $s->get($path, headers => { 'X-Request-Id' => $id,
+		    'X-API-KEY' => $canary{caller} });
+	}, $worker);
+}
+
+# -- requests of every kind --------------------------------------------------
+
+{
+	my ($nginx, $line) = chat('a chat', 200, 'delay=50');
+	is $line->{user}, 7, '... whose user is told';
+	cmp_ok $line->{ai_ms}, '>=', 50, '... and the times: the model';
+	cmp_ok $line->{limit_ms}, '>', 0, '... the limit';
+	cmp_ok $line->{save_ms}, '>', 0, '... the save';
+	my $sum = $line->{limit_ms} + $line->{ai_ms} + $line->{save_ms};
+	cmp_ok $sum, '<=', $line->{ms} + 0.2, '... which are parts of the whole';
+	cmp_ok $line->{ms} - $sum, '<', 40, '... and nearly all of it';
+	cmp_ok $nginx->{worker_s}, '>=', 0.05, '... which Nginx waited for';
+	like $nginx->{worker}, qr/^unix:\S+worker-1\.sock$/, '... of this worker';
+	cmp_ok $nginx->{out}, '>', 100, '... and bytes';
+}
+chat('the second model answers', 200,
+    'status=429 code=insufficient_quota times=1 id=second');
+for (1, 2) {
+	my (undef, $line) = chat('a key', 200, '',
+	    headers => { 'Idempotency-Key' => "$canary{repeat}" });
+	is $line->{replayed}, $_ == 2 ? 'yes' : undef,
+	    $_ == 2 ? '... replayed' : '... the first time';
+}
+{
+	my (undef, $line) = chat('a model that fails', 500, 'status=400');
+	is $line->{level}, 'warn', '... is worth a warning';
+	is $line->{doing}, 'asking the model', '... that says where';
+	is $line->{save_ms}, undef, '... there was nothing to save';
+}
+{
+	my (undef, $line) = chat('not a message', 422, '', message => '');
+	is $line->{level}, 'info', '... is the caller\'s business';
+	is $line->{limit_ms}, undef, '... and costs nothing';
+}
+chat('a wrong key', 403, '', headers => { 'X-API-KEY' => $canary{wrongkey} });
+get('a query', 200, "/v1/chat/stats/7?days=7&x=$canary{query}");
+get('no such path', 404, '/v1/nothing');
+get('health', 200, '/health');
+get('readiness', 200, '/health/ready');
+chat('too large a body', 413, '', message => $canary{message} x 20000,
+    worker => 0);
+
+# An id that Nginx made joins them as well.
+{
+	my $id = $s->send(%KEY)->{headers}{'x-request-id'};
+	ok wait_for(sub { line_of(access_log(), $id) }, 10, 'its line')
+	    && wait_for(sub { line_of($s->worker_log(1), $id) }, 10, 'its line'),
+	    'an id that Nginx made is in both logs';
+}
+
+# One who leaves.
+{
+	my (undef, $line) = both('one who leaves', 499, sub ($id) {
+		my $sock = $s->connect;
+		print $sock $s->chat_bytes(telegram_id => 8,
+		    message => "$canary{message} [[delay=3000 id=left]]",
+		    headers => { 'X-Request-Id' => $id, %{ $KEY{headers} } });
+		wait_for(sub { $s->model_count('left') }, 20, 'the model');
+		close $sock;
+		return;
+	});
+	is $line->{code}, 'EGONE', '... is told of as gone';
+	is $line->{sent}, 'no', '... without an answer';
+}
+
+$s->sql('update ai_chat_daily_limits set request_count = 20');
+chat('a day that is used up', 429, '');
+$s->stop_pg;
+{
+	my (undef, $line) = chat('no database', 503, '');
+	is $line->{level}, 'error', '... is an error';
+	is $line->{code}, 'EDB', '... of the database';
+}
+both('not ready', 503, sub ($id) {
+	$s->get('/health/ready', headers => { 'X-Request-Id' => $id });
+});
+$s->start_pg;
+wait_for(sub { $s->get('/health/ready')->{status} == 200 }, 20,
+    'the worker to find the database again');
+
+# -- long and strange --------------------------------------------------------
+
+{
+	my %strange = ('a path of 8,000' => '/' . 'a' x 7900,
+	    'bytes that are no text' => '/%ff%fe%80' . '%d0' x 300,
+	    'quotes and line breaks' => '/%22%0alevel=error%20req=x%22%5c',
+	    'words' => '/' . '%D0%AF' x 200);
+	for my $title (sort keys %strange) {
+		my (undef, $line) = get($title, 404, $strange{$title});
+		is $line->{code}, 'ENOROUTE', '... all of the line is there';
+	}
+	both('a long method', 405, sub ($id) {
+		$s->raw_request(join "\r\n", 'A' x 7000 . ' /health HTTP/1.1',
+		    'Host: a', "X-Request-Id: $id", 'Connection: close',
+		    "X-API-KEY: $canary{caller}", '', '');
+	});
+}
+
+# -- no worker ---------------------------------------------------------------
+
+$s->kill_worker(1, 'TERM');
+my ($nobody) = chat('no worker', 502, '', worker => 0);
+is $nobody->{worker_status}, 502, '... as Nginx says';
+
+# -- levels ------------------------------------------------------------------
+
+{
+	my %seen = (debug => 'start debug info warn', info => 'start info warn',
+	    warn => 'warn', error => '');
+	for my $level (qw(debug info warn error)) {
+		my $from = length $s->worker_log(1);
+		$s->stack->settings->{LOG_LEVEL} = $level;
+		$s->start_worker(1);
+		$s->get('/health');
+		$s->get('/v1/chat/limits/1', %KEY);
+		$s->send(telegram_id => 9, message => '[[status=400]]', %KEY);
+		# Ended, it has written all.
+		$s->kill_worker(1, 'TERM');
+		my $log = substr $s->worker_log(1), $from;
+		my @is = $log =~ /event=start/ ? ('start') : ();
+		push @is, grep { $log =~ /^level=$_ event=request/m }
+		    qw(debug info warn error);
+		is "@is", $seen{$level}, "lines with LOG_LEVEL=$level";
+	}
+}
+
+# -- what is documented is what there is -------------------------------------
+
+# The first cells of the table under a heading that has code in them.
+sub documented ($heading, $table)
+{
+	my ($part) = slurp("$TOP/docs/logs.md") =~ /^## \Q$heading\E\n(.*?)(?=^## |\z)/ms
+	    or die "no $heading\n";
+	my @tables = $part =~ /((?:^\|.*\n)+)/mg;
+	my @names = map { my ($cell) = /^\| ([^|]*)\|/; $cell =~ /`(\w+)`/g }
+	    split /\n/, $tables[$table];
+	return join ' ', sort @names;
+}
+
+sub keys_of (@lines)
+{
+	my %seen = map { %{ pairs($_) } } @lines;
+	return join ' ', sort keys %seen;
+}
+
+{
+	my @lines = split /\n/, $s->worker_log(1);
+	my @requests = grep { / event=request / } @lines;
+	cmp_ok scalar @requests, '>', 25, 'there are lines to look at';
+	is keys_of(@requests), documented('The line about a request', 0),
+	    'fields of a request: those that are documented, and all of them';
+	is keys_of(grep { !/ event=request / } @lines), 'event level text',
+	    'fields of other events';
+	is keys_of(split /\n/, access_log()),
+	    documented("Nginx's access log", 0), "fields of Nginx's line";
+
+	my $sources = join '', map { slurp($_) } glob "$TOP/app/*.c";
+	my %events = map { $_ => 1 } $sources
+	    =~ /\baic_log_(?:event|begin)\([^"]*?"(\w+)"/g;
+	is join(' ', sort keys %events), documented('Events', 0), 'events';
+	my ($names) = slurp("$TOP/lib/err.c") =~ /names\[\] = \{(.*?)\};/s;
+	is join(' ', sort $names =~ /"(\w+)"/g),
+	    documented('The line about a request', 1), 'codes';
+	is documented('Levels', 0), 'debug error info warn', 'levels';
+}
+
+# -- what nobody should find -------------------------------------------------
+
+for my $name ('worker-1.log', 'access.log') {
+	my $bytes = slurp($s->dir . "/log/$name");
+	my @found = grep { $bytes =~ /\Q$canary{$_}\E/ } sort keys %canary;
+	is "@found", '', "no canary in $name";
+	ok utf8::decode(my $text = $bytes), '... it is UTF-8';
+	unlike $bytes, qr/[^\n\x20-\x7e\x80-\xff]/, '... without control bytes';
+	my @long = grep { length > 2047 } split /\n/, $bytes;
+	is scalar @long, 0, '... of lines that the journal takes whole';
+}
+cmp_ok length((sort { length $b <=> length $a } split /\n/,
+    $s->worker_log(1))[0]), '>', 400, 'long ones among them';
+
+done_testing;
