@@ -46,7 +46,13 @@ health_ready(struct job *job, struct aic_err *err)
 enum aic_code
 health_metrics(struct job *job, struct aic_err *err)
 {
+	struct aic_err why = AIC_ERR_INIT;
+
 	(void)err;
+	/* At night nobody else would find out that it is back. */
+	if (aic_db_look(job->worker->db).down &&
+	    worker_ready(job->worker, &why) != AIC_OK)
+		aic_log_event(AIC_LOG_DEBUG, "unready", "%s", why.detail);
 	worker_tell(job->worker);
 	job->type = "text/plain; version=0.0.4; charset=utf-8";
 	metrics_write(job->worker->metrics, &job->out);

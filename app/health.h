@@ -13,7 +13,8 @@ enum aic_code health_live(struct job *job, struct aic_err *err);
  * model; never makes a paid call. */
 enum aic_code health_ready(struct job *job, struct aic_err *err);
 
-/* health_metrics -- GET /metrics: all workers of this machine, for Prometheus */
+/* health_metrics -- GET /metrics: all workers of this machine, for Prometheus. Looks
+ * for a database that is away, which takes up to a second. */
 enum aic_code health_metrics(struct job *job, struct aic_err *err);
 
 #endif

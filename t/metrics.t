@@ -6,7 +6,7 @@ use AIChat::Proc qw(spew);
 use AIChat::Test;
 use IO::Socket::INET;
 
-my $s = AIChat::Test->new(workers => 2, env => {
+my $s = AIChat::Test->new(workers => 2, own_pg => 1, env => {
 	AI_CHAT_DAILY_LIMIT => 3,
 	AI_CHAT_DEADLINE_MS => 3000,
 	AI_CHAT_DB_TIMEOUT_MS => 500,
@@ -145,6 +145,23 @@ sub chats ($m, $outcome) { return total($m, 'chats_total', "outcome=\"$outcome\"
 	pass 'an open breaker is told';
 	$s->restart_worker($_) for 1, 2;
 	is total(scrape(), 'breaker_open'), 0, '... and one that is not';
+}
+
+# -- database ----------------------------------------------------------------
+
+{
+	is total(scrape(), 'database_up'), 2, 'the workers reach the database';
+	$s->expect_log(qr/status=503/, qr/database/, qr/FATAL/);
+	$s->stop_pg;
+	wait_for(sub {
+		$s->send(telegram_id => 500) for 1, 2;
+		return total(scrape(), 'database_up') == 0;
+	}, 20, 'both workers to miss it');
+	pass '... and tell when they do not';
+	$s->start_pg;
+	wait_for(sub { total(scrape(), 'database_up') == 2 }, 20,
+	    'both workers to find it');
+	pass '... nor need a chat to find it again';
 }
 
 # -- workers that end --------------------------------------------------------
