@@ -1,0 +1,172 @@
+# What is shipped for Prometheus, Alertmanager and Grafana: their own tools take it,
+# and every name in it is one that the service has.
+
+use v5.36;
+use utf8;
+use AIChat::Proc qw(run slurp spew);
+use AIChat::Stack;
+use AIChat::Test;
+use JSON::PP ();
+
+my $DIR = AIChat::Stack::top() . '/monitoring';
+my $rules = slurp("$DIR/ai-chat.rules.yml");
+my $tests = slurp("$DIR/ai-chat.rules.test.yml");
+my $dashboard = JSON::PP->new->utf8->decode(slurp("$DIR/grafana/ai-chat.json"));
+my $s = AIChat::Test->new(workers => 2);
+
+sub have ($tool) { return grep { -x "$_/$tool" } qw(/usr/bin /usr/local/bin) }
+
+# A tool likes what it is given; elsewhere than on the machines of developers it may
+# not be there.
+sub likes ($title, $tool, @args)
+{
+	SKIP: {
+		skip "no $tool", 1 if !have($tool);
+		my $said = eval { run([ $tool, @args ]) };
+		is $@, '', $title;
+		return $said // '';
+	}
+	return '';
+}
+
+# -- the tools' opinion ------------------------------------------------------
+
+likes('the rules are rules', 'promtool', 'check', 'rules', '--lint=all',
+    '--lint-fatal', "$DIR/ai-chat.rules.yml");
+likes('alerts fire when they should', 'promtool', 'test', 'rules',
+    "$DIR/ai-chat.rules.test.yml");
+likes("Prometheus' configuration", 'promtool', 'check', 'config',
+    "$DIR/prometheus.yml");
+likes("Alertmanager's configuration", 'amtool', 'check-config',
+    "$DIR/alertmanager.yml");
+
+if (have('amtool')) {
+	my %to = (critical => 'telegram-and-mail', warning => 'mail');
+	like likes("a route of what is $_", 'amtool', 'config', 'routes', 'test',
+	    "--config.file=$DIR/alertmanager.yml", "severity=$_"),
+	    qr/^\Q$to{$_}\E$/m, "what is $_ goes to $to{$_}" for sort keys %to;
+}
+
+# -- rules -------------------------------------------------------------------
+
+my %alerts = map { /^(\w+)\n(.*)/s } split /^      - alert: /m,
+    $rules =~ s/\A.*?(?=^      - alert: )//msr;
+cmp_ok scalar keys %alerts, '>=', 20, 'there are alerts';
+for my $name (sort keys %alerts) {
+	my $alert = $alerts{$name};
+	my @lacks = grep { $alert !~ /^\s+$_: \S/m } qw(for summary description
+	    runbook);
+	push @lacks, 'severity' if $alert !~ /severity: (?:critical|warning)\b/;
+	push @lacks, 'a test' if $tests !~ /alertname="$name"/;
+	is "@lacks", '', "$name has all that an alert should have";
+}
+is join(' ', grep { !$alerts{$_} } $tests =~ /alertname="(\w+)"/g), '',
+    'nothing else is tested';
+
+# -- the dashboard -----------------------------------------------------------
+
+my @panels = grep { $_->{type} ne 'row' } @{ $dashboard->{panels} };
+my @exprs = map { map { $_->{expr} } @{ $_->{targets} } } @panels;
+cmp_ok scalar @panels, '>', 20, 'the dashboard has panels';
+
+{
+	my %ids = map { $_->{id} => 1 } @{ $dashboard->{panels} };
+	is scalar keys %ids, scalar @{ $dashboard->{panels} },
+	    '... each with its own number';
+	my (%taken, @twice);
+	for my $p (@{ $dashboard->{panels} }) {
+		my ($x, $y, $w, $h) = @{ $p->{gridPos} }{qw(x y w h)};
+		push @twice, $p->{title} if $x + $w > 24;
+		for my $cell (map { my $i = $_; map { "$i,$_" }
+		    $y .. $y + $h - 1 } $x .. $x + $w - 1) {
+			push @twice, $p->{title} if $taken{$cell}++;
+		}
+	}
+	is "@twice", '', '... and place';
+
+	my @uids = grep { ($_->{datasource}{uid} // '') ne '${datasource}' }
+	    @panels, map { @{ $_->{targets} } } @panels;
+	is scalar @uids, 0, '... and none names a datasource of its own';
+	my ($first) = @{ $dashboard->{templating}{list} };
+	is "$first->{name} $first->{type}", 'datasource datasource',
+	    '... for that is chosen';
+
+	# Prometheus' own parser, with something in place of Grafana's variables.
+	my ($n, $group) = (0, "groups:\n- name: x\n  rules:\n");
+	for (@exprs) {
+		my $expr = s/\$__(?:rate_interval|range)/5m/gr =~ s/\$\w+/x/gr;
+		$group .= '  - { record: x, labels: { n: "' . $n++ . '" }, expr: '
+		    . JSON::PP->new->allow_nonref->encode($expr) . " }\n";
+	}
+	spew($s->dir . '/exprs.yml', $group);
+	likes('Prometheus can read its queries', 'promtool', 'check', 'rules',
+	    $s->dir . '/exprs.yml');
+}
+
+# -- names -------------------------------------------------------------------
+
+# { metric => { label => { value => 1 } } }
+my %has;
+for (split /\n/, $s->get('/metrics')->{content}) {
+	my ($name, $labels) = /^(ai_chat_\w+)\{(.*)\} \S+$/ or next;
+	my $of = $has{$name} //= {};
+	$of->{$1}{$2} = 1 while $labels =~ /(\w+)="([^"]*)"/g;
+}
+cmp_ok scalar keys %has, '>', 20, 'the service has metrics';
+my %records = map { $_ => 1 } $rules =~ /- record: (\S+)/g;
+
+# What of a text is not there: metrics, records, values of labels.
+sub unknown ($text)
+{
+	my @unknown;
+
+	while ($text =~ /\b([a-z_]+:[\w:]+|ai_chat_\w+)(?:\{([^}]*)\})?/g) {
+		my ($name, $labels) = ($1, $2 // '');
+		if ($name =~ /:/) {
+			push @unknown, $name if !$records{$name};
+			next;
+		}
+		my $of = $has{$name};
+		push @unknown, $name and next if !$of;
+		while ($labels =~ /(\w+)\s*(=~|!~|!=|=)\s*"([^"]*)"/g) {
+			my ($label, $op, $value) = ($1, $2, $3);
+			next if $label =~ /^(?:job|instance)$/;
+			my @values = $op =~ /~/ ? split(/\|/, $value) : $value;
+			# As Prometheus 3 calls them.
+			@values = grep { !/\.0$/ } @values if $label eq 'le';
+			push @unknown, map { "$name\{$label=\"$_\"}" }
+			    grep { !$of->{$label}{$_} } @values;
+		}
+	}
+	return join ' ', @unknown;
+}
+
+is unknown('ai_chat_nothing ai_chat_chats_total{outcome=~"busy|lazy"}
+    job:nothing:x'), 'ai_chat_nothing ai_chat_chats_total{outcome="lazy"}'
+    . ' job:nothing:x', 'a name that is not there is noticed';
+my $exprs = $rules =~ s/^\s*(?:#|- record:|- alert:|summary:).*//gmr;
+is unknown($exprs), '', 'the rules use what there is';
+is unknown($tests =~ s/^\s*#.*//gmr =~ s/ai_chat_\w+\{[^}]*le="\d+\.0"\}//gr),
+    '', 'their tests, too';
+is unknown($_), '', "the dashboard: $_" for @exprs;
+is unknown(join ' ', map { $_->{definition} // () }
+    @{ $dashboard->{templating}{list} }), '', '... and its variables';
+
+# Each target has its bucket: what is asked for is counted, not guessed.
+my %bounds = ('ai_chat_chat_duration_seconds_bucket' => [ 3, 10 ],
+    'ai_chat_stage_duration_seconds_bucket' => [ 2, 8, 0.05, 0.2, 0.1, 0.5 ],
+    'ai_chat_overhead_seconds_bucket' => [ 0.2, 1 ]);
+for my $name (sort keys %bounds) {
+	is join(' ', grep { !$has{$name}{le}{$_} } @{ $bounds{$name} }), '',
+	    "$name has the targets among its bounds";
+}
+
+# -- Grafana's provisioning --------------------------------------------------
+
+for my $name (qw(datasource dashboards)) {
+	my $yaml = slurp("$DIR/grafana/$name.yml");
+	like $yaml, qr/^apiVersion: 1$/m, "$name.yml is of version 1";
+	unlike $yaml, qr/\t|^\s*uid:/m, '... and plain';
+}
+
+done_testing;
