@@ -164,6 +164,7 @@ hold_ask(struct chat *c, struct aic_db_call *call)
 		.since = *c->since ? c->since : NULL };
 
 	aic_limit_hold_ask(call, &h);
+	c->lease_ms = h.lease_ms;
 }
 
 /*
@@ -241,6 +242,7 @@ hold(struct chat *c, enum aic_repeat_state *ret_state, struct aic_err *err)
 	c->in_doubt = rc != AIC_OK;
 	if (rc)
 		return rc;
+	c->held_us = aic_clock_us();
 	set_held(c, aic_limit_hold_got(&calls[1], c->lease));
 	if (c->held && !*c->since)
 		aic_limit_hold_since(&calls[1], c->since);
@@ -484,7 +486,9 @@ save_once(struct chat *c, struct aic_err *err)
 		.response = c->answer.text,
 		.tokens = c->answer.tokens,
 		.digest = c->key ? c->digest : NULL,
-		.limit = c->job->worker->conf.daily_limit };
+		.limit = c->job->worker->conf.daily_limit,
+		.early_ms = c->lease_ms -
+		    (c->job->stage_end_us - c->held_us) / AIC_MS };
 	struct aic_db_call call;
 	enum saved rc;
 

@@ -29,6 +29,8 @@ struct chat {
 	char digest[AIC_REPEAT_DIGEST_SIZE]; /* with a key, of what is asked */
 	char id[AIC_ID_SIZE]; /* of the reservation, then of the row */
 	char lease[AIC_LEASE_SIZE]; /* the reservation itself */
+	int64_t lease_ms; /* after which it lapses */
+	int64_t held_us; /* when it was there, at the latest */
 	char since
 	    [AIC_TIME_SIZE]; /* when the first one was made; "": none was */
 	bool held; /* it is to be settled */

@@ -4,7 +4,7 @@
 
 /*
  * $1 user, $2 reservation, $3 message, $4 response, $5 tokens, $6 digest of a keyed
- * chat, $7 limit.
+ * chat, $7 limit, $8 how many ms before the reservation lapses at the latest.
  *
  * The row is changed only where its newest version still has the reservation, and
  * the exchange is inserted only where the row was changed. Twice is once: the
@@ -19,6 +19,8 @@
 	"  updated_at = now()"                                                 \
 	" WHERE l.telegram_id = $1::bigint"                                    \
 	"  AND $2::ai_chat_lease = ANY (l.leases)"                             \
+	"  AND clock_timestamp() < ($2::ai_chat_lease).until"                  \
+	"   - $8::int * interval '1 ms'"                                       \
 	" RETURNING l.request_count" returning ")"                             \
 	" INSERT INTO ai_chat_requests (telegram_id, chat_id, request_date,"   \
 	"  message, response, tokens_used, key_digest, remaining_requests)"    \
@@ -30,14 +32,14 @@
 static const struct aic_db_stmt save_lazy = {
 	"save_lazy",
 	SAVE(", set_config('synchronous_commit', 'off', true)"),
-	7,
+	8,
 	NULL,
 };
 
 static const struct aic_db_stmt save = {
 	"save",
 	SAVE(""),
-	7,
+	8,
 	&save_lazy,
 };
 
@@ -74,6 +76,7 @@ aic_save_ask(struct aic_db_call *call, const struct aic_save *s)
 	aic_db_int(call, s->tokens);
 	aic_db_text(call, s->digest);
 	aic_db_int(call, s->limit);
+	aic_db_int(call, s->early_ms);
 }
 
 bool

@@ -22,6 +22,12 @@ struct aic_save {
 	int64_t tokens;
 	const char *digest; /* of a keyed chat, else NULL */
 	int64_t limit; /* chats a day */
+	/*
+	 * It is saved so long before the reservation lapses, or not at all: when
+	 * a database that hung comes to it later, the caller has been told that
+	 * nothing was counted.
+	 */
+	int64_t early_ms;
 };
 
 /* aic_save_ask -- save; all texts are borrowed until the call has run. */

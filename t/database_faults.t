@@ -141,6 +141,28 @@ for my $how (qw(cut truncate reset)) {
 	all_threads_serve(260, '... and no thread is lost');
 }
 
+# All of it hangs when a chat is to be kept, and comes to it when the caller has
+# been told that it was not.
+{
+	$s->restart_worker(1);
+	my ($sock) = $s->start_chats({ telegram_id => 290,
+	    message => '[[delay=2000 id=hung]]' });
+	wait_for(sub { $s->model_count('hung') }, 10, 'the model to be asked');
+	my @pids = ($s->pg_pid, map { $_->[0] } $pg->admin('select pid from
+	    pg_stat_activity where pid <> pg_backend_pid()'));
+	kill 'STOP', @pids;
+	my ($got) = finish_chats($sock);
+	kill 'CONT', @pids;
+	is $got->{status}, 503, 'a database that hangs when a chat is to be kept';
+	wait_for(sub {
+		!$s->value("select 1 from pg_stat_activity where
+		    application_name = 'ai-chat' and state = 'active'")
+		    && !$s->ledger(290)->{leases};
+	}, 10, 'what was stuck to come to its end');
+	is_deeply $s->ledger(290), { count => 0, rows => 0, leases => 0 },
+	    '... keeps and counts nothing afterwards either';
+}
+
 # -- no connection to be had -------------------------------------------------
 
 # Six are allowed; others take them.  A connection that has just been closed may

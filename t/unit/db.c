@@ -633,7 +633,7 @@ save_text(int64_t user, const char *lease, const char *message,
     const char *response, int64_t tokens)
 {
 	struct aic_save s = { user, lease, message, response, tokens, NULL,
-		SAVE_LIMIT };
+		SAVE_LIMIT, 0 };
 	int64_t n = SAVE_LIMIT + 1;
 	struct aic_db_call c;
 	struct aic_err err;
