@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "answer.h"
 #include "history.h"
 #include "input.h"
-#include "json.h"
 #include "limit.h"
 #include "stats.h"
 
@@ -66,25 +66,12 @@ read_path(struct job *job, struct aic_err *err)
 	    strlen(job->tail), 1, INT64_MAX, &job->user, err);
 }
 
-static void
-put_item(struct aic_buf *out, const struct aic_history_item *item)
-{
-	aic_buf_printf(out, "{\"id\":%lld,\"message\":", (long long)item->id);
-	aic_json_put_str(out, item->message);
-	aic_buf_puts(out, ",\"response\":");
-	aic_json_put_str(out, item->response);
-	aic_buf_printf(out, ",\"tokens_used\":%lld,\"created_at\":\"%s\"}",
-	    (long long)item->tokens, item->created_at);
-}
-
 enum aic_code
 user_history(struct job *job, struct aic_err *err)
 {
-	struct aic_history_item item;
 	struct aic_db_call calls[2];
 	struct user_input in;
 	enum aic_code rc;
-	int i;
 
 	rc = read_body(job, history_fields,
 	    sizeof(history_fields) / sizeof(history_fields[0]), &in, err);
@@ -95,17 +82,7 @@ user_history(struct job *job, struct aic_err *err)
 	rc = route_db(job, calls, 2, err);
 	if (rc)
 		return rc;
-	aic_buf_puts(&job->out, "{\"items\":[");
-	for (i = 0; i < aic_history_count(calls); i++) {
-		if (i > 0)
-			aic_buf_putc(&job->out, ',');
-		item = aic_history_get(calls, i);
-		put_item(&job->out, &item);
-	}
-	aic_buf_printf(&job->out,
-	    "],\"total\":%lld,\"limit\":%lld,\"offset\":%lld}",
-	    (long long)aic_history_total(calls), (long long)in.limit,
-	    (long long)in.offset);
+	answer_history(&job->out, calls, in.limit, in.offset);
 	aic_db_call_done(&calls[0]);
 	aic_db_call_done(&calls[1]);
 	return AIC_OK;
@@ -131,13 +108,7 @@ user_limits(struct job *job, struct aic_err *err)
 	aic_db_call_done(&call);
 	if (rc)
 		return rc;
-	aic_buf_printf(&job->out,
-	    "{\"telegram_id\":%lld,\"requests_today\":%lld,"
-	    "\"requests_remaining\":%lld,\"daily_limit\":%lld,"
-	    "\"reset_date\":\"%s\",\"reset_at\":\"%s\"}",
-	    (long long)job->user, (long long)s.used,
-	    (long long)(s.used < s.limit ? s.limit - s.used : 0),
-	    (long long)s.limit, s.day, s.reset_at);
+	answer_limits(&job->out, job->user, &s);
 	return AIC_OK;
 }
 
@@ -159,16 +130,7 @@ user_reset(struct job *job, struct aic_err *err)
 		return rc;
 	known = aic_limit_reset_got(&call);
 	aic_db_call_done(&call);
-	if (known)
-		aic_buf_printf(&job->out,
-		    "{\"success\":true,\"message\":\"Лимит пользователя %lld "
-		    "успешно сброшен\"}",
-		    (long long)in.telegram_id);
-	else
-		aic_buf_printf(&job->out,
-		    "{\"success\":false,\"message\":\"Пользователь %lld не "
-		    "найден\"}",
-		    (long long)in.telegram_id);
+	answer_reset(&job->out, in.telegram_id, known);
 	return AIC_OK;
 }
 
@@ -225,12 +187,7 @@ user_stats(struct job *job, struct aic_err *err)
 	if (rc)
 		return rc;
 	s = aic_stats_got(&call);
-	aic_buf_printf(&job->out,
-	    "{\"telegram_id\":%lld,\"total_requests\":%lld,"
-	    "\"total_tokens\":%lld,\"days\":%lld,"
-	    "\"avg_requests_per_day\":%s,\"avg_tokens_per_request\":%s}",
-	    (long long)job->user, (long long)s.requests, (long long)s.tokens,
-	    (long long)days, s.requests_per_day, s.tokens_per_request);
+	answer_stats(&job->out, job->user, days, &s);
 	aic_db_call_done(&call);
 	return AIC_OK;
 }
