@@ -10,7 +10,7 @@
 static const struct aic_db_stmt stats = {
 	"stats",
 	"SELECT s.n, s.t, round(s.n::numeric / $2::int, 2),"
-	"  coalesce(round(s.t::numeric / nullif(s.n, 0), 2), 0.00)"
+	"  coalesce(round(s.t::numeric / nullif(s.n, 0), 2), 0.00), 0"
 	" FROM (SELECT today, today - $2::int + 1 AS first"
 	"  FROM (SELECT (now() AT TIME ZONE $3::text)::date AS today) t) d"
 	" CROSS JOIN LATERAL (SELECT count(*) AS n,"
@@ -19,6 +19,21 @@ static const struct aic_db_stmt stats = {
 	"    AND request_date <= d.today"
 	"    AND created_at >= (d.first - 2)::timestamp AT TIME ZONE 'UTC') s",
 	3,
+	NULL,
+};
+
+/* $1 days, $2 zone. Only reads. */
+static const struct aic_db_stmt stats_all = {
+	"stats_all",
+	"SELECT s.n, s.t, round(s.n::numeric / $1::int, 2),"
+	"  coalesce(round(s.t::numeric / nullif(s.n, 0), 2), 0.00), s.users"
+	" FROM (SELECT (now() AT TIME ZONE $2::text)::date AS today) d"
+	" CROSS JOIN LATERAL (SELECT count(*) AS n,"
+	"    coalesce(sum(tokens_used), 0) AS t,"
+	"    count(DISTINCT telegram_id) AS users FROM ai_chat_requests"
+	"   WHERE request_date > d.today - $1::int"
+	"    AND request_date <= d.today) s",
+	2,
 	NULL,
 };
 
@@ -32,6 +47,14 @@ aic_stats_ask(struct aic_db_call *call, int64_t telegram_id, int64_t days,
 	aic_db_text(call, zone);
 }
 
+void
+aic_stats_all_ask(struct aic_db_call *call, int64_t days, const char *zone)
+{
+	aic_db_call(call, &stats_all);
+	aic_db_int(call, days);
+	aic_db_text(call, zone);
+}
+
 struct aic_stats
 aic_stats_got(const struct aic_db_call *call)
 {
@@ -40,5 +63,6 @@ aic_stats_got(const struct aic_db_call *call)
 		.tokens = aic_db_get_int(call, 0, 1),
 		.requests_per_day = aic_db_get(call, 0, 2),
 		.tokens_per_request = aic_db_get(call, 0, 3),
+		.users = aic_db_get_int(call, 0, 4),
 	};
 }

@@ -1,5 +1,5 @@
 /*
- * stats -- sums over a user's last days.
+ * stats -- sums over the last days: a user's, or the whole service's.
  */
 #ifndef AIC_STATS_H
 #define AIC_STATS_H
@@ -9,6 +9,7 @@
 #include "db.h"
 
 struct aic_stats {
+	int64_t users; /* that asked; 0 in those of one user */
 	int64_t requests;
 	int64_t tokens;
 	/* two decimals, as text; they live as long as the call's result */
@@ -25,6 +26,14 @@ struct aic_stats {
 void aic_stats_ask(struct aic_db_call *call, int64_t telegram_id, int64_t days,
     const char *zone);
 
+/*
+ * aic_stats_all_ask -- the same over all users. There is no index for it: it reads
+ * the whole table, which is for an operator now and then, and no endpoint.
+ */
+void
+aic_stats_all_ask(struct aic_db_call *call, int64_t days, const char *zone);
+
+/* aic_stats_got -- of either. */
 struct aic_stats aic_stats_got(const struct aic_db_call *call);
 
 #endif

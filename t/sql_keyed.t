@@ -15,6 +15,7 @@ my %EXCEPTION = (
 	ready => 'reads no row: the names must exist',
 	prune_exchanges => 'walks a whole table, which is each shard\'s by itself',
 	prune_users => 'the same',
+	stats_all => 'sums all up, for an operator; a sum of each shard\'s sums',
 );
 
 # The statements of a source, by name: as the compiler sees them, with macros
