@@ -351,11 +351,8 @@ struct view {
 	const struct metrics *m; /* whose routes they are */
 };
 
-/* More workers than this on one machine would be a mistake. */
-#define VIEWS_MAX 256
-
 struct views {
-	struct view v[VIEWS_MAX];
+	struct view v[METRICS_WORKERS];
 	int n;
 };
 
@@ -368,17 +365,17 @@ by_number(const void *a, const void *b)
 }
 
 static void
-add_view(struct views *all, const struct metrics *m, const char *name)
+add_view(struct views *all, const char *dir, int but, const char *name)
 {
 	char path[4096], *end;
 	long number = strtol(name, &end, 10);
 	struct view *v = &all->v[all->n];
 	int fd;
 
-	if (end == name || strcmp(end, SUFFIX) != 0 || number == m->number ||
-	    all->n == VIEWS_MAX)
+	if (end == name || strcmp(end, SUFFIX) != 0 || number == but ||
+	    all->n == METRICS_WORKERS)
 		return;
-	snprintf(path, sizeof(path), "%s/%s", m->dir, name);
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return;
@@ -387,37 +384,47 @@ add_view(struct views *all, const struct metrics *m, const char *name)
 	if (v->page) {
 		v->number = (int)number;
 		v->up = is_owned(fd);
-		v->m = m;
 		all->n++;
 	}
 	close(fd);
 }
 
+/* All files but the one of that number. */
 static void
-look(struct views *all, const struct metrics *m)
+look_in(struct views *all, const char *dir, int but)
 {
 	struct dirent *e;
-	DIR *d = m->dir ? opendir(m->dir) : NULL;
+	DIR *d = opendir(dir);
 
-	all->n = 0;
-	memset(all->v, 0, sizeof(all->v));
-	all->v[all->n++] = (struct view){
-		.number = m->number, .up = true, .page = m->page, .m = m
-	};
 	while (d && (e = readdir(d)))
-		add_view(all, m, e->d_name);
+		add_view(all, dir, but, e->d_name);
 	if (d)
 		closedir(d);
 	qsort(all->v, (size_t)all->n, sizeof(all->v[0]), by_number);
 }
 
 static void
-look_away(struct views *all, const struct metrics *m)
+look(struct views *all, const struct metrics *m)
+{
+	int i;
+
+	memset(all, 0, sizeof(*all));
+	all->v[all->n++] = (struct view){
+		.number = m->number, .up = true, .page = m->page
+	};
+	if (m->dir)
+		look_in(all, m->dir, m->number);
+	for (i = 0; i < all->n; i++)
+		all->v[i].m = m;
+}
+
+static void
+look_away(struct views *all, const struct page *own)
 {
 	int i;
 
 	for (i = 0; i < all->n; i++)
-		if (all->v[i].page != m->page)
+		if (all->v[i].page != own)
 			munmap((void *)(uintptr_t)all->v[i].page,
 			    sizeof(struct page));
 }
@@ -651,5 +658,52 @@ metrics_write(struct metrics *m, struct aic_buf *to)
 		for (j = 0; j < all.n; j++)
 			put_number(to, &families[i], &all.v[j]);
 	}
-	look_away(&all, m);
+	look_away(&all, m->page);
+}
+
+/* What the caller is not to blame for. */
+static int64_t
+failed(const struct page *page)
+{
+	static const enum outcome ours[] = { MODEL, MODEL_OPEN, DATABASE, BUSY,
+		FAILED };
+	int64_t n = 0;
+	size_t i;
+
+	for (i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
+		n += get(&page->chats[ours[i]]);
+	return n;
+}
+
+static void
+tell(struct metrics_worker *to, const struct view *v)
+{
+	int64_t now[NOWS] = { 0 };
+	size_t i;
+
+	*to = (struct metrics_worker){ .number = v->number,
+		.up = v->up,
+		.ended = !v->up && !get(&v->page->running),
+		.started_s = get(&v->page->started_s),
+		.answered = get(&v->page->chats[ANSWERED]) +
+		    get(&v->page->chats[REPLAYED]),
+		.failed = failed(v->page) };
+	snprintf(to->version, sizeof(to->version), "%.31s", v->page->version);
+	for (i = 0; i < NOWS; i++)
+		now[i] = get(&v->page->now[i]);
+	memcpy(&to->now, now, sizeof(now));
+}
+
+int
+metrics_look(const char *dir, struct metrics_worker *to)
+{
+	struct views all;
+	int i;
+
+	memset(&all, 0, sizeof(all));
+	look_in(&all, dir, 0);
+	for (i = 0; i < all.n; i++)
+		tell(&to[i], &all.v[i]);
+	look_away(&all, NULL);
+	return all.n;
 }

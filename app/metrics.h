@@ -92,4 +92,27 @@ void metrics_now(struct metrics *m, const struct metrics_now *now);
  */
 void metrics_write(struct metrics *m, struct aic_buf *to);
 
+/* More workers than this on one machine would be a mistake. */
+#define METRICS_WORKERS 256
+
+/* A worker as one sees it from outside. */
+struct metrics_worker {
+	int number;
+	bool up; /* its process lives */
+	bool ended; /* as it should; false and not up: it has died */
+	int64_t started_s; /* Unix time */
+	char version[32];
+	int64_t answered, failed; /* chats; failed not by the caller's doing */
+	struct metrics_now now; /* up to a second old */
+};
+
+/*
+ * metrics_look -- what the files in a directory tell of the workers, for who is none.
+ *
+ * to        METRICS_WORKERS of them; in the order of their numbers
+ *
+ * The value is how many there are; 0 when there is no such directory.
+ */
+int metrics_look(const char *dir, struct metrics_worker *to);
+
 #endif
