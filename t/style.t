@@ -11,7 +11,7 @@ my $TOP = AIChat::Stack::top();
 # looks at the schema.
 my %sql = map { $_ => 1 } map { ("lib/$_.c") } qw(context db history limit repeat
     retain save stats);
-$sql{$_} = 1 for qw(app/migrate.c app/worker.c);
+$sql{$_} = 1 for qw(app/ctl_check.c app/migrate.c app/worker.c);
 
 my @banned = (
 	[ qr/\b(?:strcpy|strcat|sprintf|vsprintf|gets|strtok|atoi|atol|atoll|atof

@@ -308,6 +308,13 @@ sub start_nginx ($self)
 	}, 20, 'Nginx');
 }
 
+# All of its configuration, when it is valid.
+sub test_nginx ($self)
+{
+	return run([ 'nginx', '-T', '-c', "$self->{run}/nginx.conf", '-p',
+	    $self->{run} ]);
+}
+
 sub nginx ($self) { return $self->{nginx} }
 sub nginx_log_path ($self) { return "$self->{log}/nginx.log" }
 

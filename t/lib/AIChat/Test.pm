@@ -17,6 +17,7 @@ package AIChat::Test;
 
 use v5.36;
 use utf8;
+use AIChat::Control;
 use AIChat::Load;
 use AIChat::Postgres;
 use AIChat::Proc qw(wait_for slurp temp_dir remove_dir keep_dir free_port
@@ -506,6 +507,59 @@ sub program ($name, $env, @args)
 	my $text = do { local $/; <$out> } // '';
 	close $out;
 	return ($? & 127 ? 'signal ' . ($? & 127) : $? >> 8, $text);
+}
+
+# ai-chatctl on this stack, whose service manager we are meanwhile.  Returns
+# { status, out, err, json }.
+#   env    over what it gets; an undef takes one away
+#   input  what it reads
+sub ctl ($self, @args)
+{
+	return ($self->finish_ctl($self->start_ctl(@args)))[0];
+}
+
+sub control ($self)
+{
+	return $self->{control} //= AIChat::Control->new($self->{stack});
+}
+
+sub start_ctl ($self, @args)
+{
+	state $n = 0;
+	my %o = ref $args[-1] ? %{ pop @args } : ();
+	my $run = { said => "$self->{dir}/ctl" . ++$n };
+	my $path = AIChat::Stack::find_build() . '/ai-chatctl';
+	my %env = (AIChat::Proc::base_env(), $self->control->env,
+	    %{ $o{env} // {} });
+
+	delete @env{ grep { !defined $env{$_} } keys %env };
+	AIChat::Proc::spew("$run->{said}.in", $o{input} // '');
+	$run->{pid} = fork // die "could not fork: $!\n";
+	return $run if $run->{pid};
+	open STDIN, '<', "$run->{said}.in";
+	open STDOUT, '>', "$run->{said}.out";
+	open STDERR, '>', "$run->{said}.err";
+	%ENV = %env;
+	utf8::encode($_) for @args;
+	exec $path, @args or POSIX::_exit(127);
+}
+
+sub finish_ctl ($self, @runs)
+{
+	while (grep { !defined $_->{status} } @runs) {
+		$self->control->serve(0.02);
+		for (grep { !defined $_->{status} } @runs) {
+			next if waitpid($_->{pid}, POSIX::WNOHANG) != $_->{pid};
+			$_->{status} = $? & 127 ? 'signal ' . ($? & 127) : $? >> 8;
+		}
+	}
+	return map {
+		my %got = (status => $_->{status}, out => slurp("$_->{said}.out"),
+		    err => slurp("$_->{said}.err"));
+		$got{json} = eval { $JSON->decode($got{out}) };
+		utf8::decode($got{$_}) for qw(out err);
+		\%got;
+	} @runs;
 }
 
 # -- database ----------------------------------------------------------------

@@ -1,0 +1,356 @@
+# ai-chatctl: every command, in words and as JSON, and what it does when a step fails.
+
+use v5.36;
+use utf8;
+use AIChat::Proc qw(slurp spew);
+use AIChat::Stack;
+use AIChat::Test;
+
+my $s = AIChat::Test->new(workers => 2, env => {
+	AI_CHAT_DAILY_LIMIT => 5,
+	AI_CHAT_DEADLINE_MS => 5000,
+	AI_CHAT_DB_TIMEOUT_MS => 1000,
+	AI_CHAT_DB_POOL => 2,
+	AI_CHAT_TIMEZONE => 'Europe/Moscow',
+	OPENAI_API_KEY => q(a "quoted" $key \\ of`ours),
+});
+my $stack = $s->stack;
+my $RUN = $stack->run_dir;
+my $LIST = "$RUN/upstream.conf";
+my $SITE = "$RUN/conf.d/ai-chat.conf";
+
+# One that went well; says so when it did not.
+sub done ($title, @args)
+{
+	my $got = $s->ctl(@args);
+
+	is $got->{status}, 0, $title or diag "$got->{out}$got->{err}";
+	is $got->{err}, '', '... and warns of nothing';
+	return $got;
+}
+
+# One that is refused, or fails: in one document, and in words.
+sub fails ($title, $status, $why, @args)
+{
+	my $got = $s->ctl(@args);
+
+	is $got->{status}, $status, $title or diag "$got->{out}$got->{err}";
+	like $got->{err}, $why, '... which says why';
+	return $got;
+}
+
+sub numbers { return join ' ', $stack->worker_numbers }
+sub pids { return map { $_ => $s->worker_pid($_) } $stack->worker_numbers }
+
+# The list that the harness itself would write.
+sub list_of (@n)
+{
+	return join '', map {
+		$stack->fill('ai-chat-upstream.conf.in',
+		    SOCKET => $stack->socket_of($_))
+	} @n;
+}
+
+sub as_before ($title, $list, %pids)
+{
+	is slurp($LIST), $list, "$title: the list is as it was";
+	is_deeply { pids() }, \%pids, '... so are the workers';
+	is $s->send(telegram_id => 99)->{status}, 200, '... and they serve';
+	$s->sql('delete from ai_chat_daily_limits where telegram_id = 99');
+}
+
+# What is done by one verb of the service manager before it does it.
+sub meddle ($verb, $do, $sub)
+{
+	my $verbs = $s->control->{verbs};
+	my $real = $verbs->{$verb};
+
+	local $verbs->{$verb} = sub (@args) {
+		$do->(@args);
+		return $real->(@args);
+	};
+	return $sub->();
+}
+
+# -- the command line --------------------------------------------------------
+
+{
+	my $got = done('--version', '--version');
+	is $got->{out}, "ai-chatctl 1.0.0\n", '... says it';
+	$got = done('--help', '--help');
+	like $got->{out}, qr/^  \Q$_\E\b/m, "... tells of $_"
+	    for qw(status migrate check limits
+	    reset-limit history stats);
+
+	fails('no command', 2, qr/no command/);
+	fails('an unknown one', 2, qr/"fly"/, 'fly');
+	fails('an unknown option', 2, qr/--fly/, 'status', '--fly');
+	fails('one of another command', 2, qr/status does not take --limit/,
+	    'status', '--limit', 5);
+	fails('too many arguments', 2, qr/too many/, 'limits', 1, 2);
+	fails('none where one is needed', 2, qr/needs/, $_)
+	    for qw(limits reset-limit history);
+	fails("a user \"$_\"", 2, qr/telegram_id/, 'limits', '--', $_)
+	    for '0', '-1', 'x', '1x', '', ' 1', '9223372036854775808', '1e3';
+	fails("$_->[0] $_->[1] of $_->[2]", 2, qr/\Q$_->[0]\E/, $_->[2], 1,
+	    @$_[0, 1])
+	    for [ '--limit', 0, 'history' ], [ '--limit', 101, 'history' ],
+	    [ '--days', 366, 'stats' ];
+
+	fails('an unknown setting', 2, qr/AI_CHATCTL_FLY/, 'status',
+	    { env => { AI_CHATCTL_FLY => 1 } });
+	fails('a socket without a number', 2, qr/AI_CHATCTL_SOCKET/, 'status',
+	    { env => { AI_CHATCTL_SOCKET => '/run/x.sock' } });
+	fails('settings that are not there', 2, qr/no-such/, 'status',
+	    { env => { AI_CHATCTL_ENV_FILE => "$RUN/no-such" } });
+	$got = $s->ctl('limits', 0, '--json');
+	is $got->{status}, 2, 'with --json a failure has the same status';
+	like $got->{json}{error}, qr/from 1 to/, '... and is a document';
+}
+
+# -- users -------------------------------------------------------------------
+
+{
+	$s->send(telegram_id => 7, message => "Раз [[tokens=100 text=Один]]");
+	$s->send(telegram_id => 7, message => "Два\n[[tokens=50 text=x%1b%5b2Jy]]");
+	$s->send(telegram_id => 8, message => '[[tokens=30]]');
+
+	for my $what ([ 'limits', '/v1/chat/limits/7' ],
+	    [ 'stats', '/v1/chat/stats/7' ]) {
+		is_deeply done("$what->[0] --json", $what->[0], 7, '--json')
+		    ->{json}, $s->get($what->[1])->{json},
+		    '... is what the service answers';
+	}
+	is_deeply done('history --json', 'history', 7, '--limit', 1, '--json')
+	    ->{json}, { %{ $s->post('/v1/chat/history',
+		{ telegram_id => 7, limit => 1 })->{json} } },
+	    '... is what the service answers';
+
+	my $got = done('limits', 'limits', 7);
+	like $got->{out}, qr/used 2 of 5/, '... in words';
+	like $got->{out}, qr/left 3/, '... what is left';
+	like $got->{out}, qr/\+03:00/, '... until the midnight of the setting';
+	like done('limits of somebody new', 'limits', 12345)->{out},
+	    qr/left 5/, '... who has a full day';
+
+	$got = done('history', 'history', 7);
+	like $got->{out}, qr/^> Раз .*^  Один$/ms, '... has both sides';
+	like $got->{out}, qr/^2 of 2$/m, '... and how many there are';
+	unlike $got->{out}, qr/[^\n\t\x20-\x{10ffff}]|[\x7f-\x9f]/,
+	    '... and nothing that steers a terminal';
+	like $got->{out}, qr/x\[2Jy/, '... only that is left out';
+
+	$got = done('stats', 'stats', '--days', 1);
+	like $got->{out}, qr/users 2\b/, '... without a user: of all';
+	$got = done('stats --json', 'stats', '--days=1', '--json');
+	is_deeply $got->{json}, { users => 2, total_requests => 3,
+	    total_tokens => 180, days => 1, avg_requests_per_day => 3,
+	    avg_tokens_per_request => 60 }, '... as one document';
+
+	done('reset-limit', 'reset-limit', 7);
+	is $s->get('/v1/chat/limits/7')->{json}{requests_today}, 0,
+	    '... gives a full day';
+	fails('reset-limit of nobody', 1, qr/12345/, 'reset-limit', 12345);
+	$got = $s->ctl('reset-limit', 12345, '--json');
+	is_deeply [ $got->{status}, $got->{json}{success} ? 1 : 0 ], [ 1, 0 ],
+	    '... as a document';
+
+	my $away = "$RUN/away.env";
+	spew($away, slurp("$RUN/worker.env") . "DATABASE_URL='postgresql:///x"
+	    . "?host=/nonexistent&password=canary'\n");
+	$got = fails('a database that is away', 1, qr/could not connect/,
+	    'limits', 7, { env => { AI_CHATCTL_ENV_FILE => $away } });
+	unlike $got->{err}, qr/canary/, '... with no secret in it';
+}
+
+# -- status ------------------------------------------------------------------
+
+{
+	my $got = done('status', 'status');
+	like $got->{out}, qr/^worker $_ pid @{[ $s->worker_pid($_) ]} running /m,
+	    "... has worker $_" for 1, 2;
+	is scalar(() = $got->{out} =~ /\n/g), 2, '... a line each';
+	my $workers = done('status --json', 'status', '--json')->{json}{workers};
+	is_deeply [ map { "$_->{worker} $_->{pid} $_->{state}" } @$workers ],
+	    [ map { "$_ @{[ $s->worker_pid($_) ]} running" } 1, 2 ],
+	    '... has the same';
+	is $workers->[0]{answered} + $workers->[1]{answered}, 3,
+	    '... the chats that were answered';
+	is $workers->[0]{$_->[0]}, $_->[1], "... $_->[0]"
+	    for [ slots => 64 ], [ slots_used => 0 ], [ database => 'up' ],
+	    [ breaker => 'closed' ], [ version => '1.0.0' ],
+	    [ failed => 0 ];
+
+	my @socks = $s->start_chats({ telegram_id => 9,
+	    message => '[[delay=3000 id=slot]]' });
+	wait_for(sub { $s->model_count('slot') }, 10, 'a chat');
+	ok wait_for(sub {
+		my $w = $s->ctl('status', '--json')->{json}{workers};
+		return $w->[0]{slots_used} + $w->[1]{slots_used} == 1;
+	}, 5, 'its slot'), 'a chat under way takes a slot';
+	finish_chats(@socks);
+
+	$s->expect_log(qr/upstream prematurely closed/,
+	    qr/connect\(\) to unix:\S+ failed/);
+	$s->kill_worker(2);
+	$got = $s->ctl('status');
+	is $got->{status}, 1, 'a worker that has died makes it 1';
+	like $got->{out}, qr/^worker 2 pid - down/m, '... and is shown';
+	is $s->ctl('status', '--json')->{json}{workers}[1]{state}, 'down',
+	    '... as a document';
+	$got = $s->ctl('check');
+	is $got->{status}, 1, 'check does not like it either';
+	like $got->{out}, qr/^wrong .*worker 2 .*not ready/m, '... and says so';
+	$s->start_worker(2);
+	done('started again, all is well', 'status');
+}
+
+# -- check -------------------------------------------------------------------
+
+{
+	my $got = done('check', 'check');
+	unlike $got->{out}, qr/^(?!ok )/m, '... finds all well';
+	my $json = done('check --json', 'check', '--json')->{json};
+	is_deeply [ map { $_->{check} } @{ $json->{checks} } ],
+	    [ qw(settings database schema connections nginx site timeouts body
+	    workers) ], '... and has looked at all that';
+	ok $json->{ok}, '... which is in one word, too';
+
+	# The same with one thing wrong.
+	my $wrong = sub ($title, $check, $why, %env) {
+		my $file = "$RUN/wrong.env";
+		spew($file, slurp("$RUN/worker.env") . join '',
+		    map { "$_=$env{$_}\n" } sort keys %env);
+		my $got = $s->ctl('check', '--json',
+		    { env => { AI_CHATCTL_ENV_FILE => $file } });
+		is $got->{status}, 1, $title;
+		my @wrong = grep { !$_->{ok} } @{ $got->{json}{checks} };
+		is join(' ', map { $_->{check} } @wrong), $check,
+		    '... is what is wrong' or diag $got->{out};
+		like $wrong[0]{says}, $why, '... and how';
+		unlike $got->{out}, qr/canary/, '... with no secret in it';
+	};
+	$wrong->('a setting', 'settings', qr/AI_CHAT_THREADS/,
+	    AI_CHAT_THREADS => 'canary-no-secret' =~ s/canary-//r);
+	$wrong->('a missing database', 'database schema connections',
+	    qr/connect/, DATABASE_URL =>
+	    q("postgresql://u:canary@127.0.0.1:1/x?connect_timeout=2"));
+	$wrong->('a deadline over that of Nginx', 'timeouts',
+	    qr/not under both .*15000 ms/, AI_CHAT_DEADLINE_MS => 15000);
+	$wrong->('too many connections', 'connections',
+	    qr/2 x AI_CHAT_DB_POOL \(150\) is 300/, AI_CHAT_DB_POOL => 150);
+
+	my $site = slurp($SITE);
+	my $with = sub ($title, $check, $why, $from, $to) {
+		spew($SITE, $site =~ s/$from/$to/r);
+		$wrong->($title, $check, $why);
+		spew($SITE, $site);
+	};
+	$with->('another size of a body', 'body', qr/1048576/,
+	    'location / \{', 'location / { client_max_body_size 1m;');
+	$with->('a location of a shorter timeout', 'timeouts', qr/\(4000 ms\)/,
+	    'location / \{', 'location / { fastcgi_read_timeout 4s;');
+	$with->('a broken configuration', 'nginx', qr/\[emerg\].*nonsense/,
+	    'fastcgi_keep_conn off', 'nonsense on');
+	$with->('a site of something else', 'site', qr/hands nothing/,
+	    'fastcgi_pass ai_chat;(?s:.*)fastcgi_pass ai_chat;', '');
+	$with->('a list that nobody reads', 'site', qr/does not read/,
+	    "include \Q$LIST\E", "server unix:/nowhere");
+
+	my $name = $s->value('select current_database()');
+	$s->sql("alter database $name connection limit 50");
+	$wrong->('fewer connections for this database alone', 'connections',
+	    qr/is 60, of 50/, AI_CHAT_DB_POOL => 30);
+	$s->sql("alter database $name connection limit -1");
+
+	$s->sql("update ai_chat_migrations set version = version + 1000
+	    where version = 2");
+	$got = $s->ctl('check');
+	like $got->{out}, qr/^wrong .*schema.*ai-chatctl migrate/m,
+	    'a migration that has not been run';
+	$s->sql("update ai_chat_migrations set version = version - 1000
+	    where version = 1002");
+}
+
+# -- migrate -----------------------------------------------------------------
+
+{
+	like done('migrate', 'migrate')->{out}, qr/up to date/,
+	    '... has nothing to do';
+	is_deeply done('migrate --json', 'migrate', '--json')->{json},
+	    { applied => [] }, '... as a document';
+	my $got = fails('a migration that was changed', 1, qr/changed/, 'migrate',
+	    { env => { AI_CHATCTL_SQL_DIR => changed_sql() } });
+}
+
+sub changed_sql
+{
+	my $dir = "$RUN/sql";
+
+	mkdir $dir;
+	for my $file (glob AIChat::Stack::top() . '/sql/*.sql') {
+		my ($name) = $file =~ m{([^/]+)$};
+		spew("$dir/$name", slurp($file) . "-- changed\n");
+	}
+	return $dir;
+}
+
+# -- systemd -----------------------------------------------------------------
+
+# The same through systemctl and nginx, of which stand-ins note what they are asked.
+{
+	my $dir = "$RUN/bin";
+	my $hook = AIChat::Stack::top() . '/t/hook';
+	mkdir $dir;
+	spew("$dir/nginx", <<"END", 0755);
+#!/bin/sh
+exec $hook test-nginx
+END
+	spew("$dir/systemctl", <<"END", 0755);
+#!/usr/bin/perl
+use v5.36;
+open my \$log, '>>', '$RUN/systemctl.log';
+say \$log "\@ARGV";
+my \@a = grep { !/^--(?:no-ask-password|quiet)\$/ } \@ARGV;
+my (\$n) = (\$a[-1] =~ /^ai-chat-worker\\@(\\d+)\$/);
+exec '$hook', \$a[0], \$n if \$a[0] =~ /^(?:start|stop)\$/ && \$n;
+exec '$hook', 'reload-nginx' if "\@a" eq 'reload nginx';
+exit 0 if \$a[0] =~ /^(?:en|dis)able\$/ && \$n;
+if (\$a[0] eq 'show' && \$a[1] eq '--property=Id,MainPID,ActiveState,NRestarts') {
+	for (qx($hook list)) {
+		my (\$name, \$pid) = split;
+		\$name = \$name eq 'nginx' ? \$name : "ai-chat-worker\\@\$name";
+		print "MainPID=\$pid\\nNRestarts=7\\nId=\$name.service\\n"
+		    . "ActiveState=active\\n\\n";
+	}
+	print "MainPID=0\\nId=ai-chat-worker\\@9.service\\nActiveState=inactive\\n";
+	exit 0;
+}
+if (\$a[0] eq 'show' && \$a[1] eq '--property=TimeoutStopUSec') {
+	say 'TimeoutStopUSec=' . (\$ENV{STOP} // '1min 10s');
+	exit 0;
+}
+say STDERR "Unknown command \@a";
+exit 1;
+END
+	my %env = (AI_CHATCTL_HOOK => undef,
+	    PATH => "$dir:" . { AIChat::Proc::base_env() }->{PATH});
+	my $got = $s->ctl('status', { env => \%env });
+	is $got->{status}, 0, 'status by systemd' or diag $got->{err};
+	like $got->{out}, qr/^worker 2 pid @{[ $s->worker_pid(2) ]} running .* restarts 7 /m,
+	    '... has the workers';
+	unlike $got->{out}, qr/worker 9/, '... and not one that is stopped';
+	$got = $s->ctl('check', { env => \%env });
+	is $got->{status}, 0, 'check by systemd' or diag $got->{out};
+	like $got->{out}, qr/^ok +stop: TimeoutStopSec \(70000 ms\)/m,
+	    '... knows how long a worker may drain';
+	$got = $s->ctl('check', { env => { %env, STOP => '10s' } });
+	like $got->{out}, qr/^wrong +stop: TimeoutStopSec \(10000 ms\) is not/m,
+	    '... and that it is too short';
+
+	$got = $s->ctl('status', { env => { %env, PATH => "$RUN/nowhere" } });
+	like $got->{out}, qr/^worker 1 pid - running/m,
+	    '... but the workers\' own numbers are told';
+}
+
+done_testing;
