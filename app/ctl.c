@@ -24,6 +24,9 @@ static const char usage[] =
     "usage: ai-chatctl COMMAND [ARGUMENT] [--json]\n"
     "\n"
     "  status                how each worker is\n"
+    "  scale N               have N workers from now on\n"
+    "  restart               one worker after another, so that the others answer\n"
+    "  reload                test Nginx's configuration, and have it read again\n"
     "  migrate               bring the database up to date\n"
     "  check                 look for what is wrong, or would be\n"
     "  limits ID             what a user has used of his day\n"
@@ -60,6 +63,9 @@ static const struct command {
 	ctl_command *run;
 } commands[] = {
 	{ "status", NONE, 0, ctl_status },
+	{ "scale", NUMBER, CONF, ctl_scale },
+	{ "restart", NONE, CONF, ctl_restart },
+	{ "reload", NONE, 0, ctl_reload },
 	{ "migrate", NONE, 0, ctl_migrate },
 	{ "check", NONE, 0, ctl_check },
 	{ "limits", USER, CONF, ctl_limits },

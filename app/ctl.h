@@ -39,8 +39,8 @@ typedef enum aic_code ctl_command(struct ctl *c, struct aic_err *err);
 
 /* The subcommands, as the manual page has them. Errors: AIC_EPARAM for a wrong
  * argument, AIC_ECONF for a setting, and whatever goes wrong. */
-ctl_command ctl_status, ctl_migrate, ctl_check, ctl_limits, ctl_history,
-    ctl_stats, ctl_reset;
+ctl_command ctl_status, ctl_scale, ctl_restart, ctl_reload, ctl_migrate,
+    ctl_check, ctl_limits, ctl_history, ctl_stats, ctl_reset;
 
 /* ctl_say -- a line on standard output; nothing with --json. */
 void ctl_say(const struct ctl *c, const char *fmt, ...) AIC_PRINTF(2, 3);

@@ -79,7 +79,7 @@ sub meddle ($verb, $do, $sub)
 	is $got->{out}, "ai-chatctl 1.0.0\n", '... says it';
 	$got = done('--help', '--help');
 	like $got->{out}, qr/^  \Q$_\E\b/m, "... tells of $_"
-	    for qw(status migrate check limits
+	    for qw(status scale restart reload migrate check limits
 	    reset-limit history stats);
 
 	fails('no command', 2, qr/no command/);
@@ -89,7 +89,7 @@ sub meddle ($verb, $do, $sub)
 	    'status', '--limit', 5);
 	fails('too many arguments', 2, qr/too many/, 'limits', 1, 2);
 	fails('none where one is needed', 2, qr/needs/, $_)
-	    for qw(limits reset-limit history);
+	    for qw(scale limits reset-limit history);
 	fails("a user \"$_\"", 2, qr/telegram_id/, 'limits', '--', $_)
 	    for '0', '-1', 'x', '1x', '', ' 1', '9223372036854775808', '1e3';
 	fails("$_->[0] $_->[1] of $_->[2]", 2, qr/\Q$_->[0]\E/, $_->[2], 1,
@@ -103,7 +103,7 @@ sub meddle ($verb, $do, $sub)
 	    { env => { AI_CHATCTL_SOCKET => '/run/x.sock' } });
 	fails('settings that are not there', 2, qr/no-such/, 'status',
 	    { env => { AI_CHATCTL_ENV_FILE => "$RUN/no-such" } });
-	$got = $s->ctl('limits', 0, '--json');
+	$got = $s->ctl('scale', 0, '--json');
 	is $got->{status}, 2, 'with --json a failure has the same status';
 	like $got->{json}{error}, qr/from 1 to/, '... and is a document';
 }
@@ -272,7 +272,7 @@ sub meddle ($verb, $do, $sub)
 	    where version = 1002");
 }
 
-# -- migrate -----------------------------------------------------------------
+# -- migrate, reload ---------------------------------------------------------
 
 {
 	like done('migrate', 'migrate')->{out}, qr/up to date/,
@@ -281,6 +281,13 @@ sub meddle ($verb, $do, $sub)
 	    { applied => [] }, '... as a document';
 	my $got = fails('a migration that was changed', 1, qr/changed/, 'migrate',
 	    { env => { AI_CHATCTL_SQL_DIR => changed_sql() } });
+
+	done('reload', 'reload');
+	my $site = slurp($SITE);
+	spew($SITE, "nonsense;\n$site");
+	fails('a configuration that is broken', 1, qr/nonsense/, 'reload');
+	spew($SITE, $site);
+	is $s->send(telegram_id => 9)->{status}, 200, '... is not taken';
 }
 
 sub changed_sql
@@ -294,6 +301,132 @@ sub changed_sql
 	}
 	return $dir;
 }
+
+# -- scale, restart ----------------------------------------------------------
+
+{
+	my $got = done('scale 3', 'scale', 3);
+	is numbers(), '1 2 3', '... there are three';
+	is slurp($LIST), list_of(1 .. 3), '... in the list, as it is written';
+	like $got->{out}, qr/^worker 3 pid @{[ $s->worker_pid(3) ]} running /m,
+	    '... and told';
+	my %pids = pids();
+	done('scale 3 once more', 'scale', 3);
+	is_deeply { pids() }, \%pids, '... changes nothing';
+
+	$got = done('restart', 'restart', '--json');
+	my %new = pids();
+	is scalar(grep { $new{$_} == $pids{$_} } 1 .. 3), 0,
+	    '... there are three others';
+	is scalar @{ $got->{json}{workers} }, 3, '... and told';
+
+	done('scale 1', 'scale', 1, '--json');
+	is numbers(), '1', '... one is left';
+	is slurp($LIST), list_of(1), '... in the list';
+	is $s->worker_pid(1), $new{1}, '... and it is the same';
+	is $s->ctl('status', '--json')->{json}{workers}[1], undef,
+	    '... nobody misses the others';
+
+	done('restart of the only one', 'restart');
+	is numbers(), '1', '... leaves one';
+	isnt $s->worker_pid(1), $new{1}, '... another one';
+	is slurp($LIST), list_of(1), '... in the list';
+	done('scale 2', 'scale', 2);
+}
+
+{
+	my $list = slurp($LIST);
+	my %pids = pids();
+
+	fails("scale $_", 2, qr/from 1 to 256/, 'scale', '--', $_)
+	    for 0, 257, -1, 'two', '';
+	fails('more than the database has room for', 1, qr/too many connections/,
+	    'scale', 200);
+	as_before('refused', $list, %pids);
+
+	# A list that somebody has changed by hand.
+	spew($LIST, "$list# by hand\nserver 10.0.0.1:9000 weight=2;\n");
+	fails('a line that is not ours', 2, qr/number 4: server 10/, 'scale', 3);
+	spew($LIST, $list);
+	as_before('not lost', $list, %pids);
+
+	# A setting that is wrong: nothing is touched.
+	my $file = "$RUN/wrong.env";
+	spew($file, slurp("$RUN/worker.env") . "AI_CHAT_THREADS=0\n");
+	fails("$_->[0] with a wrong setting", 2, qr/AI_CHAT_THREADS/, @$_,
+	    { env => { AI_CHATCTL_ENV_FILE => $file } })
+	    for [ 'scale', 4 ], ['restart'];
+	as_before('not begun', $list, %pids);
+
+	# One that shows only when the worker starts.
+	$s->expect_log(qr/could not make AI_CHAT_METRICS_DIR|AI_CHAT_THREADS/);
+	my $got = meddle('start', sub ($n) {
+		$stack->settings->{AI_CHAT_THREADS} = 0 if $n == 4;
+	}, sub { fails('a worker that does not start', 1,
+	    qr/start worker 4.*AI_CHAT_THREADS/s, 'scale', 4) });
+	delete $stack->settings->{AI_CHAT_THREADS};
+	like $got->{err}, qr/as it was before/, '... all is undone';
+	as_before('undone', $list, %pids);
+
+	# A list that Nginx does not take, and an Nginx that does not take it.
+	my $n = 0;
+	$got = meddle('test-nginx', sub { die "nginx: [emerg] no such luck\n" },
+	    sub { fails('a list that Nginx refuses', 1,
+		qr/\[emerg\] no such luck/, 'scale', 3, '--json') });
+	like $got->{json}{error}, qr/no such luck/, '... in the document, too';
+	as_before('refused by Nginx', $list, %pids);
+	meddle('reload-nginx', sub { die "not now\n" if !$n++ },
+	    sub { fails('a reload that fails', 1, qr/not now/, 'scale', 3) });
+	is $n, 2, '... Nginx is told of the old list as well';
+	as_before('told again', $list, %pids);
+	fails('a list that cannot be written', 2, qr/could not write/, 'scale',
+	    3, { env => { AI_CHATCTL_UPSTREAM => '/proc/no-such/list' } });
+	as_before('not written', $list, %pids);
+
+	# A worker that is not told of as ready.
+	$s->expect_log(qr/level=error event=start/);
+	meddle('start', sub ($n) { $s->stack->settings->{AI_CHAT_METRICS_DIR}
+		= '/proc/no-such' }, sub {
+		fails('a worker that does not come back', 1, qr/worker 1/,
+		    'restart') });
+	delete $stack->settings->{AI_CHAT_METRICS_DIR};
+	is numbers(), '2', '... the other one goes on';
+	is $s->worker_pid(2), $pids{2}, '... untouched';
+	is $s->send(telegram_id => 99)->{status}, 200, '... and serves';
+	done('scale 2', 'scale', 2);
+	is numbers(), '1 2', 'what is missing is started';
+}
+
+# Two at once: the second one is told, and the first one is not disturbed.
+{
+	my $second;
+	my $got = meddle('start', sub ($n) {
+		my $run = $s->start_ctl('scale', 4);
+		wait_for(sub { waitpid($run->{pid}, POSIX::WNOHANG()) > 0 }, 10,
+		    'the second one');
+		$second = $? >> 8;
+		$second .= slurp("$run->{said}.err");
+	}, sub { done('the first of two', 'scale', 3) });
+	like $second, qr/^1.*another ai-chatctl is at work/s,
+	    '... the second is told';
+	is numbers(), '1 2 3', '... the first does its work';
+}
+
+# Interrupted before the list is changed: undone.
+{
+	my $list = slurp($LIST);
+	my %pids = pids();
+	my $run;
+	meddle('start', sub ($n) { kill 'INT', $run->{pid} }, sub {
+		$run = $s->start_ctl('scale', 4);
+		my ($got) = $s->finish_ctl($run);
+		is $got->{status}, 1, 'Ctrl-C in the middle of a step';
+		like $got->{err}, qr/interrupted/, '... is heard';
+	});
+	as_before('after Ctrl-C', $list, %pids);
+}
+
+is glob("$RUN/*.new"), undef, 'no half-written list is left';
 
 # -- systemd -----------------------------------------------------------------
 
@@ -348,6 +481,22 @@ END
 	like $got->{out}, qr/^wrong +stop: TimeoutStopSec \(10000 ms\) is not/m,
 	    '... and that it is too short';
 
+	unlink "$RUN/systemctl.log";
+	is $s->ctl('scale', 4, { env => \%env })->{status}, 0, 'scale by systemd';
+	is numbers(), '1 2 3 4', '... starts one';
+	is $s->ctl('scale', 2, { env => \%env })->{status}, 0, '... and down';
+	is numbers(), '1 2', '... stops two';
+	my $log = slurp("$RUN/systemctl.log");
+	like $log, qr/start\ ai-chat-worker\@4.*reload\ nginx
+	    .*enable\ ai-chat-worker\@4.*reload\ nginx
+	    .*disable\ ai-chat-worker\@3.*stop\ ai-chat-worker\@3
+	    .*disable\ ai-chat-worker\@4.*stop\ ai-chat-worker\@4/sx,
+	    '... in the order that loses nothing, and for the next start too';
+	unlike $log, qr/canary|test-key|postgresql:/, '... with no secret in it';
+
+	$got = $s->ctl('scale', 3, { env => { %env, PATH => "$RUN/nowhere" } });
+	is $got->{status}, 2, 'without systemd and without a hook';
+	like $got->{err}, qr/systemctl/, '... it says what is missing';
 	$got = $s->ctl('status', { env => { %env, PATH => "$RUN/nowhere" } });
 	like $got->{out}, qr/^worker 1 pid - running/m,
 	    '... but the workers\' own numbers are told';
