@@ -13,6 +13,7 @@
 
 #include "clock.h"
 #include "json.h"
+#include "retain.h"
 
 /* A document: 100 exchanges of 1 MiB are more than anybody reads. */
 #define DOC_MAX (256 * 1024 * 1024)
@@ -34,6 +35,9 @@ static const char usage[] =
     "  history ID [--limit N]\n"
     "                        what a user asked last, and was answered\n"
     "  stats [ID] [--days N] sums over the last days: a user's, or all\n"
+    "  forget ID [--yes]     delete all that is kept of a person\n"
+    "  prune --older-than DAYS\n"
+    "                        delete what is older\n"
     "\n"
     "  --json     print one JSON document\n"
     "  --help     print this, and exit\n"
@@ -72,6 +76,8 @@ static const struct command {
 	{ "reset-limit", USER, CONF, ctl_reset },
 	{ "history", USER, CONF | LIMIT, ctl_history },
 	{ "stats", MAYBE_USER, CONF | DAYS, ctl_stats },
+	{ "forget", USER, CONF | YES, ctl_forget },
+	{ "prune", NONE, CONF | OLDER, ctl_prune },
 };
 
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
@@ -146,17 +152,22 @@ ctl_number(const char *what, const char *text, int64_t min, int64_t max,
 }
 
 enum aic_code
-ctl_db(struct ctl *c, struct aic_db_call *calls, int n, int seconds,
-    struct aic_err *err)
+ctl_open_db(struct ctl *c, struct aic_err *err)
 {
 	const struct aic_db_conf conf = { .url = c->conf.database_url,
 		.pool = 1,
 		.timeout_ms = STATEMENT_MS,
 		.prepare = c->conf.db_prepare };
-	enum aic_code rc = AIC_OK;
 
-	if (!c->db)
-		rc = aic_db_open(&c->db, &conf, err);
+	return c->db ? AIC_OK : aic_db_open(&c->db, &conf, err);
+}
+
+enum aic_code
+ctl_db(struct ctl *c, struct aic_db_call *calls, int n, int seconds,
+    struct aic_err *err)
+{
+	enum aic_code rc = ctl_open_db(c, err);
+
 	if (!rc)
 		rc = aic_db_run(c->db, calls, n,
 		    aic_clock_us() + seconds * AIC_S, err);
@@ -195,7 +206,8 @@ parse_options(struct ctl *c, int argc, char **argv, int *ret_given,
 			    err);
 			break;
 		case OLDER:
-			rc = ctl_number("--older-than", optarg, 1, 36500,
+			rc = ctl_number("--older-than", optarg,
+			    AIC_RETAIN_DAYS_MIN, AIC_RETAIN_DAYS_MAX,
 			    &c->older_than, err);
 			break;
 		case YES:

@@ -40,7 +40,8 @@ typedef enum aic_code ctl_command(struct ctl *c, struct aic_err *err);
 /* The subcommands, as the manual page has them. Errors: AIC_EPARAM for a wrong
  * argument, AIC_ECONF for a setting, and whatever goes wrong. */
 ctl_command ctl_status, ctl_scale, ctl_restart, ctl_reload, ctl_migrate,
-    ctl_check, ctl_limits, ctl_history, ctl_stats, ctl_reset;
+    ctl_check, ctl_limits, ctl_history, ctl_stats, ctl_reset, ctl_forget,
+    ctl_prune;
 
 /* ctl_say -- a line on standard output; nothing with --json. */
 void ctl_say(const struct ctl *c, const char *fmt, ...) AIC_PRINTF(2, 3);
@@ -64,6 +65,9 @@ void ctl_catch_signals(void);
 
 /* ctl_interrupted -- one came: what is under way is to be undone. */
 bool ctl_interrupted(void);
+
+/* ctl_open_db -- open c->db. Errors: AIC_ECONF, AIC_ENOMEM. */
+enum aic_code ctl_open_db(struct ctl *c, struct aic_err *err) AIC_MUST_CHECK;
 
 /* ctl_db -- run a batch on the service's database, within so many seconds. */
 enum aic_code ctl_db(struct ctl *c, struct aic_db_call *calls, int n,

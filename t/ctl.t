@@ -5,6 +5,7 @@ use utf8;
 use AIChat::Proc qw(slurp spew);
 use AIChat::Stack;
 use AIChat::Test;
+use JSON::PP ();
 
 my $s = AIChat::Test->new(workers => 2, env => {
 	AI_CHAT_DAILY_LIMIT => 5,
@@ -80,7 +81,7 @@ sub meddle ($verb, $do, $sub)
 	$got = done('--help', '--help');
 	like $got->{out}, qr/^  \Q$_\E\b/m, "... tells of $_"
 	    for qw(status scale restart reload migrate check limits
-	    reset-limit history stats);
+	    reset-limit history stats forget prune);
 
 	fails('no command', 2, qr/no command/);
 	fails('an unknown one', 2, qr/"fly"/, 'fly');
@@ -163,6 +164,50 @@ sub meddle ($verb, $do, $sub)
 	unlike $got->{err}, qr/canary/, '... with no secret in it';
 }
 
+# -- what is kept ------------------------------------------------------------
+
+{
+	my $rows = sub ($user) {
+		return $s->value("select count(*) from ai_chat_requests
+		    where telegram_id = $user");
+	};
+	$s->send(telegram_id => 20) for 1 .. 3;
+	$s->send(telegram_id => 21);
+
+	for ("no\n", '', "yes please\n", "y\n") {
+		fails('forget without a yes', 1, qr/user 20 .*nothing was/s,
+		    'forget', 20, { input => $_ });
+	}
+	is $rows->(20), 3, '... deletes nothing';
+	my $got = $s->ctl('forget', 20, '--json', { input => "yes\n" });
+	is $got->{status}, 0, 'forget with one';
+	is_deeply $got->{json}, { telegram_id => 20, exchanges => 3,
+	    known => JSON::PP::true, counter_kept => JSON::PP::true },
+	    '... tells what it deleted';
+	is $rows->(20), 0, '... which is gone';
+	is $rows->(21), 1, '... and nothing else';
+	is $s->get('/v1/chat/limits/20')->{json}{requests_today}, 3,
+	    '... but that the day is used stays';
+	like done('forget --yes', 'forget', '--yes', 21)->{out},
+	    qr/deleted 1 exchange/, '... asks nothing';
+	like done('forget of nobody', 'forget', '--yes', 22)->{out},
+	    qr/deleted 0 /, '... finds nothing';
+
+	$s->sql("insert into ai_chat_requests (telegram_id, message, response,
+	    request_date, created_at) select 23, 'm', 'r', now() - d * interval
+	    '1 day', now() - d * interval '1 day' from generate_series(1, 10) d");
+	fails('prune of nobody knows what', 2, qr/--older-than/, 'prune');
+	fails("--older-than $_", 2, qr/--older-than/, 'prune', '--older-than', $_)
+	    for 0, -1, 'x', 36501;
+	is_deeply done('prune', 'prune', '--older-than', 5, '--json')->{json},
+	    { days => 5, exchanges => 6, users => 0,
+	    complete => JSON::PP::true }, '... tells what it deleted';
+	is $rows->(23), 4, '... which is gone';
+	like done('prune in words', 'prune', '--older-than=2')->{out},
+	    qr/deleted 3 exchanges/, '... the same';
+	$s->sql('delete from ai_chat_requests where telegram_id = 23');
+}
+
 # -- status ------------------------------------------------------------------
 
 {
@@ -174,7 +219,7 @@ sub meddle ($verb, $do, $sub)
 	is_deeply [ map { "$_->{worker} $_->{pid} $_->{state}" } @$workers ],
 	    [ map { "$_ @{[ $s->worker_pid($_) ]} running" } 1, 2 ],
 	    '... has the same';
-	is $workers->[0]{answered} + $workers->[1]{answered}, 3,
+	is $workers->[0]{answered} + $workers->[1]{answered}, 7,
 	    '... the chats that were answered';
 	is $workers->[0]{$_->[0]}, $_->[1], "... $_->[0]"
 	    for [ slots => 64 ], [ slots_used => 0 ], [ database => 'up' ],
