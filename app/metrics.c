@@ -219,7 +219,7 @@ metrics_open(struct metrics **ret_metrics, const char *dir, int number,
 		if (!m->page)
 			rc = aic_fail(err, AIC_ENOMEM, "out of memory");
 	}
-	if (rc) {
+	if (!m->page) {
 		metrics_close(m);
 		return rc;
 	}
