@@ -99,6 +99,8 @@ ctl_catch_signals(void)
 	sigaction(SIGINT, &act, NULL);
 	sigaction(SIGTERM, &act, NULL);
 	sigaction(SIGHUP, &act, NULL);
+	act.sa_handler = SIG_IGN;
+	sigaction(SIGPIPE, &act, NULL);
 }
 
 bool
@@ -311,7 +313,7 @@ exit_status(const struct ctl *c, enum aic_code rc)
 	if (rc == AIC_EPARAM || rc == AIC_ECONF)
 		return 2;
 	/* A pipe or a disk that did not take it. */
-	return rc || c->bad || fflush(stdout) != 0 ? 1 : 0;
+	return rc || c->bad || fflush(stdout) != 0 || ferror(stdout) ? 1 : 0;
 }
 
 int

@@ -59,8 +59,8 @@ void ctl_warn(const char *fmt, ...) AIC_PRINTF(1, 2);
 enum aic_code ctl_number(const char *what, const char *text, int64_t min,
     int64_t max, int64_t *ret, struct aic_err *err) AIC_MUST_CHECK;
 
-/* ctl_catch_signals -- from now on SIGINT, SIGTERM and SIGHUP do not end us in the
- * middle of something. */
+/* ctl_catch_signals -- from now on SIGINT, SIGTERM, SIGHUP and nobody who reads what
+ * we say do not end us in the middle of something. */
 void ctl_catch_signals(void);
 
 /* ctl_interrupted -- one came: what is under way is to be undone. */

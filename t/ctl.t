@@ -471,6 +471,14 @@ sub changed_sql
 	as_before('after Ctrl-C', $list, %pids);
 }
 
+# Into a pipe that nobody reads: done all the same, and told as not well.
+{
+	my $got = $s->ctl('scale', 2, { deaf => 1 });
+	is $got->{status}, 1, 'what nobody could read makes it 1';
+	is slurp($LIST), list_of(1, 2), '... but is not left half done';
+	is numbers(), '1 2', '... at all';
+}
+
 is glob("$RUN/*.new"), undef, 'no half-written list is left';
 
 # -- systemd -----------------------------------------------------------------

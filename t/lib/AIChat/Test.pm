@@ -513,6 +513,7 @@ sub program ($name, $env, @args)
 # { status, out, err, json }.
 #   env    over what it gets; an undef takes one away
 #   input  what it reads
+#   deaf   1: nobody reads what it says
 sub ctl ($self, @args)
 {
 	return ($self->finish_ctl($self->start_ctl(@args)))[0];
@@ -539,6 +540,10 @@ sub start_ctl ($self, @args)
 	open STDIN, '<', "$run->{said}.in";
 	open STDOUT, '>', "$run->{said}.out";
 	open STDERR, '>', "$run->{said}.err";
+	if ($o{deaf}) {
+		pipe my $r, my $w or die "could not make a pipe: $!\n";
+		open STDOUT, '>&', $w;
+	}
 	%ENV = %env;
 	utf8::encode($_) for @args;
 	exec $path, @args or POSIX::_exit(127);
