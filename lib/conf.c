@@ -132,8 +132,8 @@ aic_conf_env(char *const *env, const char *name)
 }
 
 static enum aic_code
-read_secret(const struct setting *s, const char *path, char *value,
-    struct aic_err *err)
+read_secret(const struct setting *s, const char *form, const char *path,
+    char *value, struct aic_err *err)
 {
 	size_t len = 0;
 	ssize_t n;
@@ -142,7 +142,7 @@ read_secret(const struct setting *s, const char *path, char *value,
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return aic_fail(err, AIC_ECONF,
-		    "could not open %s_FILE \"%s\": %s", s->name, path,
+		    "could not open %s%s \"%s\": %s", s->name, form, path,
 		    strerror(errno));
 	do {
 		n = read(fd, value + len, VALUE_MAX - len);
@@ -150,23 +150,51 @@ read_secret(const struct setting *s, const char *path, char *value,
 			len += (size_t)n;
 	} while ((n > 0 && len < VALUE_MAX) || (n < 0 && errno == EINTR));
 	if (n < 0) {
-		aic_fail(err, AIC_ECONF, "could not read %s_FILE \"%s\": %s",
-		    s->name, path, strerror(errno));
+		aic_fail(err, AIC_ECONF, "could not read %s%s \"%s\": %s",
+		    s->name, form, path, strerror(errno));
 		close(fd);
 		return AIC_ECONF;
 	}
 	close(fd);
 	if (len == VALUE_MAX)
 		return aic_fail(err, AIC_ECONF,
-		    "%s_FILE \"%s\" is longer than %d bytes", s->name, path,
+		    "%s%s \"%s\" is longer than %d bytes", s->name, form, path,
 		    VALUE_MAX - 1);
 	if (len > 0 && value[len - 1] == '\n')
 		len--;
 	value[len] = '\0';
 	if (strlen(value) != len)
 		return aic_fail(err, AIC_ECONF,
-		    "%s_FILE \"%s\" contains a NUL byte", s->name, path);
+		    "%s%s \"%s\" contains a NUL byte", s->name, form, path);
 	return AIC_OK;
+}
+
+/*
+ * What the service manager hands over, under the setting's name in lower case.  A
+ * unit has to name every credential, and gives an empty line for one that is not
+ * there: that one counts as not given.
+ */
+static enum aic_code
+find_credential(const struct setting *s, char *const *env, char *value,
+    struct aic_err *err)
+{
+	const char *dir = env_get(env, "CREDENTIALS_DIRECTORY", "");
+	char path[PATH_MAX];
+	size_t n;
+	char *p;
+
+	*value = '\0';
+	if (!dir || !*dir || !(s->flags & SECRET))
+		return AIC_OK;
+	n = strlen(dir);
+	if ((size_t)snprintf(path, sizeof(path), "%s/%s", dir, s->name) >=
+	    sizeof(path))
+		return AIC_OK;
+	for (p = path + n + 1; *p; p++)
+		*p = (char)tolower((unsigned char)*p);
+	if (access(path, F_OK) != 0 && errno == ENOENT)
+		return AIC_OK;
+	return read_secret(s, "'s credential", path, value, err);
 }
 
 static enum aic_code
@@ -177,12 +205,23 @@ find_value(const struct setting *s, char *const *env, char *value,
 	const char *file = s->flags & SECRET ? env_get(env, s->name, "_FILE")
 					     : NULL;
 
+	enum aic_code rc;
+
 	*ret_found = true;
 	if (plain && file)
 		return aic_fail(err, AIC_ECONF,
 		    "both %s and %s_FILE are set; keep one", s->name, s->name);
+	rc = find_credential(s, env, value, err);
+	if (rc)
+		return rc;
+	if (*value && (file || (plain && *plain)))
+		return aic_fail(err, AIC_ECONF,
+		    "both %s%s and its credential are set; keep one", s->name,
+		    file ? "_FILE" : "");
+	if (*value)
+		return AIC_OK;
 	if (file)
-		return read_secret(s, file, value, err);
+		return read_secret(s, "_FILE", file, value, err);
 	if (!plain || !*plain) {
 		if (plain && s->flags & MUST)
 			return aic_fail(err, AIC_ECONF, "%s is empty", s->name);

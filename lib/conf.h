@@ -58,7 +58,9 @@ struct aic_conf {
  *
  * Errors:   AIC_ECONF  err->detail names the setting and what is wrong with it,
  *                      never its value when it is a secret
- * Blocks:   on reading the files of NAME_FILE settings
+ * Blocks:   on reading the files of NAME_FILE settings and credentials
+ * Source:   systemd.exec(5), "CREDENTIALS_DIRECTORY": a secret that is not set is
+ *           looked for there, under its name in lower case
  * Memory:   gives
  */
 enum aic_code aic_conf_load(struct aic_conf *ret_conf, char *const *env,

@@ -597,6 +597,67 @@ an_empty_key_in_a_file_is_refused_too(void **state)
 	REFUSED("API_SECRET_KEY", pair, "API_SECRET_KEY");
 }
 
+/* A credential of this text, and its directory as a setting. */
+static const char *
+put_credential(const char *name, const char *text)
+{
+	static char dir[sizeof("/tmp/ai-chat-unit-conf-XXXXXX.d")], pair[100];
+	char file[200];
+	FILE *f;
+
+	snprintf(dir, sizeof(dir), "%s.d", path);
+	mkdir(dir, 0700);
+	snprintf(file, sizeof(file), "%s/%s", dir, name);
+	if (!text) {
+		unlink(file);
+		rmdir(dir);
+		return NULL;
+	}
+	f = fopen(file, "w");
+	assert_non_null(f);
+	fputs(text, f);
+	fclose(f);
+	snprintf(pair, sizeof(pair), "CREDENTIALS_DIRECTORY=%s", dir);
+	return pair;
+}
+
+static void
+a_secret_can_be_a_credential_of_the_service(void **state)
+{
+	const char *dir = put_credential("openai_api_key", CANARY "\n");
+	struct aic_conf conf;
+	struct aic_err err;
+
+	(void)state;
+	assert_int_equal(LOAD(&conf, &err, dir, "OPENAI_API_KEY"), AIC_OK);
+	assert_string_equal(conf.openai_api_key, CANARY);
+	aic_conf_done(&conf);
+	assert_int_equal(LOAD(&conf, &err, dir, "OPENAI_API_KEY="), AIC_OK);
+	assert_string_equal(conf.openai_api_key, CANARY);
+	aic_conf_done(&conf);
+	REFUSED("OPENAI_API_KEY", dir, "OPENAI_API_KEY=x");
+	REFUSED("OPENAI_API_KEY", dir, "OPENAI_API_KEY",
+	    "OPENAI_API_KEY_FILE=/dev/null");
+	put_credential("openai_api_key", NULL);
+}
+
+static void
+an_empty_credential_is_none(void **state)
+{
+	const char *dir = put_credential("openai_api_key", "\n");
+	struct aic_conf conf;
+	struct aic_err err;
+
+	(void)state;
+	assert_int_equal(LOAD(&conf, &err, dir, "OPENAI_API_KEY=x"), AIC_OK);
+	assert_string_equal(conf.openai_api_key, "x");
+	aic_conf_done(&conf);
+	REFUSED("OPENAI_API_KEY", dir, "OPENAI_API_KEY");
+	put_credential("openai_api_key", CANARY "\nmore");
+	REFUSED("OPENAI_API_KEY", dir, "OPENAI_API_KEY");
+	put_credential("openai_api_key", NULL);
+}
+
 static void
 the_database_url_alone_can_be_loaded(void **state)
 {
@@ -734,7 +795,8 @@ UNIT_MAIN_WITH(make_path, remove_path,
     T(a_file_that_holds_no_secret_is_refused),
     T(a_file_that_cannot_be_read_is_refused),
     T(an_empty_key_in_a_file_is_refused_too),
-    T(the_database_url_alone_can_be_loaded),
+    T(a_secret_can_be_a_credential_of_the_service),
+    T(an_empty_credential_is_none), T(the_database_url_alone_can_be_loaded),
     T(done_copes_with_a_zeroed_struct_and_with_twice),
     T(names_of_the_table_are_counted_off),
     T(each_setting_is_in_the_sample_file_and_nothing_else_is))
