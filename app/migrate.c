@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "buf.h"
+#include "clock.h"
 #include "conf.h"
 #include "db.h"
 
@@ -24,6 +25,9 @@
 /* Any number of them may start at once, on any number of machines; one works. */
 #define LOCK_KEY "7346019328815443"
 
+/* Between two looks whether the server is back. */
+#define WAIT_US (1 * AIC_S)
+
 struct file {
 	int version; /* 0: run every time */
 	char *name;
@@ -32,13 +36,14 @@ struct file {
 struct migrate {
 	const char *dir;
 	bool status_only;
+	bool wait;
 	PGconn *conn;
 	struct file files[FILES_MAX];
 	int n_files;
 };
 
 static const char usage[] =
-    "usage: ai-chat-migrate [--dir DIR] [--status]\n"
+    "usage: ai-chat-migrate [--dir DIR] [--status] [--wait]\n"
     "\n"
     "Brings the database of DATABASE_URL (or DATABASE_URL_FILE) up to date: runs\n"
     "the files NNNN_name.sql of DIR that it has not seen yet, in order, each in a\n"
@@ -46,6 +51,7 @@ static const char usage[] =
     "\n"
     "  --dir DIR  where the files are (default: " AIC_SQL_DIR ")\n"
     "  --status   only tell what has been run and what has not\n"
+    "  --wait     wait for a server that is away, however long that takes\n"
     "  --help     print this, and exit\n"
     "  --version  print the version, and exit\n"
     "\n"
@@ -191,6 +197,23 @@ print_notice(void *arg, const char *message)
 	fputs(message, stderr);
 }
 
+/* A machine may be up before its database is.  A server that answers, and be it with
+ * no, is there. */
+static void
+wait_for_server(const char *url)
+{
+	bool said = false;
+	PGPing ping;
+
+	while ((ping = PQping(url)) == PQPING_REJECT ||
+	    ping == PQPING_NO_RESPONSE) {
+		if (!said)
+			fail("the database is away; waiting for it");
+		said = true;
+		aic_clock_sleep(aic_clock_us() + WAIT_US);
+	}
+}
+
 static bool
 connect_to(struct migrate *m, const char *url)
 {
@@ -202,6 +225,8 @@ connect_to(struct migrate *m, const char *url)
 		return fail("DATABASE_URL is not a connection string of "
 			    "PostgreSQL");
 	PQconninfoFree(options);
+	if (m->wait)
+		wait_for_server(url);
 	m->conn = PQconnectdb(url);
 	if (PQstatus(m->conn) == CONNECTION_OK)
 		return true;
@@ -347,6 +372,7 @@ parse_flags(int argc, char **argv, struct migrate *m)
 	static const struct option options[] = {
 		{ "dir", required_argument, NULL, 'd' },
 		{ "status", no_argument, NULL, 's' },
+		{ "wait", no_argument, NULL, 'w' },
 		{ "version", no_argument, NULL, 'v' },
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
@@ -360,6 +386,9 @@ parse_flags(int argc, char **argv, struct migrate *m)
 			break;
 		case 's':
 			m->status_only = true;
+			break;
+		case 'w':
+			m->wait = true;
 			break;
 		case 'v':
 			puts("ai-chat-migrate " PACKAGE_VERSION);
