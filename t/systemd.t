@@ -1,0 +1,57 @@
+# The units as systemd reads them: valid, and as confined as they can be.
+
+use v5.36;
+use AIChat::Proc qw(run slurp spew temp_dir remove_dir);
+use AIChat::Stack;
+use File::Path qw(make_path);
+use Test::More;
+
+my $TOP = AIChat::Stack::top();
+
+# Below this systemd calls it OK, and what is left is the network.
+my $EXPOSURE_MAX = 1.5;
+
+plan skip_all => 'there is no systemd-analyze'
+    if !eval { run([ 'systemd-analyze', '--version' ]) };
+
+# A root of its own: what the units name is there, whatever this machine has.
+my $root = temp_dir('ai-chat-t');
+my $units = "$root/etc/systemd/system";
+make_path($units, "$root/usr/bin");
+my @units = map { s{.*/}{}r } glob "$TOP/systemd/*.{service,target,timer}";
+spew("$units/$_", slurp("$TOP/systemd/$_")) for @units;
+spew("$root/usr/bin/$_", "#!/bin/sh\n", 0755)
+    for qw(ai-chat-migrate ai-chat-worker ai-chatctl spawn-fcgi);
+spew("$units/$_.target", "[Unit]\nDescription=$_\nDefaultDependencies=no\n")
+    for qw(basic network-online shutdown sysinit timers multi-user umount);
+
+my @names = map { s/\@\.service$/\@1.service/r } @units;
+my $said = eval { run([ 'systemd-analyze', "--root=$root", '--man=no',
+    'verify', @names ]) } // $@;
+is $said, '', 'systemd has nothing to say against the units';
+
+for my $name (grep { /\.service$/ } @names) {
+	my $text = eval { run([ 'systemd-analyze', "--root=$root",
+	    '--offline=true', '--no-pager', 'security', $name ]) } // $@;
+	my ($exposure) = $text =~ /exposure level for \S+: ([\d.]+)/;
+	ok defined $exposure && $exposure <= $EXPOSURE_MAX,
+	    "$name is confined" or diag $text;
+	note "$name: ", $exposure // '?';
+}
+
+# Every secret can be a credential, of every service, or it would be one that an
+# admin writes and nobody reads.
+my @secrets = map { lc } slurp("$TOP/lib/conf.c")
+    =~ /\{ "(\w+)", TEXT,\s+(?:MUST \| )?SECRET,/g;
+cmp_ok scalar @secrets, '>=', 5, 'there are secrets';
+for my $unit (grep { /\.service$/ } @units) {
+	my $text = slurp("$TOP/systemd/$unit");
+	is_deeply [ sort $text =~ m{^LoadCredential=(\w+):
+	    /etc/ai-chat/credentials/\1$}mgx ], [ sort @secrets ],
+	    "$unit takes each of them as a credential";
+	is_deeply [ sort $text =~ /^SetCredential=(\w+):\\n$/mg ],
+	    [ sort @secrets ], '... and starts without it';
+}
+
+remove_dir($root) if Test::More->builder->is_passing;
+done_testing;
