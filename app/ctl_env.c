@@ -4,6 +4,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,9 @@
 /* As the unit has it. */
 #define METRICS_DIR "/run/ai-chat/metrics"
 
+/* Where the units take credentials from, beside the file of settings. */
+#define CREDENTIALS_DIR "/etc/ai-chat/credentials"
+
 #define AT(field) offsetof(struct ctl_conf, field)
 
 static const struct {
@@ -31,6 +35,7 @@ static const struct {
 	    AT(upstream) },
 	{ "AI_CHATCTL_SOCKET", "/run/ai-chat/" CTL_NUMBER ".sock", AT(socket) },
 	{ "AI_CHATCTL_ENV_FILE", NULL, AT(env_file) },
+	{ "AI_CHATCTL_CREDENTIALS", NULL, AT(credentials) },
 	{ "AI_CHATCTL_LOCK", "/run/ai-chatctl.lock", AT(lock) },
 	{ "AI_CHATCTL_SQL_DIR", AIC_SQL_DIR, AT(sql_dir) },
 	{ "AI_CHATCTL_BIN_DIR", AIC_BIN_DIR, AT(bin_dir) },
@@ -260,14 +265,24 @@ read_file(const char *path, struct aic_buf *to, struct aic_err *err)
 			"could not read \"%s\" as settings", path);
 }
 
-/* What every process has, and what the unit gives a worker. */
+/* What every process has, and what the unit gives a worker. A unit that runs us gives
+ * us credentials of our own. */
 static bool
-put_base(struct ctl_env *env, bool all)
+put_base(struct ctl_env *env, const char *credentials, bool all)
 {
-	static const char *const kept[] = { "PATH=", "HOME=", "LANG=" };
+	static const char *const kept[] = {
+		"PATH=", "HOME=", "LANG=", "CREDENTIALS_DIRECTORY="
+	};
+	char pair[PATH_MAX];
 	bool ok = put(env, "AI_CHAT_METRICS_DIR=" METRICS_DIR);
 	char **e;
 	size_t i;
+
+	if (credentials) {
+		snprintf(pair, sizeof(pair), "CREDENTIALS_DIRECTORY=%s",
+		    credentials);
+		ok = ok && put(env, pair);
+	}
 
 	for (e = environ; ok && *e; e++) {
 		for (i = 0; i < sizeof(kept) / sizeof(kept[0]); i++)
@@ -286,6 +301,9 @@ ctl_env_load(struct ctl_env *ret_env, const struct ctl_conf *conf,
 	const char *path = conf->env_file ? conf->env_file : ENV_FILE;
 	bool ours = !conf->env_file && access(path, F_OK) != 0 &&
 	    errno == ENOENT;
+	const char *credentials = conf->credentials || conf->env_file || ours
+	    ? conf->credentials
+	    : CREDENTIALS_DIR;
 	struct ctl_env env = { .n = 0 };
 	enum aic_code rc = AIC_OK;
 	struct aic_buf text;
@@ -294,7 +312,7 @@ ctl_env_load(struct ctl_env *ret_env, const struct ctl_conf *conf,
 	if (!ours)
 		rc = read_file(path, &text, err);
 	if (!rc &&
-	    !(put_base(&env, ours) &&
+	    !(put_base(&env, credentials, ours) &&
 		(text.len == 0 || ctl_env_parse(&env, text.data))))
 		rc = aic_fail(err, AIC_ENOMEM, "out of memory");
 	if (text.data)

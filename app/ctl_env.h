@@ -19,6 +19,8 @@ struct ctl_conf {
 	const char *upstream; /* Nginx's list of workers */
 	const char *socket; /* of a worker, with one CTL_NUMBER */
 	const char *env_file; /* the workers' settings */
+	const char
+	    *credentials; /* the directory of their secrets; NULL: none */
 	const char *lock; /* who changes something holds it */
 	const char *sql_dir;
 	const char *bin_dir; /* of ai-chat-worker and ai-chat-migrate */

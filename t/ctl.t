@@ -162,6 +162,17 @@ sub meddle ($verb, $do, $sub)
 	$got = fails('a database that is away', 1, qr/could not connect/,
 	    'limits', 7, { env => { AI_CHATCTL_ENV_FILE => $away } });
 	unlike $got->{err}, qr/canary/, '... with no secret in it';
+
+	# The database's URL as a credential of the units, and not in their file.
+	my ($file, $dir) = ("$RUN/credentials.env", "$RUN/credentials");
+	spew($file, slurp("$RUN/worker.env") . "DATABASE_URL=\n");
+	mkdir $dir;
+	spew("$dir/database_url", $s->db_url . "\n");
+	is $s->ctl('limits', 7, { env => { AI_CHATCTL_ENV_FILE => $file,
+	    AI_CHATCTL_CREDENTIALS => $dir } })->{status}, 0,
+	    'a secret that is a credential';
+	fails('... and without it', 2, qr/DATABASE_URL/, 'limits', 7,
+	    { env => { AI_CHATCTL_ENV_FILE => $file } });
 }
 
 # -- what is kept ------------------------------------------------------------
