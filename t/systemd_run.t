@@ -123,14 +123,14 @@ is sprintf('%04o', 07777 & (stat "$d->{dir}/run/ai-chat")[2]), '0750',
 {
 	my @before = map { $d->pid($w[$_]) } 1, 2;
 	$s->sql('delete from ai_chat_migrations where version = 3');
-	$d->ctl('reload', 'ai-chat-migrate.service');
+	$d->ctl('start', 'ai-chat-upgrade.service');
 	is $s->value('select count(*) from ai_chat_migrations
-	    where version = 3'), 1, 'reload migrates again';
+	    where version = 3'), 1, 'an upgrade migrates';
 	is_deeply [ map { $d->pid($w[$_]) } 1, 2 ], \@before,
 	    '... beside workers that go on';
 	$s->sql("update ai_chat_migrations set checksum = 'x'
 	    where version = 3");
-	ok !eval { $d->ctl('reload', 'ai-chat-migrate.service'); 1 },
+	ok !eval { $d->ctl('start', 'ai-chat-upgrade.service'); 1 },
 	    'a migration that fails is told';
 	is_deeply [ map { $d->pid($w[$_]) } 1, 2 ], \@before,
 	    '... and no reason to stop a worker';

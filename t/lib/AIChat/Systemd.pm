@@ -103,12 +103,10 @@ sub take ($self, $unit)
 	spew("$self->{dir}/units/$unit", $text);
 	return if $unit !~ /\.service$/;
 	my $cannot = $CANNOT =~ s/%([A-Z]+)%/$value{$1}/gr;
-	for my $what (qw(ExecStart ExecReload)) {
-		my ($cmd) = $text =~ m{^$what=(.*)}m or next;
-		$cmd =~ s{/usr/bin/(ai-chat-\w+)}{$self->{build}/$1};
-		$cmd .= " --dir $TOP/sql" if $cmd =~ /migrate/;
-		$cannot .= "$what=\n$what=$cmd\n";
-	}
+	my ($cmd) = $text =~ /^ExecStart=(.*)/m;
+	$cmd =~ s{/usr/bin/(ai-chat-\w+)}{$self->{build}/$1};
+	$cmd .= " --dir $TOP/sql" if $cmd =~ /migrate/;
+	$cannot .= "# The programs of the test.\nExecStart=\nExecStart=$cmd\n";
 	$self->drop_in($unit, 'cannot', "[Service]\n$cannot");
 }
 

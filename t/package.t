@@ -1,0 +1,232 @@
+# The Debian package: what is in it, and, with AIC_LONG=1, what becomes of a machine
+# that installs, upgrades, removes and purges it.  AIC_DEB_ROOT names a root directory
+# for that, to be read; else debootstrap makes one.
+
+use v5.36;
+use utf8;
+use AIChat::Machine;
+use AIChat::Proc qw(run slurp spew temp_dir remove_dir keep_dir base_env);
+use AIChat::Stack;
+use File::Basename qw(dirname);
+use File::Copy qw(copy);
+use File::Path qw(make_path);
+use Test::More;
+
+my $TOP = AIChat::Stack::top();
+my $BUILD = AIChat::Stack::find_build();
+
+plan skip_all => 'dpkg-buildpackage, dh or lintian is not there'
+    if grep { !-x "/usr/bin/$_" } qw(dpkg-buildpackage dh lintian);
+plan skip_all => 'a build with sanitizers is not for a package'
+    if $BUILD !~ m{/build$};
+
+my $dir = temp_dir('ai-chat-t');
+my $var = dirname($BUILD);
+my $said = eval { run([ "$TOP/dev", 'deb' ],
+    env => { base_env(), AI_CHAT_VAR => $var }) };
+ok defined $said, './dev deb builds it, and lintian finds no error'
+    or BAIL_OUT("no package: $@");
+note $said;
+my ($deb) = grep { !/dbgsym/ } glob "$var/deb/ai-chat_*_*.deb";
+
+# -- what is in it -----------------------------------------------------------
+
+my ($version) = slurp("$TOP/configure.ac") =~ /AC_INIT\(\[.*?\], \[(.*?)\]/;
+is run([ 'dpkg-deb', '-f', $deb, 'Version' ]), "$version\n",
+    'its version is that of the programs';
+my $depends = run([ 'dpkg-deb', '-f', $deb, 'Depends' ]);
+like $depends, qr/\b\Q$_\E\b/, "it needs $_"
+    for qw(nginx spawn-fcgi libpq5 libcurl4 libfcgi0ldbl libjson-c5);
+
+my %file = map {
+	my ($mode, $owner, undef, undef, undef, $path) = split ' ', $_, 6;
+	($path =~ s{^\.|/$}{}gr => "$mode $owner");
+} split /\n/, run([ 'dpkg-deb', '-c', $deb ]);
+is $file{$_}, '-rwxr-xr-x root/root', "$_ is there"
+    for map { "/usr/bin/ai-chat-$_" } qw(worker migrate);
+is $file{$_}, '-rw-r--r-- root/root', "$_ is there"
+    for '/etc/nginx/sites-available/ai-chat',
+    '/usr/lib/sysusers.d/ai-chat.conf', '/usr/share/ai-chat/prompt.txt',
+    (map { '/usr/share/ai-chat/sql/' . s{.*/}{}r } glob "$TOP/sql/*.sql"),
+    (map { '/lib/systemd/system/' . s{.*/}{}r }
+	glob "$TOP/systemd/*.{service,target,timer}");
+is $file{'/etc/ai-chat/credentials'}, 'drwx------ root/root',
+    'keys are for root alone';
+is join(' ', grep { m{^/(?:run|var|home|tmp|usr/local|usr/lib/systemd)/} }
+    sort keys %file), '', 'nothing is where it should not be';
+is join(' ', grep { $file{$_} !~ m{root/root$} || $file{$_} =~ /^.{8}w/
+    || $file{$_} =~ /^\S*s/ } sort keys %file), '',
+    'all is root\'s, and nobody else writes it';
+is join(' ', grep { m{/ai-chat\.env$} && m{^/etc/} } keys %file), '',
+    'settings are no conffile';
+
+my $tree = "$dir/tree";
+run([ 'dpkg-deb', '-R', $deb, $tree ]);
+is_deeply [ split /\n/, slurp("$tree/DEBIAN/conffiles") ],
+    [ '/etc/nginx/sites-available/ai-chat' ], '... the site is the only one';
+for (qw(postinst prerm postrm)) {
+	ok eval { run([ 'sh', '-n', "$tree/DEBIAN/$_" ]); 1 },
+	    "$_ is a script" or diag $@;
+}
+
+# -- a machine ---------------------------------------------------------------
+
+my $why = machine_is_missing();
+SKIP: {
+	skip $why, 1 if $why;
+	my $m;
+	subtest 'a machine', sub {
+		eval { machine(\$m); 1 } or fail("it does as it is told: $@");
+		diag $m->sh('journalctl --no-pager -n 30')
+		    if $m && !Test::More->builder->is_passing;
+		$m->stop if $m;
+	};
+}
+if (Test::More->builder->is_passing) {
+	remove_dir($dir);
+} else {
+	keep_dir($dir);
+	diag "everything is kept in $dir";
+}
+done_testing;
+
+sub machine_is_missing
+{
+	return 'AIC_LONG is not set' if !$ENV{AIC_LONG};
+	return 'only root can have a machine' if $> != 0;
+	return 'debootstrap is not there, nor AIC_DEB_ROOT'
+	    if !$ENV{AIC_DEB_ROOT} && !-x '/usr/sbin/debootstrap';
+	return 'the stand-in model was not built' if !-x "$BUILD/ai-chat-model";
+	return;
+}
+
+sub make_root
+{
+	return $ENV{AIC_DEB_ROOT} if $ENV{AIC_DEB_ROOT};
+	my ($uri) = map { /^(?:URIs:|deb)\s+(?:\[.*?\]\s+)?(http\S+)/m }
+	    map { slurp($_) } grep { -e } '/etc/apt/sources.list.d/debian.sources',
+	    '/etc/apt/sources.list';
+	my ($suite) = slurp('/etc/os-release') =~ /^VERSION_CODENAME=(\w+)/m;
+	# Not in /tmp, which may be memory.
+	my $root = temp_dir('ai-chat-root', '/var/tmp');
+	run([ 'debootstrap', '--variant=minbase', '--include=nginx-light,'
+	    . 'spawn-fcgi,postgresql,systemd-sysv,libcurl4,libfcgi0ldbl,'
+	    . 'libjson-c5,libpq5,curl,ca-certificates', $suite, $root,
+	    $uri // () ], log => "$dir/debootstrap.log");
+	return $root;
+}
+
+# The package again, of another version, changed by $change.
+sub repack ($share, $new, $change = undef)
+{
+	my $text = slurp("$tree/DEBIAN/control")
+	    =~ s/^Version: .*/Version: $new/mr;
+	spew("$tree/DEBIAN/control", $text);
+	$change->("$tree/usr/share/ai-chat/sql") if $change;
+	run([ 'dpkg-deb', '-b', '--root-owner-group', '-Znone', $tree,
+	    "$share/$new.deb" ]);
+}
+
+sub machine ($ret_m)
+{
+	my $share = "$dir/share";
+	make_path($share);
+	copy($deb, "$share/first.deb") or die "copy: $!\n";
+	run([ 'cp', '-L', '-t', $share, "$BUILD/ai-chat-model",
+	    run([ 'ldd', "$BUILD/ai-chat-model" ]) =~ /=> (\S*libevent\S*)/g ]);
+	my $m = $$ret_m = AIChat::Machine->start(dir => $dir, root => make_root(),
+	    share => $share);
+	$m->sh('mkdir -p /run/systemd/system && printf "%s\n" "[Service]" '
+	    . 'Environment=LD_LIBRARY_PATH=/run/deb '
+	    . '"ExecStart=/run/deb/ai-chat-model --port 8089" '
+	    . '>/run/systemd/system/model.service; systemctl daemon-reload; '
+	    . 'systemctl start model');
+	$m->sh(q(su postgres -c 'psql -qc "create role ai_chat login )
+	    . q(password '"'pw'"'" -c "create database ai_chat owner ai_chat"'));
+	my $cred = '/etc/ai-chat/credentials';
+	my $ask = sub {
+		return $m->sh('curl -s -o /dev/null -w "%{http_code}" '
+		    . 'http://127.0.0.1:9001/v1/chat/send '
+		    . "-H \"X-API-KEY: \$(cat $cred/api_secret_key)\" "
+		    . "-H 'Content-Type: application/json' "
+		    . q(-d '{"telegram_id": 1, "message": "?"}'));
+	};
+	my $pids = sub {
+		return $m->sh('systemctl show --value -p MainPID '
+		    . 'ai-chat-worker@1 ai-chat-worker@2 | xargs');
+	};
+	my $there = sub ($path) { return eval { $m->cmd('test', '-e', $path);
+	    1 } // 0 };
+
+	# First.
+	$m->cmd(qw(dpkg -i /run/deb/first.deb));
+	is $m->cmd(qw(stat -c), '%a %U:%G', '/etc/ai-chat/ai-chat.env'),
+	    "640 root:ai-chat\n", 'settings are the service\'s to read';
+	is $m->cmd(qw(stat -c), '%a %U:%G', "$cred/api_secret_key"),
+	    "600 root:root\n", 'the key is root\'s';
+	my $key = $m->cmd('cat', "$cred/api_secret_key");
+	like $key, qr/^[0-9a-f]{48}\n\z/, '... and was made';
+	is $m->sh('systemctl is-active ai-chat-worker@1 || true'), "inactive\n",
+	    'nothing is started before it is told to';
+	ok !$there->('/etc/nginx/sites-enabled/ai-chat'), '... nor enabled';
+
+	$m->sh("cd $cred && umask 077 && echo postgresql://ai_chat:pw\@127.0.0.1"
+	    . '/ai_chat >database_url && echo key >openai_api_key && '
+	    . 'echo OPENAI_BASE_URL=http://127.0.0.1:8089/v1 '
+	    . '>>/etc/ai-chat/ai-chat.env');
+	$m->cmd(qw(systemctl enable --now ai-chat.target ai-chat-worker@1
+	    ai-chat-worker@2));
+	$m->sh('ln -s ../sites-available/ai-chat /etc/nginx/sites-enabled/ && '
+	    . 'nginx -t && systemctl reload nginx');
+	is $ask->(), 200, 'five commands later a seller is answered';
+	like $m->sh('cat /proc/$(systemctl show --value -p MainPID '
+	    . 'ai-chat-worker@1)/status'), qr/^CapBnd:\s+0+$/m,
+	    '... by a worker that may nothing';
+
+	# Upgrade.
+	my $before = $pids->();
+	repack($share, '9.1', sub ($sql) {
+		spew("$sql/0100_x.sql", 'select 1/0');
+		my $n = () = glob "$sql/[0-9]*.sql";
+		rename "$sql/0100_x.sql", sprintf '%s/%04d_fail.sql', $sql, $n;
+	});
+	my $word = eval { $m->cmd(qw(dpkg -i /run/deb/9.1.deb)) } // $@;
+	like $word, qr/could not be brought up to date/,
+	    'an upgrade whose migration fails says so';
+	like $word, qr/dpkg --configure ai-chat/, '... and how to go on';
+	is $pids->(), $before, '... the old workers go on';
+	is $ask->(), 200, '... and answer';
+
+	repack($share, '9.2', sub ($sql) {
+		my ($file) = glob "$sql/*_fail.sql";
+		spew($file =~ s/_fail/_add_x/r, 'create table added (x int)');
+		unlink $file;
+	});
+	$m->cmd(qw(dpkg -i /run/deb/9.2.deb));
+	is $m->sh(q(su postgres -c "psql -XAtc 'select count(*) from added' )
+	    . 'ai_chat"'), "0\n", 'an upgrade migrates';
+	my ($one, $two) = split ' ', $before;
+	unlike ' ' . $pids->(), qr/ (?:$one|$two)\b/, '... and restarts all workers';
+	is $ask->(), 200, '... which answer';
+	is $m->cmd('cat', "$cred/api_secret_key"), $key, '... the key is as it was';
+	is $m->sh('grep -c 8089 /etc/ai-chat/ai-chat.env'), "1\n",
+	    '... and so are the settings';
+
+	# Remove, purge.
+	$m->cmd(qw(dpkg -r ai-chat));
+	is $m->sh('systemctl is-active ai-chat-worker@1 || true'), "inactive\n",
+	    'removal stops the workers';
+	ok eval { $m->cmd(qw(nginx -t)); 1 }, '... and leaves an Nginx that starts'
+	    or diag $@;
+	ok $there->($_), "... $_ stays" for '/etc/ai-chat/ai-chat.env',
+	    "$cred/api_secret_key";
+	$m->cmd(qw(dpkg -P ai-chat));
+	ok !$there->($_), "purge takes $_" for '/etc/ai-chat', '/run/ai-chat',
+	    '/etc/nginx/ai-chat-upstream.conf',
+	    '/etc/nginx/sites-available/ai-chat',
+	    '/etc/systemd/system/ai-chat.target.wants',
+	    '/etc/systemd/system/multi-user.target.wants/ai-chat.target';
+	is $m->sh(q(su postgres -c "psql -XAtc 'select count(*) > 0 from )
+	    . q(ai_chat_requests' ai_chat")), "t\n",
+	    '... and leaves the database alone';
+}
