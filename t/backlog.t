@@ -49,7 +49,7 @@ sub refused_well ($got)
 	# Linux queues one more than it was told.
 	wait_for(sub { $s->queued(1) == 5 }, 10, 'the queue to be full');
 	my $select = IO::Select->new(@socks);
-	ok wait_for(sub { $select->can_read(0) == 45 }, 5, 'the refusals'),
+	ok wait_for(sub { (() = $select->can_read(0)) == 45 }, 5, 'the refusals'),
 	    'a full queue: the rest is told so at once';
 	is $s->get('/health')->{status}, 502, '... whoever comes now as well';
 	$s->kill_worker(1, 'CONT');
