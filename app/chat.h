@@ -56,6 +56,15 @@ enum aic_code chat_run(struct chat *c, struct aic_err *err) AIC_MUST_CHECK;
  * whatever state. Blocks: on the database, when there is a reservation. */
 void chat_done(struct chat *c);
 
+/* chat_model_deadline -- until when the model may think: saving and answering come
+ * after it. */
+int64_t chat_model_deadline(const struct chat *c);
+
+/* chat_set_held -- there is a reservation to settle, or none any more. */
+void chat_set_held(struct chat *c, bool held);
+
+struct metrics *chat_metrics(const struct chat *c);
+
 /* chat_send -- POST /v1/chat/send */
 enum aic_code chat_send(struct job *job, struct aic_err *err);
 

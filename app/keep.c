@@ -1,0 +1,139 @@
+#include "config.h"
+
+#include "keep.h"
+
+#include "clock.h"
+#include "reserve.h"
+#include "save.h"
+
+/* A save that finds its reservation gone takes a new one; that can happen again
+ * only when the worker is frozen again. */
+#define SAVES_MAX 3
+
+/* Between two looks at what became of a save, when the first one failed. */
+#define SETTLE_PAUSE_US (50 * AIC_MS)
+
+enum saved {
+	SAVED,
+	NO_LEASE, /* nothing was changed, or an earlier try did it all */
+	UNKNOWN, /* the database did not say; err tells */
+	NO_SLOT, /* nothing is stored, and nothing will be */
+};
+
+static enum saved
+save_once(struct chat *c, struct aic_err *err)
+{
+	struct aic_save s = { .telegram_id = c->in.telegram_id,
+		.lease = c->lease,
+		.message = c->in.message,
+		.response = c->answer.text,
+		.tokens = c->answer.tokens,
+		.digest = c->key ? c->digest : NULL,
+		.limit = c->job->worker->conf.daily_limit,
+		.early_ms = c->lease_ms -
+		    (c->job->stage_end_us - c->held_us) / AIC_MS };
+	struct aic_db_call call;
+	enum saved rc;
+
+	aic_save_ask(&call, &s);
+	if (route_db(c->job, &call, 1, err))
+		return UNKNOWN;
+	rc = aic_save_got(&call, &c->remaining) ? SAVED : NO_LEASE;
+	aic_db_call_done(&call);
+	/* Used up, or gone without our doing. */
+	chat_set_held(c, false);
+	return rc;
+}
+
+/* The reservation is not there: was it used up by an earlier try of this save
+ * (SAVED), or has it lapsed (NO_LEASE)? */
+static enum saved
+find(struct chat *c, struct aic_err *err)
+{
+	struct aic_db_call calls[2];
+	enum saved rc;
+
+	aic_save_find_ask(calls, c->in.telegram_id, c->id);
+	if (route_db(c->job, calls, 2, err))
+		return UNKNOWN;
+	rc = aic_save_find_got(calls, &c->remaining) ? SAVED : NO_LEASE;
+	aic_db_call_done(&calls[0]);
+	aic_db_call_done(&calls[1]);
+	return rc;
+}
+
+static enum saved
+hold_again(struct chat *c, struct aic_err *err)
+{
+	if (reserve_again(c, err))
+		return UNKNOWN;
+	/* Meanwhile another one of this key has been answered. */
+	if (c->job->replayed)
+		return SAVED;
+	return c->held ? NO_LEASE : NO_SLOT;
+}
+
+/*
+ * The outcome of a save is unknown. Take the reservation away: where the save has
+ * not happened, it cannot any more. Whether it has, only the row tells: a
+ * reservation that was used up may come back, when a try to reserve that had hung at
+ * the database comes through late. Whoever is told that nothing was kept should be
+ * able to rely on it, so this is tried as long as the stage has time.
+ */
+static enum saved
+settle(struct chat *c)
+{
+	struct aic_err ignored = AIC_ERR_INIT;
+	struct aic_db_call call;
+	enum saved rc = UNKNOWN;
+
+	route_stage(c->job, "finding out what became of the save");
+	while (rc == UNKNOWN && aic_clock_us() < c->job->stage_end_us) {
+		aic_limit_drop_ask(&call, c->in.telegram_id, c->id);
+		if (route_db(c->job, &call, 1, &ignored)) {
+			aic_clock_sleep(aic_clock_us() + SETTLE_PAUSE_US);
+			continue;
+		}
+		aic_db_call_done(&call);
+		chat_set_held(c, false);
+		rc = find(c, &ignored);
+	}
+	return rc;
+}
+
+enum aic_code
+keep_chat(struct chat *c, struct aic_err *err)
+{
+	int64_t start = aic_clock_us();
+	enum saved rc;
+	int i;
+
+	for (i = 0; i < SAVES_MAX; i++) {
+		rc = save_once(c, err);
+		if (rc == NO_LEASE)
+			rc = find(c, err);
+		if (rc == UNKNOWN && settle(c) == SAVED)
+			rc = SAVED;
+		if (rc == NO_LEASE) {
+			metrics_lapse(chat_metrics(c));
+			rc = hold_again(c, err);
+		}
+		if (rc != NO_LEASE)
+			break;
+	}
+	c->job->save_us = aic_clock_us() - start;
+	metrics_time(chat_metrics(c), METRICS_SAVE, c->job->save_us);
+	switch (rc) {
+	case SAVED:
+		return AIC_OK;
+	case UNKNOWN:
+		return err->code;
+	case NO_LEASE: /* reserved again, and to be given back */
+	case NO_SLOT:
+		break;
+	}
+	err->retry_after_s = 1;
+	aic_says(err, "The answer came too late to be kept");
+	return aic_fail(err, AIC_EBUSY,
+	    "the reservation had lapsed and there was no other slot");
+}
