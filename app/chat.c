@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "clock.h"
-#include "context.h"
 #include "input.h"
 #include "json.h"
 #include "keep.h"
@@ -15,8 +14,8 @@
 #include "reserve.h"
 #include "retry.h"
 
-/* 50 exchanges of 4,000 characters asked and 1 MiB answered would be more; what
- * is over it is not a context that any model takes. */
+/* A context of AIC_CONTEXT_CHARS_MAX is at most six bytes of JSON a character, the rules
+ * and what came with the request are a megabyte; no model takes more. */
 #define BODY_MAX (16 * 1024 * 1024)
 
 /* What JSON adds to an exchange, or to the seller's data; and a sixteenth more for
@@ -60,6 +59,16 @@ chat_model_deadline(const struct chat *c)
 {
 	return c->job->deadline_us - ANSWER_US -
 	    c->job->worker->conf.db_timeout_ms * AIC_MS;
+}
+
+struct aic_context_terms
+chat_context_terms(const struct chat *c)
+{
+	const struct aic_conf *conf = &c->job->worker->conf;
+
+	return (struct aic_context_terms){ .exchanges = conf->context_messages,
+		.chars = conf->context_chars,
+		.ttl_s = conf->context_ttl_s };
 }
 
 static enum aic_code validate(struct chat *c, struct aic_err *err);
@@ -131,26 +140,27 @@ validate(struct chat *c, struct aic_err *err)
 static enum aic_code
 build_prompt(struct chat *c, struct aic_err *err)
 {
+	struct aic_context_terms terms = chat_context_terms(c);
 	size_t size = PROMPT_FRAME + c->job->worker->prompt.rules_len +
 	    c->job->body.len;
+	const struct aic_exchange *said = c->context.said;
 	int64_t start = aic_clock_us();
-	struct aic_exchange said;
+	enum aic_code rc;
 	int i;
 
-	for (i = 0; i < aic_context_count(&c->context); i++) {
-		said = aic_context_get(&c->context, i);
-		size += PROMPT_FRAME + strlen(said.message) +
-		    strlen(said.response);
-	}
+	rc = aic_context_fit(&c->context, &terms, err);
+	if (rc)
+		return rc;
+	for (i = 0; i < c->context.n; i++)
+		size += PROMPT_FRAME + strlen(said[i].message) +
+		    strlen(said[i].response);
 	aic_buf_init(&c->body, BODY_MAX);
 	aic_buf_room(&c->body, size + size / 16);
 	aic_openai_begin(&c->body);
 	aic_prompt_begin(&c->job->worker->prompt, &c->body);
-	for (i = 0; i < aic_context_count(&c->context); i++) {
-		said = aic_context_get(&c->context, i);
-		aic_prompt_said(&c->body, said.message, said.response);
-	}
-	aic_db_call_done(&c->context);
+	for (i = 0; i < c->context.n; i++)
+		aic_prompt_said(&c->body, said[i].message, said[i].response);
+	aic_context_done(&c->context);
 	aic_prompt_seller(&c->body, c->in.user_context);
 	aic_prompt_ask(&c->body, c->in.message);
 	metrics_time(chat_metrics(c), METRICS_CONTEXT, aic_clock_us() - start);
@@ -223,7 +233,7 @@ chat_done(struct chat *c)
 	if (c->held || c->in_doubt)
 		reserve_undo(c);
 	chat_set_held(c, false);
-	aic_db_call_done(&c->context);
+	aic_context_done(&c->context);
 	aic_buf_done(&c->body);
 	free(c->answer.text);
 	json_object_put(c->doc);

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "context.h"
 #include "id.h"
 #include "limit.h"
 #include "repeat.h"
@@ -35,7 +36,8 @@ struct chat {
 	    [AIC_TIME_SIZE]; /* when the first one was made; "": none was */
 	bool held; /* it is to be settled */
 	bool in_doubt; /* the database did not say whether it was made */
-	struct aic_db_call context;
+	struct aic_context context;
+	char context_version[AIC_ID_CONTEXT_SIZE]; /* when it was reserved */
 	struct aic_buf body; /* of the model's request */
 	struct aic_openai_answer answer;
 	int64_t remaining; /* chats of the day, this one counted */
@@ -59,6 +61,9 @@ void chat_done(struct chat *c);
 /* chat_model_deadline -- until when the model may think: saving and answering come
  * after it. */
 int64_t chat_model_deadline(const struct chat *c);
+
+/* chat_context_terms -- how much of what was said before the model is told. */
+struct aic_context_terms chat_context_terms(const struct chat *c);
 
 /* chat_set_held -- there is a reservation to settle, or none any more. */
 void chat_set_held(struct chat *c, bool held);

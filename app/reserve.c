@@ -95,6 +95,7 @@ look_at_first(struct chat *c, struct aic_db_call *call,
 static enum aic_code
 hold(struct chat *c, enum aic_repeat_state *ret_state, struct aic_err *err)
 {
+	struct aic_context_terms terms = chat_context_terms(c);
 	int64_t start = aic_clock_us();
 	struct aic_db_call calls[4];
 	bool keyed = c->key != NULL;
@@ -103,8 +104,7 @@ hold(struct chat *c, enum aic_repeat_state *ret_state, struct aic_err *err)
 	if (keyed)
 		aic_repeat_queue_ask(&calls[0], c->in.telegram_id);
 	hold_ask(c, &calls[1]);
-	aic_context_ask(&calls[2], c->in.telegram_id,
-	    c->job->worker->conf.context_messages);
+	aic_context_ask(&calls[2], c->in.telegram_id, &terms);
 	if (keyed)
 		aic_repeat_ask(&calls[3], c->in.telegram_id, c->id, c->digest);
 	rc = route_db(c->job, keyed ? calls : calls + 1, keyed ? 4 : 2, err);
@@ -117,9 +117,10 @@ hold(struct chat *c, enum aic_repeat_state *ret_state, struct aic_err *err)
 	chat_set_held(c, aic_limit_hold_got(&calls[1], c->lease));
 	if (c->held && !*c->since)
 		aic_limit_hold_since(&calls[1], c->since);
+	if (c->held)
+		aic_limit_hold_context(&calls[1], c->context_version);
 	aic_db_call_done(&calls[1]);
-	aic_db_call_done(&c->context);
-	c->context = calls[2];
+	aic_context_got(&c->context, &calls[2]);
 	if (!keyed)
 		return AIC_OK;
 	aic_db_call_done(&calls[0]);

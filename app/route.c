@@ -28,6 +28,8 @@ static const struct route routes[] = {
 	    chat_send },
 	{ "POST", "/v1/chat/history", AIC_AUTH_CALLER, WORKER_ROOM_DB,
 	    user_history },
+	{ "POST", "/v1/chat/clear", AIC_AUTH_CALLER, WORKER_ROOM_DB,
+	    user_clear },
 	{ "GET", "/v1/chat/limits/", AIC_AUTH_CALLER, WORKER_ROOM_DB,
 	    user_limits },
 	{ "POST", "/v1/chat/reset-limit", AIC_AUTH_ADMIN, WORKER_ROOM_DB,

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "answer.h"
+#include "context.h"
 #include "history.h"
 #include "input.h"
 #include "limit.h"
@@ -39,7 +40,7 @@ static const struct aic_input_field history_fields[] = {
 	    .offset = offsetof(struct user_input, offset) },
 };
 
-static const struct aic_input_field reset_fields[] = { TELEGRAM_ID };
+static const struct aic_input_field user_fields[] = { TELEGRAM_ID };
 
 static enum aic_code
 read_body(struct job *job, const struct aic_input_field *fields, int n,
@@ -120,7 +121,7 @@ user_reset(struct job *job, struct aic_err *err)
 	enum aic_code rc;
 	bool known;
 
-	rc = read_body(job, reset_fields, 1, &in, err);
+	rc = read_body(job, user_fields, 1, &in, err);
 	if (rc)
 		return rc;
 	route_stage(job, "resetting the limit");
@@ -131,6 +132,27 @@ user_reset(struct job *job, struct aic_err *err)
 	known = aic_limit_reset_got(&call);
 	aic_db_call_done(&call);
 	answer_reset(&job->out, in.telegram_id, known);
+	return AIC_OK;
+}
+
+enum aic_code
+user_clear(struct job *job, struct aic_err *err)
+{
+	struct user_input in;
+	struct aic_db_call call;
+	enum aic_code rc;
+
+	rc = read_body(job, user_fields, 1, &in, err);
+	if (rc)
+		return rc;
+	route_stage(job, "beginning a conversation");
+	aic_context_clear_ask(&call, in.telegram_id,
+	    job->worker->conf.timezone);
+	rc = route_db(job, &call, 1, err);
+	if (rc)
+		return rc;
+	aic_db_call_done(&call);
+	aic_buf_puts(&job->out, "{\"success\":true}");
 	return AIC_OK;
 }
 

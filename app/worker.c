@@ -8,7 +8,7 @@
 #include "limit.h"
 
 /* The newest file of sql/ that this program cannot do without. */
-#define SCHEMA_VERSION 2
+#define SCHEMA_VERSION 4
 
 /* /health/ready is asked by machines every few seconds; a database that needs
  * longer than this is not ready. */
@@ -34,7 +34,8 @@ static const struct aic_db_stmt check = {
 /* Only reads, and hardly that: the names must exist. */
 static const struct aic_db_stmt ready = {
 	"ready",
-	"SELECT l.leases, r.chat_id, r.key_digest, r.remaining_requests"
+	"SELECT l.leases, l.context_from, l.context_seq,"
+	"  r.chat_id, r.key_digest, r.remaining_requests"
 	" FROM ai_chat_daily_limits l, ai_chat_requests r LIMIT 0",
 	0,
 	NULL,

@@ -46,7 +46,9 @@ struct setting {
  * than the 10 s that are promised; a run of 10,000 failed chats is all that can be in
  * flight; to leave a model alone for less than 100 ms spares it nothing, for more than
  * a deadline's 600 s nobody would wait; 1,000,000 retries in 10 s are more than one
- * worker can make, which is no budget at all.
+ * worker can make, which is no budget at all; 1,000,000 characters of context are over
+ * what any model takes, and what a request's body can hold; what is older than a year
+ * is history.
  */
 static const struct setting table[] = {
 	{ "API_SECRET_KEY", TEXT, MUST | SECRET, NULL, 0, 0, AT(api_keys) },
@@ -80,6 +82,10 @@ static const struct setting table[] = {
 	{ "AI_CHAT_TIMEZONE", ZONE, 0, "UTC", 0, 0, AT(timezone) },
 	{ "AI_CHAT_CONTEXT_MESSAGES", NUM, 0, "5", 0, 50,
 	    AT(context_messages) },
+	{ "AI_CHAT_CONTEXT_CHARS", NUM, 0, "12000", 0, 1000000,
+	    AT(context_chars) },
+	{ "AI_CHAT_CONTEXT_TTL_S", NUM, 0, "0", 0, 31536000,
+	    AT(context_ttl_s) },
 	{ "AI_CHAT_PROMPT_FILE", TEXT, 0, AIC_PROMPT_FILE, 0, 0,
 	    AT(prompt_file) },
 	{ "AI_CHAT_DEADLINE_MS", NUM, 0, "55000", 1000, 600000,

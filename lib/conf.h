@@ -41,6 +41,8 @@ struct aic_conf {
 	int64_t user_concurrency; /* chats of a user in flight; 0: no cap */
 	char *timezone; /* IANA */
 	int64_t context_messages; /* exchanges */
+	int64_t context_chars; /* code points, of all of them */
+	int64_t context_ttl_s; /* 0: they do not grow old */
 	char *prompt_file;
 	int64_t deadline_ms;
 	int64_t threads; /* chats in flight */

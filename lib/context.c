@@ -2,38 +2,276 @@
 
 #include "context.h"
 
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "id.h"
+#include "utf8.h"
+
 /*
- * $1 user, $2 how many. Only reads. Served by the index (telegram_id, created_at,
- * id) from its end, so it costs the same however long the history is.
+ * $1 user, $2 how many, $3 how old in seconds, 0 for any age. Only reads. Served by
+ * the index (telegram_id, created_at, id) from its end, so it costs the same however
+ * long the history is.
  */
 static const struct aic_db_stmt context = {
 	"context",
-	"SELECT message, response FROM ai_chat_requests"
+	"SELECT message, response, floor(extract(epoch FROM created_at))::bigint"
+	" FROM ai_chat_requests"
 	" WHERE telegram_id = $1::bigint"
+	"  AND created_at > greatest('-infinity',"
+	"   CASE WHEN $3::bigint > 0 THEN now() - $3::bigint * interval '1 s' END,"
+	"   (SELECT l.context_from FROM ai_chat_daily_limits l"
+	"    WHERE l.telegram_id = $1::bigint))"
 	" ORDER BY created_at DESC, id DESC LIMIT $2::int",
+	3,
+	NULL,
+};
+
+/*
+ * $1 user, $2 zone. Twice is once, but for the moment. Who has no row here and has
+ * exchanges, from an earlier service, gets one; who has never chatted does not.
+ */
+static const struct aic_db_stmt clear = {
+	"clear",
+	"INSERT INTO ai_chat_daily_limits AS l"
+	" (telegram_id, last_reset_date, context_from, context_seq)"
+	" SELECT $1::bigint, (now() AT TIME ZONE $2::text)::date, now(), 1"
+	" WHERE EXISTS (SELECT FROM ai_chat_requests"
+	"  WHERE telegram_id = $1::bigint)"
+	" ON CONFLICT (telegram_id) DO UPDATE SET"
+	"  context_from = now(), context_seq = l.context_seq + 1,"
+	"  updated_at = now()",
 	2,
 	NULL,
 };
 
+/* What stands for the middle of an answer that was cut. */
+static const char gap[] = " … ";
+#define GAP_CHARS 3
+
 void
-aic_context_ask(struct aic_db_call *call, int64_t telegram_id, int64_t n)
+aic_context_ask(struct aic_db_call *call, int64_t telegram_id,
+    const struct aic_context_terms *terms)
 {
 	aic_db_call(call, &context);
 	aic_db_int(call, telegram_id);
-	aic_db_int(call, n);
+	aic_db_int(call, terms->exchanges);
+	aic_db_int(call, terms->ttl_s);
 }
 
-int
-aic_context_count(const struct aic_db_call *call)
+void
+aic_context_got(struct aic_context *c, struct aic_db_call *call)
 {
-	return call->res ? PQntuples(call->res) : 0;
+	int i;
+
+	aic_context_done(c);
+	c->call = *call;
+	call->res = NULL;
+	c->n = PQntuples(c->call.res);
+	if (c->n > AIC_CONTEXT_MAX)
+		c->n = AIC_CONTEXT_MAX;
+	for (i = 0; i < c->n; i++)
+		c->said[c->n - 1 - i] = (struct aic_exchange){
+			.message = aic_db_get(&c->call, i, 0),
+			.response = aic_db_get(&c->call, i, 1),
+			.at_s = aic_db_get_int(&c->call, i, 2)
+		};
 }
 
-struct aic_exchange
-aic_context_get(const struct aic_db_call *call, int i)
-{
-	int row = aic_context_count(call) - 1 - i;
+/* --- the budget -------------------------------------------------------- */
 
-	return (struct aic_exchange){ .message = aic_db_get(call, row, 0),
-		.response = aic_db_get(call, row, 1) };
+static int64_t
+count(const char *text)
+{
+	return (int64_t)aic_utf8_count(text, strlen(text));
+}
+
+/* Where the n-th code point of a text begins. */
+static const char *
+skip(const char *text, int64_t n)
+{
+	size_t len = strlen(text), step;
+
+	for (; n > 0 && len > 0; n--) {
+		step = aic_utf8_next(text, len, NULL);
+		if (step == 0) /* a text of ours has none of these */
+			step = 1;
+		text += step;
+		len -= step;
+	}
+	return text;
+}
+
+/* So many code points of it: the beginning, a gap, the end. */
+static char *
+without_middle(const char *text, int64_t chars)
+{
+	int64_t kept = chars - GAP_CHARS, head = (kept + 1) / 2;
+	const char *tail = skip(text, count(text) - (kept - head));
+	struct aic_buf b;
+	size_t len;
+
+	aic_buf_init(&b, strlen(text) + sizeof(gap));
+	aic_buf_put(&b, text, (size_t)(skip(text, head) - text));
+	aic_buf_puts(&b, gap);
+	aic_buf_puts(&b, tail);
+	return aic_buf_take(&b, &len);
+}
+
+static void
+forget_oldest(struct aic_context *c, int n)
+{
+	c->n -= n;
+	memmove(c->said, c->said + n, (size_t)c->n * sizeof(c->said[0]));
+}
+
+enum aic_code
+aic_context_fit(struct aic_context *c, const struct aic_context_terms *terms,
+    struct aic_err *err)
+{
+	struct aic_exchange *newest = c->n ? &c->said[c->n - 1] : NULL;
+	int64_t left = terms->chars, asked;
+	int i;
+
+	for (i = c->n - 1; i >= 0; i--) {
+		left -= count(c->said[i].message) + count(c->said[i].response);
+		if (left < 0)
+			break;
+	}
+	if (i < 0)
+		return AIC_OK;
+	if (&c->said[i] != newest) {
+		forget_oldest(c, i + 1);
+		return AIC_OK;
+	}
+	asked = count(newest->message);
+	if (terms->chars - asked <= GAP_CHARS) {
+		c->n = 0;
+		return AIC_OK;
+	}
+	free(c->cut);
+	c->cut = without_middle(newest->response, terms->chars - asked);
+	if (!c->cut)
+		return aic_fail(err, AIC_ENOMEM, "no memory for the context");
+	newest->response = c->cut;
+	forget_oldest(c, i);
+	return AIC_OK;
+}
+
+/* --- copies ------------------------------------------------------------ */
+
+/* Texts of PostgreSQL have no NUL, so NULs keep them apart: version, and then of each
+ * exchange its time, question and answer. */
+
+static void
+put_exchange(struct aic_buf *to, const struct aic_exchange *e)
+{
+	aic_buf_printf(to, "%lld", (long long)e->at_s);
+	aic_buf_putc(to, '\0');
+	aic_buf_put(to, e->message, strlen(e->message) + 1);
+	aic_buf_put(to, e->response, strlen(e->response) + 1);
+}
+
+void
+aic_context_pack(const struct aic_context *c, const char *version,
+    const struct aic_exchange *more, const struct aic_context_terms *terms,
+    struct aic_buf *to)
+{
+	int i = c->n + (more ? 1 : 0) - (int)terms->exchanges;
+
+	aic_buf_put(to, version, strlen(version) + 1);
+	for (i = i > 0 ? i : 0; i < c->n; i++)
+		put_exchange(to, &c->said[i]);
+	if (more && terms->exchanges > 0)
+		put_exchange(to, more);
+}
+
+/* The next text of a copy; NULL when there is none. */
+static const char *
+next(const char **at, const char *end)
+{
+	const char *text = *at;
+	const char *nul = memchr(text, '\0', (size_t)(end - text));
+
+	if (!nul)
+		return NULL;
+	*at = nul + 1;
+	return text;
+}
+
+static bool
+get_exchange(const char **at, const char *end, struct aic_exchange *e)
+{
+	const char *when = next(at, end);
+	char *stop;
+
+	e->message = when ? next(at, end) : NULL;
+	e->response = e->message ? next(at, end) : NULL;
+	if (!e->response)
+		return false;
+	errno = 0;
+	e->at_s = strtoll(when, &stop, 10);
+	return stop != when && !*stop && !errno;
+}
+
+bool
+aic_context_unpack(struct aic_context *c, char *data, size_t len,
+    const struct aic_context_terms *terms, int64_t now_s)
+{
+	const char *at = data, *end = data + len;
+	struct aic_exchange e;
+
+	aic_context_done(c);
+	c->copy = data;
+	if (!next(&at, end) || strlen(data) >= AIC_ID_CONTEXT_SIZE)
+		goto bad;
+	while (at < end) {
+		if (!get_exchange(&at, end, &e) || c->n == AIC_CONTEXT_MAX)
+			goto bad;
+		if (terms->ttl_s == 0 || e.at_s > now_s - terms->ttl_s)
+			c->said[c->n++] = e;
+	}
+	if (c->n > terms->exchanges)
+		forget_oldest(c, c->n - (int)terms->exchanges);
+	return true;
+bad:
+	aic_context_done(c);
+	return false;
+}
+
+const char *
+aic_context_version(const struct aic_context *c)
+{
+	return c->copy ? c->copy : "";
+}
+
+bool
+aic_context_follows(const char *before, const char *after)
+{
+	char *before_end, *after_end;
+	long long n = strtoll(before, &before_end, 10);
+
+	return strtoll(after, &after_end, 10) == n + 1 &&
+	    before_end != before && strcmp(before_end, after_end) == 0;
+}
+
+void
+aic_context_done(struct aic_context *c)
+{
+	aic_db_call_done(&c->call);
+	free(c->copy);
+	free(c->cut);
+	c->copy = NULL;
+	c->cut = NULL;
+	c->n = 0;
+}
+
+void
+aic_context_clear_ask(struct aic_db_call *call, int64_t telegram_id,
+    const char *zone)
+{
+	aic_db_call(call, &clear);
+	aic_db_int(call, telegram_id);
+	aic_db_text(call, zone);
 }

@@ -1,25 +1,102 @@
 /*
- * context -- the user's last exchanges, for the model to remember.
+ * context -- the user's last exchanges, for the model to remember: as many as are set,
+ * of this conversation, not too old, and no more text than fits the budget.
+ *
+ * The database has them; a copy kept elsewhere says which version it is of. Each save
+ * raises the user's version, and so does a new conversation.
+ *
+ * Threads: any; each with its own struct.
  */
 #ifndef AIC_CONTEXT_H
 #define AIC_CONTEXT_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "buf.h"
 #include "db.h"
 
-/* One exchange; the texts belong to the call's result. */
+#define AIC_CONTEXT_MAX 50 /* exchanges */
+
+/* Each text so often, for one context, and no limit of a model is near. It also bounds
+ * what the body of the model's request can be. */
+#define AIC_CONTEXT_CHARS_MAX 1000000
+
+/* One exchange; the texts belong to the context. */
 struct aic_exchange {
 	const char *message;
 	const char *response;
+	int64_t at_s; /* when it was kept, of the epoch */
 };
 
-/* aic_context_ask -- the last n exchanges of a user, 0..50. */
-void aic_context_ask(struct aic_db_call *call, int64_t telegram_id, int64_t n);
+struct aic_context {
+	struct aic_exchange said[AIC_CONTEXT_MAX]; /* oldest first */
+	int n;
+	struct aic_db_call call; /* that has the texts, or */
+	char *copy; /* what was unpacked */
+	char *cut; /* the newest answer, when it was too long */
+};
 
-/* aic_context_count -- how many there are. */
-int aic_context_count(const struct aic_db_call *call);
+/* What is to be remembered. */
+struct aic_context_terms {
+	int64_t exchanges; /* 0..AIC_CONTEXT_MAX */
+	int64_t chars; /* code points, 0..AIC_CONTEXT_CHARS_MAX */
+	int64_t ttl_s; /* older ones are left out; 0: none is too old */
+};
 
-/* aic_context_get -- the i-th one, oldest first. Memory: lives as long as the
- * call's result. */
-struct aic_exchange aic_context_get(const struct aic_db_call *call, int i);
+/* aic_context_ask -- the last exchanges of a user. */
+void aic_context_ask(struct aic_db_call *call, int64_t telegram_id,
+    const struct aic_context_terms *terms);
+
+/* aic_context_got -- take them out of a call that has run. Memory: takes its result;
+ * aic_context_done(). */
+void aic_context_got(struct aic_context *c, struct aic_db_call *call);
+
+/*
+ * aic_context_fit -- the budget: the oldest go first, and of the newest, when it is too
+ * long by itself, the middle of its answer; never within a code point. Where not even
+ * the question leaves room, it goes too.
+ *
+ * Errors:   AIC_ENOMEM
+ */
+enum aic_code aic_context_fit(struct aic_context *c,
+    const struct aic_context_terms *terms, struct aic_err *err) AIC_MUST_CHECK;
+
+/*
+ * aic_context_pack -- a copy to keep elsewhere, with perhaps one more exchange.
+ *
+ * version   the user's, with `more'
+ * more      NULL: none
+ *
+ * Errors:   to->failed
+ */
+void aic_context_pack(const struct aic_context *c, const char *version,
+    const struct aic_exchange *more, const struct aic_context_terms *terms,
+    struct aic_buf *to);
+
+/*
+ * aic_context_unpack -- use a copy.
+ *
+ * data      taken, whatever the outcome; free()
+ * now_s     time(2)
+ *
+ * False means that it is none.
+ */
+bool aic_context_unpack(struct aic_context *c, char *data, size_t len,
+    const struct aic_context_terms *terms, int64_t now_s);
+
+/* aic_context_version -- of what was unpacked; "" of anything else. */
+const char *aic_context_version(const struct aic_context *c);
+
+/* aic_context_follows -- is `after' the version that one save makes of `before'? */
+bool aic_context_follows(const char *before, const char *after);
+
+/* aic_context_done -- copes with a zeroed one, and leaves a zeroed one. */
+void aic_context_done(struct aic_context *c);
+
+/* aic_context_clear_ask -- a new conversation begins; the history stays. zone: whose
+ * midnight begins the day. */
+void aic_context_clear_ask(struct aic_db_call *call, int64_t telegram_id,
+    const char *zone);
 
 #endif

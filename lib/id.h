@@ -54,6 +54,16 @@ aic_id_of_key(char id[AIC_ID_SIZE], const unsigned char key[AIC_ID_KEY_BYTES],
 /* How long a key stands for its chat, as SQL. */
 #define AIC_ID_SQL_KEPT "interval '24 hours'"
 
+/*
+ * AIC_ID_SQL_CONTEXT -- as SQL: the version of a user's context, of his row "l". A number,
+ * and since when he is known: a user who was forgotten and comes again does not begin
+ * where he was before.
+ */
+#define AIC_ID_SQL_CONTEXT                                                     \
+	"l.context_seq || ' ' ||"                                              \
+	" coalesce(extract(epoch FROM l.created_at)::text, '')"
+#define AIC_ID_CONTEXT_SIZE 64
+
 /* aic_random -- 0 <= x < 1, for jitter; not for secrets. Thread-safe. */
 double aic_random(void);
 

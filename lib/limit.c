@@ -56,7 +56,7 @@
 	"  AND ($7::timestamptz IS NULL OR l.created_at IS NULL"               \
 	"   OR l.created_at <= $7::timestamptz)" and_alone                     \
 	" RETURNING l.leases[cardinality(l.leases)], now(),"                   \
-	"  set_config('synchronous_commit', 'off', true)"
+	"  set_config('synchronous_commit', 'off', true), " AIC_ID_SQL_CONTEXT
 
 static const struct aic_db_stmt hold = { "hold", HOLD(""), 7, NULL };
 
@@ -167,6 +167,14 @@ aic_limit_hold_since(const struct aic_db_call *call,
     char ret_since[AIC_TIME_SIZE])
 {
 	snprintf(ret_since, AIC_TIME_SIZE, "%s", aic_db_get(call, 0, 1));
+}
+
+void
+aic_limit_hold_context(const struct aic_db_call *call,
+    char ret_version[AIC_ID_CONTEXT_SIZE])
+{
+	snprintf(ret_version, AIC_ID_CONTEXT_SIZE, "%s",
+	    aic_db_get(call, 0, 3));
 }
 
 void

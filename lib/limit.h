@@ -22,6 +22,7 @@
 
 #include "db.h"
 #include "err.h"
+#include "id.h"
 
 /* Longer than a request's deadline by this much; the contract allows 10 s. It is
  * over the database's timeout, so that a save in time finds its lease. */
@@ -76,6 +77,10 @@ bool aic_limit_hold_got(const struct aic_db_call *call,
 /* aic_limit_hold_since -- when; only after aic_limit_hold_got() was true. */
 void aic_limit_hold_since(const struct aic_db_call *call,
     char ret_since[AIC_TIME_SIZE]);
+
+/* aic_limit_hold_context -- the version of the user's context; likewise. */
+void aic_limit_hold_context(const struct aic_db_call *call,
+    char ret_version[AIC_ID_CONTEXT_SIZE]);
 
 /* aic_limit_drop_ask -- give the reservation of a chat that failed back, whether or
  * not it is known to have been made; chat_id is borrowed until the call has run. */

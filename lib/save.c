@@ -2,6 +2,10 @@
 
 #include "save.h"
 
+#include <stdio.h>
+
+#include "id.h"
+
 /*
  * $1 user, $2 reservation, $3 message, $4 response, $5 tokens, $6 digest of a keyed
  * chat, $7 limit, $8 how many ms before the reservation lapses at the latest.
@@ -16,18 +20,21 @@
 	"  request_count = l.request_count + CASE WHEN"                        \
 	"   l.last_reset_date = ($2::ai_chat_lease).day THEN 1 ELSE 0 END,"    \
 	"  leases = array_remove(l.leases, $2::ai_chat_lease),"                \
+	"  context_seq = l.context_seq + 1,"                                   \
 	"  updated_at = now()"                                                 \
 	" WHERE l.telegram_id = $1::bigint"                                    \
 	"  AND $2::ai_chat_lease = ANY (l.leases)"                             \
 	"  AND clock_timestamp() < ($2::ai_chat_lease).until"                  \
 	"   - $8::int * interval '1 ms'"                                       \
-	" RETURNING l.request_count" returning ")"                             \
+	" RETURNING l.request_count, " AIC_ID_SQL_CONTEXT                      \
+	"  AS context" returning ")"                                           \
 	" INSERT INTO ai_chat_requests (telegram_id, chat_id, request_date,"   \
 	"  message, response, tokens_used, key_digest, remaining_requests)"    \
 	" SELECT $1::bigint, ($2::ai_chat_lease).chat_id,"                     \
 	"  ($2::ai_chat_lease).day, $3::text, $4::text, $5::int, $6::bytea,"   \
 	"  greatest(0, $7::bigint - request_count)"                            \
-	" FROM counted RETURNING remaining_requests"
+	" FROM counted RETURNING remaining_requests,"                          \
+	"  (SELECT context FROM counted)"
 
 static const struct aic_db_stmt save_lazy = {
 	"save_lazy",
@@ -86,6 +93,14 @@ aic_save_got(const struct aic_db_call *call, int64_t *ret_remaining)
 		return false;
 	*ret_remaining = aic_db_get_int(call, 0, 0);
 	return true;
+}
+
+void
+aic_save_context(const struct aic_db_call *call,
+    char ret_version[AIC_ID_CONTEXT_SIZE])
+{
+	snprintf(ret_version, AIC_ID_CONTEXT_SIZE, "%s",
+	    aic_db_get(call, 0, 1));
 }
 
 void

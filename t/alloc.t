@@ -139,6 +139,11 @@ my @kinds = (
 	    },
 	    got => sub ($j, @) { $j->{success} }, user => 5000,
 	    ledger => [ [ 0, 2, 0 ], [ $LIMIT, 2, 0 ], [ 0, 2, 0 ] ] },
+	{ what => 'a new conversation', status => 200,
+	    ask => sub ($n) {
+		$s->post('/v1/chat/clear', { telegram_id => 4000 });
+	    },
+	    got => sub ($j, @) { $j->{success} } },
 	{ what => 'readiness', status => 200,
 	    ask => sub ($n) { $s->get('/health/ready') },
 	    got => sub ($j, @) { $j->{checks}{database} eq 'ok' } },

@@ -8,7 +8,7 @@ use AIChat::FastCGI;
 my $s = AIChat::Test->new(env => { API_SECRET_KEY => 'old-key, new-key ,k3' });
 my @paths = ([ GET => '/v1/chat/limits/1' ], [ GET => '/v1/chat/stats/1' ],
     [ POST => '/v1/chat/send' ], [ POST => '/v1/chat/history' ],
-    [ POST => '/v1/chat/reset-limit' ]);
+    [ POST => '/v1/chat/clear' ], [ POST => '/v1/chat/reset-limit' ]);
 
 sub with ($key) { return (headers => { 'X-API-KEY' => $key }) }
 

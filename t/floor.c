@@ -57,6 +57,7 @@ static enum aic_code
 chat(struct job *job, int64_t due_us, char *response)
 {
 	struct aic_err err = AIC_ERR_INIT;
+	struct aic_context_terms terms = { .exchanges = 5 };
 	struct aic_limit_hold hold;
 	struct aic_db_call calls[2];
 	struct aic_save s;
@@ -74,7 +75,7 @@ chat(struct job *job, int64_t due_us, char *response)
 		.lease_ms = 60000,
 		.limit = LIMIT };
 	aic_limit_hold_ask(&calls[0], &hold);
-	aic_context_ask(&calls[1], user, 5);
+	aic_context_ask(&calls[1], user, &terms);
 	rc = aic_db_run(g.db, calls, 2, aic_clock_us() + 3 * AIC_S, &err);
 	if (rc)
 		return rc;

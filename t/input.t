@@ -7,8 +7,8 @@ use AIChat::Test;
 
 my $s = AIChat::Test->new(env => { AI_CHAT_DAILY_LIMIT => 1000 },
     model_args => [ '--record' ]);
-my ($SEND, $HISTORY, $RESET) = map { "/v1/chat/$_" }
-    qw(send history reset-limit);
+my ($SEND, $HISTORY, $RESET, $CLEAR) = map { "/v1/chat/$_" }
+    qw(send history reset-limit clear);
 my $HUGE = '9' x 400;
 
 # A good body of a chat, with other values as JSON text.
@@ -116,7 +116,7 @@ for (@broken) {
 	$body = bytes($body) if utf8::is_utf8($body);
 	is_422($s->post($SEND, $body), $what, [ 'json_invalid', 'body', 0 ]);
 }
-for my $path ($HISTORY, $RESET) {
+for my $path ($HISTORY, $RESET, $CLEAR) {
 	is_422($s->post($path, '{"telegram_id":1'), "$path, an open object",
 	    [ 'json_invalid', 'body', 0 ]);
 	is_422($s->post($path, ''), "$path, no body", [ 'missing', 'body' ]);
@@ -156,8 +156,10 @@ for (@ids) {
 	    "history, telegram_id $brief", @fault);
 	is_422($s->post($RESET, qq({"telegram_id":$value})),
 	    "reset-limit, telegram_id $brief", @fault);
+	is_422($s->post($CLEAR, qq({"telegram_id":$value})),
+	    "clear, telegram_id $brief", @fault);
 }
-for my $path ($HISTORY, $RESET) {
+for my $path ($HISTORY, $RESET, $CLEAR) {
 	is_422($s->post($path, '{}'), "$path, an empty object",
 	    [ 'missing', 'body', 'telegram_id' ]);
 }

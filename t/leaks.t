@@ -42,6 +42,7 @@ my @kinds = (
 	[ 200, get => '/v1/chat/stats/%d?days=30' ],
 	[ 400, get => '/v1/chat/stats/%d?days=0' ],
 	[ 200, post => '/v1/chat/reset-limit', {} ],
+	[ 200, post => '/v1/chat/clear', {} ],
 	[ 404, get => '/nothing/%d' ],
 	[ 405, get => '/v1/chat/send?%d' ],
 	[ 200, get => '/health/ready' ],

@@ -9,7 +9,7 @@ my $s = AIChat::Test->new(env => { AI_CHAT_DAILY_LIMIT => 1,
 my %method = ('/health' => 'GET', '/health/ready' => 'GET',
     '/v1/chat/send' => 'POST', '/v1/chat/history' => 'POST',
     '/v1/chat/reset-limit' => 'POST', '/v1/chat/limits/1' => 'GET',
-    '/v1/chat/stats/1' => 'GET');
+    '/v1/chat/stats/1' => 'GET', '/v1/chat/clear' => 'POST');
 
 sub raw ($method, $path, @lines)
 {
@@ -102,6 +102,8 @@ my @kinds = (
 	[ 200, 'statistics', sub { $s->get('/v1/chat/stats/20') } ],
 	[ 429, 'no chat left', sub { $s->send(telegram_id => 20) } ],
 	[ 200, 'a reset', sub { $s->post('/v1/chat/reset-limit',
+	    { telegram_id => 20 }) } ],
+	[ 200, 'a new conversation', sub { $s->post('/v1/chat/clear',
 	    { telegram_id => 20 }) } ],
 	[ 400, 'too many days', sub { $s->get('/v1/chat/stats/20?days=366') } ],
 	[ 403, 'no key', sub { $s->get('/v1/chat/limits/1',

@@ -59,7 +59,7 @@ like $asked, qr/\Q$canary{$_}\E/, "the model is given the $_"
 unlike $asked, qr/\Q$canary{$_}\E/, "... and not the $_"
     for qw(caller second admin password fallback);
 
-for my $path (qw(send history reset-limit)) {
+for my $path (qw(send history reset-limit clear)) {
 	note_answer("a bad body for $path", $s->post("/v1/chat/$path", $_,
 	    headers => { 'X-API-KEY' => $path =~ /reset/ ? $canary{admin}
 	    : $canary{second} }), 422)

@@ -143,7 +143,8 @@ make_database(void **state)
 	plain = PQconnectdb(own_url);
 	if (!exec(plain, "SET client_min_messages = warning") ||
 	    !exec_file(plain, AIC_SRCDIR "/sql/0001_create_tables.sql") ||
-	    !exec_file(plain, AIC_SRCDIR "/sql/0002_add_idempotency.sql"))
+	    !exec_file(plain, AIC_SRCDIR "/sql/0002_add_idempotency.sql") ||
+	    !exec_file(plain, AIC_SRCDIR "/sql/0004_add_conversations.sql"))
 		return -1;
 	db = open_url(own_url, 4, true);
 	return 0;
@@ -1034,13 +1035,27 @@ a_chat_of_yesterday_is_kept_there_and_not_counted_today(void **state)
 
 /* --- what is read --------------------------------------------------------- */
 
+/* The context of a user as the database has it. */
+static struct aic_context
+context_of(int64_t user, int64_t exchanges, int64_t ttl_s)
+{
+	struct aic_context_terms terms = { .exchanges = exchanges,
+		.ttl_s = ttl_s };
+	struct aic_context c = { .n = 0 };
+	struct aic_db_call call;
+	struct aic_err err;
+
+	aic_context_ask(&call, user, &terms);
+	assert_int_equal(run(db, &call, 1, &err), AIC_OK);
+	aic_context_got(&c, &call);
+	return c;
+}
+
 static void
 context_is_the_last_exchanges_oldest_first(void **state)
 {
 	int64_t user = next_user++;
-	struct aic_db_call c;
-	struct aic_exchange x;
-	struct aic_err err;
+	struct aic_context c;
 	char text[16];
 	int i, n;
 
@@ -1051,29 +1066,27 @@ context_is_the_last_exchanges_oldest_first(void **state)
 		chat(user, text, "a", 1);
 	}
 	for (n = 0; n <= 8; n++) {
-		aic_context_ask(&c, user, n);
-		assert_int_equal(run(db, &c, 1, &err), AIC_OK);
-		assert_int_equal(aic_context_count(&c), n < 7 ? n : 7);
-		for (i = 0; i < aic_context_count(&c); i++) {
-			x = aic_context_get(&c, i);
-			snprintf(text, sizeof(text), "q%d",
-			    7 - aic_context_count(&c) + i + 1);
-			assert_string_equal(x.message, text);
-			assert_string_equal(x.response, "a");
+		c = context_of(user, n, 0);
+		assert_int_equal(c.n, n < 7 ? n : 7);
+		for (i = 0; i < c.n; i++) {
+			snprintf(text, sizeof(text), "q%d", 7 - c.n + i + 1);
+			assert_string_equal(c.said[i].message, text);
+			assert_string_equal(c.said[i].response, "a");
+			assert_in_range(time(NULL) - c.said[i].at_s, 0, 60);
 		}
-		aic_db_call_done(&c);
+		aic_context_done(&c);
 	}
-	aic_context_ask(&c, next_user++, 5);
-	assert_int_equal(run(db, &c, 1, &err), AIC_OK);
-	assert_int_equal(aic_context_count(&c), 0);
-	aic_db_call_done(&c);
+	c = context_of(next_user++, 5, 0);
+	assert_int_equal(c.n, 0);
+	aic_context_done(&c);
 }
 
 static void
 exchanges_of_one_moment_keep_the_order_of_their_ids(void **state)
 {
 	int64_t user = next_user++;
-	struct aic_db_call c[3];
+	struct aic_db_call calls[2];
+	struct aic_context c;
 	struct aic_err err;
 	char sql[300];
 
@@ -1085,16 +1098,16 @@ exchanges_of_one_moment_keep_the_order_of_their_ids(void **state)
 	    " '2025-01-01', '2025-01-01' FROM generate_series(1, 5) n",
 	    (long long)user);
 	assert_true(exec(plain, sql));
-	aic_context_ask(&c[0], user, 2);
-	aic_history_ask(c + 1, user, 2, 1);
-	assert_int_equal(run(db, c, 3, &err), AIC_OK);
-	assert_string_equal(aic_context_get(&c[0], 0).message, "4");
-	assert_string_equal(aic_context_get(&c[0], 1).message, "5");
-	assert_string_equal(aic_history_get(c + 1, 0).message, "4");
-	assert_string_equal(aic_history_get(c + 1, 1).message, "3");
-	aic_db_call_done(&c[0]);
-	aic_db_call_done(&c[1]);
-	aic_db_call_done(&c[2]);
+	c = context_of(user, 2, 0);
+	aic_history_ask(calls, user, 2, 1);
+	assert_int_equal(run(db, calls, 2, &err), AIC_OK);
+	assert_string_equal(c.said[0].message, "4");
+	assert_string_equal(c.said[1].message, "5");
+	assert_string_equal(aic_history_get(calls, 0).message, "4");
+	assert_string_equal(aic_history_get(calls, 1).message, "3");
+	aic_context_done(&c);
+	aic_db_call_done(&calls[0]);
+	aic_db_call_done(&calls[1]);
 }
 
 static void
@@ -1146,17 +1159,15 @@ texts_come_back_as_they_were_kept(void **state)
 	static const char hostile[] = "'; DROP TABLE x; -- \\ \" $1\n\t\x01 😀 "
 				      "{\"a\":[1]} {1,2} \\N \xef\xbf\xbd";
 	int64_t user = next_user++;
-	struct aic_db_call c;
-	struct aic_err err;
+	struct aic_context c;
 
 	(void)state;
 	NEED_SERVER;
 	chat(user, hostile, hostile, 0);
-	aic_context_ask(&c, user, 1);
-	assert_int_equal(run(db, &c, 1, &err), AIC_OK);
-	assert_string_equal(aic_context_get(&c, 0).message, hostile);
-	assert_string_equal(aic_context_get(&c, 0).response, hostile);
-	aic_db_call_done(&c);
+	c = context_of(user, 1, 0);
+	assert_string_equal(c.said[0].message, hostile);
+	assert_string_equal(c.said[0].response, hostile);
+	aic_context_done(&c);
 }
 
 static void

@@ -1,0 +1,248 @@
+#include "config.h"
+
+#include "context.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "unit.h"
+
+static const struct aic_context_terms five = { .exchanges = 5, .chars = 100 };
+
+/* A context of so many exchanges, whose texts are static. */
+static struct aic_context
+of(int n, const struct aic_exchange *said)
+{
+	struct aic_context c = { .n = n };
+
+	memcpy(c.said, said, (size_t)n * sizeof(*said));
+	return c;
+}
+
+static void
+fit(struct aic_context *c, int64_t chars)
+{
+	struct aic_context_terms terms = { .exchanges = 5, .chars = chars };
+	struct aic_err err = AIC_ERR_INIT;
+
+	assert_int_equal(aic_context_fit(c, &terms, &err), AIC_OK);
+}
+
+static void
+the_oldest_go_first(void **state)
+{
+	/* 4, 6 and 3 code points; the bytes are more. */
+	static const struct aic_exchange said[] = { { "фф", "оо", 1 },
+		{ "в1", "твет", 2 }, { "b", "😀😀", 3 } };
+	static const struct {
+		int64_t chars;
+		int n;
+	} rows[] = { { 100, 3 }, { 13, 3 }, { 12, 2 }, { 9, 2 }, { 8, 1 },
+		{ 3, 1 }, { 2, 0 }, { 0, 0 } };
+	struct aic_context c;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		c = of(3, said);
+		fit(&c, rows[i].chars);
+		assert_int_equal(c.n, rows[i].n);
+		if (c.n > 0) {
+			assert_string_equal(c.said[c.n - 1].message, "b");
+			assert_string_equal(c.said[c.n - 1].response, "😀😀");
+		}
+		aic_context_done(&c);
+	}
+}
+
+static void
+the_newest_loses_the_middle_of_its_answer(void **state)
+{
+	static const struct aic_exchange said[] = { { "x", "y", 1 },
+		{ "вопрос", "0123456789😀жzабвгдеёжз", 2 } };
+	static const struct {
+		int64_t chars;
+		const char *response; /* NULL: all is left out */
+	} rows[] = { { 28, "0123456789😀жzабвгдеёжз" },
+		{ 27, "012345678 … абвгдеёжз" }, { 12, "01 … з" },
+		{ 11, "0 … з" }, { 10, "0 … " }, { 9, NULL }, { 6, NULL },
+		{ 1, NULL }, { 0, NULL } };
+	struct aic_context c;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		c = of(2, said);
+		fit(&c, rows[i].chars);
+		assert_int_equal(c.n, rows[i].response ? 1 : 0);
+		if (c.n > 0) {
+			assert_string_equal(c.said[0].message, "вопрос");
+			assert_string_equal(c.said[0].response,
+			    rows[i].response);
+		}
+		aic_context_done(&c);
+	}
+}
+
+static struct aic_buf
+packed(const struct aic_context *c, const char *version,
+    const struct aic_exchange *more, const struct aic_context_terms *terms)
+{
+	struct aic_buf b;
+
+	aic_buf_init(&b, 4096);
+	aic_context_pack(c, version, more, terms, &b);
+	assert_false(b.failed);
+	return b;
+}
+
+static bool
+unpack(struct aic_context *c, const char *data, size_t len,
+    const struct aic_context_terms *terms, int64_t now_s)
+{
+	char *copy = malloc(len + 1);
+
+	assert_non_null(copy);
+	memcpy(copy, data, len);
+	copy[len] = '\0';
+	return aic_context_unpack(c, copy, len, terms, now_s);
+}
+
+static void
+a_copy_is_as_what_was_packed(void **state)
+{
+	static const struct aic_exchange said[] = { { "a", "", 11 },
+		{ "б\n", "{\"в\"}", 12 } };
+	static const struct aic_exchange more = { "ещё", "да", 13 };
+	struct aic_context c = of(2, said), copy = { .n = 0 };
+	struct aic_buf b = packed(&c, "7 1.5", &more, &five);
+
+	(void)state;
+	assert_true(unpack(&copy, b.data, b.len, &five, 1000));
+	assert_string_equal(aic_context_version(&copy), "7 1.5");
+	assert_int_equal(copy.n, 3);
+	assert_string_equal(copy.said[0].response, "");
+	assert_string_equal(copy.said[1].message, "б\n");
+	assert_string_equal(copy.said[1].response, "{\"в\"}");
+	assert_string_equal(copy.said[2].message, "ещё");
+	assert_int_equal(copy.said[2].at_s, 13);
+	aic_buf_done(&b);
+
+	/* Of none there is a copy as well: the user has said nothing. */
+	b = packed(&(struct aic_context){ .n = 0 }, "0 ", NULL, &five);
+	assert_true(unpack(&copy, b.data, b.len, &five, 1000));
+	assert_int_equal(copy.n, 0);
+	assert_string_equal(aic_context_version(&copy), "0 ");
+	aic_buf_done(&b);
+	aic_context_done(&copy);
+	assert_string_equal(aic_context_version(&copy), "");
+}
+
+static void
+a_copy_has_no_more_exchanges_than_are_wanted(void **state)
+{
+	static const struct aic_context_terms two = { .exchanges = 2 };
+	static const struct aic_context_terms none = { .exchanges = 0 };
+	static const struct aic_exchange said[] = { { "a", "A", 1 },
+		{ "b", "B", 2 } };
+	static const struct aic_exchange more = { "c", "C", 3 };
+	struct aic_context c = of(2, said), copy = { .n = 0 };
+	struct aic_buf b = packed(&c, "1 ", &more, &two);
+
+	(void)state;
+	assert_true(unpack(&copy, b.data, b.len, &five, 9));
+	assert_int_equal(copy.n, 2);
+	assert_string_equal(copy.said[0].message, "b");
+	aic_buf_done(&b);
+
+	b = packed(&c, "1 ", &more, &five);
+	assert_true(unpack(&copy, b.data, b.len, &two, 9));
+	assert_int_equal(copy.n, 2);
+	assert_string_equal(copy.said[1].message, "c");
+	assert_true(unpack(&copy, b.data, b.len, &none, 9));
+	assert_int_equal(copy.n, 0);
+	aic_buf_done(&b);
+	aic_context_done(&copy);
+}
+
+static void
+what_is_too_old_is_left_out_of_a_copy(void **state)
+{
+	static const struct aic_context_terms minute = { .exchanges = 5,
+		.ttl_s = 60 };
+	static const struct aic_exchange said[] = { { "a", "A", 100 },
+		{ "b", "B", 140 }, { "c", "C", 141 } };
+	struct aic_context c = of(3, said), copy = { .n = 0 };
+	struct aic_buf b = packed(&c, "1 ", NULL, &five);
+
+	(void)state;
+	assert_true(unpack(&copy, b.data, b.len, &minute, 200));
+	assert_int_equal(copy.n, 1);
+	assert_string_equal(copy.said[0].message, "c");
+	assert_true(unpack(&copy, b.data, b.len, &five, 200000));
+	assert_int_equal(copy.n, 3);
+	aic_buf_done(&b);
+	aic_context_done(&copy);
+}
+
+static void
+what_is_no_copy_is_told(void **state)
+{
+	static const struct aic_exchange said[] = { { "a", "A", 1 },
+		{ "b", "B", 2 } };
+	struct aic_context c = of(2, said), copy = { .n = 0 };
+	struct aic_buf b = packed(&c, "1 2", NULL, &five), many;
+	size_t n, whole = 0;
+	int i;
+
+	(void)state;
+	for (n = 0; n < b.len; n++)
+		if (unpack(&copy, b.data, n, &five, 9))
+			whole++;
+	assert_int_equal(whole, 2); /* of none, and of the first one */
+	assert_false(unpack(&copy, "1\0x\0a\0b", 8, &five, 9));
+	assert_false(unpack(&copy, "1\0\0a\0b", 7, &five, 9));
+	assert_false(unpack(&copy,
+	    "1\0"
+	    "99999999999999999999\0a\0b",
+	    27, &five, 9));
+	aic_buf_done(&b);
+
+	aic_buf_init(&many, 4096);
+	aic_buf_put(&many, "1", 2);
+	for (i = 0; i <= AIC_CONTEXT_MAX; i++)
+		aic_buf_put(&many, "1\0q\0a", 6);
+	assert_true(unpack(&copy, many.data, many.len - 6, &five, 9));
+	assert_int_equal(copy.n, 5);
+	assert_false(unpack(&copy, many.data, many.len, &five, 9));
+	assert_int_equal(copy.n, 0);
+	aic_buf_done(&many);
+	aic_context_done(&copy);
+}
+
+static void
+a_version_follows_the_one_before_it(void **state)
+{
+	static const struct {
+		const char *before, *after;
+		bool follows;
+	} rows[] = { { "0 1.5", "1 1.5", true }, { "9 ", "10 ", true },
+		{ "0 1.5", "0 1.5", false }, { "0 1.5", "2 1.5", false },
+		{ "1 1.5", "0 1.5", false }, { "0 1.5", "1 1.6", false },
+		{ "0 1.5", "1 ", false }, { "", "1 ", false },
+		{ "", "1", false }, { "", "", false }, { "0 ", "", false } };
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		assert_int_equal(aic_context_follows(rows[i].before,
+				     rows[i].after),
+		    rows[i].follows);
+}
+
+UNIT_MAIN(T(the_oldest_go_first), T(the_newest_loses_the_middle_of_its_answer),
+    T(a_copy_is_as_what_was_packed),
+    T(a_copy_has_no_more_exchanges_than_are_wanted),
+    T(what_is_too_old_is_left_out_of_a_copy), T(what_is_no_copy_is_told),
+    T(a_version_follows_the_one_before_it))
