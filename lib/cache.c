@@ -1,0 +1,778 @@
+#include "config.h"
+
+#include "cache.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "breaker.h"
+#include "id.h"
+#include "redis.h"
+#include "seal.h"
+
+/* Changes whenever what lies under a key does: an older worker's is not ours. */
+#define PREFIX "aic:1:"
+
+/* A call takes 0.1 ms, so one connection serves what a worker of 10,000 calls a
+ * second asks; these are for its bursts. */
+#define POOL 8
+
+/* In a row, before Redis is left alone, and for how long: a restart takes a second,
+ * and a call that waits in vain costs its chat 50 ms. */
+#define FAILURES 3
+#define OPEN_US (1 * AIC_S)
+
+/* For each address of Redis' host; nobody waits for it. */
+#define CONNECT_US (1 * AIC_S)
+
+/* Between two looks at whether Redis is well. */
+#define TICK_US (1 * AIC_S)
+
+/* Between tries to connect: the first, doubled up to the most, give or take a half. */
+#define BACKOFF_US (100 * AIC_MS)
+#define BACKOFF_MOST_US (2 * AIC_S)
+
+/* A keeper is in none of its waits for longer, the resolver's apart. */
+#define CLOSE_US (100 * AIC_MS)
+
+/* Around a value in a reply: "$1048576\r\n", "\r\n"; and the head of the array, or
+ * an error. */
+#define FRAME 32
+#define HEAD 1024
+
+struct conn {
+	struct aic_redis *redis;
+	struct aic_seal *seal;
+};
+
+struct aic_cache {
+	struct aic_redis_where where;
+	struct aic_seal *seal; /* the keeper's to copy */
+	struct aic_breaker breaker;
+	void (*on_change)(enum aic_cache_state state, const char *why);
+
+	pthread_mutex_t lock; /* of all below */
+	pthread_cond_t changed; /* for the keeper, and who waits for it */
+	struct conn idle[POOL]; /* the last one was used last */
+	int n_idle, n_busy;
+	bool open; /* the breaker; callers never make its trial */
+	bool reached; /* the last try to connect got to a server */
+	bool tried; /* there has been one */
+	int64_t retry_us; /* no try before */
+	int64_t backoff_us;
+	int64_t tick_us; /* the next look */
+	char why[AIC_CACHE_WHY]; /* it is not well */
+	bool stopping;
+	int users; /* who frees: the last of the owner and the keeper */
+	bool keeping;
+};
+
+_Static_assert(AIC_CACHE_WHY == AIC_REDIS_WHY, "reasons fit");
+
+/* --- keys ---------------------------------------------------------------- */
+
+void
+aic_cache_key(char key[AIC_CACHE_KEY_SIZE], const char *kind,
+    int64_t telegram_id)
+{
+	snprintf(key, AIC_CACHE_KEY_SIZE, PREFIX "%s:%" PRId64, kind,
+	    telegram_id);
+}
+
+void
+aic_cache_key_of(char key[AIC_CACHE_KEY_SIZE], const char *kind,
+    const char *digest)
+{
+	snprintf(key, AIC_CACHE_KEY_SIZE, PREFIX "%s:%s", kind, digest);
+}
+
+const char *
+aic_cache_end_name(enum aic_cache_end end)
+{
+	static const char *const names[AIC_CACHE_END__MAX] = {
+		[AIC_CACHE_OFF] = "off",
+		[AIC_CACHE_OK] = "ok",
+		[AIC_CACHE_REFUSED] = "refused",
+		[AIC_CACHE_TIMEOUT] = "timeout",
+		[AIC_CACHE_BROKEN] = "broken",
+		[AIC_CACHE_NONE] = "no_connection",
+		[AIC_CACHE_OPEN] = "open",
+	};
+
+	return names[end];
+}
+
+/* --- connections --------------------------------------------------------- */
+
+static void
+conn_close(struct conn *conn)
+{
+	aic_redis_close(conn->redis);
+	aic_seal_free(conn->seal);
+}
+
+/* All below that begin with the lock held say so. */
+
+/* Lock held. Those that go are handed out, to be closed without it. */
+static int
+take_idle(struct aic_cache *c, struct conn gone[POOL])
+{
+	int n = c->n_idle;
+
+	memcpy(gone, c->idle, (size_t)n * sizeof(*gone));
+	c->n_idle = 0;
+	return n;
+}
+
+/* Lock held. Somebody is missing, so the keeper has work. */
+static void
+wake(struct aic_cache *c)
+{
+	pthread_cond_broadcast(&c->changed);
+}
+
+/* Tell how it went with a server that could be asked; what that changes. */
+static void
+judge(struct aic_cache *c, uint64_t round, enum aic_breaker_verdict verdict,
+    const char *why)
+{
+	int64_t now = aic_clock_us();
+	struct conn gone[POOL];
+	int n = 0;
+
+	pthread_mutex_lock(&c->lock);
+	if (verdict == AIC_BREAKER_FAILED)
+		snprintf(c->why, sizeof(c->why), "%s", why);
+	switch (aic_breaker_leave(&c->breaker, round, verdict, now)) {
+	case AIC_BREAKER_OPENED:
+		c->open = true;
+		c->retry_us = now + OPEN_US;
+		n = take_idle(c, gone);
+		wake(c);
+		break;
+	case AIC_BREAKER_CLOSED:
+		c->open = false;
+		break;
+	case AIC_BREAKER_SAME:
+		break;
+	}
+	pthread_mutex_unlock(&c->lock);
+	while (n > 0)
+		conn_close(&gone[--n]);
+}
+
+/* One that is idle, and still there. */
+static enum aic_cache_end
+borrow(struct aic_cache *c, struct conn *ret_conn)
+{
+	enum aic_cache_end end = AIC_CACHE_NONE;
+	struct conn gone[POOL];
+	int n = 0;
+
+	pthread_mutex_lock(&c->lock);
+	if (c->open)
+		end = AIC_CACHE_OPEN;
+	while (end == AIC_CACHE_NONE && c->n_idle > 0) {
+		*ret_conn = c->idle[--c->n_idle];
+		if (aic_redis_is_fresh(ret_conn->redis))
+			end = AIC_CACHE_OK;
+		else
+			gone[n++] = *ret_conn;
+	}
+	c->n_busy += end == AIC_CACHE_OK;
+	if (n > 0)
+		wake(c);
+	pthread_mutex_unlock(&c->lock);
+	while (n > 0)
+		conn_close(&gone[--n]);
+	return end;
+}
+
+/* Back to the others, or, when it broke or they have been dropped, away. */
+static void
+give_back(struct aic_cache *c, struct conn *conn, bool well)
+{
+	pthread_mutex_lock(&c->lock);
+	c->n_busy--;
+	well = well && !c->open && !c->stopping;
+	if (well)
+		c->idle[c->n_idle++] = *conn;
+	else
+		wake(c);
+	pthread_mutex_unlock(&c->lock);
+	if (!well)
+		conn_close(conn);
+}
+
+/* --- calls --------------------------------------------------------------- */
+
+static int64_t
+now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* Send what was written down, and settle what there is to settle. A caller whose own
+ * deadline came first has learned nothing about the server. */
+static enum aic_cache_end
+call(struct aic_cache *c, struct conn *conn, uint64_t round,
+    struct aic_redis_ask *ask, int64_t start_us, int64_t deadline_us)
+{
+	enum aic_breaker_verdict verdict = AIC_BREAKER_WELL;
+	enum aic_cache_end end = AIC_CACHE_OK;
+	const char *why = "";
+
+	ask->deadline_us = start_us + AIC_CACHE_CALL_US;
+	if (deadline_us < ask->deadline_us)
+		ask->deadline_us = deadline_us;
+	switch (aic_redis_ask(conn->redis, ask)) {
+	case AIC_REDIS_ANSWERED:
+		break;
+	case AIC_REDIS_TIMEOUT:
+		end = AIC_CACHE_TIMEOUT;
+		verdict = ask->deadline_us == deadline_us ? AIC_BREAKER_NEUTRAL
+							  : AIC_BREAKER_FAILED;
+		why = "Redis did not answer in time";
+		break;
+	case AIC_REDIS_NO_MEMORY:
+		end = AIC_CACHE_BROKEN;
+		verdict = AIC_BREAKER_NEUTRAL;
+		break;
+	case AIC_REDIS_UNREACHED:
+	case AIC_REDIS_BROKEN:
+		end = AIC_CACHE_BROKEN;
+		verdict = AIC_BREAKER_FAILED;
+		why = "a connection to Redis broke";
+		break;
+	}
+	judge(c, round, verdict, why);
+	give_back(c, conn, end == AIC_CACHE_OK);
+	return end;
+}
+
+/* Somebody to ask, and the right to. */
+static enum aic_cache_end
+enter(struct aic_cache *c, int64_t start_us, struct conn *ret_conn,
+    uint64_t *ret_round)
+{
+	enum aic_cache_end end;
+
+	if (!c)
+		return AIC_CACHE_OFF;
+	end = borrow(c, ret_conn);
+	if (end != AIC_CACHE_OK)
+		return end;
+	/* It may have opened just now. */
+	if (aic_breaker_enter(&c->breaker, start_us,
+		start_us + AIC_CACHE_CALL_US, ret_round) == 0)
+		return AIC_CACHE_OK;
+	give_back(c, ret_conn, false);
+	return AIC_CACHE_OPEN;
+}
+
+struct looking {
+	struct aic_cache_item *items;
+	struct aic_seal *seal;
+	int64_t now_ms;
+	bool refused;
+};
+
+/* An error in the place of a value, of any kind: it is not there. */
+static void
+on_value(void *arg, const struct aic_redis_reply *reply)
+{
+	struct looking *l = arg;
+	struct aic_cache_item *item;
+
+	if (reply->item < 0) {
+		l->refused = true;
+		return;
+	}
+	item = &l->items[reply->item];
+	if (reply->type != AIC_REDIS_STRING || reply->len < AIC_SEAL_SIZE ||
+	    reply->len > AIC_SEAL_SIZE + AIC_CACHE_VALUE_MAX ||
+	    !aic_seal_check(l->seal, item->key, l->now_ms, reply->data,
+		reply->len))
+		return;
+	item->len = reply->len - AIC_SEAL_SIZE;
+	item->data = malloc(item->len + 1);
+	if (!item->data)
+		return;
+	memcpy(item->data, reply->data + AIC_SEAL_SIZE, item->len);
+	item->data[item->len] = '\0';
+}
+
+enum aic_cache_end
+aic_cache_get(struct aic_cache *c, struct aic_cache_item *items, int n,
+    int64_t deadline_us)
+{
+	int64_t start = aic_clock_us();
+	struct looking l = { .items = items };
+	struct aic_redis_ask ask = {
+		.replies = 1, .items = n, .on_reply = on_value, .arg = &l
+	};
+	enum aic_cache_end end;
+	struct conn conn;
+	uint64_t round;
+	int i;
+
+	for (i = 0; i < n; i++) {
+		items[i].data = NULL;
+		items[i].len = 0;
+	}
+	end = enter(c, start, &conn, &round);
+	if (end != AIC_CACHE_OK)
+		return end;
+	l.seal = conn.seal;
+	l.now_ms = now_ms();
+	ask.bytes_max = HEAD +
+	    (size_t)n * (FRAME + AIC_SEAL_SIZE + AIC_CACHE_VALUE_MAX);
+	aic_redis_command(conn.redis, 1 + n);
+	aic_redis_text(conn.redis, "MGET");
+	for (i = 0; i < n; i++)
+		aic_redis_text(conn.redis, items[i].key);
+	end = call(c, &conn, round, &ask, start, deadline_us);
+	/* Half an answer is none. */
+	if (end != AIC_CACHE_OK)
+		aic_cache_items_done(items, n);
+	return end == AIC_CACHE_OK && l.refused ? AIC_CACHE_REFUSED : end;
+}
+
+void
+aic_cache_items_done(struct aic_cache_item *items, int n)
+{
+	int i;
+
+	for (i = 0; i < n; i++) {
+		free(items[i].data);
+		items[i].data = NULL;
+		items[i].len = 0;
+	}
+}
+
+/* For commands whose replies say no more than whether they were obeyed. */
+static void
+on_reply(void *arg, const struct aic_redis_reply *reply)
+{
+	bool *refused = arg;
+
+	*refused = *refused || reply->type == AIC_REDIS_ERROR;
+}
+
+static bool
+write_put(struct conn *conn, const struct aic_cache_put *put)
+{
+	unsigned char seal[AIC_SEAL_SIZE];
+	char ttl[24];
+
+	if (put->len > AIC_CACHE_VALUE_MAX ||
+	    !aic_seal_put(conn->seal, put->key, now_ms() + put->ttl_ms,
+		put->data, put->len, seal))
+		return false;
+	snprintf(ttl, sizeof(ttl), "%" PRId64, put->ttl_ms);
+	aic_redis_command(conn->redis, put->only_new ? 6 : 5);
+	aic_redis_text(conn->redis, "SET");
+	aic_redis_text(conn->redis, put->key);
+	aic_redis_word_of(conn->redis, seal, sizeof(seal), put->data, put->len);
+	aic_redis_text(conn->redis, "PX");
+	aic_redis_text(conn->redis, ttl);
+	if (put->only_new)
+		aic_redis_text(conn->redis, "NX");
+	return true;
+}
+
+enum aic_cache_end
+aic_cache_put(struct aic_cache *c, const struct aic_cache_put *puts, int n,
+    int64_t deadline_us)
+{
+	int64_t start = aic_clock_us();
+	bool refused = false;
+	struct aic_redis_ask ask = { .replies = 0,
+		.bytes_max = HEAD * AIC_CACHE_ITEMS_MAX,
+		.on_reply = on_reply,
+		.arg = &refused };
+	enum aic_cache_end end;
+	struct conn conn;
+	uint64_t round;
+	int i;
+
+	end = enter(c, start, &conn, &round);
+	if (end != AIC_CACHE_OK)
+		return end;
+	for (i = 0; i < n; i++)
+		ask.replies += write_put(&conn, &puts[i]);
+	if (ask.replies == 0) {
+		judge(c, round, AIC_BREAKER_NEUTRAL, "");
+		give_back(c, &conn, true);
+		return AIC_CACHE_REFUSED;
+	}
+	end = call(c, &conn, round, &ask, start, deadline_us);
+	return end == AIC_CACHE_OK && (refused || ask.replies < n)
+	    ? AIC_CACHE_REFUSED
+	    : end;
+}
+
+enum aic_cache_end
+aic_cache_forget(struct aic_cache *c, const char *key, int64_t deadline_us)
+{
+	int64_t start = aic_clock_us();
+	bool refused = false;
+	struct aic_redis_ask ask = { .replies = 1,
+		.bytes_max = HEAD,
+		.on_reply = on_reply,
+		.arg = &refused };
+	enum aic_cache_end end;
+	struct conn conn;
+	uint64_t round;
+
+	end = enter(c, start, &conn, &round);
+	if (end != AIC_CACHE_OK)
+		return end;
+	aic_redis_command(conn.redis, 2);
+	aic_redis_text(conn.redis, "DEL");
+	aic_redis_text(conn.redis, key);
+	end = call(c, &conn, round, &ask, start, deadline_us);
+	return end == AIC_CACHE_OK && refused ? AIC_CACHE_REFUSED : end;
+}
+
+/* --- the keeper ---------------------------------------------------------- */
+
+/* Lock held. */
+static enum aic_cache_state
+state_of(const struct aic_cache *c)
+{
+	if (c->n_idle + c->n_busy > 0 && !c->open)
+		return AIC_CACHE_IS_OK;
+	/* Of a server that is not there, that is all there is to say. */
+	if (c->open && c->reached)
+		return AIC_CACHE_IS_OPEN;
+	return AIC_CACHE_IS_DOWN;
+}
+
+/* Lock held. */
+static bool
+is_short(const struct aic_cache *c)
+{
+	return c->n_idle + c->n_busy < POOL;
+}
+
+/* Lock held. A try to connect has failed: not again at once, and not by all workers at
+ * the same moment. */
+static void
+back_off(struct aic_cache *c)
+{
+	c->backoff_us = c->backoff_us ? 2 * c->backoff_us : BACKOFF_US;
+	if (c->backoff_us > BACKOFF_MOST_US)
+		c->backoff_us = BACKOFF_MOST_US;
+	c->retry_us = aic_clock_us() +
+	    (int64_t)((double)c->backoff_us * (0.5 + aic_random()));
+}
+
+static enum aic_redis_end
+open_conn(struct aic_cache *c, struct conn *conn, char *why)
+{
+	enum aic_redis_end end;
+
+	end = aic_redis_open(&conn->redis, &c->where, CONNECT_US,
+	    AIC_CACHE_CALL_US, why);
+	if (end != AIC_REDIS_ANSWERED)
+		return end;
+	conn->seal = aic_seal_copy(c->seal);
+	if (conn->seal)
+		return end;
+	aic_redis_close(conn->redis);
+	snprintf(why, AIC_CACHE_WHY, "out of memory");
+	return AIC_REDIS_NO_MEMORY;
+}
+
+/* One connection more. While the breaker is open this is its trial. */
+static void
+add_conn(struct aic_cache *c)
+{
+	enum aic_breaker_verdict verdict = AIC_BREAKER_WELL;
+	int64_t now = aic_clock_us(), wait;
+	struct conn conn = { NULL, NULL };
+	char why[AIC_CACHE_WHY] = "";
+	enum aic_redis_end end;
+	bool kept = false;
+	uint64_t round;
+
+	/* Nobody else makes a trial, so there is none to run out of time. */
+	wait = aic_breaker_enter(&c->breaker, now, INT64_MAX, &round);
+	if (wait > 0) {
+		pthread_mutex_lock(&c->lock);
+		c->retry_us = now + wait;
+		pthread_mutex_unlock(&c->lock);
+		return;
+	}
+	end = open_conn(c, &conn, why);
+	/* A server that is not there costs callers nothing: no reason to leave
+	 * it alone, but none either to believe that it is well again. */
+	if (end == AIC_REDIS_UNREACHED || end == AIC_REDIS_NO_MEMORY)
+		verdict = AIC_BREAKER_NEUTRAL;
+	else if (end != AIC_REDIS_ANSWERED)
+		verdict = AIC_BREAKER_FAILED;
+	judge(c, round, verdict, why);
+
+	pthread_mutex_lock(&c->lock);
+	c->tried = true;
+	c->reached = end != AIC_REDIS_UNREACHED;
+	if (end == AIC_REDIS_ANSWERED) {
+		c->backoff_us = 0;
+		kept = !c->open && !c->stopping && is_short(c);
+		if (kept)
+			c->idle[c->n_idle++] = conn;
+	} else {
+		snprintf(c->why, sizeof(c->why), "%s", why);
+		back_off(c);
+	}
+	wake(c);
+	pthread_mutex_unlock(&c->lock);
+	if (!kept)
+		conn_close(&conn);
+}
+
+static void
+ignore(void *arg, const struct aic_redis_reply *reply)
+{
+	(void)arg, (void)reply;
+}
+
+/* Lock held. The one that was idle longest; true: there is one. */
+static bool
+take_oldest(struct aic_cache *c, struct conn *ret_conn)
+{
+	if (c->n_idle == 0)
+		return false;
+	*ret_conn = c->idle[0];
+	c->n_idle--;
+	c->n_busy++;
+	memmove(c->idle, c->idle + 1, (size_t)c->n_idle * sizeof(*c->idle));
+	return true;
+}
+
+/* Those that the server has closed go; one that it has not is asked how it is. So it
+ * is known at night, too. */
+static void
+look(struct aic_cache *c)
+{
+	struct aic_redis_ask ask = {
+		.replies = 1, .bytes_max = HEAD, .on_reply = ignore
+	};
+	int64_t now = aic_clock_us();
+	struct conn conn, gone[POOL];
+	int i, n = 0, n_left = 0;
+	uint64_t round;
+	bool any;
+
+	pthread_mutex_lock(&c->lock);
+	c->tick_us = now + TICK_US;
+	for (i = 0; i < c->n_idle; i++) {
+		if (aic_redis_is_fresh(c->idle[i].redis))
+			c->idle[n_left++] = c->idle[i];
+		else
+			gone[n++] = c->idle[i];
+	}
+	c->n_idle = n_left;
+	any = take_oldest(c, &conn);
+	pthread_mutex_unlock(&c->lock);
+	while (n > 0)
+		conn_close(&gone[--n]);
+	if (!any)
+		return;
+	if (aic_breaker_enter(&c->breaker, now, INT64_MAX, &round) > 0) {
+		give_back(c, &conn, false);
+		return;
+	}
+	aic_redis_command(conn.redis, 1);
+	aic_redis_text(conn.redis, "PING");
+	call(c, &conn, round, &ask, now, INT64_MAX);
+}
+
+/* Lock held; not while it is told, as that may wait for a log. */
+static void
+tell(struct aic_cache *c, enum aic_cache_state *told)
+{
+	enum aic_cache_state state = state_of(c);
+	char why[AIC_CACHE_WHY] = "";
+
+	if (state == *told || !c->tried || !c->on_change)
+		return;
+	*told = state;
+	if (state != AIC_CACHE_IS_OK)
+		memcpy(why, c->why, sizeof(why));
+	pthread_mutex_unlock(&c->lock);
+	c->on_change(state, why);
+	pthread_mutex_lock(&c->lock);
+}
+
+/* Lock held; it is given up. */
+static void
+leave(struct aic_cache *c)
+{
+	bool last = --c->users == 0;
+
+	wake(c);
+	pthread_mutex_unlock(&c->lock);
+	if (!last)
+		return;
+	aic_redis_where_done(&c->where);
+	aic_seal_free(c->seal);
+	aic_breaker_done(&c->breaker);
+	pthread_mutex_destroy(&c->lock);
+	pthread_cond_destroy(&c->changed);
+	free(c);
+}
+
+static void *
+keep(void *arg)
+{
+	enum aic_cache_state told = AIC_CACHE_IS_OFF;
+	struct aic_cache *c = arg;
+	struct timespec until;
+	bool add, due;
+	int64_t now;
+
+	pthread_mutex_lock(&c->lock);
+	while (!c->stopping) {
+		tell(c, &told);
+		now = aic_clock_us();
+		add = is_short(c) && now >= c->retry_us;
+		due = now >= c->tick_us;
+		if (c->stopping || add || due) {
+			pthread_mutex_unlock(&c->lock);
+			if (due)
+				look(c);
+			else if (add)
+				add_conn(c);
+			pthread_mutex_lock(&c->lock);
+			continue;
+		}
+		until = aic_clock_spec(is_short(c) && c->retry_us < c->tick_us
+			? c->retry_us
+			: c->tick_us);
+		pthread_cond_clockwait(&c->changed, &c->lock, CLOCK_MONOTONIC,
+		    &until);
+	}
+	c->keeping = false;
+	leave(c);
+	return NULL;
+}
+
+static enum aic_code
+start_keeper(struct aic_cache *c, struct aic_err *err)
+{
+	pthread_t thread;
+	int rc;
+
+	c->users = 2;
+	c->keeping = true;
+	rc = pthread_create(&thread, NULL, keep, c);
+	if (rc) {
+		c->users = 1;
+		c->keeping = false;
+		return aic_fail(err, AIC_ENOMEM,
+		    "could not start a thread for Redis: %s", strerror(rc));
+	}
+	/* It may hang in the resolver: nobody can wait for its end. */
+	pthread_detach(thread);
+	return AIC_OK;
+}
+
+enum aic_code
+aic_cache_open(struct aic_cache **ret_cache, const struct aic_cache_conf *conf,
+    struct aic_err *err)
+{
+	struct aic_cache *c;
+	enum aic_code rc;
+
+	*ret_cache = NULL;
+	if (!conf->url)
+		return AIC_OK;
+	if (!aic_redis_is_built_in())
+		return aic_fail(err, AIC_ECONF,
+		    "REDIS_URL is set, but this program was built without "
+		    "hiredis");
+	c = calloc(1, sizeof(*c));
+	if (!c)
+		return aic_fail(err, AIC_ENOMEM, "out of memory");
+	c->users = 1;
+	c->on_change = conf->on_change;
+	pthread_mutex_init(&c->lock, NULL);
+	pthread_cond_init(&c->changed, NULL);
+	aic_breaker_init(&c->breaker, FAILURES, OPEN_US);
+	rc = aic_redis_parse(&c->where, conf->url, err);
+	if (!rc) {
+		c->seal = aic_seal_new(conf->secret);
+		rc = c->seal ? start_keeper(c, err)
+			     : aic_fail(err, AIC_ENOMEM, "out of memory");
+	}
+	if (rc) {
+		aic_cache_close(c);
+		return rc;
+	}
+	*ret_cache = c;
+	return AIC_OK;
+}
+
+void
+aic_cache_close(struct aic_cache *c)
+{
+	int64_t until_us = aic_clock_us() + CLOSE_US;
+	struct timespec until = aic_clock_spec(until_us);
+	struct conn gone[POOL];
+	int n;
+
+	if (!c)
+		return;
+	pthread_mutex_lock(&c->lock);
+	c->stopping = true;
+	wake(c);
+	while (c->keeping && aic_clock_us() < until_us)
+		pthread_cond_clockwait(&c->changed, &c->lock, CLOCK_MONOTONIC,
+		    &until);
+	n = take_idle(c, gone);
+	leave(c);
+	while (n > 0)
+		conn_close(&gone[--n]);
+}
+
+struct aic_cache_look
+aic_cache_look(struct aic_cache *c)
+{
+	struct aic_cache_look l = { .state = AIC_CACHE_IS_OFF };
+
+	if (!c)
+		return l;
+	pthread_mutex_lock(&c->lock);
+	l.state = state_of(c);
+	l.busy = c->n_busy;
+	l.connections = c->n_idle + c->n_busy;
+	pthread_mutex_unlock(&c->lock);
+	return l;
+}
+
+struct aic_cache_look
+aic_cache_first(struct aic_cache *c, int64_t deadline_us, char *why)
+{
+	struct timespec until = aic_clock_spec(deadline_us);
+
+	snprintf(why, AIC_CACHE_WHY, "no answer yet");
+	if (!c)
+		return aic_cache_look(c);
+	pthread_mutex_lock(&c->lock);
+	while (!c->tried && aic_clock_us() < deadline_us)
+		pthread_cond_clockwait(&c->changed, &c->lock, CLOCK_MONOTONIC,
+		    &until);
+	if (c->tried)
+		memcpy(why, c->why, sizeof(c->why));
+	pthread_mutex_unlock(&c->lock);
+	return aic_cache_look(c);
+}

@@ -1,0 +1,771 @@
+#include "config.h"
+
+#include "redis.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+#ifdef HAVE_HIREDIS
+#include <hiredis.h>
+#endif
+
+#include "buf.h"
+#include "clock.h"
+
+#define PORT 6379
+
+/* Redis is set up for 16; more than this is a typing error. */
+#define DB_MAX 9999
+
+/* What one read takes. */
+#define PIECE (16 * 1024)
+
+/* What goes out at once: 8 values of 1 MiB and their commands. */
+#define OUT_MAX (9 * 1024 * 1024)
+
+/* Of a large pipeline no more than this is kept for the next one. */
+#define KEEP_BYTES (16 * 1024)
+
+/* --- where it is --------------------------------------------------------- */
+
+#define BAD(...) aic_fail(err, AIC_ECONF, "REDIS_URL " __VA_ARGS__)
+
+static int
+hex(char c)
+{
+	if (!isxdigit((unsigned char)c))
+		return -1;
+	return isdigit((unsigned char)c) ? c - '0'
+					 : tolower((unsigned char)c) - 'a' + 10;
+}
+
+/* A copy without its %XX. */
+static enum aic_code
+decode(char **ret, const char *p, size_t len, struct aic_err *err)
+{
+	char *to = malloc(len + 1);
+	size_t i, n = 0;
+
+	if (!to)
+		return aic_fail(err, AIC_ENOMEM, "out of memory");
+	*ret = to;
+	for (i = 0; i < len; i++) {
+		if (p[i] != '%') {
+			to[n++] = p[i];
+			continue;
+		}
+		if (len - i < 3 || hex(p[i + 1]) < 0 || hex(p[i + 2]) < 0)
+			return BAD("has a %% that no two hexadecimal digits "
+				   "follow");
+		to[n] = (char)(hex(p[i + 1]) << 4 | hex(p[i + 2]));
+		if (to[n++] == '\0')
+			return BAD("has a NUL in it, %%00");
+		i += 2;
+	}
+	to[n] = '\0';
+	return AIC_OK;
+}
+
+/* A number that is all of a text; -1: it is none. */
+static int
+number(const char *p, size_t len, int min, int max)
+{
+	int n = 0;
+	size_t i;
+
+	if (len == 0 || len > 5)
+		return -1;
+	for (i = 0; i < len; i++) {
+		if (!isdigit((unsigned char)p[i]))
+			return -1;
+		n = 10 * n + p[i] - '0';
+	}
+	return n >= min && n <= max ? n : -1;
+}
+
+static enum aic_code
+set_db(struct aic_redis_where *w, const char *p, struct aic_err *err)
+{
+	w->db = number(p, strlen(p), 0, DB_MAX);
+	return w->db >= 0 ? AIC_OK
+			  : BAD("names no database: a number up to %d", DB_MAX);
+}
+
+/* [user]:password, when the text begins with it; what follows its @ otherwise. */
+static enum aic_code
+set_login(struct aic_redis_where *w, const char **p, struct aic_err *err)
+{
+	size_t len = strcspn(*p, "/?#");
+	const char *at = memchr(*p, '@', len), *colon;
+	enum aic_code rc = AIC_OK;
+
+	if (!at)
+		return AIC_OK;
+	if (memchr(at + 1, '@', len - (size_t)(at + 1 - *p)))
+		return BAD("has two @; one in a password is written %%40");
+	colon = memchr(*p, ':', (size_t)(at - *p));
+	if (!colon || colon + 1 == at)
+		return BAD("has no password before its @");
+	if (colon > *p)
+		rc = decode(&w->user, *p, (size_t)(colon - *p), err);
+	if (!rc)
+		rc = decode(&w->password, colon + 1, (size_t)(at - colon - 1),
+		    err);
+	*p = at + 1;
+	return rc;
+}
+
+static enum aic_code
+set_host(struct aic_redis_where *w, const char *p, struct aic_err *err)
+{
+	size_t all = strcspn(p, "/?#"), len;
+	const char *rest = p + all, *chars = "";
+	bool bracket = *p == '[';
+
+	len = bracket ? strcspn(++p, "]") : strcspn(p, ":/?#");
+	if (bracket && p[len] != ']')
+		return BAD("has an address without its closing bracket");
+	chars = bracket ? "0123456789abcdefABCDEF:."
+			: "0123456789abcdefghijklmnopqrstuvwxyz"
+			  "ABCDEFGHIJKLMNOPQRSTUVWXYZ.-_";
+	if (len == 0 || len > 255 || strspn(p, chars) < len)
+		return BAD("names no host");
+	w->host = strndup(p, len);
+	if (!w->host)
+		return aic_fail(err, AIC_ENOMEM, "out of memory");
+	p += len + bracket;
+	w->port = PORT;
+	if (*p == ':') {
+		p++;
+		w->port = number(p, (size_t)(rest - p), 1, 65535);
+	} else if (p != rest) {
+		w->port = -1;
+	}
+	if (w->port < 0)
+		return BAD("names no port from 1 to 65535");
+	if (rest[0] == '\0' || strcmp(rest, "/") == 0)
+		return AIC_OK;
+	if (*rest != '/')
+		return BAD("has more than host, port and database");
+	return set_db(w, rest + 1, err);
+}
+
+static enum aic_code
+set_path(struct aic_redis_where *w, const char *p, struct aic_err *err)
+{
+	size_t len = strcspn(p, "?#");
+	enum aic_code rc;
+
+	if (*p != '/' || len < 2)
+		return BAD("names no unix socket: its path begins with /");
+	rc = decode(&w->path, p, len, err);
+	if (rc)
+		return rc;
+	if (strlen(w->path) >= sizeof(((struct sockaddr_un *)0)->sun_path))
+		return BAD("has a path that is too long for a unix socket");
+	p += len;
+	if (*p == '\0')
+		return AIC_OK;
+	if (strncmp(p, "?db=", 4) != 0)
+		return BAD("has more than a path and ?db=");
+	return set_db(w, p + 4, err);
+}
+
+enum aic_code
+aic_redis_parse(struct aic_redis_where *ret_where, const char *url,
+    struct aic_err *err)
+{
+	struct aic_redis_where w = { .path = NULL };
+	enum aic_code rc;
+	bool local = strncmp(url, "unix://", 7) == 0;
+	const char *p = url + (local ? 7 : 8);
+
+	if (strncmp(url, "rediss://", 9) == 0)
+		return BAD("asks for TLS, rediss://, which is not built in");
+	if (!local && strncmp(url, "redis://", 8) != 0)
+		return BAD("must start with redis:// or unix://");
+	rc = set_login(&w, &p, err);
+	if (!rc)
+		rc = local ? set_path(&w, p, err) : set_host(&w, p, err);
+	if (rc) {
+		aic_redis_where_done(&w);
+		return rc;
+	}
+	*ret_where = w;
+	return AIC_OK;
+}
+
+void
+aic_redis_where_done(struct aic_redis_where *where)
+{
+	if (where->password)
+		explicit_bzero(where->password, strlen(where->password));
+	free(where->password);
+	free(where->user);
+	free(where->host);
+	free(where->path);
+	memset(where, 0, sizeof(*where));
+}
+
+#ifdef HAVE_HIREDIS
+
+struct aic_redis {
+	int fd;
+	redisReader *reader;
+	struct aic_buf out;
+	/* of the call under way */
+	const struct aic_redis_ask *ask;
+	int answered;
+	int items; /* of the reply that is being read, so far */
+	bool is_array;
+	bool wrong; /* not what was asked for */
+};
+
+bool
+aic_redis_is_built_in(void)
+{
+	return true;
+}
+
+/* --- what comes back ----------------------------------------------------- */
+
+/*
+ * hiredis calls these as it finds things. Nothing is built of them: what is found is
+ * handed over at once, and what nobody asked for ends the reading, before any memory
+ * is there for it.
+ */
+
+/* The shape of createArray() has changed with 1.0. */
+#if HIREDIS_MAJOR >= 1
+typedef size_t reply_count;
+#else
+typedef int reply_count;
+#endif
+
+static void *
+refuse(struct aic_redis *r)
+{
+	r->wrong = true;
+	return NULL;
+}
+
+static void *
+hand_over(const redisReadTask *task, enum aic_redis_type type, const char *data,
+    size_t len)
+{
+	struct aic_redis *r = task->privdata;
+	struct aic_redis_reply reply = { .command = r->answered,
+		.item = task->parent ? task->idx : -1,
+		.type = type,
+		.data = data,
+		.len = len };
+
+	/* Where an array is due, an error is all that may come without one. */
+	if (!task->parent && r->ask->items > 0 && type != AIC_REDIS_ERROR)
+		return refuse(r);
+	r->items += task->parent != NULL;
+	r->ask->on_reply(r->ask->arg, &reply);
+	return r;
+}
+
+static void *
+on_string(const redisReadTask *task, char *data, size_t len)
+{
+	enum aic_redis_type type = task->type == REDIS_REPLY_ERROR
+	    ? AIC_REDIS_ERROR
+	    : task->type == REDIS_REPLY_STATUS ? AIC_REDIS_STATUS
+					       : AIC_REDIS_STRING;
+
+	return hand_over(task, type, data, len);
+}
+
+static void *
+on_integer(const redisReadTask *task, long long n)
+{
+	(void)n;
+	return hand_over(task, AIC_REDIS_INTEGER, "", 0);
+}
+
+static void *
+on_nil(const redisReadTask *task)
+{
+	return hand_over(task, AIC_REDIS_NIL, "", 0);
+}
+
+static void *
+on_array(const redisReadTask *task, reply_count n)
+{
+	struct aic_redis *r = task->privdata;
+
+	if (task->parent || n <= 0 || (int)n != r->ask->items)
+		return refuse(r);
+	r->is_array = true;
+	return r;
+}
+
+static void
+on_free(void *reply)
+{
+	(void)reply;
+}
+
+static redisReplyObjectFunctions on_found = {
+	.createString = on_string,
+	.createArray = on_array,
+	.createInteger = on_integer,
+	.createNil = on_nil,
+	.freeObject = on_free,
+};
+
+static void
+begin(struct aic_redis *r, const struct aic_redis_ask *ask)
+{
+	r->ask = ask;
+	r->answered = 0;
+	r->wrong = false;
+	r->items = 0;
+	r->is_array = false;
+}
+
+/* As far as the bytes go. AIC_REDIS_TIMEOUT: they do not go far enough. */
+static enum aic_redis_end
+read_replies(struct aic_redis *r)
+{
+	redisReader *reader = r->reader;
+	void *found;
+
+	while (r->answered < r->ask->replies) {
+		found = NULL;
+		if (redisReaderGetReply(reader, &found) != REDIS_OK)
+			return reader->err == REDIS_ERR_OOM && !r->wrong
+			    ? AIC_REDIS_NO_MEMORY
+			    : AIC_REDIS_BROKEN;
+		if (!found)
+			return AIC_REDIS_TIMEOUT;
+		/* Of a type that only a later protocol has. */
+		if (found != r || (r->is_array && r->items != r->ask->items))
+			return AIC_REDIS_BROKEN;
+		r->answered++;
+		r->items = 0;
+		r->is_array = false;
+	}
+	return reader->pos == reader->len ? AIC_REDIS_ANSWERED
+					  : AIC_REDIS_BROKEN;
+}
+
+static bool
+new_reader(struct aic_redis *r)
+{
+	r->reader = redisReaderCreateWithFunctions(&on_found);
+	if (r->reader)
+		r->reader->privdata = r;
+	return r->reader != NULL;
+}
+
+enum aic_redis_end
+aic_redis_read(const struct aic_redis_ask *ask, const void *bytes, size_t len)
+{
+	struct aic_redis r = { .fd = -1 };
+	enum aic_redis_end end = AIC_REDIS_NO_MEMORY;
+
+	if (!new_reader(&r))
+		return end;
+	begin(&r, ask);
+	if (len > ask->bytes_max)
+		end = AIC_REDIS_BROKEN;
+	else if (len == 0)
+		end = AIC_REDIS_TIMEOUT;
+	else if (redisReaderFeed(r.reader, bytes, len) == REDIS_OK)
+		end = read_replies(&r);
+	redisReaderFree(r.reader);
+	return end;
+}
+
+/* --- asking -------------------------------------------------------------- */
+
+void
+aic_redis_command(struct aic_redis *r, int words)
+{
+	aic_buf_printf(&r->out, "*%d\r\n", words);
+}
+
+void
+aic_redis_word_of(struct aic_redis *r, const void *head, size_t head_len,
+    const void *p, size_t len)
+{
+	aic_buf_printf(&r->out, "$%zu\r\n", head_len + len);
+	aic_buf_put(&r->out, head, head_len);
+	aic_buf_put(&r->out, p, len);
+	aic_buf_puts(&r->out, "\r\n");
+}
+
+void
+aic_redis_word(struct aic_redis *r, const void *p, size_t len)
+{
+	aic_redis_word_of(r, "", 0, p, len);
+}
+
+void
+aic_redis_text(struct aic_redis *r, const char *text)
+{
+	aic_redis_word(r, text, strlen(text));
+}
+
+/* False: the deadline has passed, and there is nothing. */
+static bool
+wait_for(int fd, short events, int64_t deadline_us)
+{
+	struct pollfd p = { .fd = fd, .events = events };
+	int n;
+
+	do {
+		n = poll(&p, 1, aic_clock_left_ms(deadline_us));
+	} while (n < 0 && errno == EINTR);
+	return n > 0;
+}
+
+static enum aic_redis_end
+send_all(struct aic_redis *r, int64_t deadline_us)
+{
+	const char *p = r->out.data;
+	size_t left = r->out.len;
+	ssize_t n;
+
+	while (left > 0) {
+		n = send(r->fd, p, left, MSG_NOSIGNAL | MSG_DONTWAIT);
+		if (n >= 0) {
+			p += n;
+			left -= (size_t)n;
+		} else if (errno != EAGAIN && errno != EINTR) {
+			return AIC_REDIS_BROKEN;
+		} else if (!wait_for(r->fd, POLLOUT, deadline_us)) {
+			return AIC_REDIS_TIMEOUT;
+		}
+		if (left > 0 && aic_clock_us() > deadline_us)
+			return AIC_REDIS_TIMEOUT;
+	}
+	return AIC_REDIS_ANSWERED;
+}
+
+static enum aic_redis_end
+receive_all(struct aic_redis *r)
+{
+	const struct aic_redis_ask *ask = r->ask;
+	enum aic_redis_end end;
+	size_t got = 0;
+	char piece[PIECE];
+	ssize_t n;
+
+	for (;;) {
+		if (!wait_for(r->fd, POLLIN, ask->deadline_us))
+			return AIC_REDIS_TIMEOUT;
+		n = recv(r->fd, piece, sizeof(piece), MSG_DONTWAIT);
+		if (n < 0 && (errno == EAGAIN || errno == EINTR))
+			continue;
+		if (n <= 0)
+			return AIC_REDIS_BROKEN;
+		got += (size_t)n;
+		if (got > ask->bytes_max)
+			return AIC_REDIS_BROKEN;
+		if (redisReaderFeed(r->reader, piece, (size_t)n) != REDIS_OK)
+			return AIC_REDIS_NO_MEMORY;
+		end = read_replies(r);
+		/* What has come in time counts, though we were late to look. */
+		if (end != AIC_REDIS_TIMEOUT ||
+		    aic_clock_us() > ask->deadline_us)
+			return end;
+	}
+}
+
+enum aic_redis_end
+aic_redis_ask(struct aic_redis *r, const struct aic_redis_ask *ask)
+{
+	enum aic_redis_end end = AIC_REDIS_NO_MEMORY;
+
+	begin(r, ask);
+	if (!r->out.failed)
+		end = send_all(r, ask->deadline_us);
+	if (end == AIC_REDIS_ANSWERED)
+		end = receive_all(r);
+	if (r->out.cap > KEEP_BYTES)
+		aic_buf_done(&r->out);
+	else
+		aic_buf_clear(&r->out);
+	r->ask = NULL;
+	return end;
+}
+
+bool
+aic_redis_is_fresh(struct aic_redis *r)
+{
+	char c;
+
+	return recv(r->fd, &c, 1, MSG_PEEK | MSG_DONTWAIT) < 0 &&
+	    (errno == EAGAIN || errno == EINTR);
+}
+
+/* --- connecting ---------------------------------------------------------- */
+
+static void
+say(char *why, const char *what, const char *reason)
+{
+	snprintf(why, AIC_REDIS_WHY, "could not %s: %s", what, reason);
+}
+
+/* A descriptor, or -1 and errno. */
+static int
+connect_to(const struct sockaddr *to, socklen_t len, int64_t connect_us)
+{
+	int64_t until = aic_clock_us() + connect_us;
+	int fd, error = 0;
+	socklen_t size = sizeof(error);
+
+	fd = socket(to->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
+	    0);
+	if (fd < 0)
+		return -1;
+	if (connect(fd, to, len) != 0)
+		error = errno;
+	/* On a unix socket, EAGAIN: its queue is full. */
+	if (error == EINPROGRESS) {
+		if (!wait_for(fd, POLLOUT, until))
+			error = ETIMEDOUT;
+		else if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size))
+			error = errno;
+	}
+	if (error == 0)
+		return fd;
+	close(fd);
+	errno = error;
+	return -1;
+}
+
+static int
+connect_unix(const char *path, int64_t connect_us, char *why)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	int fd;
+
+	/* It fits: aic_redis_parse() has seen to that. */
+	snprintf(a.sun_path, sizeof(a.sun_path), "%s", path);
+	fd = connect_to((struct sockaddr *)&a, sizeof(a), connect_us);
+	if (fd < 0)
+		say(why, "connect to Redis", strerror(errno));
+	return fd;
+}
+
+/* Answers are a few bytes each, and a host that is gone is noticed in half a
+ * minute, should nobody ask meanwhile. */
+static void
+set_tcp(int fd)
+{
+	static const int one = 1, idle_s = 10, interval_s = 5, count = 3;
+
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s,
+	    sizeof(interval_s));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
+}
+
+static int
+connect_host(const struct aic_redis_where *w, int64_t connect_us, char *why)
+{
+	struct addrinfo hints = { .ai_family = AF_UNSPEC,
+		.ai_socktype = SOCK_STREAM },
+			*list, *a;
+	char port[8];
+	int rc, fd = -1;
+
+	snprintf(port, sizeof(port), "%d", w->port);
+	rc = getaddrinfo(w->host, port, &hints, &list);
+	if (rc) {
+		say(why, "find the host of REDIS_URL",
+		    rc == EAI_SYSTEM ? strerror(errno) : gai_strerror(rc));
+		return -1;
+	}
+	for (a = list; a && fd < 0; a = a->ai_next)
+		fd = connect_to(a->ai_addr, a->ai_addrlen, connect_us);
+	if (fd < 0)
+		say(why, "connect to Redis", strerror(errno));
+	else
+		set_tcp(fd);
+	freeaddrinfo(list);
+	return fd;
+}
+
+static void
+on_hello(void *arg, const struct aic_redis_reply *reply)
+{
+	char *why = arg;
+	size_t len = reply->len < 80 ? reply->len : 80;
+
+	/* The first one says what the others follow from. */
+	if (reply->type == AIC_REDIS_ERROR && !*why)
+		snprintf(why, AIC_REDIS_WHY, "Redis refuses us: %.*s", (int)len,
+		    reply->data);
+	else if (reply->type != AIC_REDIS_STATUS && !*why)
+		snprintf(why, AIC_REDIS_WHY, "what answers is no Redis");
+}
+
+static enum aic_redis_end
+say_hello(struct aic_redis *r, const struct aic_redis_where *w,
+    int64_t hello_us, char *why)
+{
+	struct aic_redis_ask ask = { .replies = 1,
+		.bytes_max = PIECE,
+		.on_reply = on_hello,
+		.arg = why };
+	enum aic_redis_end end;
+	char db[12];
+
+	if (w->password) {
+		ask.replies++;
+		aic_redis_command(r, w->user ? 3 : 2);
+		aic_redis_text(r, "AUTH");
+		if (w->user)
+			aic_redis_text(r, w->user);
+		aic_redis_text(r, w->password);
+	}
+	if (w->db > 0) {
+		ask.replies++;
+		snprintf(db, sizeof(db), "%d", w->db);
+		aic_redis_command(r, 2);
+		aic_redis_text(r, "SELECT");
+		aic_redis_text(r, db);
+	}
+	aic_redis_command(r, 1);
+	aic_redis_text(r, "PING");
+	ask.deadline_us = aic_clock_us() + hello_us;
+	end = aic_redis_ask(r, &ask);
+	/* It had the password in it. */
+	if (r->out.data)
+		explicit_bzero(r->out.data, r->out.cap);
+	if (end == AIC_REDIS_ANSWERED && *why)
+		return AIC_REDIS_UNREACHED;
+	if (end == AIC_REDIS_TIMEOUT)
+		snprintf(why, AIC_REDIS_WHY, "Redis did not answer in %d ms",
+		    (int)(hello_us / AIC_MS));
+	else if (end != AIC_REDIS_ANSWERED)
+		snprintf(why, AIC_REDIS_WHY,
+		    "the connection to Redis broke in its first answer");
+	return end;
+}
+
+enum aic_redis_end
+aic_redis_open(struct aic_redis **ret_redis, const struct aic_redis_where *w,
+    int64_t connect_us, int64_t hello_us, char *why)
+{
+	struct aic_redis *r = calloc(1, sizeof(*r));
+	enum aic_redis_end end;
+
+	*why = '\0';
+	if (!r || !new_reader(r)) {
+		free(r);
+		snprintf(why, AIC_REDIS_WHY, "out of memory");
+		return AIC_REDIS_NO_MEMORY;
+	}
+	aic_buf_init(&r->out, OUT_MAX);
+	r->fd = w->path ? connect_unix(w->path, connect_us, why)
+			: connect_host(w, connect_us, why);
+	end = r->fd < 0 ? AIC_REDIS_UNREACHED : say_hello(r, w, hello_us, why);
+	if (end != AIC_REDIS_ANSWERED) {
+		aic_redis_close(r);
+		return end;
+	}
+	*ret_redis = r;
+	return end;
+}
+
+void
+aic_redis_close(struct aic_redis *r)
+{
+	if (!r)
+		return;
+	if (r->fd >= 0)
+		close(r->fd);
+	redisReaderFree(r->reader);
+	aic_buf_done(&r->out);
+	free(r);
+}
+
+#else /* !HAVE_HIREDIS: nobody gets as far as to call these. */
+
+bool
+aic_redis_is_built_in(void)
+{
+	return false;
+}
+
+enum aic_redis_end
+aic_redis_open(struct aic_redis **ret_redis, const struct aic_redis_where *w,
+    int64_t connect_us, int64_t hello_us, char *why)
+{
+	(void)ret_redis, (void)w, (void)connect_us, (void)hello_us;
+	*why = '\0';
+	return AIC_REDIS_UNREACHED;
+}
+
+void
+aic_redis_close(struct aic_redis *r)
+{
+	(void)r;
+}
+
+bool
+aic_redis_is_fresh(struct aic_redis *r)
+{
+	(void)r;
+	return false;
+}
+
+void
+aic_redis_command(struct aic_redis *r, int words)
+{
+	(void)r, (void)words;
+}
+
+void
+aic_redis_word(struct aic_redis *r, const void *p, size_t len)
+{
+	(void)r, (void)p, (void)len;
+}
+
+void
+aic_redis_word_of(struct aic_redis *r, const void *head, size_t head_len,
+    const void *p, size_t len)
+{
+	(void)r, (void)head, (void)head_len, (void)p, (void)len;
+}
+
+void
+aic_redis_text(struct aic_redis *r, const char *text)
+{
+	(void)r, (void)text;
+}
+
+enum aic_redis_end
+aic_redis_ask(struct aic_redis *r, const struct aic_redis_ask *ask)
+{
+	(void)r, (void)ask;
+	return AIC_REDIS_BROKEN;
+}
+
+enum aic_redis_end
+aic_redis_read(const struct aic_redis_ask *ask, const void *bytes, size_t len)
+{
+	(void)ask, (void)bytes, (void)len;
+	return AIC_REDIS_BROKEN;
+}
+
+#endif

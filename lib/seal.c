@@ -1,0 +1,143 @@
+#include "config.h"
+
+#include "seal.h"
+
+#include <openssl/core_names.h>
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Keys for other ends are made of the same secret: this one is told from them. */
+#define LABEL "ai-chat seal 1"
+
+#define DIGEST 32
+
+struct aic_seal {
+	EVP_MAC_CTX *mac; /* it has the key */
+};
+
+static EVP_MAC_CTX *
+new_mac(const unsigned char *key, size_t len)
+{
+	char sha256[] = "SHA256";
+	OSSL_PARAM params[] = {
+		OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, sha256,
+		    0),
+		OSSL_PARAM_construct_end()
+	};
+	EVP_MAC *hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
+	EVP_MAC_CTX *mac = hmac ? EVP_MAC_CTX_new(hmac) : NULL;
+
+	EVP_MAC_free(hmac);
+	if (mac && !EVP_MAC_init(mac, key, len, params)) {
+		EVP_MAC_CTX_free(mac);
+		mac = NULL;
+	}
+	return mac;
+}
+
+/* With the key that it has; that of a null key is begun anew. */
+static bool
+finish(EVP_MAC_CTX *mac, unsigned char to[DIGEST])
+{
+	size_t n = 0;
+
+	return EVP_MAC_final(mac, to, &n, DIGEST) && n == DIGEST;
+}
+
+struct aic_seal *
+aic_seal_new(const char *secret)
+{
+	struct aic_seal *s = calloc(1, sizeof(*s));
+	unsigned char key[DIGEST];
+	EVP_MAC_CTX *of_secret;
+
+	if (!s)
+		return NULL;
+	of_secret = new_mac((const unsigned char *)secret, strlen(secret));
+	if (of_secret &&
+	    EVP_MAC_update(of_secret, (const unsigned char *)LABEL,
+		sizeof(LABEL)) &&
+	    finish(of_secret, key))
+		s->mac = new_mac(key, sizeof(key));
+	OPENSSL_cleanse(key, sizeof(key));
+	EVP_MAC_CTX_free(of_secret);
+	if (!s->mac) {
+		free(s);
+		return NULL;
+	}
+	return s;
+}
+
+struct aic_seal *
+aic_seal_copy(const struct aic_seal *from)
+{
+	struct aic_seal *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->mac = EVP_MAC_CTX_dup(from->mac);
+	if (!s->mac) {
+		free(s);
+		return NULL;
+	}
+	return s;
+}
+
+void
+aic_seal_free(struct aic_seal *s)
+{
+	if (!s)
+		return;
+	EVP_MAC_CTX_free(s->mac);
+	free(s);
+}
+
+static bool
+prove(struct aic_seal *s, const char *key, const unsigned char until[8],
+    const void *value, size_t len, unsigned char to[DIGEST])
+{
+	return EVP_MAC_init(s->mac, NULL, 0, NULL) &&
+	    EVP_MAC_update(s->mac, (const unsigned char *)key,
+		strlen(key) + 1) &&
+	    EVP_MAC_update(s->mac, until, 8) &&
+	    EVP_MAC_update(s->mac, value, len) && finish(s->mac, to);
+}
+
+bool
+aic_seal_put(struct aic_seal *s, const char *key, int64_t until_ms,
+    const void *value, size_t len, unsigned char to[AIC_SEAL_SIZE])
+{
+	unsigned char proof[DIGEST];
+	int i;
+
+	for (i = 0; i < 8; i++)
+		to[AIC_SEAL_PROOF + i] = (unsigned char)((uint64_t)until_ms >>
+		    (56 - 8 * i));
+	if (!prove(s, key, to + AIC_SEAL_PROOF, value, len, proof))
+		return false;
+	memcpy(to, proof, AIC_SEAL_PROOF);
+	return true;
+}
+
+bool
+aic_seal_check(struct aic_seal *s, const char *key, int64_t now_ms,
+    const void *bytes, size_t len)
+{
+	const unsigned char *p = bytes;
+	unsigned char proof[DIGEST];
+	uint64_t until = 0;
+	int i;
+
+	if (len < AIC_SEAL_SIZE)
+		return false;
+	for (i = 0; i < 8; i++)
+		until = until << 8 | p[AIC_SEAL_PROOF + i];
+	/* What has ended needs no proof. */
+	if ((int64_t)until <= now_ms)
+		return false;
+	return prove(s, key, p + AIC_SEAL_PROOF, p + AIC_SEAL_SIZE,
+		   len - AIC_SEAL_SIZE, proof) &&
+	    CRYPTO_memcmp(proof, p, AIC_SEAL_PROOF) == 0;
+}
