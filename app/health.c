@@ -23,6 +23,19 @@ upstream(struct aic_openai *openai)
 	return aic_openai_is_well(openai) ? "ok" : "down";
 }
 
+static const char *
+cache(struct aic_cache *c)
+{
+	static const char *const words[AIC_CACHE_STATE__MAX] = {
+		[AIC_CACHE_IS_OFF] = "off",
+		[AIC_CACHE_IS_OK] = "ok",
+		[AIC_CACHE_IS_DOWN] = "down",
+		[AIC_CACHE_IS_OPEN] = "open",
+	};
+
+	return words[aic_cache_look(c).state];
+}
+
 enum aic_code
 health_ready(struct job *job, struct aic_err *err)
 {
@@ -37,9 +50,9 @@ health_ready(struct job *job, struct aic_err *err)
 	job->status = db ? 200 : 503;
 	aic_buf_printf(&job->out,
 	    "{\"status\":\"%s\",\"checks\":{\"database\":\"%s\","
-	    "\"upstream\":\"%s\",\"cache\":\"off\"}}",
+	    "\"upstream\":\"%s\",\"cache\":\"%s\"}}",
 	    db ? "ready" : "unready", db ? "ok" : "down",
-	    upstream(job->worker->openai));
+	    upstream(job->worker->openai), cache(job->worker->cache));
 	return AIC_OK;
 }
 

@@ -10,7 +10,7 @@
 enum aic_code health_live(struct job *job, struct aic_err *err);
 
 /* health_ready -- GET /health/ready: asks the database, and what is known of the
- * model; never makes a paid call. */
+ * model and of Redis; never makes a paid call. */
 enum aic_code health_ready(struct job *job, struct aic_err *err);
 
 /* health_metrics -- GET /metrics: all workers of this machine, for Prometheus. Looks

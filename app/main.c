@@ -367,6 +367,7 @@ check_only(struct worker *w)
 	rc = worker_check(w, &err);
 	if (rc)
 		return fail(rc, &err);
+	worker_check_cache(w);
 	puts("ok: settings and database are as they should be");
 	return 0;
 }

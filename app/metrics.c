@@ -96,6 +96,7 @@ struct page {
 	counter requests[METRICS_ROUTES][STATUSES];
 	counter chats[OUTCOMES];
 	counter calls[AIC_OPENAI_MODELS][AIC_OPENAI_CALL__MAX];
+	counter cache[AIC_CACHE_END__MAX];
 	counter tokens;
 	counter lapsed;
 	counter held;
@@ -315,6 +316,16 @@ metrics_model(struct metrics *m, const struct aic_openai_answer *answer)
 			if (answer->calls[i][j])
 				add(&m->page->calls[i][j], answer->calls[i][j]);
 	add(&m->page->tokens, answer->tokens);
+}
+
+void
+metrics_cache(struct metrics *m, enum aic_cache_end end, int64_t us)
+{
+	add(&m->page->cache[end], 1);
+	/* The others asked nobody, and would only make it look fast. */
+	if (end != AIC_CACHE_OFF && end != AIC_CACHE_NONE &&
+	    end != AIC_CACHE_OPEN)
+		metrics_time(m, METRICS_CACHE, us);
 }
 
 void
@@ -544,6 +555,25 @@ put_overhead(struct aic_buf *to, const struct view *v)
 }
 
 static void
+put_cache_time(struct aic_buf *to, const struct view *v)
+{
+	put_histogram(to, v, "cache_duration_seconds", "", METRICS_CACHE);
+}
+
+static void
+put_cache_calls(struct aic_buf *to, const struct view *v)
+{
+	int i;
+
+	for (i = AIC_CACHE_OFF + 1; i < AIC_CACHE_END__MAX; i++)
+		aic_buf_printf(to,
+		    "ai_chat_cache_calls_total{worker=\"%d\","
+		    "result=\"%s\"} %lld\n",
+		    v->number, aic_cache_end_name(i),
+		    (long long)get(&v->page->cache[i]));
+}
+
+static void
 put_build(struct aic_buf *to, const struct view *v)
 {
 	aic_buf_printf(to,
@@ -572,44 +602,61 @@ put_breaker(struct aic_buf *to, const struct view *v)
 		    (long long)get(counter_at(v->page, NOW(open[i]))));
 }
 
+/* Of which workers a number is told. */
+enum scope {
+	EVER,
+	LIVING,
+	CACHING, /* the living that should have a Redis */
+};
+
 /* Families of one number each. */
 struct family {
 	const char *name, *type, *help;
 	size_t offset; /* in struct page */
-	bool now; /* of the living alone */
+	enum scope scope;
 };
 
 static const struct family families[] = {
 	{ "tokens_total", "counter", "Tokens that answers have cost.",
-	    AT(tokens), false },
+	    AT(tokens), EVER },
 	{ "reservations_lapsed_total", "counter",
 	    "Reservations that were neither used nor given back.", AT(lapsed),
-	    false },
+	    EVER },
 	{ "reservations_held", "gauge", "Reservations of chats under way.",
-	    AT(held), true },
+	    AT(held), LIVING },
 	{ "worker_start_time_seconds", "gauge",
-	    "When the worker started, as Unix time.", AT(started_s), true },
+	    "When the worker started, as Unix time.", AT(started_s), LIVING },
 	{ "slots", "gauge", "Chats that may be under way at once.", NOW(slots),
-	    true },
-	{ "slots_used", "gauge", "Chats under way.", NOW(slots_used), true },
+	    LIVING },
+	{ "slots_used", "gauge", "Chats under way.", NOW(slots_used), LIVING },
 	{ "other_requests", "gauge", "Other requests under way.", NOW(others),
-	    true },
+	    LIVING },
 	{ "database_up", "gauge",
 	    "Whether the worker reaches the database, as far as it knows.",
-	    NOW(db_up), true },
+	    NOW(db_up), LIVING },
 	{ "database_connections", "gauge", "Open connections to the database.",
-	    NOW(db_connections), true },
+	    NOW(db_connections), LIVING },
 	{ "database_connections_busy", "gauge", "Those that are in use.",
-	    NOW(db_busy), true },
+	    NOW(db_busy), LIVING },
 	{ "database_waiting", "gauge",
 	    "Requests that wait for a connection to the database.",
-	    NOW(db_waiting), true },
+	    NOW(db_waiting), LIVING },
+	{ "cache_up", "gauge",
+	    "Whether the worker reaches Redis, as far as it knows.",
+	    NOW(cache_up), CACHING },
+	{ "cache_breaker_open", "gauge", "1: Redis is left alone for a while.",
+	    NOW(cache_open), CACHING },
+	{ "cache_connections", "gauge", "Open connections to Redis.",
+	    NOW(cache_connections), CACHING },
+	{ "cache_connections_busy", "gauge", "Those that are in use.",
+	    NOW(cache_busy), CACHING },
 };
 
 static void
 put_number(struct aic_buf *to, const struct family *f, const struct view *v)
 {
-	if (!f->now || v->up)
+	if ((f->scope == EVER || v->up) &&
+	    (f->scope != CACHING || get(counter_at(v->page, NOW(cache)))))
 		aic_buf_printf(to, "ai_chat_%s{worker=\"%d\"} %lld\n", f->name,
 		    v->number, (long long)get(counter_at(v->page, f->offset)));
 }
@@ -638,6 +685,10 @@ static const struct {
 	    "Calls of the model, by how they ended.", put_calls },
 	{ "breaker_open", "gauge", "1: the model is left alone for a while.",
 	    put_breaker },
+	{ "cache_calls_total", "counter", "Calls of Redis, by how they ended.",
+	    put_cache_calls },
+	{ "cache_duration_seconds", "histogram",
+	    "Calls of Redis that went out to it.", put_cache_time },
 };
 
 void

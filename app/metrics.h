@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "buf.h"
+#include "cache.h"
 #include "err.h"
 #include "openai.h"
 
@@ -29,6 +30,7 @@ enum metrics_time {
 	METRICS_CONTEXT, /* from the context to a prompt */
 	METRICS_MODEL, /* all calls, and the waits between */
 	METRICS_SAVE,
+	METRICS_CACHE, /* a call of Redis */
 	METRICS_TIME__MAX
 };
 
@@ -39,6 +41,9 @@ struct metrics_now {
 	int64_t db_connections, db_busy, db_waiting;
 	int64_t db_up; /* 1, or 0 when connecting fails */
 	int64_t open[AIC_OPENAI_MODELS]; /* breakers */
+	int64_t cache; /* 1: there should be a Redis, and of it: */
+	int64_t cache_up, cache_open; /* 1 or 0 */
+	int64_t cache_connections, cache_busy;
 };
 
 struct metrics;
@@ -73,6 +78,9 @@ void metrics_time(struct metrics *m, enum metrics_time what, int64_t us);
 
 /* metrics_model -- calls of a model, by how they ended, and the tokens. */
 void metrics_model(struct metrics *m, const struct aic_openai_answer *answer);
+
+/* metrics_cache -- a call of Redis, how it ended, and after how long. */
+void metrics_cache(struct metrics *m, enum aic_cache_end end, int64_t us);
 
 /* metrics_held -- reservations made (+1), or settled (-1). What is left of them when
  * a worker dies will lapse, and is counted when it is started again. */

@@ -6,6 +6,7 @@
 
 #include "clock.h"
 #include "limit.h"
+#include "log.h"
 
 /* The newest file of sql/ that this program cannot do without. */
 #define SCHEMA_VERSION 4
@@ -46,6 +47,7 @@ worker_open(struct worker *w, struct aic_conf *conf, struct aic_err *err)
 {
 	struct aic_db_conf db;
 	struct aic_openai_conf ai;
+	struct aic_cache_conf cache;
 	enum aic_code rc;
 
 	memset(w, 0, sizeof(*w));
@@ -69,11 +71,16 @@ worker_open(struct worker *w, struct aic_conf *conf, struct aic_err *err)
 		.breaker_open_us = conf->breaker_open_ms * AIC_MS,
 		.retry_floor = conf->retry_floor
 	};
+	/* The one secret that workers of all machines have in common. */
+	cache = (struct aic_cache_conf){ .url = conf->redis_url,
+		.secret = conf->api_keys };
 	rc = aic_prompt_load(&w->prompt, conf->prompt_file, err);
 	if (!rc)
 		rc = aic_db_open(&w->db, &db, err);
 	if (!rc)
 		rc = aic_openai_open(&w->openai, &ai, err);
+	if (!rc)
+		rc = aic_cache_open(&w->cache, &cache, err);
 	if (rc)
 		worker_close(w);
 	return rc;
@@ -91,6 +98,7 @@ void
 worker_close(struct worker *w)
 {
 	metrics_close(w->metrics);
+	aic_cache_close(w->cache);
 	aic_openai_close(w->openai);
 	aic_db_close(w->db);
 	aic_prompt_done(&w->prompt);
@@ -248,14 +256,55 @@ worker_drop_all(struct worker *w)
 }
 
 void
+worker_check_cache(struct worker *w)
+{
+	struct aic_cache_look cache = aic_cache_first(w->cache,
+	    aic_clock_us() + READY_US);
+
+	if (cache.state != AIC_CACHE_IS_OK && cache.state != AIC_CACHE_IS_OFF)
+		aic_log_event(AIC_LOG_WARN, "cache",
+		    "workers will do without Redis: %s",
+		    cache.tried ? cache.why : "it could not be asked yet");
+}
+
+static void
+log_cache(struct worker *w, const struct aic_cache_look *cache)
+{
+	bool same;
+
+	if (!cache->tried)
+		return;
+	pthread_mutex_lock(&w->lock);
+	same = cache->state == w->cache_told;
+	w->cache_told = cache->state;
+	pthread_mutex_unlock(&w->lock);
+	if (same)
+		return;
+	if (cache->state == AIC_CACHE_IS_OK)
+		aic_log_event(AIC_LOG_INFO, "cache", "Redis answers");
+	else
+		aic_log_event(AIC_LOG_WARN, "cache", "%s: %s",
+		    cache->state == AIC_CACHE_IS_OPEN
+			? "Redis is left alone for a while"
+			: "Redis is away",
+		    cache->why);
+}
+
+void
 worker_tell(struct worker *w)
 {
+	struct aic_cache_look cache = aic_cache_look(w->cache);
 	struct aic_db_state db = aic_db_look(w->db);
 	struct metrics_now now = { .slots = w->conf.threads,
 		.db_connections = db.connections,
 		.db_busy = db.busy,
 		.db_waiting = db.waiting,
-		.db_up = !db.down };
+		.db_up = !db.down,
+		.cache = cache.state != AIC_CACHE_IS_OFF,
+		.cache_up = cache.state == AIC_CACHE_IS_OK,
+		.cache_open = cache.state == AIC_CACHE_IS_OPEN,
+		.cache_connections = cache.connections,
+		.cache_busy = cache.busy };
 	int i;
 
 	for (i = 0; i < AIC_OPENAI_MODELS; i++)
@@ -266,6 +315,7 @@ worker_tell(struct worker *w)
 	now.others = w->others;
 	pthread_mutex_unlock(&w->lock);
 	metrics_now(w->metrics, &now);
+	log_cache(w, &cache);
 }
 
 int

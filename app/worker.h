@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#include "cache.h"
 #include "conf.h"
 #include "db.h"
 #include "err.h"
@@ -48,6 +49,7 @@ struct worker {
 	struct aic_conf conf;
 	struct aic_db *db;
 	struct aic_openai *openai;
+	struct aic_cache *cache; /* NULL: none */
 	struct aic_prompt prompt;
 	struct metrics *metrics;
 
@@ -57,6 +59,7 @@ struct worker {
 	int waiters; /* of the chats, those that wait for another one */
 	struct worker_drop drops[WORKER_DROPS];
 	int n_drops;
+	enum aic_cache_state cache_told; /* what the log says of the cache */
 
 	atomic_bool fits; /* worker_fits() has said so */
 };
@@ -120,7 +123,12 @@ void worker_drop_later(struct worker *w, int64_t user, const char *chat_id,
 /* worker_drop_all -- Blocks: on the database, for a second at most. */
 void worker_drop_all(struct worker *w);
 
-/* worker_tell -- bring the metrics of this moment up to date. */
+/* worker_check_cache -- log it when Redis is not as it should be, which stops nobody.
+ * Blocks: for a second. */
+void worker_check_cache(struct worker *w);
+
+/* worker_tell -- bring the metrics of this moment up to date, and the log on whether
+ * Redis is there. */
 void worker_tell(struct worker *w);
 
 /* worker_threads -- how many there should be. */

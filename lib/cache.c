@@ -53,7 +53,6 @@ struct aic_cache {
 	struct aic_redis_where where;
 	struct aic_seal *seal; /* the keeper's to copy */
 	struct aic_breaker breaker;
-	void (*on_change)(enum aic_cache_state state, const char *why);
 
 	pthread_mutex_t lock; /* of all below */
 	pthread_cond_t changed; /* for the keeper, and who waits for it */
@@ -65,7 +64,7 @@ struct aic_cache {
 	int64_t retry_us; /* no try before */
 	int64_t backoff_us;
 	int64_t tick_us; /* the next look */
-	char why[AIC_CACHE_WHY]; /* it is not well */
+	char why[AIC_CACHE_WHY];
 	bool stopping;
 	int users; /* who frees: the last of the owner and the keeper */
 	bool keeping;
@@ -596,23 +595,6 @@ look(struct aic_cache *c)
 	call(c, &conn, round, &ask, now, INT64_MAX);
 }
 
-/* Lock held; not while it is told, as that may wait for a log. */
-static void
-tell(struct aic_cache *c, enum aic_cache_state *told)
-{
-	enum aic_cache_state state = state_of(c);
-	char why[AIC_CACHE_WHY] = "";
-
-	if (state == *told || !c->tried || !c->on_change)
-		return;
-	*told = state;
-	if (state != AIC_CACHE_IS_OK)
-		memcpy(why, c->why, sizeof(why));
-	pthread_mutex_unlock(&c->lock);
-	c->on_change(state, why);
-	pthread_mutex_lock(&c->lock);
-}
-
 /* Lock held; it is given up. */
 static void
 leave(struct aic_cache *c)
@@ -634,7 +616,6 @@ leave(struct aic_cache *c)
 static void *
 keep(void *arg)
 {
-	enum aic_cache_state told = AIC_CACHE_IS_OFF;
 	struct aic_cache *c = arg;
 	struct timespec until;
 	bool add, due;
@@ -642,11 +623,10 @@ keep(void *arg)
 
 	pthread_mutex_lock(&c->lock);
 	while (!c->stopping) {
-		tell(c, &told);
 		now = aic_clock_us();
 		add = is_short(c) && now >= c->retry_us;
 		due = now >= c->tick_us;
-		if (c->stopping || add || due) {
+		if (add || due) {
 			pthread_mutex_unlock(&c->lock);
 			if (due)
 				look(c);
@@ -704,7 +684,6 @@ aic_cache_open(struct aic_cache **ret_cache, const struct aic_cache_conf *conf,
 	if (!c)
 		return aic_fail(err, AIC_ENOMEM, "out of memory");
 	c->users = 1;
-	c->on_change = conf->on_change;
 	pthread_mutex_init(&c->lock, NULL);
 	pthread_cond_init(&c->changed, NULL);
 	aic_breaker_init(&c->breaker, FAILURES, OPEN_US);
@@ -744,6 +723,19 @@ aic_cache_close(struct aic_cache *c)
 		conn_close(&gone[--n]);
 }
 
+/* Lock held. */
+static struct aic_cache_look
+look_at(const struct aic_cache *c)
+{
+	struct aic_cache_look l = { .state = state_of(c),
+		.tried = c->tried,
+		.connections = c->n_idle + c->n_busy,
+		.busy = c->n_busy };
+
+	memcpy(l.why, c->why, sizeof(l.why));
+	return l;
+}
+
 struct aic_cache_look
 aic_cache_look(struct aic_cache *c)
 {
@@ -752,27 +744,24 @@ aic_cache_look(struct aic_cache *c)
 	if (!c)
 		return l;
 	pthread_mutex_lock(&c->lock);
-	l.state = state_of(c);
-	l.busy = c->n_busy;
-	l.connections = c->n_idle + c->n_busy;
+	l = look_at(c);
 	pthread_mutex_unlock(&c->lock);
 	return l;
 }
 
 struct aic_cache_look
-aic_cache_first(struct aic_cache *c, int64_t deadline_us, char *why)
+aic_cache_first(struct aic_cache *c, int64_t deadline_us)
 {
+	struct aic_cache_look l = { .state = AIC_CACHE_IS_OFF };
 	struct timespec until = aic_clock_spec(deadline_us);
 
-	snprintf(why, AIC_CACHE_WHY, "no answer yet");
 	if (!c)
-		return aic_cache_look(c);
+		return l;
 	pthread_mutex_lock(&c->lock);
 	while (!c->tried && aic_clock_us() < deadline_us)
 		pthread_cond_clockwait(&c->changed, &c->lock, CLOCK_MONOTONIC,
 		    &until);
-	if (c->tried)
-		memcpy(why, c->why, sizeof(c->why));
+	l = look_at(c);
 	pthread_mutex_unlock(&c->lock);
-	return aic_cache_look(c);
+	return l;
 }

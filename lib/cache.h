@@ -51,10 +51,6 @@ enum aic_cache_state {
 struct aic_cache_conf {
 	const char *url; /* see aic_redis_parse(); NULL: off */
 	const char *secret; /* the same for all workers that share it */
-	/* Called by the keeper when the state has changed; NULL: nobody is.
-	 * why: a reason, "" when it is well. May be called for a moment after
-	 * aic_cache_close(). */
-	void (*on_change)(enum aic_cache_state state, const char *why);
 };
 
 /*
@@ -130,21 +126,19 @@ enum aic_cache_end aic_cache_put(struct aic_cache *c,
 enum aic_cache_end
 aic_cache_forget(struct aic_cache *c, const char *key, int64_t deadline_us);
 
-/* How things stand, without waiting for anybody. */
+#define AIC_CACHE_WHY 160
+
 struct aic_cache_look {
 	enum aic_cache_state state;
+	bool tried; /* to connect; before that it is down, and nobody's fault */
 	int connections, busy; /* the busy are among the others */
+	char why[AIC_CACHE_WHY]; /* the last failure, one line; "": none */
 };
 
+/* aic_cache_look -- how things stand. Blocks: on nobody. */
 struct aic_cache_look aic_cache_look(struct aic_cache *c);
 
-/*
- * aic_cache_first -- the same once the keeper has tried to connect, or at the deadline.
- *
- * why       AIC_CACHE_WHY bytes: the reason, where it failed
- */
-#define AIC_CACHE_WHY 160
-struct aic_cache_look
-aic_cache_first(struct aic_cache *c, int64_t deadline_us, char *why);
+/* aic_cache_first -- the same once it has been tried, or at the deadline. */
+struct aic_cache_look aic_cache_first(struct aic_cache *c, int64_t deadline_us);
 
 #endif

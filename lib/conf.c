@@ -68,6 +68,7 @@ static const struct setting table[] = {
 	{ "OPENAI_FALLBACK_BASE_URL", URL, 0, NULL, 0, 0,
 	    AT(fallback_base_url) },
 	{ "OPENAI_FALLBACK_MODEL", TEXT, 0, NULL, 0, 0, AT(fallback_model) },
+	{ "REDIS_URL", TEXT, SECRET, NULL, 0, 0, AT(redis_url) },
 	{ "AI_CHAT_BREAKER_FAILURES", NUM, 0, "20", 0, 10000,
 	    AT(breaker_failures) },
 	{ "AI_CHAT_BREAKER_OPEN_MS", NUM, 0, "10000", 100, 600000,

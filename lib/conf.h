@@ -21,6 +21,7 @@ struct aic_conf {
 	char *database_url;
 	char *openai_api_key;
 	char *fallback_api_key;
+	char *redis_url; /* NULL: none */
 
 	char *openai_base_url; /* no slash at the end */
 	char *openai_model;

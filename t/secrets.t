@@ -9,13 +9,14 @@ use AIChat::Test;
 # Each is one word, so that it is found however a line is built.
 my %canary = map { $_ => "canary${_}z" } qw(caller second admin openai password
     message answer data rules wrongkey upstream proxy baseurl fallback
-    fallbackurl);
+    fallbackurl redis);
 my @seen;	# every answer: its title, the headers and the body
 
 my $s = AIChat::Test->new(own_pg => 1, workers => 0, env => {
 	API_SECRET_KEY => "$canary{caller},$canary{second}",
 	API_ADMIN_KEY => $canary{admin}, OPENAI_API_KEY => $canary{openai},
 	OPENAI_FALLBACK_API_KEY => $canary{fallback},
+	REDIS_URL => "redis://u:$canary{redis}\@127.0.0.1:1",
 	LOG_LEVEL => 'debug', AI_CHAT_BREAKER_FAILURES => 0, AI_CHAT_DAILY_LIMIT => 40,
 	AI_CHAT_DB_TIMEOUT_MS => 500, AI_CHAT_DEADLINE_MS => 2201 });
 my $settings = $s->stack->settings;

@@ -12,6 +12,7 @@ my $NOWHERE = 'postgresql://u:canary-password@127.0.0.1:1/db?connect_timeout=2';
 my %secret = (API_SECRET_KEY => 'canary-caller', API_ADMIN_KEY => 'canary-admin',
     OPENAI_API_KEY => 'canary-openai');
 my %FALLBACK = (OPENAI_FALLBACK_API_KEY => 'canary-fallback');
+my $REDIS = 'redis://u:canary%40@127.0.0.1:1/2';
 my $files = 0;
 
 # Runs the worker with these settings over good ones; an undef takes one away.
@@ -109,6 +110,11 @@ my %bad = (
 	DATABASE_URL => [ 'canary', 'postgresql://u:canary%zz@h/d',
 	    'postgresql://u:canary@h/d?nothing=canary', 'postgresql://u:canary@[::1/db',
 	    'mysql://u:canary@h/d' ],
+	REDIS_URL => [ 'canary', 'redis:canary', 'rediss://:canary@h',
+	    'http://:canary@h', 'redis://:canary@', 'redis://canary@h',
+	    'redis://:canary@h:0', 'redis://:canary@h/canary',
+	    'redis://:canary@h/0?canary', 'redis://:canary%@h',
+	    'redis://:canary@x@h', 'unix://canary', "redis://h\ncanary" ],
 	AI_CHAT_PROMPT_FILE => [ '/nowhere/prompt.txt', '/', file(''),
 	    file(" \n\t\xc2\xa0\n"), file("rules \xff"), file("a\0b"),
 	    file('x' x 2_000_000) ],
@@ -127,8 +133,9 @@ is_refused("$_ is unknown", $_, $_ => 'canary')
 is_refused('... also when empty', 'AI_CHAT_NEW', AI_CHAT_NEW => '');
 
 for my $name (qw(API_SECRET_KEY API_ADMIN_KEY DATABASE_URL OPENAI_API_KEY
-    OPENAI_FALLBACK_API_KEY)) {
-	my $value = $secret{$name} // $FALLBACK{$name} // $s->db_url;
+    OPENAI_FALLBACK_API_KEY REDIS_URL)) {
+	my $value = $secret{$name} // $FALLBACK{$name}
+	    // ($name eq 'REDIS_URL' ? $REDIS : $s->db_url);
 	is_refused("$name in both forms", "${name}_FILE", $name => $value,
 	    "${name}_FILE" => file($value));
 	is_refused("${name}_FILE that is not there", "${name}_FILE",
@@ -176,11 +183,12 @@ is_taken("$_->[0] $_->[1]", @$_) for [ OPENAI_TEMPERATURE => 0 ],
     [ AI_CHAT_PORT => 65535 ], [ OPENAI_BASE_URL => 'http://[::1]:8080/v1/' ],
     [ AI_CHAT_TIMEZONE => 'America/Argentina/Buenos_Aires' ],
     [ AI_CHAT_TIMEZONE => 'Etc/GMT+12' ], [ LOG_LEVEL => 'error' ],
-    [ LOG_LEVEL => 'debug' ], [ API_SECRET_KEY => ' a , b ' ];
+    [ LOG_LEVEL => 'debug' ], [ API_SECRET_KEY => ' a , b ' ],
+    [ REDIS_URL => '' ];
 is_taken('an empty optional one is as good as none', API_ADMIN_KEY => '',
     OPENAI_PROXY => '', OPENAI_MODEL => '', AI_CHAT_TIMEZONE => '');
 is_taken('other names are other programs\'', OPENAI_ORG => 'x',
-    REDIS_URL => 'x', AI_CHATTY => 'x');
+    REDIS_HOST => 'x', AI_CHATTY => 'x');
 is_taken('prompt file with an emoji', AI_CHAT_PROMPT_FILE => do {
 	my $text = "Правила 📦\n";
 	utf8::encode($text);
@@ -208,6 +216,17 @@ is_taken('prompt file with an emoji', AI_CHAT_PROMPT_FILE => do {
 	like $text, qr/read-only/, '... which is said';
 }
 
+# -- Redis -------------------------------------------------------------------
+
+for my $url ($REDIS, 'unix:///nowhere/redis.sock?db=1') {
+	my ($status, $text) = worker([ '--check' ], REDIS_URL => $url);
+	is $status, 0, 'a Redis that is away stops nobody';
+	like $text, qr/level=warn event=cache .*(?:refused|No such file)/,
+	    '... and is told of, with what is the matter';
+	is scalar(() = $text =~ /\n/g), 2, '... in one line';
+	unlike $text, qr/canary/, '... and no password';
+}
+
 # -- what is written about them ----------------------------------------------
 
 # The contract's names and defaults.
@@ -216,7 +235,7 @@ my %default = (API_SECRET_KEY => '', API_ADMIN_KEY => '', DATABASE_URL => '',
     OPENAI_MODEL => 'gpt-4o-mini', OPENAI_TEMPERATURE => '0.7',
     OPENAI_MAX_TOKENS => '1000', OPENAI_PROXY => '',
     OPENAI_FALLBACK_API_KEY => '', OPENAI_FALLBACK_BASE_URL => '',
-    OPENAI_FALLBACK_MODEL => '', AI_CHAT_BREAKER_FAILURES => '20', AI_CHAT_BREAKER_OPEN_MS => '10000',
+    OPENAI_FALLBACK_MODEL => '', REDIS_URL => '', AI_CHAT_BREAKER_FAILURES => '20', AI_CHAT_BREAKER_OPEN_MS => '10000',
     AI_CHAT_RETRY_FLOOR => '10', AI_CHAT_PORT => '9001',
     AI_CHAT_DAILY_LIMIT => '30', AI_CHAT_TIMEZONE => 'UTC',
     AI_CHAT_CONTEXT_MESSAGES => '5', AI_CHAT_CONTEXT_CHARS => '12000',

@@ -24,7 +24,8 @@ sub statements ($file)
 {
 	my $text = run([ 'sh', '-c', 'cc -E -P -std=c11 -D_GNU_SOURCE'
 	    . ' -I"$1" -I"$2/lib" -I"$2/app" $(pkg-config --cflags libpq json-c'
-	    . ' libcurl libcrypto) "$3"', 'sh', AIChat::Stack::find_build(),
+	    . ' libcurl libcrypto) $(pkg-config --cflags --silence-errors hiredis)'
+	    . ' "$3"', 'sh', AIChat::Stack::find_build(),
 	    $TOP, $file ]);
 	my $string = qr/(?:"(?:\\.|[^"\\])*"\s*)+/;
 	my %sql;

@@ -504,18 +504,19 @@ static void
 each_secret_can_come_as_a_file_with_or_without_a_newline(void **state)
 {
 	static const char *const names[] = { "API_SECRET_KEY", "API_ADMIN_KEY",
-		"DATABASE_URL", "OPENAI_API_KEY", "OPENAI_FALLBACK_API_KEY" };
+		"DATABASE_URL", "OPENAI_API_KEY", "OPENAI_FALLBACK_API_KEY",
+		"REDIS_URL" };
 	static const struct {
 		const char *text, *want;
 	} rows[] = { { "abc", "abc" }, { "abc\n", "abc" }, { "a b\n", "a b" } };
 	struct aic_conf conf;
 	struct aic_err err;
 	char pair[200];
-	char *got[5];
+	char *got[6];
 	size_t i, j;
 
 	(void)state;
-	for (i = 0; i < 5; i++)
+	for (i = 0; i < 6; i++)
 		for (j = 0; j < 3; j++) {
 			put_file(rows[j].text, strlen(rows[j].text));
 			snprintf(pair, sizeof(pair), "%s_FILE=%s", names[i],
@@ -527,6 +528,7 @@ each_secret_can_come_as_a_file_with_or_without_a_newline(void **state)
 			got[2] = conf.database_url;
 			got[3] = conf.openai_api_key;
 			got[4] = conf.fallback_api_key;
+			got[5] = conf.redis_url;
 			assert_string_equal(got[i], rows[j].want);
 			aic_conf_done(&conf);
 		}
