@@ -48,7 +48,8 @@ struct setting {
  * a deadline's 600 s nobody would wait; 1,000,000 retries in 10 s are more than one
  * worker can make, which is no budget at all; 1,000,000 characters of context are over
  * what any model takes, and what a request's body can hold; what is older than a year
- * is history.
+ * is history; under 200 characters not even the first of a seller's figures would fit,
+ * and 16,000 is what a caller may send of them.
  */
 static const struct setting table[] = {
 	{ "API_SECRET_KEY", TEXT, MUST | SECRET, NULL, 0, 0, AT(api_keys) },
@@ -74,6 +75,10 @@ static const struct setting table[] = {
 	{ "AI_CHAT_BREAKER_OPEN_MS", NUM, 0, "10000", 100, 600000,
 	    AT(breaker_open_ms) },
 	{ "AI_CHAT_RETRY_FLOOR", NUM, 0, "10", 0, 1000000, AT(retry_floor) },
+	{ "SERVER_HOST", URL, 0, NULL, 0, 0, AT(server_host) },
+	{ "SERVER_API_KEY", TEXT, SECRET, NULL, 0, 0, AT(server_api_key) },
+	{ "AI_CHAT_USER_CONTEXT_CHARS", NUM, 0, "4000", 200, 16000,
+	    AT(user_context_chars) },
 	{ "AI_CHAT_PORT", NUM, 0, "9001", 1, 65535, AT(port) },
 	{ "AI_CHAT_METRICS_DIR", TEXT, 0, NULL, 0, 0, AT(metrics_dir) },
 	{ "AI_CHAT_INSTANCE", NUM, 0, "1", 1, 9999, AT(instance) },
@@ -471,6 +476,16 @@ check_fallback(const struct aic_conf *conf, struct aic_err *err)
 	    "server");
 }
 
+/* A key without a host opens nothing: it may stay when the host is taken away. */
+static enum aic_code
+check_server(const struct aic_conf *conf, struct aic_err *err)
+{
+	if (!conf->server_host || conf->server_api_key)
+		return AIC_OK;
+	return aic_fail(err, AIC_ECONF,
+	    "SERVER_HOST needs SERVER_API_KEY, which the Server asks for");
+}
+
 /*
  * Reserve and save take up to a database timeout each, and the answer has to get out;
  * what is left is the model's, and a second is the least that is worth asking with.
@@ -500,6 +515,8 @@ aic_conf_load(struct aic_conf *ret_conf, char *const *env, struct aic_err *err)
 		rc = check_keys(&conf, err);
 	if (!rc)
 		rc = check_fallback(&conf, err);
+	if (!rc)
+		rc = check_server(&conf, err);
 	if (!rc)
 		rc = check_times(&conf, err);
 	if (rc) {

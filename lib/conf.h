@@ -22,6 +22,7 @@ struct aic_conf {
 	char *openai_api_key;
 	char *fallback_api_key;
 	char *redis_url; /* NULL: none */
+	char *server_api_key; /* not NULL where there is a server_host */
 
 	char *openai_base_url; /* no slash at the end */
 	char *openai_model;
@@ -34,6 +35,9 @@ struct aic_conf {
 	int64_t breaker_failures; /* chats in a row; 0: none are too many */
 	int64_t breaker_open_ms;
 	int64_t retry_floor; /* retries in ten seconds */
+
+	char *server_host; /* no slash at the end; NULL: there is no Server */
+	int64_t user_context_chars; /* of what it tells of a seller */
 
 	int64_t port;
 	char *metrics_dir; /* NULL: none */

@@ -11,6 +11,7 @@ my $TOP = AIChat::Stack::top();
 my $NOWHERE = 'postgresql://u:canary-password@127.0.0.1:1/db?connect_timeout=2';
 my %secret = (API_SECRET_KEY => 'canary-caller', API_ADMIN_KEY => 'canary-admin',
     OPENAI_API_KEY => 'canary-openai');
+my %SERVER = (SERVER_API_KEY => 'canary-server');
 my %FALLBACK = (OPENAI_FALLBACK_API_KEY => 'canary-fallback');
 my $REDIS = 'redis://u:canary%40@127.0.0.1:1/2';
 my $files = 0;
@@ -89,6 +90,9 @@ my %bad = (
 	    'https:///v1', 'https://x/v1?key=y', 'https://x/ v1' ],
 	OPENAI_FALLBACK_BASE_URL => [ 'api.openai.com', 'https://x/v1?key=y' ],
 	OPENAI_FALLBACK_API_KEY => [ "canary\r\nX: y" ],
+	SERVER_HOST => [ 'server:8000', 'ftp://x', 'http://', 'http://x/?a=b' ],
+	SERVER_API_KEY => [ "canary\r\nX: y" ],
+	AI_CHAT_USER_CONTEXT_CHARS => [ 0, 199, 16001, 'all' ],
 	AI_CHAT_BREAKER_FAILURES => [ -1, 10001, 'never' ],
 	AI_CHAT_BREAKER_OPEN_MS => [ 0, 99, 600001, '10s' ],
 	AI_CHAT_RETRY_FLOOR => [ -1, 1000001, 'x', '1.5' ],
@@ -133,8 +137,8 @@ is_refused("$_ is unknown", $_, $_ => 'canary')
 is_refused('... also when empty', 'AI_CHAT_NEW', AI_CHAT_NEW => '');
 
 for my $name (qw(API_SECRET_KEY API_ADMIN_KEY DATABASE_URL OPENAI_API_KEY
-    OPENAI_FALLBACK_API_KEY REDIS_URL)) {
-	my $value = $secret{$name} // $FALLBACK{$name}
+    OPENAI_FALLBACK_API_KEY REDIS_URL SERVER_API_KEY)) {
+	my $value = $secret{$name} // $FALLBACK{$name} // $SERVER{$name}
 	    // ($name eq 'REDIS_URL' ? $REDIS : $s->db_url);
 	is_refused("$name in both forms", "${name}_FILE", $name => $value,
 	    "${name}_FILE" => file($value));
@@ -165,6 +169,13 @@ is_taken('another model alone', OPENAI_FALLBACK_MODEL => 'm');
 is_taken('three that are empty', map { $_ => '' } qw(OPENAI_FALLBACK_API_KEY
     OPENAI_FALLBACK_BASE_URL OPENAI_FALLBACK_MODEL));
 
+is_refused('a Server without its key', 'SERVER_API_KEY',
+    SERVER_HOST => 'http://x:8000');
+is_refused('... with an empty one', 'SERVER_API_KEY',
+    SERVER_HOST => 'http://x:8000', SERVER_API_KEY => '');
+is_taken('a Server with its key', %SERVER, SERVER_HOST => 'http://x:8000');
+is_taken('a key alone, for it opens nothing', %SERVER);
+
 for ([ 2000, 1000 ], [ 6999, 3000 ], [ 10999, 5000 ]) {
 	my ($deadline, $db) = @$_;
 	is_refused("a deadline of $deadline ms, $db for the database",
@@ -180,6 +191,7 @@ is_taken("$_->[0] $_->[1]", @$_) for [ OPENAI_TEMPERATURE => 0 ],
     [ AI_CHAT_DAILY_LIMIT => 1 ], [ AI_CHAT_THREADS => 1 ],
     [ AI_CHAT_RETRY_FLOOR => 0 ], [ AI_CHAT_BREAKER_FAILURES => 0 ],
     [ AI_CHAT_BREAKER_OPEN_MS => 100 ],
+    [ AI_CHAT_USER_CONTEXT_CHARS => 200 ],
     [ AI_CHAT_PORT => 65535 ], [ OPENAI_BASE_URL => 'http://[::1]:8080/v1/' ],
     [ AI_CHAT_TIMEZONE => 'America/Argentina/Buenos_Aires' ],
     [ AI_CHAT_TIMEZONE => 'Etc/GMT+12' ], [ LOG_LEVEL => 'error' ],
@@ -235,8 +247,10 @@ my %default = (API_SECRET_KEY => '', API_ADMIN_KEY => '', DATABASE_URL => '',
     OPENAI_MODEL => 'gpt-4o-mini', OPENAI_TEMPERATURE => '0.7',
     OPENAI_MAX_TOKENS => '1000', OPENAI_PROXY => '',
     OPENAI_FALLBACK_API_KEY => '', OPENAI_FALLBACK_BASE_URL => '',
-    OPENAI_FALLBACK_MODEL => '', REDIS_URL => '', AI_CHAT_BREAKER_FAILURES => '20', AI_CHAT_BREAKER_OPEN_MS => '10000',
-    AI_CHAT_RETRY_FLOOR => '10', AI_CHAT_PORT => '9001',
+    REDIS_URL => '',
+    OPENAI_FALLBACK_MODEL => '', AI_CHAT_BREAKER_FAILURES => '20', AI_CHAT_BREAKER_OPEN_MS => '10000',
+    AI_CHAT_RETRY_FLOOR => '10', SERVER_HOST => '', SERVER_API_KEY => '',
+    AI_CHAT_USER_CONTEXT_CHARS => '4000', AI_CHAT_PORT => '9001',
     AI_CHAT_DAILY_LIMIT => '30', AI_CHAT_TIMEZONE => 'UTC',
     AI_CHAT_CONTEXT_MESSAGES => '5', AI_CHAT_CONTEXT_CHARS => '12000',
     AI_CHAT_CONTEXT_TTL_S => '0',

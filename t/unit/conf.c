@@ -140,6 +140,9 @@ what_is_not_set_has_the_default_of_the_contract(void **state)
 	assert_int_equal(conf.breaker_failures, 20);
 	assert_int_equal(conf.breaker_open_ms, 10000);
 	assert_int_equal(conf.retry_floor, 10);
+	assert_null(conf.server_host);
+	assert_null(conf.server_api_key);
+	assert_int_equal(conf.user_context_chars, 4000);
 	assert_int_equal(conf.port, 9001);
 	assert_int_equal(conf.daily_limit, 30);
 	assert_string_equal(conf.timezone, "UTC");
@@ -246,8 +249,10 @@ the_values_that_are_set_are_taken(void **state)
 			     "OPENAI_FALLBACK_MODEL=m2",
 			     "AI_CHAT_BREAKER_FAILURES=21",
 			     "AI_CHAT_BREAKER_OPEN_MS=10001",
-			     "AI_CHAT_RETRY_FLOOR=11", "AI_CHAT_PORT=9002",
-			     "AI_CHAT_DAILY_LIMIT=31",
+			     "AI_CHAT_RETRY_FLOOR=11",
+			     "SERVER_HOST=http://s:8000/", "SERVER_API_KEY=sk",
+			     "AI_CHAT_USER_CONTEXT_CHARS=201",
+			     "AI_CHAT_PORT=9002", "AI_CHAT_DAILY_LIMIT=31",
 			     "AI_CHAT_TIMEZONE=Europe/Moscow",
 			     "AI_CHAT_CONTEXT_MESSAGES=6",
 			     "AI_CHAT_CONTEXT_CHARS=6000",
@@ -270,6 +275,9 @@ the_values_that_are_set_are_taken(void **state)
 	assert_int_equal(conf.breaker_failures, 21);
 	assert_int_equal(conf.breaker_open_ms, 10001);
 	assert_int_equal(conf.retry_floor, 11);
+	assert_string_equal(conf.server_host, "http://s:8000");
+	assert_string_equal(conf.server_api_key, "sk");
+	assert_int_equal(conf.user_context_chars, 201);
 	assert_int_equal(conf.port, 9002);
 	assert_int_equal(conf.daily_limit, 31);
 	assert_string_equal(conf.timezone, "Europe/Moscow");
@@ -498,6 +506,21 @@ a_second_server_needs_a_key_of_its_own(void **state)
 	aic_conf_done(&conf);
 }
 
+static void
+a_server_needs_a_key_and_a_key_no_server(void **state)
+{
+	struct aic_conf conf;
+	struct aic_err err;
+
+	(void)state;
+	REFUSED("SERVER_API_KEY", "SERVER_HOST=http://s:8000");
+	REFUSED("SERVER_API_KEY", "SERVER_HOST=http://s", "SERVER_API_KEY=");
+	REFUSED("SERVER_HOST", "SERVER_HOST=s:8000", "SERVER_API_KEY=k");
+	assert_int_equal(LOAD(&conf, &err, "SERVER_API_KEY=k"), AIC_OK);
+	assert_null(conf.server_host);
+	aic_conf_done(&conf);
+}
+
 /* --- secrets from files -------------------------------------------------- */
 
 static void
@@ -505,18 +528,18 @@ each_secret_can_come_as_a_file_with_or_without_a_newline(void **state)
 {
 	static const char *const names[] = { "API_SECRET_KEY", "API_ADMIN_KEY",
 		"DATABASE_URL", "OPENAI_API_KEY", "OPENAI_FALLBACK_API_KEY",
-		"REDIS_URL" };
+		"REDIS_URL", "SERVER_API_KEY" };
 	static const struct {
 		const char *text, *want;
 	} rows[] = { { "abc", "abc" }, { "abc\n", "abc" }, { "a b\n", "a b" } };
 	struct aic_conf conf;
 	struct aic_err err;
 	char pair[200];
-	char *got[6];
+	char *got[7];
 	size_t i, j;
 
 	(void)state;
-	for (i = 0; i < 6; i++)
+	for (i = 0; i < 7; i++)
 		for (j = 0; j < 3; j++) {
 			put_file(rows[j].text, strlen(rows[j].text));
 			snprintf(pair, sizeof(pair), "%s_FILE=%s", names[i],
@@ -529,6 +552,7 @@ each_secret_can_come_as_a_file_with_or_without_a_newline(void **state)
 			got[3] = conf.openai_api_key;
 			got[4] = conf.fallback_api_key;
 			got[5] = conf.redis_url;
+			got[6] = conf.server_api_key;
 			assert_string_equal(got[i], rows[j].want);
 			aic_conf_done(&conf);
 		}
@@ -796,6 +820,7 @@ UNIT_MAIN_WITH(make_path, remove_path,
     T(a_value_that_is_too_long_is_refused_and_not_cut),
     T(the_deadline_must_leave_the_model_time),
     T(a_second_server_needs_a_key_of_its_own),
+    T(a_server_needs_a_key_and_a_key_no_server),
     T(each_secret_can_come_as_a_file_with_or_without_a_newline),
     T(both_forms_of_a_secret_are_refused),
     T(a_file_that_holds_no_secret_is_refused),
