@@ -51,7 +51,7 @@ aic_http_init(struct aic_err *err)
 /*
  * Before each request that goes out. When a kept connection dies before the
  * answer, libcurl would send the same again on a new one, unasked: the model would
- * be paid twice, and nobody would know.
+ * be paid twice, and nobody would know. What is only read may be asked for again.
  */
 static int
 on_request(void *arg, char *ip, char *local_ip, int port, int local_port)
@@ -59,7 +59,7 @@ on_request(void *arg, char *ip, char *local_ip, int port, int local_port)
 	struct aic_http *http = arg;
 
 	(void)ip, (void)local_ip, (void)port, (void)local_port;
-	if (http->requests++ == 0)
+	if (http->requests++ == 0 || !http->req->body)
 		return CURL_PREREQFUNC_OK;
 	return CURL_PREREQFUNC_ABORT;
 }
@@ -125,7 +125,6 @@ set_once(struct aic_http *http)
 	curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L);
 	curl_easy_setopt(e, CURLOPT_TCP_KEEPIDLE, 10L);
 	curl_easy_setopt(e, CURLOPT_TCP_KEEPINTVL, 5L);
-	curl_easy_setopt(e, CURLOPT_POST, 1L);
 	curl_easy_setopt(e, CURLOPT_PREREQFUNCTION, on_request);
 	curl_easy_setopt(e, CURLOPT_PREREQDATA, http);
 	curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_receive);
@@ -293,12 +292,24 @@ header(struct aic_http *http, const char *name)
 	    : NULL;
 }
 
-void
-aic_http_post(struct aic_http *http, const struct aic_http_request *req,
+static void
+set_body(CURL *e, const struct aic_http_request *req)
+{
+	if (!req->body) {
+		curl_easy_setopt(e, CURLOPT_HTTPGET, 1L);
+		return;
+	}
+	curl_easy_setopt(e, CURLOPT_POST, 1L);
+	curl_easy_setopt(e, CURLOPT_POSTFIELDS, req->body);
+	curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE,
+	    (curl_off_t)req->body_len);
+}
+
+void *
+aic_http_begin(struct aic_http *http, const struct aic_http_request *req,
     struct aic_http_answer *answer)
 {
-	long status = 0, total_ms, connect_ms;
-	CURLcode rc;
+	long total_ms, connect_ms;
 
 	answer->end = AIC_HTTP_FAILED;
 	answer->status = 0;
@@ -316,22 +327,29 @@ aic_http_post(struct aic_http *http, const struct aic_http_request *req,
 	connect_ms = (long)(req->connect_us / AIC_MS);
 	if (total_ms == 0) { /* to libcurl, 0 means for ever */
 		answer->end = AIC_HTTP_TIMEOUT;
-		return;
+		return NULL;
 	}
 	if (!set_target(http, req)) {
 		answer->end = AIC_HTTP_NO_MEMORY;
-		return;
+		return NULL;
 	}
-	curl_easy_setopt(http->easy, CURLOPT_POSTFIELDS, req->body);
-	curl_easy_setopt(http->easy, CURLOPT_POSTFIELDSIZE_LARGE,
-	    (curl_off_t)req->body_len);
+	set_body(http->easy, req);
 	curl_easy_setopt(http->easy, CURLOPT_TIMEOUT_MS, total_ms);
 	curl_easy_setopt(http->easy, CURLOPT_CONNECTTIMEOUT_MS,
 	    connect_ms < total_ms ? connect_ms : total_ms);
 	curl_easy_setopt(http->easy, CURLOPT_NOPROGRESS, req->gone ? 0L : 1L);
 
 	errno = 0;
-	rc = curl_easy_perform(http->easy);
+	return http->easy;
+}
+
+void
+aic_http_finish(struct aic_http *http, int code)
+{
+	struct aic_http_answer *answer = http->answer;
+	CURLcode rc = (CURLcode)code;
+	long status = 0;
+
 	answer->end = end_of(http, rc);
 	curl_easy_getinfo(http->easy, CURLINFO_RESPONSE_CODE, &status);
 	answer->status = (int)status;
@@ -347,4 +365,14 @@ aic_http_post(struct aic_http *http, const struct aic_http_request *req,
 		    http->why[0] ? http->why : curl_easy_strerror(rc));
 	http->req = NULL;
 	http->answer = NULL;
+}
+
+void
+aic_http_post(struct aic_http *http, const struct aic_http_request *req,
+    struct aic_http_answer *answer)
+{
+	CURL *easy = aic_http_begin(http, req, answer);
+
+	if (easy)
+		aic_http_finish(http, (int)curl_easy_perform(easy));
 }

@@ -1,5 +1,5 @@
 /*
- * http -- one POST over libcurl, with a deadline, a ceiling on the answer and no
+ * http -- one call over libcurl, with a deadline, a ceiling on the answer and no
  * surprises: no redirects, no proxy from the environment, no silent second send
  * on a kept connection that died, no signals.
  *
@@ -35,7 +35,7 @@ struct aic_http_request {
 	const char *url;
 	const char *const *headers; /* "Name: value", NULL at the end */
 	const char *proxy; /* NULL: none */
-	const char *body;
+	const char *body; /* of a POST; NULL: it is a GET */
 	size_t body_len;
 	int64_t deadline_us; /* for everything, name resolution included */
 	int64_t connect_us; /* of it for the connection */
@@ -97,5 +97,19 @@ int64_t aic_http_retry_after(const char *ms, const char *after, time_t now);
  */
 void aic_http_post(struct aic_http *http, const struct aic_http_request *req,
     struct aic_http_answer *answer);
+
+/*
+ * aic_http_begin, aic_http_finish -- the two halves of a call, for who lets libcurl
+ * carry out many of them at once.
+ *
+ * req, answer  borrowed until the second one
+ * rc           the CURLcode that it ended with
+ *
+ * The value of the first is libcurl's handle, a CURL *; NULL: there is nothing to
+ * carry out, and answer->end says why.
+ */
+void *aic_http_begin(struct aic_http *http, const struct aic_http_request *req,
+    struct aic_http_answer *answer) AIC_MUST_CHECK;
+void aic_http_finish(struct aic_http *http, int rc);
 
 #endif

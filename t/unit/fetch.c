@@ -1,0 +1,365 @@
+#include "config.h"
+
+#include "fetch.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "clock.h"
+#include "server.h"
+#include "unit.h"
+
+#define CALLS_MAX 8
+#define LONG_US (10 * AIC_S)
+
+static const char *const headers[] = { "X-API-SECRET-KEY: key", NULL };
+
+static struct aic_fetch *f;
+
+static int
+set_up(void **state)
+{
+	struct aic_err err = AIC_ERR_INIT;
+
+	(void)state;
+	return aic_http_init(&err) == AIC_OK ? 0 : -1;
+}
+
+static int
+open_it(void **state)
+{
+	struct aic_fetch_conf conf = {
+		.headers = headers, .calls_max = CALLS_MAX, .answer_max = 1000
+	};
+	struct aic_err err = AIC_ERR_INIT;
+
+	(void)state;
+	return aic_fetch_open(&f, &conf, &err) == AIC_OK ? 0 : -1;
+}
+
+static int
+close_it(void **state)
+{
+	(void)state;
+	aic_fetch_close(f);
+	f = NULL;
+	return 0;
+}
+
+static struct server_step
+reply(const char *body, int delay_ms)
+{
+	struct server_step step = server_reply(200, "", body, strlen(body));
+
+	step.delay_ms = delay_ms;
+	return step;
+}
+
+static struct server *
+serve_one(struct server_step step)
+{
+	return server_new(&step, 1);
+}
+
+static struct aic_fetch_call *
+start(struct server *s, int64_t for_us)
+{
+	struct aic_fetch_call *call;
+
+	call = aic_fetch_start(f, server_url(s), aic_clock_us() + for_us);
+	assert_non_null(call);
+	return call;
+}
+
+static const struct aic_http_answer *
+wait_long(struct aic_fetch_call *call)
+{
+	int64_t took_us = -1;
+	const struct aic_http_answer *a;
+
+	a = aic_fetch_wait(call, aic_clock_us() + LONG_US, &took_us);
+	if (a)
+		assert_true(took_us >= 0 && took_us < LONG_US);
+	return a;
+}
+
+static void
+wait_for_requests(struct server *s, int n)
+{
+	int64_t until = aic_clock_us() + LONG_US;
+
+	while (server_requests(s) < n && aic_clock_us() < until)
+		aic_clock_sleep(aic_clock_us() + AIC_MS);
+	assert_int_equal(server_requests(s), n);
+}
+
+static void
+an_answer_is_there_when_it_is_waited_for(void **state)
+{
+	struct server *s = serve_one(reply("{\"a\":1}", 0));
+	struct aic_fetch_call *call = start(s, LONG_US);
+	const struct aic_http_answer *a = wait_long(call);
+
+	(void)state;
+	assert_non_null(a);
+	assert_int_equal(a->end, AIC_HTTP_ANSWERED);
+	assert_int_equal(a->status, 200);
+	assert_string_equal(a->body.data, "{\"a\":1}");
+	assert_ptr_equal(strstr(server_head(s, 0), "GET / HTTP/1.1"),
+	    server_head(s, 0));
+	assert_non_null(strstr(server_head(s, 0), "X-API-SECRET-KEY: key"));
+	assert_int_equal(server_body_len(s, 0), 0);
+	aic_fetch_drop(call);
+	server_free(s);
+}
+
+static void
+calls_share_a_connection(void **state)
+{
+	struct server *s = serve_one(reply("{}", 0));
+	struct aic_fetch_call *call;
+	int i;
+
+	(void)state;
+	for (i = 0; i < 5; i++) {
+		call = start(s, LONG_US);
+		assert_non_null(wait_long(call));
+		aic_fetch_drop(call);
+	}
+	assert_int_equal(server_requests(s), 5);
+	assert_int_equal(server_connections(s), 1);
+	server_free(s);
+}
+
+static void
+a_get_goes_out_again_when_its_kept_connection_has_died(void **state)
+{
+	struct server_step steps[] = { reply("{}", 0), { .then = CLOSE },
+		reply("{\"b\":2}", 0) };
+	struct server *s = server_new(steps, 3);
+	struct aic_fetch_call *call = start(s, LONG_US);
+	const struct aic_http_answer *a;
+
+	(void)state;
+	assert_non_null(wait_long(call));
+	aic_fetch_drop(call);
+	call = start(s, LONG_US);
+	a = wait_long(call);
+	assert_non_null(a);
+	assert_int_equal(a->end, AIC_HTTP_ANSWERED);
+	assert_string_equal(a->body.data, "{\"b\":2}");
+	aic_fetch_drop(call);
+	server_free(s);
+}
+
+static void
+a_silent_server_costs_the_deadline_and_no_more(void **state)
+{
+	struct server *s = serve_one((struct server_step){ .then = KEEP });
+	struct aic_fetch_call *call = start(s, 100 * AIC_MS);
+	int64_t start_us = aic_clock_us(), took_us;
+	const struct aic_http_answer *a;
+
+	(void)state;
+	a = aic_fetch_wait(call, start_us + LONG_US, &took_us);
+	/* Whoever is first, the caller's clock or libcurl's. */
+	assert_true(!a || a->end == AIC_HTTP_TIMEOUT);
+	assert_true(aic_clock_us() - start_us < 5 * AIC_S);
+	aic_fetch_drop(call);
+	server_free(s);
+}
+
+static void
+who_waits_is_let_go_when_he_has_no_more_time(void **state)
+{
+	struct server *s = serve_one((struct server_step){ .then = KEEP });
+	struct aic_fetch_call *call = start(s, LONG_US);
+	int64_t took_us = -1;
+
+	(void)state;
+	assert_null(aic_fetch_wait(call, aic_clock_us() + 20 * AIC_MS,
+	    &took_us));
+	assert_null(aic_fetch_wait(call, 0, &took_us));
+	assert_int_equal(took_us, -1);
+	aic_fetch_drop(call);
+	server_free(s);
+}
+
+static void
+what_is_late_is_to_be_had_once_it_is_there(void **state)
+{
+	struct server *s = serve_one(reply("{}", 50));
+	struct aic_fetch_call *call = start(s, LONG_US);
+	int64_t took_us;
+
+	(void)state;
+	assert_null(aic_fetch_wait(call, 0, &took_us));
+	assert_non_null(wait_long(call));
+	/* And without time, too: it is there. */
+	assert_non_null(aic_fetch_wait(call, 0, &took_us));
+	assert_true(took_us >= 50 * AIC_MS);
+	aic_fetch_drop(call);
+	server_free(s);
+}
+
+static void
+an_answer_over_its_ceiling_is_cut_off(void **state)
+{
+	char body[2000];
+	struct server *s;
+	struct aic_fetch_call *call;
+	const struct aic_http_answer *a;
+
+	(void)state;
+	memset(body, 'x', sizeof(body) - 1);
+	body[sizeof(body) - 1] = '\0';
+	s = serve_one(reply(body, 0));
+	call = start(s, LONG_US);
+	a = wait_long(call);
+	assert_non_null(a);
+	assert_int_equal(a->end, AIC_HTTP_TOO_BIG);
+	aic_fetch_drop(call);
+	server_free(s);
+}
+
+static void
+nobody_there_is_said_at_once(void **state)
+{
+	struct aic_fetch_call *call;
+	const struct aic_http_answer *a;
+
+	(void)state;
+	call = aic_fetch_start(f, "http://127.0.0.1:1",
+	    aic_clock_us() + LONG_US);
+	assert_non_null(call);
+	a = wait_long(call);
+	assert_non_null(a);
+	assert_int_equal(a->end, AIC_HTTP_CONNECT);
+	assert_true(a->why[0] != '\0');
+	aic_fetch_drop(call);
+}
+
+static void
+there_are_no_more_than_may_be(void **state)
+{
+	struct server *s = serve_one((struct server_step){ .then = KEEP });
+	struct aic_fetch_call *calls[CALLS_MAX];
+	int64_t until;
+	int i;
+
+	(void)state;
+	for (i = 0; i < CALLS_MAX; i++)
+		calls[i] = start(s, LONG_US);
+	assert_null(aic_fetch_start(f, server_url(s),
+	    aic_clock_us() + LONG_US));
+	for (i = 0; i < CALLS_MAX; i++)
+		aic_fetch_drop(calls[i]);
+	/* Dropped, they are ended, and there is room again. */
+	until = aic_clock_us() + LONG_US;
+	do
+		calls[0] = aic_fetch_start(f, server_url(s),
+		    aic_clock_us() + LONG_US);
+	while (!calls[0] && aic_clock_us() < until);
+	assert_non_null(calls[0]);
+	aic_fetch_drop(calls[0]);
+	server_free(s);
+}
+
+static void
+one_that_hangs_delays_no_other(void **state)
+{
+	struct server *hangs = serve_one((struct server_step){ .then = KEEP });
+	struct server *s = serve_one(reply("{}", 0));
+	struct aic_fetch_call *slow = start(hangs, LONG_US), *quick;
+	int64_t start_us;
+
+	(void)state;
+	wait_for_requests(hangs, 1);
+	start_us = aic_clock_us();
+	quick = start(s, LONG_US);
+	assert_non_null(wait_long(quick));
+	assert_true(aic_clock_us() - start_us < 5 * AIC_S);
+	aic_fetch_drop(quick);
+	aic_fetch_drop(slow);
+	server_free(s);
+	server_free(hangs);
+}
+
+static void
+what_is_under_way_ends_with_it(void **state)
+{
+	struct server *s = serve_one((struct server_step){ .then = KEEP });
+	struct aic_fetch_call *call = start(s, LONG_US);
+	int64_t start_us;
+
+	wait_for_requests(s, 1);
+	start_us = aic_clock_us();
+	aic_fetch_drop(call);
+	close_it(state);
+	assert_true(aic_clock_us() - start_us < 5 * AIC_S);
+	assert_int_equal(open_it(state), 0);
+	server_free(s);
+}
+
+/* --- a crowd, for the sanitizers ------------------------------------------ */
+
+#define CROWD 6
+#define ROUNDS 60
+
+static atomic_int answered;
+
+static void *
+be_hasty(void *arg)
+{
+	struct server *s = arg;
+	struct aic_fetch_call *call;
+	int64_t took_us;
+	int i;
+
+	for (i = 0; i < ROUNDS; i++) {
+		call = aic_fetch_start(f, server_url(s),
+		    aic_clock_us() + (i % 5 ? LONG_US : 0));
+		/* At once, soon, or never. */
+		if (call && i % 3 &&
+		    aic_fetch_wait(call,
+			aic_clock_us() + (i % 3 == 1 ? 1 : LONG_US), &took_us))
+			atomic_fetch_add(&answered, 1);
+		aic_fetch_drop(call);
+	}
+	return NULL;
+}
+
+static void
+a_crowd_that_starts_waits_and_drops_leaves_nothing_behind(void **state)
+{
+	struct server *s = serve_one(reply("{}", 0));
+	pthread_t threads[CROWD];
+	int i;
+
+	(void)state;
+	for (i = 0; i < CROWD; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, be_hasty, s),
+		    0);
+	for (i = 0; i < CROWD; i++)
+		pthread_join(threads[i], NULL);
+	assert_true(atomic_load(&answered) > 0);
+	close_it(state);
+	assert_int_equal(open_it(state), 0);
+	server_free(s);
+}
+
+#define F(name) cmocka_unit_test_setup_teardown(name, open_it, close_it)
+
+UNIT_MAIN_WITH(set_up, NULL, F(an_answer_is_there_when_it_is_waited_for),
+    F(calls_share_a_connection),
+    F(a_get_goes_out_again_when_its_kept_connection_has_died),
+    F(a_silent_server_costs_the_deadline_and_no_more),
+    F(who_waits_is_let_go_when_he_has_no_more_time),
+    F(what_is_late_is_to_be_had_once_it_is_there),
+    F(an_answer_over_its_ceiling_is_cut_off), F(nobody_there_is_said_at_once),
+    F(there_are_no_more_than_may_be), F(one_that_hangs_delays_no_other),
+    F(what_is_under_way_ends_with_it),
+    F(a_crowd_that_starts_waits_and_drops_leaves_nothing_behind))
