@@ -1,0 +1,56 @@
+/* The Server's answer. The first byte says how long the summary may be. */
+#include "config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "fuzz.h"
+#include "seller.h"
+#include "utf8.h"
+
+/* Guillemets come in pairs, and none within another; and a line is a line. */
+static void
+check_quotes(const char *s)
+{
+	bool open = false;
+
+	for (; *s; s++) {
+		assert((unsigned char)*s >= 0x20 || *s == '\n');
+		if (strncmp(s, "«", 2) == 0) {
+			assert(!open);
+			open = true;
+		} else if (strncmp(s, "»", 2) == 0) {
+			assert(open);
+			open = false;
+		} else if (*s == '\n') {
+			assert(!open);
+		}
+	}
+}
+
+bool
+fuzz_one(const char *data, size_t len)
+{
+	enum aic_code rc;
+	char *text = NULL;
+	size_t max, n;
+
+	if (len == 0)
+		return false;
+	max = 1 + (unsigned char)data[0] * (size_t)60;
+	rc = aic_seller_summary(data + 1, len - 1, max, &text);
+	assert(rc == AIC_OK || (rc == AIC_EINPUT && !text));
+	if (rc)
+		return false;
+	if (text) {
+		n = strlen(text);
+		assert(fuzz_is_text(text, n));
+		assert(!aic_utf8_blank(text, n));
+		assert(aic_utf8_count(text, n) <= max);
+		/* One that is not even a line may end within quotes. */
+		if (max > 4000)
+			check_quotes(text);
+	}
+	free(text);
+	return true;
+}
