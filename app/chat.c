@@ -13,6 +13,7 @@
 #include "prompt.h"
 #include "reserve.h"
 #include "retry.h"
+#include "utf8.h"
 
 /* A context of AIC_CONTEXT_CHARS_MAX is at most six bytes of JSON a character, the rules
  * and what came with the request are a megabyte; no model takes more. */
@@ -72,6 +73,8 @@ chat_context_terms(const struct chat *c)
 }
 
 static enum aic_code validate(struct chat *c, struct aic_err *err);
+static void ask_server(struct chat *c);
+static void hear_server(struct chat *c);
 static enum aic_code build_prompt(struct chat *c, struct aic_err *err);
 static enum aic_code ask_model(struct chat *c, struct aic_err *err);
 
@@ -90,6 +93,9 @@ chat_run(struct chat *c, struct aic_err *err)
 	if (rc)
 		return rc;
 
+	/* Beside the database, not after it. */
+	ask_server(c);
+
 	/* One round trip brings both: the reservation and the context. */
 	route_stage(c->job, "reserving a chat");
 	rc = reserve_chat(c, err);
@@ -98,6 +104,9 @@ chat_run(struct chat *c, struct aic_err *err)
 
 	/* From here on chat_done() has a reservation to settle. No database
 	 * connection is held while the model thinks. */
+	route_stage(c->job, "asking for the seller's data");
+	hear_server(c);
+
 	route_stage(c->job, "building the prompt");
 	rc = build_prompt(c, err);
 	if (rc)
@@ -137,12 +146,30 @@ validate(struct chat *c, struct aic_err *err)
 	    c->id, c->digest, err);
 }
 
+/* What the caller tells of the seller is what he wants used. */
+static void
+ask_server(struct chat *c)
+{
+	const char *told = c->in.user_context;
+
+	if (!told || aic_utf8_blank(told, strlen(told)))
+		personal_start(c->job, &c->asked);
+}
+
+/* Not in the time that the model needs. */
+static void
+hear_server(struct chat *c)
+{
+	c->seller = personal_get(c->job, &c->asked,
+	    chat_model_deadline(c) - AIC_RETRY_LEAST_US);
+}
+
 static enum aic_code
 build_prompt(struct chat *c, struct aic_err *err)
 {
 	struct aic_context_terms terms = chat_context_terms(c);
 	size_t size = PROMPT_FRAME + c->job->worker->prompt.rules_len +
-	    c->job->body.len;
+	    c->job->body.len + (c->seller ? strlen(c->seller) : 0);
 	const struct aic_exchange *said = c->context.said;
 	int64_t start = aic_clock_us();
 	enum aic_code rc;
@@ -161,7 +188,7 @@ build_prompt(struct chat *c, struct aic_err *err)
 	for (i = 0; i < c->context.n; i++)
 		aic_prompt_said(&c->body, said[i].message, said[i].response);
 	aic_context_done(&c->context);
-	aic_prompt_seller(&c->body, c->in.user_context);
+	aic_prompt_seller(&c->body, c->seller ? c->seller : c->in.user_context);
 	aic_prompt_ask(&c->body, c->in.message);
 	metrics_time(chat_metrics(c), METRICS_CONTEXT, aic_clock_us() - start);
 	if (c->body.failed)
@@ -233,6 +260,8 @@ chat_done(struct chat *c)
 	if (c->held || c->in_doubt)
 		reserve_undo(c);
 	chat_set_held(c, false);
+	personal_drop(c->job, &c->asked);
+	free(c->seller);
 	aic_context_done(&c->context);
 	aic_buf_done(&c->body);
 	free(c->answer.text);

@@ -11,6 +11,7 @@
 #include "context.h"
 #include "id.h"
 #include "limit.h"
+#include "personal.h"
 #include "repeat.h"
 #include "route.h"
 
@@ -36,6 +37,8 @@ struct chat {
 	    [AIC_TIME_SIZE]; /* when the first one was made; "": none was */
 	bool held; /* it is to be settled */
 	bool in_doubt; /* the database did not say whether it was made */
+	struct personal_ask asked; /* of the Server, while it is under way */
+	char *seller; /* what it told; NULL: nothing */
 	struct aic_context context;
 	char context_version[AIC_ID_CONTEXT_SIZE]; /* when it was reserved */
 	struct aic_buf body; /* of the model's request */

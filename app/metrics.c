@@ -77,6 +77,23 @@ static const char *const calls[] = {
 _Static_assert(sizeof(calls) / sizeof(calls[0]) == AIC_OPENAI_CALL__MAX,
     "every end of a call has a name");
 
+static const char *const servers[] = {
+	[METRICS_SERVER_TOLD] = "told",
+	[METRICS_SERVER_NOTHING] = "nothing",
+	[METRICS_SERVER_UNKNOWN] = "unknown",
+	[METRICS_SERVER_REFUSED] = "refused",
+	[METRICS_SERVER_FAILED] = "failed",
+	[METRICS_SERVER_UNREACHED] = "unreachable",
+	[METRICS_SERVER_CUT] = "cut_off",
+	[METRICS_SERVER_TIMEOUT] = "timeout",
+	[METRICS_SERVER_NONSENSE] = "nonsense",
+	[METRICS_SERVER_OPEN] = "open",
+	[METRICS_SERVER_BUSY] = "busy",
+	[METRICS_SERVER_DROPPED] = "dropped",
+};
+_Static_assert(sizeof(servers) / sizeof(servers[0]) == METRICS_SERVER__MAX,
+    "everything that can come of it has a name");
+
 typedef _Atomic int64_t counter;
 
 struct histogram {
@@ -97,6 +114,7 @@ struct page {
 	counter chats[OUTCOMES];
 	counter calls[AIC_OPENAI_MODELS][AIC_OPENAI_CALL__MAX];
 	counter cache[AIC_CACHE_END__MAX];
+	counter servers[METRICS_SERVER__MAX];
 	counter tokens;
 	counter lapsed;
 	counter held;
@@ -329,6 +347,18 @@ metrics_cache(struct metrics *m, enum aic_cache_end end, int64_t us)
 }
 
 void
+metrics_server(struct metrics *m, enum metrics_server how)
+{
+	add(&m->page->servers[how], 1);
+}
+
+const char *
+metrics_server_name(enum metrics_server how)
+{
+	return servers[how];
+}
+
+void
 metrics_held(struct metrics *m, int n)
 {
 	add(&m->page->held, n);
@@ -508,6 +538,19 @@ put_calls(struct aic_buf *to, const struct view *v)
 }
 
 static void
+put_servers(struct aic_buf *to, const struct view *v)
+{
+	int i;
+
+	for (i = 0; i < METRICS_SERVER__MAX; i++)
+		aic_buf_printf(to,
+		    "ai_chat_server_calls_total{worker=\"%d\","
+		    "result=\"%s\"} %lld\n",
+		    v->number, servers[i],
+		    (long long)get(&v->page->servers[i]));
+}
+
+static void
 put_histogram(struct aic_buf *to, const struct view *v, const char *name,
     const char *label, enum metrics_time what)
 {
@@ -540,6 +583,7 @@ put_stages(struct aic_buf *to, const struct view *v)
 	put_histogram(to, v, name, ",stage=\"context\"", METRICS_CONTEXT);
 	put_histogram(to, v, name, ",stage=\"model\"", METRICS_MODEL);
 	put_histogram(to, v, name, ",stage=\"save\"", METRICS_SAVE);
+	put_histogram(to, v, name, ",stage=\"server\"", METRICS_SERVER);
 }
 
 static void
@@ -650,6 +694,9 @@ static const struct family families[] = {
 	    NOW(cache_connections), CACHING },
 	{ "cache_connections_busy", "gauge", "Those that are in use.",
 	    NOW(cache_busy), CACHING },
+	{ "server_breaker_open", "gauge",
+	    "1: the Server is left alone for a while.", NOW(server_open),
+	    LIVING },
 };
 
 static void
@@ -679,7 +726,7 @@ static const struct {
 	    "Answered chats, less the model's time.", put_overhead },
 	{ "stage_duration_seconds", "histogram",
 	    "Stages of a chat; limit brings the context along, context makes "
-	    "the prompt of it.",
+	    "the prompt of it, server runs beside limit.",
 	    put_stages },
 	{ "model_calls_total", "counter",
 	    "Calls of the model, by how they ended.", put_calls },
@@ -689,6 +736,9 @@ static const struct {
 	    put_cache_calls },
 	{ "cache_duration_seconds", "histogram",
 	    "Calls of Redis that went out to it.", put_cache_time },
+	{ "server_calls_total", "counter",
+	    "Questions to the Server about a seller, by what came of them.",
+	    put_servers },
 };
 
 void

@@ -31,7 +31,25 @@ enum metrics_time {
 	METRICS_MODEL, /* all calls, and the waits between */
 	METRICS_SAVE,
 	METRICS_CACHE, /* a call of Redis */
+	METRICS_SERVER, /* from asking the Server to its answer */
 	METRICS_TIME__MAX
+};
+
+/* What came of asking the Server about a seller. */
+enum metrics_server {
+	METRICS_SERVER_TOLD,
+	METRICS_SERVER_NOTHING, /* it knows him, and no figures of his */
+	METRICS_SERVER_UNKNOWN, /* 404 */
+	METRICS_SERVER_REFUSED, /* the key: 401, 403 */
+	METRICS_SERVER_FAILED, /* any other status */
+	METRICS_SERVER_UNREACHED,
+	METRICS_SERVER_CUT, /* no whole answer came */
+	METRICS_SERVER_TIMEOUT,
+	METRICS_SERVER_NONSENSE, /* not a JSON object, or far too much */
+	METRICS_SERVER_OPEN, /* not asked: it is left alone */
+	METRICS_SERVER_BUSY, /* not asked: no room, or no memory */
+	METRICS_SERVER_DROPPED, /* the chat ended before, or had no time */
+	METRICS_SERVER__MAX
 };
 
 /* How things stand at this moment. */
@@ -44,6 +62,7 @@ struct metrics_now {
 	int64_t cache; /* 1: there should be a Redis, and of it: */
 	int64_t cache_up, cache_open; /* 1 or 0 */
 	int64_t cache_connections, cache_busy;
+	int64_t server_open; /* the Server's */
 };
 
 struct metrics;
@@ -72,6 +91,11 @@ void metrics_request(struct metrics *m, int route, int status);
 
 /* metrics_chat -- a send has come to its end. */
 void metrics_chat(struct metrics *m, enum aic_code rc, bool replayed);
+
+/* metrics_server, metrics_server_name -- what came of asking the Server; and its
+ * name, static. */
+void metrics_server(struct metrics *m, enum metrics_server how);
+const char *metrics_server_name(enum metrics_server how);
 
 /* metrics_time -- something took so long. */
 void metrics_time(struct metrics *m, enum metrics_time what, int64_t us);

@@ -167,6 +167,9 @@ log_request(const struct job *job, const struct aic_err *err, enum aic_code rc,
 		aic_log_ms(&l, "db_ms", job->db_us);
 	if (job->limit_us)
 		aic_log_ms(&l, "limit_ms", job->limit_us);
+	aic_log_str(&l, "server", job->server);
+	if (job->server_us)
+		aic_log_ms(&l, "server_ms", job->server_us);
 	if (job->attempts) {
 		aic_log_ms(&l, "ai_ms", job->ai_us);
 		aic_log_num(&l, "attempts", job->attempts);
@@ -219,6 +222,8 @@ route_run(struct job *job)
 	job->db_us = job->limit_us = job->ai_us = job->save_us = 0;
 	job->attempts = 0;
 	job->model = NULL;
+	job->server = NULL;
+	job->server_us = 0;
 
 	r = find(job);
 	rc = run(job, r, &err);

@@ -45,6 +45,8 @@ struct job {
 	int attempts;
 	const char *model; /* that was asked last; NULL: the first, or none */
 	int64_t tokens;
+	const char *server; /* what the Server said; NULL: not asked */
+	int64_t server_us; /* and after how long */
 };
 
 typedef enum aic_code route_handler(struct job *job, struct aic_err *err);

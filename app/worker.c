@@ -81,6 +81,8 @@ worker_open(struct worker *w, struct aic_conf *conf, struct aic_err *err)
 		rc = aic_openai_open(&w->openai, &ai, err);
 	if (!rc)
 		rc = aic_cache_open(&w->cache, &cache, err);
+	if (!rc)
+		rc = personal_open(&w->personal, conf, err);
 	if (rc)
 		worker_close(w);
 	return rc;
@@ -99,6 +101,7 @@ worker_close(struct worker *w)
 {
 	metrics_close(w->metrics);
 	aic_cache_close(w->cache);
+	personal_close(w->personal);
 	aic_openai_close(w->openai);
 	aic_db_close(w->db);
 	aic_prompt_done(&w->prompt);
@@ -304,7 +307,8 @@ worker_tell(struct worker *w)
 		.cache_up = cache.state == AIC_CACHE_IS_OK,
 		.cache_open = cache.state == AIC_CACHE_IS_OPEN,
 		.cache_connections = cache.connections,
-		.cache_busy = cache.busy };
+		.cache_busy = cache.busy,
+		.server_open = personal_is_open(w->personal) };
 	int i;
 
 	for (i = 0; i < AIC_OPENAI_MODELS; i++)

@@ -18,6 +18,7 @@
 #include "id.h"
 #include "metrics.h"
 #include "openai.h"
+#include "personal.h"
 #include "prompt.h"
 
 #define WORKER_SERVICE "ai_chat"
@@ -50,6 +51,7 @@ struct worker {
 	struct aic_db *db;
 	struct aic_openai *openai;
 	struct aic_cache *cache; /* NULL: none */
+	struct personal *personal; /* NULL: there is no Server */
 	struct aic_prompt prompt;
 	struct metrics *metrics;
 
