@@ -17,6 +17,7 @@ my $s = AIChat::Test->new(
 	    'timeout:10 attempts:2') ],
 	env => {
 		OPENAI_BASE_URL => 'http://model.example/v1',
+		REDIS_URL => 'redis://redis.example',
 		AI_CHAT_DEADLINE_MS => 2200,
 		AI_CHAT_DB_TIMEOUT_MS => 200,
 		AI_CHAT_THREADS => 8,
@@ -29,6 +30,7 @@ for my $round (1, 2) {
 	my $health = $s->get('/health/ready');
 	is $health->{status}, 200, 'a name server that hangs: it is ready';
 	cmp_ok $health->{seconds}, '<', 1, '... which it says at once';
+	is $health->{json}{checks}{cache}, 'down', '... and that there is no Redis';
 	my @got = finish_chats(@socks);
 	is((grep { $_->{status} == 500 } @got), 8, '... eight chats fail');
 	is((grep { $_->{seconds} >= 2.2 } @got), 0,

@@ -41,7 +41,7 @@ sub find_build
 #   address    where Nginx listens; default 127.0.0.1
 #   net        the network namespace of all but PostgreSQL, as a file
 #   hosts      [ "address:port" ]: they have the workers, and Nginx is their front
-#   proxy      { database, model, workers }: where a fault proxy stands
+#   proxy      { database, model, workers, redis }: where a fault proxy stands
 sub new ($class, %o)
 {
 	my $self = bless { workers => {}, settings => {}, %o }, $class;
@@ -89,7 +89,7 @@ sub door ($self, $kind, $name, $listen, $to)
 	return $self->{proxies}{$name}->where;
 }
 
-# "database", "model" or "worker 1".
+# "database", "model", "redis" or "worker 1".
 sub proxy ($self, $name) { return $self->{proxies}{$name} }
 
 # -- database ----------------------------------------------------------------
@@ -165,6 +165,36 @@ sub sanitizer_env ($self)
 {
 	return map { ($_ => $self->{settings}{$_}) }
 	    grep { /^(A|L|T|UB)SAN_OPTIONS$/ } keys %{ $self->{settings} };
+}
+
+# -- Redis -------------------------------------------------------------------
+
+# One of our own, which keeps nothing, with these settings besides.  Points the
+# workers at it; started once more, it comes back at the same place.
+sub start_redis ($self, @args)
+{
+	my $proc = $self->{redis} = AIChat::Proc->start(
+	    name => 'Redis',
+	    cmd => [ 'redis-server', '--port', 0, '--unixsocket',
+		$self->redis_socket, '--dir', $self->{run}, '--save', '',
+		'--appendonly', 'no', @args ],
+	    env => { base_env() }, log => "$self->{log}/redis.log");
+
+	wait_for(sub {
+		must_live($proc);
+		return eval { $self->redis_cli('ping') };
+	}, 20, 'Redis');
+	$self->{settings}{REDIS_URL} //= 'unix://' . $self->door('redis', 'redis',
+	    "$self->{run}/redis-door.sock", $self->redis_socket);
+}
+
+sub redis ($self) { return $self->{redis} }
+sub redis_socket ($self) { return "$self->{run}/redis.sock" }
+
+# What it says to a command, as redis-cli prints it; past any proxy.
+sub redis_cli ($self, @args)
+{
+	return run([ 'redis-cli', '-e', '-s', $self->redis_socket, @args ]);
 }
 
 # -- workers -----------------------------------------------------------------
@@ -356,7 +386,9 @@ sub stop ($self, $seconds = 10)
 		my ($drained) = $self->stop_worker($n, 'TERM', $seconds);
 		push @killed, "worker $n" if !$drained;
 	}
-	$end->($_, 'TERM', $seconds) for qw(model second);
+	# A test may have stopped it.
+	$self->{redis}->signal('CONT') if $self->{redis};
+	$end->($_, 'TERM', $seconds) for qw(model second redis);
 	delete($self->{proxies}{$_})->stop for keys %{ $self->{proxies} };
 	push @killed, 'PostgreSQL' if $self->{pg} && !$self->{pg}->is_shared
 	    && !$self->{pg}->stop;

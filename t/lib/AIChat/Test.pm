@@ -64,11 +64,13 @@ sub import ($class, @)
 #   model        0 for none: OPENAI_BASE_URL then comes from env
 #   model_args   arguments of the stand-in model
 #   second_model 1 for a second one, which the workers fall back to
+#   redis        1 for a Redis, which the workers use; or its settings, as
+#                [ '--maxmemory', '1mb' ]
 #   nginx        0 for none
 #   read_timeout_s   of Nginx, when the test waits for it to pass
 #   wrap         what runs the workers, such as [ 'valgrind', ... ]
 #   backlog      how many may wait at a worker's socket
-#   proxy        [ qw(database model workers) ]: where to put a fault proxy,
+#   proxy        [ qw(database model workers redis) ]: where to put a fault proxy,
 #                to be steered by $s->proxy('model') or $s->proxy('worker 1')
 #   migrate      0 for an empty database
 #   own_pg       1 for a cluster of its own, which can be stopped
@@ -107,6 +109,7 @@ sub new ($class, %o)
 		$stack->settings->{OPENAI_BASE_URL} = $base if defined $base;
 	}
 	$stack->start_second_model if $o{second_model};
+	$stack->start_redis(ref $o{redis} ? @{ $o{redis} } : ()) if $o{redis};
 	$stack->start_workers(1 .. $o{workers} // 1);
 	$stack->start_nginx if $o{nginx} // 1 and $o{workers} // 1;
 	return $self;
@@ -604,6 +607,23 @@ sub start_pg ($self) { $self->{stack}->pg->start }
 
 # The postmaster of a cluster of our own.
 sub pg_pid ($self) { return $self->{stack}->pg->proc->pid }
+
+# -- Redis -------------------------------------------------------------------
+
+sub start_redis ($self, @args) { $self->{stack}->start_redis(@args) }
+sub redis_cli ($self, @args) { return $self->{stack}->redis_cli(@args) }
+
+# Whatever signal: STOP and CONT as well.
+sub kill_redis ($self, $sig = 'KILL')
+{
+	my $proc = $self->{stack}->redis;
+
+	$proc->signal($sig);
+	wait_for(sub { is_stopped($proc->pid) }, 10, 'Redis to stop')
+	    if $sig eq 'STOP';
+	wait_for(sub { !$proc->alive }, 10, 'Redis to end')
+	    if $sig !~ /^(?:STOP|CONT)$/;
+}
 
 # -- workers -----------------------------------------------------------------
 
