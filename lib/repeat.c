@@ -2,9 +2,9 @@
 
 #include "repeat.h"
 
-#include <openssl/evp.h>
-#include <stdio.h>
 #include <string.h>
+
+#include "digest.h"
 
 #define LEASE_OF_KEY AIC_ID_SQL_SAME_KEY("x.chat_id", "$2")
 #define LEASE_OF_BODY AIC_ID_SQL_SAME_BODY("x.chat_id", "$2")
@@ -64,20 +64,6 @@ aic_repeat_check(const char *key, struct aic_err *err)
 	return AIC_OK;
 }
 
-/* Of several texts; none has a NUL in it, so the NULs keep them apart. */
-static bool
-sha256(const char *const *texts, unsigned char to[EVP_MAX_MD_SIZE])
-{
-	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-	bool ok = ctx && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL);
-
-	for (; ok && *texts; texts++)
-		ok = EVP_DigestUpdate(ctx, *texts, strlen(*texts) + 1);
-	ok = ok && EVP_DigestFinal_ex(ctx, to, NULL);
-	EVP_MD_CTX_free(ctx);
-	return ok;
-}
-
 enum aic_code
 aic_repeat_begin(const char *key, const char *message, const char *context,
     char ret_id[AIC_ID_SIZE], char ret_digest[AIC_REPEAT_DIGEST_SIZE],
@@ -86,14 +72,12 @@ aic_repeat_begin(const char *key, const char *message, const char *context,
 	const char *const name[] = { key, NULL };
 	const char *const all[] = { key, message, context ? context : "",
 		NULL };
-	unsigned char named[EVP_MAX_MD_SIZE], asked[EVP_MAX_MD_SIZE];
-	int i;
+	unsigned char named[AIC_DIGEST_BYTES], asked[AIC_DIGEST_BYTES];
 
-	if (!sha256(name, named) || !sha256(all, asked))
+	if (!aic_digest(name, named) || !aic_digest(all, asked))
 		return aic_fail(err, AIC_ENOMEM, "could not digest the body");
-	memcpy(ret_digest, "\\x", 3);
-	for (i = 0; i < 32; i++)
-		snprintf(ret_digest + 2 + 2 * i, 3, "%02x", asked[i]);
+	memcpy(ret_digest, "\\x", 2);
+	aic_digest_hex(asked, ret_digest + 2);
 	return aic_id_of_key(ret_id, named, asked, err);
 }
 

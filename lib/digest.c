@@ -1,0 +1,31 @@
+#include "config.h"
+
+#include "digest.h"
+
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <string.h>
+
+bool
+aic_digest(const char *const *texts, unsigned char ret_digest[AIC_DIGEST_BYTES])
+{
+	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+	bool ok = ctx && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL);
+
+	/* None has a NUL in it, so the NULs keep them apart. */
+	for (; ok && *texts; texts++)
+		ok = EVP_DigestUpdate(ctx, *texts, strlen(*texts) + 1);
+	ok = ok && EVP_DigestFinal_ex(ctx, ret_digest, NULL);
+	EVP_MD_CTX_free(ctx);
+	return ok;
+}
+
+void
+aic_digest_hex(const unsigned char digest[AIC_DIGEST_BYTES],
+    char ret_hex[AIC_DIGEST_HEX_SIZE])
+{
+	int i;
+
+	for (i = 0; i < AIC_DIGEST_BYTES; i++)
+		snprintf(ret_hex + 2 * i, 3, "%02x", digest[i]);
+}

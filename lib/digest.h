@@ -1,0 +1,29 @@
+/*
+ * digest -- SHA-256 of texts.
+ *
+ * Threads: any.
+ */
+#ifndef AIC_DIGEST_H
+#define AIC_DIGEST_H
+
+#include <stdbool.h>
+
+#define AIC_DIGEST_BYTES 32
+#define AIC_DIGEST_HEX_SIZE (2 * AIC_DIGEST_BYTES + 1)
+
+/*
+ * aic_digest -- of several texts; where one ends and the next begins counts too.
+ *
+ * texts     NULL at the end
+ *
+ * False when there is no memory.
+ * Source:   FIPS 180-4
+ */
+bool aic_digest(const char *const *texts,
+    unsigned char ret_digest[AIC_DIGEST_BYTES]);
+
+/* aic_digest_hex -- the same in lower-case hexadecimal, with a NUL. */
+void aic_digest_hex(const unsigned char digest[AIC_DIGEST_BYTES],
+    char ret_hex[AIC_DIGEST_HEX_SIZE]);
+
+#endif
