@@ -72,6 +72,14 @@ chat_context_terms(const struct chat *c)
 		.ttl_s = conf->context_ttl_s };
 }
 
+bool
+chat_has_data(const struct chat *c)
+{
+	const char *told = c->in.user_context;
+
+	return told && !aic_utf8_blank(told, strlen(told));
+}
+
 static enum aic_code validate(struct chat *c, struct aic_err *err);
 static void ask_server(struct chat *c);
 static void hear_server(struct chat *c);
@@ -90,6 +98,12 @@ chat_run(struct chat *c, struct aic_err *err)
 
 	route_stage(c->job, "checking the database");
 	rc = worker_fits(c->job->worker, c->job->stage_end_us, err);
+	if (rc)
+		return rc;
+
+	/* A day that is known to be used up ends here. */
+	route_stage(c->job, "looking into the cache");
+	rc = recall_chat(c, err);
 	if (rc)
 		return rc;
 
@@ -119,7 +133,10 @@ chat_run(struct chat *c, struct aic_err *err)
 
 	/* Kept, counted and settled in one transaction, or not at all. */
 	route_stage(c->job, "saving the exchange");
-	return keep_chat(c, err);
+	rc = keep_chat(c, err);
+	if (!rc)
+		recall_kept(c);
+	return rc;
 }
 
 static enum aic_code
@@ -146,13 +163,10 @@ validate(struct chat *c, struct aic_err *err)
 	    c->id, c->digest, err);
 }
 
-/* What the caller tells of the seller is what he wants used. */
 static void
 ask_server(struct chat *c)
 {
-	const char *told = c->in.user_context;
-
-	if (!told || aic_utf8_blank(told, strlen(told)))
+	if (!chat_has_data(c) && !c->recall.seller)
 		personal_start(c->job, &c->asked);
 }
 
@@ -160,8 +174,9 @@ ask_server(struct chat *c)
 static void
 hear_server(struct chat *c)
 {
-	c->seller = personal_get(c->job, &c->asked,
-	    chat_model_deadline(c) - AIC_RETRY_LEAST_US);
+	if (!c->recall.seller)
+		c->seller = personal_get(c->job, &c->asked,
+		    chat_model_deadline(c) - AIC_RETRY_LEAST_US);
 }
 
 static enum aic_code
@@ -178,16 +193,21 @@ build_prompt(struct chat *c, struct aic_err *err)
 	rc = aic_context_fit(&c->context, &terms, err);
 	if (rc)
 		return rc;
-	for (i = 0; i < c->context.n; i++)
+	for (i = c->context.first; i < c->context.n; i++)
 		size += PROMPT_FRAME + strlen(said[i].message) +
 		    strlen(said[i].response);
 	aic_buf_init(&c->body, BODY_MAX);
 	aic_buf_room(&c->body, size + size / 16);
 	aic_openai_begin(&c->body);
 	aic_prompt_begin(&c->job->worker->prompt, &c->body);
-	for (i = 0; i < c->context.n; i++)
-		aic_prompt_said(&c->body, said[i].message, said[i].response);
-	aic_context_done(&c->context);
+	for (i = c->context.first; i < c->context.n; i++)
+		aic_prompt_said(&c->body, said[i].message,
+		    c->context.cut ? c->context.cut : said[i].response);
+	c->common = c->context.first == c->context.n && !c->seller &&
+	    !chat_has_data(c);
+	/* While the model thinks, a chat holds no more than it has to. */
+	if (!c->job->worker->cache)
+		aic_context_done(&c->context);
 	aic_prompt_seller(&c->body, c->seller ? c->seller : c->in.user_context);
 	aic_prompt_ask(&c->body, c->in.message);
 	metrics_time(chat_metrics(c), METRICS_CONTEXT, aic_clock_us() - start);
@@ -224,6 +244,21 @@ log_breakers(const struct aic_conf *conf, const struct aic_openai_answer *a)
 			    "the %s model answers again", models[i]);
 }
 
+/* The answer to a common question costs nothing when it has been given before. */
+static bool
+answer_again(struct chat *c)
+{
+	bool known = c->recall.answer != NULL;
+
+	if (!c->common || !*c->recall.question)
+		return false;
+	metrics_recall(chat_metrics(c), METRICS_RECALL_ANSWER, known);
+	c->answer.text = c->recall.answer;
+	c->recall.answer = NULL;
+	c->job->recalled = known;
+	return known;
+}
+
 static enum aic_code
 ask_model(struct chat *c, struct aic_err *err)
 {
@@ -236,6 +271,8 @@ ask_model(struct chat *c, struct aic_err *err)
 	int64_t start = aic_clock_us();
 	enum aic_code rc;
 
+	if (answer_again(c))
+		return AIC_OK;
 	if (ask.deadline_us - start < AIC_RETRY_LEAST_US) {
 		aic_says(err, "There was no time left to ask the model");
 		return aic_fail(err, AIC_EBUSY,
@@ -262,6 +299,7 @@ chat_done(struct chat *c)
 	chat_set_held(c, false);
 	personal_drop(c->job, &c->asked);
 	free(c->seller);
+	recall_done(&c->recall);
 	aic_context_done(&c->context);
 	aic_buf_done(&c->body);
 	free(c->answer.text);

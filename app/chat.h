@@ -12,6 +12,7 @@
 #include "id.h"
 #include "limit.h"
 #include "personal.h"
+#include "recall.h"
 #include "repeat.h"
 #include "route.h"
 
@@ -41,6 +42,11 @@ struct chat {
 	char *seller; /* what it told; NULL: nothing */
 	struct aic_context context;
 	char context_version[AIC_ID_CONTEXT_SIZE]; /* when it was reserved */
+	char kept_version
+	    [AIC_ID_CONTEXT_SIZE]; /* when it was kept; "": unknown */
+	int64_t looked_us; /* why there is no slot */
+	struct recall recall;
+	bool common; /* asked without history, and without the seller's data */
 	struct aic_buf body; /* of the model's request */
 	struct aic_openai_answer answer;
 	int64_t remaining; /* chats of the day, this one counted */
@@ -67,6 +73,9 @@ int64_t chat_model_deadline(const struct chat *c);
 
 /* chat_context_terms -- how much of what was said before the model is told. */
 struct aic_context_terms chat_context_terms(const struct chat *c);
+
+/* chat_has_data -- has the caller told of the seller? Then that is used. */
+bool chat_has_data(const struct chat *c);
 
 /* chat_set_held -- there is a reservation to settle, or none any more. */
 void chat_set_held(struct chat *c, bool held);

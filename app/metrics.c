@@ -94,6 +94,15 @@ static const char *const servers[] = {
 _Static_assert(sizeof(servers) / sizeof(servers[0]) == METRICS_SERVER__MAX,
     "everything that can come of it has a name");
 
+static const char *const recalls[] = {
+	[METRICS_RECALL_USED] = "used_up",
+	[METRICS_RECALL_CONTEXT] = "context",
+	[METRICS_RECALL_SELLER] = "seller",
+	[METRICS_RECALL_ANSWER] = "answer",
+};
+_Static_assert(sizeof(recalls) / sizeof(recalls[0]) == METRICS_RECALL__MAX,
+    "all that is looked for has a name");
+
 typedef _Atomic int64_t counter;
 
 struct histogram {
@@ -114,6 +123,7 @@ struct page {
 	counter chats[OUTCOMES];
 	counter calls[AIC_OPENAI_MODELS][AIC_OPENAI_CALL__MAX];
 	counter cache[AIC_CACHE_END__MAX];
+	counter recalls[METRICS_RECALL__MAX][2]; /* missed, there */
 	counter servers[METRICS_SERVER__MAX];
 	counter tokens;
 	counter lapsed;
@@ -347,6 +357,12 @@ metrics_cache(struct metrics *m, enum aic_cache_end end, int64_t us)
 }
 
 void
+metrics_recall(struct metrics *m, enum metrics_recall what, bool there)
+{
+	add(&m->page->recalls[what][there], 1);
+}
+
+void
 metrics_server(struct metrics *m, enum metrics_server how)
 {
 	add(&m->page->servers[how], 1);
@@ -551,6 +567,20 @@ put_servers(struct aic_buf *to, const struct view *v)
 }
 
 static void
+put_recalls(struct aic_buf *to, const struct view *v)
+{
+	int i, there;
+
+	for (i = 0; i < METRICS_RECALL__MAX; i++)
+		for (there = 0; there < 2; there++)
+			aic_buf_printf(to,
+			    "ai_chat_recalls_total{worker=\"%d\","
+			    "what=\"%s\",result=\"%s\"} %lld\n",
+			    v->number, recalls[i], there ? "hit" : "miss",
+			    (long long)get(&v->page->recalls[i][there]));
+}
+
+static void
 put_histogram(struct aic_buf *to, const struct view *v, const char *name,
     const char *label, enum metrics_time what)
 {
@@ -736,6 +766,9 @@ static const struct {
 	    put_cache_calls },
 	{ "cache_duration_seconds", "histogram",
 	    "Calls of Redis that went out to it.", put_cache_time },
+	{ "recalls_total", "counter",
+	    "What was looked for in Redis, and whether it was there.",
+	    put_recalls },
 	{ "server_calls_total", "counter",
 	    "Questions to the Server about a seller, by what came of them.",
 	    put_servers },

@@ -52,6 +52,15 @@ enum metrics_server {
 	METRICS_SERVER__MAX
 };
 
+/* What is looked for in Redis. */
+enum metrics_recall {
+	METRICS_RECALL_USED, /* a day that is used up */
+	METRICS_RECALL_CONTEXT, /* the newest one */
+	METRICS_RECALL_SELLER,
+	METRICS_RECALL_ANSWER,
+	METRICS_RECALL__MAX
+};
+
 /* How things stand at this moment. */
 struct metrics_now {
 	int64_t slots, slots_used; /* chats */
@@ -102,6 +111,9 @@ void metrics_time(struct metrics *m, enum metrics_time what, int64_t us);
 
 /* metrics_model -- calls of a model, by how they ended, and the tokens. */
 void metrics_model(struct metrics *m, const struct aic_openai_answer *answer);
+
+/* metrics_recall -- something was looked for in Redis. */
+void metrics_recall(struct metrics *m, enum metrics_recall what, bool there);
 
 /* metrics_cache -- a call of Redis, how it ended, and after how long. */
 void metrics_cache(struct metrics *m, enum aic_cache_end end, int64_t us);

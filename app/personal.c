@@ -122,6 +122,7 @@ settle(struct job *job, struct personal_ask *ask, enum metrics_server how,
 
 	aic_fetch_drop(ask->call);
 	ask->call = NULL;
+	ask->known = verdict == AIC_BREAKER_WELL;
 	note(job, how);
 	switch (aic_breaker_leave(&p->breaker, ask->round, verdict,
 	    aic_clock_us())) {

@@ -26,6 +26,7 @@ struct personal_ask {
 	struct aic_fetch_call *call;
 	int64_t start_us;
 	uint64_t round; /* of the breaker */
+	bool known; /* the Server has told, be it that there is nothing */
 };
 
 /*

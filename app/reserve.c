@@ -86,9 +86,53 @@ look_at_first(struct chat *c, struct aic_db_call *call,
 	return rc;
 }
 
+/* What Redis had was not the newest. */
+static enum aic_code
+load_context(struct chat *c, struct aic_err *err)
+{
+	struct aic_context_terms terms = chat_context_terms(c);
+	struct aic_db_call call;
+	enum aic_code rc;
+
+	aic_context_ask(&call, c->in.telegram_id, &terms);
+	rc = route_db(c->job, &call, 1, err);
+	if (!rc)
+		aic_context_got(&c->context, &call);
+	return rc;
+}
+
+/* Only the reservation tells of which version the context has to be. */
+static enum aic_code
+check_context(struct chat *c, struct aic_err *err)
+{
+	bool newest = strcmp(aic_context_version(&c->context),
+			  c->context_version) == 0;
+
+	if (c->job->worker->cache)
+		metrics_recall(chat_metrics(c), METRICS_RECALL_CONTEXT,
+		    c->recall.context && newest);
+	if (!c->recall.context || newest)
+		return AIC_OK;
+	c->recall.context = false;
+	return load_context(c, err);
+}
+
+static void
+got_slot(struct chat *c, const struct aic_db_call *call)
+{
+	c->held_us = aic_clock_us();
+	chat_set_held(c, aic_limit_hold_got(call, c->lease));
+	if (!c->held)
+		return;
+	if (!*c->since)
+		aic_limit_hold_since(call, c->since);
+	aic_limit_hold_context(call, c->context_version);
+}
+
 /*
  * One try to reserve: c->held, or job->replayed, or neither. The context comes along,
- * and so does what became of the first chat of this key: one round trip.
+ * unless there is a copy of it, and so does what became of the first chat of this key:
+ * one round trip.
  *
  * ret_state  of that first chat; set when there is a key
  */
@@ -96,35 +140,37 @@ static enum aic_code
 hold(struct chat *c, enum aic_repeat_state *ret_state, struct aic_err *err)
 {
 	struct aic_context_terms terms = chat_context_terms(c);
+	struct aic_db_call calls[4], *slot, *context = NULL, *first = NULL;
 	int64_t start = aic_clock_us();
-	struct aic_db_call calls[4];
-	bool keyed = c->key != NULL;
 	enum aic_code rc;
+	int n = 0;
 
-	if (keyed)
-		aic_repeat_queue_ask(&calls[0], c->in.telegram_id);
-	hold_ask(c, &calls[1]);
-	aic_context_ask(&calls[2], c->in.telegram_id, &terms);
-	if (keyed)
-		aic_repeat_ask(&calls[3], c->in.telegram_id, c->id, c->digest);
-	rc = route_db(c->job, keyed ? calls : calls + 1, keyed ? 4 : 2, err);
+	if (c->key)
+		aic_repeat_queue_ask(&calls[n++], c->in.telegram_id);
+	slot = &calls[n++];
+	hold_ask(c, slot);
+	if (!c->recall.context) {
+		context = &calls[n++];
+		aic_context_ask(context, c->in.telegram_id, &terms);
+	}
+	if (c->key) {
+		first = &calls[n++];
+		aic_repeat_ask(first, c->in.telegram_id, c->id, c->digest);
+	}
+	rc = route_db(c->job, calls, n, err);
 	c->job->limit_us = aic_clock_us() - start;
 	metrics_time(chat_metrics(c), METRICS_LIMIT, c->job->limit_us);
 	c->in_doubt = rc != AIC_OK;
 	if (rc)
 		return rc;
-	c->held_us = aic_clock_us();
-	chat_set_held(c, aic_limit_hold_got(&calls[1], c->lease));
-	if (c->held && !*c->since)
-		aic_limit_hold_since(&calls[1], c->since);
-	if (c->held)
-		aic_limit_hold_context(&calls[1], c->context_version);
-	aic_db_call_done(&calls[1]);
-	aic_context_got(&c->context, &calls[2]);
-	if (!keyed)
+	got_slot(c, slot);
+	aic_db_call_done(slot);
+	if (context)
+		aic_context_got(&c->context, context);
+	if (!first)
 		return AIC_OK;
 	aic_db_call_done(&calls[0]);
-	return look_at_first(c, &calls[3], ret_state, err);
+	return look_at_first(c, first, ret_state, err);
 }
 
 static enum aic_code
@@ -190,6 +236,7 @@ peek(struct chat *c, struct aic_err *err)
 	struct aic_db_call call;
 	enum aic_code rc;
 
+	c->looked_us = aic_clock_us();
 	aic_limit_peek_ask(&call, c->in.telegram_id, conf->timezone);
 	rc = route_db(c->job, &call, 1, err);
 	if (rc)
@@ -210,6 +257,7 @@ refuse(struct chat *c, struct aic_err *err)
 		return aic_fail(err, AIC_ECROWD,
 		    "as many chats of the user as may be are under way");
 	}
+	recall_refused(c);
 	/* One that became free this moment, and was not to be had. */
 	if (s->used < s->limit)
 		s->used = s->limit;
@@ -227,8 +275,10 @@ reserve_chat(struct chat *c, struct aic_err *err)
 
 	for (;;) {
 		rc = hold(c, &first, err);
-		if (rc || c->held || c->job->replayed)
+		if (rc || c->job->replayed)
 			return rc;
+		if (c->held)
+			return check_context(c, err);
 		if (first == AIC_REPEAT_RUNNING) {
 			rc = wait_for_first(c, err);
 			if (rc)

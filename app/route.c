@@ -180,6 +180,8 @@ log_request(const struct job *job, const struct aic_err *err, enum aic_code rc,
 		aic_log_ms(&l, "save_ms", job->save_us);
 	if (job->replayed)
 		aic_log_str(&l, "replayed", "yes");
+	if (job->recalled)
+		aic_log_str(&l, "recalled", "yes");
 	if (!sent)
 		aic_log_str(&l, "sent", "no");
 	if (rc)
@@ -217,7 +219,8 @@ route_run(struct job *job)
 	aic_buf_clear(&job->out);
 	job->status = 0;
 	job->type = job->allow = NULL;
-	job->replayed = false;
+	job->replayed = job->recalled = false;
+	job->later.n = 0;
 	job->user = job->tokens = 0;
 	job->db_us = job->limit_us = job->ai_us = job->save_us = 0;
 	job->attempts = 0;
@@ -231,6 +234,7 @@ route_run(struct job *job)
 	count(job, r, rc);
 	log_request(job, &err, rc, sent, r && r->need == AIC_AUTH_NONE);
 	fcgi_finish(job->fcgi);
+	recall_keep(job);
 }
 
 void

@@ -13,6 +13,7 @@
 #include "fcgi.h"
 #include "http.h"
 #include "limit.h"
+#include "recall.h"
 #include "worker.h"
 
 /* One request from accept to answer, as the handlers see it. */
@@ -33,6 +34,8 @@ struct job {
 	const char *allow; /* with AIC_EMETHOD */
 	struct aic_limit_state limit; /* with AIC_ELIMIT, AIC_ECROWD */
 	bool replayed; /* it is the answer of an earlier request */
+	bool recalled; /* it is the answer to the same question of before */
+	struct recall_later later;
 
 	/* The stage. */
 	const char *doing; /* for the log */

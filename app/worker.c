@@ -2,10 +2,12 @@
 
 #include "worker.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "clock.h"
 #include "limit.h"
+#include "recall.h"
 #include "log.h"
 
 /* The newest file of sql/ that this program cannot do without. */
@@ -82,6 +84,8 @@ worker_open(struct worker *w, struct aic_conf *conf, struct aic_err *err)
 	if (!rc)
 		rc = aic_cache_open(&w->cache, &cache, err);
 	if (!rc)
+		rc = recall_open(w, err);
+	if (!rc)
 		rc = personal_open(&w->personal, conf, err);
 	if (rc)
 		worker_close(w);
@@ -101,6 +105,7 @@ worker_close(struct worker *w)
 {
 	metrics_close(w->metrics);
 	aic_cache_close(w->cache);
+	free(w->way);
 	personal_close(w->personal);
 	aic_openai_close(w->openai);
 	aic_db_close(w->db);

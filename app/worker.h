@@ -46,11 +46,20 @@ struct worker_drop {
 	int64_t lapses_us;
 };
 
+/* Users whose reset Redis did not hear of; more of them wait for a minute. */
+#define WORKER_RESETS 64
+
+struct worker_reset {
+	int64_t user;
+	int64_t until_us; /* it matters */
+};
+
 struct worker {
 	struct aic_conf conf;
 	struct aic_db *db;
 	struct aic_openai *openai;
 	struct aic_cache *cache; /* NULL: none */
+	char *way; /* how the model is asked; NULL: no answer is kept */
 	struct personal *personal; /* NULL: there is no Server */
 	struct aic_prompt prompt;
 	struct metrics *metrics;
@@ -61,6 +70,8 @@ struct worker {
 	int waiters; /* of the chats, those that wait for another one */
 	struct worker_drop drops[WORKER_DROPS];
 	int n_drops;
+	struct worker_reset resets[WORKER_RESETS];
+	int n_resets;
 	enum aic_cache_state cache_told; /* what the log says of the cache */
 
 	atomic_bool fits; /* worker_fits() has said so */

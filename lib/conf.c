@@ -48,7 +48,7 @@ struct setting {
  * a deadline's 600 s nobody would wait; 1,000,000 retries in 10 s are more than one
  * worker can make, which is no budget at all; 1,000,000 characters of context are over
  * what any model takes, and what a request's body can hold; what is older than a year
- * is history; under 200 characters not even the first of a seller's figures would fit,
+ * is history, and an answer older than a month is out of date; under 200 characters not even the first of a seller's figures would fit,
  * and 16,000 is what a caller may send of them.
  */
 static const struct setting table[] = {
@@ -92,6 +92,8 @@ static const struct setting table[] = {
 	    AT(context_chars) },
 	{ "AI_CHAT_CONTEXT_TTL_S", NUM, 0, "0", 0, 31536000,
 	    AT(context_ttl_s) },
+	{ "AI_CHAT_ANSWER_CACHE_S", NUM, 0, "0", 0, 2592000,
+	    AT(answer_cache_s) },
 	{ "AI_CHAT_PROMPT_FILE", TEXT, 0, AIC_PROMPT_FILE, 0, 0,
 	    AT(prompt_file) },
 	{ "AI_CHAT_DEADLINE_MS", NUM, 0, "55000", 1000, 600000,

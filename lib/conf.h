@@ -47,6 +47,7 @@ struct aic_conf {
 	char *timezone; /* IANA */
 	int64_t context_messages; /* exchanges */
 	int64_t context_chars; /* code points, of all of them */
+	int64_t answer_cache_s; /* common questions; 0: never */
 	int64_t context_ttl_s; /* 0: they do not grow old */
 	char *prompt_file;
 	int64_t deadline_ms;

@@ -119,43 +119,32 @@ without_middle(const char *text, int64_t chars)
 	return aic_buf_take(&b, &len);
 }
 
-static void
-forget_oldest(struct aic_context *c, int n)
-{
-	c->n -= n;
-	memmove(c->said, c->said + n, (size_t)c->n * sizeof(c->said[0]));
-}
-
 enum aic_code
 aic_context_fit(struct aic_context *c, const struct aic_context_terms *terms,
     struct aic_err *err)
 {
-	struct aic_exchange *newest = c->n ? &c->said[c->n - 1] : NULL;
-	int64_t left = terms->chars, asked;
+	const struct aic_exchange *newest;
+	int64_t left = terms->chars;
 	int i;
 
-	for (i = c->n - 1; i >= 0; i--) {
-		left -= count(c->said[i].message) + count(c->said[i].response);
+	for (i = c->n; i > 0; i--) {
+		left -= count(c->said[i - 1].message) +
+		    count(c->said[i - 1].response);
 		if (left < 0)
 			break;
 	}
-	if (i < 0)
+	c->first = i;
+	if (c->n == 0 || c->first < c->n)
 		return AIC_OK;
-	if (&c->said[i] != newest) {
-		forget_oldest(c, i + 1);
+	newest = &c->said[c->n - 1];
+	left = terms->chars - count(newest->message);
+	if (left <= GAP_CHARS)
 		return AIC_OK;
-	}
-	asked = count(newest->message);
-	if (terms->chars - asked <= GAP_CHARS) {
-		c->n = 0;
-		return AIC_OK;
-	}
 	free(c->cut);
-	c->cut = without_middle(newest->response, terms->chars - asked);
+	c->cut = without_middle(newest->response, left);
 	if (!c->cut)
 		return aic_fail(err, AIC_ENOMEM, "no memory for the context");
-	newest->response = c->cut;
-	forget_oldest(c, i);
+	c->first = c->n - 1;
 	return AIC_OK;
 }
 
@@ -198,6 +187,13 @@ next(const char **at, const char *end)
 		return NULL;
 	*at = nul + 1;
 	return text;
+}
+
+static void
+forget_oldest(struct aic_context *c, int n)
+{
+	c->n -= n;
+	memmove(c->said, c->said + n, (size_t)c->n * sizeof(c->said[0]));
 }
 
 static bool
@@ -264,7 +260,7 @@ aic_context_done(struct aic_context *c)
 	free(c->cut);
 	c->copy = NULL;
 	c->cut = NULL;
-	c->n = 0;
+	c->n = c->first = 0;
 }
 
 void

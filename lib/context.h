@@ -32,9 +32,10 @@ struct aic_exchange {
 struct aic_context {
 	struct aic_exchange said[AIC_CONTEXT_MAX]; /* oldest first */
 	int n;
+	int first; /* of those that are within the budget; n: none is */
+	char *cut; /* the newest answer, where it was too long; else NULL */
 	struct aic_db_call call; /* that has the texts, or */
 	char *copy; /* what was unpacked */
-	char *cut; /* the newest answer, when it was too long */
 };
 
 /* What is to be remembered. */
@@ -55,7 +56,7 @@ void aic_context_got(struct aic_context *c, struct aic_db_call *call);
 /*
  * aic_context_fit -- the budget: the oldest go first, and of the newest, when it is too
  * long by itself, the middle of its answer; never within a code point. Where not even
- * the question leaves room, it goes too.
+ * the question leaves room, it goes too. Sets `first' and `cut', and leaves the rest.
  *
  * Errors:   AIC_ENOMEM
  */

@@ -216,6 +216,24 @@ is $nobody->{worker_status}, 502, '... as Nginx says';
 	}
 }
 
+# -- a question that was answered before -------------------------------------
+
+{
+	$s->start_redis;
+	$s->restart_worker(1, AI_CHAT_ANSWER_CACHE_S => 60, LOG_LEVEL => 'info');
+	wait_for(sub { $s->get('/health/ready')->{json}{checks}{cache} eq 'ok' },
+	    10, 'Redis');
+	my $user = 700;
+	my $line;
+	wait_for(sub {
+		(undef, $line) = chat('', 200, '', telegram_id => ++$user,
+		    user_context => undef);
+		return $line->{recalled};
+	}, 10, 'the answer to be known');
+	is $line->{recalled}, 'yes', 'an answer from Redis is told';
+	is $line->{attempts}, undef, '... and no call of the model';
+}
+
 # -- what is documented is what there is -------------------------------------
 
 # The first cells of the table under a heading that has code in them.

@@ -1,0 +1,82 @@
+/*
+ * recall -- what a chat can do without asking PostgreSQL, the Server or the model, for
+ * Redis has it:
+ *
+ *   used     that a user's day is used up, so that a refusal costs no database work
+ *   context  the last exchanges, of a version that the reservation has to confirm
+ *   seller   what the Server told of the seller
+ *   answer   to a common question: without history, and without the seller's data
+ *
+ * PostgreSQL decides about everything that counts. All of this may be missing, late or
+ * gone at any moment, and nothing else happens than that it is asked for where it
+ * belongs. What is new is kept after the caller has his answer.
+ *
+ * Threads: any; each with its own chat.
+ */
+#ifndef RECALL_H
+#define RECALL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cache.h"
+#include "digest.h"
+#include "err.h"
+
+struct chat;
+struct job;
+struct worker;
+
+/* What was looked for, by chat_run(). */
+struct recall {
+	bool context; /* the chat has one from there, perhaps an old one */
+	bool seller; /* what the Server knows is known, be it nothing */
+	char *answer; /* to this question; NULL: none */
+	char question[AIC_DIGEST_HEX_SIZE]; /* "": not a common one */
+};
+
+/* What is to be kept once the caller has his answer. */
+#define RECALL_PUTS 3
+
+struct recall_later {
+	struct aic_cache_put puts[RECALL_PUTS];
+	int n;
+};
+
+/*
+ * recall_open -- settings that an answer depends on, as one text.
+ *
+ * Errors:   AIC_ENOMEM
+ * Memory:   gives w->way
+ */
+enum aic_code recall_open(struct worker *w, struct aic_err *err) AIC_MUST_CHECK;
+
+/*
+ * recall_chat -- look for all of it in one trip to Redis.
+ *
+ * Errors:   AIC_ELIMIT  the day is used up; job->limit tells the rest
+ * Blocks:   50 ms at most
+ */
+enum aic_code recall_chat(struct chat *c, struct aic_err *err) AIC_MUST_CHECK;
+
+/* recall_done -- copes with a zeroed one. */
+void recall_done(struct recall *r);
+
+/* recall_refused -- PostgreSQL has refused the chat: its day is used up. */
+void recall_refused(struct chat *c);
+
+/* recall_kept -- the chat is kept: its context, and what it learned. */
+void recall_kept(struct chat *c);
+
+/* recall_keep -- put by what was noted. Blocks: 50 ms at most; the caller has his
+ * answer already. */
+void recall_keep(struct job *job);
+
+/*
+ * recall_reset -- the user's day is not used up any more. Where Redis does not take
+ * that, recall_reset_all() tells it as soon as it does.
+ */
+void recall_reset(struct worker *w, int64_t telegram_id);
+void recall_reset_all(struct worker *w);
+
+#endif

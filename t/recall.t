@@ -1,0 +1,303 @@
+# What Redis spares, and that nothing but work is spared: limits, context and answers
+# are what they are without it.
+
+use v5.36;
+use utf8;
+use AIChat::Test;
+
+my $LIMIT = 4;
+my $s = AIChat::Test->new(workers => 2, redis => 1,
+    proxy => [ qw(redis database) ],
+    env => { AI_CHAT_DAILY_LIMIT => $LIMIT, AI_CHAT_ANSWER_CACHE_S => 600,
+	API_ADMIN_KEY => 'boss' });
+my $proxy = $s->proxy('redis');
+my $ids = 0;
+$s->expect_log(qr/event=cache /);
+
+# A chat; what the model was told, without the rules, or undef where it was not asked.
+sub chat ($user, $message = undef, %o)
+{
+	my $id = 'r' . ++$ids;
+	my $got = $s->send(telegram_id => $user,
+	    message => $message // "$ids [[id=$id text=ответ$ids]]", %o);
+	my $last = $s->model_last($id) or return ($got, undef);
+	my @m = @{ $last->{body}{messages} };
+	return ($got, [ map { $_->{content} } @m[1 .. $#m] ]);
+}
+
+sub keys_of ($pattern) { return split /\n/, $s->redis_cli('keys', $pattern) }
+
+# What was put by after the answer has got there.
+sub wait_for_key ($pattern)
+{
+	wait_for(sub { keys_of($pattern) }, 10, "a key $pattern");
+}
+
+sub metric ($what, $result)
+{
+	my $sum = 0;
+	my $text = $s->get('/metrics', headers => {})->{content};
+	$sum += $1 while $text =~
+	    /^ai_chat_recalls_total\{[^}]*what="$what",result="$result"\} (\d+)/mg;
+	return $sum;
+}
+
+sub reset_user ($user)
+{
+	return $s->post('/v1/chat/reset-limit', { telegram_id => $user },
+	    headers => { 'X-API-KEY' => 'boss' })->{status};
+}
+
+# -- the context -------------------------------------------------------------
+
+{
+	my @said;
+	for my $n (1 .. 4) {
+		my ($got, $told) = chat(1);
+		is $got->{status}, 200, "chat $n";
+		is_deeply [ @$told[0 .. $#$told - 1] ], \@said,
+		    '... knows what was said before';
+		push @said, $told->[-1], $got->{json}{response};
+		wait_for_key('aic:*:context5:1');
+	}
+	cmp_ok metric('context', 'hit'), '>=', 3, '... from Redis';
+	is $s->ledger(1)->{count}, 4, '... and all are counted';
+}
+
+# Whatever is in Redis, the context is the newest one.
+sub knows_all ($user, $what, $change)
+{
+	chat($user);
+	wait_for_key("aic:*:context5:$user");
+	$change->();
+	my ($got, $told) = chat($user);
+	is $got->{status}, 200, $what;
+	my @rows = $s->sql("select message, response from ai_chat_requests
+	    where telegram_id = $user and request_date = current_date
+	    order by created_at desc, id desc offset 1 limit 5");
+	is_deeply [ @$told[0 .. $#$told - 1] ],
+	    [ map { @$_ } reverse @rows ], '... the model knows the newest';
+}
+
+knows_all(10, 'a Redis that forgot everything', sub {
+	$s->redis_cli('flushall');
+});
+knows_all(11, 'one that has an older context', sub {
+	my ($key) = keys_of('aic:*:context5:11');
+	$s->redis_cli('copy', $key, 'old');
+	chat(11);
+	wait_for(sub { $s->redis_cli('get', $key) ne $s->redis_cli('get', 'old') },
+	    10, 'the newer one');
+	$s->redis_cli('copy', 'old', $key, 'replace');
+});
+knows_all(12, 'one that has somebody else\'s', sub {
+	chat(13, '[[id=foreign text=чужое]]');
+	wait_for_key('aic:*:context5:13');
+	my ($mine, $other) = map { keys_of("aic:*:context5:$_") } 12, 13;
+	$s->redis_cli('copy', $other, $mine, 'replace');
+});
+knows_all(14, 'one that has garbage', sub {
+	$s->redis_cli('set', keys_of('aic:*:context5:14'), 'x' x 1000);
+});
+knows_all(15, 'one whose value is no string', sub {
+	my ($key) = keys_of('aic:*:context5:15');
+	$s->redis_cli('del', $key);
+	$s->redis_cli('lpush', $key, 'a');
+});
+knows_all(16, 'one that did not hear of a chat', sub {
+	$s->kill_redis('STOP');
+	chat(16);
+	$s->kill_redis('CONT');
+});
+wait_for(sub { $s->get('/health/ready')->{json}{checks}{cache} eq 'ok' }, 15,
+    'Redis to be back');
+
+{
+	my @got = $s->send_many(map { { telegram_id => 20,
+	    message => "[[id=p$_ text=п$_ delay=50]]" } } 1 .. 3);
+	is((grep { $_->{status} == 200 } @got), 3, 'three chats at once');
+	my (undef, $told) = chat(20);
+	is @$told, 7, '... the next one knows all of them';
+}
+
+{
+	chat(21);
+	wait_for_key('aic:*:context5:21');
+	$s->post('/v1/chat/clear', { telegram_id => 21 });
+	my (undef, $told) = chat(21);
+	is @$told, 1, 'a new conversation begins at once';
+}
+
+# -- a day that is used up ---------------------------------------------------
+
+sub use_up ($user)
+{
+	chat($user) for 1 .. $LIMIT;
+	my ($got) = chat($user);
+	die "not refused: $got->{status}\n" if $got->{status} != 429;
+	wait_for_key("aic:*:used:$user");
+	return $got;
+}
+
+{
+	my $first = use_up(30);
+	my $hits = metric('used_up', 'hit');
+	$s->proxy('database')->fault(stall => 1);
+	my ($got) = chat(30);
+	$s->proxy('database')->clear;
+	is $got->{status}, 429, 'a day that is used up';
+	is_deeply $got->{json}, $first->{json}, '... is told as before';
+	cmp_ok abs($got->{headers}{'retry-after'}
+	    - $first->{headers}{'retry-after'}), '<=', 60, '... when to come again';
+	is metric('used_up', 'hit'), $hits + 1, '... and the database not asked';
+
+	is $s->get('/v1/chat/limits/30')->{json}{requests_today}, $LIMIT,
+	    '... which knows the same';
+	is reset_user(30), 200, 'a reset';
+	($got) = chat(30);
+	is $got->{status}, 200, '... is heard of at once';
+	is $got->{json}{remaining_requests}, $LIMIT - 1, '... and is a whole day';
+	chat(30) for 2 .. $LIMIT;
+	is((chat(30))[0]{status}, 429, '... that is used up again');
+}
+
+# The refusal that looked before a reset, and comes to Redis after it.
+{
+	use_up(31);
+	$s->redis_cli('del', keys_of('aic:*:used:31'));
+	reset_user(31);
+	my ($key) = keys_of('aic:*:used:31');
+	ok $key, 'a reset leaves a mark';
+	cmp_ok $s->redis_cli('pttl', $key), '<=', 15_000, '... for a while';
+	is((chat(31))[0]{status}, 200, '... that refuses nobody');
+}
+
+# Reservations may be given back: what they take up is not used up.
+{
+	chat(32) for 2 .. $LIMIT;
+	my ($sock) = $s->start_chats({ telegram_id => 32,
+	    message => '[[id=lost delay=900 status=400]]' });
+	wait_for(sub { $s->model_count('lost') }, 10, 'the model to be asked');
+	is((chat(32))[0]{status}, 429, 'the last slot is reserved');
+	finish_chats($sock);
+	is((chat(32))[0]{status}, 200, '... and comes back when that chat fails');
+}
+
+# What Redis says of a limit is worth nothing that was not written by a worker.
+{
+	my $used = '4 4 9999999999 2030-01-01 2030-01-02T00:00:00+00:00';
+	$s->redis_cli('set', 'aic:1:used:33', $used);
+	is((chat(33))[0]{status}, 200, 'a made-up refusal is none');
+	use_up(34);
+	my ($key) = keys_of('aic:*:used:34');
+	$s->redis_cli('copy', $key, $key =~ s/34$/35/r);
+	is((chat(35))[0]{status}, 200, 'nor is one of somebody else');
+	$s->redis_cli('flushall');
+	is((chat(34))[0]{status}, 429,
+	    'and a Redis that knows nothing lets nobody through');
+	is $s->ledger(34)->{count}, $LIMIT, '... who is not counted';
+}
+
+# Redis does not hear of a reset.
+{
+	use_up(36);
+	$s->kill_redis('STOP');
+	is reset_user(36), 200, 'a reset while Redis hangs';
+	is((chat(36))[0]{status}, 200, '... is true');
+	$s->kill_redis('CONT');
+	wait_for(sub { (chat(36))[0]{status} == 200 }, 20,
+	    'the reset to be heard of');
+	pass '... also when it is back';
+	wait_for(sub { $s->get('/health/ready')->{json}{checks}{cache} eq 'ok' },
+	    15, 'Redis to be back');
+}
+
+# A key is a repeat first, and a new chat only then.
+{
+	my @same = ('[[id=keyed text=с-ключом]]');
+	my %key = (headers => { 'Idempotency-Key' => 'k40' });
+	my $body = { telegram_id => 40, message => $same[0] };
+	is $s->post('/v1/chat/send', $body, %key)->{status}, 200, 'a chat of a key';
+	chat(40) for 2 .. $LIMIT;
+	is((chat(40))[0]{status}, 429, '... the day is used up');
+	wait_for_key('aic:*:used:40');
+	my $got = $s->post('/v1/chat/send', $body, %key);
+	is $got->{status}, 200, '... and its repeat has its answer';
+	is $got->{headers}{'idempotent-replayed'}, 'true', '... as a repeat';
+}
+
+# -- common questions --------------------------------------------------------
+
+{
+	my $ask = sub ($user, $text = 'Что такое FBO? [[id=common text=Склад]]') {
+		return $s->send(telegram_id => $user, message => $text);
+	};
+	my $got = $ask->(50);
+	my $tokens = $got->{json}{tokens_used};
+	cmp_ok $tokens, '>', 0, 'a common question is asked';
+	wait_for_key('aic:*:answer:*');
+	my $saved = $s->model_count('common');
+	$got = $ask->(51, "  что ТАКОЕ fbo?\n [[id=common text=Склад]]..");
+	is_deeply $got->{json}, { response => 'Склад', tokens_used => 0,
+	    remaining_requests => $LIMIT - 1 }, '... and known the next time';
+	is $s->model_count('common'), $saved, '... the model was not asked';
+	is_deeply $s->ledger(51), { count => 1, rows => 1, leases => 0 },
+	    '... it counts, and is history';
+	is $s->post('/v1/chat/history', { telegram_id => 51 })
+	    ->{json}{items}[0]{response}, 'Склад', '... with its answer';
+	wait_for(sub { $s->worker_log(1) . $s->worker_log(2) =~ /user=51 .*recalled=yes/ }, 10,
+	    'its line in the log');
+
+	$ask->(51);
+	is $s->model_count('common'), $saved + 1,
+	    'whoever has a history asks the model';
+	$s->send(telegram_id => 52, user_context => 'выручка 5',
+	    message => 'Что такое FBO? [[id=common text=Склад]]');
+	is $s->model_count('common'), $saved + 2, '... who brings data does too';
+	$ask->(53, 'Что такое FBS? [[id=common text=Склад]]');
+	is $s->model_count('common'), $saved + 3, '... and who asks otherwise';
+	$ask->($_) for 54, 54;
+	is $s->ledger(54)->{count}, 2, 'each counts';
+
+	my ($key) = keys_of('aic:*:answer:*');
+	$s->redis_cli('set', $key, 'Врёт') for keys_of('aic:*:answer:*');
+	is $ask->(55)->{json}{response}, 'Склад', 'a made-up answer is none';
+
+	$s->restart_worker($_, OPENAI_MODEL => 'another') for 1, 2;
+	my $before = $s->model_count('common');
+	$ask->(56);
+	is $s->model_count('common'), $before + 1,
+	    'another model is asked for itself';
+	is $ask->(57, 'сломано [[id=bad status=400]]')->{status}, 500,
+	    'a failure';
+	is $ask->(58, 'сломано [[id=bad status=400]]')->{status}, 500,
+	    '... is no answer';
+	is $s->ledger(58)->{count}, 0, '... and does not count';
+}
+
+# -- a Redis that fails ------------------------------------------------------
+
+{
+	chat(60);
+	for my $fault ([ 'hangs', stall => 1 ], [ 'resets', down => { reset => 1 } ],
+	    [ 'answers garbage', down => { cut => 3 } ]) {
+		my ($what, @fault) = @$fault;
+		$proxy->fault(@fault);
+		my @got = $s->send_many(map { { telegram_id => 600 + $_ % 5,
+		    message => '[[delay=10]]' } } 1 .. 30);
+		$proxy->clear;
+		is((grep { $_->{status} == 200 } @got), 5 * $LIMIT,
+		    "a Redis that $what: as many are answered as may be");
+		is((grep { $_->{status} == 429 } @got), 30 - 5 * $LIMIT,
+		    '... and the rest refused');
+		is_deeply $s->ledger(600 + $_), { count => $LIMIT,
+		    rows => $LIMIT, leases => 0 }, '... each is counted once'
+		    for 0 .. 4;
+		$s->sql('delete from ai_chat_requests where telegram_id
+		    between 600 and 604; delete from ai_chat_daily_limits where
+		    telegram_id between 600 and 604');
+		$s->redis_cli('flushall');
+	}
+}
+
+done_testing;
