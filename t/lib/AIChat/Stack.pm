@@ -41,7 +41,8 @@ sub find_build
 #   address    where Nginx listens; default 127.0.0.1
 #   net        the network namespace of all but PostgreSQL, as a file
 #   hosts      [ "address:port" ]: they have the workers, and Nginx is their front
-#   proxy      { database, model, workers, redis }: where a fault proxy stands
+#   proxy      { database, model, server, workers, redis }: where a fault proxy
+#              stands
 sub new ($class, %o)
 {
 	my $self = bless { workers => {}, settings => {}, %o }, $class;
@@ -89,7 +90,7 @@ sub door ($self, $kind, $name, $listen, $to)
 	return $self->{proxies}{$name}->where;
 }
 
-# "database", "model", "redis" or "worker 1".
+# "database", "model", "server", "redis" or "worker 1".
 sub proxy ($self, $name) { return $self->{proxies}{$name} }
 
 # -- database ----------------------------------------------------------------
@@ -135,20 +136,39 @@ sub start_second_model ($self, @args)
 
 sub launch_model ($self, $which, $name, @args)
 {
+	$self->launch($which, $name, [ 'ai-chat-model', @args ]);
+	return 'http://127.0.0.1:' . $self->door('model', $which, 0,
+	    $self->{"${which}_port"}) . '/v1';
+}
+
+# One of ours that writes down the port which it has taken.
+sub launch ($self, $which, $name, $cmd, %env)
+{
+	my ($program, @args) = @$cmd;
 	my $file = "$self->{run}/$which.port";
 
 	unlink $file;
 	my $proc = $self->{$which} = AIChat::Proc->start(
 	    name => $name,
-	    cmd => [ "$self->{build}/ai-chat-model", '--port',
+	    cmd => [ "$self->{build}/$program", '--port',
 		$self->{"${which}_port"} // 0, '--port-file', $file, @args ],
-	    env => { base_env(), $self->sanitizer_env },
+	    env => { base_env(), $self->sanitizer_env, %env },
 	    net => $self->{net}, log => "$self->{log}/$which.log");
 
 	wait_for(sub { must_live($proc); -s $file }, 20, $proc->{name});
 	chomp($self->{"${which}_port"} = slurp($file));
-	return 'http://127.0.0.1:' . $self->door('model', $which, 0,
-	    $self->{"${which}_port"}) . '/v1';
+}
+
+# The stand-in Server, the same way.
+sub start_server ($self)
+{
+	my $s = $self->{settings};
+
+	$s->{SERVER_API_KEY} //= 'server-stand-in';
+	$self->launch('server', 'the stand-in Server', [ 'ai-chat-seller' ],
+	    SERVER_API_KEY => $s->{SERVER_API_KEY});
+	$s->{SERVER_HOST} = 'http://127.0.0.1:' . $self->door('server',
+	    'server', 0, $self->{server_port});
 }
 
 sub must_live ($proc)
@@ -160,6 +180,8 @@ sub must_live ($proc)
 sub model ($self) { return $self->{model} }
 sub model_port ($self) { return $self->{model_port} }
 sub second_port ($self) { return $self->{second_port} }
+sub server ($self) { return $self->{server} }
+sub server_port ($self) { return $self->{server_port} }
 
 sub sanitizer_env ($self)
 {
@@ -388,7 +410,7 @@ sub stop ($self, $seconds = 10)
 	}
 	# A test may have stopped it.
 	$self->{redis}->signal('CONT') if $self->{redis};
-	$end->($_, 'TERM', $seconds) for qw(model second redis);
+	$end->($_, 'TERM', $seconds) for qw(model second server redis);
 	delete($self->{proxies}{$_})->stop for keys %{ $self->{proxies} };
 	push @killed, 'PostgreSQL' if $self->{pg} && !$self->{pg}->is_shared
 	    && !$self->{pg}->stop;

@@ -66,11 +66,12 @@ sub import ($class, @)
 #   second_model 1 for a second one, which the workers fall back to
 #   redis        1 for a Redis, which the workers use; or its settings, as
 #                [ '--maxmemory', '1mb' ]
+#   server       1 for the stand-in Server, which the workers ask
 #   nginx        0 for none
 #   read_timeout_s   of Nginx, when the test waits for it to pass
 #   wrap         what runs the workers, such as [ 'valgrind', ... ]
 #   backlog      how many may wait at a worker's socket
-#   proxy        [ qw(database model workers redis) ]: where to put a fault proxy,
+#   proxy        [ qw(database model server workers redis) ]: where to put a fault proxy,
 #                to be steered by $s->proxy('model') or $s->proxy('worker 1')
 #   migrate      0 for an empty database
 #   own_pg       1 for a cluster of its own, which can be stopped
@@ -110,6 +111,7 @@ sub new ($class, %o)
 	}
 	$stack->start_second_model if $o{second_model};
 	$stack->start_redis(ref $o{redis} ? @{ $o{redis} } : ()) if $o{redis};
+	$stack->start_server if $o{server};
 	$stack->start_workers(1 .. $o{workers} // 1);
 	$stack->start_nginx if $o{nginx} // 1 and $o{workers} // 1;
 	return $self;
@@ -754,5 +756,42 @@ sub model_times ($self, $id)
 {
 	return @{ $self->model_says('times', $id) };
 }
+
+# -- the stand-in Server -------------------------------------------------------
+
+sub server_request ($self, $method, $path, $body = '')
+{
+	my $port = $self->{stack}->server_port;
+
+	utf8::encode($body) if utf8::is_utf8($body);
+	my $got = HTTP::Tiny->new(timeout => 10, keep_alive => 0)->request(
+	    $method, "http://127.0.0.1:$port/$path", { content => $body });
+	die "the stand-in Server: $got->{status} $got->{content}\n"
+	    if !$got->{success};
+	return $JSON->decode($got->{content});
+}
+
+# How it answers a seller from now on, 0 for all: status, delay_ms, how (hang,
+# drop), body (a reference is sent as JSON); without any of them as ever.
+sub server_set ($self, $id, %o)
+{
+	my $body = delete $o{body} // '';
+
+	$body = $JSON->encode($body) if ref $body;
+	$self->server_request('POST', "set?id=$id"
+	    . join('', map { "&$_=$o{$_}" } sort keys %o), $body);
+}
+
+# How often it was asked about a seller.
+sub server_count ($self, $id)
+{
+	return $self->server_request('GET', "seen?id=$id")->{requests};
+}
+
+# Of all: { requests, refused, last => { uri, headers } }.
+sub server_seen ($self) { return $self->server_request('GET', 'seen') }
+
+sub stop_server ($self) { (delete $self->{stack}{server})->stop('KILL') }
+sub start_server ($self) { $self->{stack}->start_server }
 
 1;
