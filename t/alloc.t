@@ -30,7 +30,7 @@ my $MOST = 2000;
 my $dir = temp_dir('ai-chat-alloc');
 spew("$dir/control", pack $CONTROL, 0, 0, 0, '');
 
-my $s = AIChat::Test->new(
+my $s = AIChat::Test->new(server => 1,
 	env => { AI_CHAT_DAILY_LIMIT => $LIMIT, AI_CHAT_THREADS => 1,
 	    AI_CHAT_DB_POOL => 1, AI_CHAT_DB_TIMEOUT_MS => 1000 * $TIMEOUT_S,
 	    AI_CHAT_DEADLINE_MS => 10000 },
@@ -103,6 +103,12 @@ my @kinds = (
 	    got => sub ($j, @) { $j->{detail} =~ /^(?:AI service|Internal)/ },
 	    user => 3000,
 	    ledger => [ [ 0, 2, 0 ], [ 0, 2, 0 ], [ 0, 2, 1 ] ] },
+	{ what => 'a chat with what the Server knows, or without', status => 200,
+	    ask => sub ($n) {
+		send_to(6000 + $n, message => "$QUESTION\[[id=u@{[ 6000 + $n ]}]]");
+	    },
+	    got => \&is_told_or_not, user => 6000,
+	    ledger => [ [ 1, 3, 0 ], [ 0, 2, 0 ], [ 0, 2, 1 ] ] },
 	{ what => 'a chat over the limit', status => 429,
 	    ask => sub ($n) { send_all(4000 + $n) },
 	    got => sub ($j, @) { $j->{detail}{requests_today} == $LIMIT },
@@ -171,11 +177,20 @@ sub is_whole_chat ($j, $user)
 	    && $kept->[2] == $j->{tokens_used} && $kept->[2] > 0;
 }
 
+# All of what the Server knows, or nothing of it.
+sub is_told_or_not ($j, $user)
+{
+	my @asked = @{ $s->model_last("u$user")->{body}{messages} };
+
+	return $j->{response} =~ /^📊/ && (@asked == 6 || @asked == 7
+	    && $asked[5]{content} =~ /^Заказы:.*«Маломерит, и нитки торчат»\z/ms);
+}
+
 # All of them have two exchanges; those of the last two kinds a full day.
 $s->sql("insert into ai_chat_requests (telegram_id, chat_id, message, response,
     tokens_used, request_date) select u, gen_random_uuid(), 'вопрос ' || i,
     'ответ', 7, (now() at time zone 'UTC')::date
-    from generate_series(1000, 5999) u, generate_series(1, 2) i");
+    from generate_series(1000, 6999) u, generate_series(1, 2) i");
 $s->sql("insert into ai_chat_daily_limits (telegram_id, request_count,
     last_reset_date) select u, $LIMIT, (now() at time zone 'UTC')::date
     from generate_series(4000, 5999) u");

@@ -43,6 +43,22 @@ for my $round (1, 2) {
 	    for 1, 8;
 }
 
+# A Server without an address: nobody waits for it for long, and then nobody asks.
+# (There is no model to be reached here, which is said at once.)
+$s->restart_worker(1, SERVER_HOST => 'http://server.example:8000',
+    SERVER_API_KEY => 'k', AI_CHAT_DEADLINE_MS => 10000,
+    AI_CHAT_BREAKER_FAILURES => 0, OPENAI_BASE_URL => 'http://127.0.0.1:1/v1');
+for my $round (1 .. 3) {
+	my @got = $s->send_many(map { { telegram_id => 100 * $round + $_ } } 1 .. 8);
+	is((grep { $_->{status} == 500 } @got), 8,
+	    'a Server that has no address: all go on to the model');
+	is((grep { $_->{seconds} >= 6 } @got), 0,
+	    '... whatever the resolver does');
+}
+my %server = map { $_ => 1 } $s->worker_log(1) =~ / server=(\w+) /g;
+like join(' ', sort keys %server), qr/\Aopen (?:timeout ?)?(?:unreachable)?\z/,
+    '... at first when its time is over, in the end at once';
+
 my $start = time;
 is $s->kill_worker(1, 'TERM'), 0, 'it ends as ever';
 cmp_ok time - $start, '<', 2, '... without waiting for the resolver';

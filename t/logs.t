@@ -9,11 +9,12 @@ use AIChat::Test;
 
 my $TOP = AIChat::Stack::top();
 my %canary = map { $_ => "canary${_}z" } qw(message answer data rules caller
-    wrongkey openai query repeat);
+    wrongkey openai query repeat server);
 
-my $s = AIChat::Test->new(own_pg => 1, workers => 0, env => {
+my $s = AIChat::Test->new(own_pg => 1, workers => 0, server => 1, env => {
 	API_SECRET_KEY => $canary{caller}, OPENAI_API_KEY => $canary{openai},
 	OPENAI_FALLBACK_API_KEY => "$canary{openai}2",
+	SERVER_API_KEY => $canary{server},
 	AI_CHAT_DAILY_LIMIT => 20, AI_CHAT_DEADLINE_MS => 4000,
 	AI_CHAT_DB_TIMEOUT_MS => 500, AI_CHAT_BREAKER_FAILURES => 0,
 	LOG_LEVEL => 'debug' });
@@ -104,6 +105,12 @@ sub get ($title, $status, $path, $worker = 1)
 	cmp_ok $nginx->{worker_s}, '>=', 0.05, '... which Nginx waited for';
 	like $nginx->{worker}, qr/^unix:\S+worker-1\.sock$/, '... of this worker';
 	cmp_ok $nginx->{out}, '>', 100, '... and bytes';
+}
+{
+	my (undef, $line) = chat('what the Server knows', 200, '',
+	    user_context => undef);
+	is $line->{server}, 'told', '... is told of';
+	cmp_ok $line->{server_ms}, '>', 0, '... with the time';
 }
 chat('the second model answers', 200,
     'status=429 code=insufficient_quota times=1 id=second');

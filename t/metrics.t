@@ -6,7 +6,7 @@ use AIChat::Proc qw(spew);
 use AIChat::Test;
 use IO::Socket::INET;
 
-my $s = AIChat::Test->new(workers => 2, own_pg => 1, env => {
+my $s = AIChat::Test->new(workers => 2, own_pg => 1, server => 1, env => {
 	AI_CHAT_DAILY_LIMIT => 3,
 	AI_CHAT_DEADLINE_MS => 3000,
 	AI_CHAT_DB_TIMEOUT_MS => 500,
@@ -116,6 +116,13 @@ sub chats ($m, $outcome) { return total($m, 'chats_total', "outcome=\"$outcome\"
 	    '... of the context';
 	cmp_ok total($m, 'stage_duration_seconds_sum', 'stage="model"'), '>=',
 	    21 * 0.06, '... of the model';
+	cmp_ok total($m, 'server_calls_total', 'result="told"'), '>=', 23,
+	    'what the Server told';
+	is total($m, 'server_calls_total'),
+	    total($m, 'stage_duration_seconds_count', 'stage="server"')
+	    + total($m, 'server_calls_total', 'result="dropped"'),
+	    '... and when';
+	is total($m, 'server_breaker_open'), 0, '... it is not left alone';
 	is total($m, 'reservations_held'), 0, 'nothing is held';
 	ok !grep({ /1\d\d"/ && /user|telegram/ } keys %$m), 'no user is named';
 }

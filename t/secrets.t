@@ -9,14 +9,15 @@ use AIChat::Test;
 # Each is one word, so that it is found however a line is built.
 my %canary = map { $_ => "canary${_}z" } qw(caller second admin openai password
     message answer data rules wrongkey upstream proxy baseurl fallback
-    fallbackurl redis);
+    fallbackurl redis server serverurl figures);
 my @seen;	# every answer: its title, the headers and the body
 
-my $s = AIChat::Test->new(own_pg => 1, workers => 0, env => {
+my $s = AIChat::Test->new(own_pg => 1, workers => 0, server => 1, env => {
 	API_SECRET_KEY => "$canary{caller},$canary{second}",
 	API_ADMIN_KEY => $canary{admin}, OPENAI_API_KEY => $canary{openai},
 	OPENAI_FALLBACK_API_KEY => $canary{fallback},
 	REDIS_URL => "redis://u:$canary{redis}\@127.0.0.1:1",
+	SERVER_API_KEY => $canary{server},
 	LOG_LEVEL => 'debug', AI_CHAT_BREAKER_FAILURES => 0, AI_CHAT_DAILY_LIMIT => 40,
 	AI_CHAT_DB_TIMEOUT_MS => 500, AI_CHAT_DEADLINE_MS => 2201 });
 my $settings = $s->stack->settings;
@@ -58,7 +59,20 @@ my $asked = JSON::PP->new->canonical->encode($last);
 like $asked, qr/\Q$canary{$_}\E/, "the model is given the $_"
     for qw(message answer data rules openai);
 unlike $asked, qr/\Q$canary{$_}\E/, "... and not the $_"
-    for qw(caller second admin password fallback);
+    for qw(caller second admin password fallback server);
+
+# What the Server knows, and how it fails.
+$s->server_set(7, body => { sales => { plan => $canary{figures} } });
+chat('an answer by the figures', 200, 'id=figures', telegram_id => 7,
+    user_context => undef);
+$asked = JSON::PP->new->canonical->encode($s->model_last('figures'));
+like $asked, qr/\Q$canary{figures}\E/, 'the model is given the figures';
+unlike $asked, qr/\Q$canary{server}\E/, '... and not their key';
+for ([ status => 403 ], [ status => 500 ], [ how => 'drop' ], [ body => '[]' ]) {
+	$s->server_set(7, body => $canary{figures}, @$_);
+	chat("the Server: $_->[0]", 200, '', telegram_id => 7,
+	    user_context => undef);
+}
 
 for my $path (qw(send history reset-limit clear)) {
 	note_answer("a bad body for $path", $s->post("/v1/chat/$path", $_,
@@ -142,6 +156,12 @@ for my $where ([ OPENAI_BASE_URL => "http://u:$canary{baseurl}\@127.0.0.1:1/v1" 
 	$s->restart_worker(1, @$where);
 	chat("$where->[0] leads nowhere", 500, '');
 	%$settings = %was;
+}
+for ("http://u:$canary{serverurl}\@127.0.0.1:1",
+    "http://u:$canary{serverurl}\@nowhere.invalid") {
+	$s->restart_worker(1, SERVER_HOST => $_);
+	chat('SERVER_HOST leads nowhere', 200, '', user_context => undef)
+	    for 1 .. 6;
 }
 $s->restart_worker(1);
 
