@@ -11,6 +11,7 @@ use Cwd qw(abs_path);
 use File::Basename qw(dirname);
 use File::Path qw(make_path);
 use IO::Socket::INET;
+use IO::Socket::UNIX;
 
 my $TOP = abs_path(dirname(__FILE__) . '/../../..');
 
@@ -204,7 +205,7 @@ sub start_redis ($self, @args)
 
 	wait_for(sub {
 		must_live($proc);
-		return eval { $self->redis_cli('ping') };
+		return IO::Socket::UNIX->new(Peer => $self->redis_socket);
 	}, 20, 'Redis');
 	$self->{settings}{REDIS_URL} //= 'unix://' . $self->door('redis', 'redis',
 	    "$self->{run}/redis-door.sock", $self->redis_socket);

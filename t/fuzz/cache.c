@@ -1,0 +1,75 @@
+/*
+ * What a server that may be anything answers to an MGET of three keys, of which the
+ * second one's value is sealed as it should be in some of the seeds.
+ */
+#include "config.h"
+
+#include <stdint.h>
+#include <string.h>
+
+#include "fuzz.h"
+#include "redis.h"
+#include "seal.h"
+
+#define ITEMS 3
+#define BYTES_MAX (64 * 1024)
+
+static const char *const keys[ITEMS] = { "aic:1:a:1", "aic:1:b:1",
+	"aic:1:c:1" };
+
+struct seen {
+	struct aic_seal *seal;
+	int items, errors;
+	bool believed;
+};
+
+static void
+on_reply(void *arg, const struct aic_redis_reply *r)
+{
+	struct seen *s = arg;
+	char sum = 0;
+	size_t i;
+
+	assert(r->command == 0);
+	assert(r->item >= -1 && r->item < ITEMS);
+	for (i = 0; i < r->len; i++)
+		sum = (char)(sum ^ r->data[i]);
+	assert(sum == sum);
+	if (r->item < 0) {
+		assert(r->type == AIC_REDIS_ERROR && s->items == 0);
+		s->errors++;
+		return;
+	}
+	/* In their order, each once. */
+	assert(r->item == s->items);
+	s->items++;
+	if (r->type == AIC_REDIS_STRING &&
+	    aic_seal_check(s->seal, keys[r->item], 0, r->data, r->len)) {
+		assert(r->len >= AIC_SEAL_SIZE);
+		/* Nobody guesses one, so it is the seeds'. */
+		assert(r->item == 1);
+		s->believed = true;
+	}
+}
+
+/* Taken: there was a value to be believed. */
+bool
+fuzz_one(const char *data, size_t len)
+{
+	struct seen s = { .seal = aic_seal_new("fuzz") };
+	struct aic_redis_ask ask = { .replies = 1,
+		.items = ITEMS,
+		.bytes_max = BYTES_MAX,
+		.on_reply = on_reply,
+		.arg = &s };
+	enum aic_redis_end end;
+
+	assert(s.seal);
+	end = aic_redis_read(&ask, data, len);
+	if (end == AIC_REDIS_ANSWERED)
+		assert(s.items == ITEMS || s.errors == 1);
+	if (len == 0 || len > BYTES_MAX)
+		assert(end != AIC_REDIS_ANSWERED);
+	aic_seal_free(s.seal);
+	return end == AIC_REDIS_ANSWERED && s.believed;
+}
