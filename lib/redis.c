@@ -52,7 +52,7 @@ hex(char c)
 static enum aic_code
 decode(char **ret, const char *p, size_t len, struct aic_err *err)
 {
-	char *to = malloc(len + 1);
+	char *to = strndup(p, len); /* a text however far we come */
 	size_t i, n = 0;
 
 	if (!to)

@@ -1,10 +1,12 @@
 /*
  * What a server that may be anything answers to an MGET of three keys, of which the
- * second one's value is sealed as it should be in some of the seeds.
+ * second one's value is sealed as it should be in some of the seeds; and what begins as
+ * no answer does, "redis://" or "unix://": a REDIS_URL.
  */
 #include "config.h"
 
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "fuzz.h"
@@ -52,6 +54,38 @@ on_reply(void *arg, const struct aic_redis_reply *r)
 	}
 }
 
+static bool
+is_url(const char *data, size_t len)
+{
+	return (len > 8 && memcmp(data, "redis://", 8) == 0) ||
+	    (len > 7 && memcmp(data, "unix://", 7) == 0);
+}
+
+static bool
+read_url(const char *data, size_t len)
+{
+	struct aic_err err = AIC_ERR_INIT;
+	struct aic_redis_where w;
+	char *url = strndup(data, len);
+	bool taken;
+
+	assert(url);
+	taken = aic_redis_parse(&w, url, &err) == AIC_OK;
+	free(url);
+	if (!taken) {
+		assert(err.code == AIC_ECONF && fuzz_is_line(err.detail));
+		return false;
+	}
+	assert(!w.path != !w.host);
+	assert(!w.path || (*w.path == '/' && strlen(w.path) < 108));
+	assert(!w.host || (*w.host && w.port > 0 && w.port < 65536));
+	assert(w.db >= 0 && w.db < 10000);
+	assert(!w.password || *w.password);
+	assert(!w.user || (*w.user && w.password));
+	aic_redis_where_done(&w);
+	return true;
+}
+
 /* Taken: there was a value to be believed. */
 bool
 fuzz_one(const char *data, size_t len)
@@ -64,6 +98,10 @@ fuzz_one(const char *data, size_t len)
 		.arg = &s };
 	enum aic_redis_end end;
 
+	if (is_url(data, len)) {
+		aic_seal_free(s.seal);
+		return read_url(data, len);
+	}
 	assert(s.seal);
 	end = aic_redis_read(&ask, data, len);
 	if (end == AIC_REDIS_ANSWERED)
