@@ -12,7 +12,7 @@ my $DIR = AIChat::Stack::top() . '/monitoring';
 my $rules = slurp("$DIR/ai-chat.rules.yml");
 my $tests = slurp("$DIR/ai-chat.rules.test.yml");
 my $dashboard = JSON::PP->new->utf8->decode(slurp("$DIR/grafana/ai-chat.json"));
-my $s = AIChat::Test->new(workers => 2);
+my $s = AIChat::Test->new(workers => 2, redis => 1);
 
 sub have ($tool) { return grep { -x "$_/$tool" } qw(/usr/bin /usr/local/bin) }
 
