@@ -1,0 +1,298 @@
+#include "config.h"
+
+#include "parts.h"
+
+#include <string.h>
+
+#include "utf8.h"
+
+/* The longest entity that aic_telegram_html() writes is &amp; */
+#define ENTITY_MAX 6
+
+/* From the worst place for a cut to the best one. */
+enum place { ANYWHERE, CHARACTER, WORD, SENTENCE, LINE, PARAGRAPH, PLACE__MAX };
+
+/* A tag, or one code point as it stands in the source. */
+struct token {
+	const char *next;
+	bool tag;
+	enum aic_telegram_kind kind;
+	uint32_t cp; /* '&': of an entity too, whichever it is */
+	size_t units;
+};
+
+void
+aic_parts_begin(struct aic_parts *p, const char *text, size_t len,
+    enum aic_format format, int reserve)
+{
+	*p = (struct aic_parts){
+		.at = text,
+		.end = text + len,
+		.html = format == AIC_FORMAT_HTML,
+		.units_max = AIC_PARTS_UNITS - (size_t)reserve,
+		.bytes_max = AIC_PARTS_BYTES -
+		    (size_t)reserve * AIC_PARTS_UNIT_BYTES,
+	};
+}
+
+static struct token
+read_token(const struct aic_parts *p, const char *at)
+{
+	size_t left = (size_t)(p->end - at), len;
+	struct token t = { .units = 1 };
+	const char *end = NULL;
+
+	if (p->html && *at == '<')
+		end = memchr(at, '>', left);
+	if (end) {
+		t.tag = true;
+		t.next = end + 1;
+		return t;
+	}
+	len = aic_utf8_next(at, left, &t.cp);
+	if (len == 0) /* not to be, but it must not stop us */
+		len = 1;
+	if (p->html && *at == '&')
+		end = memchr(at, ';', left < ENTITY_MAX ? left : ENTITY_MAX);
+	t.next = end ? end + 1 : at + len;
+	t.kind = aic_telegram_kind(t.cp);
+	t.units = t.cp > 0xffff ? 2 : 1;
+	return t;
+}
+
+bool
+aic_parts_fit(const struct aic_parts *p)
+{
+	size_t len = (size_t)(p->end - p->at), units = 0;
+	const char *at;
+	struct token t;
+
+	if (len > p->bytes_max)
+		return false;
+	if (len <= p->units_max)
+		return true;
+	for (at = p->at; at < p->end && units <= p->units_max; at = t.next) {
+		t = read_token(p, at);
+		if (!t.tag)
+			units += t.units;
+	}
+	return units <= p->units_max;
+}
+
+/* --- tags -------------------------------------------------------------- */
+
+static void
+meet_tag(struct aic_parts *p, const char *s, const char *next)
+{
+	if (s[1] == '/') {
+		if (p->n_open > 0)
+			p->n_open--;
+	} else if (p->n_open < AIC_PARTS_DEPTH) {
+		p->open[p->n_open].s = s;
+		p->open[p->n_open++].len = (size_t)(next - s);
+	}
+}
+
+static size_t
+name_len(const char *tag)
+{
+	return strcspn(tag + 1, " >");
+}
+
+static bool
+is_code(const struct aic_parts *p)
+{
+	int i;
+
+	for (i = 0; i < p->n_open; i++)
+		if (strncmp(p->open[i].s, "<pre", 4) == 0)
+			return true;
+	return false;
+}
+
+static size_t
+opening_bytes(const struct aic_parts *p)
+{
+	size_t n = 0;
+	int i;
+
+	for (i = 0; i < p->n_open; i++)
+		n += p->open[i].len;
+	return n;
+}
+
+static size_t
+closing_bytes(const struct aic_parts *p)
+{
+	size_t n = 0;
+	int i;
+
+	for (i = 0; i < p->n_open; i++)
+		n += name_len(p->open[i].s) + strlen("</>");
+	return n;
+}
+
+static void
+put_opening(const struct aic_parts *p, struct aic_buf *to)
+{
+	int i;
+
+	for (i = 0; i < p->n_open; i++)
+		aic_buf_put(to, p->open[i].s, p->open[i].len);
+}
+
+static void
+put_closing(const struct aic_parts *p, struct aic_buf *to)
+{
+	int i;
+
+	for (i = p->n_open; i-- > 0;) {
+		aic_buf_puts(to, "</");
+		aic_buf_put(to, p->open[i].s + 1, name_len(p->open[i].s));
+		aic_buf_putc(to, '>');
+	}
+}
+
+/* --- places ------------------------------------------------------------ */
+
+/* It belongs to the character before it: accents, keycaps, variation selectors, skin
+ * tones, the letters of flags. */
+static bool
+continues(uint32_t cp)
+{
+	return (cp >= 0x300 && cp <= 0x36f) || (cp >= 0x483 && cp <= 0x489) ||
+	    (cp >= 0x591 && cp <= 0x5bd) || (cp >= 0x64b && cp <= 0x65f) ||
+	    (cp >= 0x1ab0 && cp <= 0x1aff) || (cp >= 0x1dc0 && cp <= 0x1dff) ||
+	    cp == 0x200d || (cp >= 0x20d0 && cp <= 0x20ff) ||
+	    (cp >= 0xfe00 && cp <= 0xfe0f) || (cp >= 0xfe20 && cp <= 0xfe2f) ||
+	    (cp >= 0x1f1e6 && cp <= 0x1f1ff) ||
+	    (cp >= 0x1f3fb && cp <= 0x1f3ff) ||
+	    (cp >= 0xe0020 && cp <= 0xe01ef);
+}
+
+static bool
+ends_sentence(uint32_t cp)
+{
+	return cp == '.' || cp == '!' || cp == '?' || cp == ';' || cp == ':' ||
+	    cp == 0x2026;
+}
+
+/* Of "120 000 ₽". */
+static bool
+keeps_together(uint32_t space)
+{
+	return space == 0xa0 || space == 0x2007 || space == 0x202f;
+}
+
+/* What is between a character that is kept and the next one. */
+struct between {
+	uint32_t last; /* the former */
+	bool blank;
+	int newlines;
+};
+
+static enum place
+place_of(const struct between *b, uint32_t next, bool code)
+{
+	if (b->newlines > 1 && !code)
+		return PARAGRAPH;
+	if (b->newlines > 0)
+		return LINE;
+	if (b->blank)
+		return ends_sentence(b->last) && !code ? SENTENCE : WORD;
+	return continues(next) || b->last == 0x200d ? ANYWHERE : CHARACTER;
+}
+
+/* --- parts ------------------------------------------------------------- */
+
+/*
+ * Where the next part begins: its first character that is seen, or, in code, the
+ * beginning of that line, unless that is mostly blank. What is open there is p->open. NULL: nothing is left.
+ */
+static const char *
+skip_blank(struct aic_parts *p)
+{
+	const char *at, *line = NULL;
+	struct token t;
+
+	for (at = p->at; at < p->end; at = t.next) {
+		t = read_token(p, at);
+		if (t.tag)
+			meet_tag(p, at, t.next);
+		else if (t.kind == AIC_TELEGRAM_SEEN)
+			return line && (size_t)(at - line) < p->units_max / 2
+			    ? line
+			    : at;
+		if (t.tag || t.cp == '\n')
+			line = is_code(p) ? t.next : NULL;
+	}
+	p->at = p->end;
+	return NULL;
+}
+
+/* Where the part that begins at start ends. */
+static const char *
+find_cut(const struct aic_parts *p, const char *start)
+{
+	size_t opening = opening_bytes(p), units = 0, kept = 0, bytes;
+	const char *best[PLACE__MAX] = { NULL };
+	const char *at, *end = start; /* behind the last that is kept */
+	struct between b = { 0 };
+	struct token t = { .next = start };
+	struct aic_parts met = *p;
+	enum place i;
+
+	for (at = start; at < p->end; at = t.next) {
+		t = read_token(p, at);
+		units += t.tag ? 0 : t.units;
+		if (t.tag) {
+			meet_tag(&met, at, t.next);
+			continue;
+		}
+		if (t.kind == AIC_TELEGRAM_SPACE) {
+			b.blank = b.blank || !keeps_together(t.cp);
+			b.newlines += t.cp == '\n';
+			continue;
+		}
+		bytes = opening + (size_t)(end - start);
+		if (kept > p->units_max / 4 || bytes > p->bytes_max / 4)
+			best[place_of(&b, t.cp, is_code(&met))] = end;
+		bytes = opening + (size_t)(t.next - start) +
+		    closing_bytes(&met);
+		if (units > p->units_max || bytes > p->bytes_max)
+			break;
+		end = t.next;
+		kept = units;
+		b = (struct between){ .last = t.cp };
+	}
+	if (at >= p->end)
+		return end;
+	for (i = PLACE__MAX; i-- > 0;)
+		if (best[i])
+			return best[i];
+	return end > start ? end : t.next;
+}
+
+bool
+aic_parts_next(struct aic_parts *p, struct aic_buf *to)
+{
+	const char *start, *cut, *s, *next;
+
+	aic_buf_clear(to);
+	start = skip_blank(p);
+	if (!start)
+		return false;
+	cut = find_cut(p, start);
+	put_opening(p, to);
+	aic_buf_put(to, start, (size_t)(cut - start));
+	for (s = start; p->html && s < cut; s = next) {
+		s = memchr(s, '<', (size_t)(cut - s));
+		if (!s)
+			break;
+		next = read_token(p, s).next;
+		meet_tag(p, s, next);
+	}
+	put_closing(p, to);
+	p->at = cut;
+	return !to->failed;
+}

@@ -1,0 +1,62 @@
+/*
+ * parts -- an answer that is too long for one message of Telegram, in pieces.
+ *
+ * Threads: a struct aic_parts belongs to one thread.
+ */
+#ifndef AIC_PARTS_H
+#define AIC_PARTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "buf.h"
+#include "telegram.h"
+
+/* Of a message: UTF-16 units as shown, once tags and entities are parsed. */
+#define AIC_PARTS_UNITS 4096
+
+/* Of a message's source, tags and all, in bytes: what the Bot API reads of it. */
+#define AIC_PARTS_BYTES 32768
+
+/* Each unit that is left to the bot may become &quot; in the source. */
+#define AIC_PARTS_UNIT_BYTES 6
+
+/* More than an answer has tags within each other. */
+#define AIC_PARTS_DEPTH 16
+
+struct aic_parts {
+	const char *at, *end; /* what is left */
+	bool html;
+	size_t units_max, bytes_max;
+	struct {
+		const char *s; /* in the text: <a href="..."> */
+		size_t len;
+	} open[AIC_PARTS_DEPTH];
+	int n_open;
+};
+
+/*
+ * aic_parts_begin -- text, of which there is len, is kept until the last part.
+ *
+ * format    AIC_FORMAT_HTML: as aic_telegram_html() made it
+ * reserve   0..2048, units to leave free in each part
+ */
+void aic_parts_begin(struct aic_parts *p, const char *text, size_t len,
+    enum aic_format format, int reserve);
+
+/* aic_parts_fit -- all that is left fits into one message as it is. */
+bool aic_parts_fit(const struct aic_parts *p);
+
+/*
+ * aic_parts_next -- the next part into a buffer, whose content is replaced.
+ *
+ * It is cut at the end of a paragraph, else of a line, of a sentence, of a word, else
+ * between two characters, at the last such place that leaves no part under a quarter
+ * of its size. White space at a cut is lost, and nothing else. What is open there is
+ * closed, and opened again in the next part. No part is empty for Telegram.
+ *
+ * Errors:   false when there is no other part, or no memory: to->failed
+ */
+bool aic_parts_next(struct aic_parts *p, struct aic_buf *to) AIC_MUST_CHECK;
+
+#endif

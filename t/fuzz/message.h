@@ -1,0 +1,45 @@
+/*
+ * message -- what Telegram takes for a message with parse_mode=HTML, and what of an
+ * answer has to be in it. Written from the Bot API's rules, and on purpose with
+ * nothing of lib/telegram.c and lib/parts.c, which it judges.
+ *
+ * Source: Bot API, "HTML style"; parse_html() and clean_input_string() of TDLib
+ */
+#ifndef AIC_MESSAGE_H
+#define AIC_MESSAGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "buf.h"
+
+struct message_limits {
+	size_t units; /* UTF-16, as shown */
+	size_t bytes; /* of the source */
+};
+
+/*
+ * message_wrong -- why Telegram would refuse a message, or show it otherwise than it
+ * is written; NULL: it would not.
+ *
+ * limits    NULL: any length
+ * shown     gets what is shown, behind what it has
+ */
+const char *message_wrong(const char *s, size_t len, bool html,
+    const struct message_limits *limits, struct aic_buf *shown);
+
+/*
+ * message_check_answer -- bring a text, as a model may write it, through
+ * lib/telegram.c and lib/parts.c, and look at all that comes of it.
+ *
+ * text      valid UTF-8
+ *
+ * What is wrong, or NULL; and what was looked at then stands in *ret_at, which is
+ * the caller's to free().
+ */
+const char *message_check_answer(const char *text, size_t len, char **ret_at);
+
+/* message_is_empty -- Telegram would call such a text empty. */
+bool message_is_empty(const char *s, size_t len);
+
+#endif

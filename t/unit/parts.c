@@ -1,0 +1,202 @@
+#include "config.h"
+
+#include "parts.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "unit.h"
+
+/* Cut into parts of at most so many units; those that are expected, up to a NULL. */
+static void
+cut(enum aic_format format, size_t units, const char *text,
+    const char *const *want)
+{
+	struct aic_parts p;
+	struct aic_buf part;
+
+	aic_buf_init(&part, 1024 * 1024);
+	aic_parts_begin(&p, text, strlen(text), format, 0);
+	p.units_max = units;
+	for (; *want; want++) {
+		assert_true(aic_parts_next(&p, &part));
+		assert_string_equal(part.data, *want);
+	}
+	assert_false(aic_parts_next(&p, &part));
+	assert_false(part.failed);
+	assert_false(aic_parts_next(&p, &part));
+	aic_buf_done(&part);
+}
+
+#define PLAIN(units, text, ...)                                                \
+	cut(AIC_FORMAT_PLAIN, units, text,                                     \
+	    (const char *const[]){ __VA_ARGS__, NULL })
+#define HTML(units, text, ...)                                                 \
+	cut(AIC_FORMAT_HTML, units, text,                                      \
+	    (const char *const[]){ __VA_ARGS__, NULL })
+
+static void
+what_fits_is_one_part(void **state)
+{
+	(void)state;
+	PLAIN(5, "абвгд", "абвгд");
+	PLAIN(5, "a<b>c", "a<b>c");
+	HTML(3, "<b>a</b>&lt;&amp;", "<b>a</b>&lt;&amp;");
+}
+
+static void
+it_is_cut_at_paragraphs_first(void **state)
+{
+	(void)state;
+	PLAIN(10, "aa bb\n\ncc\ndd. ee", "aa bb", "cc\ndd. ee");
+	PLAIN(10, "aa bb\ncc. dd ee", "aa bb", "cc. dd ee");
+	PLAIN(10, "aa bb. cc dd ee", "aa bb.", "cc dd ee");
+	PLAIN(10, "aa bb ccc dd", "aa bb ccc", "dd");
+	PLAIN(10, "aaaaaaaaaabbb", "aaaaaaaaaa", "bbb");
+}
+
+static void
+a_cut_too_early_is_none(void **state)
+{
+	(void)state;
+	PLAIN(12, "aaa\n\nbbb cccccc", "aaa\n\nbbb", "cccccc");
+	PLAIN(12, "aaaa\n\nbbb cccccc", "aaaa", "bbb cccccc");
+}
+
+static void
+white_space_at_a_cut_is_lost(void **state)
+{
+	(void)state;
+	PLAIN(4, "  ab \n\n \t cd  ", "ab", "cd");
+	PLAIN(4, "ab\u00a0\u3000\n\n\u2003cdef", "ab", "cdef");
+	PLAIN(4, "a\u200b\u200b\u200b\u200b\u200bb", "a\u200b\u200b\u200b",
+	    "b");
+}
+
+static void
+characters_stay_whole(void **state)
+{
+	(void)state;
+	PLAIN(3, "😀😀😀", "😀", "😀", "😀");
+	PLAIN(4, "aaae\u0301b", "aaa", "e\u0301b");
+	PLAIN(6, "aaaa👍🏽b", "aaaa", "👍🏽b");
+	PLAIN(6, "aa👨‍👩‍👧", "aa", "👨‍👩‍", "👧");
+	PLAIN(6, "aaaaa\u00a0bbb", "aaaaa", "bbb");
+	HTML(4, "a&lt;&lt;&lt;&lt;b", "a&lt;&lt;&lt;", "&lt;b");
+}
+
+static void
+tags_are_closed_and_opened_again(void **state)
+{
+	(void)state;
+	HTML(5, "<b>aaaa <i>bbbb</i></b>", "<b>aaaa</b>", "<b><i>bbbb</i></b>");
+	HTML(5, "<b>aaaa</b> bbbb", "<b>aaaa</b>", "bbbb");
+	HTML(5, "aaaa <b>bbbb</b>", "aaaa", "<b>bbbb</b>");
+	HTML(5, "<a href=\"http://x?a&amp;b\">aaaa bbbb</a>",
+	    "<a href=\"http://x?a&amp;b\">aaaa</a>",
+	    "<a href=\"http://x?a&amp;b\">bbbb</a>");
+	HTML(5, "<blockquote>aaaa\n\nbbbb</blockquote>",
+	    "<blockquote>aaaa</blockquote>", "<blockquote>bbbb</blockquote>");
+	HTML(5, "<pre><code class=\"language-c\">aaaa\nbbbb</code></pre>",
+	    "<pre><code class=\"language-c\">aaaa</code></pre>",
+	    "<pre><code class=\"language-c\">bbbb</code></pre>");
+	HTML(4, "<b>aaaa</b><i>bbbb</i>", "<b>aaaa</b>", "<i>bbbb</i>");
+}
+
+static void
+code_keeps_its_indent(void **state)
+{
+	(void)state;
+	HTML(7, "<pre>aaaa\n\n\n  bbb</pre>", "<pre>aaaa</pre>",
+	    "<pre>  bbb</pre>");
+	HTML(7, "aaaa\n\n<pre>  bbb</pre>", "aaaa", "<pre>  bbb</pre>");
+	HTML(7, "aaaa\n\n  bbb", "aaaa", "bbb");
+	/* A blank line of code is no paragraph. */
+	HTML(9, "<pre>aaa\n\nbb\ncc\ndd</pre>", "<pre>aaa\n\nbb</pre>",
+	    "<pre>cc\ndd</pre>");
+}
+
+static void
+what_shows_nothing_is_no_part(void **state)
+{
+	(void)state;
+	cut(AIC_FORMAT_PLAIN, 4, " \n\u200b\u2060\ufeff ",
+	    (const char *const[]){ NULL });
+	cut(AIC_FORMAT_PLAIN, 4, "", (const char *const[]){ NULL });
+	PLAIN(4, "abcd\n\n\u200b\u200b\u200b\u200b\u200b\n\nefgh", "abcd",
+	    "efgh");
+}
+
+static void
+the_source_of_a_part_has_a_limit_too(void **state)
+{
+	static const char link[] = "<a href=\"http://xxxxxxxxxxxxxxxxxxxxxxx"
+				   "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\">a</a> ";
+	char text[10 * sizeof(link)] = "";
+	struct aic_parts p;
+	struct aic_buf part;
+	int i, n = 0;
+
+	(void)state;
+	for (i = 0; i < 10; i++)
+		memcpy(text + i * (sizeof(link) - 1), link, sizeof(link));
+	aic_buf_init(&part, 4096);
+	aic_parts_begin(&p, text, strlen(text), AIC_FORMAT_HTML, 0);
+	p.bytes_max = 200;
+	assert_false(aic_parts_fit(&p));
+	for (; aic_parts_next(&p, &part); n++)
+		assert_true(part.len <= 200);
+	assert_int_equal(n, 5);
+	aic_buf_done(&part);
+}
+
+static bool
+fits(enum aic_format format, const char *text, size_t len, int reserve)
+{
+	struct aic_parts p;
+
+	aic_parts_begin(&p, text, len, format, reserve);
+	return aic_parts_fit(&p);
+}
+
+static void
+the_reserve_is_left_free(void **state)
+{
+	static char text[4 * 4096 + 1];
+
+	(void)state;
+	memset(text, 'a', sizeof(text));
+	assert_true(fits(AIC_FORMAT_PLAIN, text, 4096, 0));
+	assert_false(fits(AIC_FORMAT_PLAIN, text, 4097, 0));
+	assert_true(fits(AIC_FORMAT_PLAIN, text, 4032, 64));
+	assert_false(fits(AIC_FORMAT_PLAIN, text, 4033, 64));
+	memcpy(text + 4030, "&lt;&gt;", 8);
+	assert_true(fits(AIC_FORMAT_HTML, text, 4038, 64));
+	assert_false(fits(AIC_FORMAT_PLAIN, text, 4038, 64));
+	assert_false(fits(AIC_FORMAT_HTML, text, 4039, 64));
+	memcpy(text, "<b>", 3);
+	memcpy(text + 4039, "</b>", 4);
+	assert_false(fits(AIC_FORMAT_HTML, text, 4043, 67));
+	assert_true(fits(AIC_FORMAT_HTML, text, 4043, 66));
+}
+
+static void
+without_room_there_is_no_part(void **state)
+{
+	struct aic_parts p;
+	struct aic_buf part;
+
+	(void)state;
+	aic_buf_init(&part, 4);
+	aic_parts_begin(&p, "abcdef", 6, AIC_FORMAT_PLAIN, 0);
+	assert_false(aic_parts_next(&p, &part));
+	assert_true(part.failed);
+	aic_buf_done(&part);
+}
+
+UNIT_MAIN(T(what_fits_is_one_part), T(it_is_cut_at_paragraphs_first),
+    T(a_cut_too_early_is_none), T(white_space_at_a_cut_is_lost),
+    T(characters_stay_whole), T(tags_are_closed_and_opened_again),
+    T(code_keeps_its_indent), T(what_shows_nothing_is_no_part),
+    T(the_source_of_a_part_has_a_limit_too), T(the_reserve_is_left_free),
+    T(without_room_there_is_no_part))
