@@ -7,12 +7,12 @@
 
 #include "clock.h"
 #include "input.h"
-#include "json.h"
 #include "keep.h"
 #include "log.h"
 #include "prompt.h"
 #include "reserve.h"
 #include "retry.h"
+#include "show.h"
 #include "utf8.h"
 
 /* A context of AIC_CONTEXT_CHARS_MAX is at most six bytes of JSON a character, the rules
@@ -29,6 +29,9 @@
 /* After a save the answer must still get out before the deadline. */
 #define ANSWER_US (200 * AIC_MS)
 
+/* What stands behind the answer: two names, two numbers. */
+#define NUMBERS_MAX 96
+
 static const struct aic_input_field fields[] = {
 	{ "telegram_id", AIC_INPUT_INT, .required = true, .min = 1,
 	    .max = INT64_MAX,
@@ -39,6 +42,9 @@ static const struct aic_input_field fields[] = {
 	{ "user_context", AIC_INPUT_TEXT, .nullable = true, .min = 0,
 	    .max = AIC_INPUT_CONTEXT_MAX,
 	    .offset = offsetof(struct chat_input, user_context) },
+	{ "format", AIC_INPUT_CHOICE, .nullable = true, .preset = -1,
+	    .names = aic_format_names,
+	    .offset = offsetof(struct chat_input, format) },
 };
 
 struct metrics *
@@ -85,6 +91,7 @@ static void ask_server(struct chat *c);
 static void hear_server(struct chat *c);
 static enum aic_code build_prompt(struct chat *c, struct aic_err *err);
 static enum aic_code ask_model(struct chat *c, struct aic_err *err);
+static enum aic_code show(struct chat *c, struct aic_err *err);
 
 enum aic_code
 chat_run(struct chat *c, struct aic_err *err)
@@ -131,6 +138,12 @@ chat_run(struct chat *c, struct aic_err *err)
 	if (rc)
 		return rc;
 
+	/* Before it is counted, for it may find no memory. */
+	route_stage(c->job, "writing the answer");
+	rc = show(c, err);
+	if (rc)
+		return rc;
+
 	/* Kept, counted and settled in one transaction, or not at all. */
 	route_stage(c->job, "saving the exchange");
 	rc = keep_chat(c, err);
@@ -160,7 +173,8 @@ validate(struct chat *c, struct aic_err *err)
 	if (!c->key)
 		return aic_id_new(c->id, err);
 	return aic_repeat_begin(c->key, c->in.message, c->in.user_context,
-	    c->id, c->digest, err);
+	    c->in.format < 0 ? NULL : aic_format_names[c->in.format], c->id,
+	    c->digest, err);
 }
 
 static void
@@ -291,6 +305,25 @@ ask_model(struct chat *c, struct aic_err *err)
 	return rc;
 }
 
+static enum aic_code
+show(struct chat *c, struct aic_err *err)
+{
+	const struct aic_conf *conf = &c->job->worker->conf;
+	struct aic_buf *out = &c->job->out;
+	enum aic_format format = c->in.format < 0
+	    ? conf->answer_format
+	    : (enum aic_format)c->in.format;
+	enum aic_code rc;
+
+	aic_buf_clear(out);
+	aic_buf_putc(out, '{');
+	rc = show_answer(out, c->answer.text, format, conf->answer_reserve,
+	    err);
+	if (!rc && !aic_buf_room(out, NUMBERS_MAX))
+		rc = aic_fail(err, AIC_ENOMEM, "no memory for the answer");
+	return rc;
+}
+
 void
 chat_done(struct chat *c)
 {
@@ -313,13 +346,13 @@ chat_send(struct job *job, struct aic_err *err)
 	enum aic_code rc;
 
 	rc = chat_run(&c, err);
-	if (!rc) {
-		aic_buf_puts(&job->out, "{\"response\":");
-		aic_json_put_str(&job->out, c.answer.text);
+	/* Another one's answer, which is found as late as in the save. */
+	if (!rc && job->replayed)
+		rc = show(&c, err);
+	if (!rc)
 		aic_buf_printf(&job->out,
 		    ",\"remaining_requests\":%lld,\"tokens_used\":%lld}",
 		    (long long)c.remaining, (long long)c.answer.tokens);
-	}
 	chat_done(&c);
 	return rc;
 }

@@ -21,6 +21,7 @@ struct chat_input {
 	int64_t telegram_id;
 	const char *message;
 	const char *user_context; /* NULL: none */
+	int64_t format; /* of the answer, enum aic_format; -1: as is set */
 };
 
 /* One send: all that it allocates, and one function that frees it. */
@@ -53,7 +54,7 @@ struct chat {
 };
 
 /*
- * chat_run -- the pipeline: validate, reserve, context, prompt, model, save. A chat
+ * chat_run -- the pipeline: validate, reserve, context, prompt, model, answer, save. A chat
  * whose key has its answer already ends after the second with that answer, and
  * job->replayed is set.
  *

@@ -18,7 +18,7 @@
 /* A value is a name, a key, a URL or a short list of keys. */
 #define VALUE_MAX 8192
 
-enum kind { TEXT, URL, ZONE, NUM, REAL, LEVEL };
+enum kind { TEXT, URL, ZONE, NUM, REAL, LEVEL, FORMAT };
 
 enum {
 	MUST = 1, /* no value, no start */
@@ -48,8 +48,9 @@ struct setting {
  * a deadline's 600 s nobody would wait; 1,000,000 retries in 10 s are more than one
  * worker can make, which is no budget at all; 1,000,000 characters of context are over
  * what any model takes, and what a request's body can hold; what is older than a year
- * is history, and an answer older than a month is out of date; under 200 characters not even the first of a seller's figures would fit,
- * and 16,000 is what a caller may send of them.
+ * is history, and an answer older than a month is out of date; under 200 characters not
+ * even the first of a seller's figures would fit, and 16,000 is what a caller may send of
+ * them; whoever appends more than half of a message sends one of his own.
  */
 static const struct setting table[] = {
 	{ "API_SECRET_KEY", TEXT, MUST | SECRET, NULL, 0, 0, AT(api_keys) },
@@ -96,6 +97,9 @@ static const struct setting table[] = {
 	    AT(answer_cache_s) },
 	{ "AI_CHAT_PROMPT_FILE", TEXT, 0, AIC_PROMPT_FILE, 0, 0,
 	    AT(prompt_file) },
+	{ "AI_CHAT_ANSWER_FORMAT", FORMAT, 0, "plain", 0, 0,
+	    AT(answer_format) },
+	{ "AI_CHAT_ANSWER_RESERVE", NUM, 0, "64", 0, 2048, AT(answer_reserve) },
 	{ "AI_CHAT_DEADLINE_MS", NUM, 0, "55000", 1000, 600000,
 	    AT(deadline_ms) },
 	{ "AI_CHAT_THREADS", NUM, 0, "64", 1, 10000, AT(threads) },
@@ -355,6 +359,21 @@ set_level(struct aic_conf *conf, const struct setting *s, const char *value,
 }
 
 static enum aic_code
+set_format(struct aic_conf *conf, const struct setting *s, const char *value,
+    struct aic_err *err)
+{
+	int i;
+
+	for (i = 0; i < AIC_FORMAT__MAX; i++)
+		if (strcmp(value, aic_format_names[i]) == 0) {
+			*(enum aic_format *)field(conf, s) = i;
+			return AIC_OK;
+		}
+	return aic_fail(err, AIC_ECONF,
+	    "%s must be plain or telegram-html, not \"%.40s\"", s->name, value);
+}
+
+static enum aic_code
 set_text(struct aic_conf *conf, const struct setting *s, char *value,
     struct aic_err *err)
 {
@@ -406,6 +425,9 @@ load_one(struct aic_conf *conf, const struct setting *s, char *const *env,
 		break;
 	case LEVEL:
 		rc = set_level(conf, s, value, err);
+		break;
+	case FORMAT:
+		rc = set_format(conf, s, value, err);
 		break;
 	case TEXT:
 	case URL:

@@ -13,6 +13,7 @@
 
 #include "err.h"
 #include "log.h"
+#include "telegram.h"
 
 struct aic_conf {
 	/* secrets */
@@ -50,6 +51,8 @@ struct aic_conf {
 	int64_t answer_cache_s; /* common questions; 0: never */
 	int64_t context_ttl_s; /* 0: they do not grow old */
 	char *prompt_file;
+	enum aic_format answer_format; /* where a request names none */
+	int64_t answer_reserve; /* UTF-16 units left free in each part */
 	int64_t deadline_ms;
 	int64_t threads; /* chats in flight */
 	int64_t db_pool; /* connections */

@@ -103,6 +103,37 @@ take_text(struct json_object *v, const struct aic_input_field *f,
 	*to = s;
 }
 
+static void
+take_choice(struct json_object *v, const struct aic_input_field *f, int64_t *to,
+    struct aic_err *err)
+{
+	char msg[96] = "Input should be ";
+	const char *s;
+	size_t n;
+	int i;
+
+	if (!json_object_is_type(v, json_type_string)) {
+		aic_fault(err, "string_type", "body", f->name,
+		    "Input should be a valid string");
+		return;
+	}
+	s = json_object_get_string(v);
+	for (i = 0; f->names[i]; i++)
+		if (strcmp(s, f->names[i]) == 0) {
+			*to = i;
+			return;
+		}
+	for (i = 0; f->names[i]; i++) {
+		n = strlen(msg);
+		snprintf(msg + n, sizeof(msg) - n, "%s'%s'",
+		    i == 0		  ? ""
+			: f->names[i + 1] ? ", "
+					  : " or ",
+		    f->names[i]);
+	}
+	aic_fault(err, "literal_error", "body", f->name, "%s", msg);
+}
+
 /* --- bodies ------------------------------------------------------------ */
 
 static void
@@ -113,20 +144,27 @@ take_field(struct json_object *doc, const struct aic_input_field *f, void *into,
 	struct json_object *v = NULL;
 	bool there = json_object_object_get_ex(doc, f->name, &v);
 
-	if (f->kind == AIC_INPUT_INT)
-		*(int64_t *)to = f->preset;
-	else
+	if (f->kind == AIC_INPUT_TEXT)
 		*(const char **)to = NULL;
+	else
+		*(int64_t *)to = f->preset;
 	if (!there || (!v && f->nullable)) {
 		if (f->required)
 			aic_fault(err, "missing", "body", f->name,
 			    "Field required");
 		return;
 	}
-	if (f->kind == AIC_INPUT_INT)
+	switch (f->kind) {
+	case AIC_INPUT_INT:
 		take_int(v, f, to, err);
-	else
+		break;
+	case AIC_INPUT_TEXT:
 		take_text(v, f, to, err);
+		break;
+	case AIC_INPUT_CHOICE:
+		take_choice(v, f, to, err);
+		break;
+	}
 }
 
 enum aic_code

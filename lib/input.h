@@ -20,6 +20,7 @@
 enum aic_input_kind {
 	AIC_INPUT_INT, /* into an int64_t */
 	AIC_INPUT_TEXT, /* into a const char *; NULL when absent */
+	AIC_INPUT_CHOICE, /* into an int64_t: which of the names */
 };
 
 /* One field of a body: a table of these is a schema. */
@@ -30,7 +31,8 @@ struct aic_input_field {
 	bool nullable; /* null is as good as absent */
 	bool not_blank;
 	int64_t min, max; /* of the number, or of the length in code points */
-	int64_t preset; /* of a number that is absent */
+	int64_t preset; /* of a number, or a choice, that is absent */
+	const char *const *names; /* to choose from, at least two; NULL ends */
 	size_t offset; /* in the struct that is filled */
 };
 

@@ -66,12 +66,12 @@ aic_repeat_check(const char *key, struct aic_err *err)
 
 enum aic_code
 aic_repeat_begin(const char *key, const char *message, const char *context,
-    char ret_id[AIC_ID_SIZE], char ret_digest[AIC_REPEAT_DIGEST_SIZE],
-    struct aic_err *err)
+    const char *format, char ret_id[AIC_ID_SIZE],
+    char ret_digest[AIC_REPEAT_DIGEST_SIZE], struct aic_err *err)
 {
 	const char *const name[] = { key, NULL };
 	const char *const all[] = { key, message, context ? context : "",
-		NULL };
+		format, NULL };
 	unsigned char named[AIC_DIGEST_BYTES], asked[AIC_DIGEST_BYTES];
 
 	if (!aic_digest(name, named) || !aic_digest(all, asked))

@@ -48,13 +48,15 @@ aic_repeat_check(const char *key, struct aic_err *err) AIC_MUST_CHECK;
  * aic_repeat_begin -- name a chat by its key, and digest what it asks.
  *
  * context   NULL: none
+ * format    that he wants the answer in; NULL: he did not say, and the digest is that
+ *           of a caller who knew of no formats
  *
  * Errors:   AIC_ENOMEM, AIC_EBUG
  * Source:   SHA-256 of libcrypto
  */
-enum aic_code
-aic_repeat_begin(const char *key, const char *message, const char *context,
-    char ret_id[AIC_ID_SIZE], char ret_digest[AIC_REPEAT_DIGEST_SIZE],
+enum aic_code aic_repeat_begin(const char *key, const char *message,
+    const char *context, const char *format, char ret_id[AIC_ID_SIZE],
+    char ret_digest[AIC_REPEAT_DIGEST_SIZE],
     struct aic_err *err) AIC_MUST_CHECK;
 
 /* aic_repeat_queue_ask -- at the head of a batch: wait for whoever is changing the

@@ -27,6 +27,10 @@
 #define CALLS_MAX 16
 #define CALLS_SPARE 1024
 
+/* The same of HTML: one long target has links from everywhere. */
+#define GROWTH_MAX 16
+#define GROWTH_SPARE 8192
+
 /* What ends the parser. */
 #define NO_MEMORY (-1)
 #define TOO_COSTLY 1
@@ -56,6 +60,7 @@ struct list {
 struct page {
 	struct aic_buf *to;
 	size_t calls; /* that the parser has left */
+	size_t len_max; /* of what is written */
 	int wanted[TAG__MAX]; /* how often: Markdown nests what we do not */
 	enum tag open[TAG__MAX];
 	int n_open;
@@ -478,7 +483,7 @@ go_on(struct page *p)
 {
 	if (p->to->failed || p->href.failed)
 		return NO_MEMORY;
-	if (p->calls == 0)
+	if (p->calls == 0 || p->to->len > p->len_max)
 		return TOO_COSTLY;
 	p->calls--;
 	return 0;
@@ -769,7 +774,9 @@ static const MD_PARSER parser = {
 enum aic_code
 aic_telegram_html(const char *markdown, size_t len, struct aic_buf *to)
 {
-	struct page p = { .to = to, .calls = CALLS_MAX * len + CALLS_SPARE };
+	struct page p = { .to = to,
+		.calls = CALLS_MAX * len + CALLS_SPARE,
+		.len_max = GROWTH_MAX * len + GROWTH_SPARE };
 	int rc = TOO_COSTLY;
 
 	if (len <= AIC_TELEGRAM_MARKDOWN_MAX) {

@@ -227,7 +227,8 @@ is $nobody->{worker_status}, 502, '... as Nginx says';
 
 {
 	$s->start_redis;
-	$s->restart_worker(1, AI_CHAT_ANSWER_CACHE_S => 60, LOG_LEVEL => 'info');
+	$s->restart_worker(1, AI_CHAT_ANSWER_CACHE_S => 60, LOG_LEVEL => 'info',
+	    SERVER_HOST => '');
 	wait_for(sub { $s->get('/health/ready')->{json}{checks}{cache} eq 'ok' },
 	    10, 'Redis');
 	my $user = 700;

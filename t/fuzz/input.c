@@ -7,6 +7,7 @@
 
 #include "fuzz.h"
 #include "json.h"
+#include "telegram.h"
 #include "utf8.h"
 
 /* As app/chat.c has them. */
@@ -14,6 +15,7 @@ struct values {
 	int64_t telegram_id;
 	const char *message;
 	const char *user_context;
+	int64_t format;
 };
 
 static const struct aic_input_field fields[] = {
@@ -25,6 +27,9 @@ static const struct aic_input_field fields[] = {
 	{ "user_context", AIC_INPUT_TEXT, .nullable = true, .min = 0,
 	    .max = AIC_INPUT_CONTEXT_MAX,
 	    .offset = offsetof(struct values, user_context) },
+	{ "format", AIC_INPUT_CHOICE, .nullable = true, .preset = -1,
+	    .names = aic_format_names,
+	    .offset = offsetof(struct values, format) },
 };
 
 /* Written as an answer writes it, it is JSON, and the same text when read. */
@@ -66,6 +71,7 @@ static void
 check_taken(struct json_object *doc, const struct values *v)
 {
 	assert(v->telegram_id >= 1);
+	assert(v->format >= -1 && v->format < AIC_FORMAT__MAX);
 	check_text(doc, "message", v->message, 1, AIC_INPUT_MESSAGE_MAX);
 	assert(!aic_utf8_blank(v->message, strlen(v->message)));
 	if (v->user_context)
@@ -135,7 +141,7 @@ fuzz_one(const char *data, size_t len)
 	bool taken;
 
 	check_grammar(data, len);
-	taken = aic_input_body(data, len, fields, 3, &v, &doc, &err) == AIC_OK;
+	taken = aic_input_body(data, len, fields, 4, &v, &doc, &err) == AIC_OK;
 	if (taken)
 		check_taken(doc, &v);
 	else

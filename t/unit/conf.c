@@ -207,6 +207,7 @@ a_number_must_be_whole_and_in_its_range(void **state)
 		{ "AI_CHAT_CONTEXT_CHARS", "0", "1000000", "-1", "1000001" },
 		{ "AI_CHAT_CONTEXT_TTL_S", "0", "31536000", "-1", "31536001" },
 		{ "AI_CHAT_ANSWER_CACHE_S", "0", "2592000", "-1", "2592001" },
+		{ "AI_CHAT_ANSWER_RESERVE", "0", "2048", "-1", "2049" },
 		{ "AI_CHAT_DEADLINE_MS", "7200", "600000", "999", "600001" },
 		{ "AI_CHAT_THREADS", "1", "10000", "0", "10001" },
 		{ "AI_CHAT_DB_POOL", "1", "1000", "0", "1001" },
@@ -260,6 +261,8 @@ the_values_that_are_set_are_taken(void **state)
 			     "AI_CHAT_CONTEXT_TTL_S=7",
 			     "AI_CHAT_ANSWER_CACHE_S=8",
 			     "AI_CHAT_PROMPT_FILE=/p q",
+			     "AI_CHAT_ANSWER_FORMAT=telegram-html",
+			     "AI_CHAT_ANSWER_RESERVE=65",
 			     "AI_CHAT_DEADLINE_MS=30000", "AI_CHAT_THREADS=65",
 			     "AI_CHAT_DB_POOL=5", "AI_CHAT_DB_TIMEOUT_MS=2000",
 			     "AI_CHAT_DB_PREPARE=0", "LOG_LEVEL=debug",
@@ -285,6 +288,8 @@ the_values_that_are_set_are_taken(void **state)
 	assert_string_equal(conf.timezone, "Europe/Moscow");
 	assert_int_equal(conf.context_messages, 6);
 	assert_string_equal(conf.prompt_file, "/p q");
+	assert_int_equal(conf.answer_format, AIC_FORMAT_HTML);
+	assert_int_equal(conf.answer_reserve, 65);
 	assert_int_equal(conf.deadline_ms, 30000);
 	assert_int_equal(conf.threads, 65);
 	assert_int_equal(conf.db_pool, 5);
@@ -332,6 +337,24 @@ a_level_is_one_of_four_words(void **state)
 	}
 	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		refused_value("LOG_LEVEL", bad[i]);
+}
+
+static void
+a_format_is_one_of_two_words(void **state)
+{
+	static const char *const bad[] = { "html", "HTML", "Plain", "markdown",
+		"0", "plain ", "telegram_html" };
+	struct aic_conf conf;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < AIC_FORMAT__MAX; i++) {
+		conf = taken("AI_CHAT_ANSWER_FORMAT", aic_format_names[i]);
+		assert_int_equal(conf.answer_format, i);
+		aic_conf_done(&conf);
+	}
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		refused_value("AI_CHAT_ANSWER_FORMAT", bad[i]);
 }
 
 static void
@@ -813,7 +836,8 @@ UNIT_MAIN_WITH(make_path, remove_path,
     T(a_number_must_be_whole_and_in_its_range),
     T(the_values_that_are_set_are_taken),
     T(a_temperature_is_digits_and_a_point_from_0_to_2),
-    T(a_level_is_one_of_four_words), T(a_zone_is_a_name_that_the_system_knows),
+    T(a_level_is_one_of_four_words), T(a_format_is_one_of_two_words),
+    T(a_zone_is_a_name_that_the_system_knows),
     T(the_base_url_is_a_scheme_a_host_and_a_path),
     T(a_name_that_looks_like_ours_and_is_not_is_refused),
     T(names_of_others_are_let_be),

@@ -14,9 +14,13 @@ struct values {
 	const char *message;
 	const char *context;
 	int64_t limit;
+	int64_t colour;
 };
 
 #define AT(field) offsetof(struct values, field)
+
+static const char *const two[] = { "red", "blue", NULL };
+static const char *const three[] = { "red", "blue", "green", NULL };
 
 static const struct aic_input_field fields[] = {
 	{ "telegram_id", AIC_INPUT_INT, .required = true, .min = 1,
@@ -27,6 +31,8 @@ static const struct aic_input_field fields[] = {
 	    .max = AIC_INPUT_CONTEXT_MAX, .offset = AT(context) },
 	{ "limit", AIC_INPUT_INT, .min = 1, .max = 100, .preset = 10,
 	    .offset = AT(limit) },
+	{ "colour", AIC_INPUT_CHOICE, .nullable = true, .preset = -1,
+	    .names = two, .offset = AT(colour) },
 };
 
 static enum aic_code
@@ -34,7 +40,7 @@ take_n(const char *body, size_t len, struct values *v,
     struct json_object **ret_doc, struct aic_err *err)
 {
 	*err = (struct aic_err)AIC_ERR_INIT;
-	return aic_input_body(body, len, fields, 4, v, ret_doc, err);
+	return aic_input_body(body, len, fields, 5, v, ret_doc, err);
 }
 
 /* One fault, of this type, at this field. */
@@ -664,6 +670,70 @@ a_parameter_that_is_too_long_is_cut(void **state)
 	assert_string_equal(value, "1234567");
 }
 
+static void
+a_choice_is_one_of_its_names(void **state)
+{
+	static const struct {
+		const char *body;
+		int64_t want;
+	} rows[] = {
+		{ "{\"telegram_id\":1,\"message\":\"a\"}", -1 },
+		{ "{\"telegram_id\":1,\"message\":\"a\",\"colour\":null}", -1 },
+		{ "{\"telegram_id\":1,\"message\":\"a\",\"colour\":\"red\"}",
+		    0 },
+		{ "{\"telegram_id\":1,\"message\":\"a\",\"colour\":\"blue\"}",
+		    1 },
+	};
+	static const char *const bad[][2] = { { "\"\"", "literal_error" },
+		{ "\"Red\"", "literal_error" }, { "\"red \"", "literal_error" },
+		{ "\"green\"", "literal_error" }, { "0", "string_type" },
+		{ "[\"red\"]", "string_type" }, { "true", "string_type" } };
+	struct json_object *doc;
+	struct aic_err err;
+	struct values v;
+	char body[128];
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		assert_int_equal(take_n(rows[i].body, strlen(rows[i].body), &v,
+				     &doc, &err),
+		    AIC_OK);
+		assert_int_equal(v.colour, rows[i].want);
+		json_object_put(doc);
+	}
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		snprintf(body, sizeof(body),
+		    "{\"telegram_id\":1,\"message\":\"a\",\"colour\":%s}",
+		    bad[i][0]);
+		refused_n(body, strlen(body), bad[i][1], "colour");
+	}
+}
+
+static void
+the_names_of_a_choice_are_told(void **state)
+{
+	static const struct aic_input_field of_three[] = { { "colour",
+	    AIC_INPUT_CHOICE, .names = three, .offset = AT(colour) } };
+	struct json_object *doc = NULL;
+	struct aic_err err = AIC_ERR_INIT;
+	struct values v;
+
+	(void)state;
+	assert_int_equal(aic_input_body(LIT("{\"colour\":\"x\"}"), of_three, 1,
+			     &v, &doc, &err),
+	    AIC_EINPUT);
+	assert_string_equal(err.faults[0].msg,
+	    "Input should be 'red', 'blue' or 'green'");
+	err = (struct aic_err)AIC_ERR_INIT;
+	assert_int_equal(take_n(LIT("{\"telegram_id\":1,\"message\":\"a\","
+				    "\"colour\":\"x\"}"),
+			     &v, &doc, &err),
+	    AIC_EINPUT);
+	assert_string_equal(err.faults[0].msg,
+	    "Input should be 'red' or 'blue'");
+}
+
 UNIT_MAIN(T(a_whole_body_is_taken),
     T(what_is_absent_and_not_required_has_its_preset),
     T(null_is_as_good_as_absent_only_where_it_may_be),
@@ -684,4 +754,5 @@ UNIT_MAIN(T(a_whole_body_is_taken),
     T(a_bad_number_is_refused_when_the_faults_are_full_too),
     T(a_parameter_is_found_and_decoded),
     T(a_nul_in_a_parameter_does_not_hide_the_rest),
-    T(a_parameter_that_is_too_long_is_cut))
+    T(a_parameter_that_is_too_long_is_cut), T(a_choice_is_one_of_its_names),
+    T(the_names_of_a_choice_are_told))

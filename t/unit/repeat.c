@@ -40,15 +40,22 @@ struct begun {
 };
 
 static struct begun
-begin(const char *key, const char *message, const char *context)
+begin_as(const char *key, const char *message, const char *context,
+    const char *format)
 {
 	struct aic_err err = AIC_ERR_INIT;
 	struct begun b;
 
-	assert_int_equal(aic_repeat_begin(key, message, context, b.id, b.digest,
-			     &err),
+	assert_int_equal(aic_repeat_begin(key, message, context, format, b.id,
+			     b.digest, &err),
 	    AIC_OK);
 	return b;
+}
+
+static struct begun
+begin(const char *key, const char *message, const char *context)
+{
+	return begin_as(key, message, context, NULL);
 }
 
 static void
@@ -86,5 +93,23 @@ the_digest_is_of_all_that_is_asked(void **state)
 	    begin("key", "one", "").digest);
 }
 
+/* Or an upgrade would make others of the chats that are repeated over it. */
+static void
+without_a_format_the_digest_is_as_ever(void **state)
+{
+	struct begun a = begin("key", "one", "two");
+
+	(void)state;
+	/* SHA-256("key\0one\0two\0") */
+	assert_string_equal(a.digest,
+	    "\\xe6e1aa80b7c087a2307f695a245fc4029149546e1815953ed45d96073de5d8f2");
+	assert_string_not_equal(a.digest,
+	    begin_as("key", "one", "two", "plain").digest);
+	assert_string_not_equal(begin_as("key", "one", "two", "telegram-html")
+				    .digest,
+	    begin_as("key", "one", "two", "plain").digest);
+}
+
 UNIT_MAIN(T(a_key_is_1_to_128_printable_ascii_characters),
-    T(a_chat_is_named_by_its_key_alone), T(the_digest_is_of_all_that_is_asked))
+    T(a_chat_is_named_by_its_key_alone), T(the_digest_is_of_all_that_is_asked),
+    T(without_a_format_the_digest_is_as_ever))
