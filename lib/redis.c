@@ -39,13 +39,21 @@
 
 #define BAD(...) aic_fail(err, AIC_ECONF, "REDIS_URL " __VA_ARGS__)
 
+/* That of two hexadecimal digits; -1: they are not. */
 static int
-hex(char c)
+byte_of(const char *p)
 {
-	if (!isxdigit((unsigned char)c))
-		return -1;
-	return isdigit((unsigned char)c) ? c - '0'
-					 : tolower((unsigned char)c) - 'a' + 10;
+	static const char digits[] = "0123456789abcdef";
+	int i, n = 0;
+	const char *at;
+
+	for (i = 0; i < 2; i++) {
+		at = p[i] ? strchr(digits, tolower((unsigned char)p[i])) : NULL;
+		if (!at)
+			return -1;
+		n = 16 * n + (int)(at - digits);
+	}
+	return n;
 }
 
 /* A copy without its %XX. */
@@ -54,6 +62,7 @@ decode(char **ret, const char *p, size_t len, struct aic_err *err)
 {
 	char *to = strndup(p, len); /* a text however far we come */
 	size_t i, n = 0;
+	int c;
 
 	if (!to)
 		return aic_fail(err, AIC_ENOMEM, "out of memory");
@@ -63,12 +72,13 @@ decode(char **ret, const char *p, size_t len, struct aic_err *err)
 			to[n++] = p[i];
 			continue;
 		}
-		if (len - i < 3 || hex(p[i + 1]) < 0 || hex(p[i + 2]) < 0)
+		c = len - i < 3 ? -1 : byte_of(p + i + 1);
+		if (c < 0)
 			return BAD("has a %% that no two hexadecimal digits "
 				   "follow");
-		to[n] = (char)(hex(p[i + 1]) << 4 | hex(p[i + 2]));
-		if (to[n++] == '\0')
+		if (c == 0)
 			return BAD("has a NUL in it, %%00");
+		to[n++] = (char)c;
 		i += 2;
 	}
 	to[n] = '\0';
@@ -168,7 +178,7 @@ set_path(struct aic_redis_where *w, const char *p, struct aic_err *err)
 	if (*p != '/' || len < 2)
 		return BAD("names no unix socket: its path begins with /");
 	rc = decode(&w->path, p, len, err);
-	if (rc)
+	if (rc || !w->path) /* the latter for clang-tidy */
 		return rc;
 	if (strlen(w->path) >= sizeof(((struct sockaddr_un *)0)->sun_path))
 		return BAD("has a path that is too long for a unix socket");
