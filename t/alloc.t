@@ -61,6 +61,8 @@ sub blocks { return (unpack $CONTROL, slurp("$dir/control"))[2] }
 
 # Users of one kind of request have a thousand numbers.
 my $QUESTION = 'Как поднять карточку "в поиске"? ' x 4;
+my $MARKDOWN = '[[repeat=400 text=%23%20a%0a*b*%20%5bc%5d(http://d)%20%26lt;%0a'
+    . '-%20%60e%60%0a%0a]]';
 my $DATA = 'Выручка: 120 000 ₽ ' x 20;
 
 sub send_to ($user, %o) { return $s->send(telegram_id => $user, %o) }
@@ -89,6 +91,11 @@ my @kinds = (
 	{ what => 'a chat', status => 200,
 	    ask => sub ($n) { send_all(1000 + $n) },
 	    got => \&is_whole_chat, user => 1000,
+	    ledger => [ [ 1, 3, 0 ], [ 0, 2, 0 ], [ 0, 2, 1 ] ] },
+	{ what => 'a chat as Telegram shows it', status => 200,
+	    ask => sub ($n) { send_to(6000 + $n, message => $MARKDOWN,
+		format => 'telegram-html') },
+	    got => sub ($j, @) { is_whole_html($j) }, user => 6000,
 	    ledger => [ [ 1, 3, 0 ], [ 0, 2, 0 ], [ 0, 2, 1 ] ] },
 	{ what => 'a chat that has to connect to the database', status => 200,
 	    before => \&lose_connection,
@@ -157,6 +164,13 @@ my @kinds = (
 	    ask => sub ($n) { $s->get('/health') },
 	    got => sub ($j, @) { $j->{status} eq 'ok' } },
 );
+
+sub is_whole_html ($j)
+{
+	return $j->{response} =~ /^<b>a<\/b>\n<i>b<\/i> <a href="http:\/\/d">c</
+	    && @{ $j->{parts} } == 2 && $j->{parts}[1] =~ /<code>e<\/code>$/
+	    && $j->{remaining_requests} == $LIMIT - 1;
+}
 
 # The answer, what the model was asked, and what is kept.
 sub is_whole_chat ($j, $user)

@@ -18,7 +18,8 @@
  * status=502 body=html retry_after=3 delay=100 is one answer.  With a status
  * of 400 or more the body is OpenAI's error object unless body= is given.
  * With times=N id=NAME the first N requests of that name misbehave; later
- * ones get a normal answer, for which only text=, echo= and tokens= hold.
+ * ones get a normal answer, for which only text=, repeat=, echo= and tokens=
+ * hold.
  *
  * Control, without a key:
  *	GET /health		200 {"status":"ok"}
@@ -218,7 +219,7 @@ static const struct shape {
 /* What a mark asked for; numbers are -1 and strings NULL when it did not. */
 struct plan {
 	int64_t delay, status, times, body, size, closing, chunked, drip;
-	int64_t unsupported, hang, headerflood, echo, keepclose;
+	int64_t unsupported, hang, headerflood, echo, keepclose, repeat;
 	char *id, *code, *type, *param, *errmsg, *text, *tokens, *redirect;
 	char *retry_after, *retry_after_ms, *should_retry;
 	char *said; /* the message without its mark, for echo= */
@@ -259,6 +260,8 @@ static const struct key {
 	{ "size", NUMBER, AT(size), 0, SIZE_MAX_BYTES, NULL,
 	    "BYTES of content for body=huge (default 2 MiB)" },
 	{ "text", STRING, AT(text), 0, 0, NULL, "the content of the answer" },
+	{ "repeat", NUMBER, AT(repeat), 1, SIZE_MAX_BYTES, NULL,
+	    "N, times text= over, up to the most bytes of size=" },
 	{ "echo", NUMBER, AT(echo), 0, 1, NULL,
 	    "1: the content is the message without its mark" },
 	{ "tokens", STRING, AT(tokens), 0, 0, NULL,
@@ -1038,6 +1041,24 @@ tokens_of(size_t bytes)
 }
 
 static void
+put_repeated(struct text *t, const char *s, int64_t times)
+{
+	size_t start = t->len, n;
+
+	put_json(t, s, strlen(s));
+	if (t->failed || t->len == start + 2)
+		return;
+	/* What is between the quotes, again. */
+	n = --t->len - ++start;
+	for (; times > 1 && t->len - start + n <= SIZE_MAX_BYTES; times--) {
+		if (t->cap - t->len < n && !text_grow(t, n))
+			return;
+		put(t, t->p + start, n);
+	}
+	putz(t, "\"");
+}
+
+static void
 put_content(struct text *t, enum body body, const struct plan *pl)
 {
 	putz(t, "\"content\":");
@@ -1047,8 +1068,7 @@ put_content(struct text *t, enum body body, const struct plan *pl)
 		    (size_t)(pl->size < 0 ? SIZE_DEFAULT : pl->size));
 		putz(t, "\"");
 	} else if (body == BODY_TEXT)
-		put_json(t, pl->text == NULL ? "" : pl->text,
-		    pl->text == NULL ? 0 : strlen(pl->text));
+		put_repeated(t, pl->text == NULL ? "" : pl->text, pl->repeat);
 	else if (pl != NULL && pl->echo > 0 && pl->said != NULL)
 		put_json(t, pl->said, strlen(pl->said));
 	else {

@@ -1,0 +1,235 @@
+# What reaches the seller's screen: the answer as Telegram takes it, in parts where it
+# is too long for a message; and what is kept, which is what the model wrote.
+
+use v5.36;
+use utf8;
+use AIChat::Test;
+
+my $user = 0;
+my $s = AIChat::Test->new(workers => 2, env => {
+	AI_CHAT_DAILY_LIMIT => 1000,
+});
+
+# Has the model say this, so many times over; what more there is goes into the body.
+sub said ($text, %o)
+{
+	my $times = delete $o{times} // 1;
+	utf8::encode($text);
+	$text =~ s/([^A-Za-z0-9])/sprintf '%%%02x', ord $1/ge;
+	return (telegram_id => ++$user, %o,
+	    message => "Вопрос [[text=$text repeat=$times tokens=5]]");
+}
+
+sub answer ($text, %o)
+{
+	my $got = $s->send(said($text, %o));
+	is $got->{status}, 200, 'an answer' or diag $got->{content};
+	return $got->{json};
+}
+
+sub html ($text, %o)
+{
+	return answer($text, format => 'telegram-html', %o);
+}
+
+# What Telegram makes of a message: its text; dies where it would be refused.
+sub shown ($html)
+{
+	my (@open, $text);
+
+	$text = '';
+	pos($html) = 0;
+	while (pos $html < length $html) {
+		if ($html =~ m{\G</(\w+)>}gc) {
+			my $last = pop @open // 'none';
+			die "</$1> closes $last\n" if $last ne $1;
+		} elsif ($html =~ m{\G<(b|i|u|s|code|pre|blockquote)>}gc
+		    || $html =~ m{\G<(a)[ ]href="https?://[^"<>&\s]
+			(?:[^"<>&\s]|&(?:amp|lt|gt|quot);)*">}gcx
+		    || $html =~ m{\G<(code) class="language-[^"<>&\s]+">}gc) {
+			my $tag = $1;
+			die "<$tag> in code\n" if "@open" =~ /\b(?:code|pre)$/
+			    && !($tag eq 'code' && $open[-1] eq 'pre');
+			die "<$tag> in <$tag>\n" if grep { $_ eq $tag } @open;
+			push @open, $tag;
+		} elsif ($html =~ m{\G&(amp|lt|gt|quot);}gc) {
+			$text .= { amp => '&', lt => '<', gt => '>',
+			    quot => '"' }->{$1};
+		} elsif ($html =~ m{\G([^<>&]+)}gc) {
+			$text .= $1;
+		} else {
+			die 'odd at ' . substr($html, pos $html, 40) . "\n";
+		}
+	}
+	die "open at the end: @open\n" if @open;
+	die "nothing to see\n" if $text !~ /\S/;
+	return $text;
+}
+
+sub units ($text)
+{
+	return length($text) + (() = $text =~ /[\x{10000}-\x{10ffff}]/g);
+}
+
+sub letters ($text) { return $text =~ s/\s+//gr }
+
+# Each part is a message, and together they show what the whole does.
+sub are_parts ($json, $limit, $html, $what)
+{
+	my @parts = @{ $json->{parts} // [] };
+	my $seen = $html ? \&shown : sub ($text) { $text };
+	my @shown = map { eval { $seen->($_) } // "refused: $@" } @parts;
+
+	cmp_ok scalar @parts, '>', 1, "$what: in parts";
+	is join("\n", grep { /^refused/ } @shown), '', '... that are taken';
+	is scalar(grep { units($_) > $limit || !/\S/ } @shown), 0,
+	    "... of at most $limit";
+	cmp_ok scalar(grep { units($_) < $limit / 4 } @shown[0 .. $#shown - 1]),
+	    '==', 0, '... none of them tiny';
+	ok letters(join '', @shown) eq letters($seen->($json->{response})),
+	    '... and nothing is lost';
+	return @parts;
+}
+
+my $MARKDOWN = "## Итог\nПродажи **выросли** на *10%* & `A<B`\n\n- раз\n"
+    . "- [два](https://wb.ru/?a=1&b=2)\n\n<b>не тег</b>";
+my $HTML = "<b>Итог</b>\nПродажи <b>выросли</b> на <i>10%</i> &amp;"
+    . " <code>A&lt;B</code>\n\n• раз\n"
+    . "• <a href=\"https://wb.ru/?a=1&amp;b=2\">два</a>\n\n"
+    . '&lt;b&gt;не тег&lt;/b&gt;';
+
+# -- formats -----------------------------------------------------------------
+
+for ([ 'no format' ], [ 'null', format => undef ],
+    [ 'plain', format => 'plain' ]) {
+	my ($what, @format) = @$_;
+	is_deeply answer($MARKDOWN, @format), { response => $MARKDOWN,
+	    remaining_requests => 999, tokens_used => 5 },
+	    "$what: the answer is what the model wrote";
+}
+is_deeply html($MARKDOWN), { response => $HTML, remaining_requests => 999,
+    tokens_used => 5 }, 'telegram-html: it is what Telegram takes';
+for my $nothing ('[a]: http://x.ru', '```' . "\n" . '```', '#') {
+	is html($nothing)->{response}, $nothing,
+	    "what would show nothing is shown as it is: $nothing";
+}
+
+for my $bad ('html', '', 'Plain', 'telegram-html ') {
+	my $got = $s->send(format => $bad);
+	is $got->{status}, 422, "format '$bad' is refused";
+	is_deeply $got->{json}, { detail => [ { type => 'literal_error',
+	    loc => [ 'body', 'format' ],
+	    msg => 'Input should be \'plain\' or \'telegram-html\'' } ] },
+	    '... as FastAPI does it';
+}
+for my $bad (1, [], {}, \1) {
+	my $got = $s->send(format => $bad);
+	is $got->{status}, 422, 'a format that is no string is refused';
+	is $got->{json}{detail}[0]{type}, 'string_type', '... as other strings';
+	is_deeply $got->{json}{detail}[0]{loc}, [ 'body', 'format' ],
+	    '... by its name';
+}
+is $s->ledger(1)->{rows}, 1, 'what is refused is no chat';
+
+# -- what is kept ------------------------------------------------------------
+
+{
+	my %ask = said($MARKDOWN, format => 'telegram-html');
+	my @key = (headers => { 'Idempotency-Key' => 'html' });
+	my $first = $s->send(%ask, @key);
+	is $first->{json}{response}, $HTML, 'an answer in HTML';
+
+	my $history = $s->post('/v1/chat/history',
+	    { telegram_id => $ask{telegram_id} });
+	is $history->{json}{items}[0]{response}, $MARKDOWN,
+	    '... is history as the model wrote it';
+	$s->send(telegram_id => $ask{telegram_id}, message => '[[id=next]]');
+	is $s->model_last('next')->{body}{messages}[2]{content}, $MARKDOWN,
+	    '... and so it is context';
+
+	my $again = $s->send(%ask, @key);
+	is $again->{content}, $first->{content}, 'its repeat is the same HTML';
+	is $again->{headers}{'idempotent-replayed'}, 'true', '... and a replay';
+	my @others = ([ format => 'plain' ], [ format => undef ]);
+	for (@others) {
+		my $got = $s->send(%ask, @$_, @key);
+		is $got->{status}, 422, 'the same key with another format';
+		is $got->{json}{detail}[0]{type}, 'idempotency_key_reused',
+		    '... is another question';
+	}
+	delete $ask{format};
+	is $s->send(%ask, @key)->{status}, 422, '... and so is none';
+	is $s->ledger($ask{telegram_id})->{rows}, 2, '... and costs nothing';
+}
+
+# A repeat whose first one was kept by a version that knew no formats: the digest is of
+# key, message and data.
+{
+	my %ask = said('да');
+	my @key = (headers => { 'Idempotency-Key' => 'old' });
+	$s->send(%ask, @key);
+	is $s->value("select key_digest = sha256(convert_to('old', 'UTF8')
+	    || '\\x00'::bytea || convert_to(message, 'UTF8') || '\\x0000'::bytea)
+	    from ai_chat_requests where telegram_id = $user"), 't',
+	    'without a format the digest is as ever';
+	my $got = $s->send(%ask, format => undef, @key);
+	is $got->{headers}{'idempotent-replayed'}, 'true',
+	    '... and so it is with null';
+}
+
+# -- parts -------------------------------------------------------------------
+
+is html('а' x 40, times => 100)->{parts}, undef, '4,000 fit into a message';
+{
+	my $json = html("Абзац **первый** из [многих](https://wb.ru).\n\n",
+	    times => 300);
+	my @parts = are_parts($json, 4032, 1, 'paragraphs');
+	is scalar(grep { !/многих<\/a>\.$/ } @parts), 0, '... cut between two';
+	is scalar(grep { !/^Абзац/ } @parts), 0, '... at both ends';
+}
+are_parts(answer("Абзац из многих.\n\n", times => 600), 4032, 0, 'plain');
+are_parts(answer('слово<', times => 1000, format => 'plain'), 4032, 0,
+    'plain that looks like tags');
+are_parts(html('😀', times => 5000), 4032, 1, 'pairs of surrogates');
+are_parts(html('&<', times => 5000), 4032, 1, 'entities');
+{
+	my ($got) = $s->send(said("```python\nx = 1 < 2\n" . 'y = "да"' . "\n",
+	    times => 1, format => 'telegram-html'));
+	is $got->{json}{response}, '<pre><code class="language-python">'
+	    . "x = 1 &lt; 2\ny = \"да\"</code></pre>",
+	    'code that the model did not close';
+	my $json = html('**жирный `код` и дальше ', times => 300);
+	are_parts($json, 4032, 1, 'marks that never close');
+	$json = html("> цитата с *курсивом* и текстом\n", times => 300);
+	my @parts = are_parts($json, 4032, 1, 'a long quotation');
+	is scalar(grep { !/^<blockquote>.*<\/blockquote>$/s } @parts), 0,
+	    '... is one in each part';
+}
+
+# The largest answers: 1 MiB of JSON from the model.
+for ([ 'text', 'слово ', 80000 ], [ 'all of it to be escaped', '&', 1000000 ],
+    [ 'no place to cut', 'я', 500000 ], [ 'Markdown', '*a* ', 250000 ]) {
+	my ($what, $text, $times) = @$_;
+	my $json = html($text, times => $times);
+	are_parts($json, 4032, 1, "1 MiB, $what");
+	$json = answer($text, times => $times);
+	is length $json->{response}, $times * length $text, '... plain: whole';
+	are_parts($json, 4032, 0, '... plain');
+}
+
+# -- settings ----------------------------------------------------------------
+
+$s->restart_worker($_, AI_CHAT_ANSWER_FORMAT => 'telegram-html',
+    AI_CHAT_ANSWER_RESERVE => 2048) for 1, 2;
+is answer($MARKDOWN)->{response}, $HTML, 'the setting is for whoever says none';
+is answer($MARKDOWN, format => undef)->{response}, $HTML, '... or null';
+is answer($MARKDOWN, format => 'plain')->{response}, $MARKDOWN,
+    '... and the request wins';
+are_parts(answer("Абзац.\n\n", times => 600), 2048, 1, 'half a message is left');
+is answer('а', times => 2048)->{parts}, undef, '... and what fits is whole';
+
+$s->restart_worker($_, AI_CHAT_ANSWER_RESERVE => 0) for 1, 2;
+is answer('а', times => 4096)->{parts}, undef, 'nothing left: 4,096 fit';
+is scalar @{ answer('а', times => 4097)->{parts} }, 2, '... and 4,097 do not';
+
+done_testing;
