@@ -1,0 +1,49 @@
+# ./dev up --server: what the stand-in Server knows is in what the model is sent.
+
+use v5.36;
+use utf8;
+use AIChat::Proc qw(temp_dir remove_dir free_port run tail base_env);
+use AIChat::Stack;
+use HTTP::Tiny;
+use JSON::PP ();
+use Test::More;
+
+my $tap = Test::More->builder;
+binmode $_, ':encoding(UTF-8)' for $tap->output, $tap->failure_output;
+my $dir = temp_dir('ai-chat-t');
+# What was built for the tests is what it finds built.
+symlink AIChat::Stack::find_build(), "$dir/build" or die "link: $!\n";
+my %env = (base_env(), AI_CHAT_VAR => $dir, AI_CHAT_PORT => free_port(),
+    map { exists $ENV{$_} ? ($_ => $ENV{$_}) : () }
+    qw(ASAN_OPTIONS LSAN_OPTIONS TSAN_OPTIONS UBSAN_OPTIONS));
+
+sub dev (@args)
+{
+	return run([ AIChat::Stack::top() . '/dev', @args ], env => \%env);
+}
+
+# What the model was sent after the rules and before the question, when a first
+# question is asked.
+sub told (@args)
+{
+	my $up = eval { dev('up', '-d', '--workers', 1, @args) };
+
+	ok $up, "./dev up @args starts all of it"
+	    or diag "$@\n" . tail("$dir/log/dev.log") or return '';
+	my ($url) = $up =~ m{(http://\S+/last)$}m;
+	my $last = $url ? JSON::PP->new->utf8->decode(
+	    HTTP::Tiny->new->get($url)->{content}) : undef;
+	my @messages = @{ $last->{body}{messages} // [] };
+	like dev('status'), $url ? qr/^server pid \d+/m : qr/\A(?!.*^server )/ms,
+	    '... whose status tells of the Server, if there is one';
+	dev('down');
+	return join "\n", map { $_->{content} } @messages[ 1 .. $#messages - 1 ];
+}
+
+my $told = told('--server');
+like $told, qr/^Заказы:.*^- сумма: 1 234 567 ₽$/ms,
+    '... and whose model is told the figures of seller 1';
+is told(), '', 'without --server there is none, and no figure';
+
+remove_dir($dir);
+done_testing;
