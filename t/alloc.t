@@ -93,9 +93,9 @@ my @kinds = (
 	    got => \&is_whole_chat, user => 1000,
 	    ledger => [ [ 1, 3, 0 ], [ 0, 2, 0 ], [ 0, 2, 1 ] ] },
 	{ what => 'a chat as Telegram shows it', status => 200,
-	    ask => sub ($n) { send_to(6000 + $n, message => $MARKDOWN,
+	    ask => sub ($n) { send_to(7000 + $n, message => $MARKDOWN,
 		format => 'telegram-html') },
-	    got => sub ($j, @) { is_whole_html($j) }, user => 6000,
+	    got => sub ($j, @) { is_whole_html($j) }, user => 7000,
 	    ledger => [ [ 1, 3, 0 ], [ 0, 2, 0 ], [ 0, 2, 1 ] ] },
 	{ what => 'a chat that has to connect to the database', status => 200,
 	    before => \&lose_connection,
@@ -200,11 +200,11 @@ sub is_told_or_not ($j, $user)
 	    && $asked[5]{content} =~ /^Заказы:.*«Маломерит, и нитки торчат»\z/ms);
 }
 
-# All of them have two exchanges; those of the last two kinds a full day.
+# All of them have two exchanges; those of two kinds a full day.
 $s->sql("insert into ai_chat_requests (telegram_id, chat_id, message, response,
     tokens_used, request_date) select u, gen_random_uuid(), 'вопрос ' || i,
     'ответ', 7, (now() at time zone 'UTC')::date
-    from generate_series(1000, 6999) u, generate_series(1, 2) i");
+    from generate_series(1000, 7999) u, generate_series(1, 2) i");
 $s->sql("insert into ai_chat_daily_limits (telegram_id, request_count,
     last_reset_date) select u, $LIMIT, (now() at time zone 'UTC')::date
     from generate_series(4000, 5999) u");
