@@ -21,6 +21,9 @@
 /* A statement may take as long as the longest of them; see ctl_db(). */
 #define STATEMENT_MS 60000
 
+/* A Redis that is there answers in milliseconds. */
+#define CACHE_US (500 * AIC_MS)
+
 static const char usage[] =
     "usage: ai-chatctl COMMAND [ARGUMENT] [--json]\n"
     "\n"
@@ -162,6 +165,25 @@ ctl_open_db(struct ctl *c, struct aic_err *err)
 		.prepare = c->conf.db_prepare };
 
 	return c->db ? AIC_OK : aic_db_open(&c->db, &conf, err);
+}
+
+enum aic_code
+ctl_tell_cache(struct ctl *c, bool (*tell)(struct aic_cache *, int64_t),
+    const char *otherwise, struct aic_err *err)
+{
+	const struct aic_cache_conf conf = { .url = c->conf.redis_url,
+		.secret = c->conf.api_keys };
+	struct aic_cache *cache;
+	enum aic_code rc;
+
+	rc = aic_cache_open(&cache, &conf, err);
+	if (rc || !cache)
+		return rc;
+	aic_cache_first(cache, aic_clock_us() + CACHE_US);
+	if (!tell(cache, c->id))
+		ctl_warn("Redis could not be told: %s", otherwise);
+	aic_cache_close(cache);
+	return AIC_OK;
 }
 
 enum aic_code

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "buf.h"
+#include "cache.h"
 #include "conf.h"
 #include "ctl_env.h"
 #include "db.h"
@@ -68,6 +69,17 @@ bool ctl_interrupted(void);
 
 /* ctl_open_db -- open c->db. Errors: AIC_ECONF, AIC_ENOMEM. */
 enum aic_code ctl_open_db(struct ctl *c, struct aic_err *err) AIC_MUST_CHECK;
+
+/*
+ * ctl_tell_cache -- tell Redis of c->id, when there is one.
+ *
+ * otherwise what happens when Redis is away: for a warning, which is all
+ *
+ * Errors:   AIC_ECONF, AIC_ENOMEM
+ */
+enum aic_code ctl_tell_cache(struct ctl *c,
+    bool (*tell)(struct aic_cache *cache, int64_t telegram_id),
+    const char *otherwise, struct aic_err *err) AIC_MUST_CHECK;
 
 /* ctl_db -- run a batch on the service's database, within so many seconds. */
 enum aic_code ctl_db(struct ctl *c, struct aic_db_call *calls, int n,

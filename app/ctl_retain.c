@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "recall_keys.h"
 #include "retain.h"
 
 /* A history of years takes hours: most of the time is left to the chats. */
@@ -81,6 +82,9 @@ ctl_forget(struct ctl *c, struct aic_err *err)
 	if (!rc)
 		rc = aic_retain_forget(c->db, c->id,
 		    aic_clock_us() + FORGET_S * AIC_S, &done, err);
+	if (!rc)
+		rc = ctl_tell_cache(c, recall_forget,
+		    "what is there goes away within ten minutes", err);
 	if (rc)
 		return rc;
 	aic_buf_printf(&c->doc,

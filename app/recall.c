@@ -11,15 +11,10 @@
 #include "clock.h"
 #include "input.h"
 #include "question.h"
+#include "recall_keys.h"
 
 /* A reset that Redis did not hear of costs its user so much at most. */
 #define USED_MS (60 * INT64_C(1000))
-
-/* What says that a day was reset keeps away the news of those who had looked before,
- * for as long as they may take: the database's timeout is 5 s at most. */
-#define RESET_MS (15 * INT64_C(1000))
-#define LOOK_MAX_US (10 * AIC_S)
-static const char reset_mark[] = "reset";
 
 /* Conversations pause for minutes; after that, one query is no matter. */
 #define CONTEXT_MS (600 * INT64_C(1000))
@@ -38,18 +33,7 @@ now_s(void)
 	return (int64_t)time(NULL);
 }
 
-/* --- keys -------------------------------------------------------------- */
-
-/* Workers that remember another number of exchanges have keys of their own. */
-static void
-context_key(const struct chat *c, char key[AIC_CACHE_KEY_SIZE])
-{
-	char kind[24];
-
-	snprintf(kind, sizeof(kind), "context%d",
-	    (int)chat_context_terms(c).exchanges);
-	aic_cache_key(key, kind, c->in.telegram_id);
-}
+/* --- questions -------------------------------------------------------------- */
 
 enum aic_code
 recall_open(struct worker *w, struct aic_err *err)
@@ -134,15 +118,15 @@ recall_chat(struct chat *c, struct aic_err *err)
 	if (!c->job->worker->cache)
 		return AIC_OK;
 	context = &items[n++];
-	context_key(c, context->key);
+	recall_key_context(context->key, c->in.telegram_id, terms.exchanges);
 	/* Who has a key may have his answer already, which is no new chat. */
 	if (!c->key) {
 		used = &items[n++];
-		aic_cache_key(used->key, "used", c->in.telegram_id);
+		recall_key_used(used->key, c->in.telegram_id);
 	}
 	if (conf->server_host && !chat_has_data(c)) {
 		seller = &items[n++];
-		aic_cache_key(seller->key, "seller", c->in.telegram_id);
+		recall_key_seller(seller->key, c->in.telegram_id);
 	}
 	if (c->job->worker->way && !chat_has_data(c))
 		digest_question(c);
@@ -221,7 +205,7 @@ recall_refused(struct chat *c)
 	/* What is only reserved may be given back at any moment. And old news are
 	 * none: there may have been a reset since. */
 	if (!c->job->worker->cache || s->used - s->live < s->limit ||
-	    age_us > LOOK_MAX_US)
+	    age_us > RECALL_LOOK_MAX_US)
 		return;
 	n = snprintf(line, sizeof(line), "%lld %lld %lld %s %s",
 	    (long long)s->used, (long long)s->limit,
@@ -229,7 +213,7 @@ recall_refused(struct chat *c)
 	put = later(c->job, strdup(line), (size_t)n, ttl_ms - age_us / AIC_MS);
 	if (!put)
 		return;
-	aic_cache_key(put->key, "used", c->in.telegram_id);
+	recall_key_used(put->key, c->in.telegram_id);
 	put->only_new = true;
 }
 
@@ -254,7 +238,8 @@ keep_context(struct chat *c)
 	data = aic_buf_take(&b, &len);
 	put = later(c->job, data, len, CONTEXT_MS);
 	if (put)
-		context_key(c, put->key);
+		recall_key_context(put->key, c->in.telegram_id,
+		    terms.exchanges);
 }
 
 static void
@@ -265,7 +250,7 @@ keep_seller(struct chat *c)
 
 	put = later(c->job, strdup(text), strlen(text), SELLER_MS);
 	if (put)
-		aic_cache_key(put->key, "seller", c->in.telegram_id);
+		recall_key_seller(put->key, c->in.telegram_id);
 }
 
 static void
@@ -309,22 +294,10 @@ recall_keep(struct job *job)
 
 /* --- a reset ----------------------------------------------------------- */
 
-static bool
-tell_reset(struct worker *w, int64_t telegram_id)
-{
-	struct aic_cache_put put = { .data = reset_mark,
-		.len = sizeof(reset_mark) - 1,
-		.ttl_ms = RESET_MS };
-
-	aic_cache_key(put.key, "used", telegram_id);
-	return aic_cache_put(w->cache, &put, 1,
-		   aic_clock_us() + AIC_CACHE_CALL_US) == AIC_CACHE_OK;
-}
-
 void
 recall_reset(struct worker *w, int64_t telegram_id)
 {
-	if (!w->cache || tell_reset(w, telegram_id))
+	if (!w->cache || recall_mark_reset(w->cache, telegram_id))
 		return;
 	pthread_mutex_lock(&w->lock);
 	if (w->n_resets < WORKER_RESETS)
@@ -357,7 +330,7 @@ recall_reset_all(struct worker *w)
 		/* By then what it knew is forgotten by itself. */
 		if (r.until_us <= aic_clock_us())
 			continue;
-		if (tell_reset(w, r.user))
+		if (recall_mark_reset(w->cache, r.user))
 			continue;
 		pthread_mutex_lock(&w->lock);
 		if (w->n_resets < WORKER_RESETS)

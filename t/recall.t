@@ -161,6 +161,20 @@ sub use_up ($user)
 	is((chat(30))[0]{status}, 429, '... that is used up again');
 }
 
+# The operator's reset, and his forgetting.
+{
+	use_up(37);
+	my $got = $s->ctl('reset-limit', 37);
+	is $got->{status}, 0, 'a reset by ai-chatctl';
+	is $got->{err}, '', '... without a warning';
+	is((chat(37))[0]{status}, 200, '... is heard of at once too');
+
+	wait_for_key('aic:*:context5:37');
+	is $s->ctl('forget', '--yes', 37)->{status}, 0, 'a user is forgotten';
+	is_deeply [ grep { !/used/ } keys_of('aic:*:37') ], [],
+	    '... by Redis too';
+}
+
 # The refusal that looked before a reset, and comes to Redis after it.
 {
 	use_up(31);
@@ -204,6 +218,9 @@ sub use_up ($user)
 	$s->kill_redis('STOP');
 	is reset_user(36), 200, 'a reset while Redis hangs';
 	is((chat(36))[0]{status}, 200, '... is true');
+	my $got = $s->ctl('reset-limit', 36);
+	is $got->{status}, 0, '... one by ai-chatctl too';
+	like $got->{err}, qr/Redis could not be told/, '... which warns';
 	$s->kill_redis('CONT');
 	wait_for(sub { (chat(36))[0]{status} == 200 }, 20,
 	    'the reset to be heard of');
