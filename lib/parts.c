@@ -207,7 +207,8 @@ place_of(const struct between *b, uint32_t next, bool code)
 
 /*
  * Where the next part begins: its first character that is seen, or, in code, the
- * beginning of that line, unless that is mostly blank. What is open there is p->open. NULL: nothing is left.
+ * beginning of that line, unless that is mostly blank. What is open there is p->open.
+ * NULL: nothing is left.
  */
 static const char *
 skip_blank(struct aic_parts *p)

@@ -24,18 +24,6 @@ lower(uint32_t cp)
 	return cp == YO ? YE : cp;
 }
 
-/* A letter that was changed has one byte or two. */
-static void
-put(struct aic_buf *to, uint32_t cp)
-{
-	if (cp < 0x80) {
-		aic_buf_putc(to, (char)cp);
-	} else {
-		aic_buf_putc(to, (char)(0xc0 | cp >> 6));
-		aic_buf_putc(to, (char)(0x80 | (cp & 0x3f)));
-	}
-}
-
 static bool
 ends_with(const struct aic_buf *b, const char *end)
 {
@@ -75,7 +63,7 @@ aic_question_normal(struct aic_buf *to, const char *text)
 		}
 		low = lower(cp);
 		if (low != cp)
-			put(to, low);
+			aic_utf8_put(to, low);
 		else if (!aic_utf8_blank(text, n))
 			aic_buf_put(to, text, n);
 		else if (to->len > 0 && !ends_with(to, " "))

@@ -151,26 +151,6 @@ put_escaped(struct aic_buf *to, const char *s, size_t n, bool quotes)
 	aic_buf_put(to, s + from, n - from);
 }
 
-static void
-put_code_point(struct aic_buf *to, uint32_t cp)
-{
-	if (cp < 0x80) {
-		aic_buf_putc(to, (char)cp);
-	} else if (cp < 0x800) {
-		aic_buf_putc(to, (char)(0xc0 | cp >> 6));
-		aic_buf_putc(to, (char)(0x80 | (cp & 0x3f)));
-	} else if (cp < 0x10000) {
-		aic_buf_putc(to, (char)(0xe0 | cp >> 12));
-		aic_buf_putc(to, (char)(0x80 | (cp >> 6 & 0x3f)));
-		aic_buf_putc(to, (char)(0x80 | (cp & 0x3f)));
-	} else {
-		aic_buf_putc(to, (char)(0xf0 | cp >> 18));
-		aic_buf_putc(to, (char)(0x80 | (cp >> 12 & 0x3f)));
-		aic_buf_putc(to, (char)(0x80 | (cp >> 6 & 0x3f)));
-		aic_buf_putc(to, (char)(0x80 | (cp & 0x3f)));
-	}
-}
-
 /* &#123; or &#x1f4a; with no more than the parser's seven digits. */
 static uint32_t
 numeric(const char *s, size_t n)
@@ -225,13 +205,13 @@ put_entity(struct aic_buf *to, const char *s, size_t n)
 	size_t i;
 
 	if (n > 1 && s[1] == '#') {
-		put_code_point(to, numeric(s, n));
+		aic_utf8_put(to, numeric(s, n));
 		return;
 	}
 	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (strlen(names[i].name) == n &&
 		    memcmp(names[i].name, s, n) == 0) {
-			put_code_point(to, names[i].cp);
+			aic_utf8_put(to, names[i].cp);
 			return;
 		}
 	aic_buf_put(to, s, n);
@@ -424,7 +404,7 @@ decode(const MD_ATTRIBUTE *from, struct aic_buf *to)
 		if (from->substr_types[i] == MD_TEXT_ENTITY)
 			put_entity(to, from->text + at, n);
 		else if (from->substr_types[i] == MD_TEXT_NULLCHAR)
-			put_code_point(to, 0xfffd);
+			aic_utf8_put(to, 0xfffd);
 		else
 			aic_buf_put(to, from->text + at, n);
 	}

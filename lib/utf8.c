@@ -80,6 +80,26 @@ aic_utf8_blank(const char *s, size_t n)
 }
 
 void
+aic_utf8_put(struct aic_buf *to, uint32_t cp)
+{
+	if (cp < 0x80) {
+		aic_buf_putc(to, (char)cp);
+	} else if (cp < 0x800) {
+		aic_buf_putc(to, (char)(0xc0 | cp >> 6));
+		aic_buf_putc(to, (char)(0x80 | (cp & 0x3f)));
+	} else if (cp < 0x10000) {
+		aic_buf_putc(to, (char)(0xe0 | cp >> 12));
+		aic_buf_putc(to, (char)(0x80 | (cp >> 6 & 0x3f)));
+		aic_buf_putc(to, (char)(0x80 | (cp & 0x3f)));
+	} else {
+		aic_buf_putc(to, (char)(0xf0 | cp >> 18));
+		aic_buf_putc(to, (char)(0x80 | (cp >> 12 & 0x3f)));
+		aic_buf_putc(to, (char)(0x80 | (cp >> 6 & 0x3f)));
+		aic_buf_putc(to, (char)(0x80 | (cp & 0x3f)));
+	}
+}
+
+void
 aic_utf8_mend(struct aic_buf *to, const char *s, size_t n)
 {
 	const char *good = s; /* runs of good text are copied in one go */

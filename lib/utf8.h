@@ -28,6 +28,10 @@ size_t aic_utf8_count(const char *s, size_t n);
 /* aic_utf8_blank -- nothing but white space, or nothing at all. */
 bool aic_utf8_blank(const char *s, size_t n);
 
+/* aic_utf8_put -- write a code point, which is none of the surrogates.
+ * Errors: to->failed */
+void aic_utf8_put(struct aic_buf *to, uint32_t cp);
+
 /*
  * aic_utf8_mend -- copy text that PostgreSQL and JSON will take: each byte that
  * is not UTF-8, and each NUL, becomes U+FFFD.

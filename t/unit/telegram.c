@@ -262,6 +262,49 @@ an_answer_too_long_to_parse_is_shown_as_it_is(void **state)
 	free(text);
 }
 
+/* A text, and another one so many times. */
+static void
+is_shown_as_it_is(const char *start, const char *again, int times)
+{
+	struct aic_buf text, to;
+
+	aic_buf_init(&text, AIC_TELEGRAM_MARKDOWN_MAX);
+	aic_buf_init(&to, 32 * AIC_TELEGRAM_MARKDOWN_MAX);
+	aic_buf_puts(&text, start);
+	while (times-- > 0)
+		aic_buf_puts(&text, again);
+	assert_false(text.failed);
+	assert_int_equal(aic_telegram_html(text.data, text.len, &to), AIC_OK);
+	assert_string_equal(to.data, text.data);
+	aic_buf_done(&text);
+	aic_buf_done(&to);
+}
+
+static void
+what_would_grow_without_measure_is_shown_as_it_is(void **state)
+{
+	struct aic_buf start;
+	int i;
+
+	(void)state;
+	aic_buf_init(&start, AIC_TELEGRAM_MARKDOWN_MAX);
+	aic_buf_puts(&start, "[a]: http://x.ru/");
+	for (i = 0; i < 1900; i++)
+		aic_buf_putc(&start, 'b');
+	aic_buf_puts(&start, "\n\n");
+	is_shown_as_it_is(start.data, "[a] ", 9000);
+	/* A row has as many cells as the head, whatever it says. */
+	aic_buf_clear(&start);
+	for (i = 0; i < 4000; i++)
+		aic_buf_puts(&start, "|x");
+	aic_buf_puts(&start, "\n");
+	for (i = 0; i < 4000; i++)
+		aic_buf_puts(&start, "|---");
+	aic_buf_puts(&start, "\n");
+	is_shown_as_it_is(start.data, "a\n", 9000);
+	aic_buf_done(&start);
+}
+
 static void
 without_room_it_fails(void **state)
 {
@@ -406,7 +449,8 @@ UNIT_MAIN(T(text_is_escaped_and_nothing_else), T(emphasis_becomes_tags),
     T(links_lead_to_the_web), T(a_link_that_is_too_long_is_text),
     T(images_are_links), T(entities_are_what_they_mean),
     T(what_would_show_nothing_is_shown_as_it_is), T(no_answer_takes_long),
-    T(an_answer_too_long_to_parse_is_shown_as_it_is), T(without_room_it_fails),
-    T(the_checker_knows_what_telegram_refuses),
+    T(an_answer_too_long_to_parse_is_shown_as_it_is),
+    T(what_would_grow_without_measure_is_shown_as_it_is),
+    T(without_room_it_fails), T(the_checker_knows_what_telegram_refuses),
     T(the_checker_counts_as_telegram_does),
     T(whatever_it_writes_telegram_takes_it))

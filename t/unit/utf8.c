@@ -235,10 +235,30 @@ mend_adds_to_what_is_there_and_keeps_the_ceiling(void **state)
 	aic_buf_done(&b);
 }
 
+static void
+what_is_put_is_what_is_read(void **state)
+{
+	struct aic_buf b;
+	uint32_t cp, got;
+
+	(void)state;
+	aic_buf_init(&b, 8);
+	for (cp = 0; cp <= 0x10ffff; cp++) {
+		if (cp >= 0xd800 && cp <= 0xdfff)
+			continue;
+		aic_buf_clear(&b);
+		aic_utf8_put(&b, cp);
+		if (aic_utf8_next(b.data, b.len, &got) != b.len || got != cp)
+			fail_msg("U+%04X", cp);
+	}
+	aic_buf_done(&b);
+}
+
 UNIT_MAIN(T(every_code_point_is_read_and_surrogates_are_not),
     T(a_code_point_cut_off_is_none), T(what_is_not_utf8_is_refused),
     T(lengths_are_code_points),
     T(blank_is_white_space_and_nothing_else_of_unicode),
     T(a_text_is_blank_when_all_of_it_is),
     T(mend_replaces_what_is_broken_and_keeps_the_rest),
-    T(mend_adds_to_what_is_there_and_keeps_the_ceiling))
+    T(mend_adds_to_what_is_there_and_keeps_the_ceiling),
+    T(what_is_put_is_what_is_read))
