@@ -35,17 +35,18 @@ struct chat {
 	char lease[AIC_LEASE_SIZE]; /* the reservation itself */
 	int64_t lease_ms; /* after which it lapses */
 	int64_t held_us; /* when it was there, at the latest */
-	char since
-	    [AIC_TIME_SIZE]; /* when the first one was made; "": none was */
+	/* When the first one was made; "": none was. */
+	char since[AIC_TIME_SIZE];
 	bool held; /* it is to be settled */
 	bool in_doubt; /* the database did not say whether it was made */
 	struct personal_ask asked; /* of the Server, while it is under way */
 	char *seller; /* what it told; NULL: nothing */
 	struct aic_context context;
-	char context_version[AIC_ID_CONTEXT_SIZE]; /* when it was reserved */
-	char kept_version
-	    [AIC_ID_CONTEXT_SIZE]; /* when it was kept; "": unknown */
-	int64_t looked_us; /* why there is no slot */
+	/* Of the user's context: when the chat was reserved, and when it was kept;
+	 * "": unknown. */
+	char context_version[AIC_ID_CONTEXT_SIZE];
+	char kept_version[AIC_ID_CONTEXT_SIZE];
+	int64_t looked_us; /* when it was seen that the day is used up */
 	struct recall recall;
 	bool common; /* asked without history, and without the seller's data */
 	struct aic_buf body; /* of the model's request */

@@ -167,23 +167,26 @@ ctl_open_db(struct ctl *c, struct aic_err *err)
 	return c->db ? AIC_OK : aic_db_open(&c->db, &conf, err);
 }
 
-enum aic_code
+void
 ctl_tell_cache(struct ctl *c, bool (*tell)(struct aic_cache *, int64_t),
-    const char *otherwise, struct aic_err *err)
+    const char *otherwise)
 {
 	const struct aic_cache_conf conf = { .url = c->conf.redis_url,
 		.secret = c->conf.api_keys };
+	struct aic_err err = AIC_ERR_INIT;
 	struct aic_cache *cache;
-	enum aic_code rc;
 
-	rc = aic_cache_open(&cache, &conf, err);
-	if (rc || !cache)
-		return rc;
+	if (aic_cache_open(&cache, &conf, &err)) {
+		ctl_warn("Redis could not be told (%s): %s", err.detail,
+		    otherwise);
+		return;
+	}
+	if (!cache)
+		return;
 	aic_cache_first(cache, aic_clock_us() + CACHE_US);
 	if (!tell(cache, c->id))
 		ctl_warn("Redis could not be told: %s", otherwise);
 	aic_cache_close(cache);
-	return AIC_OK;
 }
 
 enum aic_code

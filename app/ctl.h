@@ -71,15 +71,14 @@ bool ctl_interrupted(void);
 enum aic_code ctl_open_db(struct ctl *c, struct aic_err *err) AIC_MUST_CHECK;
 
 /*
- * ctl_tell_cache -- tell Redis of c->id, when there is one.
+ * ctl_tell_cache -- tell Redis of c->id, when there is one. It is never what a command is
+ * about: when it cannot be told, there is a warning.
  *
- * otherwise what happens when Redis is away: for a warning, which is all
- *
- * Errors:   AIC_ECONF, AIC_ENOMEM
+ * otherwise what happens then, for the warning
  */
-enum aic_code ctl_tell_cache(struct ctl *c,
+void ctl_tell_cache(struct ctl *c,
     bool (*tell)(struct aic_cache *cache, int64_t telegram_id),
-    const char *otherwise, struct aic_err *err) AIC_MUST_CHECK;
+    const char *otherwise);
 
 /* ctl_db -- run a batch on the service's database, within so many seconds. */
 enum aic_code ctl_db(struct ctl *c, struct aic_db_call *calls, int n,

@@ -82,11 +82,10 @@ ctl_forget(struct ctl *c, struct aic_err *err)
 	if (!rc)
 		rc = aic_retain_forget(c->db, c->id,
 		    aic_clock_us() + FORGET_S * AIC_S, &done, err);
-	if (!rc)
-		rc = ctl_tell_cache(c, recall_forget,
-		    "what is there goes away within ten minutes", err);
 	if (rc)
 		return rc;
+	ctl_tell_cache(c, recall_forget,
+	    "what is there goes away within ten minutes");
 	aic_buf_printf(&c->doc,
 	    "{\"telegram_id\":%lld,\"known\":%s,\"exchanges\":%lld,"
 	    "\"counter_kept\":%s}",

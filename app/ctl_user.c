@@ -158,10 +158,8 @@ ctl_reset(struct ctl *c, struct aic_err *err)
 		return rc;
 	known = aic_limit_reset_got(&call);
 	aic_db_call_done(&call);
-	rc = ctl_tell_cache(c, recall_mark_reset,
-	    "a refusal may be remembered for up to a minute", err);
-	if (rc)
-		return rc;
+	ctl_tell_cache(c, recall_mark_reset,
+	    "a refusal may be remembered for up to a minute");
 	answer_reset(&c->doc, c->id, known);
 	if (known)
 		ctl_say(c, "user %lld has a full day again", (long long)c->id);

@@ -13,8 +13,8 @@
 #include "question.h"
 #include "recall_keys.h"
 
-/* A reset that Redis did not hear of costs its user so much at most. */
-#define USED_MS (60 * INT64_C(1000))
+/* Of the line about a used-up day; a zone's name is short. */
+#define USED_MAX 512
 
 /* Conversations pause for minutes; after that, one query is no matter. */
 #define CONTEXT_MS (600 * INT64_C(1000))
@@ -39,25 +39,26 @@ enum aic_code
 recall_open(struct worker *w, struct aic_err *err)
 {
 	const struct aic_conf *conf = &w->conf;
-	struct aic_buf way;
+	struct aic_buf how;
 	size_t len;
 
 	if (!w->cache || conf->answer_cache_s == 0)
 		return AIC_OK;
-	aic_buf_init(&way, 4 * AIC_PROMPT_FILE_MAX + 65536);
-	aic_buf_printf(&way, "%s %s %g %lld ", conf->openai_base_url,
+	aic_buf_init(&how, 4 * AIC_PROMPT_FILE_MAX + 65536);
+	aic_buf_printf(&how, "%s %s %g %lld ", conf->openai_base_url,
 	    conf->openai_model, conf->openai_temperature,
 	    (long long)conf->openai_max_tokens);
-	aic_buf_put(&way, w->prompt.rules, w->prompt.rules_len);
-	w->way = aic_buf_take(&way, &len);
-	return w->way ? AIC_OK : aic_fail(err, AIC_ENOMEM, "out of memory");
+	aic_buf_put(&how, w->prompt.rules, w->prompt.rules_len);
+	w->asked_how = aic_buf_take(&how, &len);
+	return w->asked_how ? AIC_OK
+			    : aic_fail(err, AIC_ENOMEM, "out of memory");
 }
 
 /* "" where it cannot be told. */
 static void
 digest_question(struct chat *c)
 {
-	const char *texts[] = { c->job->worker->way, "", NULL };
+	const char *texts[] = { c->job->worker->asked_how, "", NULL };
 	unsigned char digest[AIC_DIGEST_BYTES];
 	struct aic_buf normal;
 
@@ -74,12 +75,14 @@ digest_question(struct chat *c)
 /* --- looking ----------------------------------------------------------- */
 
 /* What a refusal has to tell, as one line: how many were used, of how many, the Unix time
- * of the reset, the day, and the reset as callers are told it. */
+ * of the reset, the day, the reset as callers are told it, and whose day it is: a worker
+ * that counts by another one has no use for it. */
 #define USED_DAY 10 /* YYYY-MM-DD */
 #define USED_RESET 25 /* YYYY-MM-DDTHH:MM:SS+HH:MM */
 
 static bool
-read_used(const char *text, int64_t limit, struct aic_limit_state *s)
+read_used(const char *text, const struct aic_conf *conf,
+    struct aic_limit_state *s)
 {
 	char *p;
 
@@ -87,11 +90,48 @@ read_used(const char *text, int64_t limit, struct aic_limit_state *s)
 	s->used = strtoll(text, &p, 10);
 	s->limit = strtoll(p, &p, 10);
 	s->reset_in_s = strtoll(p, &p, 10) - now_s();
-	if (strlen(p) != 1 + USED_DAY + 1 + USED_RESET)
+	if (strlen(p) < 1 + USED_DAY + 1 + USED_RESET + 1)
 		return false;
 	snprintf(s->day, sizeof(s->day), "%.*s", USED_DAY, p + 1);
-	snprintf(s->reset_at, sizeof(s->reset_at), "%s", p + 1 + USED_DAY + 1);
-	return s->limit == limit && s->used >= limit && s->reset_in_s > 0;
+	p += 1 + USED_DAY + 1;
+	snprintf(s->reset_at, sizeof(s->reset_at), "%.*s", USED_RESET, p);
+	p += USED_RESET + 1;
+	return s->limit == conf->daily_limit && s->used >= s->limit &&
+	    s->reset_in_s > 0 && strcmp(p, conf->timezone) == 0;
+}
+
+/* What is looked for, each NULL where it is not. */
+struct looks {
+	struct aic_cache_item items[4];
+	int n;
+	struct aic_cache_item *used, *context, *seller, *answer;
+};
+
+static void
+choose(struct chat *c, struct looks *l)
+{
+	const struct aic_conf *conf = &c->job->worker->conf;
+	int64_t user = c->in.telegram_id;
+
+	l->used = &l->items[l->n++];
+	recall_key_used(l->used->key, user);
+	if (conf->context_messages > 0) {
+		l->context = &l->items[l->n++];
+		recall_key_context(l->context->key, user,
+		    conf->context_messages);
+	}
+	if (chat_has_data(c))
+		return;
+	if (conf->server_host) {
+		l->seller = &l->items[l->n++];
+		recall_key_seller(l->seller->key, user);
+	}
+	if (c->job->worker->asked_how)
+		digest_question(c);
+	if (*c->recall.question) {
+		l->answer = &l->items[l->n++];
+		aic_cache_key_of(l->answer->key, "answer", c->recall.question);
+	}
 }
 
 static char *
@@ -103,63 +143,67 @@ take(struct aic_cache_item *item)
 	return data;
 }
 
+static void
+take_all(struct chat *c, struct looks *l)
+{
+	struct aic_context_terms terms = chat_context_terms(c);
+
+	c->recall.used = l->used->data &&
+	    read_used(l->used->data, &c->job->worker->conf, &c->job->limit);
+	count(c, METRICS_RECALL_USED, c->recall.used);
+	if (l->context && l->context->data)
+		c->recall.context = aic_context_unpack(&c->context,
+		    take(l->context), l->context->len, &terms, now_s());
+	if (l->seller) {
+		c->recall.seller = l->seller->data != NULL;
+		count(c, METRICS_RECALL_SELLER, c->recall.seller);
+		if (l->seller->len > 0)
+			c->seller = take(l->seller);
+	}
+	if (l->answer)
+		c->recall.answer = take(l->answer);
+}
+
 enum aic_code
 recall_chat(struct chat *c, struct aic_err *err)
 {
-	const struct aic_conf *conf = &c->job->worker->conf;
-	struct aic_cache_item items[4];
-	struct aic_cache_item *used = NULL, *context, *seller = NULL,
-			      *answer = NULL;
-	struct aic_context_terms terms = chat_context_terms(c);
-	enum aic_code rc = AIC_OK;
+	struct looks l = { .n = 0 };
+	enum aic_cache_end end;
 	int64_t start;
-	int n = 0;
 
 	if (!c->job->worker->cache)
 		return AIC_OK;
-	context = &items[n++];
-	recall_key_context(context->key, c->in.telegram_id, terms.exchanges);
-	/* Who has a key may have his answer already, which is no new chat. */
-	if (!c->key) {
-		used = &items[n++];
-		recall_key_used(used->key, c->in.telegram_id);
-	}
-	if (conf->server_host && !chat_has_data(c)) {
-		seller = &items[n++];
-		recall_key_seller(seller->key, c->in.telegram_id);
-	}
-	if (c->job->worker->way && !chat_has_data(c))
-		digest_question(c);
-	if (*c->recall.question) {
-		answer = &items[n++];
-		aic_cache_key_of(answer->key, "answer", c->recall.question);
-	}
-
+	choose(c, &l);
 	start = aic_clock_us();
-	metrics_cache(chat_metrics(c),
-	    aic_cache_get(c->job->worker->cache, items, n, c->job->deadline_us),
-	    aic_clock_us() - start);
-	if (context->data)
-		c->recall.context = aic_context_unpack(&c->context,
-		    take(context), context->len, &terms, now_s());
-	if (used && used->data &&
-	    read_used(used->data, conf->daily_limit, &c->job->limit)) {
-		err->retry_after_s = (int)c->job->limit.reset_in_s;
-		rc = aic_fail(err, AIC_ELIMIT,
-		    "the day is used up, as Redis remembers");
-	}
-	if (used)
-		count(c, METRICS_RECALL_USED, rc != AIC_OK);
-	if (!rc && seller) {
-		c->recall.seller = seller->data != NULL;
-		if (seller->len > 0)
-			c->seller = take(seller);
-		count(c, METRICS_RECALL_SELLER, c->recall.seller);
-	}
-	if (answer)
-		c->recall.answer = take(answer);
-	aic_cache_items_done(items, n);
-	return rc;
+	end = aic_cache_get(c->job->worker->cache, l.items, l.n,
+	    c->job->deadline_us);
+	metrics_cache(chat_metrics(c), end, aic_clock_us() - start);
+	take_all(c, &l);
+	aic_cache_items_done(l.items, l.n);
+	/* Who has a key may have his answer already, which is no new chat. */
+	if (!c->recall.used || c->key)
+		return AIC_OK;
+	err->retry_after_s = (int)c->job->limit.reset_in_s;
+	return aic_fail(err, AIC_ELIMIT,
+	    "the day is used up, as Redis remembers");
+}
+
+/* A context without what is too old for one worker is not whole for another. */
+static void
+version_of(const struct chat *c, const char *version,
+    char to[AIC_ID_CONTEXT_SIZE])
+{
+	snprintf(to, AIC_ID_CONTEXT_SIZE, "%s %lld", version,
+	    (long long)chat_context_terms(c).ttl_s);
+}
+
+bool
+recall_is_newest(const struct chat *c)
+{
+	char version[AIC_ID_CONTEXT_SIZE];
+
+	version_of(c, c->context_version, version);
+	return strcmp(aic_context_version(&c->context), version) == 0;
 }
 
 void
@@ -195,26 +239,33 @@ void
 recall_refused(struct chat *c)
 {
 	const struct aic_limit_state *s = &c->job->limit;
-	int64_t age_us = aic_clock_us() - c->looked_us;
-	int64_t ttl_ms = s->reset_in_s * 1000 < USED_MS ? s->reset_in_s * 1000
-							: USED_MS;
+	int64_t age_us = aic_clock_us() - c->looked_us, ttl_ms;
 	struct aic_cache_put *put;
-	char line[160];
-	int n;
+	struct aic_buf line;
+	size_t len;
 
 	/* What is only reserved may be given back at any moment. And old news are
 	 * none: there may have been a reset since. */
 	if (!c->job->worker->cache || s->used - s->live < s->limit ||
 	    age_us > RECALL_LOOK_MAX_US)
 		return;
-	n = snprintf(line, sizeof(line), "%lld %lld %lld %s %s",
-	    (long long)s->used, (long long)s->limit,
-	    (long long)(now_s() + s->reset_in_s), s->day, s->reset_at);
-	put = later(c->job, strdup(line), (size_t)n, ttl_ms - age_us / AIC_MS);
+	/* Not into the next day: the seconds to it are rounded up. */
+	ttl_ms = (s->reset_in_s - 1) * 1000;
+	if (ttl_ms > RECALL_USED_MS)
+		ttl_ms = RECALL_USED_MS;
+	aic_buf_init(&line, USED_MAX);
+	aic_buf_printf(&line, "%lld %lld %lld %s %s %s", (long long)s->used,
+	    (long long)s->limit, (long long)(now_s() + s->reset_in_s), s->day,
+	    s->reset_at, c->job->worker->conf.timezone);
+	len = line.len;
+	put = later(c->job, aic_buf_take(&line, NULL), len,
+	    ttl_ms - age_us / AIC_MS);
+	aic_buf_done(&line);
 	if (!put)
 		return;
 	recall_key_used(put->key, c->in.telegram_id);
 	put->only_new = true;
+	c->job->later.looked_us = c->looked_us;
 }
 
 static void
@@ -224,6 +275,7 @@ keep_context(struct chat *c)
 	struct aic_exchange said = { .message = c->in.message,
 		.response = c->answer.text,
 		.at_s = now_s() };
+	char version[AIC_ID_CONTEXT_SIZE];
 	struct aic_cache_put *put;
 	struct aic_buf b;
 	char *data;
@@ -231,10 +283,12 @@ keep_context(struct chat *c)
 
 	/* Another chat of the user came in between: what is known here is not
 	 * all. */
-	if (!aic_context_follows(c->context_version, c->kept_version))
+	if (terms.exchanges == 0 ||
+	    !aic_context_follows(c->context_version, c->kept_version))
 		return;
+	version_of(c, c->kept_version, version);
 	aic_buf_init(&b, AIC_CACHE_VALUE_MAX);
-	aic_context_pack(&c->context, c->kept_version, &said, &terms, &b);
+	aic_context_pack(&c->context, version, &said, &terms, &b);
 	data = aic_buf_take(&b, &len);
 	put = later(c->job, data, len, CONTEXT_MS);
 	if (put)
@@ -272,7 +326,9 @@ recall_kept(struct chat *c)
 	keep_context(c);
 	if (c->asked.known && !c->recall.seller)
 		keep_seller(c);
-	if (c->common && *c->recall.question && !c->job->recalled)
+	/* Not half an answer, nor one of a model that only helps out. */
+	if (c->common && *c->recall.question && !c->job->recalled &&
+	    c->answer.model == 0 && !c->answer.cut_off)
 		keep_answer(c);
 }
 
@@ -282,60 +338,16 @@ recall_keep(struct job *job)
 	struct recall_later *l = &job->later;
 	struct worker *w = job->worker;
 	int64_t start = aic_clock_us();
+	enum aic_cache_end end;
 
-	if (l->n > 0)
-		metrics_cache(w->metrics,
-		    aic_cache_put(w->cache, l->puts, l->n,
-			start + AIC_CACHE_CALL_US),
-		    aic_clock_us() - start);
+	/* A caller who reads slowly may have made old news of it. */
+	if (l->n > 0 && l->puts[0].only_new &&
+	    start - l->looked_us > RECALL_LOOK_MAX_US)
+		free((char *)(uintptr_t)l->puts[--l->n].data);
+	if (l->n > 0) {
+		end = aic_cache_put(w->cache, l->puts, l->n, INT64_MAX);
+		metrics_cache(w->metrics, end, aic_clock_us() - start);
+	}
 	while (l->n > 0)
 		free((char *)(uintptr_t)l->puts[--l->n].data);
-}
-
-/* --- a reset ----------------------------------------------------------- */
-
-void
-recall_reset(struct worker *w, int64_t telegram_id)
-{
-	if (!w->cache || recall_mark_reset(w->cache, telegram_id))
-		return;
-	pthread_mutex_lock(&w->lock);
-	if (w->n_resets < WORKER_RESETS)
-		w->resets[w->n_resets++] = (struct worker_reset){
-			.user = telegram_id,
-			.until_us = aic_clock_us() + USED_MS * AIC_MS
-		};
-	pthread_mutex_unlock(&w->lock);
-}
-
-static bool
-take_reset(struct worker *w, struct worker_reset *to)
-{
-	bool any;
-
-	pthread_mutex_lock(&w->lock);
-	any = w->n_resets > 0;
-	if (any)
-		*to = w->resets[--w->n_resets];
-	pthread_mutex_unlock(&w->lock);
-	return any;
-}
-
-void
-recall_reset_all(struct worker *w)
-{
-	struct worker_reset r;
-
-	while (take_reset(w, &r)) {
-		/* By then what it knew is forgotten by itself. */
-		if (r.until_us <= aic_clock_us())
-			continue;
-		if (recall_mark_reset(w->cache, r.user))
-			continue;
-		pthread_mutex_lock(&w->lock);
-		if (w->n_resets < WORKER_RESETS)
-			w->resets[w->n_resets++] = r;
-		pthread_mutex_unlock(&w->lock);
-		return;
-	}
 }

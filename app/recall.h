@@ -9,7 +9,8 @@
  *
  * PostgreSQL decides about everything that counts. All of this may be missing, late or
  * gone at any moment, and nothing else happens than that it is asked for where it
- * belongs. What is new is kept after the caller has his answer.
+ * belongs. Only of a used-up day Redis has the word, for RECALL_USED_MS at most; a reset
+ * takes it away. What is new is kept after the caller has his answer.
  *
  * Threads: any; each with its own chat.
  */
@@ -29,6 +30,7 @@ struct worker;
 
 /* What was looked for, by chat_run(). */
 struct recall {
+	bool used; /* the day; job->limit tells the rest */
 	bool context; /* the chat has one from there, perhaps an old one */
 	bool seller; /* what the Server knows is known, be it nothing */
 	char *answer; /* to this question; NULL: none */
@@ -41,26 +43,33 @@ struct recall {
 struct recall_later {
 	struct aic_cache_put puts[RECALL_PUTS];
 	int n;
+	int64_t looked_us; /* of a used-up day: when that was seen */
 };
 
 /*
- * recall_open -- settings that an answer depends on, as one text.
+ * recall_open -- put down how the model is asked, for an answer depends on that;
+ * w->asked_how stays NULL where no answers are kept.
  *
  * Errors:   AIC_ENOMEM
- * Memory:   gives w->way
+ * Memory:   gives w->asked_how; free()
  */
 enum aic_code recall_open(struct worker *w, struct aic_err *err) AIC_MUST_CHECK;
 
 /*
  * recall_chat -- look for all of it in one trip to Redis.
  *
- * Errors:   AIC_ELIMIT  the day is used up; job->limit tells the rest
+ * Errors:   AIC_ELIMIT  the day is used up, and there is no key that may have its
+ *                       answer all the same; job->limit tells the rest
  * Blocks:   50 ms at most
  */
 enum aic_code recall_chat(struct chat *c, struct aic_err *err) AIC_MUST_CHECK;
 
 /* recall_done -- copes with a zeroed one. */
 void recall_done(struct recall *r);
+
+/* recall_is_newest -- is the context that Redis had of the version that the
+ * reservation told? */
+bool recall_is_newest(const struct chat *c);
 
 /* recall_refused -- PostgreSQL has refused the chat: its day is used up. */
 void recall_refused(struct chat *c);
@@ -71,12 +80,5 @@ void recall_kept(struct chat *c);
 /* recall_keep -- put by what was noted. Blocks: 50 ms at most; the caller has his
  * answer already. */
 void recall_keep(struct job *job);
-
-/*
- * recall_reset -- the user's day is not used up any more. Where Redis does not take
- * that, recall_reset_all() tells it as soon as it does.
- */
-void recall_reset(struct worker *w, int64_t telegram_id);
-void recall_reset_all(struct worker *w);
 
 #endif

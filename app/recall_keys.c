@@ -10,6 +10,8 @@
 
 /* Longer than the news of those who had looked before may be under way. */
 #define MARK_MS (15 * INT64_C(1000))
+_Static_assert(MARK_MS *AIC_MS > RECALL_LOOK_MAX_US + AIC_CACHE_CALL_US,
+    "old news find the mark");
 
 void
 recall_key_used(char key[AIC_CACHE_KEY_SIZE], int64_t telegram_id)
@@ -41,30 +43,28 @@ recall_mark_reset(struct aic_cache *cache, int64_t telegram_id)
 		.data = mark, .len = sizeof(mark) - 1, .ttl_ms = MARK_MS
 	};
 
-	recall_key_used(put.key, telegram_id);
-	return aic_cache_put(cache, &put, 1, INT64_MAX) == AIC_CACHE_OK;
-}
+	const char *keys[] = { put.key };
 
-static bool
-forget(struct aic_cache *cache, const char *key)
-{
-	return aic_cache_forget(cache, key, INT64_MAX) == AIC_CACHE_OK;
+	recall_key_used(put.key, telegram_id);
+	/* A Redis that is full refuses to keep anything, but not to forget. */
+	if (aic_cache_forget(cache, keys, 1, INT64_MAX) != AIC_CACHE_OK)
+		return false;
+	(void)aic_cache_put(cache, &put, 1, INT64_MAX);
+	return true;
 }
 
 bool
 recall_forget(struct aic_cache *cache, int64_t telegram_id)
 {
-	char key[AIC_CACHE_KEY_SIZE];
-	bool ok;
-	int i;
+	char key[2 + AIC_CONTEXT_MAX + 1][AIC_CACHE_KEY_SIZE];
+	const char *keys[2 + AIC_CONTEXT_MAX + 1];
+	int i, n = 0;
 
-	recall_key_used(key, telegram_id);
-	ok = forget(cache, key);
-	recall_key_seller(key, telegram_id);
-	ok = ok && forget(cache, key);
-	for (i = 0; ok && i <= AIC_CONTEXT_MAX; i++) {
-		recall_key_context(key, telegram_id, i);
-		ok = forget(cache, key);
-	}
-	return ok;
+	recall_key_used(key[n++], telegram_id);
+	recall_key_seller(key[n++], telegram_id);
+	for (i = 0; i <= AIC_CONTEXT_MAX; i++)
+		recall_key_context(key[n++], telegram_id, i);
+	for (i = 0; i < n; i++)
+		keys[i] = key[i];
+	return aic_cache_forget(cache, keys, n, INT64_MAX) == AIC_CACHE_OK;
 }

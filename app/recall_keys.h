@@ -20,14 +20,19 @@ void recall_key_seller(char key[AIC_CACHE_KEY_SIZE], int64_t telegram_id);
 void recall_key_context(char key[AIC_CACHE_KEY_SIZE], int64_t telegram_id,
     int64_t exchanges);
 
-/*
- * recall_mark_reset -- the user's day is not used up any more. The mark also keeps away
- * the news of those who had looked before: RECALL_LOOK_MAX_US at most.
- *
- * False when Redis did not take it. Blocks: 50 ms at most.
- */
+/* For so long a used-up day is remembered. A reset that Redis does not hear of costs its
+ * user so much at most. */
+#define RECALL_USED_MS (60 * INT64_C(1000))
+
+/* News of a used-up day that are older than this are not told any more. */
 #define RECALL_LOOK_MAX_US (10 * AIC_S)
 
+/*
+ * recall_mark_reset -- the user's day is not used up any more. A mark stays for a while
+ * that keeps away the news of those who had looked before.
+ *
+ * False when Redis could not be told. Blocks: 100 ms at most.
+ */
 bool recall_mark_reset(struct aic_cache *cache, int64_t telegram_id);
 
 /* recall_forget -- all that is kept of a user goes away. The same. */

@@ -105,8 +105,7 @@ load_context(struct chat *c, struct aic_err *err)
 static enum aic_code
 check_context(struct chat *c, struct aic_err *err)
 {
-	bool newest = strcmp(aic_context_version(&c->context),
-			  c->context_version) == 0;
+	bool newest = recall_is_newest(c);
 
 	if (c->job->worker->cache)
 		metrics_recall(chat_metrics(c), METRICS_RECALL_CONTEXT,
@@ -265,6 +264,24 @@ refuse(struct chat *c, struct aic_err *err)
 	return aic_fail(err, AIC_ELIMIT, "the day is used up");
 }
 
+/* A day that Redis knows to be used up, and a key: one look, without a lock, tells
+ * whether there is a chat of it. */
+static enum aic_code
+look_before(struct chat *c, struct aic_err *err)
+{
+	enum aic_repeat_state state;
+	struct aic_db_call call;
+	enum aic_code rc;
+
+	aic_repeat_ask(&call, c->in.telegram_id, c->id, c->digest);
+	rc = route_db(c->job, &call, 1, err);
+	if (rc)
+		return rc;
+	state = aic_repeat_got(&call).state;
+	aic_db_call_done(&call);
+	return state == AIC_REPEAT_NONE ? refuse(c, err) : AIC_OK;
+}
+
 enum aic_code
 reserve_chat(struct chat *c, struct aic_err *err)
 {
@@ -273,6 +290,11 @@ reserve_chat(struct chat *c, struct aic_err *err)
 	bool again = false;
 	enum aic_code rc;
 
+	if (c->recall.used) {
+		rc = look_before(c, err);
+		if (rc)
+			return rc;
+	}
 	for (;;) {
 		rc = hold(c, &first, err);
 		if (rc || c->job->replayed)
@@ -304,6 +326,8 @@ reserve_again(struct chat *c, struct aic_err *err)
 {
 	enum aic_repeat_state first;
 
+	/* Only the newest will do, for it is what the save is put after. */
+	c->recall.context = false;
 	return hold(c, &first, err);
 }
 

@@ -10,7 +10,6 @@
 #include "history.h"
 #include "input.h"
 #include "limit.h"
-#include "recall.h"
 #include "stats.h"
 
 #define HISTORY_MAX 100 /* items a page */
@@ -132,7 +131,7 @@ user_reset(struct job *job, struct aic_err *err)
 		return rc;
 	known = aic_limit_reset_got(&call);
 	aic_db_call_done(&call);
-	recall_reset(job->worker, in.telegram_id);
+	worker_reset(job->worker, in.telegram_id);
 	answer_reset(&job->out, in.telegram_id, known);
 	return AIC_OK;
 }

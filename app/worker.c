@@ -8,6 +8,7 @@
 #include "clock.h"
 #include "limit.h"
 #include "recall.h"
+#include "recall_keys.h"
 #include "log.h"
 
 /* The newest file of sql/ that this program cannot do without. */
@@ -105,7 +106,7 @@ worker_close(struct worker *w)
 {
 	metrics_close(w->metrics);
 	aic_cache_close(w->cache);
-	free(w->way);
+	free(w->asked_how);
 	personal_close(w->personal);
 	aic_openai_close(w->openai);
 	aic_db_close(w->db);
@@ -296,6 +297,64 @@ log_cache(struct worker *w, const struct aic_cache_look *cache)
 			? "Redis is left alone for a while"
 			: "Redis is away",
 		    cache->why);
+}
+
+/* --- resets ------------------------------------------------------------ */
+
+static void
+reset_later(struct worker *w, const struct worker_reset *r)
+{
+	bool ok;
+
+	pthread_mutex_lock(&w->lock);
+	ok = w->n_resets < WORKER_RESETS;
+	if (ok)
+		w->resets[w->n_resets++] = *r;
+	pthread_mutex_unlock(&w->lock);
+	if (!ok)
+		aic_log_event(AIC_LOG_WARN, "cache",
+		    "too many resets that Redis did not hear of: refusals may "
+		    "be remembered for %d s",
+		    (int)(RECALL_USED_MS / 1000));
+}
+
+void
+worker_reset(struct worker *w, int64_t user)
+{
+	struct worker_reset r = { .user = user,
+		.until_us = aic_clock_us() + RECALL_USED_MS * AIC_MS };
+
+	if (w->cache && !recall_mark_reset(w->cache, user))
+		reset_later(w, &r);
+}
+
+static bool
+take_reset(struct worker *w, struct worker_reset *to)
+{
+	bool any;
+
+	pthread_mutex_lock(&w->lock);
+	any = w->n_resets > 0;
+	if (any)
+		*to = w->resets[--w->n_resets];
+	pthread_mutex_unlock(&w->lock);
+	return any;
+}
+
+void
+worker_reset_all(struct worker *w)
+{
+	struct worker_reset r;
+
+	while (take_reset(w, &r)) {
+		/* By then what Redis knew is forgotten by itself. */
+		if (r.until_us <= aic_clock_us())
+			continue;
+		if (!recall_mark_reset(w->cache, r.user)) {
+			reset_later(w, &r);
+			return;
+		}
+	}
 }
 
 void

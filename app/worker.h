@@ -59,7 +59,7 @@ struct worker {
 	struct aic_db *db;
 	struct aic_openai *openai;
 	struct aic_cache *cache; /* NULL: none */
-	char *way; /* how the model is asked; NULL: no answer is kept */
+	char *asked_how; /* the model; NULL: no answer is kept */
 	struct personal *personal; /* NULL: there is no Server */
 	struct aic_prompt prompt;
 	struct metrics *metrics;
@@ -139,6 +139,11 @@ void worker_drop_all(struct worker *w);
 /* worker_check_cache -- log it when Redis is not as it should be, which stops nobody.
  * Blocks: for a second. */
 void worker_check_cache(struct worker *w);
+
+/* worker_reset -- Redis must not have it any longer that the user's day is used up; where
+ * it does not hear, worker_reset_all() tells it later. Blocks: 100 ms at most. */
+void worker_reset(struct worker *w, int64_t user);
+void worker_reset_all(struct worker *w);
 
 /* worker_tell -- bring the metrics of this moment up to date, and the log on whether
  * Redis is there. */

@@ -419,7 +419,8 @@ aic_cache_put(struct aic_cache *c, const struct aic_cache_put *puts, int n,
 }
 
 enum aic_cache_end
-aic_cache_forget(struct aic_cache *c, const char *key, int64_t deadline_us)
+aic_cache_forget(struct aic_cache *c, const char *const *keys, int n,
+    int64_t deadline_us)
 {
 	int64_t start = aic_clock_us();
 	bool refused = false;
@@ -430,13 +431,15 @@ aic_cache_forget(struct aic_cache *c, const char *key, int64_t deadline_us)
 	enum aic_cache_end end;
 	struct conn conn;
 	uint64_t round;
+	int i;
 
 	end = enter(c, start, &conn, &round);
 	if (end != AIC_CACHE_OK)
 		return end;
-	aic_redis_command(conn.redis, 2);
+	aic_redis_command(conn.redis, 1 + n);
 	aic_redis_text(conn.redis, "DEL");
-	aic_redis_text(conn.redis, key);
+	for (i = 0; i < n; i++)
+		aic_redis_text(conn.redis, keys[i]);
 	end = call(c, &conn, round, &ask, start, deadline_us);
 	return end == AIC_CACHE_OK && refused ? AIC_CACHE_REFUSED : end;
 }

@@ -122,9 +122,10 @@ struct aic_cache_put {
 enum aic_cache_end aic_cache_put(struct aic_cache *c,
     const struct aic_cache_put *puts, int n, int64_t deadline_us);
 
-/* aic_cache_forget -- have one go away. With AIC_CACHE_OK it has. */
-enum aic_cache_end
-aic_cache_forget(struct aic_cache *c, const char *key, int64_t deadline_us);
+/* aic_cache_forget -- have all of them go away, in one trip. With AIC_CACHE_OK they
+ * have. */
+enum aic_cache_end aic_cache_forget(struct aic_cache *c,
+    const char *const *keys, int n, int64_t deadline_us);
 
 #define AIC_CACHE_WHY 160
 

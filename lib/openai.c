@@ -409,14 +409,16 @@ read_choice(struct json_object *choice, struct aic_openai_answer *answer,
     struct aic_err *err)
 {
 	struct json_object *message, *content, *refusal, *why;
+	const char *end = "";
 
 	if (!json_object_is_type(choice, json_type_object) ||
 	    !json_object_object_get_ex(choice, "message", &message) ||
 	    !json_object_is_type(message, json_type_object))
 		return useless(err, "the model's answer has no message");
 	if (json_object_object_get_ex(choice, "finish_reason", &why) &&
-	    json_object_is_type(why, json_type_string) &&
-	    strcmp(json_object_get_string(why), "content_filter") == 0)
+	    json_object_is_type(why, json_type_string))
+		end = json_object_get_string(why);
+	if (strcmp(end, "content_filter") == 0)
 		return useless(err, "the model's answer was filtered");
 	if (json_object_object_get_ex(message, "refusal", &refusal) &&
 	    json_object_is_type(refusal, json_type_string) &&
@@ -425,6 +427,7 @@ read_choice(struct json_object *choice, struct aic_openai_answer *answer,
 	if (!json_object_object_get_ex(message, "content", &content) ||
 	    !json_object_is_type(content, json_type_string))
 		return useless(err, "the model's answer has no text");
+	answer->cut_off = strcmp(end, "length") == 0;
 	return read_text(content, answer, err);
 }
 

@@ -86,6 +86,7 @@ enum aic_openai_call {
 struct aic_openai_answer {
 	char *text; /* valid UTF-8 without NUL, not blank; free() */
 	int64_t tokens; /* usage.total_tokens, 0 when absent */
+	bool cut_off; /* the model had more to say than it may */
 	/* Set on failure too. */
 	int attempts; /* calls made */
 	int calls[AIC_OPENAI_MODELS][AIC_OPENAI_CALL__MAX]; /* the same */
@@ -134,7 +135,7 @@ enum aic_code aic_openai_ask(struct aic_openai *openai, struct aic_http *http,
 /*
  * aic_openai_read_answer -- is the body of a 200 of use?
  *
- * answer    text and tokens are set on AIC_OK, untouched otherwise
+ * answer    text, tokens and cut_off are set on AIC_OK
  *
  * Errors:   AIC_EUPSTREAM  err->says is fit for the caller; AIC_ENOMEM
  * Memory:   gives answer->text

@@ -27,6 +27,20 @@ sub chat ($user, $message = undef, %o)
 
 sub keys_of ($pattern) { return split /\n/, $s->redis_cli('keys', $pattern) }
 
+# Holds a user's row, until the value is called.
+sub lock_row ($user)
+{
+	open my $psql, '|-', "exec psql -XAtq -d '" . $s->db_url . "'"
+	    or die "could not run psql: $!\n";
+	$psql->autoflush;
+	print $psql "set application_name = 'holder'; begin; select from
+	    ai_chat_daily_limits where telegram_id = $user for update;\n";
+	wait_for(sub { $s->value("select 1 from pg_stat_activity where
+	    application_name = 'holder' and state = 'idle in transaction'") },
+	    10, 'the row to be held');
+	return sub { close $psql };
+}
+
 # What was put by after the answer has got there.
 sub wait_for_key ($pattern)
 {
@@ -40,6 +54,15 @@ sub metric ($what, $result)
 	$sum += $1 while $text =~
 	    /^ai_chat_recalls_total\{[^}]*what="$what",result="$result"\} (\d+)/mg;
 	return $sum;
+}
+
+# In both workers, which Nginx asks in turn.
+sub redis_is_back
+{
+	wait_for(sub {
+		4 == grep { $s->get('/health/ready')->{json}{checks}{cache} eq 'ok' }
+		    1 .. 4;
+	}, 20, 'Redis to be back');
 }
 
 sub reset_user ($user)
@@ -109,8 +132,39 @@ knows_all(16, 'one that did not hear of a chat', sub {
 	chat(16);
 	$s->kill_redis('CONT');
 });
-wait_for(sub { $s->get('/health/ready')->{json}{checks}{cache} eq 'ok' }, 15,
-    'Redis to be back');
+redis_is_back();
+
+# A reservation is lost while the model thinks, and another chat of the user comes in
+# between: the save takes a slot again, after a context that is no longer the newest.
+knows_all(17, 'a lost reservation, and a chat in between', sub {
+	my ($sock) = $s->start_chats({ telegram_id => 17,
+	    message => '[[id=slow17 delay=900 text=долго]]' });
+	wait_for(sub { $s->model_count('slow17') }, 10, 'the model to be asked');
+	$s->sql("update ai_chat_daily_limits set leases = '{}'
+	    where telegram_id = 17");
+	chat(17);
+	my ($got) = finish_chats($sock);
+	is $got->{status}, 200, 'both are answered';
+});
+
+# What an earlier version's save does: it counts, and knows nothing of versions.
+sub save_as_before ($user, $text)
+{
+	$s->sql("update ai_chat_daily_limits set
+	    request_count = request_count + 1, updated_at = now()
+	    where telegram_id = $user;
+	    insert into ai_chat_requests (telegram_id, chat_id, message,
+	    response, request_date) values ($user, gen_random_uuid(), '$text',
+	    '$text', current_date)");
+}
+
+knows_all(18, 'a worker of an earlier version kept a chat', sub {
+	save_as_before(18, 'прежний');
+});
+knows_all(19, 'another program kept one', sub {
+	$s->sql("insert into ai_chat_requests (telegram_id, message, response,
+	    request_date) values (19, 'чужая', 'программа', current_date)");
+});
 
 {
 	my @got = $s->send_many(map { { telegram_id => 20,
@@ -135,7 +189,9 @@ sub use_up ($user)
 	chat($user) for 1 .. $LIMIT;
 	my ($got) = chat($user);
 	die "not refused: $got->{status}\n" if $got->{status} != 429;
-	wait_for_key("aic:*:used:$user");
+	# A worker that has just lost Redis puts nothing by.
+	wait_for(sub { keys_of("aic:*:used:$user") || !chat($user) }, 10,
+	    "Redis to know that $user has none left");
 	return $got;
 }
 
@@ -225,8 +281,16 @@ sub use_up ($user)
 	wait_for(sub { (chat(36))[0]{status} == 200 }, 20,
 	    'the reset to be heard of');
 	pass '... also when it is back';
-	wait_for(sub { $s->get('/health/ready')->{json}{checks}{cache} eq 'ok' },
-	    15, 'Redis to be back');
+	redis_is_back();
+}
+
+# A Redis that is full refuses to keep anything.
+{
+	use_up(38);
+	$s->redis_cli(qw(config set maxmemory 1));
+	is reset_user(38), 200, 'a reset while Redis is full';
+	is((chat(38))[0]{status}, 200, '... is true');
+	$s->redis_cli(qw(config set maxmemory 0));
 }
 
 # A key is a repeat first, and a new chat only then.
@@ -241,6 +305,15 @@ sub use_up ($user)
 	my $got = $s->post('/v1/chat/send', $body, %key);
 	is $got->{status}, 200, '... and its repeat has its answer';
 	is $got->{headers}{'idempotent-replayed'}, 'true', '... as a repeat';
+
+	# A new one is refused without a lock on the user's row.
+	my $hits = metric('used_up', 'hit');
+	my $free = lock_row(40);
+	$got = $s->post('/v1/chat/send', $body,
+	    headers => { 'Idempotency-Key' => 'another' });
+	$free->();
+	is $got->{status}, 429, 'a new chat of a key is refused';
+	is metric('used_up', 'hit'), $hits + 1, '... by what Redis knows';
 }
 
 # -- common questions --------------------------------------------------------
@@ -262,7 +335,8 @@ sub use_up ($user)
 	    '... it counts, and is history';
 	is $s->post('/v1/chat/history', { telegram_id => 51 })
 	    ->{json}{items}[0]{response}, 'Склад', '... with its answer';
-	wait_for(sub { $s->worker_log(1) . $s->worker_log(2) =~ /user=51 .*recalled=yes/ }, 10,
+	wait_for(sub { ($s->worker_log(1) . $s->worker_log(2))
+	    =~ /user=51 .*recalled=yes/ }, 10,
 	    'its line in the log');
 
 	$ask->(51);
@@ -276,8 +350,7 @@ sub use_up ($user)
 	$ask->($_) for 54, 54;
 	is $s->ledger(54)->{count}, 2, 'each counts';
 
-	my ($key) = keys_of('aic:*:answer:*');
-	$s->redis_cli('set', $key, 'Врёт') for keys_of('aic:*:answer:*');
+	$s->redis_cli('set', $_, 'Врёт') for keys_of('aic:*:answer:*');
 	is $ask->(55)->{json}{response}, 'Склад', 'a made-up answer is none';
 
 	$s->restart_worker($_, OPENAI_MODEL => 'another') for 1, 2;
@@ -290,6 +363,52 @@ sub use_up ($user)
 	is $ask->(58, 'сломано [[id=bad status=400]]')->{status}, 500,
 	    '... is no answer';
 	is $s->ledger(58)->{count}, 0, '... and does not count';
+}
+
+# -- workers that are set up otherwise ---------------------------------------
+
+sub restart_all (%o)
+{
+	$s->restart_worker($_, %o) for 1, 2;
+	redis_is_back();
+}
+
+{
+	my $zone = 'Pacific/Kiritimati';	# where it is tomorrow, or nearly
+	use_up(70);
+	restart_all(AI_CHAT_TIMEZONE => $zone);
+	my $left = $s->get('/v1/chat/limits/70')->{json}{requests_remaining};
+	is((chat(70))[0]{status}, $left ? 200 : 429,
+	    'a day of one time zone is none of another');
+	restart_all(AI_CHAT_DAILY_LIMIT => $LIMIT + 1);
+	is((chat(70))[0]{status}, 200, 'nor is one of a smaller limit');
+}
+
+restart_all(AI_CHAT_TIMEZONE => 'UTC', AI_CHAT_DAILY_LIMIT => $LIMIT,
+    AI_CHAT_CONTEXT_TTL_S => 3600);
+knows_all(71, 'what is too old for one worker', sub {
+	$s->sql("insert into ai_chat_requests (telegram_id, chat_id, message,
+	    response, request_date, created_at) values (71, gen_random_uuid(),
+	    'давно', 'давно', current_date, now() - interval '2 h')");
+	restart_all(AI_CHAT_CONTEXT_TTL_S => 0);
+});
+
+# Half an answer, and one of a model that only helps out, are given to nobody else.
+{
+	$s->redis_cli('flushall');
+	$s->send(telegram_id => 72, message => 'Что такое СПП? [[body=length]]');
+	wait_for_key('aic:*:context5:72');
+	is_deeply [ keys_of('aic:*:answer:*') ], [],
+	    'an answer that was cut off is not kept';
+	$s->stack->start_second_model;
+	restart_all(OPENAI_MODEL => 'first[[status=503 retry_after_ms=1]]',
+	    OPENAI_FALLBACK_MODEL => 'second[[text=помощь]]');
+	is $s->send(telegram_id => 73, message => 'Что такое СПП?')
+	    ->{json}{response}, 'помощь', 'the second model helps out';
+	wait_for_key('aic:*:context5:73');
+	is_deeply [ keys_of('aic:*:answer:*') ], [], '... and its is not kept';
+	restart_all(OPENAI_FALLBACK_API_KEY => undef,
+	    OPENAI_FALLBACK_BASE_URL => undef);
 }
 
 # -- a Redis that fails ------------------------------------------------------

@@ -130,10 +130,26 @@ get_all(int fd, const struct word *w, int n)
 }
 
 static void
-obey(int fd, const struct word *w, int n)
+forget_all(int fd, const struct word *w, int n)
 {
 	struct entry *e;
+	char head[32];
+	int i, gone = 0;
 
+	for (i = 1; i < n; i++) {
+		e = find(w[i].p, w[i].len);
+		if (!e)
+			continue;
+		*e = fake.table[--fake.n_entries];
+		gone++;
+	}
+	snprintf(head, sizeof(head), ":%d\r\n", gone);
+	say(fd, head);
+}
+
+static void
+obey(int fd, const struct word *w, int n)
+{
 	pthread_mutex_lock(&fake.lock);
 	if (memcmp(w[0].p, "MGET", 4) == 0) {
 		get_all(fd, w, n);
@@ -146,10 +162,7 @@ obey(int fd, const struct word *w, int n)
 			say(fd, "+OK\r\n");
 		}
 	} else if (memcmp(w[0].p, "DEL", 3) == 0) {
-		e = find(w[1].p, w[1].len);
-		if (e)
-			*e = fake.table[--fake.n_entries];
-		say(fd, e ? ":1\r\n" : ":0\r\n");
+		forget_all(fd, w, n);
 	}
 	pthread_mutex_unlock(&fake.lock);
 }
@@ -475,13 +488,15 @@ without_a_url_it_is_off(void **state)
 	struct aic_cache *c = open_with(NULL, "secret");
 	struct aic_cache_item item = { .key = "k" };
 	struct aic_cache_put put = { .key = "k", .data = "", .ttl_ms = 1 };
+	const char *name = "k";
 
 	(void)state;
 	assert_null(c);
 	assert_int_equal(aic_cache_get(c, &item, 1, INT64_MAX), AIC_CACHE_OFF);
 	assert_null(item.data);
 	assert_int_equal(aic_cache_put(c, &put, 1, INT64_MAX), AIC_CACHE_OFF);
-	assert_int_equal(aic_cache_forget(c, "k", INT64_MAX), AIC_CACHE_OFF);
+	assert_int_equal(aic_cache_forget(c, &name, 1, INT64_MAX),
+	    AIC_CACHE_OFF);
 	assert_int_equal(aic_cache_look(c).state, AIC_CACHE_IS_OFF);
 	assert_int_equal(aic_cache_first(c, INT64_MAX).state, AIC_CACHE_IS_OFF);
 	aic_cache_close(c);
@@ -515,7 +530,9 @@ keys_have_prefix_version_kind_and_user(void **state)
 static void
 what_was_put_is_got_and_forgotten(void **state)
 {
-	char key[AIC_CACHE_KEY_SIZE];
+	char key[AIC_CACHE_KEY_SIZE], other[AIC_CACHE_KEY_SIZE];
+	const char *name = key;
+	const char *const both[] = { key, other };
 
 	NEEDS_REDIS();
 	has(cache, 1, NULL);
@@ -527,10 +544,18 @@ what_was_put_is_got_and_forgotten(void **state)
 	put_for_sure(1, "two", 60000);
 	has(cache, 1, "two");
 	aic_cache_key(key, "t", 1);
-	assert_int_equal(aic_cache_forget(cache, key, INT64_MAX), AIC_CACHE_OK);
-	assert_int_equal(aic_cache_forget(cache, key, INT64_MAX), AIC_CACHE_OK);
+	assert_int_equal(aic_cache_forget(cache, &name, 1, INT64_MAX),
+	    AIC_CACHE_OK);
+	assert_int_equal(aic_cache_forget(cache, &name, 1, INT64_MAX),
+	    AIC_CACHE_OK);
 	has(cache, 1, NULL);
 	has(cache, 2, "");
+	put_for_sure(1, "one", 60000);
+	aic_cache_key(other, "t", 2);
+	assert_int_equal(aic_cache_forget(cache, both, 2, INT64_MAX),
+	    AIC_CACHE_OK);
+	has(cache, 1, NULL);
+	has(cache, 2, NULL);
 }
 
 static void

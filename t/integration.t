@@ -1,0 +1,161 @@
+# What docs/integration.md shows works as it stands there: the bot's client on the
+# running service, the bot on it, the Server's example and what the model is told of it.
+
+use v5.36;
+use utf8;
+use AIChat::Proc qw(run slurp spew);
+use AIChat::Stack;
+use AIChat::Test;
+use Encode qw(decode encode);
+use JSON::PP ();
+
+my $doc = decode('UTF-8',
+    slurp(AIChat::Stack::top() . '/docs/integration.md'));
+my %block;
+push @{ $block{$1} }, $2 while $doc =~ /^```(\w+)\n(.*?)^```$/msg;
+
+my $s = AIChat::Test->new(server => 1, env => { AI_CHAT_DAILY_LIMIT => 4,
+    AI_CHAT_THREADS => 1 });
+my $dir = $s->dir;
+for my $file (@{ $block{python} }) {
+	my ($name) = $file =~ /\A# (\w+\.py)\n/ or die "a file without a name\n";
+	spew("$dir/$name", encode('UTF-8', $file));
+}
+ok -s "$dir/$_", "$_ is there" for qw(ai_chat.py bot.py);
+
+# Runs some lines of Python, which print JSON.
+sub python ($lines)
+{
+	spew("$dir/run.py", encode('UTF-8', $lines));
+	return JSON::PP->new->decode(run([ 'python3', "$dir/run.py" ], env => {
+		AIChat::Proc::base_env(), PYTHONPATH => $dir,
+		PYTHONDONTWRITEBYTECODE => 1, AI_CHAT_URL => $s->stack->url,
+		AI_CHAT_KEY => $AIChat::Test::KEY, BOT_TOKEN => 'none' }));
+}
+
+# -- the client --------------------------------------------------------------
+
+my $LONG = '[[id=long repeat=100 text=' . 'абзац%20**важно**%0a%0a' x 5 . ']]';
+my $got = python(<<"END");
+import asyncio, json
+from ai_chat import AIChat, Refused
+import os
+
+async def main():
+    ai = AIChat(os.environ["AI_CHAT_URL"], os.environ["AI_CHAT_KEY"])
+    said = {}
+    said["short"] = await ai.ask(1, "[[id=short text=*да*]]", "1-1")
+    said["again"] = await ai.ask(1, "[[id=short text=*да*]]", "1-1")
+    said["long"] = await ai.ask(1, "$LONG", "1-2")
+    await ai.new_conversation(1)
+    await ai.ask(1, "[[id=new]]", "1-3")
+    try:
+        await ai.ask(1, "[[id=bad status=400]]", "1-4")
+    except Refused as why:
+        said["bad"] = str(why)
+    await ai.ask(1, "x", "1-5")
+    try:
+        await ai.ask(1, "y", "1-6")
+    except Refused as why:
+        said["used"] = str(why)
+    both = await asyncio.gather(*[
+        ai.ask(2, "[[id=both delay=300 text=оба]]", f"2-{n}") for n in (1, 2)])
+    said["both"] = both
+    await ai.close()
+    print(json.dumps(said))
+
+asyncio.run(main())
+END
+is_deeply $got->{short}, [ '<i>да</i>' ], 'the client has an answer';
+is_deeply $got->{again}, $got->{short}, '... the same for the same message';
+is $s->model_count('short'), 1, '... which is paid for once';
+cmp_ok scalar @{ $got->{long} }, '>', 1, 'a long one comes in parts';
+is((grep { $_ !~ m{<b>важно</b>} } @{ $got->{long} }), 0, '... for HTML');
+is scalar @{ $s->model_last('new')->{body}{messages} }, 3,
+    'a new conversation has the rules, the data and the question';
+like $got->{bad}, qr/^Не получилось/, 'a failure is told in words';
+like $got->{used}, qr/лимит/, 'so is a used-up day';
+is_deeply $got->{both}, [ [ 'оба' ], [ 'оба' ] ],
+    'one that finds no room comes again, when it was told to';
+
+# -- the bot -----------------------------------------------------------------
+
+# aiogram is in no package of Debian: what the bot uses of it, and what Telegram would
+# have seen.
+make_aiogram("$dir/aiogram");
+
+sub make_aiogram ($at)
+{
+	mkdir $at or die "$at: $!\n";
+	spew("$at/__init__.py", <<'END');
+class Bot:
+    def __init__(self, token):
+        self.token = token
+
+class Dispatcher:
+    def __init__(self):
+        self.handlers = []
+
+    def message(self, wanted):
+        def keep(handler):
+            self.handlers.append((wanted, handler))
+            return handler
+        return keep
+
+    async def feed(self, message):
+        for wanted, handler in self.handlers:
+            if wanted(message):
+                return await handler(message)
+
+class F:
+    text = staticmethod(lambda message: bool(message.text))
+END
+	spew("$at/filters.py", <<'END');
+def Command(name):
+    return lambda message: (message.text or "").startswith("/" + name)
+END
+}
+
+$got = python(<<'END');
+import asyncio, json
+from types import SimpleNamespace as Thing
+import bot
+
+sent = []
+
+class Message(Thing):
+    async def answer(self, text, parse_mode=None):
+        sent.append([text, parse_mode])
+
+def message(number, text):
+    return Message(message_id=number, text=text, chat=Thing(id=3),
+                   from_user=Thing(id=3))
+
+async def main():
+    await bot.dp.feed(message(1, "[[id=bot text=**ответ**]]"))
+    await bot.dp.feed(message(1, "[[id=bot text=**ответ**]]"))
+    await bot.dp.feed(message(2, "/new"))
+    await bot.dp.feed(message(3, "[[id=bot3 status=400]]"))
+    await bot.ai.close()
+    print(json.dumps(sent))
+
+asyncio.run(main())
+END
+is_deeply $got->[0], [ '<b>ответ</b>', 'HTML' ], 'the bot sends the answer';
+is_deeply $got->[1], $got->[0], '... again when Telegram asks again';
+is $s->model_count('bot'), 1, '... which is paid for once';
+like $got->[2][0], qr/сначала/, 'it begins a new conversation';
+like $got->[3][0], qr/^Не получилось/, 'and says what went wrong';
+is $s->ledger(3)->{count}, 1, 'one chat is counted';
+
+# -- the Server --------------------------------------------------------------
+
+{
+	$s->server_set(9, body => encode('UTF-8', $block{json}[0]));
+	$s->send(telegram_id => 9, message => '[[id=example]]');
+	my $told = $s->model_last('example')->{body}{messages}[1]{content};
+	is $told =~ s/\A.*?\n\n//sr . "\n", $block{text}[0],
+	    'the Server\'s example is told as it stands there';
+}
+
+done_testing;
