@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "clock.h"
 #include "input.h"
@@ -75,7 +76,9 @@ chat_context_terms(const struct chat *c)
 
 	return (struct aic_context_terms){ .exchanges = conf->context_messages,
 		.chars = conf->context_chars,
-		.ttl_s = conf->context_ttl_s };
+		.ttl_s = conf->context_ttl_s,
+		.now_us = (int64_t)time(NULL) * AIC_S,
+		.from_us = c->context_from_us };
 }
 
 bool

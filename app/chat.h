@@ -42,10 +42,8 @@ struct chat {
 	struct personal_ask asked; /* of the Server, while it is under way */
 	char *seller; /* what it told; NULL: nothing */
 	struct aic_context context;
-	/* Of the user's context: when the chat was reserved, and when it was kept;
-	 * "": unknown. */
-	char context_version[AIC_ID_CONTEXT_SIZE];
-	char kept_version[AIC_ID_CONTEXT_SIZE];
+	char context_version[AIC_ID_CONTEXT_SIZE]; /* when it was reserved */
+	int64_t context_from_us; /* when the conversation began */
 	int64_t looked_us; /* when it was seen that the day is used up */
 	struct recall recall;
 	bool common; /* asked without history, and without the seller's data */

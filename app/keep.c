@@ -39,8 +39,6 @@ save_once(struct chat *c, struct aic_err *err)
 	if (route_db(c->job, &call, 1, err))
 		return UNKNOWN;
 	rc = aic_save_got(&call, &c->remaining) ? SAVED : NO_LEASE;
-	if (rc == SAVED)
-		aic_save_context(&call, c->kept_version);
 	aic_db_call_done(&call);
 	/* Used up, or gone without our doing. */
 	chat_set_held(c, false);

@@ -153,7 +153,7 @@ take_all(struct chat *c, struct looks *l)
 	count(c, METRICS_RECALL_USED, c->recall.used);
 	if (l->context && l->context->data)
 		c->recall.context = aic_context_unpack(&c->context,
-		    take(l->context), l->context->len, &terms, now_s());
+		    take(l->context), l->context->len, &terms);
 	if (l->seller) {
 		c->recall.seller = l->seller->data != NULL;
 		count(c, METRICS_RECALL_SELLER, c->recall.seller);
@@ -274,19 +274,16 @@ keep_context(struct chat *c)
 	struct aic_context_terms terms = chat_context_terms(c);
 	struct aic_exchange said = { .message = c->in.message,
 		.response = c->answer.text,
-		.at_s = now_s() };
-	char version[AIC_ID_CONTEXT_SIZE];
+		.at_us = now_s() * AIC_S };
+	char next[AIC_ID_CONTEXT_SIZE], version[AIC_ID_CONTEXT_SIZE];
 	struct aic_cache_put *put;
 	struct aic_buf b;
 	char *data;
 	size_t len;
 
-	/* Another chat of the user came in between: what is known here is not
-	 * all. */
-	if (terms.exchanges == 0 ||
-	    !aic_context_follows(c->context_version, c->kept_version))
+	if (terms.exchanges == 0 || !aic_context_next(c->context_version, next))
 		return;
-	version_of(c, c->kept_version, version);
+	version_of(c, next, version);
 	aic_buf_init(&b, AIC_CACHE_VALUE_MAX);
 	aic_context_pack(&c->context, version, &said, &terms, &b);
 	data = aic_buf_take(&b, &len);

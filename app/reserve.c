@@ -97,7 +97,7 @@ load_context(struct chat *c, struct aic_err *err)
 	aic_context_ask(&call, c->in.telegram_id, &terms);
 	rc = route_db(c->job, &call, 1, err);
 	if (!rc)
-		aic_context_got(&c->context, &call);
+		aic_context_got(&c->context, &call, &terms);
 	return rc;
 }
 
@@ -125,7 +125,7 @@ got_slot(struct chat *c, const struct aic_db_call *call)
 		return;
 	if (!*c->since)
 		aic_limit_hold_since(call, c->since);
-	aic_limit_hold_context(call, c->context_version);
+	aic_limit_hold_context(call, c->context_version, &c->context_from_us);
 }
 
 /*
@@ -164,8 +164,10 @@ hold(struct chat *c, enum aic_repeat_state *ret_state, struct aic_err *err)
 		return rc;
 	got_slot(c, slot);
 	aic_db_call_done(slot);
-	if (context)
-		aic_context_got(&c->context, context);
+	if (context) {
+		terms = chat_context_terms(c);
+		aic_context_got(&c->context, context, &terms);
+	}
 	if (!first)
 		return AIC_OK;
 	aic_db_call_done(&calls[0]);

@@ -3,28 +3,28 @@
 #include "context.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "clock.h"
 #include "id.h"
 #include "utf8.h"
 
 /*
- * $1 user, $2 how many, $3 how old in seconds, 0 for any age. Only reads. Served by
- * the index (telegram_id, created_at, id) from its end, so it costs the same however
- * long the history is.
+ * $1 user, $2 how many. Only reads. Served by the index (telegram_id, created_at, id)
+ * from its end, so it costs the same however long the history is. What is of an earlier
+ * conversation, or too old, is left out here afterwards: it is at most what would have
+ * come anyway, and the query stays cheap.
  */
 static const struct aic_db_stmt context = {
 	"context",
-	"SELECT message, response, floor(extract(epoch FROM created_at))::bigint"
+	"SELECT message, response,"
+	"  (extract(epoch FROM created_at) * 1000000)::bigint"
 	" FROM ai_chat_requests"
 	" WHERE telegram_id = $1::bigint"
-	"  AND created_at > greatest('-infinity',"
-	"   CASE WHEN $3::bigint > 0 THEN now() - $3::bigint * interval '1 s' END,"
-	"   (SELECT l.context_from FROM ai_chat_daily_limits l"
-	"    WHERE l.telegram_id = $1::bigint))"
 	" ORDER BY created_at DESC, id DESC LIMIT $2::int",
-	3,
+	2,
 	NULL,
 };
 
@@ -57,26 +57,38 @@ aic_context_ask(struct aic_db_call *call, int64_t telegram_id,
 	aic_db_call(call, &context);
 	aic_db_int(call, telegram_id);
 	aic_db_int(call, terms->exchanges);
-	aic_db_int(call, terms->ttl_s);
+}
+
+/* When the first exchange may have been kept. */
+static int64_t
+first_us(const struct aic_context_terms *terms)
+{
+	int64_t ttl_us = terms->ttl_s * AIC_S;
+
+	if (terms->ttl_s == 0 || terms->now_us - ttl_us < terms->from_us)
+		return terms->from_us;
+	return terms->now_us - ttl_us;
 }
 
 void
-aic_context_got(struct aic_context *c, struct aic_db_call *call)
+aic_context_got(struct aic_context *c, struct aic_db_call *call,
+    const struct aic_context_terms *terms)
 {
+	int64_t first = first_us(terms);
+	struct aic_exchange e;
 	int i;
 
 	aic_context_done(c);
 	c->call = *call;
 	call->res = NULL;
-	c->n = PQntuples(c->call.res);
-	if (c->n > AIC_CONTEXT_MAX)
-		c->n = AIC_CONTEXT_MAX;
-	for (i = 0; i < c->n; i++)
-		c->said[c->n - 1 - i] = (struct aic_exchange){
-			.message = aic_db_get(&c->call, i, 0),
+	for (i = PQntuples(c->call.res) - 1; i >= 0; i--) {
+		e = (struct aic_exchange){ .message = aic_db_get(&c->call, i,
+					       0),
 			.response = aic_db_get(&c->call, i, 1),
-			.at_s = aic_db_get_int(&c->call, i, 2)
-		};
+			.at_us = aic_db_get_int(&c->call, i, 2) };
+		if (e.at_us > first && c->n < AIC_CONTEXT_MAX)
+			c->said[c->n++] = e;
+	}
 }
 
 /* --- the budget -------------------------------------------------------- */
@@ -156,7 +168,7 @@ aic_context_fit(struct aic_context *c, const struct aic_context_terms *terms,
 static void
 put_exchange(struct aic_buf *to, const struct aic_exchange *e)
 {
-	aic_buf_printf(to, "%lld", (long long)e->at_s);
+	aic_buf_printf(to, "%lld", (long long)e->at_us);
 	aic_buf_putc(to, '\0');
 	aic_buf_put(to, e->message, strlen(e->message) + 1);
 	aic_buf_put(to, e->response, strlen(e->response) + 1);
@@ -207,15 +219,16 @@ get_exchange(const char **at, const char *end, struct aic_exchange *e)
 	if (!e->response)
 		return false;
 	errno = 0;
-	e->at_s = strtoll(when, &stop, 10);
+	e->at_us = strtoll(when, &stop, 10);
 	return stop != when && !*stop && !errno;
 }
 
 bool
 aic_context_unpack(struct aic_context *c, char *data, size_t len,
-    const struct aic_context_terms *terms, int64_t now_s)
+    const struct aic_context_terms *terms)
 {
 	const char *at = data, *end = data + len;
+	int64_t first = first_us(terms);
 	struct aic_exchange e;
 
 	aic_context_done(c);
@@ -225,7 +238,7 @@ aic_context_unpack(struct aic_context *c, char *data, size_t len,
 	while (at < end) {
 		if (!get_exchange(&at, end, &e) || c->n == AIC_CONTEXT_MAX)
 			goto bad;
-		if (terms->ttl_s == 0 || e.at_s > now_s - terms->ttl_s)
+		if (e.at_us > first)
 			c->said[c->n++] = e;
 	}
 	if (c->n > terms->exchanges)
@@ -243,13 +256,15 @@ aic_context_version(const struct aic_context *c)
 }
 
 bool
-aic_context_follows(const char *before, const char *after)
+aic_context_next(const char *version, char ret_next[AIC_ID_CONTEXT_SIZE])
 {
-	char *before_end, *after_end;
-	long long n = strtoll(before, &before_end, 10);
+	char *rest;
+	long long n = strtoll(version, &rest, 10);
 
-	return strtoll(after, &after_end, 10) == n + 1 &&
-	    before_end != before && strcmp(before_end, after_end) == 0;
+	if (rest == version)
+		return false;
+	snprintf(ret_next, AIC_ID_CONTEXT_SIZE, "%lld%s", n + 1, rest);
+	return true;
 }
 
 void

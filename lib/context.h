@@ -15,6 +15,7 @@
 
 #include "buf.h"
 #include "db.h"
+#include "id.h"
 
 #define AIC_CONTEXT_MAX 50 /* exchanges */
 
@@ -26,7 +27,7 @@
 struct aic_exchange {
 	const char *message;
 	const char *response;
-	int64_t at_s; /* when it was kept, of the epoch */
+	int64_t at_us; /* when it was kept, of the epoch */
 };
 
 struct aic_context {
@@ -43,6 +44,8 @@ struct aic_context_terms {
 	int64_t exchanges; /* 0..AIC_CONTEXT_MAX */
 	int64_t chars; /* code points, 0..AIC_CONTEXT_CHARS_MAX */
 	int64_t ttl_s; /* older ones are left out; 0: none is too old */
+	int64_t now_us; /* of the epoch, for that */
+	int64_t from_us; /* when the conversation began; 0: at the beginning */
 };
 
 /* aic_context_ask -- the last exchanges of a user. */
@@ -51,7 +54,8 @@ void aic_context_ask(struct aic_db_call *call, int64_t telegram_id,
 
 /* aic_context_got -- take them out of a call that has run. Memory: takes its result;
  * aic_context_done(). */
-void aic_context_got(struct aic_context *c, struct aic_db_call *call);
+void aic_context_got(struct aic_context *c, struct aic_db_call *call,
+    const struct aic_context_terms *terms);
 
 /*
  * aic_context_fit -- the budget: the oldest go first, and of the newest, when it is too
@@ -79,18 +83,25 @@ void aic_context_pack(const struct aic_context *c, const char *version,
  * aic_context_unpack -- use a copy.
  *
  * data      taken, whatever the outcome; free()
- * now_s     time(2)
  *
  * False means that it is none.
  */
 bool aic_context_unpack(struct aic_context *c, char *data, size_t len,
-    const struct aic_context_terms *terms, int64_t now_s);
+    const struct aic_context_terms *terms);
 
 /* aic_context_version -- of what was unpacked; "" of anything else. */
 const char *aic_context_version(const struct aic_context *c);
 
-/* aic_context_follows -- is `after' the version that one save makes of `before'? */
-bool aic_context_follows(const char *before, const char *after);
+/*
+ * aic_context_next -- the version that a save makes of this one.
+ *
+ * A copy with that exchange may bear it whether or not others were kept in between: once
+ * the save is done the user's version is this one or a later one, and a copy is used
+ * while it is of the user's version.
+ *
+ * False: it is no version.
+ */
+bool aic_context_next(const char *version, char ret_next[AIC_ID_CONTEXT_SIZE]);
 
 /* aic_context_done -- copes with a zeroed one, and leaves a zeroed one. */
 void aic_context_done(struct aic_context *c);

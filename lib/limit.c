@@ -56,7 +56,9 @@
 	"  AND ($7::timestamptz IS NULL OR l.created_at IS NULL"               \
 	"   OR l.created_at <= $7::timestamptz)" and_alone                     \
 	" RETURNING l.leases[cardinality(l.leases)], now(),"                   \
-	"  set_config('synchronous_commit', 'off', true), " AIC_ID_SQL_CONTEXT
+	"  set_config('synchronous_commit', 'off', true),"                     \
+	" " AIC_ID_SQL_CONTEXT ","                                             \
+	"  (extract(epoch FROM l.context_from) * 1000000)::bigint"
 
 static const struct aic_db_stmt hold = { "hold", HOLD(""), 7, NULL };
 
@@ -171,10 +173,11 @@ aic_limit_hold_since(const struct aic_db_call *call,
 
 void
 aic_limit_hold_context(const struct aic_db_call *call,
-    char ret_version[AIC_ID_CONTEXT_SIZE])
+    char ret_version[AIC_ID_CONTEXT_SIZE], int64_t *ret_from_us)
 {
 	snprintf(ret_version, AIC_ID_CONTEXT_SIZE, "%s",
 	    aic_db_get(call, 0, 3));
+	*ret_from_us = aic_db_get_int(call, 0, 4);
 }
 
 void

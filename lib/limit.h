@@ -78,9 +78,15 @@ bool aic_limit_hold_got(const struct aic_db_call *call,
 void aic_limit_hold_since(const struct aic_db_call *call,
     char ret_since[AIC_TIME_SIZE]);
 
-/* aic_limit_hold_context -- the version of the user's context; likewise. */
+/*
+ * aic_limit_hold_context -- of the user's context; likewise.
+ *
+ * ret_version  as it is before this chat
+ * ret_from_us  when the conversation began, in microseconds of the epoch; 0: at the
+ *           beginning
+ */
 void aic_limit_hold_context(const struct aic_db_call *call,
-    char ret_version[AIC_ID_CONTEXT_SIZE]);
+    char ret_version[AIC_ID_CONTEXT_SIZE], int64_t *ret_from_us);
 
 /* aic_limit_drop_ask -- give the reservation of a chat that failed back, whether or
  * not it is known to have been made; chat_id is borrowed until the call has run. */

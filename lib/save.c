@@ -2,10 +2,6 @@
 
 #include "save.h"
 
-#include <stdio.h>
-
-#include "id.h"
-
 /*
  * $1 user, $2 reservation, $3 message, $4 response, $5 tokens, $6 digest of a keyed
  * chat, $7 limit, $8 how many ms before the reservation lapses at the latest.
@@ -26,15 +22,13 @@
 	"  AND $2::ai_chat_lease = ANY (l.leases)"                             \
 	"  AND clock_timestamp() < ($2::ai_chat_lease).until"                  \
 	"   - $8::int * interval '1 ms'"                                       \
-	" RETURNING l.request_count, " AIC_ID_SQL_CONTEXT                      \
-	"  AS context" returning ")"                                           \
+	" RETURNING l.request_count" returning ")"                             \
 	" INSERT INTO ai_chat_requests (telegram_id, chat_id, request_date,"   \
 	"  message, response, tokens_used, key_digest, remaining_requests)"    \
 	" SELECT $1::bigint, ($2::ai_chat_lease).chat_id,"                     \
 	"  ($2::ai_chat_lease).day, $3::text, $4::text, $5::int, $6::bytea,"   \
 	"  greatest(0, $7::bigint - request_count)"                            \
-	" FROM counted RETURNING remaining_requests,"                          \
-	"  (SELECT context FROM counted)"
+	" FROM counted RETURNING remaining_requests"
 
 static const struct aic_db_stmt save_lazy = {
 	"save_lazy",
@@ -93,14 +87,6 @@ aic_save_got(const struct aic_db_call *call, int64_t *ret_remaining)
 		return false;
 	*ret_remaining = aic_db_get_int(call, 0, 0);
 	return true;
-}
-
-void
-aic_save_context(const struct aic_db_call *call,
-    char ret_version[AIC_ID_CONTEXT_SIZE])
-{
-	snprintf(ret_version, AIC_ID_CONTEXT_SIZE, "%s",
-	    aic_db_get(call, 0, 1));
 }
 
 void

@@ -13,7 +13,6 @@
 #include <stdint.h>
 
 #include "db.h"
-#include "id.h"
 
 struct aic_save {
 	int64_t telegram_id;
@@ -44,11 +43,6 @@ void aic_save_ask(struct aic_db_call *call, const struct aic_save *s);
  * changed.
  */
 bool aic_save_got(const struct aic_db_call *call, int64_t *ret_remaining);
-
-/* aic_save_context -- the version of the user's context, with this exchange; only after
- * aic_save_got() was true. */
-void aic_save_context(const struct aic_db_call *call,
-    char ret_version[AIC_ID_CONTEXT_SIZE]);
 
 /*
  * aic_save_sync_ask -- wait for whoever is changing the user's row, and for the disk:

@@ -14,12 +14,12 @@ my ($pieces) = slurp("$TOP/lib/context.c") =~ /"context",\n((?:\s*".*",?\n)+)/;
 my $query = join '', $pieces =~ /"(.*?)"/g;
 like $query, qr/^SELECT .*LIMIT \$2/, 'the context\'s query';
 
-sub explained ($options, $id, $ttl = 0)
+sub explained ($options, $id)
 {
 	return join "\n", map { $_->[0] } $s->sql("
 	    set plan_cache_mode = force_generic_plan;
 	    prepare context as $query;
-	    explain ($options, costs off) execute context($id, 5, $ttl)");
+	    explain ($options, costs off) execute context($id, 5)");
 }
 
 sub is_by_index ($title, $id)
@@ -27,10 +27,8 @@ sub is_by_index ($title, $id)
 	my $plan = explained('analyze off', $id);
 	like $plan, qr/Index Scan Backward using ai_chat_requests_user_time_idx/,
 	    $title;
-	unlike $plan, qr/Sort|Seq Scan on ai_chat_requests|Bitmap/,
-	    '... and nothing else' or diag $plan;
-	like $plan, qr/Index Cond: [^\n]*created_at >/,
-	    '... no older than it has to be' or diag $plan;
+	unlike $plan, qr/Sort|Seq Scan|Bitmap/, '... and nothing else'
+	    or diag $plan;
 	explained('analyze, buffers', $id);	# reads what it will find in memory
 	my ($pages) = explained('analyze, buffers', $id) =~ /shared hit=(\d+)/;
 	ok $pages <= 20, "... which looks at $pages pages";

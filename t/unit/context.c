@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clock.h"
 #include "unit.h"
 
 static const struct aic_context_terms five = { .exchanges = 5, .chars = 100 };
@@ -96,14 +97,14 @@ packed(const struct aic_context *c, const char *version,
 
 static bool
 unpack(struct aic_context *c, const char *data, size_t len,
-    const struct aic_context_terms *terms, int64_t now_s)
+    const struct aic_context_terms *terms)
 {
 	char *copy = malloc(len + 1);
 
 	assert_non_null(copy);
 	memcpy(copy, data, len);
 	copy[len] = '\0';
-	return aic_context_unpack(c, copy, len, terms, now_s);
+	return aic_context_unpack(c, copy, len, terms);
 }
 
 static void
@@ -116,19 +117,19 @@ a_copy_is_as_what_was_packed(void **state)
 	struct aic_buf b = packed(&c, "7 1.5", &more, &five);
 
 	(void)state;
-	assert_true(unpack(&copy, b.data, b.len, &five, 1000));
+	assert_true(unpack(&copy, b.data, b.len, &five));
 	assert_string_equal(aic_context_version(&copy), "7 1.5");
 	assert_int_equal(copy.n, 3);
 	assert_string_equal(copy.said[0].response, "");
 	assert_string_equal(copy.said[1].message, "б\n");
 	assert_string_equal(copy.said[1].response, "{\"в\"}");
 	assert_string_equal(copy.said[2].message, "ещё");
-	assert_int_equal(copy.said[2].at_s, 13);
+	assert_int_equal(copy.said[2].at_us, 13);
 	aic_buf_done(&b);
 
 	/* Of none there is a copy as well: the user has said nothing. */
 	b = packed(&(struct aic_context){ .n = 0 }, "0 ", NULL, &five);
-	assert_true(unpack(&copy, b.data, b.len, &five, 1000));
+	assert_true(unpack(&copy, b.data, b.len, &five));
 	assert_int_equal(copy.n, 0);
 	assert_string_equal(aic_context_version(&copy), "0 ");
 	aic_buf_done(&b);
@@ -148,16 +149,16 @@ a_copy_has_no_more_exchanges_than_are_wanted(void **state)
 	struct aic_buf b = packed(&c, "1 ", &more, &two);
 
 	(void)state;
-	assert_true(unpack(&copy, b.data, b.len, &five, 9));
+	assert_true(unpack(&copy, b.data, b.len, &five));
 	assert_int_equal(copy.n, 2);
 	assert_string_equal(copy.said[0].message, "b");
 	aic_buf_done(&b);
 
 	b = packed(&c, "1 ", &more, &five);
-	assert_true(unpack(&copy, b.data, b.len, &two, 9));
+	assert_true(unpack(&copy, b.data, b.len, &two));
 	assert_int_equal(copy.n, 2);
 	assert_string_equal(copy.said[1].message, "c");
-	assert_true(unpack(&copy, b.data, b.len, &none, 9));
+	assert_true(unpack(&copy, b.data, b.len, &none));
 	assert_int_equal(copy.n, 0);
 	aic_buf_done(&b);
 	aic_context_done(&copy);
@@ -166,18 +167,23 @@ a_copy_has_no_more_exchanges_than_are_wanted(void **state)
 static void
 what_is_too_old_is_left_out_of_a_copy(void **state)
 {
-	static const struct aic_context_terms minute = { .exchanges = 5,
-		.ttl_s = 60 };
-	static const struct aic_exchange said[] = { { "a", "A", 100 },
-		{ "b", "B", 140 }, { "c", "C", 141 } };
+	static const struct aic_context_terms minute = {
+		.exchanges = 5, .ttl_s = 60, .now_us = 200 * AIC_S
+	};
+	static const struct aic_context_terms later = { .exchanges = 5,
+		.from_us = 140 * AIC_S };
+	static const struct aic_exchange said[] = { { "a", "A", 100 * AIC_S },
+		{ "b", "B", 140 * AIC_S }, { "c", "C", 141 * AIC_S } };
 	struct aic_context c = of(3, said), copy = { .n = 0 };
 	struct aic_buf b = packed(&c, "1 ", NULL, &five);
 
 	(void)state;
-	assert_true(unpack(&copy, b.data, b.len, &minute, 200));
+	assert_true(unpack(&copy, b.data, b.len, &minute));
 	assert_int_equal(copy.n, 1);
 	assert_string_equal(copy.said[0].message, "c");
-	assert_true(unpack(&copy, b.data, b.len, &five, 200000));
+	assert_true(unpack(&copy, b.data, b.len, &later));
+	assert_int_equal(copy.n, 1);
+	assert_true(unpack(&copy, b.data, b.len, &five));
 	assert_int_equal(copy.n, 3);
 	aic_buf_done(&b);
 	aic_context_done(&copy);
@@ -195,51 +201,48 @@ what_is_no_copy_is_told(void **state)
 
 	(void)state;
 	for (n = 0; n < b.len; n++)
-		if (unpack(&copy, b.data, n, &five, 9))
+		if (unpack(&copy, b.data, n, &five))
 			whole++;
 	assert_int_equal(whole, 2); /* of none, and of the first one */
-	assert_false(unpack(&copy, "1\0x\0a\0b", 8, &five, 9));
-	assert_false(unpack(&copy, "1\0\0a\0b", 7, &five, 9));
+	assert_false(unpack(&copy, "1\0x\0a\0b", 8, &five));
+	assert_false(unpack(&copy, "1\0\0a\0b", 7, &five));
 	assert_false(unpack(&copy,
 	    "1\0"
 	    "99999999999999999999\0a\0b",
-	    27, &five, 9));
+	    27, &five));
 	aic_buf_done(&b);
 
 	aic_buf_init(&many, 4096);
 	aic_buf_put(&many, "1", 2);
 	for (i = 0; i <= AIC_CONTEXT_MAX; i++)
 		aic_buf_put(&many, "1\0q\0a", 6);
-	assert_true(unpack(&copy, many.data, many.len - 6, &five, 9));
+	assert_true(unpack(&copy, many.data, many.len - 6, &five));
 	assert_int_equal(copy.n, 5);
-	assert_false(unpack(&copy, many.data, many.len, &five, 9));
+	assert_false(unpack(&copy, many.data, many.len, &five));
 	assert_int_equal(copy.n, 0);
 	aic_buf_done(&many);
 	aic_context_done(&copy);
 }
 
 static void
-a_version_follows_the_one_before_it(void **state)
+a_save_makes_the_next_version(void **state)
 {
-	static const struct {
-		const char *before, *after;
-		bool follows;
-	} rows[] = { { "0 1.5", "1 1.5", true }, { "9 ", "10 ", true },
-		{ "0 1.5", "0 1.5", false }, { "0 1.5", "2 1.5", false },
-		{ "1 1.5", "0 1.5", false }, { "0 1.5", "1 1.6", false },
-		{ "0 1.5", "1 ", false }, { "", "1 ", false },
-		{ "", "1", false }, { "", "", false }, { "0 ", "", false } };
+	static const char *const rows[][2] = { { "0 1.5", "1 1.5" },
+		{ "9 ", "10 " }, { "-1 x", "0 x" } };
+	char next[AIC_ID_CONTEXT_SIZE];
 	size_t i;
 
 	(void)state;
-	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-		assert_int_equal(aic_context_follows(rows[i].before,
-				     rows[i].after),
-		    rows[i].follows);
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		assert_true(aic_context_next(rows[i][0], next));
+		assert_string_equal(next, rows[i][1]);
+	}
+	assert_false(aic_context_next("", next));
+	assert_false(aic_context_next("x", next));
 }
 
 UNIT_MAIN(T(the_oldest_go_first), T(the_newest_loses_the_middle_of_its_answer),
     T(a_copy_is_as_what_was_packed),
     T(a_copy_has_no_more_exchanges_than_are_wanted),
     T(what_is_too_old_is_left_out_of_a_copy), T(what_is_no_copy_is_told),
-    T(a_version_follows_the_one_before_it))
+    T(a_save_makes_the_next_version))

@@ -1040,14 +1040,15 @@ static struct aic_context
 context_of(int64_t user, int64_t exchanges, int64_t ttl_s)
 {
 	struct aic_context_terms terms = { .exchanges = exchanges,
-		.ttl_s = ttl_s };
+		.ttl_s = ttl_s,
+		.now_us = (int64_t)time(NULL) * AIC_S };
 	struct aic_context c = { .n = 0 };
 	struct aic_db_call call;
 	struct aic_err err;
 
 	aic_context_ask(&call, user, &terms);
 	assert_int_equal(run(db, &call, 1, &err), AIC_OK);
-	aic_context_got(&c, &call);
+	aic_context_got(&c, &call, &terms);
 	return c;
 }
 
@@ -1072,7 +1073,9 @@ context_is_the_last_exchanges_oldest_first(void **state)
 			snprintf(text, sizeof(text), "q%d", 7 - c.n + i + 1);
 			assert_string_equal(c.said[i].message, text);
 			assert_string_equal(c.said[i].response, "a");
-			assert_in_range(time(NULL) - c.said[i].at_s, 0, 60);
+			assert_in_range(time(NULL) + 1 -
+				c.said[i].at_us / AIC_S,
+			    0, 60);
 		}
 		aic_context_done(&c);
 	}
