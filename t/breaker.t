@@ -7,8 +7,10 @@ use AIChat::FastCGI;
 use AIChat::Test;
 use Time::HiRes qw(time);
 
-# Nobody waits for a retry here, but for those of the cases.
+# Nobody waits for a retry here, but for those of the cases; and one user may have
+# fifty reservations.
 my $s = AIChat::Test->new(env => { AI_CHAT_THREADS => 60,
+    AI_CHAT_DAILY_LIMIT => 100,
     AI_CHAT_DEADLINE_MS => 4000, AI_CHAT_DB_TIMEOUT_MS => 500,
     AI_CHAT_BREAKER_FAILURES => 6, AI_CHAT_BREAKER_OPEN_MS => 30000 });
 my $user = 100;
