@@ -477,6 +477,7 @@ back_off(struct aic_cache *c)
 	    (int64_t)((double)c->backoff_us * (0.5 + aic_random()));
 }
 
+/* Whatever the end, conn_close(). */
 static enum aic_redis_end
 open_conn(struct aic_cache *c, struct conn *conn, char *why)
 {
@@ -489,7 +490,6 @@ open_conn(struct aic_cache *c, struct conn *conn, char *why)
 	conn->seal = aic_seal_copy(c->seal);
 	if (conn->seal)
 		return end;
-	aic_redis_close(conn->redis);
 	snprintf(why, AIC_CACHE_WHY, "out of memory");
 	return AIC_REDIS_NO_MEMORY;
 }
