@@ -240,6 +240,7 @@ recall_refused(struct chat *c)
 {
 	const struct aic_limit_state *s = &c->job->limit;
 	int64_t age_us = aic_clock_us() - c->looked_us, ttl_ms;
+	int64_t reset_s = now_s() + s->reset_in_s;
 	struct aic_cache_put *put;
 	struct aic_buf line;
 	size_t len;
@@ -255,8 +256,8 @@ recall_refused(struct chat *c)
 		ttl_ms = RECALL_USED_MS;
 	aic_buf_init(&line, USED_MAX);
 	aic_buf_printf(&line, "%lld %lld %lld %s %s %s", (long long)s->used,
-	    (long long)s->limit, (long long)(now_s() + s->reset_in_s), s->day,
-	    s->reset_at, c->job->worker->conf.timezone);
+	    (long long)s->limit, (long long)reset_s, s->day, s->reset_at,
+	    c->job->worker->conf.timezone);
 	len = line.len;
 	put = later(c->job, aic_buf_take(&line, NULL), len,
 	    ttl_ms - age_us / AIC_MS);
