@@ -17,9 +17,11 @@ sub is_ready ($got, $status, $database, $upstream, $title)
 	my $word = $status == 200 ? 'ready' : 'unready';
 	subtest $title => sub {
 		is $got->{status}, $status, 'status';
+		my $cache = delete $got->{json}{checks}{cache} // 'none';
 		is_deeply $got->{json}, { status => $word, checks => {
-		    database => $database, upstream => $upstream,
-		    cache => 'off' } }, 'checks';
+		    database => $database, upstream => $upstream } }, 'checks';
+		like $cache, $s->stack->settings->{REDIS_URL}
+		    ? qr/^(?:ok|down|open)$/ : qr/^off$/, 'cache';
 		like $got->{headers}{'retry-after'} // 'none',
 		    $status == 503 ? qr/^[1-9]\d*$/ : qr/^none$/, 'Retry-After';
 	};

@@ -5,8 +5,9 @@ use v5.36;
 use utf8;
 use AIChat::Test;
 
+# With a Server no question is a common one.
 my $LIMIT = 4;
-my $s = AIChat::Test->new(workers => 2, redis => 1,
+my $s = AIChat::Test->new(workers => 2, redis => 1, with => 0,
     proxy => [ qw(redis database) ],
     env => { AI_CHAT_DAILY_LIMIT => $LIMIT, AI_CHAT_ANSWER_CACHE_S => 600,
 	API_ADMIN_KEY => 'boss' });

@@ -6,7 +6,8 @@ use utf8;
 use AIChat::Test;
 use Time::HiRes qw(time);
 
-my $s = AIChat::Test->new(server => 1, proxy => [qw(database server)], env => {
+# Redis would remember what the Server has said before.
+my $s = AIChat::Test->new(server => 1, with => 0, proxy => [qw(database server)], env => {
 	AI_CHAT_DAILY_LIMIT => 1000, AI_CHAT_CONTEXT_MESSAGES => 0,
 	SERVER_API_KEY => 'canary-server-key', LOG_LEVEL => 'debug' });
 my $marks = 0;

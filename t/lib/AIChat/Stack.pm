@@ -42,6 +42,7 @@ sub find_build
 #   address    where Nginx listens; default 127.0.0.1
 #   net        the network namespace of all but PostgreSQL, as a file
 #   hosts      [ "address:port" ]: they have the workers, and Nginx is their front
+#   dying      an AIChat::Dying, which ends after the workers
 #   proxy      { database, model, server, workers, redis }: where a fault proxy
 #              stands
 sub new ($class, %o)
@@ -409,6 +410,7 @@ sub stop ($self, $seconds = 10)
 		my ($drained) = $self->stop_worker($n, 'TERM', $seconds);
 		push @killed, "worker $n" if !$drained;
 	}
+	(delete $self->{dying})->stop if $self->{dying};
 	# A test may have stopped it.
 	$self->{redis}->signal('CONT') if $self->{redis};
 	$end->($_, 'TERM', $seconds) for qw(model second server redis);

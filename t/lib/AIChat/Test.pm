@@ -14,10 +14,15 @@ package AIChat::Test;
 # everything and adds three tests to each file: no error in a log that was not
 # announced, no sanitizer report, no worker that died unasked.  The directory is
 # kept when anything failed.
+#
+# AIC_WITH, a list such as "redis,server,dying", has a test run with parts that it
+# did not ask for: a Redis, a Server, or those that die all the time.  What it asserts
+# must hold all the same.
 
 use v5.36;
 use utf8;
 use AIChat::Control;
+use AIChat::Dying;
 use AIChat::Load;
 use AIChat::Postgres;
 use AIChat::Proc qw(wait_for slurp temp_dir remove_dir keep_dir free_port
@@ -67,6 +72,7 @@ sub import ($class, @)
 #   redis        1 for a Redis, which the workers use; or its settings, as
 #                [ '--maxmemory', '1mb' ]
 #   server       1 for the stand-in Server, which the workers ask
+#   with         0: without what AIC_WITH would add
 #   nginx        0 for none
 #   read_timeout_s   of Nginx, when the test waits for it to pass
 #   wrap         what runs the workers, such as [ 'valgrind', ... ]
@@ -112,6 +118,7 @@ sub new ($class, %o)
 	$stack->start_second_model if $o{second_model};
 	$stack->start_redis(ref $o{redis} ? @{ $o{redis} } : ()) if $o{redis};
 	$stack->start_server if $o{server};
+	$self->start_what_is_added(%o);
 	$stack->start_workers(1 .. $o{workers} // 1);
 	$stack->start_nginx if $o{nginx} // 1 and $o{workers} // 1;
 	return $self;
@@ -142,6 +149,29 @@ sub start_database ($self, %o)
 	$self->{from}{ $pg->log_path } = -s $pg->log_path // 0;
 	$pg->make_database($self->{db});
 	$self->{db_url} = $pg->url($self->{db});
+}
+
+# What AIC_WITH adds, unless the test has its own or starts no worker.
+sub start_what_is_added ($self, %o)
+{
+	my $stack = $self->{stack};
+	my %with = map { $_ => 1 } split /,/, $ENV{AIC_WITH} // '';
+
+	return if !($o{with} // 1) || !($o{workers} // 1);
+	delete $with{redis} if $o{redis} || exists $o{env}{REDIS_URL};
+	delete $with{server} if $o{server} || exists $o{env}{SERVER_HOST};
+	my @parts = grep { $with{$_} } qw(redis server) or return;
+	# It shall find its port again, when somebody else may have got it.
+	$stack->{server_port} = free_port() if $with{server};
+	$self->{added} = \%with;
+	if (!$with{dying}) {
+		$stack->start_redis if $with{redis};
+		$stack->start_server if $with{server};
+		return;
+	}
+	$self->{seed} = $ENV{AIC_WITH_SEED} // int rand 1e6;
+	$stack->{dying} = AIChat::Dying->start(stack => $stack,
+	    parts => \@parts, seed => $self->{seed});
 }
 
 sub done_testing (@plan)
@@ -194,6 +224,8 @@ sub tidy ($self)
 	} else {
 		keep_dir($self->{dir});
 		Test::More::diag("everything is kept in $self->{dir}");
+		Test::More::diag("AIC_WITH=$ENV{AIC_WITH}"
+		    . " AIC_WITH_SEED=$self->{seed}") if $self->{seed};
 	}
 }
 
@@ -736,8 +768,20 @@ sub model_count ($self, $id = undef)
 # Its other counts: pending, peak, connections, closed_early and more.
 sub model_counts ($self) { return $self->model_says('count', undef) }
 
-# The last request: { headers, body }, the body decoded.
-sub model_last ($self, $id = undef) { return $self->model_says('last', $id) }
+# The last request: { headers, body }, the body decoded.  What an added Server
+# knows is left out, since the test knows nothing of it.
+sub model_last ($self, $id = undef, $port = $self->{stack}->model_port)
+{
+	my $last = $self->model_says('last', $id, $port) or return;
+	my $messages = $last->{body}{messages};
+
+	if ($self->{added}{server} && ref $messages && @$messages > 2
+	    && $messages->[-2]{role} eq 'system'
+	    && $messages->[-2]{content} =~ /^- период: «последние 30 дней»$/m) {
+		splice @$messages, -2, 1;
+	}
+	return $last;
+}
 
 # The same of the second one.
 sub second_count ($self, $id = undef)
@@ -748,7 +792,7 @@ sub second_count ($self, $id = undef)
 
 sub second_last ($self, $id = undef)
 {
-	return $self->model_says('last', $id, $self->{stack}->second_port);
+	return $self->model_last($id, $self->{stack}->second_port);
 }
 
 # When it was asked, in milliseconds of a monotonic clock.
