@@ -17,7 +17,8 @@ my $r = AIChat::Soak->run(seconds => $seconds, seed => $seed, say => \&note);
 my $faults = sum0(values %{ $r->{faults} });
 
 note "chats $r->{chats} in $r->{requests} requests: $r->{answered} answered, "
-    . "$r->{replayed} more than once, $r->{refused} refused, "
+    . "$r->{replayed} more than once, $r->{refused} refused "
+    . "(requests that Redis remembered: $r->{remembered}), "
     . "$r->{failed} failed";
 note "faults injected $faults: " . join ', ',
     map { "$_ $r->{faults}{$_}" } sort keys %{ $r->{faults} };

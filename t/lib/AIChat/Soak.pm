@@ -76,8 +76,9 @@ sub settings
 
 sub start_stack
 {
-	my $s = AIChat::Test->new(workers => WORKERS, own_pg => 1,
-	    proxy => [ qw(database model workers) ], env => { settings() });
+	my $s = AIChat::Test->new(workers => WORKERS, own_pg => 1, redis => 1,
+	    server => 1, proxy => [ qw(database model server redis workers) ],
+	    env => { settings() });
 	# Faults are what this is for.
 	$s->expect_log(qr/./);
 	return $s;
@@ -268,8 +269,20 @@ my %FAULTS = (
 	'database session frozen' => [ 3, \&freeze_backend ],
 	'row locked' => [ 3, \&lock_row ],
 	'model restarted' => [ 1, \&restart_model ],
+	(map { my $part = $_; (
+		"$part killed" => [ 2, sub ($self) {
+			restart_extra($self, lc $part);
+		} ],
+		"$part frozen" => [ 2, sub ($self) {
+			freeze_extra($self, lc $part);
+		} ],
+	) } qw(Redis Server)),
+	'Redis emptied' => [ 1, sub ($self) {
+		eval { $self->{s}->redis_cli('flushall') } if !$self->{ill}{redis};
+	} ],
 	'Nginx reloaded' => [ 1, sub ($self) { $self->{s}->stack->reload_nginx } ],
 	map({ ("$_ lines" => [ 8, line_fault($_) ]) } qw(database model worker)),
+	map({ ("$_ lines" => [ 4, line_fault($_) ]) } qw(redis server)),
 );
 
 # By weight.
@@ -390,6 +403,31 @@ sub restart_model ($self)
 	$stack->start_model;
 }
 
+# Redis and the Server: nobody may miss either.
+sub restart_extra ($self, $part)
+{
+	my $stack = $self->{s}->stack;
+
+	return if $self->{ill}{$part}++;
+	$stack->{$part}->stop('KILL');
+	$self->later(rand 2, sub {
+		delete $self->{ill}{$part};
+		$part eq 'redis' ? $stack->start_redis : $stack->start_server;
+	});
+}
+
+sub freeze_extra ($self, $part)
+{
+	my $proc = $self->{s}->stack->{$part};
+
+	return if $self->{ill}{$part}++;
+	$proc->signal('STOP');
+	$self->later(rand 3, sub {
+		delete $self->{ill}{$part};
+		$proc->signal('CONT');
+	});
+}
+
 # What the lines between two parts can do; all of it passes.
 sub line_fault ($kind)
 {
@@ -463,7 +501,7 @@ sub check ($self)
 	my %row;	# by message
 	my $r = $self->{report} = { faults => $self->{faults}, wrong => [],
 	    map { $_ => 0 } qw(chats requests answered replayed refused failed
-	    lost twice over) };
+	    remembered lost twice over) };
 
 	for ($self->{s}->sql('select telegram_id, split_part(message, \' \', 1),
 	    response, remaining_requests from ai_chat_requests')) {
@@ -477,6 +515,7 @@ sub check ($self)
 	}
 	$self->wrong('a row that nobody asked for', $_) for sort keys %row;
 	$self->check_counters;
+	$self->check_refusals;
 	return $r;
 }
 
@@ -538,6 +577,21 @@ sub check_counters ($self)
 		    if $count > $rows;
 		$r->{lost}++, $self->wrong("$count counted, $rows stored", $user)
 		    if $count < $rows;
+	}
+}
+
+# Nobody's day is reset here: whom Redis refuses, has used it up.
+sub check_refusals ($self)
+{
+	my %count = map { @$_ } $self->{s}->sql(
+	    'select telegram_id, request_count from ai_chat_daily_limits');
+
+	for my $log (grep { $_->[0] =~ /^worker/ } $self->{s}->logs) {
+		for ($log->[1] =~ / user=(\d+) .*used up, as Redis remembers/g) {
+			$self->{report}{remembered}++;
+			$self->wrong('refused by Redis for nothing', $_)
+			    if ($count{$_} // 0) < LIMIT;
+		}
 	}
 }
 
