@@ -50,6 +50,7 @@ recall_open(struct worker *w, struct aic_err *err)
 	    (long long)conf->openai_max_tokens);
 	aic_buf_put(&how, w->prompt.rules, w->prompt.rules_len);
 	w->asked_how = aic_buf_take(&how, &len);
+	aic_buf_done(&how);
 	return w->asked_how ? AIC_OK
 			    : aic_fail(err, AIC_ENOMEM, "out of memory");
 }
@@ -243,7 +244,8 @@ recall_refused(struct chat *c)
 	int64_t reset_s = now_s() + s->reset_in_s;
 	struct aic_cache_put *put;
 	struct aic_buf line;
-	size_t len;
+	char *data;
+	size_t len = 0;
 
 	/* What is only reserved may be given back at any moment. And old news are
 	 * none: there may have been a reset since. */
@@ -258,10 +260,9 @@ recall_refused(struct chat *c)
 	aic_buf_printf(&line, "%lld %lld %lld %s %s %s", (long long)s->used,
 	    (long long)s->limit, (long long)reset_s, s->day, s->reset_at,
 	    c->job->worker->conf.timezone);
-	len = line.len;
-	put = later(c->job, aic_buf_take(&line, NULL), len,
-	    ttl_ms - age_us / AIC_MS);
+	data = aic_buf_take(&line, &len);
 	aic_buf_done(&line);
+	put = later(c->job, data, len, ttl_ms - age_us / AIC_MS);
 	if (!put)
 		return;
 	recall_key_used(put->key, c->in.telegram_id);
@@ -280,7 +281,7 @@ keep_context(struct chat *c)
 	struct aic_cache_put *put;
 	struct aic_buf b;
 	char *data;
-	size_t len;
+	size_t len = 0;
 
 	if (terms.exchanges == 0 || !aic_context_next(c->context_version, next))
 		return;
@@ -288,6 +289,7 @@ keep_context(struct chat *c)
 	aic_buf_init(&b, AIC_CACHE_VALUE_MAX);
 	aic_context_pack(&c->context, version, &said, &terms, &b);
 	data = aic_buf_take(&b, &len);
+	aic_buf_done(&b);
 	put = later(c->job, data, len, CONTEXT_MS);
 	if (put)
 		recall_key_context(put->key, c->in.telegram_id,

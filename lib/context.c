@@ -122,13 +122,15 @@ without_middle(const char *text, int64_t chars)
 	int64_t kept = chars - GAP_CHARS, head = (kept + 1) / 2;
 	const char *tail = skip(text, count(text) - (kept - head));
 	struct aic_buf b;
-	size_t len;
+	char *data;
 
 	aic_buf_init(&b, strlen(text) + sizeof(gap));
 	aic_buf_put(&b, text, (size_t)(skip(text, head) - text));
 	aic_buf_puts(&b, gap);
 	aic_buf_puts(&b, tail);
-	return aic_buf_take(&b, &len);
+	data = aic_buf_take(&b, NULL);
+	aic_buf_done(&b);
+	return data;
 }
 
 enum aic_code
