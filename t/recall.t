@@ -416,10 +416,14 @@ knows_all(71, 'what is too old for one worker', sub {
 
 {
 	chat(60);
-	for my $fault ([ 'hangs', stall => 1 ], [ 'resets', down => { reset => 1 } ],
-	    [ 'answers garbage', down => { cut => 3 } ]) {
+	for my $fault ([ 'hangs', stall => 1 ], [ 'is slow', latency_ms => 70 ],
+	    [ 'resets', down => { reset => 1 } ],
+	    [ 'answers garbage', down => { cut => 3 } ], [ 'evicts all' ]) {
 		my ($what, @fault) = @$fault;
-		$proxy->fault(@fault);
+		redis_is_back();
+		$proxy->fault(@fault) if @fault;
+		$s->redis_cli(qw(config set maxmemory-policy allkeys-random)),
+		    $s->redis_cli(qw(config set maxmemory 1mb)) if !@fault;
 		my @got = $s->send_many(map { { telegram_id => 600 + $_ % 5,
 		    message => '[[delay=10]]' } } 1 .. 30);
 		$proxy->clear;
