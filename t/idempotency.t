@@ -376,7 +376,7 @@ for my $second (qw(sooner later)) {
 }
 
 {
-	my %ask = (telegram_id => 51, message => '[[id=waits delay=2000]]');
+	my %ask = (telegram_id => 51, message => '[[id=waits delay=1700]]');
 	my @first = $s->start_chats(chat('key', %ask));
 	wait_for(sub { $s->model_count('waits') }, 10, 'the first one');
 	my ($sock) = $s->start_chats(chat('key', %ask));

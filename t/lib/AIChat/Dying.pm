@@ -12,7 +12,10 @@ use Time::HiRes qw(sleep time);
 
 # Long enough for a breaker to close now and then, short enough that few chats see
 # nothing of it.
-use constant { WELL_S => [ 0.05, 1 ], ILL_S => [ 0.05, 0.6 ] };
+use constant { WELL_S => [ 0.05, 1 ], ILL_S => [ 0.05, 0.6 ],
+    # A chat waits for a Server that is frozen, and the deadlines of tests leave a
+    # few hundred milliseconds; that it waits 800 ms at most is t/server.t's.
+    FROZEN_SERVER_S => [ 0.05, 0.2 ] };
 
 #   stack  an AIChat::Stack: its settings are those of the two, when this returns
 #   parts  [ qw(redis server) ], or one of them
@@ -69,8 +72,9 @@ sub live ($self, $parent, $say)
 		for my $part (grep { $due{$_} <= time } sort keys %due) {
 			$well{$part} = $well{$part} ? !$self->harm($part)
 			    : $self->heal($part);
-			$due{$part} = time
-			    + between($well{$part} ? WELL_S : ILL_S);
+			$due{$part} = time + between($well{$part} ? WELL_S
+			    : $part eq 'server' && $self->{frozen}{$part}
+			    ? FROZEN_SERVER_S : ILL_S);
 		}
 		sleep 0.01;
 	}
