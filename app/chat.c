@@ -295,8 +295,8 @@ ask_model(struct chat *c, struct aic_err *err)
 		return aic_fail(err, AIC_EBUSY,
 		    "no time was left to ask the model");
 	}
-	rc = aic_openai_ask(job->worker->openai, job->http, &ask, &c->answer,
-	    err);
+	rc = aic_openai_ask(job->worker->openai, job->worker->http, &ask,
+	    &c->answer, err);
 	job->ai_us = aic_clock_us() - start;
 	job->attempts = c->answer.attempts;
 	job->tokens = c->answer.tokens;

@@ -62,7 +62,6 @@ struct thread {
 	pthread_t id;
 	struct crew *crew;
 	struct fcgi *fcgi;
-	struct aic_http *http;
 	_Atomic int64_t since_us; /* of the request under way; 0: none */
 };
 
@@ -128,9 +127,7 @@ static void *
 serve(void *arg)
 {
 	struct thread *t = arg;
-	struct job job = {
-		.worker = t->crew->worker, .fcgi = t->fcgi, .http = t->http
-	};
+	struct job job = { .worker = t->crew->worker, .fcgi = t->fcgi };
 	struct aic_err err = AIC_ERR_INIT;
 
 	aic_buf_init(&job.body, FCGI_BODY_MAX);
@@ -149,7 +146,7 @@ serve(void *arg)
 			warn_accept(&err);
 			/* Or the idle would hold all descriptors that there
 			 * are, and nobody could ever come in. */
-			aic_http_hang_up(t->http);
+			aic_http_close_idle(t->crew->worker->http);
 			aic_clock_sleep(aic_clock_us() + ACCEPT_PAUSE_US);
 			continue;
 		case FCGI_NOISE:
@@ -188,8 +185,7 @@ start(struct crew *c, int n)
 	for (i = 0; i < n; i++) {
 		threads[i].crew = c;
 		threads[i].fcgi = fcgi_new();
-		threads[i].http = aic_http_new();
-		rc = threads[i].fcgi && threads[i].http
+		rc = threads[i].fcgi
 		    ? pthread_create(&threads[i].id, &attr, serve, &threads[i])
 		    : ENOMEM;
 		if (rc) {
@@ -197,7 +193,6 @@ start(struct crew *c, int n)
 			    "could not start thread %d of %d: %s", i + 1, n,
 			    strerror(rc));
 			fcgi_free(threads[i].fcgi);
-			aic_http_free(threads[i].http);
 			break;
 		}
 	}
@@ -290,7 +285,6 @@ join(struct crew *c, int64_t deadline_us)
 	for (i = 0; i < c->n; i++) {
 		pthread_join(c->threads[i].id, NULL);
 		fcgi_free(c->threads[i].fcgi);
-		aic_http_free(c->threads[i].http);
 	}
 	return true;
 }
@@ -462,9 +456,7 @@ main(int argc, char **argv)
 	if (rc)
 		return fail(rc, &err);
 	aic_log_level(conf.log_level);
-	rc = aic_http_init(&err);
-	if (!rc)
-		rc = worker_open(&w, &conf, &err);
+	rc = worker_open(&w, &conf, &err);
 	if (rc)
 		return fail(rc, &err);
 

@@ -30,7 +30,7 @@ struct personal {
 	char *url; /* the id comes behind it */
 	char *auth; /* the header with the key */
 	const char *headers[3];
-	struct aic_fetch *fetch;
+	struct aic_http *http;
 	struct aic_breaker breaker;
 	size_t chars_max;
 };
@@ -49,15 +49,10 @@ join(const char *a, const char *b)
 }
 
 enum aic_code
-personal_open(struct personal **ret_personal, const struct aic_conf *conf,
-    struct aic_err *err)
+personal_open(struct personal **ret_personal, struct aic_http *http,
+    const struct aic_conf *conf, struct aic_err *err)
 {
-	struct aic_fetch_conf fetch = { .answer_max = AIC_SELLER_ANSWER_MAX,
-		/* Each chat has one, and those of chats that have ended are on
-		 * their way out. */
-		.calls_max = 2 * (int)conf->threads };
 	struct personal *p;
-	enum aic_code rc;
 
 	*ret_personal = NULL;
 	if (!conf->server_host)
@@ -71,14 +66,10 @@ personal_open(struct personal **ret_personal, const struct aic_conf *conf,
 	p->auth = join(AUTH, conf->server_api_key);
 	p->headers[0] = p->auth;
 	p->headers[1] = "Accept: application/json";
-	fetch.headers = p->headers;
-	if (p->url && p->auth)
-		rc = aic_fetch_open(&p->fetch, &fetch, err);
-	else
-		rc = aic_fail(err, AIC_ENOMEM, "out of memory");
-	if (rc) {
+	p->http = http;
+	if (!p->url || !p->auth) {
 		personal_close(p);
-		return rc;
+		return aic_fail(err, AIC_ENOMEM, "out of memory");
 	}
 	*ret_personal = p;
 	return AIC_OK;
@@ -89,7 +80,6 @@ personal_close(struct personal *p)
 {
 	if (!p)
 		return;
-	aic_fetch_close(p->fetch);
 	if (p->auth)
 		explicit_bzero(p->auth, strlen(p->auth));
 	aic_breaker_done(&p->breaker);
@@ -120,7 +110,7 @@ settle(struct job *job, struct personal_ask *ask, enum metrics_server how,
 {
 	struct personal *p = job->worker->personal;
 
-	aic_fetch_drop(ask->call);
+	aic_http_drop(ask->call);
 	ask->call = NULL;
 	ask->known = verdict == AIC_BREAKER_WELL;
 	note(job, how);
@@ -141,16 +131,21 @@ settle(struct job *job, struct personal_ask *ask, enum metrics_server how,
 	}
 }
 
-static struct aic_fetch_call *
-ask_of(const struct personal *p, int64_t telegram_id, int64_t deadline_us)
+static struct aic_http_call *
+ask_of(const struct personal *p, int64_t telegram_id, int64_t start_us)
 {
-	struct aic_fetch_call *call = NULL;
+	struct aic_http_request req = { .headers = p->headers,
+		.answer_max = AIC_SELLER_ANSWER_MAX,
+		.deadline_us = start_us + ASK_US,
+		.connect_us = ASK_US };
+	struct aic_http_call *call = NULL;
 	struct aic_buf url;
 
 	aic_buf_init(&url, strlen(p->url) + 32);
 	aic_buf_printf(&url, "%s%lld", p->url, (long long)telegram_id);
+	req.url = url.data;
 	if (!url.failed)
-		call = aic_fetch_start(p->fetch, url.data, deadline_us);
+		call = aic_http_start(p->http, &req);
 	aic_buf_done(&url);
 	return call;
 }
@@ -168,7 +163,7 @@ personal_start(struct job *job, struct personal_ask *ask)
 		note(job, METRICS_SERVER_OPEN);
 		return;
 	}
-	ask->call = ask_of(p, job->user, ask->start_us + ASK_US);
+	ask->call = ask_of(p, job->user, ask->start_us);
 	if (!ask->call)
 		settle(job, ask, METRICS_SERVER_BUSY, AIC_BREAKER_NEUTRAL);
 }
@@ -195,6 +190,7 @@ read_answer(const struct personal *p, const struct aic_http_answer *a,
 {
 	static const enum metrics_server ends[AIC_HTTP__MAX] = {
 		[AIC_HTTP_CONNECT] = METRICS_SERVER_UNREACHED,
+		[AIC_HTTP_UNTRUSTED] = METRICS_SERVER_UNREACHED,
 		[AIC_HTTP_BROKEN] = METRICS_SERVER_CUT,
 		[AIC_HTTP_TIMEOUT] = METRICS_SERVER_TIMEOUT,
 		[AIC_HTTP_TOO_BIG] = METRICS_SERVER_NONSENSE,
@@ -244,9 +240,8 @@ personal_get(struct job *job, struct personal_ask *ask, int64_t until_us)
 
 	if (!ask->call)
 		return NULL;
-	a = aic_fetch_wait(ask->call, until_us, &job->server_us);
-	if (!a)
-		job->server_us = aic_clock_us() - ask->start_us;
+	a = aic_http_wait(ask->call, until_us);
+	job->server_us = a ? a->took_us : aic_clock_us() - ask->start_us;
 	metrics_time(job->worker->metrics, METRICS_SERVER, job->server_us);
 	if (a)
 		how = read_answer(p, a, &text);

@@ -16,29 +16,31 @@
 
 #include "conf.h"
 #include "err.h"
-#include "fetch.h"
+#include "http.h"
 
 struct job;
 struct personal;
 
 /* A question to the Server that is under way; zeroed: none is. */
 struct personal_ask {
-	struct aic_fetch_call *call;
+	struct aic_http_call *call;
 	int64_t start_us;
 	uint64_t round; /* of the breaker */
 	bool known; /* the Server has told, be it that there is nothing */
 };
 
 /*
- * personal_open -- with a thread of its own, if there is a SERVER_HOST.
+ * personal_open -- if there is a SERVER_HOST.
  *
+ * http      kept
  * ret_personal  NULL on AIC_OK: there is none
  *
  * Errors:   AIC_ENOMEM
  * Memory:   gives; personal_close()
  */
 enum aic_code personal_open(struct personal **ret_personal,
-    const struct aic_conf *conf, struct aic_err *err) AIC_MUST_CHECK;
+    struct aic_http *http, const struct aic_conf *conf,
+    struct aic_err *err) AIC_MUST_CHECK;
 
 /* personal_close -- no question may be under way. NULL is fine. */
 void personal_close(struct personal *p);

@@ -11,7 +11,6 @@
 #include "buf.h"
 #include "err.h"
 #include "fcgi.h"
-#include "http.h"
 #include "limit.h"
 #include "recall.h"
 #include "worker.h"
@@ -20,7 +19,6 @@
 struct job {
 	struct worker *worker;
 	struct fcgi *fcgi;
-	struct aic_http *http; /* of this thread */
 	struct fcgi_request rq;
 	struct aic_buf body; /* that came */
 	const char *tail; /* of the path, behind the route's own */
@@ -57,7 +55,7 @@ typedef enum aic_code route_handler(struct job *job, struct aic_err *err);
 /*
  * route_run -- answer one accepted request and log it.
  *
- * job       worker, fcgi, http, rq and start_us are set; body and out are
+ * job       worker, fcgi, rq and start_us are set; body and out are
  *           initialised and kept by the caller for the next request
  */
 void route_run(struct job *job);

@@ -21,6 +21,11 @@
 /* When all slots are taken: chats take seconds, so one will be free soon. */
 #define BUSY_RETRY_AFTER_S 2
 
+/* Calls of the engine that a chat may have at once: one to a model, one to the
+ * seller-data API, and one that is on its way out; and a few for the worker. */
+#define CALLS_EACH 3
+#define CALLS_SPARE 16
+
 /* Only reads. */
 static const struct aic_db_stmt migrated = { "migrated",
 	"SELECT to_regclass('ai_chat_migrations') IS NOT NULL", 0, NULL };
@@ -51,6 +56,7 @@ worker_open(struct worker *w, struct aic_conf *conf, struct aic_err *err)
 	struct aic_db_conf db;
 	struct aic_openai_conf ai;
 	struct aic_cache_conf cache;
+	struct aic_http_conf http;
 	enum aic_code rc;
 
 	memset(w, 0, sizeof(*w));
@@ -77,9 +83,15 @@ worker_open(struct worker *w, struct aic_conf *conf, struct aic_err *err)
 	/* The one secret that workers of all machines have in common. */
 	cache = (struct aic_cache_conf){ .url = conf->redis_url,
 		.secret = conf->api_keys };
+	http = (struct aic_http_conf){
+		.calls_max = CALLS_EACH * (int)conf->threads + CALLS_SPARE,
+		.connections_max = (int)conf->upstream_connections
+	};
 	rc = aic_prompt_load(&w->prompt, conf->prompt_file, err);
 	if (!rc)
 		rc = aic_db_open(&w->db, &db, err);
+	if (!rc)
+		rc = aic_http_open(&w->http, &http, err);
 	if (!rc)
 		rc = aic_openai_open(&w->openai, &ai, err);
 	if (!rc)
@@ -87,7 +99,7 @@ worker_open(struct worker *w, struct aic_conf *conf, struct aic_err *err)
 	if (!rc)
 		rc = recall_open(w, err);
 	if (!rc)
-		rc = personal_open(&w->personal, conf, err);
+		rc = personal_open(&w->personal, w->http, conf, err);
 	if (rc)
 		worker_close(w);
 	return rc;
@@ -107,6 +119,7 @@ worker_close(struct worker *w)
 	metrics_close(w->metrics);
 	aic_cache_close(w->cache);
 	free(w->asked_how);
+	aic_http_close(w->http);
 	personal_close(w->personal);
 	aic_openai_close(w->openai);
 	aic_db_close(w->db);

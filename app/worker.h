@@ -15,6 +15,7 @@
 #include "conf.h"
 #include "db.h"
 #include "err.h"
+#include "http.h"
 #include "id.h"
 #include "metrics.h"
 #include "openai.h"
@@ -57,6 +58,7 @@ struct worker_reset {
 struct worker {
 	struct aic_conf conf;
 	struct aic_db *db;
+	struct aic_http *http;
 	struct aic_openai *openai;
 	struct aic_cache *cache; /* NULL: none */
 	char *asked_how; /* the model; NULL: no answer is kept */

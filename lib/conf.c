@@ -76,6 +76,10 @@ static const struct setting table[] = {
 	{ "AI_CHAT_BREAKER_OPEN_MS", NUM, 0, "10000", 100, 600000,
 	    AT(breaker_open_ms) },
 	{ "AI_CHAT_RETRY_FLOOR", NUM, 0, "10", 0, 1000000, AT(retry_floor) },
+	/* 0: what AI_CHAT_THREADS needs, see http.h; a connection carries 100
+	 * calls, so that 1,000 carry ten times what a worker was measured with */
+	{ "AI_CHAT_UPSTREAM_CONNECTIONS", NUM, 0, "0", 0, 1000,
+	    AT(upstream_connections) },
 	{ "SERVER_HOST", URL, 0, NULL, 0, 0, AT(server_host) },
 	{ "SERVER_API_KEY", TEXT, SECRET, NULL, 0, 0, AT(server_api_key) },
 	{ "AI_CHAT_USER_CONTEXT_CHARS", NUM, 0, "4000", 200, 16000,

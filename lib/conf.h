@@ -36,6 +36,7 @@ struct aic_conf {
 	int64_t breaker_failures; /* chats in a row; 0: none are too many */
 	int64_t breaker_open_ms;
 	int64_t retry_floor; /* retries in ten seconds */
+	int64_t upstream_connections; /* HTTP/2, to one server; 0: by threads */
 
 	char *server_host; /* no slash at the end; NULL: there is no Server */
 	int64_t user_context_chars; /* of what it tells of a seller */

@@ -2,377 +2,1063 @@
 
 #include "http.h"
 
-#include <ctype.h>
 #include <curl/curl.h>
 #include <errno.h>
+#include <openssl/ssl.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "clock.h"
+#include "http_route.h"
+#include "http_transfer.h"
+#include "http_trust.h"
 
-/* Chats wait by the thousand, so what each of them holds is kept small: a page
- * for receiving, and for sending the least that libcurl takes, which it makes only
- * for a body that does not go out in one piece. */
-#define SEND_BUFFER 16384L
-#define RECEIVE_BUFFER 4096L
+/* libcurl handles that are kept for the next calls. One takes some 6 KB, and to make
+ * one costs 10 us; for a crowd they are made and freed. */
+#define HANDLES_KEPT 64
 
-/* An answer of the API has a dozen headers; 64 KiB is what its own docs allow. */
-#define HEADERS_MAX (64 * 1024)
+/* Events that are read from the kernel at a time. */
+#define EVENTS 64
 
-/* Providers close idle connections after a minute or more; ours go first. */
-#define IDLE_MAX_S 50L
+/* How soon to try again when there was no memory for a new multi handle. */
+#define RENEW_US (10 * AIC_MS)
 
-/* A day is beyond any deadline; the bound keeps sums sane. */
-#define RETRY_AFTER_MAX_US (86400 * AIC_S)
+/* How late a call may be ended that waits for a connection when its deadline passes;
+ * and the longest that the thread sleeps. */
+#define SWEEP_US (50 * AIC_MS)
+#define SLEEP_MAX_US (60 * AIC_S)
 
-struct aic_http {
-	CURL *easy;
-	struct curl_slist *headers;
-	/* of the call under way */
-	const struct aic_http_request *req;
-	struct aic_http_answer *answer;
-	int requests; /* that went out, or tried to */
-	size_t header_bytes;
-	bool header_done;
-	bool too_big;
-	char why[CURL_ERROR_SIZE];
-};
+/* How often a waiting caller asks whether the answer is still needed. */
+#define GONE_EVERY_US (1 * AIC_S)
 
-enum aic_code
-aic_http_init(struct aic_err *err)
-{
-	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
-		return aic_fail(err, AIC_ENOMEM, "could not set libcurl up");
-	return AIC_OK;
-}
+/* How long a caller waits, past the deadline or after it has cancelled, for the
+ * engine to end the call: some milliseconds are usual. */
+#define GRACE_US (1 * AIC_S)
+
+/* The most that one HTTP/2 connection is expected to carry; see http_route.c. */
+#define STREAMS_EACH 100
 
 /*
- * Before each request that goes out. When a kept connection dies before the
- * answer, libcurl would send the same again on a new one, unasked: the model would
- * be paid twice, and nobody would know. What is only read may be asked for again.
+ * A call has two owners, its caller and the engine, and is freed when both have let
+ * go of it. The engine's fields belong to the engine's thread once the call has been
+ * handed over; after `over' is set, the answer belongs to the caller.
  */
+struct aic_http_call {
+	struct aic_http *http;
+	struct aic_http_transfer transfer; /* first what libcurl needs */
+	char *route_key;
+	bool plain;
+	int64_t start_us, deadline_us, connect_us;
+
+	atomic_int owners;
+	atomic_bool over;
+	atomic_bool cancelled;
+	sem_t ended;
+	struct aic_http_call *next_news, *next_drop;
+
+	/* The engine's. */
+	struct route *route;
+	enum { HANDED_OVER, WAITING, BEGUN, ENDED } state;
+	bool opening; /* counted in route->now.opening */
+	int connecting; /* sockets that are being connected for it */
+	struct aic_http_call *prev, *next; /* in the list of its state */
+};
+
+struct list {
+	struct aic_http_call *head, *tail;
+};
+
+/* One server, as it is reached: by its address, a proxy, and a store of roots. There
+ * are as many as the settings name. */
+struct route {
+	struct route *next;
+	char *key;
+	struct aic_http_route now;
+	struct list waiting;
+};
+
+/* What is known of a descriptor. */
+struct sock {
+	struct route *route; /* NULL: not a connection of ours */
+	uint32_t events; /* that epoll is to wait for; 0: none */
+	bool watched; /* by epoll */
+	bool idle; /* no transfer uses it */
+	bool stale; /* counted in route->now.stale */
+};
+
+struct aic_http {
+	struct aic_http_conf conf;
+	struct aic_http_trust *trust; /* the system's roots */
+	CURLSH *share;
+	pthread_mutex_t share_locks[CURL_LOCK_DATA_LAST];
+	pthread_t thread;
+	int epoll, wake; /* wake: an eventfd */
+	atomic_int calls;
+	atomic_bool asleep;
+	atomic_bool stop;
+	atomic_bool shed; /* close what is idle */
+	struct aic_http_call *_Atomic news; /* handed over, newest first */
+	struct aic_http_call *_Atomic drops; /* cancelled, newest first */
+
+	pthread_mutex_t lock; /* of the handles */
+	CURL *handles[HANDLES_KEPT];
+	int n_handles;
+
+	/* Of the engine's thread. */
+	CURLM *multi;
+	int64_t
+	    timer_us; /* when libcurl wants to run; INT64_MAX: not by itself */
+	int64_t sweep_us; /* when those that wait are looked through */
+	bool broken; /* the multi handle; see renew_multi() */
+	struct route *routes;
+	struct list begun;
+	int n_begun;
+	struct sock *socks; /* by descriptor */
+	int n_socks;
+};
+
+/* --- small parts ------------------------------------------------------- */
+
+static void
+list_add(struct list *l, struct aic_http_call *call)
+{
+	call->next = NULL;
+	call->prev = l->tail;
+	if (l->tail)
+		l->tail->next = call;
+	else
+		l->head = call;
+	l->tail = call;
+}
+
+static void
+list_remove(struct list *l, struct aic_http_call *call)
+{
+	if (call->prev)
+		call->prev->next = call->next;
+	else
+		l->head = call->next;
+	if (call->next)
+		call->next->prev = call->prev;
+	else
+		l->tail = call->prev;
+}
+
+static void
+lock_share(CURL *easy, curl_lock_data data, curl_lock_access access, void *arg)
+{
+	struct aic_http *h = arg;
+
+	(void)easy, (void)access;
+	pthread_mutex_lock(&h->share_locks[data]);
+}
+
+static void
+unlock_share(CURL *easy, curl_lock_data data, void *arg)
+{
+	struct aic_http *h = arg;
+
+	(void)easy;
+	pthread_mutex_unlock(&h->share_locks[data]);
+}
+
+static CURL *
+take_handle(struct aic_http *h)
+{
+	CURL *easy = NULL;
+
+	pthread_mutex_lock(&h->lock);
+	if (h->n_handles > 0)
+		easy = h->handles[--h->n_handles];
+	pthread_mutex_unlock(&h->lock);
+	return easy ? easy : aic_http_transfer_handle(h->share);
+}
+
+static void
+give_handle(struct aic_http *h, CURL *easy)
+{
+	/* They point into a call that will be freed. */
+	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, NULL);
+	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, NULL);
+	curl_easy_setopt(easy, CURLOPT_POSTFIELDS, NULL);
+	pthread_mutex_lock(&h->lock);
+	if (h->n_handles < HANDLES_KEPT) {
+		h->handles[h->n_handles++] = easy;
+		easy = NULL;
+	}
+	pthread_mutex_unlock(&h->lock);
+	if (easy)
+		curl_easy_cleanup(easy);
+}
+
+static void
+free_call(struct aic_http_call *call)
+{
+	if (call->transfer.easy)
+		give_handle(call->http, call->transfer.easy);
+	aic_http_transfer_done(&call->transfer);
+	sem_destroy(&call->ended);
+	free(call->route_key);
+	free(call);
+}
+
+static void
+let_go(struct aic_http_call *call)
+{
+	if (atomic_fetch_sub(&call->owners, 1) == 1)
+		free_call(call);
+}
+
+/* Wake the engine's thread, if it sleeps. */
+static void
+wake(struct aic_http *h)
+{
+	static const uint64_t one = 1;
+	ssize_t n;
+
+	if (!atomic_exchange(&h->asleep, false))
+		return;
+	do {
+		n = write(h->wake, &one, sizeof(one));
+	} while (n < 0 && errno == EINTR);
+}
+
+/* --- descriptors ------------------------------------------------------- */
+
+/* NULL: no memory. */
+static struct sock *
+sock_of(struct aic_http *h, int fd)
+{
+	struct sock *more;
+	int n = h->n_socks ? h->n_socks : 64;
+
+	if (fd < h->n_socks)
+		return &h->socks[fd];
+	while (n <= fd)
+		n *= 2;
+	more = realloc(h->socks, (size_t)n * sizeof(*more));
+	if (!more)
+		return NULL;
+	memset(more + h->n_socks, 0, (size_t)(n - h->n_socks) * sizeof(*more));
+	h->socks = more;
+	h->n_socks = n;
+	return &h->socks[fd];
+}
+
+static void
+set_stale(struct sock *s, bool stale)
+{
+	if (s->route && s->stale != stale)
+		s->route->now.stale += stale ? 1 : -1;
+	s->stale = stale;
+}
+
+/* Have epoll wait for what the descriptor's entry says. */
+static void
+watch(struct aic_http *h, int fd, struct sock *s)
+{
+	struct epoll_event e = { .events = s->events, .data = { .fd = fd } };
+	int op = s->watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+
+	if (s->events == 0) {
+		if (s->watched)
+			epoll_ctl(h->epoll, EPOLL_CTL_DEL, fd, NULL);
+		s->watched = false;
+		return;
+	}
+	s->watched = epoll_ctl(h->epoll, op, fd, &e) == 0;
+	if (!s->watched)
+		h->broken = true;
+}
+
+/* libcurl says what it waits for. A connection that it does not wait for any more,
+ * but keeps, is watched for its end: it is no use for the next call then. */
+static int
+on_watch(CURL *easy, curl_socket_t fd, int what, void *arg, void *sock_arg)
+{
+	struct aic_http *h = arg;
+	struct sock *s = sock_of(h, fd);
+
+	(void)easy, (void)sock_arg;
+	/* Connections have an entry. Without one for its own descriptors libcurl's
+	 * resolver is looked at in shorter and shorter intervals. */
+	if (!s)
+		return 0;
+	s->idle = what == CURL_POLL_REMOVE;
+	if (s->idle) {
+		s->events = s->route ? EPOLLRDHUP | EPOLLONESHOT : 0;
+	} else {
+		set_stale(s, false);
+		s->events = (what & CURL_POLL_IN ? EPOLLIN : 0) |
+		    (what & CURL_POLL_OUT ? EPOLLOUT : 0);
+	}
+	watch(h, fd, s);
+	return 0;
+}
+
+static curl_socket_t
+on_open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
+{
+	struct aic_http_call *call = arg;
+	struct sock *s;
+	int fd;
+
+	(void)purpose;
+	if (!aic_http_transfer_may_connect(&call->transfer))
+		return CURL_SOCKET_BAD;
+	fd = socket(address->family, address->socktype | SOCK_CLOEXEC,
+	    address->protocol);
+	s = fd >= 0 ? sock_of(call->http, fd) : NULL;
+	if (!s) {
+		/* Without IPv6 its sockets cannot be had; IPv4's can. */
+		call->transfer.no_socket = fd >= 0 || errno != EAFNOSUPPORT;
+		if (fd >= 0)
+			close(fd);
+		return CURL_SOCKET_BAD;
+	}
+	*s = (struct sock){ .route = call->route };
+	call->route->now.sockets++;
+	call->route->now.connecting++;
+	call->connecting++;
+	return fd;
+}
+
+static int
+on_close_socket(void *arg, curl_socket_t fd)
+{
+	struct aic_http *h = arg;
+	struct sock *s = sock_of(h, fd);
+
+	if (s && s->route) {
+		set_stale(s, false);
+		s->route->now.sockets--;
+	}
+	if (s)
+		*s = (struct sock){ .route = NULL };
+	return close(fd);
+}
+
+/* --- transfers --------------------------------------------------------- */
+
+/* What it waited for is there, or will not come. */
+static void
+leave_opening(struct aic_http_call *call)
+{
+	struct aic_http_route *r = &call->route->now;
+
+	if (call->opening)
+		r->opening--;
+	r->connecting -= call->connecting;
+	call->opening = false;
+	call->connecting = 0;
+}
+
+static void
+learn_protocol(struct aic_http_call *call)
+{
+	struct curl_tlssessioninfo *tls = NULL;
+	const unsigned char *name = NULL;
+	unsigned len = 0;
+
+	if (curl_easy_getinfo(call->transfer.easy, CURLINFO_TLS_SSL_PTR,
+		&tls) != CURLE_OK ||
+	    !tls || !tls->internals)
+		return;
+	SSL_get0_alpn_selected(tls->internals, &name, &len);
+	call->route->now.protocol = len == 2 && memcmp(name, "h2", 2) == 0
+	    ? AIC_HTTP_2
+	    : AIC_HTTP_1;
+}
+
+/* The connection is there, and the request is about to go out. */
 static int
 on_request(void *arg, char *ip, char *local_ip, int port, int local_port)
 {
-	struct aic_http *http = arg;
+	struct aic_http_call *call = arg;
 
 	(void)ip, (void)local_ip, (void)port, (void)local_port;
-	if (http->requests++ == 0 || !http->req->body)
-		return CURL_PREREQFUNC_OK;
-	return CURL_PREREQFUNC_ABORT;
+	leave_opening(call);
+	if (!call->plain)
+		learn_protocol(call);
+	return aic_http_transfer_may_send(&call->transfer)
+	    ? CURL_PREREQFUNC_OK
+	    : CURL_PREREQFUNC_ABORT;
 }
 
-static size_t
-on_receive(char *data, size_t size, size_t n, void *arg)
-{
-	struct aic_http *http = arg;
-	struct aic_buf *body = &http->answer->body;
-
-	if (size * n > body->max - body->len)
-		http->too_big = true;
-	else
-		aic_buf_put(body, data, size * n);
-	return http->too_big || body->failed ? 0 : size * n;
-}
-
-static size_t
-on_header(char *data, size_t size, size_t n, void *arg)
-{
-	struct aic_http *http = arg;
-
-	/* A blank line ends them. There may be a proxy's before the server's,
-	 * and trailers long after. */
-	if (size * n > 4 && memcmp(data, "HTTP/", 5) == 0)
-		http->header_done = false;
-	else if (size * n > 0 && (*data == '\r' || *data == '\n'))
-		http->header_done = true;
-	http->header_bytes += size * n;
-	if (http->header_bytes > HEADERS_MAX) {
-		http->too_big = true;
-		return 0;
-	}
-	return size * n;
-}
-
-/* libcurl asks often while bytes move and about once a second while they don't. */
-static int
-on_progress(void *arg, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
-{
-	struct aic_http *http = arg;
-
-	(void)a, (void)b, (void)c, (void)d;
-	return http->req->gone(http->req->gone_arg) ? 1 : 0;
-}
-
-/* What is the same for all calls; the handle keeps it. */
+/* The answer has been set. */
 static void
-set_once(struct aic_http *http)
+end_call(struct aic_http *h, struct aic_http_call *call)
 {
-	CURL *e = http->easy;
-
-	curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
-	curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L);
-	curl_easy_setopt(e, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
-	curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
-	curl_easy_setopt(e, CURLOPT_BUFFERSIZE, RECEIVE_BUFFER);
-	curl_easy_setopt(e, CURLOPT_UPLOAD_BUFFERSIZE, SEND_BUFFER);
-	/* One for each model. */
-	curl_easy_setopt(e, CURLOPT_MAXCONNECTS, 2L);
-	curl_easy_setopt(e, CURLOPT_MAXAGE_CONN, IDLE_MAX_S);
-	/* A peer that vanished without a word is noticed within half a minute. */
-	curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L);
-	curl_easy_setopt(e, CURLOPT_TCP_KEEPIDLE, 10L);
-	curl_easy_setopt(e, CURLOPT_TCP_KEEPINTVL, 5L);
-	curl_easy_setopt(e, CURLOPT_PREREQFUNCTION, on_request);
-	curl_easy_setopt(e, CURLOPT_PREREQDATA, http);
-	curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_receive);
-	curl_easy_setopt(e, CURLOPT_WRITEDATA, http);
-	curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
-	curl_easy_setopt(e, CURLOPT_HEADERDATA, http);
-	curl_easy_setopt(e, CURLOPT_XFERINFOFUNCTION, on_progress);
-	curl_easy_setopt(e, CURLOPT_XFERINFODATA, http);
-	curl_easy_setopt(e, CURLOPT_ERRORBUFFER, http->why);
+	if (call->state == WAITING)
+		list_remove(&call->route->waiting, call);
+	call->state = ENDED;
+	call->transfer.answer.took_us = aic_clock_us() - call->start_us;
+	if (call->transfer.easy)
+		give_handle(h, call->transfer.easy);
+	call->transfer.easy = NULL;
+	atomic_fetch_sub(&h->calls, 1);
+	atomic_store(&call->over, true);
+	sem_post(&call->ended);
+	let_go(call);
 }
 
-struct aic_http *
-aic_http_new(void)
+static void
+fail_call(struct aic_http *h, struct aic_http_call *call, enum aic_http_end end,
+    const char *why)
 {
-	struct aic_http *http = calloc(1, sizeof(*http));
+	aic_http_transfer_fail(&call->transfer, end, why);
+	end_call(h, call);
+}
 
-	if (!http)
-		return NULL;
-	http->easy = curl_easy_init();
-	if (!http->easy) {
-		free(http);
-		return NULL;
+/* Out of libcurl's hands, whatever it did last. */
+static void
+take_out(struct aic_http *h, struct aic_http_call *call)
+{
+	curl_multi_remove_handle(h->multi, call->transfer.easy);
+	leave_opening(call);
+	call->route->now.calls--;
+	list_remove(&h->begun, call);
+	h->n_begun--;
+}
+
+static void
+begin_call(struct aic_http *h, struct aic_http_call *call, bool own)
+{
+	struct route *r = call->route;
+	CURL *e = call->transfer.easy;
+	long left_ms = aic_clock_left_ms(call->deadline_us);
+	long connect_ms = (long)(call->connect_us / AIC_MS);
+
+	list_remove(&r->waiting, call);
+	call->state = BEGUN;
+	if (connect_ms > left_ms)
+		connect_ms = left_ms;
+	/* To libcurl 0 would be no limit. */
+	curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, left_ms > 0 ? left_ms : 1L);
+	curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS,
+	    connect_ms > 0 ? connect_ms : 1L);
+	curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, own ? 1L : 0L);
+	/* Should all connections have ended meanwhile: one of those that were to
+	 * share them opens the next, and the others wait for it. */
+	curl_easy_setopt(e, CURLOPT_PIPEWAIT,
+	    r->now.protocol == AIC_HTTP_2 && !own ? 1L : 0L);
+	if (curl_multi_add_handle(h->multi, e) != CURLM_OK) {
+		fail_call(h, call, AIC_HTTP_NO_MEMORY, "out of memory");
+		return;
 	}
-	set_once(http);
-	return http;
+	list_add(&h->begun, call);
+	h->n_begun++;
+	r->now.calls++;
+	call->opening = own;
+	if (own)
+		r->now.opening++;
 }
 
-void
-aic_http_free(struct aic_http *http)
-{
-	if (!http)
-		return;
-	curl_easy_cleanup(http->easy);
-	curl_slist_free_all(http->headers);
-	free(http);
-}
-
-void
-aic_http_hang_up(struct aic_http *http)
-{
-	CURL *fresh = curl_easy_init();
-
-	if (!fresh)
-		return;
-	curl_easy_cleanup(http->easy);
-	http->easy = fresh;
-	set_once(http);
-}
-
+/* Let those begin for which there is room now. True: libcurl has something to do. */
 static bool
-set_headers(struct aic_http *http, const char *const *headers)
+admit_calls(struct aic_http *h, struct route *r)
 {
-	struct curl_slist *more;
+	enum aic_http_admission how;
+	bool any = false;
 
-	curl_slist_free_all(http->headers);
-	http->headers = NULL;
-	for (; *headers; headers++) {
-		more = curl_slist_append(http->headers, *headers);
-		if (!more)
-			return false;
-		http->headers = more;
+	while (r->waiting.head) {
+		how = aic_http_route_admit(&r->now);
+		if (how == AIC_HTTP_WAIT)
+			break;
+		begin_call(h, r->waiting.head, how == AIC_HTTP_OPEN);
+		any = true;
 	}
+	if (any)
+		curl_multi_setopt(h->multi, CURLMOPT_MAX_CONCURRENT_STREAMS,
+		    (long)aic_http_route_streams(&r->now));
+	return any;
+}
+
+/* What has been waiting too long will not begin. */
+static void
+sweep_route(struct aic_http *h, struct route *r, int64_t now)
+{
+	struct aic_http_call *call, *next;
+	bool none = !aic_http_route_connected(&r->now);
+
+	for (call = r->waiting.head; call; call = next) {
+		next = call->next;
+		if (now >= call->deadline_us ||
+		    (none && now - call->start_us >= call->connect_us))
+			fail_call(h, call, AIC_HTTP_CONNECT,
+			    "no connection was free in time");
+	}
+}
+
+/* --- the thread -------------------------------------------------------- */
+
+static void
+finish_transfers(struct aic_http *h)
+{
+	struct aic_http_call *call;
+	CURLMsg *m;
+	int left;
+
+	while ((m = curl_multi_info_read(h->multi, &left))) {
+		if (m->msg != CURLMSG_DONE)
+			continue;
+		curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, &call);
+		aic_http_transfer_end(&call->transfer, m->data.result);
+		take_out(h, call);
+		end_call(h, call);
+	}
+}
+
+static void
+run_libcurl(struct aic_http *h, int fd, int mask)
+{
+	CURLMcode rc;
+	int running;
+
+	/* When no time-out is left, libcurl does not call on_timer(). */
+	if (fd == CURL_SOCKET_TIMEOUT)
+		h->timer_us = INT64_MAX;
+	errno = 0;
+	rc = curl_multi_socket_action(h->multi, fd, mask, &running);
+	if (rc != CURLM_OK)
+		h->broken = true;
+}
+
+static int
+on_timer(CURLM *multi, long ms, void *arg)
+{
+	struct aic_http *h = arg;
+
+	(void)multi;
+	h->timer_us = ms < 0 ? INT64_MAX : aic_clock_us() + ms * AIC_MS;
+	return 0;
+}
+
+/* False: no memory. */
+static bool
+make_multi(struct aic_http *h)
+{
+	h->timer_us = INT64_MAX;
+	h->multi = curl_multi_init();
+	if (!h->multi)
+		return false;
+	curl_multi_setopt(h->multi, CURLMOPT_SOCKETFUNCTION, on_watch);
+	curl_multi_setopt(h->multi, CURLMOPT_SOCKETDATA, h);
+	curl_multi_setopt(h->multi, CURLMOPT_TIMERFUNCTION, on_timer);
+	curl_multi_setopt(h->multi, CURLMOPT_TIMERDATA, h);
+	/* All that a crowd has opened is kept for the next one, until it is
+	 * IDLE_MAX_S old. */
+	curl_multi_setopt(h->multi, CURLMOPT_MAXCONNECTS,
+	    (long)h->conf.calls_max + AIC_HTTP_CONNECTIONS);
 	return true;
 }
 
-/* What a call brings along. These copy, and may run out of memory. */
-static bool
-set_target(struct aic_http *http, const struct aic_http_request *req)
+static struct route *
+find_route(struct aic_http *h, struct aic_http_call *call)
 {
-	const char *protocol = strncmp(req->url, "http://", 7) == 0 ? "http"
-								    : "https";
-	CURL *e = http->easy;
+	struct route *r;
 
-	return set_headers(http, req->headers) &&
-	    curl_easy_setopt(e, CURLOPT_HTTPHEADER, http->headers) ==
-	    CURLE_OK &&
-	    curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, protocol) == CURLE_OK &&
-	    curl_easy_setopt(e, CURLOPT_URL, req->url) == CURLE_OK &&
-	    curl_easy_setopt(e, CURLOPT_PROXY, req->proxy ? req->proxy : "") ==
-	    CURLE_OK &&
-	    /* Or the environment's no_proxy would go round it. */
-	    curl_easy_setopt(e, CURLOPT_NOPROXY, "") == CURLE_OK;
-}
-
-static enum aic_http_end
-end_of(const struct aic_http *http, CURLcode rc)
-{
-	curl_off_t connected = 0;
-
-	curl_easy_getinfo(http->easy, CURLINFO_PRETRANSFER_TIME_T, &connected);
-	switch (rc) {
-	case CURLE_OK:
-		/* To libcurl, headers without an end are an answer. */
-		return http->header_done ? AIC_HTTP_ANSWERED : AIC_HTTP_BROKEN;
-	case CURLE_WRITE_ERROR:
-		return http->too_big ? AIC_HTTP_TOO_BIG : AIC_HTTP_NO_MEMORY;
-	case CURLE_OUT_OF_MEMORY:
-		/* It says so of a header over 100 KiB, too. */
-		return errno == ENOMEM ? AIC_HTTP_NO_MEMORY : AIC_HTTP_TOO_BIG;
-	case CURLE_ABORTED_BY_CALLBACK:
-		/* The second request was held back: the first one was lost. */
-		return http->requests > 1 ? AIC_HTTP_BROKEN : AIC_HTTP_GONE;
-	case CURLE_OPERATION_TIMEDOUT:
-		/* While connecting, nothing was sent: worth another try. */
-		return connected > 0 ? AIC_HTTP_TIMEOUT : AIC_HTTP_CONNECT;
-	case CURLE_COULDNT_RESOLVE_HOST:
-	case CURLE_COULDNT_RESOLVE_PROXY:
-	case CURLE_COULDNT_CONNECT:
-	case CURLE_PROXY:
-	case CURLE_SSL_CONNECT_ERROR:
-		return AIC_HTTP_CONNECT;
-	case CURLE_SEND_ERROR:
-	case CURLE_RECV_ERROR:
-	case CURLE_GOT_NOTHING:
-	case CURLE_PARTIAL_FILE:
-	case CURLE_WEIRD_SERVER_REPLY:
-	case CURLE_UNSUPPORTED_PROTOCOL: /* an answer of HTTP/0.9 */
-		return AIC_HTTP_BROKEN;
-	default:
-		return AIC_HTTP_FAILED;
-	}
-}
-
-/* A number of so many microseconds; -1: it is not one, or not over 0. */
-static int64_t
-read_number(const char *text, double unit_us)
-{
-	char *end;
-	double us;
-
-	/* No hexadecimals, no "nan". */
-	us = strtod(text, &end) * unit_us;
-	if (text[strspn(text, "0123456789.eE+-")] || end == text || *end ||
-	    !(us > 0))
-		return -1;
-	return us < RETRY_AFTER_MAX_US ? (int64_t)us : RETRY_AFTER_MAX_US;
-}
-
-int64_t
-aic_http_retry_after(const char *ms, const char *after, time_t now)
-{
-	int64_t us = ms ? read_number(ms, AIC_MS) : -1;
-	time_t date;
-
-	if (us < 0 && after)
-		us = read_number(after, AIC_S);
-	/* A date begins with its day's name; libcurl would find one in -20991231. */
-	if (us >= 0 || !after || !isalpha((unsigned char)*after))
-		return us;
-	date = curl_getdate(after, NULL);
-	if (date <= now)
-		return -1;
-	return date - now < RETRY_AFTER_MAX_US / AIC_S ? (date - now) * AIC_S
-						       : RETRY_AFTER_MAX_US;
-}
-
-static const char *
-header(struct aic_http *http, const char *name)
-{
-	struct curl_header *h;
-
-	return curl_easy_header(http->easy, name, 0, CURLH_HEADER, -1, &h) ==
-		CURLHE_OK
-	    ? h->value
-	    : NULL;
+	for (r = h->routes; r; r = r->next)
+		if (strcmp(r->key, call->route_key) == 0)
+			return r;
+	r = calloc(1, sizeof(*r));
+	if (!r)
+		return NULL;
+	r->key = call->route_key;
+	call->route_key = NULL;
+	aic_http_route_init(&r->now, call->plain, h->conf.connections_max);
+	r->next = h->routes;
+	h->routes = r;
+	return r;
 }
 
 static void
-set_body(CURL *e, const struct aic_http_request *req)
+receive_call(struct aic_http *h, struct aic_http_call *call)
 {
-	if (!req->body) {
-		curl_easy_setopt(e, CURLOPT_HTTPGET, 1L);
+	call->route = find_route(h, call);
+	if (!call->route) {
+		fail_call(h, call, AIC_HTTP_NO_MEMORY, "out of memory");
 		return;
 	}
-	curl_easy_setopt(e, CURLOPT_POST, 1L);
-	curl_easy_setopt(e, CURLOPT_POSTFIELDS, req->body);
-	curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE,
-	    (curl_off_t)req->body_len);
+	call->state = WAITING;
+	list_add(&call->route->waiting, call);
 }
 
-void *
-aic_http_begin(struct aic_http *http, const struct aic_http_request *req,
-    struct aic_http_answer *answer)
+/* The oldest first. */
+static struct aic_http_call *
+reverse(struct aic_http_call *newest)
 {
-	long total_ms, connect_ms;
+	struct aic_http_call *first = NULL, *next;
 
-	answer->end = AIC_HTTP_FAILED;
-	answer->status = 0;
-	answer->retry_after_us = -1;
-	answer->why[0] = '\0';
-	http->req = req;
-	http->answer = answer;
-	http->requests = 0;
-	http->header_bytes = 0;
-	http->header_done = false;
-	http->too_big = false;
-	http->why[0] = '\0';
-
-	total_ms = aic_clock_left_ms(req->deadline_us);
-	connect_ms = (long)(req->connect_us / AIC_MS);
-	if (total_ms == 0) { /* to libcurl, 0 means for ever */
-		answer->end = AIC_HTTP_TIMEOUT;
-		return NULL;
+	for (; newest; newest = next) {
+		next = newest->next_news;
+		newest->next_news = first;
+		first = newest;
 	}
-	if (!set_target(http, req)) {
-		answer->end = AIC_HTTP_NO_MEMORY;
-		return NULL;
-	}
-	set_body(http->easy, req);
-	curl_easy_setopt(http->easy, CURLOPT_TIMEOUT_MS, total_ms);
-	curl_easy_setopt(http->easy, CURLOPT_CONNECTTIMEOUT_MS,
-	    connect_ms < total_ms ? connect_ms : total_ms);
-	curl_easy_setopt(http->easy, CURLOPT_NOPROGRESS, req->gone ? 0L : 1L);
+	return first;
+}
 
-	errno = 0;
-	return http->easy;
+static void
+cancel_call(struct aic_http *h, struct aic_http_call *call)
+{
+	if (call->state == BEGUN)
+		take_out(h, call);
+	if (call->state != ENDED)
+		fail_call(h, call, AIC_HTTP_GONE, "cancelled");
+}
+
+static void
+take_orders(struct aic_http *h)
+{
+	struct aic_http_call *news, *drops, *next;
+
+	/* In this order: a call is handed over before it is cancelled. */
+	drops = atomic_exchange(&h->drops, NULL);
+	news = reverse(atomic_exchange(&h->news, NULL));
+	for (; news; news = next) {
+		next = news->next_news;
+		receive_call(h, news);
+	}
+	for (; drops; drops = next) {
+		next = drops->next_drop;
+		cancel_call(h, drops);
+		let_go(drops);
+	}
+}
+
+/*
+ * Take a new multi handle when there is a reason to.
+ *
+ * One is that memory was short: libcurl 7.88 does not tell which transfers have
+ * suffered, some would wait until their deadline for an event that nobody waits
+ * for, and its table of sockets may be left without slots. So all calls in flight
+ * fail, and nothing of the old handle is used again.
+ *
+ * The other is that descriptors are needed: libcurl has no call that closes idle
+ * connections. That waits until no transfer needs the old handle.
+ */
+static void
+renew_multi(struct aic_http *h)
+{
+	struct aic_http_call *call;
+
+	if (!h->broken && (h->n_begun > 0 || !atomic_load(&h->shed)))
+		return;
+	while ((call = h->begun.head)) {
+		take_out(h, call);
+		fail_call(h, call, AIC_HTTP_NO_MEMORY, "out of memory");
+	}
+	curl_multi_cleanup(h->multi);
+	h->broken = !make_multi(h);
+	atomic_store(&h->shed, false);
+}
+
+static void
+work_off(struct aic_http *h)
+{
+	int64_t now = aic_clock_us();
+	bool sweep = now >= h->sweep_us, any = false;
+	struct route *r;
+
+	if (sweep)
+		h->sweep_us = now + SWEEP_US;
+	for (r = h->routes; r; r = r->next) {
+		if (!r->waiting.head)
+			continue;
+		if (sweep)
+			sweep_route(h, r, now);
+		if (!h->broken && admit_calls(h, r)) {
+			run_libcurl(h, CURL_SOCKET_TIMEOUT, 0);
+			any = true;
+		}
+	}
+	if (!any && !h->broken && h->timer_us <= now)
+		run_libcurl(h, CURL_SOCKET_TIMEOUT, 0);
+	finish_transfers(h);
+}
+
+static int
+sleep_ms(const struct aic_http *h)
+{
+	int64_t until = aic_clock_us() + SLEEP_MAX_US;
+	const struct route *r;
+
+	if (h->timer_us < until)
+		until = h->timer_us;
+	if (h->broken && aic_clock_us() + RENEW_US < until)
+		until = aic_clock_us() + RENEW_US;
+	for (r = h->routes; r; r = r->next)
+		if (r->waiting.head && h->sweep_us < until)
+			until = h->sweep_us;
+	return aic_clock_left_ms(until);
+}
+
+static bool
+has_orders(const struct aic_http *h)
+{
+	return atomic_load(&h->news) || atomic_load(&h->drops) ||
+	    atomic_load(&h->stop) || (h->n_begun == 0 && atomic_load(&h->shed));
+}
+
+/* A caller that finds the thread asleep writes to the eventfd; one that comes
+ * before is seen by has_orders(). */
+static int
+wait_for_events(struct aic_http *h, struct epoll_event *events)
+{
+	int n, ms = sleep_ms(h);
+
+	atomic_store(&h->asleep, true);
+	if (has_orders(h))
+		ms = 0;
+	n = epoll_wait(h->epoll, events, EVENTS, ms);
+	atomic_store(&h->asleep, false);
+	return n;
+}
+
+static void
+handle_event(struct aic_http *h, const struct epoll_event *e)
+{
+	int fd = e->data.fd, mask = 0;
+	struct sock *s;
+	uint64_t count;
+
+	if (fd == h->wake) {
+		if (read(h->wake, &count, sizeof(count)) < 0)
+			return; /* somebody else has */
+		return;
+	}
+	s = sock_of(h, fd);
+	if (s && s->idle) {
+		set_stale(s, true);
+		return;
+	}
+	if (e->events & (EPOLLIN | EPOLLHUP))
+		mask |= CURL_CSELECT_IN;
+	if (e->events & EPOLLOUT)
+		mask |= CURL_CSELECT_OUT;
+	if (e->events & EPOLLERR)
+		mask |= CURL_CSELECT_ERR;
+	run_libcurl(h, fd, mask);
+	finish_transfers(h);
+}
+
+static void *
+carry_out(void *arg)
+{
+	struct aic_http *h = arg;
+	struct epoll_event events[EVENTS];
+	struct route *r;
+	int i, n;
+
+	while (!atomic_load(&h->stop)) {
+		take_orders(h);
+		renew_multi(h);
+		work_off(h);
+		n = wait_for_events(h, events);
+		for (i = 0; i < n; i++)
+			handle_event(h, &events[i]);
+	}
+	take_orders(h);
+	while (h->begun.head)
+		cancel_call(h, h->begun.head);
+	for (r = h->routes; r; r = r->next)
+		while (r->waiting.head)
+			cancel_call(h, r->waiting.head);
+	return NULL;
+}
+
+/* --- open and close ---------------------------------------------------- */
+
+static bool
+make_share(struct aic_http *h)
+{
+	h->share = curl_share_init();
+	return h->share &&
+	    curl_share_setopt(h->share, CURLSHOPT_LOCKFUNC, lock_share) ==
+	    CURLSHE_OK &&
+	    curl_share_setopt(h->share, CURLSHOPT_UNLOCKFUNC, unlock_share) ==
+	    CURLSHE_OK &&
+	    curl_share_setopt(h->share, CURLSHOPT_USERDATA, h) == CURLSHE_OK &&
+	    /* So that a new connection resumes the session of an earlier one. */
+	    curl_share_setopt(h->share, CURLSHOPT_SHARE,
+		CURL_LOCK_DATA_SSL_SESSION) == CURLSHE_OK;
+}
+
+static bool
+make_epoll(struct aic_http *h)
+{
+	struct epoll_event e = { .events = EPOLLIN };
+
+	h->epoll = epoll_create1(EPOLL_CLOEXEC);
+	h->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	e.data.fd = h->wake;
+	return h->epoll >= 0 && h->wake >= 0 &&
+	    epoll_ctl(h->epoll, EPOLL_CTL_ADD, h->wake, &e) == 0;
+}
+
+/* All but the thread; copes with a half-built one. */
+static void
+free_engine(struct aic_http *h)
+{
+	struct route *r;
+	int i;
+
+	while (h->n_handles > 0)
+		curl_easy_cleanup(h->handles[--h->n_handles]);
+	curl_multi_cleanup(h->multi);
+	curl_share_cleanup(h->share);
+	while ((r = h->routes)) {
+		h->routes = r->next;
+		free(r->key);
+		free(r);
+	}
+	for (i = 0; i < CURL_LOCK_DATA_LAST; i++)
+		pthread_mutex_destroy(&h->share_locks[i]);
+	if (h->epoll >= 0)
+		close(h->epoll);
+	if (h->wake >= 0)
+		close(h->wake);
+	aic_http_trust_close(h->trust);
+	pthread_mutex_destroy(&h->lock);
+	free(h->socks);
+	free(h);
+}
+
+static int
+connections_for(const struct aic_http_conf *conf)
+{
+	int need = (conf->calls_max + STREAMS_EACH - 1) / STREAMS_EACH;
+
+	if (conf->connections_max > 0)
+		return conf->connections_max;
+	return need > AIC_HTTP_CONNECTIONS ? need : AIC_HTTP_CONNECTIONS;
+}
+
+enum aic_code
+aic_http_open(struct aic_http **ret_http, const struct aic_http_conf *conf,
+    struct aic_err *err)
+{
+	struct aic_http *h;
+	enum aic_code rc = AIC_OK;
+	int i;
+
+	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+		return aic_fail(err, AIC_ENOMEM, "could not set libcurl up");
+	h = calloc(1, sizeof(*h));
+	if (!h)
+		return aic_fail(err, AIC_ENOMEM, "out of memory");
+	h->conf = *conf;
+	h->conf.connections_max = connections_for(conf);
+	h->epoll = h->wake = -1;
+	pthread_mutex_init(&h->lock, NULL);
+	for (i = 0; i < CURL_LOCK_DATA_LAST; i++)
+		pthread_mutex_init(&h->share_locks[i], NULL);
+	rc = aic_http_trust_open(&h->trust, NULL, err);
+	if (!rc && (!make_share(h) || !make_epoll(h) || !make_multi(h)))
+		rc = aic_fail(err, AIC_ENOMEM,
+		    "could not set libcurl up for many calls");
+	if (!rc && pthread_create(&h->thread, NULL, carry_out, h) != 0)
+		rc = aic_fail(err, AIC_ENOMEM, "could not start a thread");
+	if (rc) {
+		free_engine(h);
+		return rc;
+	}
+	*ret_http = h;
+	return AIC_OK;
 }
 
 void
-aic_http_finish(struct aic_http *http, int code)
+aic_http_close(struct aic_http *h)
 {
-	struct aic_http_answer *answer = http->answer;
-	CURLcode rc = (CURLcode)code;
-	long status = 0;
-
-	answer->end = end_of(http, rc);
-	curl_easy_getinfo(http->easy, CURLINFO_RESPONSE_CODE, &status);
-	answer->status = (int)status;
-	if (answer->end == AIC_HTTP_ANSWERED)
-		answer->retry_after_us =
-		    aic_http_retry_after(header(http, "retry-after-ms"),
-			header(http, "retry-after"), time(NULL));
-	else if (rc == CURLE_OK)
-		snprintf(answer->why, sizeof(answer->why),
-		    "the connection ended within the headers");
-	else
-		snprintf(answer->why, sizeof(answer->why), "%.127s",
-		    http->why[0] ? http->why : curl_easy_strerror(rc));
-	http->req = NULL;
-	http->answer = NULL;
+	if (!h)
+		return;
+	atomic_store(&h->stop, true);
+	wake(h);
+	pthread_join(h->thread, NULL);
+	free_engine(h);
 }
 
 void
-aic_http_post(struct aic_http *http, const struct aic_http_request *req,
-    struct aic_http_answer *answer)
+aic_http_close_idle(struct aic_http *h)
 {
-	CURL *easy = aic_http_begin(http, req, answer);
+	atomic_store(&h->shed, true);
+	wake(h);
+}
 
-	if (easy)
-		aic_http_finish(http, (int)curl_easy_perform(easy));
+/* --- callers ----------------------------------------------------------- */
+
+/* "https://host:port" of a URL, and how it is reached. NULL: no memory. */
+static char *
+make_route_key(const struct aic_http_request *req)
+{
+	const char *host = strstr(req->url, "://");
+	struct aic_buf key;
+
+	host = host ? host + 3 : req->url;
+	aic_buf_init(&key, 64 * 1024);
+	aic_buf_put(&key, req->url,
+	    (size_t)(host - req->url) + strcspn(host, "/?#"));
+	aic_buf_printf(&key, " %p ", (void *)req->trust);
+	aic_buf_puts(&key, req->proxy ? req->proxy : "");
+	return aic_buf_take(&key, NULL);
+}
+
+static struct aic_http_call *
+new_call(struct aic_http *h, const struct aic_http_request *req)
+{
+	struct aic_http_call *call = calloc(1, sizeof(*call));
+	CURL *easy;
+
+	if (!call)
+		return NULL;
+	call->http = h;
+	call->start_us = aic_clock_us();
+	call->deadline_us = req->deadline_us;
+	call->connect_us = req->connect_us;
+	call->plain = strncmp(req->url, "http://", 7) == 0;
+	atomic_init(&call->owners, 2);
+	sem_init(&call->ended, 0, 0);
+	call->route_key = make_route_key(req);
+	easy = call->transfer.easy = take_handle(h);
+	if (!call->route_key || !easy ||
+	    !aic_http_transfer_init(&call->transfer, req,
+		req->trust ? req->trust : h->trust)) {
+		free_call(call);
+		return NULL;
+	}
+	curl_easy_setopt(easy, CURLOPT_PRIVATE, call);
+	curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_request);
+	curl_easy_setopt(easy, CURLOPT_PREREQDATA, call);
+	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
+	curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, call);
+	/* A connection outlives the call that opened it. */
+	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, on_close_socket);
+	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, h);
+	return call;
+}
+
+struct aic_http_call *
+aic_http_start(struct aic_http *h, const struct aic_http_request *req)
+{
+	struct aic_http_call *call;
+
+	if (atomic_fetch_add(&h->calls, 1) >= h->conf.calls_max) {
+		atomic_fetch_sub(&h->calls, 1);
+		return NULL;
+	}
+	call = new_call(h, req);
+	if (!call) {
+		atomic_fetch_sub(&h->calls, 1);
+		return NULL;
+	}
+	aic_http_transfer_take_body(&call->transfer, req);
+	call->next_news = atomic_load(&h->news);
+	while (!atomic_compare_exchange_weak(&h->news, &call->next_news, call))
+		;
+	wake(h);
+	return call;
+}
+
+/* True: it is over. */
+static bool
+wait_until(struct aic_http_call *call, int64_t until_us)
+{
+	struct timespec until = aic_clock_spec(until_us);
+
+	while (!atomic_load(&call->over))
+		if (sem_clockwait(&call->ended, CLOCK_MONOTONIC, &until) != 0 &&
+		    errno == ETIMEDOUT)
+			return atomic_load(&call->over);
+	return true;
+}
+
+const struct aic_http_answer *
+aic_http_wait(struct aic_http_call *call, int64_t until_us)
+{
+	if (until_us > call->deadline_us)
+		until_us = call->deadline_us;
+	return wait_until(call, until_us) ? &call->transfer.answer : NULL;
+}
+
+static void
+cancel(struct aic_http_call *call)
+{
+	struct aic_http *h = call->http;
+
+	if (atomic_exchange(&call->cancelled, true))
+		return;
+	atomic_fetch_add(&call->owners, 1); /* the list of drops */
+	call->next_drop = atomic_load(&h->drops);
+	while (!atomic_compare_exchange_weak(&h->drops, &call->next_drop, call))
+		;
+	wake(h);
+}
+
+void
+aic_http_drop(struct aic_http_call *call)
+{
+	if (!call)
+		return;
+	if (!atomic_load(&call->over))
+		cancel(call);
+	let_go(call);
+}
+
+/* Wait for the end of a call, and cancel it when nobody needs it any more. False: the
+ * engine did not end it. */
+static bool
+wait_to_the_end(struct aic_http_call *call, bool (*gone)(void *), void *arg)
+{
+	int64_t end = call->deadline_us + GRACE_US, until;
+
+	do {
+		until = gone ? aic_clock_us() + GONE_EVERY_US : end;
+		if (wait_until(call, until < end ? until : end))
+			return true;
+		if (aic_clock_us() >= end)
+			return false;
+	} while (!gone || !gone(arg));
+	cancel(call);
+	return wait_until(call, aic_clock_us() + GRACE_US);
+}
+
+void
+aic_http_run(struct aic_http *h, const struct aic_http_request *req,
+    bool (*gone)(void *), void *arg, struct aic_http_answer *ret_answer)
+{
+	struct aic_http_call *call;
+
+	*ret_answer = (struct aic_http_answer){ .end = AIC_HTTP_NO_MEMORY,
+		.retry_after_us = -1 };
+	if (aic_clock_left_ms(req->deadline_us) == 0) {
+		ret_answer->end = AIC_HTTP_TIMEOUT;
+		return;
+	}
+	call = aic_http_start(h, req);
+	if (!call)
+		return;
+	if (wait_to_the_end(call, gone, arg)) {
+		*ret_answer = call->transfer.answer;
+		aic_buf_init(&call->transfer.answer.body, 0);
+		if (req->body) {
+			*req->body = call->transfer.body;
+			aic_buf_init(&call->transfer.body, 0);
+		}
+	} else {
+		ret_answer->end = AIC_HTTP_TIMEOUT;
+		snprintf(ret_answer->why, sizeof(ret_answer->why),
+		    "the engine did not end the call in time");
+		if (req->body)
+			req->body->failed = true;
+		cancel(call);
+	}
+	let_go(call);
 }

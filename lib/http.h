@@ -1,10 +1,20 @@
 /*
- * http -- one call over libcurl, with a deadline, a ceiling on the answer and no
- * surprises: no redirects, no proxy from the environment, no silent second send
- * on a kept connection that died, no signals.
+ * http -- the upstream engine: one thread that carries out all HTTP calls of a
+ * worker, to models and to the seller-data API.
  *
- * Threads: one struct aic_http a thread; it keeps its connection for the next
- * call, and those of two servers when calls alternate. aic_http_init() once, before there are threads.
+ * The thread drives one libcurl multi handle. Calls to one server share its
+ * connections: several streams a connection where the server speaks HTTP/2,
+ * kept-alive connections where it speaks HTTP/1.1. A caller hands a call over
+ * and waits for it, or does something else meanwhile.
+ *
+ * The engine follows no redirect, takes no proxy from the environment and uses
+ * no signals. A request with a body goes out once: when libcurl would send it a
+ * second time on another connection, the call ends as AIC_HTTP_BROKEN instead,
+ * because the server may have processed it, and the caller decides about another
+ * attempt.
+ *
+ * Threads: any thread may start, wait for and drop calls. The engine's own thread
+ * is created by aic_http_open() with the signal mask of its caller.
  */
 #ifndef AIC_HTTP_H
 #define AIC_HTTP_H
@@ -17,99 +27,137 @@
 #include "err.h"
 
 struct aic_http;
+struct aic_http_call;
+struct aic_http_trust;
 
-/* How a call ended, as far as a retry cares. */
+/* How a call ended, as far as a retry is concerned. */
 enum aic_http_end {
 	AIC_HTTP_ANSWERED, /* `status' and `body' are set */
 	AIC_HTTP_CONNECT, /* never reached the server; nothing was sent */
+	AIC_HTTP_UNTRUSTED, /* the server's certificate was not accepted */
 	AIC_HTTP_BROKEN, /* sent, perhaps in part, and no whole answer came */
 	AIC_HTTP_TIMEOUT, /* the deadline passed */
 	AIC_HTTP_TOO_BIG, /* the answer is over its ceiling */
-	AIC_HTTP_GONE, /* `gone' said so */
-	AIC_HTTP_FAILED, /* cannot work as it is set up: a bad certificate */
-	AIC_HTTP_NO_MEMORY,
+	AIC_HTTP_GONE, /* the caller does not need the answer any more */
+	AIC_HTTP_FAILED, /* cannot work as it is configured */
+	AIC_HTTP_NO_MEMORY, /* or no descriptors: the fault is ours */
 	AIC_HTTP__MAX
 };
 
+/* The default of aic_http_conf.connections_max, as measured with 2,000 calls in
+ * flight: fewer connections make each event on one of them more expensive, because
+ * libcurl then looks at all of its streams; more cost memory and handshakes. */
+#define AIC_HTTP_CONNECTIONS 32
+
+struct aic_http_conf {
+	int calls_max; /* in flight and waiting, all servers together; 1.. */
+	/* HTTP/2 connections to one server, as long as their streams suffice;
+	 * 1.., 0: AIC_HTTP_CONNECTIONS, or as many as calls_max needs */
+	int connections_max;
+};
+
 struct aic_http_request {
-	const char *url;
-	const char *const *headers; /* "Name: value", NULL at the end */
-	const char *proxy; /* NULL: none */
-	const char *body; /* of a POST; NULL: it is a GET */
-	size_t body_len;
+	const char *url; /* copied */
+	const char *const *headers; /* "Name: value", NULL at the end; copied */
+	const char *proxy; /* URL, with user and password; NULL: none; copied */
+	struct aic_http_trust *trust; /* NULL: the system's roots; kept */
+	/* Of a POST; NULL: the request is a GET. The bytes belong to the call
+	 * while it is in flight, and the buffer is empty meanwhile. */
+	struct aic_buf *body;
+	size_t answer_max; /* bytes of the answer's body, after decoding */
 	int64_t deadline_us; /* for everything, name resolution included */
 	int64_t connect_us; /* of it for the connection */
-	/* Asked about once a second while waiting; NULL: nobody asks. */
-	bool (*gone)(void *arg);
-	void *gone_arg;
 };
 
 struct aic_http_answer {
 	enum aic_http_end end;
-	int status;
+	int status; /* 0 when none came */
 	/* retry-after-ms, else Retry-After; -1: none, or not in the future */
 	int64_t retry_after_us;
-	struct aic_buf
-	    body; /* aic_buf_init() it with the ceiling; appended to */
-	char why[128]; /* what broke, for the log */
+	struct aic_buf body; /* aic_buf_done() it */
+	int64_t took_us; /* from the start of the call to its end */
+	char why[128]; /* what went wrong, for the log; "" when nothing did */
 };
 
-/* aic_http_init -- set libcurl up. Errors: AIC_ENOMEM */
-enum aic_code aic_http_init(struct aic_err *err) AIC_MUST_CHECK;
-
-/* aic_http_new -- Errors: NULL, out of memory. Memory: gives. */
-struct aic_http *aic_http_new(void) AIC_MUST_CHECK;
-
-/* aic_http_free -- closes the kept connection. NULL is fine. */
-void aic_http_free(struct aic_http *http);
-
 /*
- * aic_http_hang_up -- close the kept connection: its descriptor is needed.
+ * aic_http_open -- start the engine.
  *
- * Without memory it stays.
+ * Errors:   AIC_ENOMEM
+ * Memory:   gives; aic_http_close()
  */
-void aic_http_hang_up(struct aic_http *http);
+enum aic_code aic_http_open(struct aic_http **ret_http,
+    const struct aic_http_conf *conf, struct aic_err *err) AIC_MUST_CHECK;
 
 /*
- * aic_http_retry_after -- for how long a server asks to be left alone.
+ * aic_http_close -- end the thread, and at once all calls that are in flight.
+ *
+ * No thread may wait for a call any more, nor drop one afterwards. NULL is fine.
+ */
+void aic_http_close(struct aic_http *http);
+
+/*
+ * aic_http_run -- send a request and wait for the answer, whatever its status.
+ *
+ * gone      called about once a second while waiting; true ends the call.
+ *           NULL: never called
+ * ret_answer  set
+ *
+ * req->body has its bytes again afterwards. The one exception is an engine that
+ * does not end a call at its deadline, which is a bug: the bytes then stay with
+ * the engine, and the buffer has failed.
+ *
+ * Errors:   in ret_answer->end
+ * Blocks:   until the deadline at most
+ * Memory:   gives ret_answer->body
+ */
+void aic_http_run(struct aic_http *http, const struct aic_http_request *req,
+    bool (*gone)(void *arg), void *arg, struct aic_http_answer *ret_answer);
+
+/*
+ * aic_http_start -- hand a call over and go on.
+ *
+ * Errors:   NULL: calls_max calls are in flight, or no memory; req->body is as it
+ *           was
+ * Memory:   gives; aic_http_drop(). What req->body held is freed with the call.
+ */
+struct aic_http_call *aic_http_start(struct aic_http *http,
+    const struct aic_http_request *req) AIC_MUST_CHECK;
+
+/*
+ * aic_http_wait -- wait for the answer until until_us, or until the deadline of the
+ * call.
+ *
+ * The answer belongs to the call; NULL: it is not there yet.
+ *
+ * Blocks:   as said, whatever libcurl and its resolver do meanwhile
+ */
+const struct aic_http_answer *
+aic_http_wait(struct aic_http_call *call, int64_t until_us) AIC_MUST_CHECK;
+
+/* aic_http_drop -- the caller does not need the call any more: cancel it when it is
+ * still in flight, and free it. NULL is fine. */
+void aic_http_drop(struct aic_http_call *call);
+
+/*
+ * aic_http_close_idle -- close connections that no call uses, because their
+ * descriptors are needed.
+ *
+ * Blocks:   never; the engine's thread closes them as soon as it can
+ */
+void aic_http_close_idle(struct aic_http *http);
+
+/*
+ * aic_http_retry_after -- how long a server asks its callers to wait.
  *
  * ms        value of retry-after-ms; NULL: there is none
  * after     value of Retry-After, seconds or a date; NULL: there is none
  * now       time(2)
  *
- * The value is in microseconds, a day at most; -1: it says nothing that can be
- * read, or nothing about the future.
+ * The value is in microseconds, a day at most; -1: neither can be read, or they
+ * say nothing about the future.
  *
  * Source:   RFC 9110, 10.2.3; openai-python, which reads both, fractions too
  */
 int64_t aic_http_retry_after(const char *ms, const char *after, time_t now);
-
-/*
- * aic_http_post -- send a request and read the answer, whatever its status.
- *
- * req       borrowed
- * answer    its body must have been initialised; all else is set
- *
- * Errors:   in answer->end
- * Blocks:   until the deadline at most
- * Source:   libcurl 7.88: CURLOPT_PREREQFUNCTION, which sees a silent second send
- *           coming; CURLOPT_QUICK_EXIT
- */
-void aic_http_post(struct aic_http *http, const struct aic_http_request *req,
-    struct aic_http_answer *answer);
-
-/*
- * aic_http_begin, aic_http_finish -- the two halves of a call, for who lets libcurl
- * carry out many of them at once.
- *
- * req, answer  borrowed until the second one
- * rc           the CURLcode that it ended with
- *
- * The value of the first is libcurl's handle, a CURL *; NULL: there is nothing to
- * carry out, and answer->end says why.
- */
-void *aic_http_begin(struct aic_http *http, const struct aic_http_request *req,
-    struct aic_http_answer *answer) AIC_MUST_CHECK;
-void aic_http_finish(struct aic_http *http, int rc);
 
 #endif

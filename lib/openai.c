@@ -284,21 +284,19 @@ call_once(const struct aic_openai *o, struct aic_http *http,
 	struct aic_http_request req = { .url = call->up->url,
 		.headers = call->up->headers,
 		.proxy = o->proxy,
+		.body = ask->body,
+		.answer_max = AIC_OPENAI_ANSWER_MAX,
 		.deadline_us = call->until_us,
-		.connect_us = CONNECT_US,
-		.gone = ask->gone,
-		.gone_arg = ask->gone_arg };
+		.connect_us = CONNECT_US };
 
 	call->error = (struct aic_openai_error){ .code = "" };
-	aic_buf_clear(&call->http.body);
+	aic_buf_done(&call->http.body);
 	put_tail(o, call, ask->body);
 	if (ask->body->failed) {
 		call->http.end = AIC_HTTP_NO_MEMORY;
 		return;
 	}
-	req.body = ask->body->data;
-	req.body_len = ask->body->len;
-	aic_http_post(http, &req, &call->http);
+	aic_http_run(http, &req, ask->gone, ask->gone_arg, &call->http);
 	/* The next one may end otherwise. */
 	ask->body->len = messages_end;
 	if (call->http.end == AIC_HTTP_ANSWERED && call->http.status != 200)
@@ -337,6 +335,8 @@ fail_call(const struct call *call, struct aic_err *err)
 {
 	static const char *const says[AIC_HTTP__MAX] = {
 		[AIC_HTTP_CONNECT] = "could not reach the model",
+		[AIC_HTTP_UNTRUSTED] =
+		    "the model's certificate was not accepted",
 		[AIC_HTTP_BROKEN] = "the connection to the model broke",
 		[AIC_HTTP_TIMEOUT] = "the model did not answer in time",
 		[AIC_HTTP_TOO_BIG] = "the model's answer is too big",
@@ -348,7 +348,8 @@ fail_call(const struct call *call, struct aic_err *err)
 		return aic_fail(err, AIC_EGONE,
 		    "the caller left while the model was asked");
 	if (h->end == AIC_HTTP_NO_MEMORY)
-		return aic_fail(err, AIC_ENOMEM, "out of memory");
+		return aic_fail(err, AIC_ENOMEM, "%s",
+		    h->why[0] ? h->why : "out of memory");
 	if (h->end != AIC_HTTP_ANSWERED) {
 		aic_says(err, "%s", says[h->end]);
 		return aic_fail(err, AIC_EUPSTREAM, "%s: %s", says[h->end],
@@ -487,6 +488,7 @@ kind_of(const struct call *call, enum aic_code rc)
 {
 	static const enum aic_openai_call ends[AIC_HTTP__MAX] = {
 		[AIC_HTTP_CONNECT] = AIC_OPENAI_UNREACHED,
+		[AIC_HTTP_UNTRUSTED] = AIC_OPENAI_UNREACHED,
 		[AIC_HTTP_BROKEN] = AIC_OPENAI_CUT,
 		[AIC_HTTP_TIMEOUT] = AIC_OPENAI_TIMEOUT,
 		[AIC_HTTP_TOO_BIG] = AIC_OPENAI_USELESS,
@@ -662,7 +664,6 @@ aic_openai_ask(struct aic_openai *o, struct aic_http *http,
 	struct call call = { .up = NULL };
 	enum aic_code rc;
 
-	aic_buf_init(&call.http.body, AIC_OPENAI_ANSWER_MAX);
 	rc = ask_all(o, http, ask, &call, answer, err);
 	aic_buf_done(&call.http.body);
 	if (rc == AIC_OK || rc == AIC_EUPSTREAM)

@@ -16,7 +16,7 @@
  * Newer models refuse `max_tokens' or `temperature'. That is noticed, the other
  * form is sent at once, and remembered for the life of the worker.
  *
- * Threads: a struct aic_openai is shared by all; each brings its own aic_http.
+ * Threads: a struct aic_openai is shared by all.
  */
 #ifndef AIC_OPENAI_H
 #define AIC_OPENAI_H

@@ -33,6 +33,9 @@ static const struct row table[] = {
 	 * somebody has a mistake to mend, which must not go unseen. */
 	{ AIC_HTTP_ANSWERED, 0, 999, NULL, NEVER },
 	{ AIC_HTTP_CONNECT, 0, 999, NULL, AGAIN },
+	/* A certificate does not change within a minute; another model has
+	 * another one. */
+	{ AIC_HTTP_UNTRUSTED, 0, 999, NULL, OTHER },
 	{ AIC_HTTP_BROKEN, 0, 999, NULL, AGAIN },
 	{ AIC_HTTP_TIMEOUT, 0, 999, NULL, AGAIN },
 	{ AIC_HTTP_TOO_BIG, 0, 999, NULL, NEVER },

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
+#include <zlib.h>
 
 #include "clock.h"
 #include "server.h"
@@ -18,31 +19,30 @@
 static const char *const headers[] = { "Authorization: Bearer key",
 	"Content-Type: application/json", "Expect:", NULL };
 
+#define BODY "{\"a\":[1,2]}"
+
 static struct aic_http *http;
+static struct aic_buf sent; /* the body of the next request */
 
 static int
-set_up(void **state)
+open_engine(void **state)
 {
+	struct aic_http_conf conf = { .calls_max = 16 };
 	struct aic_err err = AIC_ERR_INIT;
 
 	(void)state;
-	return aic_http_init(&err) == AIC_OK ? 0 : -1;
+	aic_buf_init(&sent, 1000000);
+	aic_buf_puts(&sent, BODY);
+	return aic_http_open(&http, &conf, &err) == AIC_OK ? 0 : -1;
 }
 
 static int
-new_handle(void **state)
+close_engine(void **state)
 {
 	(void)state;
-	http = aic_http_new();
-	return http ? 0 : -1;
-}
-
-static int
-free_handle(void **state)
-{
-	(void)state;
-	aic_http_free(http);
+	aic_http_close(http);
 	http = NULL;
+	aic_buf_done(&sent);
 	return 0;
 }
 
@@ -51,8 +51,7 @@ request(const char *url)
 {
 	return (struct aic_http_request){ .url = url,
 		.headers = headers,
-		.body = "{\"a\":[1,2]}",
-		.body_len = 11,
+		.body = &sent,
 		.deadline_us = aic_clock_us() + 8 * AIC_S,
 		.connect_us = 2 * AIC_S };
 }
@@ -61,11 +60,16 @@ request(const char *url)
 static struct aic_http_answer
 post_max(const struct aic_http_request *req, size_t max)
 {
+	struct aic_http_request limited = *req;
 	struct aic_http_answer a;
+	struct aic_buf before = sent;
 
 	memset(&a, 0x5a, sizeof(a));
-	aic_buf_init(&a.body, max);
-	aic_http_post(http, req, &a);
+	limited.answer_max = max;
+	aic_http_run(http, &limited, NULL, NULL, &a);
+	/* The bytes are back, and the same. */
+	assert_ptr_equal(sent.data, before.data);
+	assert_int_equal(sent.len, before.len);
 	return a;
 }
 
@@ -153,7 +157,7 @@ the_request_is_a_post_with_its_headers_and_whole_body(void **state)
 	assert_non_null(strstr(head, "\r\nContent-Length: 11"));
 	assert_null(strcasestr(head, "Expect"));
 	assert_null(strcasestr(head, "Transfer-Encoding"));
-	assert_null(strcasestr(head, "Accept-Encoding"));
+	assert_non_null(strstr(head, "\r\nAccept-Encoding: gzip, deflate"));
 	assert_string_equal(server_body(s, 0), "{\"a\":[1,2]}");
 	aic_buf_done(&a.body);
 	server_free(s);
@@ -177,8 +181,8 @@ a_body_of_any_size_arrives_whole(void **state)
 	for (i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
 		s = serve_one(REPLY(200, "", "x"));
 		req = request(server_url(s));
-		req.body = big;
-		req.body_len = sizes[i];
+		aic_buf_clear(&sent);
+		aic_buf_put(&sent, big, sizes[i]);
 		a = post_max(&req, 100);
 		assert_int_equal(a.end, AIC_HTTP_ANSWERED);
 		assert_int_equal(server_body_len(s, 0), sizes[i]);
@@ -233,21 +237,87 @@ each_call_goes_where_it_says_with_what_it_says(void **state)
 	server_free(b);
 }
 
-static void
-the_answer_is_added_to_what_the_buffer_holds(void **state)
+/* The zlib form and its header; "raw" deflate has neither. */
+static struct server_step
+compressed(const char *coding, const void *text, size_t len, int window)
 {
-	struct server *s = serve_one(REPLY(200, "", "two"));
-	struct aic_http_request req = request(server_url(s));
+	static unsigned char out[100000];
+	z_stream z = { .next_in = (void *)(uintptr_t)text,
+		.avail_in = (unsigned)len,
+		.next_out = out,
+		.avail_out = sizeof(out) };
+	struct server_step step;
+	char head[100];
+
+	assert_int_equal(deflateInit2(&z, 9, Z_DEFLATED, window, 8,
+			     Z_DEFAULT_STRATEGY),
+	    Z_OK);
+	assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);
+	snprintf(head, sizeof(head), "Content-Encoding: %s\r\n", coding);
+	step = server_reply(200, head, (char *)out, z.total_out);
+	deflateEnd(&z);
+	return step;
+}
+
+static void
+an_answer_that_is_compressed_is_read(void **state)
+{
+	static const struct {
+		const char *coding;
+		int window;
+	} rows[] = { { "gzip", 31 }, { "x-gzip", 31 }, { "GZIP", 31 },
+		{ "deflate", 15 }, { "deflate", -15 } };
 	struct aic_http_answer a;
+	struct server *s;
+	size_t i;
 
 	(void)state;
-	aic_buf_init(&a.body, 6);
-	aic_buf_puts(&a.body, "one");
-	aic_http_post(http, &req, &a);
-	assert_int_equal(a.end, AIC_HTTP_ANSWERED);
-	assert_string_equal(a.body.data, "onetwo");
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		s = serve_one(compressed(rows[i].coding, LIT(BODY),
+		    rows[i].window));
+		a = post(s);
+		if (a.end != AIC_HTTP_ANSWERED)
+			fail_msg("%s: %s", rows[i].coding, a.why);
+		assert_string_equal(a.body.data, BODY);
+		aic_buf_done(&a.body);
+		server_free(s);
+	}
+}
+
+/* A bomb: 2 MB in 2 KB. */
+static void
+a_compressed_answer_counts_as_it_is_when_read(void **state)
+{
+	static char zeros[2000000];
+	struct server *s = serve_one(compressed("gzip", zeros, sizeof(zeros),
+	    31));
+	struct aic_http_answer a = post(s);
+
+	(void)state;
+	assert_int_equal(a.end, AIC_HTTP_TOO_BIG);
+	assert_true(a.body.len <= 100000);
 	aic_buf_done(&a.body);
 	server_free(s);
+}
+
+static void
+a_compression_that_is_wrong_or_unknown_is_broken(void **state)
+{
+	struct server_step cut = compressed("gzip", LIT(BODY), 31);
+
+	(void)state;
+	ends(AIC_HTTP_BROKEN,
+	    REPLY(200, "Content-Encoding: gzip\r\n", "not gzip"), 1);
+	ends(AIC_HTTP_BROKEN, REPLY(200, "Content-Encoding: rot13\r\n", "x"),
+	    1);
+	ends(AIC_HTTP_BROKEN,
+	    REPLY(200,
+		"Content-Encoding: gzip, gzip, gzip, gzip, gzip, gzip\r\n",
+		"x"),
+	    1);
+	/* Half of what was compressed, with the length of the half. */
+	cut.answer[cut.len - 12] = '\0';
+	ends(AIC_HTTP_BROKEN, cut, 1);
 }
 
 /* An answer in chunks of 1000 bytes, without an announced length. */
@@ -863,10 +933,9 @@ a_caller_who_is_gone_ends_the_call(void **state)
 		s = serve_one((struct server_step){ .then = KEEP });
 		req = request(server_url(s));
 		left = when[i];
-		req.gone = say;
-		req.gone_arg = &left;
+		req.answer_max = 100;
 		start = aic_clock_us();
-		a = post_max(&req, 100);
+		aic_http_run(http, &req, say, &left, &a);
 		assert_int_equal(a.end, AIC_HTTP_GONE);
 		assert_true(aic_clock_us() - start < 5 * AIC_S);
 		aic_buf_done(&a.body);
@@ -883,12 +952,10 @@ a_caller_who_stays_is_answered(void **state)
 	int left = 1000000;
 
 	(void)state;
-	req.gone = say;
-	req.gone_arg = &left;
-	a = post_max(&req, 100);
+	req.answer_max = 100;
+	aic_http_run(http, &req, say, &left, &a);
 	assert_int_equal(a.end, AIC_HTTP_ANSWERED);
 	aic_buf_done(&a.body);
-	/* The next one on this handle has nobody to ask. */
 	a = post(s);
 	assert_int_equal(a.end, AIC_HTTP_ANSWERED);
 	aic_buf_done(&a.body);
@@ -921,15 +988,16 @@ another_protocol_is_refused(void **state)
 }
 
 #undef T
-#define T(name) cmocka_unit_test_setup_teardown(name, new_handle, free_handle)
+#define T(name) cmocka_unit_test_setup_teardown(name, open_engine, close_engine)
 
-UNIT_MAIN_WITH(set_up, NULL, T(an_answer_comes_with_status_and_body),
-    T(any_status_is_an_answer),
+UNIT_MAIN(T(an_answer_comes_with_status_and_body), T(any_status_is_an_answer),
     T(the_request_is_a_post_with_its_headers_and_whole_body),
     T(a_body_of_any_size_arrives_whole),
     T(the_connection_is_kept_for_the_next_call),
     T(each_call_goes_where_it_says_with_what_it_says),
-    T(the_answer_is_added_to_what_the_buffer_holds),
+    T(an_answer_that_is_compressed_is_read),
+    T(a_compressed_answer_counts_as_it_is_when_read),
+    T(a_compression_that_is_wrong_or_unknown_is_broken),
     T(an_answer_over_its_ceiling_is_too_big_however_it_comes),
     T(a_huge_announced_length_is_no_harm), T(a_flood_of_headers_is_too_big),
     T(a_header_that_is_too_long_ends_the_call), T(an_answer_cut_off_is_broken),

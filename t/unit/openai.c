@@ -31,20 +31,18 @@ static struct aic_http *http;
 static int
 set_up(void **state)
 {
+	struct aic_http_conf conf = { .calls_max = 64 };
 	struct aic_err err = AIC_ERR_INIT;
 
 	(void)state;
-	if (aic_http_init(&err) != AIC_OK)
-		return -1;
-	http = aic_http_new();
-	return http ? 0 : -1;
+	return aic_http_open(&http, &conf, &err) == AIC_OK ? 0 : -1;
 }
 
 static int
 tear_down(void **state)
 {
 	(void)state;
-	aic_http_free(http);
+	aic_http_close(http);
 	return 0;
 }
 

@@ -70,7 +70,8 @@ another_model_may_do_better_when_this_one_fails_or_has_no_money(void **state)
 		assert_int_equal(other(AIC_HTTP_ANSWERED, status, "", ""),
 		    worth(AIC_HTTP_ANSWERED, status, "", ""));
 	for (end = 1; end < AIC_HTTP__MAX; end++)
-		assert_int_equal(other(end, 0, "", ""), worth(end, 0, "", ""));
+		assert_int_equal(other(end, 0, "", ""),
+		    end == AIC_HTTP_UNTRUSTED || worth(end, 0, "", ""));
 	assert_true(other(AIC_HTTP_ANSWERED, 429, "insufficient_quota", ""));
 	assert_true(other(AIC_HTTP_ANSWERED, 403, "", "insufficient_quota"));
 	assert_true(other(AIC_HTTP_ANSWERED, 429, "billing_not_active", ""));
@@ -100,10 +101,10 @@ a_call_without_an_answer_is_judged_by_its_end(void **state)
 	static const struct {
 		enum aic_http_end end;
 		bool again;
-	} rows[] = { { AIC_HTTP_CONNECT, true }, { AIC_HTTP_BROKEN, true },
-		{ AIC_HTTP_TIMEOUT, true }, { AIC_HTTP_TOO_BIG, false },
-		{ AIC_HTTP_GONE, false }, { AIC_HTTP_FAILED, false },
-		{ AIC_HTTP_NO_MEMORY, false } };
+	} rows[] = { { AIC_HTTP_CONNECT, true }, { AIC_HTTP_UNTRUSTED, false },
+		{ AIC_HTTP_BROKEN, true }, { AIC_HTTP_TIMEOUT, true },
+		{ AIC_HTTP_TOO_BIG, false }, { AIC_HTTP_GONE, false },
+		{ AIC_HTTP_FAILED, false }, { AIC_HTTP_NO_MEMORY, false } };
 	static const int statuses[] = { 0, 200, 400, 500 };
 	size_t i, j;
 

@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "fetch.h"
+#include "http.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -17,34 +17,23 @@
 
 static const char *const headers[] = { "X-API-SECRET-KEY: key", NULL };
 
-static struct aic_fetch *f;
-
-static int
-set_up(void **state)
-{
-	struct aic_err err = AIC_ERR_INIT;
-
-	(void)state;
-	return aic_http_init(&err) == AIC_OK ? 0 : -1;
-}
+static struct aic_http *f;
 
 static int
 open_it(void **state)
 {
-	struct aic_fetch_conf conf = {
-		.headers = headers, .calls_max = CALLS_MAX, .answer_max = 1000
-	};
+	struct aic_http_conf conf = { .calls_max = CALLS_MAX };
 	struct aic_err err = AIC_ERR_INIT;
 
 	(void)state;
-	return aic_fetch_open(&f, &conf, &err) == AIC_OK ? 0 : -1;
+	return aic_http_open(&f, &conf, &err) == AIC_OK ? 0 : -1;
 }
 
 static int
 close_it(void **state)
 {
 	(void)state;
-	aic_fetch_close(f);
+	aic_http_close(f);
 	f = NULL;
 	return 0;
 }
@@ -64,25 +53,35 @@ serve_one(struct server_step step)
 	return server_new(&step, 1);
 }
 
-static struct aic_fetch_call *
+static struct aic_http_call *
+start_at(const char *url, int64_t for_us)
+{
+	struct aic_http_request req = { .url = url,
+		.headers = headers,
+		.answer_max = 1000,
+		.deadline_us = aic_clock_us() + for_us,
+		.connect_us = for_us };
+
+	return aic_http_start(f, &req);
+}
+
+static struct aic_http_call *
 start(struct server *s, int64_t for_us)
 {
-	struct aic_fetch_call *call;
+	struct aic_http_call *call = start_at(server_url(s), for_us);
 
-	call = aic_fetch_start(f, server_url(s), aic_clock_us() + for_us);
 	assert_non_null(call);
 	return call;
 }
 
 static const struct aic_http_answer *
-wait_long(struct aic_fetch_call *call)
+wait_long(struct aic_http_call *call)
 {
-	int64_t took_us = -1;
 	const struct aic_http_answer *a;
 
-	a = aic_fetch_wait(call, aic_clock_us() + LONG_US, &took_us);
+	a = aic_http_wait(call, aic_clock_us() + LONG_US);
 	if (a)
-		assert_true(took_us >= 0 && took_us < LONG_US);
+		assert_true(a->took_us >= 0 && a->took_us < LONG_US);
 	return a;
 }
 
@@ -100,7 +99,7 @@ static void
 an_answer_is_there_when_it_is_waited_for(void **state)
 {
 	struct server *s = serve_one(reply("{\"a\":1}", 0));
-	struct aic_fetch_call *call = start(s, LONG_US);
+	struct aic_http_call *call = start(s, LONG_US);
 	const struct aic_http_answer *a = wait_long(call);
 
 	(void)state;
@@ -112,7 +111,7 @@ an_answer_is_there_when_it_is_waited_for(void **state)
 	    server_head(s, 0));
 	assert_non_null(strstr(server_head(s, 0), "X-API-SECRET-KEY: key"));
 	assert_int_equal(server_body_len(s, 0), 0);
-	aic_fetch_drop(call);
+	aic_http_drop(call);
 	server_free(s);
 }
 
@@ -120,14 +119,14 @@ static void
 calls_share_a_connection(void **state)
 {
 	struct server *s = serve_one(reply("{}", 0));
-	struct aic_fetch_call *call;
+	struct aic_http_call *call;
 	int i;
 
 	(void)state;
 	for (i = 0; i < 5; i++) {
 		call = start(s, LONG_US);
 		assert_non_null(wait_long(call));
-		aic_fetch_drop(call);
+		aic_http_drop(call);
 	}
 	assert_int_equal(server_requests(s), 5);
 	assert_int_equal(server_connections(s), 1);
@@ -140,18 +139,18 @@ a_get_goes_out_again_when_its_kept_connection_has_died(void **state)
 	struct server_step steps[] = { reply("{}", 0), { .then = CLOSE },
 		reply("{\"b\":2}", 0) };
 	struct server *s = server_new(steps, 3);
-	struct aic_fetch_call *call = start(s, LONG_US);
+	struct aic_http_call *call = start(s, LONG_US);
 	const struct aic_http_answer *a;
 
 	(void)state;
 	assert_non_null(wait_long(call));
-	aic_fetch_drop(call);
+	aic_http_drop(call);
 	call = start(s, LONG_US);
 	a = wait_long(call);
 	assert_non_null(a);
 	assert_int_equal(a->end, AIC_HTTP_ANSWERED);
 	assert_string_equal(a->body.data, "{\"b\":2}");
-	aic_fetch_drop(call);
+	aic_http_drop(call);
 	server_free(s);
 }
 
@@ -159,16 +158,16 @@ static void
 a_silent_server_costs_the_deadline_and_no_more(void **state)
 {
 	struct server *s = serve_one((struct server_step){ .then = KEEP });
-	struct aic_fetch_call *call = start(s, 100 * AIC_MS);
-	int64_t start_us = aic_clock_us(), took_us;
+	struct aic_http_call *call = start(s, 100 * AIC_MS);
+	int64_t start_us = aic_clock_us();
 	const struct aic_http_answer *a;
 
 	(void)state;
-	a = aic_fetch_wait(call, start_us + LONG_US, &took_us);
+	a = aic_http_wait(call, start_us + LONG_US);
 	/* Whoever is first, the caller's clock or libcurl's. */
 	assert_true(!a || a->end == AIC_HTTP_TIMEOUT);
 	assert_true(aic_clock_us() - start_us < 5 * AIC_S);
-	aic_fetch_drop(call);
+	aic_http_drop(call);
 	server_free(s);
 }
 
@@ -176,15 +175,12 @@ static void
 who_waits_is_let_go_when_he_has_no_more_time(void **state)
 {
 	struct server *s = serve_one((struct server_step){ .then = KEEP });
-	struct aic_fetch_call *call = start(s, LONG_US);
-	int64_t took_us = -1;
+	struct aic_http_call *call = start(s, LONG_US);
 
 	(void)state;
-	assert_null(aic_fetch_wait(call, aic_clock_us() + 20 * AIC_MS,
-	    &took_us));
-	assert_null(aic_fetch_wait(call, 0, &took_us));
-	assert_int_equal(took_us, -1);
-	aic_fetch_drop(call);
+	assert_null(aic_http_wait(call, aic_clock_us() + 20 * AIC_MS));
+	assert_null(aic_http_wait(call, 0));
+	aic_http_drop(call);
 	server_free(s);
 }
 
@@ -192,16 +188,17 @@ static void
 what_is_late_is_to_be_had_once_it_is_there(void **state)
 {
 	struct server *s = serve_one(reply("{}", 50));
-	struct aic_fetch_call *call = start(s, LONG_US);
-	int64_t took_us;
+	struct aic_http_call *call = start(s, LONG_US);
+	const struct aic_http_answer *a;
 
 	(void)state;
-	assert_null(aic_fetch_wait(call, 0, &took_us));
+	assert_null(aic_http_wait(call, 0));
 	assert_non_null(wait_long(call));
 	/* And without time, too: it is there. */
-	assert_non_null(aic_fetch_wait(call, 0, &took_us));
-	assert_true(took_us >= 50 * AIC_MS);
-	aic_fetch_drop(call);
+	a = aic_http_wait(call, 0);
+	assert_non_null(a);
+	assert_true(a->took_us >= 50 * AIC_MS);
+	aic_http_drop(call);
 	server_free(s);
 }
 
@@ -210,7 +207,7 @@ an_answer_over_its_ceiling_is_cut_off(void **state)
 {
 	char body[2000];
 	struct server *s;
-	struct aic_fetch_call *call;
+	struct aic_http_call *call;
 	const struct aic_http_answer *a;
 
 	(void)state;
@@ -221,50 +218,47 @@ an_answer_over_its_ceiling_is_cut_off(void **state)
 	a = wait_long(call);
 	assert_non_null(a);
 	assert_int_equal(a->end, AIC_HTTP_TOO_BIG);
-	aic_fetch_drop(call);
+	aic_http_drop(call);
 	server_free(s);
 }
 
 static void
 nobody_there_is_said_at_once(void **state)
 {
-	struct aic_fetch_call *call;
+	struct aic_http_call *call;
 	const struct aic_http_answer *a;
 
 	(void)state;
-	call = aic_fetch_start(f, "http://127.0.0.1:1",
-	    aic_clock_us() + LONG_US);
+	call = start_at("http://127.0.0.1:1", LONG_US);
 	assert_non_null(call);
 	a = wait_long(call);
 	assert_non_null(a);
 	assert_int_equal(a->end, AIC_HTTP_CONNECT);
 	assert_true(a->why[0] != '\0');
-	aic_fetch_drop(call);
+	aic_http_drop(call);
 }
 
 static void
 there_are_no_more_than_may_be(void **state)
 {
 	struct server *s = serve_one((struct server_step){ .then = KEEP });
-	struct aic_fetch_call *calls[CALLS_MAX];
+	struct aic_http_call *calls[CALLS_MAX];
 	int64_t until;
 	int i;
 
 	(void)state;
 	for (i = 0; i < CALLS_MAX; i++)
 		calls[i] = start(s, LONG_US);
-	assert_null(aic_fetch_start(f, server_url(s),
-	    aic_clock_us() + LONG_US));
+	assert_null(start_at(server_url(s), LONG_US));
 	for (i = 0; i < CALLS_MAX; i++)
-		aic_fetch_drop(calls[i]);
+		aic_http_drop(calls[i]);
 	/* Dropped, they are ended, and there is room again. */
 	until = aic_clock_us() + LONG_US;
 	do
-		calls[0] = aic_fetch_start(f, server_url(s),
-		    aic_clock_us() + LONG_US);
+		calls[0] = start_at(server_url(s), LONG_US);
 	while (!calls[0] && aic_clock_us() < until);
 	assert_non_null(calls[0]);
-	aic_fetch_drop(calls[0]);
+	aic_http_drop(calls[0]);
 	server_free(s);
 }
 
@@ -273,7 +267,7 @@ one_that_hangs_delays_no_other(void **state)
 {
 	struct server *hangs = serve_one((struct server_step){ .then = KEEP });
 	struct server *s = serve_one(reply("{}", 0));
-	struct aic_fetch_call *slow = start(hangs, LONG_US), *quick;
+	struct aic_http_call *slow = start(hangs, LONG_US), *quick;
 	int64_t start_us;
 
 	(void)state;
@@ -282,8 +276,8 @@ one_that_hangs_delays_no_other(void **state)
 	quick = start(s, LONG_US);
 	assert_non_null(wait_long(quick));
 	assert_true(aic_clock_us() - start_us < 5 * AIC_S);
-	aic_fetch_drop(quick);
-	aic_fetch_drop(slow);
+	aic_http_drop(quick);
+	aic_http_drop(slow);
 	server_free(s);
 	server_free(hangs);
 }
@@ -292,12 +286,12 @@ static void
 what_is_under_way_ends_with_it(void **state)
 {
 	struct server *s = serve_one((struct server_step){ .then = KEEP });
-	struct aic_fetch_call *call = start(s, LONG_US);
+	struct aic_http_call *call = start(s, LONG_US);
 	int64_t start_us;
 
 	wait_for_requests(s, 1);
 	start_us = aic_clock_us();
-	aic_fetch_drop(call);
+	aic_http_drop(call);
 	close_it(state);
 	assert_true(aic_clock_us() - start_us < 5 * AIC_S);
 	assert_int_equal(open_it(state), 0);
@@ -315,19 +309,17 @@ static void *
 be_hasty(void *arg)
 {
 	struct server *s = arg;
-	struct aic_fetch_call *call;
-	int64_t took_us;
+	struct aic_http_call *call;
 	int i;
 
 	for (i = 0; i < ROUNDS; i++) {
-		call = aic_fetch_start(f, server_url(s),
-		    aic_clock_us() + (i % 5 ? LONG_US : 0));
+		call = start_at(server_url(s), i % 5 ? LONG_US : 0);
 		/* At once, soon, or never. */
 		if (call && i % 3 &&
-		    aic_fetch_wait(call,
-			aic_clock_us() + (i % 3 == 1 ? 1 : LONG_US), &took_us))
+		    aic_http_wait(call,
+			aic_clock_us() + (i % 3 == 1 ? 1 : LONG_US)))
 			atomic_fetch_add(&answered, 1);
-		aic_fetch_drop(call);
+		aic_http_drop(call);
 	}
 	return NULL;
 }
@@ -353,7 +345,7 @@ a_crowd_that_starts_waits_and_drops_leaves_nothing_behind(void **state)
 
 #define F(name) cmocka_unit_test_setup_teardown(name, open_it, close_it)
 
-UNIT_MAIN_WITH(set_up, NULL, F(an_answer_is_there_when_it_is_waited_for),
+UNIT_MAIN(F(an_answer_is_there_when_it_is_waited_for),
     F(calls_share_a_connection),
     F(a_get_goes_out_again_when_its_kept_connection_has_died),
     F(a_silent_server_costs_the_deadline_and_no_more),

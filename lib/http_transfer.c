@@ -1,0 +1,312 @@
+#include "config.h"
+
+#include "http_transfer.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "clock.h"
+#include "http_trust.h"
+
+/* Chats wait by the thousand, so what each of them holds is kept small: a page
+ * for receiving, and for sending the least that libcurl takes, which it allocates
+ * only while a body goes out in several pieces. */
+#define SEND_BUFFER 16384L
+#define RECEIVE_BUFFER 4096L
+
+/* An answer of the API has a dozen headers; 64 KiB is what its own docs allow. */
+#define HEADERS_MAX (64 * 1024)
+
+/* Providers close idle connections after a minute or more; ours are closed first. */
+#define IDLE_MAX_S 50L
+
+/* A day is beyond any deadline; the bound keeps sums sane. */
+#define RETRY_AFTER_MAX_US (86400 * AIC_S)
+
+/* Codings that every server knows. With others it would be libcurl's build that
+ * decides what is understood. */
+#define CODINGS "gzip, deflate"
+
+static size_t
+on_receive(char *data, size_t size, size_t n, void *arg)
+{
+	struct aic_http_transfer *t = arg;
+	struct aic_buf *body = &t->answer.body;
+
+	if (size * n > body->max - body->len)
+		t->too_big = true;
+	else
+		aic_buf_put(body, data, size * n);
+	return t->too_big || body->failed ? 0 : size * n;
+}
+
+static size_t
+on_header(char *data, size_t size, size_t n, void *arg)
+{
+	struct aic_http_transfer *t = arg;
+
+	/* A blank line ends them. There may be a proxy's before the server's,
+	 * and trailers long after. */
+	if (size * n > 4 && memcmp(data, "HTTP/", 5) == 0)
+		t->header_done = false;
+	else if (size * n > 0 && (*data == '\r' || *data == '\n'))
+		t->header_done = true;
+	t->header_bytes += size * n;
+	if (t->header_bytes > HEADERS_MAX) {
+		t->too_big = true;
+		return 0;
+	}
+	return size * n;
+}
+
+CURL *
+aic_http_transfer_handle(CURLSH *share)
+{
+	CURL *e = curl_easy_init();
+
+	if (!e)
+		return NULL;
+	if (curl_easy_setopt(e, CURLOPT_SHARE, share) != CURLE_OK ||
+	    curl_easy_setopt(e, CURLOPT_ACCEPT_ENCODING, CODINGS) != CURLE_OK) {
+		curl_easy_cleanup(e);
+		return NULL;
+	}
+	curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
+	/* The resolver's thread is not waited for. */
+	curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L);
+	curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
+	curl_easy_setopt(e, CURLOPT_BUFFERSIZE, RECEIVE_BUFFER);
+	curl_easy_setopt(e, CURLOPT_UPLOAD_BUFFERSIZE, SEND_BUFFER);
+	curl_easy_setopt(e, CURLOPT_MAXAGE_CONN, IDLE_MAX_S);
+	/* A peer that vanished without a word is noticed within half a minute. */
+	curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L);
+	curl_easy_setopt(e, CURLOPT_TCP_KEEPIDLE, 10L);
+	curl_easy_setopt(e, CURLOPT_TCP_KEEPINTVL, 5L);
+	curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_receive);
+	curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
+	return e;
+}
+
+static bool
+copy_headers(struct aic_http_transfer *t, const char *const *headers)
+{
+	struct curl_slist *more;
+
+	for (; *headers; headers++) {
+		more = curl_slist_append(t->headers, *headers);
+		if (!more)
+			return false;
+		t->headers = more;
+	}
+	return true;
+}
+
+/* What is copied, and may find no memory. */
+static bool
+set_target(struct aic_http_transfer *t, const struct aic_http_request *req,
+    struct aic_http_trust *trust)
+{
+	bool plain = strncmp(req->url, "http://", 7) == 0;
+	CURL *e = t->easy;
+
+	return copy_headers(t, req->headers) &&
+	    curl_easy_setopt(e, CURLOPT_HTTPHEADER, t->headers) == CURLE_OK &&
+	    curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR,
+		plain ? "http" : "https") == CURLE_OK &&
+	    curl_easy_setopt(e, CURLOPT_URL, req->url) == CURLE_OK &&
+	    curl_easy_setopt(e, CURLOPT_PROXY, req->proxy ? req->proxy : "") ==
+	    CURLE_OK &&
+	    /* Or the environment's no_proxy would bypass it. */
+	    curl_easy_setopt(e, CURLOPT_NOPROXY, "") == CURLE_OK &&
+	    curl_easy_setopt(e, CURLOPT_HTTP_VERSION,
+		plain ? CURL_HTTP_VERSION_1_1 : CURL_HTTP_VERSION_2TLS) ==
+	    CURLE_OK &&
+	    aic_http_trust_set(trust, e);
+}
+
+bool
+aic_http_transfer_init(struct aic_http_transfer *t,
+    const struct aic_http_request *req, struct aic_http_trust *trust)
+{
+	CURL *e = t->easy;
+
+	aic_buf_init(&t->answer.body, req->answer_max);
+	t->answer.retry_after_us = -1;
+	curl_easy_setopt(e, CURLOPT_ERRORBUFFER, t->why);
+	curl_easy_setopt(e, CURLOPT_WRITEDATA, t);
+	curl_easy_setopt(e, CURLOPT_HEADERDATA, t);
+	return set_target(t, req, trust);
+}
+
+void
+aic_http_transfer_take_body(struct aic_http_transfer *t,
+    const struct aic_http_request *req)
+{
+	CURL *e = t->easy;
+
+	t->has_body = req->body != NULL;
+	if (!req->body) {
+		curl_easy_setopt(e, CURLOPT_HTTPGET, 1L);
+		return;
+	}
+	t->body = *req->body;
+	aic_buf_init(req->body, t->body.max);
+	curl_easy_setopt(e, CURLOPT_POST, 1L);
+	curl_easy_setopt(e, CURLOPT_POSTFIELDS,
+	    t->body.data ? t->body.data : "");
+	curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE,
+	    (curl_off_t)t->body.len);
+}
+
+bool
+aic_http_transfer_may_send(struct aic_http_transfer *t)
+{
+	return t->requests++ == 0 || !t->has_body;
+}
+
+bool
+aic_http_transfer_may_connect(const struct aic_http_transfer *t)
+{
+	return t->requests == 0 || !t->has_body;
+}
+
+/* --- how it ended ------------------------------------------------------ */
+
+static enum aic_http_end
+end_of(const struct aic_http_transfer *t, CURLcode rc)
+{
+	bool sent = t->requests > 0;
+
+	switch (rc) {
+	case CURLE_OK:
+		/* To libcurl, headers without an end are an answer. */
+		return t->header_done ? AIC_HTTP_ANSWERED : AIC_HTTP_BROKEN;
+	case CURLE_WRITE_ERROR:
+		/* The third: a coding whose bytes are wrong. */
+		return t->too_big	    ? AIC_HTTP_TOO_BIG
+		    : t->answer.body.failed ? AIC_HTTP_NO_MEMORY
+					    : AIC_HTTP_BROKEN;
+	case CURLE_OUT_OF_MEMORY:
+		/* It says so of a header over 100 KiB, too. */
+		return errno == ENOMEM ? AIC_HTTP_NO_MEMORY : AIC_HTTP_TOO_BIG;
+	case CURLE_ABORTED_BY_CALLBACK: /* a second request was refused */
+	case CURLE_SEND_ERROR:
+	case CURLE_RECV_ERROR:
+	case CURLE_GOT_NOTHING:
+	case CURLE_PARTIAL_FILE:
+	case CURLE_WEIRD_SERVER_REPLY:
+	case CURLE_UNSUPPORTED_PROTOCOL: /* an answer of HTTP/0.9 */
+	case CURLE_HTTP2:
+	case CURLE_HTTP2_STREAM:
+	case CURLE_BAD_CONTENT_ENCODING:
+		return AIC_HTTP_BROKEN;
+	case CURLE_OPERATION_TIMEDOUT:
+		/* While connecting, nothing was sent: worth another try. */
+		return sent ? AIC_HTTP_TIMEOUT : AIC_HTTP_CONNECT;
+	case CURLE_PEER_FAILED_VERIFICATION:
+	case CURLE_SSL_ISSUER_ERROR:
+		return sent ? AIC_HTTP_BROKEN : AIC_HTTP_UNTRUSTED;
+	case CURLE_COULDNT_CONNECT:
+		if (t->no_socket)
+			return AIC_HTTP_NO_MEMORY;
+		/* fall through */
+	case CURLE_COULDNT_RESOLVE_HOST:
+	case CURLE_COULDNT_RESOLVE_PROXY:
+	case CURLE_PROXY:
+	case CURLE_SSL_CONNECT_ERROR:
+		return sent ? AIC_HTTP_BROKEN : AIC_HTTP_CONNECT;
+	default:
+		return AIC_HTTP_FAILED;
+	}
+}
+
+/* A number of so many microseconds; -1: it is not one, or not over 0. */
+static int64_t
+read_number(const char *text, double unit_us)
+{
+	char *end;
+	double us;
+
+	/* No hexadecimals, no "nan". */
+	us = strtod(text, &end) * unit_us;
+	if (text[strspn(text, "0123456789.eE+-")] || end == text || *end ||
+	    !(us > 0))
+		return -1;
+	return us < RETRY_AFTER_MAX_US ? (int64_t)us : RETRY_AFTER_MAX_US;
+}
+
+int64_t
+aic_http_retry_after(const char *ms, const char *after, time_t now)
+{
+	int64_t us = ms ? read_number(ms, AIC_MS) : -1;
+	time_t date;
+
+	if (us < 0 && after)
+		us = read_number(after, AIC_S);
+	/* A date begins with its day's name; libcurl would find one in -20991231. */
+	if (us >= 0 || !after || !isalpha((unsigned char)*after))
+		return us;
+	date = curl_getdate(after, NULL);
+	if (date <= now)
+		return -1;
+	return date - now < RETRY_AFTER_MAX_US / AIC_S ? (date - now) * AIC_S
+						       : RETRY_AFTER_MAX_US;
+}
+
+static const char *
+header(CURL *easy, const char *name)
+{
+	struct curl_header *h;
+
+	return curl_easy_header(easy, name, 0, CURLH_HEADER, -1, &h) ==
+		CURLHE_OK
+	    ? h->value
+	    : NULL;
+}
+
+void
+aic_http_transfer_end(struct aic_http_transfer *t, CURLcode rc)
+{
+	struct aic_http_answer *a = &t->answer;
+	long status = 0;
+
+	a->end = end_of(t, rc);
+	curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
+	a->status = (int)status;
+	if (a->end == AIC_HTTP_ANSWERED)
+		a->retry_after_us = aic_http_retry_after(header(t->easy,
+							     "retry-after-ms"),
+		    header(t->easy, "retry-after"), time(NULL));
+	else if (rc == CURLE_OK)
+		snprintf(a->why, sizeof(a->why),
+		    "the connection ended within the headers");
+	else if (a->end == AIC_HTTP_NO_MEMORY && t->no_socket)
+		snprintf(a->why, sizeof(a->why),
+		    "no descriptor was left for a connection");
+	else if (t->has_body && t->requests > 0 &&
+	    (rc == CURLE_ABORTED_BY_CALLBACK || rc == CURLE_COULDNT_CONNECT))
+		snprintf(a->why, sizeof(a->why),
+		    "the connection ended before the answer");
+	else
+		snprintf(a->why, sizeof(a->why), "%.127s",
+		    t->why[0] ? t->why : curl_easy_strerror(rc));
+}
+
+void
+aic_http_transfer_fail(struct aic_http_transfer *t, enum aic_http_end end,
+    const char *why)
+{
+	t->answer.end = end;
+	snprintf(t->answer.why, sizeof(t->answer.why), "%s", why);
+}
+
+void
+aic_http_transfer_done(struct aic_http_transfer *t)
+{
+	curl_slist_free_all(t->headers);
+	aic_buf_done(&t->body);
+	aic_buf_done(&t->answer.body);
+}

@@ -1,0 +1,95 @@
+#include "config.h"
+
+#include "http_trust.h"
+
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <openssl/x509.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct aic_http_trust {
+	X509_STORE *store;
+	char tag[32]; /* tells this store's connections from another one's */
+};
+
+static enum aic_code
+fail_file(struct aic_err *err, const char *ca_file)
+{
+	const char *reason = ERR_reason_error_string(ERR_peek_last_error());
+
+	aic_fail(err, AIC_ECONF, "could not read certificates from \"%s\": %s",
+	    ca_file, reason ? reason : "no certificate in it");
+	ERR_clear_error();
+	return AIC_ECONF;
+}
+
+enum aic_code
+aic_http_trust_open(struct aic_http_trust **ret_trust, const char *ca_file,
+    struct aic_err *err)
+{
+	static atomic_int stores;
+	struct aic_http_trust *t = calloc(1, sizeof(*t));
+	enum aic_code rc = AIC_OK;
+
+	if (!t)
+		return aic_fail(err, AIC_ENOMEM, "out of memory");
+	snprintf(t->tag, sizeof(t->tag), "/dev/null/ai-chat-%d",
+	    atomic_fetch_add(&stores, 1));
+	ERR_clear_error();
+	t->store = X509_STORE_new();
+	if (!t->store || X509_STORE_set_default_paths(t->store) != 1)
+		rc = aic_fail(err, AIC_ENOMEM,
+		    "could not set up the store of certificates");
+	else if (ca_file && X509_STORE_load_file(t->store, ca_file) != 1)
+		rc = fail_file(err, ca_file);
+	if (rc) {
+		aic_http_trust_close(t);
+		return rc;
+	}
+	/* A system without the file of all roots has the directory. */
+	ERR_clear_error();
+	*ret_trust = t;
+	return AIC_OK;
+}
+
+void
+aic_http_trust_close(struct aic_http_trust *t)
+{
+	if (!t)
+		return;
+	X509_STORE_free(t->store);
+	free(t);
+}
+
+static CURLcode
+on_context(CURL *easy, void *context, void *arg)
+{
+	struct aic_http_trust *t = arg;
+
+	(void)easy;
+	SSL_CTX_set1_cert_store(context, t->store);
+	/* An idle connection then holds no record buffers, 34 KB of them. */
+	SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
+	return CURLE_OK;
+}
+
+bool
+aic_http_trust_set(struct aic_http_trust *t, CURL *easy)
+{
+	/*
+	 * libcurl does not know of the store, and would let a call use a
+	 * connection that was verified with another one. Connections with
+	 * different CAPATHs are kept apart, so the store's tag stands there. As a
+	 * directory it would have no certificates, and the store replaces it.
+	 */
+	return curl_easy_setopt(easy, CURLOPT_CAINFO, NULL) == CURLE_OK &&
+	    curl_easy_setopt(easy, CURLOPT_CAPATH, t->tag) == CURLE_OK &&
+	    curl_easy_setopt(easy, CURLOPT_PROXY_CAINFO, NULL) == CURLE_OK &&
+	    curl_easy_setopt(easy, CURLOPT_PROXY_CAPATH, t->tag) == CURLE_OK &&
+	    curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, on_context) ==
+	    CURLE_OK &&
+	    curl_easy_setopt(easy, CURLOPT_SSL_CTX_DATA, t) == CURLE_OK;
+}
