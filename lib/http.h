@@ -40,7 +40,7 @@ enum aic_http_end {
 	AIC_HTTP_TOO_BIG, /* the answer is over its ceiling */
 	AIC_HTTP_GONE, /* the caller does not need the answer any more */
 	AIC_HTTP_FAILED, /* cannot work as it is configured */
-	AIC_HTTP_NO_MEMORY, /* or no descriptors: the fault is ours */
+	AIC_HTTP_NO_MEMORY,
 	AIC_HTTP__MAX
 };
 
@@ -72,6 +72,9 @@ struct aic_http_request {
 struct aic_http_answer {
 	enum aic_http_end end;
 	int status; /* 0 when none came */
+	/* With AIC_HTTP_CONNECT: there was no descriptor for a connection, which
+	 * says nothing about the server. */
+	bool no_descriptor;
 	/* retry-after-ms, else Retry-After; -1: none, or not in the future */
 	int64_t retry_after_us;
 	struct aic_buf body; /* aic_buf_done() it */

@@ -209,12 +209,9 @@ end_of(const struct aic_http_transfer *t, CURLcode rc)
 	case CURLE_PEER_FAILED_VERIFICATION:
 	case CURLE_SSL_ISSUER_ERROR:
 		return sent ? AIC_HTTP_BROKEN : AIC_HTTP_UNTRUSTED;
-	case CURLE_COULDNT_CONNECT:
-		if (t->no_socket)
-			return AIC_HTTP_NO_MEMORY;
-		/* fall through */
 	case CURLE_COULDNT_RESOLVE_HOST:
 	case CURLE_COULDNT_RESOLVE_PROXY:
+	case CURLE_COULDNT_CONNECT:
 	case CURLE_PROXY:
 	case CURLE_SSL_CONNECT_ERROR:
 		return sent ? AIC_HTTP_BROKEN : AIC_HTTP_CONNECT;
@@ -274,6 +271,7 @@ aic_http_transfer_end(struct aic_http_transfer *t, CURLcode rc)
 	long status = 0;
 
 	a->end = end_of(t, rc);
+	a->no_descriptor = a->end == AIC_HTTP_CONNECT && t->no_socket;
 	curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
 	a->status = (int)status;
 	if (a->end == AIC_HTTP_ANSWERED)
@@ -283,7 +281,7 @@ aic_http_transfer_end(struct aic_http_transfer *t, CURLcode rc)
 	else if (rc == CURLE_OK)
 		snprintf(a->why, sizeof(a->why),
 		    "the connection ended within the headers");
-	else if (a->end == AIC_HTTP_NO_MEMORY && t->no_socket)
+	else if (a->no_descriptor)
 		snprintf(a->why, sizeof(a->why),
 		    "no descriptor was left for a connection");
 	else if (t->has_body && t->requests > 0 &&

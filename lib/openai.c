@@ -582,8 +582,8 @@ judge(enum aic_code rc, const struct call *call, int64_t left_us)
 
 	if (rc == AIC_OK)
 		return AIC_BREAKER_WELL;
-	/* The caller left, or there was no memory. */
-	if (rc != AIC_EUPSTREAM)
+	/* The caller left, or it is the worker that lacks something. */
+	if (rc != AIC_EUPSTREAM || h->no_descriptor)
 		return AIC_BREAKER_NEUTRAL;
 	if (h->end == AIC_HTTP_ANSWERED)
 		return h->status >= 400 && h->status <= 499
