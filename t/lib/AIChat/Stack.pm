@@ -6,7 +6,8 @@ package AIChat::Stack;
 use v5.36;
 use AIChat::FastCGI;
 use AIChat::FaultProxy;
-use AIChat::Proc qw(wait_for run slurp spew tail temp_dir remove_dir base_env);
+use AIChat::Proc qw(wait_for run slurp spew tail temp_dir remove_dir free_port
+    base_env);
 use Cwd qw(abs_path);
 use File::Basename qw(dirname);
 use File::Path qw(make_path);
@@ -119,8 +120,7 @@ sub migrate ($self, @args)
 
 # -- the stand-in model ------------------------------------------------------
 
-# Points the settings at it.  It picks a port by itself; started once more, it
-# comes back on the same one.
+# Points the settings at it.  Started once more, it comes back on the same port.
 sub start_model ($self, @args)
 {
 	$self->{settings}{OPENAI_BASE_URL} =
@@ -143,22 +143,24 @@ sub launch_model ($self, $which, $name, @args)
 	    $self->{"${which}_port"}) . '/v1';
 }
 
-# One of ours that writes down the port which it has taken.
+# One of our stand-ins.  Its port is one of free_port, not one that the kernel picks,
+# because an outgoing connection could take the latter while the stand-in is stopped.
+# The stand-in writes its port into a file when it listens.
 sub launch ($self, $which, $name, $cmd, %env)
 {
 	my ($program, @args) = @$cmd;
 	my $file = "$self->{run}/$which.port";
+	my $port = $self->{"${which}_port"} //= free_port();
 
 	unlink $file;
 	my $proc = $self->{$which} = AIChat::Proc->start(
 	    name => $name,
-	    cmd => [ "$self->{build}/$program", '--port',
-		$self->{"${which}_port"} // 0, '--port-file', $file, @args ],
+	    cmd => [ "$self->{build}/$program", '--port', $port,
+		'--port-file', $file, @args ],
 	    env => { base_env(), $self->sanitizer_env, %env },
 	    net => $self->{net}, log => "$self->{log}/$which.log");
 
 	wait_for(sub { must_live($proc); -s $file }, 20, $proc->{name});
-	chomp($self->{"${which}_port"} = slurp($file));
 }
 
 # The stand-in Server, the same way.
