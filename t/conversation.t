@@ -127,7 +127,7 @@ sub clear ($user)
 {
 	told(40);
 	my ($sock) = $s->start_chats({ telegram_id => 40,
-	    message => '[[id=late delay=700 text=поздно]]' });
+	    message => '[[id=late delay=1500 text=поздно]]' });
 	wait_for(sub { $s->model_count('late') }, 10, 'the model to be asked');
 	clear(40);
 	is $s->ledger(40)->{leases}, 1, 'the conversation ends during a chat';

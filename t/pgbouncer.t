@@ -65,10 +65,12 @@ my $bouncer = start_bouncer();
 $stack->start_workers(1, 2);
 $stack->start_nginx;
 
+# An autovacuum worker of this database is listed too, but is not a session.
 sub sessions
 {
 	return $s->value("select count(*) from pg_stat_activity
-	    where datname = '$db' and pid <> pg_backend_pid()");
+	    where datname = '$db' and pid <> pg_backend_pid()
+	    and usename = current_user");
 }
 
 # -- one user ----------------------------------------------------------------

@@ -37,7 +37,8 @@ sub lock_row ($user)
 	print $psql "set application_name = 'holder'; begin; select from
 	    ai_chat_daily_limits where telegram_id = $user for update;\n";
 	wait_for(sub { $s->value("select 1 from pg_stat_activity where
-	    application_name = 'holder' and state = 'idle in transaction'") },
+	    application_name = 'holder' and datname = current_database()
+	    and state = 'idle in transaction' and query like '%for update%'") },
 	    10, 'the row to be held');
 	return sub { close $psql };
 }

@@ -1,9 +1,8 @@
-# What is old is pruned and a person is forgotten beside a busy service: nobody's chat
-# fails or waits for it, and nobody gets a second allowance by it.
+# What is old is pruned and a person is forgotten: nobody's chat fails by it, and
+# nobody gets a second allowance.  t/retain_load.t prunes much, under load.
 
 use v5.36;
 use utf8;
-use AIChat::Proc qw(base_env slurp);
 use AIChat::Test;
 use Time::HiRes qw(time);
 
@@ -292,73 +291,6 @@ empty();
 	cmp_ok $ledger->{count}, '<=', @got, '... and no chat twice';
 }
 
-# -- beside a busy service ---------------------------------------------------
-
-# Chats here give up when they wait for a lock for longer than 100 ms, which those
-# of one user do for each other: there are enough users that they don't meet.  All
-# have old exchanges too.
-empty();
-my $ROWS = 150_000;
-$s->sql("insert into ai_chat_requests (telegram_id, message, response,
-    request_date, created_at) select 1 + g % 400, repeat('m', 100),
-    repeat('r', 900), current_date - 40, now() - interval '40 days'
-    from generate_series(1, $ROWS) g");
-$s->sql("insert into ai_chat_daily_limits (telegram_id, last_reset_date,
-    updated_at) select 1000 + g, current_date - 40, now() - interval '40 days'
-    from generate_series(1, 20000) g");
-$s->sql('analyze');
-$s->restart_worker($_, DATABASE_URL => $s->db_url
-    . '&options=-c%20lock_timeout%3D100%20-c%20statement_timeout%3D2000',
-    AI_CHAT_DB_TIMEOUT_MS => 2000, AI_CHAT_DEADLINE_MS => 10_000) for 1, 2;
-{
-	my $load = $s->start_load(callers => 8, users => [ 1 .. 400 ],
-	    message => '[[delay=5]]');
-	my $alone = time;
-	wait_for(sub { $load->count(200) >= 300 }, 30, 'three hundred chats');
-	$alone = $load->count(200) / (time - $alone);
-	my $log = $s->dir . '/log/retain.log';
-	my ($began, $before) = (time, $load->count(200));
-	my $prune = AIChat::Proc->start(name => 'a prune',
-	    cmd => [ AIChat::Stack::find_build() . '/ai-chat-retain', 'prune',
-		30 ], env => { base_env(), DATABASE_URL => url() }, log => $log);
-	my (%modes, $waited);
-	while ($prune->alive) {
-		for ($s->sql("select 'mode', l.mode from pg_locks l
-		    join pg_stat_activity a using (pid)
-		    where a.application_name = 'retain' and l.relation in (
-		    'ai_chat_requests'::regclass,
-		    'ai_chat_daily_limits'::regclass)
-		    union all select 'waits', a.query from pg_stat_activity a
-		    where exists (select from pg_stat_activity b
-			where b.application_name = 'retain'
-			and b.pid = any (pg_blocking_pids(a.pid)))")) {
-			$modes{ $_->[1] }++ if $_->[0] eq 'mode';
-			$waited .= "$_->[1]\n" if $_->[0] eq 'waits';
-		}
-	}
-	my $beside = ($load->count(200) - $before) / (time - $began);
-	my $seconds = time - $began;
-	my @got = $load->stop;
-	my $said = slurp($log);
-	my ($worst) = sort { $b <=> $a } $said =~ /ms=(\S+)/g;
-
-	is $prune->status, 0, 'a large prune beside chats ends well';
-	like $said, qr/^exchanges=$ROWS users=20000 .*complete=1$/m,
-	    '... having pruned all of it';
-	is((grep { $_->{status} != 200 } @got), 0, '... and no chat failed');
-	is $waited, undef, '... nobody was seen to wait for it';
-	is join(' ', grep { !/^(?:AccessShare|RowShare|RowExclusive)Lock$/ }
-	    sort keys %modes), '', '... it locks rows, and no table';
-	ok scalar %modes, '... which was looked at';
-	cmp_ok $beside, '>', $alone / 4, '... chats went on';
-	note sprintf '%.0f chats a second alone, %.0f beside it; %.1f s, '
-	    . 'worst batch %.0f ms', $alone, $beside, $seconds, $worst;
-	is exchanges("created_at < now() - interval '30 days'"), 0,
-	    'nothing old is left';
-	is $s->value('select count(*) from ai_chat_daily_limits'),
-	    $s->value('select count(distinct telegram_id)
-		from ai_chat_requests'), '... and those who chatted are known';
-}
 is $s->value("select reloptions::text like '%autovacuum_vacuum_scale_factor%'
     from pg_class where oid = 'ai_chat_requests'::regclass"), 't',
     'the room is made use of soon';

@@ -8,8 +8,9 @@ use POSIX qw(strftime);
 use Time::HiRes qw(time);
 
 # Many chats are to fail and be tried again at once: neither the breaker nor the
-# budget may end it.
-my $s = AIChat::Test->new(env => { OPENAI_API_KEY => 'sk-secret',
+# budget may end it.  Plain HTTP, because a TLS end would answer 502 when the model
+# closes its connection or floods it with headers.
+my $s = AIChat::Test->new(tls => 0, env => { OPENAI_API_KEY => 'sk-secret',
     AI_CHAT_BREAKER_FAILURES => 0, AI_CHAT_RETRY_FLOOR => 100000 });
 my $user = 0;
 

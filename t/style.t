@@ -130,4 +130,12 @@ is join(' ', grep { m{^lib/} && !m{^lib/log\.}
 like slurp("$TOP/configure.ac") . slurp("$TOP/Makefile.am"), qr/-Wvla\b/,
     'the compiler looks for arrays of variable length';
 
+# A file that is renamed would lose its place, and nobody would notice.
+{
+	my @named = slurp("$TOP/t/rules.yml") =~ m{^\s+- '\*\*/(\S+)\.t'$}mg;
+	ok @named > 0, 't/rules.yml names tests';
+	is join(' ', grep { !-e "$TOP/t/$_.t" && !-e "$TOP/t/$_.c" } @named), '',
+	    '... which are there';
+}
+
 done_testing;

@@ -11,7 +11,9 @@ use Exporter 'import';
 use File::Path qw(remove_tree);
 use File::Temp qw(mkdtemp);
 use IO::Handle;
+use IO::Socket::UNIX;
 use POSIX qw(WNOHANG);
+use Socket qw(SOCK_DGRAM);
 use Time::HiRes qw(sleep time);
 
 our @EXPORT_OK = qw(wait_for run slurp spew tail temp_dir remove_dir keep_dir
@@ -170,12 +172,20 @@ sub port_is_free ($port, $addr = '127.0.0.1')
 	    Listen => 1, ReuseAddr => 1);
 }
 
-# From below the range that outgoing connections take theirs from.
+# Returns a port for a server that is started later, and keeps other test files
+# from taking the same one: an abstract unix socket named after the port reserves it
+# until this process ends.  The range is below the one from which the kernel takes
+# the ports of outgoing connections.
 sub free_port
 {
+	state %reserved;
+
 	for (1 .. 200) {
 		my $port = 20000 + int rand 12000;
-		return $port if port_is_free($port);
+		next if $reserved{$port} || !port_is_free($port);
+		$reserved{$port} = IO::Socket::UNIX->new(Type => SOCK_DGRAM,
+		    Local => "\0ai-chat-test-port-$port") or next;
+		return $port;
 	}
 	die "found no free port\n";
 }

@@ -6,7 +6,9 @@ package AIChat::Stack;
 use v5.36;
 use AIChat::FastCGI;
 use AIChat::FaultProxy;
-use AIChat::Proc qw(wait_for run slurp spew tail temp_dir remove_dir base_env);
+use AIChat::Proc qw(wait_for run slurp spew tail temp_dir remove_dir free_port
+    base_env);
+use AIChat::TLS;
 use Cwd qw(abs_path);
 use File::Basename qw(dirname);
 use File::Path qw(make_path);
@@ -43,8 +45,10 @@ sub find_build
 #   net        the network namespace of all but PostgreSQL, as a file
 #   hosts      [ "address:port" ]: they have the workers, and Nginx is their front
 #   dying      an AIChat::Dying, which ends after the workers
-#   proxy      { database, model, server, workers, redis }: where a fault proxy
-#              stands
+#   proxy      { database, model, model_plain, server, workers, redis }: where a
+#              fault proxy stands
+#   tls        the kind of the TLS ends before the models, see AIChat::TLS; 0 for none
+#   certs      their certificates
 sub new ($class, %o)
 {
 	my $self = bless { workers => {}, settings => {}, %o }, $class;
@@ -92,7 +96,9 @@ sub door ($self, $kind, $name, $listen, $to)
 	return $self->{proxies}{$name}->where;
 }
 
-# "database", "model", "server", "redis" or "worker 1".
+# "database", "model", "second", "server", "redis" or "worker 1"; "model_plain" and
+# "second_plain" stand between a TLS end and its model, where "model" and "second" see
+# only ciphertext.
 sub proxy ($self, $name) { return $self->{proxies}{$name} }
 
 # -- database ----------------------------------------------------------------
@@ -119,46 +125,67 @@ sub migrate ($self, @args)
 
 # -- the stand-in model ------------------------------------------------------
 
-# Points the settings at it.  It picks a port by itself; started once more, it
-# comes back on the same one.
+# Started once more, it comes back on the same port.
 sub start_model ($self, @args)
 {
-	$self->{settings}{OPENAI_BASE_URL} =
-	    $self->launch_model('model', 'the stand-in model', @args);
-	$self->{settings}{OPENAI_API_KEY} //= 'stand-in';
+	$self->launch('model', 'the stand-in model', [ 'ai-chat-model', @args ]);
+	$self->use_model($self->{model_port});
 }
 
 # Another one, to fall back to.
 sub start_second_model ($self, @args)
 {
-	$self->{settings}{OPENAI_FALLBACK_BASE_URL} =
-	    $self->launch_model('second', 'the second stand-in model', @args);
-	$self->{settings}{OPENAI_FALLBACK_API_KEY} //= 'second-stand-in';
+	$self->launch('second', 'the second stand-in model',
+	    [ 'ai-chat-model', @args ]);
+	$self->use_model($self->{second_port}, 'second', 'OPENAI_FALLBACK');
 }
 
-sub launch_model ($self, $which, $name, @args)
+# Points the settings at a model on a port of this host, or at what stands before it.
+sub use_model ($self, $port, $which = 'model', $setting = 'OPENAI')
 {
-	$self->launch($which, $name, [ 'ai-chat-model', @args ]);
-	return 'http://127.0.0.1:' . $self->door('model', $which, 0,
-	    $self->{"${which}_port"}) . '/v1';
+	my $s = $self->{settings};
+
+	if ($self->{tls}) {
+		$port = $self->tls_end($which, $port);
+		$s->{"${setting}_CA_FILE"} //=
+		    AIChat::TLS::ca_file($self->{certs});
+	}
+	$s->{"${setting}_BASE_URL"} = ($self->{tls} ? 'https' : 'http')
+	    . '://127.0.0.1:' . $self->door('model', $which, 0, $port) . '/v1';
+	$s->{"${setting}_API_KEY"} //= "$which-stand-in";
 }
 
-# One of ours that writes down the port which it has taken.
+# Starts the TLS end before a model, unless it runs; returns its port.  The end stays
+# when the model is stopped and started again.
+sub tls_end ($self, $which, $port)
+{
+	my $end = $self->{tls_ends}{$which} //= AIChat::TLS->start(
+	    kind => $self->{tls}, certs => $self->{certs},
+	    to => $self->door('model_plain', "${which}_plain", 0, $port),
+	    dir => "$self->{run}/tls-$which", net => $self->{net},
+	    log => "$self->{log}/tls-$which.log");
+
+	return $end->port;
+}
+
+# One of our stand-ins.  Its port is one of free_port, not one that the kernel picks,
+# because an outgoing connection could take the latter while the stand-in is stopped.
+# The stand-in writes its port into a file when it listens.
 sub launch ($self, $which, $name, $cmd, %env)
 {
 	my ($program, @args) = @$cmd;
 	my $file = "$self->{run}/$which.port";
+	my $port = $self->{"${which}_port"} //= free_port();
 
 	unlink $file;
 	my $proc = $self->{$which} = AIChat::Proc->start(
 	    name => $name,
-	    cmd => [ "$self->{build}/$program", '--port',
-		$self->{"${which}_port"} // 0, '--port-file', $file, @args ],
+	    cmd => [ "$self->{build}/$program", '--port', $port,
+		'--port-file', $file, @args ],
 	    env => { base_env(), $self->sanitizer_env, %env },
 	    net => $self->{net}, log => "$self->{log}/$which.log");
 
 	wait_for(sub { must_live($proc); -s $file }, 20, $proc->{name});
-	chomp($self->{"${which}_port"} = slurp($file));
 }
 
 # The stand-in Server, the same way.
@@ -413,6 +440,7 @@ sub stop ($self, $seconds = 10)
 	(delete $self->{dying})->stop if $self->{dying};
 	# A test may have stopped it.
 	$self->{redis}->signal('CONT') if $self->{redis};
+	delete($self->{tls_ends}{$_})->stop for keys %{ $self->{tls_ends} };
 	$end->($_, 'TERM', $seconds) for qw(model second server redis);
 	delete($self->{proxies}{$_})->stop for keys %{ $self->{proxies} };
 	push @killed, 'PostgreSQL' if $self->{pg} && !$self->{pg}->is_shared

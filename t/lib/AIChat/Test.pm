@@ -28,6 +28,7 @@ use AIChat::Postgres;
 use AIChat::Proc qw(wait_for slurp temp_dir remove_dir keep_dir free_port
     unix_connections);
 use AIChat::Stack;
+use AIChat::TLS;
 use File::Path qw(make_path);
 use HTTP::Tiny;
 use IO::Select;
@@ -40,6 +41,9 @@ use Test::More ();
 use Time::HiRes qw(time);
 
 our $KEY = 'test-key';
+
+# What the workers speak to the models where a test does not say: 'h2' or 0.
+our $TLS = $ENV{AIC_TLS} // 0;
 
 my $JSON = JSON::PP->new->utf8->canonical->allow_nonref;
 my @running;
@@ -77,8 +81,12 @@ sub import ($class, @)
 #   read_timeout_s   of Nginx, when the test waits for it to pass
 #   wrap         what runs the workers, such as [ 'valgrind', ... ]
 #   backlog      how many may wait at a worker's socket
+#   tls          what the worker speaks to the models: "h2" or "http1", over TLS, by a
+#                proxy that is not ours, see AIChat::TLS; 0 for plain HTTP.  The default
+#                is that of the run, AIC_TLS
 #   proxy        [ qw(database model server workers redis) ]: where to put a fault proxy,
-#                to be steered by $s->proxy('model') or $s->proxy('worker 1')
+#                to be steered by $s->proxy('model') or $s->proxy('worker 1');
+#                model_plain is between the TLS end and the model
 #   migrate      0 for an empty database
 #   own_pg       1 for a cluster of its own, which can be stopped
 #   pg_conf      settings of that cluster; implies own_pg
@@ -93,7 +101,7 @@ sub new ($class, %o)
 	my $stack = $self->{stack} = AIChat::Stack->new(
 	    dir => $dir, run => make_run_dir($dir), port => free_port(),
 	    read_timeout_s => $o{read_timeout_s}, wrap => $o{wrap},
-	    backlog => $o{backlog},
+	    backlog => $o{backlog}, certificates($dir, $o{tls} // $TLS),
 	    proxy => { map { $_ => 1 } @{ $o{proxy} // [] } });
 	$self->start_database(%o);
 	%{ $stack->settings } = (
@@ -122,6 +130,15 @@ sub new ($class, %o)
 	$stack->start_workers(1 .. $o{workers} // 1);
 	$stack->start_nginx if $o{nginx} // 1 and $o{workers} // 1;
 	return $self;
+}
+
+# For the stack: which TLS ends, with the certificates that prove was started with, or
+# our own.
+sub certificates ($dir, $tls)
+{
+	return () if !$tls;
+	AIChat::TLS::make_certificates("$dir/certs") if !$ENV{AIC_TEST_CERTS};
+	return (tls => $tls, certs => $ENV{AIC_TEST_CERTS} // "$dir/certs");
 }
 
 sub make_run_dir ($dir)

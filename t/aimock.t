@@ -1,0 +1,181 @@
+# A model that we did not write: aimock, which others test their clients with.  The
+# worker must agree with it about the wire, where our own stand-in could share its
+# mistakes.
+
+use v5.36;
+use utf8;
+use AIChat::Proc qw(run slurp spew free_port);
+use AIChat::Stack;
+use AIChat::Test;
+use Fcntl qw(:flock);
+use File::Copy qw(copy);
+use File::Path qw(make_path);
+use HTTP::Tiny;
+use JSON::PP ();
+
+my $JSON = JSON::PP->new->utf8;
+my $LOCKED = AIChat::Stack::top() . '/t/aimock';
+my $KEY = 'an-openai-key';
+
+# -- aimock ------------------------------------------------------------------
+
+# Installs what t/aimock/package-lock.json says, each package by its digest, unless it is
+# there; returns its directory and that of Node.js, or dies.
+sub install ($dir)
+{
+	my $new_enough = (eval { run([ qw(node --version) ], env => { %ENV }) }
+	    // '') =~ /^v(\d+)\.(\d+)/ && ($1 > 20 || $1 == 20 && $2 >= 15);
+
+	make_path($dir);
+	open my $lock, '>>', "$dir/lock" or die "$dir/lock: $!\n";
+	flock $lock, LOCK_EX;
+	my $want = slurp("$LOCKED/package-lock.json") . $new_enough;
+	if ((eval { slurp("$dir/installed") } // '') ne $want) {
+		copy("$LOCKED/$_", "$dir/$_") or die "$dir/$_: $!\n"
+		    for qw(package.json package-lock.json);
+		# The whole environment: it may say where the registry is.
+		run([ qw(npm ci --ignore-scripts --no-audit --no-fund --prefix),
+		    $dir, $new_enough ? '--omit=optional' : () ],
+		    env => { %ENV }, log => "$dir/npm.log");
+		spew("$dir/installed", $want);
+	}
+	return ("$dir/node_modules/\@copilotkit/aimock/dist/cli.js",
+	    $new_enough ? 'node' : glob "$dir/node_modules/node-linux-*/bin/node");
+}
+
+my ($program, $node) = eval { install(AIChat::Stack::find_build() . '/aimock') };
+if (my $why = $@) {
+	die $why if $why =~ /EINTEGRITY/;
+	plan skip_all => "could not install aimock: $why" =~ s/\s*\n\s*/; /gr;
+}
+
+my $s = AIChat::Test->new(workers => 0, nginx => 0, model => 0,
+    env => { OPENAI_API_KEY => $KEY, AI_CHAT_BREAKER_FAILURES => 0,
+	AI_CHAT_DEADLINE_MS => 8000 });
+my $port = free_port();
+
+# What it answers to what the last question contains; the first that matches holds.
+my @answers = (
+	{ match => { userMessage => 'первый', turnIndex => 0 },
+	    response => { content => "Первый *ответ* 📊",
+		usage => { prompt_tokens => 5, completion_tokens => 72,
+		    total_tokens => 77 } } },
+	{ match => { userMessage => 'второй', turnIndex => 1 },
+	    response => { content => 'Второй ответ' } },
+	{ match => { userMessage => 'данные',
+		systemMessage => 'Выручка: 120 000 ₽' },
+	    response => { content => 'Вижу выручку' } },
+	{ match => { userMessage => 'мысли' }, response => {
+	    content => 'Итог', reasoning => 'Секретное рассуждение' } },
+	{ match => { userMessage => 'предел', sequenceIndex => 0 },
+	    response => { status => 429, retryAfter => 1, error => {
+		message => 'slow down', type => 'rate_limit_error',
+		code => 'rate_limit_exceeded' } } },
+	{ match => { userMessage => 'предел' },
+	    response => { content => 'Теперь можно' } },
+	{ match => { userMessage => 'деньги' }, response => { status => 429,
+	    error => { message => 'no money', type => 'insufficient_quota',
+		code => 'insufficient_quota' } } },
+	{ match => { userMessage => 'длинный' }, response => {
+	    content => 'абзац ' x 20000 } },
+	{ match => { userMessage => 'инструмент' }, response => { toolCalls =>
+	    [ { name => 'f', arguments => { a => 1 } } ] } },
+	(map { { match => { userMessage => $_->[0] },
+	    response => { content => 'x' }, chaos => { $_->[1] => 1 } } }
+	    [ 'пятьсот', 'dropRate' ], [ 'мусор', 'malformedRate' ],
+	    [ 'обрыв', 'disconnectRate' ]),
+	{ match => { userMessage => 'вместе' },
+	    response => { content => 'Вместе' } },
+);
+make_path($s->dir . '/answers');
+spew($s->dir . '/answers/all.json', $JSON->encode({ fixtures => \@answers }));
+
+my $aimock = AIChat::Proc->start(name => 'aimock', log => $s->dir . '/log/aimock.log',
+    cmd => [ $node, $program, '-p', $port, '-f', $s->dir . '/answers' ],
+    env => { %ENV, AIMOCK_API_KEYS => $KEY });
+wait_for(sub {
+	AIChat::Stack::must_live($aimock);
+	return HTTP::Tiny->new->get("http://127.0.0.1:$port/health")->{success};
+}, 30, 'aimock');
+$s->stack->use_model($port);
+$s->stack->start_workers(1);
+$s->stack->start_nginx;
+
+# The requests whose last message contains a word, as aimock understood them.
+sub asked ($word)
+{
+	my $got = HTTP::Tiny->new->get("http://127.0.0.1:$port/__aimock/journal",
+	    { headers => { Authorization => "Bearer $KEY" } });
+
+	die "aimock: $got->{status} $got->{content}\n" if !$got->{success};
+	return grep { index($_->{messages}[-1]{content}, $word) >= 0 }
+	    map { $_->{body} } @{ $JSON->decode($got->{content}) };
+}
+
+my $user = 0;
+sub chat ($word, %o)
+{
+	return $s->send(telegram_id => ++$user, message => "$word вопрос", %o);
+}
+
+# -- what it answers ---------------------------------------------------------
+
+{
+	my $got = chat('первый');
+	is $got->{status}, 200, 'a chat is answered';
+	is $got->{json}{response}, "Первый *ответ* 📊", '... with its answer';
+	is $got->{json}{tokens_used}, 77, '... and its count of tokens';
+	my ($body) = asked('первый');
+	is join(' ', map { $_->{role} } @{ $body->{messages} }), 'system user',
+	    '... it was sent the rules and the question';
+	is $body->{model}, 'gpt-4o-mini', '... and the model\'s name';
+
+	$got = chat('второй', telegram_id => $user);
+	is $got->{json}{response}, 'Второй ответ',
+	    'the next one comes with what was said before';
+	is chat('данные', user_context => 'Выручка: 120 000 ₽')
+	    ->{json}{response}, 'Вижу выручку',
+	    'the seller\'s figures are in a system message';
+	is chat('мысли')->{json}{response}, 'Итог',
+	    'what a model thinks beside its answer is left out';
+	$got = chat('длинный');
+	is length($got->{json}{response}) > 100_000, 1,
+	    'a long answer, in many chunks, is whole';
+
+	my @got = $s->send_many(map { { telegram_id => 1000 + $_,
+	    message => 'вместе' } } 1 .. 16);
+	is((grep { ($_->{json}{response} // '') eq 'Вместе' } @got), 16,
+	    'sixteen at once are answered');
+}
+
+# -- what it does not answer -------------------------------------------------
+
+{
+	my $got = chat('предел');
+	is $got->{status}, 200, '429 with Retry-After: answered at the second call';
+	is $got->{json}{response}, 'Теперь можно', '... with its answer';
+	cmp_ok $got->{seconds}, '>=', 1, '... no sooner than it said';
+	is scalar(asked('предел')), 2, '... after two calls';
+}
+
+for ([ 'деньги', 1, 'insufficient_quota' ], [ 'неизвестно', 1, '404' ],
+    [ 'пятьсот', 3, '500' ], [ 'мусор', 1, 'no JSON' ],
+    [ 'инструмент', 1, 'a call of a tool' ], [ 'обрыв', 3, 'no answer at all' ]) {
+	my ($word, $calls, $what) = @$_;
+	my $got = chat($word);
+	is $got->{status}, 500, "$what: fails";
+	ok length $got->{json}{detail}, '... and says so';
+	is_deeply $s->ledger($user), { count => 0, rows => 0, leases => 0 },
+	    '... and costs nothing';
+	is scalar(asked($word)), $calls, "... after $calls of it";
+}
+
+$s->restart_worker(1, OPENAI_API_KEY => 'another-key');
+{
+	my $got = chat('первый');
+	is $got->{status}, 500, 'a key that it does not know: fails';
+	unlike $got->{content}, qr/another-key/, '... and the key stays ours';
+}
+
+$aimock->stop;
+done_testing;

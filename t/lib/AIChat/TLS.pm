@@ -1,0 +1,200 @@
+package AIChat::TLS;
+
+# A TLS end for a test: a proxy that is not written by us, nghttpx or Nginx, accepts
+# TLS connections and forwards each request to a plain HTTP server, such as the
+# stand-in model.  And the certificates for it, from a CA that only the test trusts.
+#
+#	AIChat::TLS::make_certificates($dir);
+#	my $end = AIChat::TLS->start(kind => 'h2', to => $port, certs => $dir, ...);
+#	system 'curl', '--cacert', AIChat::TLS::ca_file($dir), $end->url;
+#
+# The proxy changes as little as it can.  Each request is sent to the server once,
+# whatever becomes of it, because tests count the requests there.  Nothing times out
+# before a test does.  What the server does to its connection is not forwarded as such:
+# when the server closes it without an answer, resets it, or sends too large a header,
+# the client gets a 502 from the proxy, or nghttpx resets the stream.  A test of such
+# faults needs the plain connection.
+
+use v5.36;
+use AIChat::Proc qw(wait_for run spew tail free_port base_env);
+use File::Path qw(make_path);
+use IO::Socket::INET;
+
+# -- certificates ------------------------------------------------------------
+
+# name => what the server's certificate says.  All but the first are to be refused.
+my %CERTIFICATES = (
+	good => { names => 'IP:127.0.0.1,DNS:localhost' },
+	expired => { names => 'IP:127.0.0.1,DNS:localhost',
+	    end => '20200201000000Z' },
+	other_host => { names => 'DNS:model.example' },
+	other_ca => { names => 'IP:127.0.0.1,DNS:localhost', ca => 'other' },
+);
+
+# "openssl ca" and not "openssl x509", which makes no certificate that has expired.
+my $CA_CONF = <<'END';
+[ca]
+default_ca = test
+[test]
+database = $ENV::DIR/index.txt
+new_certs_dir = $ENV::DIR
+rand_serial = yes
+unique_subject = no
+default_md = sha256
+copy_extensions = copy
+policy = any
+[any]
+commonName = supplied
+END
+
+# Makes two CAs, of which ca_file is the one to trust, and all server certificates.
+sub make_certificates ($dir)
+{
+	make_path($dir);
+	spew("$dir/ca.conf", $CA_CONF);
+	spew("$dir/index.txt", '');
+	for my $ca (qw(ca other)) {
+		openssl($dir, qw(req -x509 -days 30), new_key("$dir/$ca.key"),
+		    '-subj', "/CN=AI Chat test $ca", '-out', "$dir/$ca.pem");
+	}
+	for my $name (sort keys %CERTIFICATES) {
+		my $want = $CERTIFICATES{$name};
+		my $ca = $want->{ca} // 'ca';
+		openssl($dir, 'req', new_key("$dir/$name.key"), '-subj',
+		    "/CN=$name", '-addext', "subjectAltName=$want->{names}",
+		    '-out', "$dir/$name.csr");
+		openssl($dir, qw(ca -batch -notext -config), "$dir/ca.conf",
+		    '-cert', "$dir/$ca.pem", '-keyfile', "$dir/$ca.key",
+		    '-in', "$dir/$name.csr", '-out', "$dir/$name.pem",
+		    '-startdate', '20200101000000Z',
+		    '-enddate', $want->{end} // '20400101000000Z');
+	}
+}
+
+# A P-256 key takes milliseconds; an RSA key takes a second.
+sub new_key ($path)
+{
+	return (qw(-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout),
+	    $path);
+}
+
+sub openssl ($dir, @args)
+{
+	run([ 'openssl', @args ], env => { base_env(), DIR => $dir });
+}
+
+sub ca_file ($dir) { return "$dir/ca.pem" }
+
+# -- the proxy ---------------------------------------------------------------
+
+my %COMMAND = (
+	h2 => \&nghttpx,
+	http1 => \&nginx,
+	'nginx-h2' => \&nginx,
+);
+
+# Whether its program is installed.
+sub is_known ($kind) { return exists $COMMAND{$kind} }
+
+#   kind   what it speaks over TLS: "h2", HTTP/2 or HTTP/1.1, as the client prefers,
+#          by nghttpx; "nginx-h2", the same by Nginx; "http1", HTTP/1.1, by Nginx
+#   to     the port of the server
+#   certs  where make_certificates has put them
+#   cert   the name of one of them; default "good"
+#   dir    a directory of its own, with a short path
+#   log    a file
+#   port   where it listens; default a free one
+#   net    the network namespace to be in, as a file
+sub start ($class, %o)
+{
+	my $self = bless { cert => 'good', port => free_port(), %o }, $class;
+	my $command = $COMMAND{ $o{kind} }
+	    // die "there is no TLS end of the kind $o{kind}\n";
+
+	make_path($o{dir});
+	$self->{proc} = AIChat::Proc->start(name => "the TLS end ($o{kind})",
+	    cmd => [ $command->($self) ], env => { base_env() },
+	    log => $o{log}, net => $o{net});
+	wait_for(sub {
+		die "$self->{proc}{name} " . $self->{proc}->how_it_ended . ":\n"
+		    . tail($o{log}) if !$self->{proc}->alive;
+		return defined $o{net} || IO::Socket::INET->new(
+		    PeerAddr => '127.0.0.1', PeerPort => $self->{port});
+	}, 20, $self->{proc}{name});
+	return $self;
+}
+
+sub port ($self) { return $self->{port} }
+sub proc ($self) { return $self->{proc} }
+sub url ($self) { return "https://127.0.0.1:$self->{port}" }
+sub stop ($self) { return $self->{proc}->stop }
+
+sub cert_file ($self) { return "$self->{certs}/$self->{cert}.pem" }
+sub key_file ($self) { return "$self->{certs}/$self->{cert}.key" }
+
+# In one process, so that none is left behind when it is killed.
+sub nghttpx ($self)
+{
+	return ('nghttpx', '--conf=/dev/null', '--single-process', '--workers=1',
+	    '--no-ocsp', '--log-level=WARN', '--errorlog-file=/dev/stderr',
+	    "--frontend=127.0.0.1,$self->{port}",
+	    "--backend=127.0.0.1,$self->{to}",
+	    # After it could not connect, it would not try again for a while.
+	    '--backend-max-backoff=0',
+	    (map { "--$_=1h" } qw(backend-read-timeout backend-write-timeout
+		frontend-http2-read-timeout frontend-read-timeout
+		frontend-write-timeout stream-write-timeout)),
+	    $self->key_file, $self->cert_file);
+}
+
+sub nginx ($self)
+{
+	my $dir = $self->{dir};
+	my $h2 = $self->{kind} eq 'nginx-h2' ? ' http2' : '';
+
+	spew("$dir/nginx.conf", <<"END");
+daemon off;
+master_process off;
+pid $dir/nginx.pid;
+error_log stderr;
+events {
+	worker_connections 8192;
+}
+http {
+	access_log off;
+	client_body_temp_path $dir/body;
+	fastcgi_temp_path $dir/fastcgi;
+	proxy_temp_path $dir/proxy;
+	scgi_temp_path $dir/scgi;
+	uwsgi_temp_path $dir/uwsgi;
+	client_max_body_size 0;
+	client_header_timeout 1h;
+	client_body_timeout 1h;
+	keepalive_timeout 1h;
+	send_timeout 1h;
+	upstream server {
+		server 127.0.0.1:$self->{to};
+		keepalive 256;
+	}
+	server {
+		listen 127.0.0.1:$self->{port} ssl$h2;
+		ssl_certificate @{[ $self->cert_file ]};
+		ssl_certificate_key @{[ $self->key_file ]};
+		location / {
+			proxy_pass http://server;
+			proxy_http_version 1.1;
+			proxy_set_header Connection "";
+			proxy_set_header Host \$http_host;
+			proxy_next_upstream off;
+			proxy_buffering off;
+			proxy_request_buffering off;
+			proxy_read_timeout 1h;
+			proxy_send_timeout 1h;
+		}
+	}
+}
+END
+	return ('nginx', '-e', 'stderr', '-p', $dir, '-c', "$dir/nginx.conf");
+}
+
+1;
