@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "clock.h"
+#include "completion.h"
 #include "input.h"
 #include "keep.h"
 #include "log.h"
@@ -215,7 +216,7 @@ build_prompt(struct chat *c, struct aic_err *err)
 		    strlen(said[i].response);
 	aic_buf_init(&c->body, BODY_MAX);
 	aic_buf_room(&c->body, size + size / 16);
-	aic_openai_begin(&c->body);
+	aic_completion_begin(&c->body);
 	aic_prompt_begin(&c->job->worker->prompt, &c->body);
 	for (i = c->context.first; i < c->context.n; i++)
 		aic_prompt_said(&c->body, said[i].message,

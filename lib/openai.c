@@ -2,7 +2,6 @@
 
 #include "openai.h"
 
-#include <limits.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,10 +10,10 @@
 #include "breaker.h"
 #include "budget.h"
 #include "clock.h"
+#include "completion.h"
 #include "id.h"
 #include "json.h"
 #include "retry.h"
-#include "utf8.h"
 
 /* A TCP and a TLS handshake across the world take well under a second; a server
  * that is not there should leave time for two more tries. */
@@ -56,7 +55,7 @@ struct call {
 	struct upstream *up;
 	int64_t until_us; /* the model's share of the deadline */
 	struct aic_http_answer http;
-	struct aic_openai_error error;
+	struct aic_completion_error error;
 	bool sent_temperature, sent_max_tokens;
 };
 
@@ -205,75 +204,20 @@ aic_openai_is_open(struct aic_openai *o, int64_t now_us)
 
 /* --- one call ---------------------------------------------------------- */
 
-void
-aic_openai_begin(struct aic_buf *to)
-{
-	aic_buf_puts(to, "{\"messages\":");
-}
-
-/* All that depends on who is asked comes behind the messages. */
+/* The members that depend on the model come behind the messages. */
 static void
 put_tail(const struct aic_openai *o, struct call *call, struct aic_buf *body)
 {
+	struct aic_completion_form form = { .members = call->up->model,
+		.temperature_value = o->temperature,
+		.max_tokens = o->max_tokens };
+
 	call->sent_max_tokens = !atomic_load(&call->up->completion_tokens);
 	call->sent_temperature = !atomic_load(&call->up->no_temperature);
-	aic_buf_puts(body, call->up->model);
-	if (call->sent_temperature)
-		aic_buf_printf(body, ",\"temperature\":%.15g", o->temperature);
-	aic_buf_printf(body, ",\"%s\":%lld}",
-	    call->sent_max_tokens ? "max_tokens" : "max_completion_tokens",
-	    (long long)o->max_tokens);
-}
-
-/*
- * Codes are names like "rate_limit_exceeded". What else a server puts there,
- * a key or words of the question, would end up in the log.
- */
-static bool
-is_code(const char *s, const char *const *keys)
-{
-	static const char letters[] = "abcdefghijklmnopqrstuvwxyz"
-				      "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-				      "0123456789_.-[]";
-
-	for (; *keys; keys++)
-		if (strstr(s, *keys))
-			return false;
-	return s[strspn(s, letters)] == '\0';
-}
-
-static void
-copy_code(struct json_object *obj, const char *name, const char *const *keys,
-    char to[AIC_OPENAI_CODE_SIZE])
-{
-	struct json_object *v;
-	const char *s;
-
-	if (!json_object_object_get_ex(obj, name, &v) ||
-	    !json_object_is_type(v, json_type_string))
-		return;
-	s = json_object_get_string(v);
-	snprintf(to, AIC_OPENAI_CODE_SIZE, "%s", is_code(s, keys) ? s : "?");
-}
-
-/* {"error":{"code":...,"type":...,"param":...}}; a body may be anything else. */
-void
-aic_openai_read_error(const struct aic_buf *body, const char *const *keys,
-    struct aic_openai_error *ret_error)
-{
-	struct json_object *doc, *e;
-
-	*ret_error = (struct aic_openai_error){ .code = "" };
-	if (aic_json_parse(body->data, body->len, &doc) != AIC_OK)
-		return;
-	if (json_object_is_type(doc, json_type_object) &&
-	    json_object_object_get_ex(doc, "error", &e) &&
-	    json_object_is_type(e, json_type_object)) {
-		copy_code(e, "code", keys, ret_error->code);
-		copy_code(e, "type", keys, ret_error->type);
-		copy_code(e, "param", keys, ret_error->param);
-	}
-	json_object_put(doc);
+	form.temperature = call->sent_temperature;
+	form.limit = call->sent_max_tokens ? "max_tokens"
+					   : "max_completion_tokens";
+	aic_completion_end(body, &form);
 }
 
 static void
@@ -289,7 +233,7 @@ call_once(const struct aic_openai *o, struct aic_http *http,
 		.gone = ask->gone,
 		.gone_arg = ask->gone_arg };
 
-	call->error = (struct aic_openai_error){ .code = "" };
+	call->error = (struct aic_completion_error){ .code = "" };
 	aic_buf_clear(&call->http.body);
 	put_tail(o, call, ask->body);
 	if (ask->body->failed) {
@@ -302,7 +246,8 @@ call_once(const struct aic_openai *o, struct aic_http *http,
 	/* The next one may end otherwise. */
 	ask->body->len = messages_end;
 	if (call->http.end == AIC_HTTP_ANSWERED && call->http.status != 200)
-		aic_openai_read_error(&call->http.body, o->keys, &call->error);
+		aic_completion_read_error(&call->http.body, o->keys,
+		    &call->error);
 }
 
 /* --- what to make of it ------------------------------------------------ */
@@ -360,100 +305,23 @@ fail_call(const struct call *call, struct aic_err *err)
 	    call->error.code, call->error.type, call->error.param);
 }
 
+/* What the answer of a call comes to; its text is set on AIC_OK. */
 static enum aic_code
-useless(struct aic_err *err, const char *why)
-{
-	aic_says(err, "%s", why);
-	return aic_fail(err, AIC_EUPSTREAM, "%s", why);
-}
-
-static int64_t
-read_tokens(struct json_object *doc)
-{
-	struct json_object *usage, *total;
-	int64_t n;
-
-	if (!json_object_object_get_ex(doc, "usage", &usage) ||
-	    !json_object_is_type(usage, json_type_object) ||
-	    !json_object_object_get_ex(usage, "total_tokens", &total) ||
-	    !json_object_is_type(total, json_type_int))
-		return 0;
-	n = json_object_get_int64(total);
-	return n < 0 ? 0 : n > INT_MAX ? INT_MAX : n;
-}
-
-static enum aic_code
-read_text(struct json_object *content, struct aic_openai_answer *answer,
+read_call(const struct call *call, struct aic_openai_answer *answer,
     struct aic_err *err)
 {
-	struct aic_buf text;
-	size_t n = (size_t)json_object_get_string_len(content);
-
-	/* A broken byte becomes three. */
-	aic_buf_init(&text, 3 * AIC_OPENAI_ANSWER_MAX);
-	aic_utf8_mend(&text, json_object_get_string(content), n);
-	if (!text.failed && aic_utf8_blank(text.data, text.len)) {
-		aic_buf_done(&text);
-		return useless(err, "the model's answer is empty");
-	}
-	answer->text = aic_buf_take(&text, NULL);
-	if (!answer->text) {
-		aic_buf_done(&text);
-		return aic_fail(err, AIC_ENOMEM, "out of memory");
-	}
-	return AIC_OK;
-}
-
-static enum aic_code
-read_choice(struct json_object *choice, struct aic_openai_answer *answer,
-    struct aic_err *err)
-{
-	struct json_object *message, *content, *refusal, *why;
-	const char *end = "";
-
-	if (!json_object_is_type(choice, json_type_object) ||
-	    !json_object_object_get_ex(choice, "message", &message) ||
-	    !json_object_is_type(message, json_type_object))
-		return useless(err, "the model's answer has no message");
-	if (json_object_object_get_ex(choice, "finish_reason", &why) &&
-	    json_object_is_type(why, json_type_string))
-		end = json_object_get_string(why);
-	if (strcmp(end, "content_filter") == 0)
-		return useless(err, "the model's answer was filtered");
-	if (json_object_object_get_ex(message, "refusal", &refusal) &&
-	    json_object_is_type(refusal, json_type_string) &&
-	    json_object_get_string_len(refusal) > 0)
-		return useless(err, "the model refused to answer");
-	if (!json_object_object_get_ex(message, "content", &content) ||
-	    !json_object_is_type(content, json_type_string))
-		return useless(err, "the model's answer has no text");
-	answer->cut_off = strcmp(end, "length") == 0;
-	return read_text(content, answer, err);
-}
-
-enum aic_code
-aic_openai_read_answer(const struct aic_buf *body,
-    struct aic_openai_answer *answer, struct aic_err *err)
-{
-	struct json_object *doc = NULL, *choices;
+	struct aic_completion got;
 	enum aic_code rc;
 
-	rc = aic_json_parse(body->data, body->len, &doc);
-	if (rc == AIC_ENOMEM)
-		return aic_fail(err, AIC_ENOMEM, "out of memory");
-	if (!json_object_is_type(doc, json_type_object))
-		rc = useless(err, "the model's answer is not a JSON object");
-	else if (!json_object_object_get_ex(doc, "choices", &choices) ||
-	    !json_object_is_type(choices, json_type_array) ||
-	    json_object_array_length(choices) == 0)
-		rc = useless(err, "the model's answer has no choices");
-	else
-		rc = read_choice(json_object_array_get_idx(choices, 0), answer,
-		    err);
-	if (!rc)
-		answer->tokens = read_tokens(doc);
-	json_object_put(doc);
-	return rc;
+	if (call->http.end != AIC_HTTP_ANSWERED || call->http.status != 200)
+		return fail_call(call, err);
+	rc = aic_completion_read(&call->http.body, &got, err);
+	if (rc)
+		return rc;
+	answer->text = got.text;
+	answer->tokens = got.tokens;
+	answer->cut_off = got.cut_off;
+	return AIC_OK;
 }
 
 /* --- the attempts ------------------------------------------------------ */
@@ -550,22 +418,17 @@ ask_often(const struct aic_openai *o, struct aic_http *http,
 		answer->attempts++;
 		err->says[0] = '\0';
 		call_once(o, http, ask, call);
-		if (call->http.end == AIC_HTTP_ANSWERED &&
-		    call->http.status == 200) {
-			rc = aic_openai_read_answer(&call->http.body, answer,
-			    err);
-			calls[kind_of(call, rc)]++;
+		rc = read_call(call, answer, err);
+		calls[kind_of(call, rc)]++;
+		if (rc != AIC_EUPSTREAM)
 			return rc;
-		}
-		calls[kind_of(call, AIC_EUPSTREAM)]++;
 		if (fallbacks < FALLBACKS_MAX && fall_back(call) &&
 		    call->until_us - aic_clock_us() >= AIC_RETRY_LEAST_US) {
 			fallbacks++;
 			continue;
 		}
 		tried++;
-		rc = fail_call(call, err);
-		if (rc != AIC_EUPSTREAM || !wait_again(ask, call, tried, err))
+		if (!wait_again(ask, call, tried, err))
 			return err->code;
 	}
 }
@@ -662,7 +525,7 @@ aic_openai_ask(struct aic_openai *o, struct aic_http *http,
 	struct call call = { .up = NULL };
 	enum aic_code rc;
 
-	aic_buf_init(&call.http.body, AIC_OPENAI_ANSWER_MAX);
+	aic_buf_init(&call.http.body, AIC_COMPLETION_MAX);
 	rc = ask_all(o, http, ask, &call, answer, err);
 	aic_buf_done(&call.http.body);
 	if (rc == AIC_OK || rc == AIC_EUPSTREAM)

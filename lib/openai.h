@@ -29,12 +29,6 @@
 #include "err.h"
 #include "http.h"
 
-/* An answer is at most a few thousand tokens; more than this is an accident. */
-#define AIC_OPENAI_ANSWER_MAX (1024 * 1024)
-
-/* The names that errors have are short: "rate_limit_exceeded". */
-#define AIC_OPENAI_CODE_SIZE 64
-
 struct aic_openai;
 
 /* The first, and the one to fall back to. */
@@ -60,7 +54,7 @@ struct aic_openai_conf {
 };
 
 struct aic_openai_ask {
-	/* aic_openai_begin() and a JSON array of messages; the rest of the body
+	/* aic_completion_begin() and a JSON array of messages; the rest of the body
 	 * is added to it. */
 	struct aic_buf *body;
 	int64_t deadline_us; /* for all attempts, the waits, both models */
@@ -94,14 +88,6 @@ struct aic_openai_answer {
 	enum aic_breaker_change changes[AIC_OPENAI_MODELS];
 };
 
-/* What the body of a failed call says, fit for the log; "" where it says nothing,
- * "?" where it is not a name. */
-struct aic_openai_error {
-	char code[AIC_OPENAI_CODE_SIZE];
-	char type[AIC_OPENAI_CODE_SIZE];
-	char param[AIC_OPENAI_CODE_SIZE];
-};
-
 /*
  * aic_openai_open -- Errors: AIC_ENOMEM. Memory: gives; aic_openai_close().
  */
@@ -110,9 +96,6 @@ enum aic_code aic_openai_open(struct aic_openai **ret_openai,
 
 /* aic_openai_close -- wipes the keys. NULL is fine. */
 void aic_openai_close(struct aic_openai *openai);
-
-/* aic_openai_begin -- begin a body; the array of messages comes next. */
-void aic_openai_begin(struct aic_buf *to);
 
 /*
  * aic_openai_ask -- ask until there is a usable answer or the rule says stop.
@@ -131,25 +114,6 @@ void aic_openai_begin(struct aic_buf *to);
 enum aic_code aic_openai_ask(struct aic_openai *openai, struct aic_http *http,
     const struct aic_openai_ask *ask, struct aic_openai_answer *answer,
     struct aic_err *err) AIC_MUST_CHECK;
-
-/*
- * aic_openai_read_answer -- is the body of a 200 of use?
- *
- * answer    text, tokens and cut_off are set on AIC_OK
- *
- * Errors:   AIC_EUPSTREAM  err->says is fit for the caller; AIC_ENOMEM
- * Memory:   gives answer->text
- */
-enum aic_code aic_openai_read_answer(const struct aic_buf *body,
-    struct aic_openai_answer *answer, struct aic_err *err) AIC_MUST_CHECK;
-
-/*
- * aic_openai_read_error -- what the body of another status says, if anything.
- *
- * keys      what must not come out, whatever the body quotes; NULL at the end
- */
-void aic_openai_read_error(const struct aic_buf *body, const char *const *keys,
-    struct aic_openai_error *ret_error);
 
 /* aic_openai_is_well -- false when the last chat got no answer from any model. */
 bool aic_openai_is_well(const struct aic_openai *openai);

@@ -6,16 +6,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "completion.h"
 #include "fuzz.h"
 #include "json.h"
-#include "openai.h"
 #include "retry.h"
 #include "utf8.h"
 
 #define KEY "sk-key"
 
 static void
-check_answer(const struct aic_openai_answer *a)
+check_answer(const struct aic_completion *a)
 {
 	struct aic_buf b;
 	size_t n = strlen(a->text), at = 0;
@@ -23,7 +23,7 @@ check_answer(const struct aic_openai_answer *a)
 	assert(fuzz_is_text(a->text, n));
 	assert(!aic_utf8_blank(a->text, n));
 	/* A broken byte becomes three. */
-	assert(n <= 3 * AIC_OPENAI_ANSWER_MAX);
+	assert(n <= 3 * AIC_COMPLETION_MAX);
 	assert(a->tokens >= 0 && a->tokens <= INT_MAX);
 	aic_buf_init(&b, 6 * n + 2);
 	aic_json_put_str(&b, a->text);
@@ -35,9 +35,9 @@ check_answer(const struct aic_openai_answer *a)
 static bool
 read_answer(const struct aic_buf *body)
 {
-	struct aic_openai_answer a = { .text = NULL, .tokens = -7 };
+	struct aic_completion a = { .text = NULL, .tokens = -7 };
 	struct aic_err err = AIC_ERR_INIT;
-	bool taken = aic_openai_read_answer(body, &a, &err) == AIC_OK;
+	bool taken = aic_completion_read(body, &a, &err) == AIC_OK;
 
 	if (taken) {
 		check_answer(&a);
@@ -57,7 +57,7 @@ check_code(const char *code)
 {
 	static const char bad[] = " \t\r\n\"\\'=<>{}:/@";
 
-	assert(strlen(code) < AIC_OPENAI_CODE_SIZE);
+	assert(strlen(code) < AIC_COMPLETION_NAME_SIZE);
 	assert(fuzz_is_text(code, strlen(code)));
 	assert(!strpbrk(code, bad) && !strstr(code, KEY));
 }
@@ -66,13 +66,13 @@ static void
 read_error(const struct aic_buf *body)
 {
 	static const char *const keys[] = { KEY, NULL };
-	struct aic_openai_error e;
+	struct aic_completion_error e;
 	struct aic_retry_case c = {
 		.end = AIC_HTTP_ANSWERED, .code = e.code, .type = e.type
 	};
 
 	memset(&e, 0x5a, sizeof(e));
-	aic_openai_read_error(body, keys, &e);
+	aic_completion_read_error(body, keys, &e);
 	check_code(e.code);
 	check_code(e.type);
 	check_code(e.param);
@@ -92,7 +92,7 @@ fuzz_one(const char *data, size_t len)
 	struct aic_buf body;
 	bool taken;
 
-	aic_buf_init(&body, AIC_OPENAI_ANSWER_MAX);
+	aic_buf_init(&body, AIC_COMPLETION_MAX);
 	aic_buf_put(&body, data, len);
 	if (body.failed) /* longer than any that is read */
 		return false;

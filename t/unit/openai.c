@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "completion.h"
 #include "json.h"
 #include "server.h"
 #include "unit.h"
@@ -76,7 +77,7 @@ begin_chat(struct chat *c, struct aic_openai_conf conf)
 	conf.max_tokens = 1000;
 	assert_int_equal(aic_openai_open(&c->openai, &conf, &c->err), AIC_OK);
 	aic_buf_init(&c->body, 10000);
-	aic_openai_begin(&c->body);
+	aic_completion_begin(&c->body);
 	aic_buf_puts(&c->body, MESSAGES);
 	c->ask.body = &c->body;
 	c->ask.deadline_us = aic_clock_us() + 8 * AIC_S;
@@ -973,7 +974,7 @@ an_address_with_a_password_is_not_told(void **state)
 	q.deadline_us = aic_clock_us() + 900 * AIC_MS;
 	assert_int_equal(aic_openai_open(&o, &conf, &err), AIC_OK);
 	aic_buf_init(&body, 1000);
-	aic_openai_begin(&body);
+	aic_completion_begin(&body);
 	aic_buf_puts(&body, "[]");
 	q.body = &body;
 	assert_int_equal(aic_openai_ask(o, http, &q, &answer, &err),
