@@ -21,7 +21,7 @@
  * and what came with the request are a megabyte; no model takes more. */
 #define BODY_MAX (16 * 1024 * 1024)
 
-/* What JSON adds to an exchange, or to the seller's data; and a sixteenth more for
+/* What JSON adds to an exchange, and the prompt to the seller's data; and a sixteenth more for
  * line breaks and quotes. Only an estimate, so that memory is asked for once. */
 #define PROMPT_FRAME 640
 
@@ -226,8 +226,8 @@ build_prompt(struct chat *c, struct aic_err *err)
 	/* While the model thinks, a chat holds no more than it has to. */
 	if (!c->job->worker->cache)
 		aic_context_done(&c->context);
-	aic_prompt_seller(&c->body, c->seller ? c->seller : c->in.user_context);
-	aic_prompt_ask(&c->body, c->in.message);
+	aic_prompt_ask(&c->body, c->seller ? c->seller : c->in.user_context,
+	    c->in.message);
 	metrics_time(chat_metrics(c), METRICS_CONTEXT, aic_clock_us() - start);
 	if (c->body.failed)
 		return aic_fail(err, AIC_ENOMEM, "no memory for the prompt");

@@ -108,7 +108,7 @@ for (
 	    '... the second its own';
 	delete $_->{body}{model} for $first, $second;
 	is_deeply $second->{body}, $first->{body}, '... and all else alike';
-	is scalar @{ $second->{body}{messages} }, 3, '... with every message';
+	is scalar @{ $second->{body}{messages} }, 2, '... with every message';
 }
 
 restart('status=503', '', AI_CHAT_RETRY_FLOOR => 0);
