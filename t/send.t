@@ -212,6 +212,20 @@ $s->restart_worker(1, AI_CHAT_CONTEXT_MESSAGES => 50);
 	is scalar messages($asked), 102, '... and no more';
 }
 
+# Rows of an earlier version, or of another program: a model's reasoning was stored.
+$s->sql(q{insert into ai_chat_requests (telegram_id, message, response,
+    request_date, created_at) select 7, 'q' || n, r, '2025-01-01',
+    timestamptz '2025-01-01 00:00:00Z' + n * interval '1 s' from unnest(array[
+    '<think>тайна</think> r1', 'тайна</think>r2', '<think>тайна', 'r4'])
+    with ordinality as t(r, n)});
+{
+	my (undef, $asked) = ask(7, 'с рассуждениями');
+	is_deeply [ map { $_->{content} } (messages($asked))[1 .. 6] ],
+	    [ qw(q1 r1 q2 r2 q4 r4) ], 'stored reasoning is not sent back';
+	is roles($asked), 'system user assistant user assistant user assistant'
+	    . ' user', '... and roles still alternate';
+}
+
 # Rows of one moment: the id tells which was first.
 $s->sql(q{insert into ai_chat_requests (telegram_id, message, response,
     request_date, created_at) select 6, 'q' || n, 'r' || n, '2025-01-01',
