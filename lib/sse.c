@@ -95,7 +95,8 @@ end_line(struct aic_sse *sse, const char *s, size_t n, aic_sse_event *event,
 {
 	bool go_on;
 
-	if (sse->line.len == 0)
+	/* Most lines are here as a whole; the ceiling is the same for them. */
+	if (sse->line.len == 0 && n <= sse->line.max)
 		return take_line(sse, s, n, event, arg);
 	aic_buf_put(&sse->line, s, n);
 	if (sse->line.failed)
