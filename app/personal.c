@@ -195,6 +195,7 @@ read_answer(const struct personal *p, const struct aic_http_answer *a,
 {
 	static const enum metrics_server ends[AIC_HTTP__MAX] = {
 		[AIC_HTTP_CONNECT] = METRICS_SERVER_UNREACHED,
+		[AIC_HTTP_UNTRUSTED] = METRICS_SERVER_UNREACHED,
 		[AIC_HTTP_BROKEN] = METRICS_SERVER_CUT,
 		[AIC_HTTP_TIMEOUT] = METRICS_SERVER_TIMEOUT,
 		[AIC_HTTP_TOO_BIG] = METRICS_SERVER_NONSENSE,

@@ -22,6 +22,7 @@ struct aic_http;
 enum aic_http_end {
 	AIC_HTTP_ANSWERED, /* `status' and `body' are set */
 	AIC_HTTP_CONNECT, /* never reached the server; nothing was sent */
+	AIC_HTTP_UNTRUSTED, /* the server's certificate was not accepted */
 	AIC_HTTP_BROKEN, /* sent, perhaps in part, and no whole answer came */
 	AIC_HTTP_TIMEOUT, /* the deadline passed */
 	AIC_HTTP_TOO_BIG, /* the answer is over its ceiling */

@@ -13,14 +13,28 @@
 #include "completion.h"
 #include "id.h"
 #include "json.h"
+#include "param.h"
 #include "retry.h"
 
 /* A TCP and a TLS handshake across the world take well under a second; a server
  * that is not there should leave time for two more tries. */
 #define CONNECT_US (5 * AIC_S)
 
-/* Both parameters can be refused, one after the other. */
-#define FALLBACKS_MAX 2
+/* Forms of a request that one chat may find to be refused: two names of the limit, and
+ * the temperature. */
+#define FALLBACKS_MAX 3
+
+/* Names of the limit of tokens, in the order in which they are sent. The last one
+ * stays, whatever the model says of it. */
+static const struct {
+	const char *name;
+	enum aic_param param;
+} limits[] = {
+	{ "max_tokens", AIC_PARAM_MAX_TOKENS },
+	{ "max_completion_tokens", AIC_PARAM_MAX_COMPLETION_TOKENS },
+	{ "max_tokens", AIC_PARAM_MAX_TOKENS },
+};
+#define LIMITS ((int)(sizeof(limits) / sizeof(limits[0])))
 
 /* While waiting to try again, ask this often whether the caller is still there. */
 #define GONE_EVERY_US (500 * AIC_MS)
@@ -34,7 +48,7 @@ struct upstream {
 	const char *headers[5];
 	char *model; /* the member of the body */
 	/* What this model has refused. */
-	atomic_bool completion_tokens; /* wants max_completion_tokens */
+	atomic_int limit; /* index in limits; only ever grows */
 	atomic_bool no_temperature;
 	struct aic_breaker breaker;
 	struct aic_budget budget; /* of retries */
@@ -56,7 +70,9 @@ struct call {
 	int64_t until_us; /* the model's share of the deadline */
 	struct aic_http_answer http;
 	struct aic_completion_error error;
-	bool sent_temperature, sent_max_tokens;
+	int limit; /* index in limits, of what was sent */
+	bool temperature; /* it was sent */
+	bool other; /* another model could be asked */
 };
 
 static char *
@@ -212,11 +228,10 @@ put_tail(const struct aic_openai *o, struct call *call, struct aic_buf *body)
 		.temperature_value = o->temperature,
 		.max_tokens = o->max_tokens };
 
-	call->sent_max_tokens = !atomic_load(&call->up->completion_tokens);
-	call->sent_temperature = !atomic_load(&call->up->no_temperature);
-	form.temperature = call->sent_temperature;
-	form.limit = call->sent_max_tokens ? "max_tokens"
-					   : "max_completion_tokens";
+	call->limit = atomic_load(&call->up->limit);
+	call->temperature = !atomic_load(&call->up->no_temperature);
+	form.temperature = call->temperature;
+	form.limit = limits[call->limit].name;
 	aic_completion_end(body, &form);
 }
 
@@ -233,7 +248,7 @@ call_once(const struct aic_openai *o, struct aic_http *http,
 		.gone = ask->gone,
 		.gone_arg = ask->gone_arg };
 
-	call->error = (struct aic_completion_error){ .code = "" };
+	memset(&call->error, 0, sizeof(call->error));
 	aic_buf_clear(&call->http.body);
 	put_tail(o, call, ask->body);
 	if (ask->body->failed) {
@@ -252,29 +267,59 @@ call_once(const struct aic_openai *o, struct aic_http *http,
 
 /* --- what to make of it ------------------------------------------------ */
 
+/* Of the answer, or of the error inside a 200. */
+static int
+status_of(const struct call *call)
+{
+	return call->error.status ? call->error.status : call->http.status;
+}
+
+static bool
+refuses_limit(const struct call *call)
+{
+	return (call->error.refused & limits[call->limit].param) &&
+	    call->limit + 1 < LIMITS;
+}
+
+static bool
+refuses_temperature(const struct call *call)
+{
+	return (call->error.refused & AIC_PARAM_TEMPERATURE) &&
+	    call->temperature;
+}
+
+static struct aic_retry_case
+case_of(const struct call *call)
+{
+	return (struct aic_retry_case){ .end = call->http.end,
+		.status = status_of(call),
+		.code = call->error.code,
+		.type = call->error.type,
+		.message = call->error.message,
+		.broken = call->error.broken,
+		.refused = refuses_limit(call) || refuses_temperature(call),
+		.other = call->other };
+}
+
 /*
- * Did the model refuse a parameter that there is another way for? Then note it;
- * true means: the next call will be another one.
+ * Did the model refuse a parameter that there is another form of? Then note that; true
+ * means: the next call will have that form. Another chat may have noted it meanwhile,
+ * which must not take the form after it.
  */
 static bool
 fall_back(const struct call *call)
 {
-	if (call->http.end != AIC_HTTP_ANSWERED || call->http.status != 400)
+	struct aic_retry_case c = case_of(call);
+	int sent = call->limit;
+
+	if (aic_retry_advise(&c, NULL) != AIC_RETRY_RESHAPE)
 		return false;
-	if (strcmp(call->error.code, "unsupported_parameter") != 0 &&
-	    strcmp(call->error.code, "unsupported_value") != 0)
-		return false;
-	if (strcmp(call->error.param, "max_tokens") == 0 &&
-	    call->sent_max_tokens) {
-		atomic_store(&call->up->completion_tokens, true);
-		return true;
-	}
-	if (strcmp(call->error.param, "temperature") == 0 &&
-	    call->sent_temperature) {
+	if (refuses_limit(call))
+		atomic_compare_exchange_strong(&call->up->limit, &sent,
+		    sent + 1);
+	if (refuses_temperature(call))
 		atomic_store(&call->up->no_temperature, true);
-		return true;
-	}
-	return false;
+	return true;
 }
 
 static enum aic_code
@@ -282,6 +327,8 @@ fail_call(const struct call *call, struct aic_err *err)
 {
 	static const char *const says[AIC_HTTP__MAX] = {
 		[AIC_HTTP_CONNECT] = "could not reach the model",
+		[AIC_HTTP_UNTRUSTED] =
+		    "the model's certificate was not accepted",
 		[AIC_HTTP_BROKEN] = "the connection to the model broke",
 		[AIC_HTTP_TIMEOUT] = "the model did not answer in time",
 		[AIC_HTTP_TOO_BIG] = "the model's answer is too big",
@@ -307,19 +354,21 @@ fail_call(const struct call *call, struct aic_err *err)
 
 /* What the answer of a call comes to; its text is set on AIC_OK. */
 static enum aic_code
-read_call(const struct call *call, struct aic_openai_answer *answer,
-    struct aic_err *err)
+read_call(const struct aic_openai *o, struct call *call,
+    struct aic_openai_answer *answer, struct aic_err *err)
 {
 	struct aic_completion got;
 	enum aic_code rc;
 
 	if (call->http.end != AIC_HTTP_ANSWERED || call->http.status != 200)
 		return fail_call(call, err);
-	rc = aic_completion_read(&call->http.body, &got, err);
+	rc = aic_completion_read(&call->http.body, o->keys, &got, &call->error,
+	    err);
 	if (rc)
 		return rc;
 	answer->text = got.text;
 	answer->tokens = got.tokens;
+	answer->usage = got.usage;
 	answer->cut_off = got.cut_off;
 	return AIC_OK;
 }
@@ -341,20 +390,12 @@ wait_gone(const struct aic_openai_ask *ask, int64_t until_us)
 	}
 }
 
-static struct aic_retry_case
-case_of(const struct call *call)
-{
-	return (struct aic_retry_case){ .end = call->http.end,
-		.status = call->http.status,
-		.code = call->error.code,
-		.type = call->error.type };
-}
-
 static enum aic_openai_call
 kind_of(const struct call *call, enum aic_code rc)
 {
 	static const enum aic_openai_call ends[AIC_HTTP__MAX] = {
 		[AIC_HTTP_CONNECT] = AIC_OPENAI_UNREACHED,
+		[AIC_HTTP_UNTRUSTED] = AIC_OPENAI_UNREACHED,
 		[AIC_HTTP_BROKEN] = AIC_OPENAI_CUT,
 		[AIC_HTTP_TIMEOUT] = AIC_OPENAI_TIMEOUT,
 		[AIC_HTTP_TOO_BIG] = AIC_OPENAI_USELESS,
@@ -363,16 +404,25 @@ kind_of(const struct call *call, enum aic_code rc)
 		[AIC_HTTP_NO_MEMORY] = AIC_OPENAI_UNREACHED,
 	};
 	struct aic_retry_case c = case_of(call);
+	enum aic_retry_why why;
 
+	if (rc == AIC_OK)
+		return AIC_OPENAI_USABLE;
 	if (c.end != AIC_HTTP_ANSWERED)
 		return ends[c.end];
-	if (c.status == 200)
-		return rc == AIC_OK ? AIC_OPENAI_USABLE : AIC_OPENAI_USELESS;
-	if (aic_retry_other(&c) && !aic_retry_worth(&c))
+	aic_retry_advise(&c, &why);
+	switch (why) {
+	case AIC_RETRY_NO_MONEY:
 		return AIC_OPENAI_QUOTA;
-	return c.status == 429 ? AIC_OPENAI_LIMITED
-	    : c.status >= 500  ? AIC_OPENAI_BROKEN
-			       : AIC_OPENAI_REFUSED;
+	case AIC_RETRY_LIMITED:
+		return AIC_OPENAI_LIMITED;
+	case AIC_RETRY_BROKEN:
+		return AIC_OPENAI_BROKEN;
+	default:
+		return c.broken	      ? AIC_OPENAI_CUT
+		    : c.status == 200 ? AIC_OPENAI_USELESS
+				      : AIC_OPENAI_REFUSED;
+	}
 }
 
 /* Opened since this chat came in, or this is the trial: one call tells enough. */
@@ -418,7 +468,7 @@ ask_often(const struct aic_openai *o, struct aic_http *http,
 		answer->attempts++;
 		err->says[0] = '\0';
 		call_once(o, http, ask, call);
-		rc = read_call(call, answer, err);
+		rc = read_call(o, call, answer, err);
 		calls[kind_of(call, rc)]++;
 		if (rc != AIC_EUPSTREAM)
 			return rc;
@@ -439,15 +489,13 @@ ask_often(const struct aic_openai *o, struct aic_http *http,
 static enum aic_breaker_verdict
 judge(enum aic_code rc, const struct call *call, int64_t left_us)
 {
-	const struct aic_http_answer *h = &call->http;
-
 	if (rc == AIC_OK)
 		return AIC_BREAKER_WELL;
 	/* The caller left, or there was no memory. */
 	if (rc != AIC_EUPSTREAM)
 		return AIC_BREAKER_NEUTRAL;
-	if (h->end == AIC_HTTP_ANSWERED)
-		return h->status >= 400 && h->status <= 499
+	if (call->http.end == AIC_HTTP_ANSWERED)
+		return status_of(call) >= 400 && status_of(call) <= 499
 		    ? AIC_BREAKER_NEUTRAL
 		    : AIC_BREAKER_FAILED;
 	/* No model answers in a moment: we came too late. */
@@ -506,6 +554,8 @@ ask_all(struct aic_openai *o, struct aic_http *http,
 			soonest = wait < soonest ? wait : soonest;
 			continue;
 		}
+		/* The time that it may not take is kept for another one. */
+		call->other = call->until_us < ask->deadline_us;
 		answer->model = i;
 		rc = ask_often(o, http, ask, call, answer, err);
 		answer->changes[i] = aic_breaker_leave(&call->up->breaker,

@@ -13,8 +13,11 @@
  * nothing of use; not with 4xx, which is about the question, the key or the quota.
  * Nobody tries again while it is left alone, the trial included.
  *
- * Newer models refuse `max_tokens' or `temperature'. That is noticed, the other
- * form is sent at once, and remembered for the life of the worker.
+ * Newer models refuse `max_tokens' or `temperature', older servers refuse
+ * `max_completion_tokens'. The other form is sent at once, and remembered for the life
+ * of the worker. The limit of tokens has two names; where a model refuses both, one
+ * after the other, the first name is sent from then on, so that the two cannot take
+ * turns for ever.
  *
  * Threads: a struct aic_openai is shared by all; each brings its own aic_http.
  */
@@ -26,6 +29,7 @@
 
 #include "breaker.h"
 #include "buf.h"
+#include "completion.h"
 #include "err.h"
 #include "http.h"
 
@@ -65,10 +69,10 @@ struct aic_openai_ask {
 /* How a call ended, for those who count. */
 enum aic_openai_call {
 	AIC_OPENAI_USABLE,
-	AIC_OPENAI_USELESS, /* status 200 and nothing in it, or far too much */
+	AIC_OPENAI_USELESS, /* a 200 without an answer in it, or far too much */
 	AIC_OPENAI_REFUSED, /* 4xx, or a status that no API has */
-	AIC_OPENAI_LIMITED, /* 429 */
-	AIC_OPENAI_QUOTA, /* no money is left there */
+	AIC_OPENAI_LIMITED, /* a rate limit: 429, or an error that says so */
+	AIC_OPENAI_QUOTA, /* no money is left in the account */
 	AIC_OPENAI_BROKEN, /* 5xx */
 	AIC_OPENAI_UNREACHED,
 	AIC_OPENAI_CUT, /* no whole answer came */
@@ -79,7 +83,8 @@ enum aic_openai_call {
 
 struct aic_openai_answer {
 	char *text; /* valid UTF-8 without NUL, not blank; free() */
-	int64_t tokens; /* usage.total_tokens, 0 when absent */
+	int64_t tokens; /* in all, 0 when unknown */
+	struct aic_completion_usage usage;
 	bool cut_off; /* the model had more to say than it may */
 	/* Set on failure too. */
 	int attempts; /* calls made */

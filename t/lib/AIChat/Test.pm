@@ -57,6 +57,7 @@ sub import ($class, @)
 	*{"${caller}::program"} = \&program;
 	*{"${caller}::finish_chats"} = \&finish_chats;
 	*{"${caller}::split_question"} = \&split_question;
+	*{"${caller}::raw"} = \&raw;
 
 	my $tap = Test::More->builder;
 	binmode $_, ':encoding(UTF-8)' for $tap->output, $tap->failure_output,
@@ -768,6 +769,13 @@ sub model_count ($self, $id = undef)
 
 # Its other counts: pending, peak, connections, closed_early and more.
 sub model_counts ($self) { return $self->model_says('count', undef) }
+
+# A mark by which the stand-in model answers with these bytes, whatever its status is.
+sub raw ($body)
+{
+	utf8::encode($body) if utf8::is_utf8($body);
+	return 'raw=' . $body =~ s/([^A-Za-z0-9_.,:"{}])/sprintf '%%%02x', ord $1/ger;
+}
 
 # The content of the last message, taken apart: the question, the seller's data and
 # the sentence before them; the last two are undef where there are no data.
