@@ -301,6 +301,7 @@ ask_model(struct chat *c, struct aic_err *err)
 	job->ai_us = aic_clock_us() - start;
 	job->attempts = c->answer.attempts;
 	job->tokens = c->answer.tokens;
+	job->usage = c->answer.usage;
 	if (c->answer.model > 0)
 		job->model = models[c->answer.model];
 	log_breakers(&job->worker->conf, &c->answer);
