@@ -2,11 +2,12 @@
  * openai -- ask a model that speaks chat completions, as often as the rule and the
  * budget allow and no longer than the deadline; and then perhaps a second one.
  *
- * The second is asked when the first is left alone, when none of its attempts had an
- * answer and there is none left, or when its quota is used up; and within the same
+ * The second is asked when the breaker of the first is open, when none of its attempts
+ * had an answer and there is none left, or at once when retry.h says that only another
+ * model can answer (no money, a country that is not served); and within the same
  * deadline. So that a first one that hangs leaves time for it, the first gets two
- * thirds of what there is, unless the second is left alone itself or a third would
- * not be enough for an attempt.
+ * thirds of what there is, unless the breaker of the second is open or a third would not
+ * be enough for an attempt.
  *
  * A model that failed so many chats in a row is not asked for a while; see
  * breaker.h. A failure is the model's when it gives no answer, a status of 5xx, or

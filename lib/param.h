@@ -3,7 +3,7 @@
  *
  * Newer models refuse max_tokens or temperature, older servers refuse
  * max_completion_tokens, and each provider says so with another code, or with none.
- * What they have in common is that the error names the parameter. So a refusal is told
+ * What they have in common is that the error names the parameter. So a refusal is known
  * by the name, beside a word that refuses:
  *
  *	Unsupported parameter: 'max_tokens' is not supported with this model.
