@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "clock.h"
+#include "completion.h"
 #include "input.h"
 #include "keep.h"
 #include "log.h"
@@ -20,7 +21,7 @@
  * and what came with the request are a megabyte; no model takes more. */
 #define BODY_MAX (16 * 1024 * 1024)
 
-/* What JSON adds to an exchange, or to the seller's data; and a sixteenth more for
+/* What JSON adds to an exchange, and the prompt to the seller's data; and a sixteenth more for
  * line breaks and quotes. Only an estimate, so that memory is asked for once. */
 #define PROMPT_FRAME 640
 
@@ -215,7 +216,7 @@ build_prompt(struct chat *c, struct aic_err *err)
 		    strlen(said[i].response);
 	aic_buf_init(&c->body, BODY_MAX);
 	aic_buf_room(&c->body, size + size / 16);
-	aic_openai_begin(&c->body);
+	aic_completion_begin(&c->body);
 	aic_prompt_begin(&c->job->worker->prompt, &c->body);
 	for (i = c->context.first; i < c->context.n; i++)
 		aic_prompt_said(&c->body, said[i].message,
@@ -225,8 +226,8 @@ build_prompt(struct chat *c, struct aic_err *err)
 	/* While the model thinks, a chat holds no more than it has to. */
 	if (!c->job->worker->cache)
 		aic_context_done(&c->context);
-	aic_prompt_seller(&c->body, c->seller ? c->seller : c->in.user_context);
-	aic_prompt_ask(&c->body, c->in.message);
+	aic_prompt_ask(&c->body, c->seller ? c->seller : c->in.user_context,
+	    c->in.message);
 	metrics_time(chat_metrics(c), METRICS_CONTEXT, aic_clock_us() - start);
 	if (c->body.failed)
 		return aic_fail(err, AIC_ENOMEM, "no memory for the prompt");
@@ -300,6 +301,7 @@ ask_model(struct chat *c, struct aic_err *err)
 	job->ai_us = aic_clock_us() - start;
 	job->attempts = c->answer.attempts;
 	job->tokens = c->answer.tokens;
+	job->usage = c->answer.usage;
 	if (c->answer.model > 0)
 		job->model = models[c->answer.model];
 	log_breakers(&job->worker->conf, &c->answer);

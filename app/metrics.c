@@ -103,6 +103,9 @@ static const char *const recalls[] = {
 _Static_assert(sizeof(recalls) / sizeof(recalls[0]) == METRICS_RECALL__MAX,
     "all that is looked for has a name");
 
+/* Tokens of an answer, by kind; the cached ones are some of the prompt's. */
+enum usage { USAGE_PROMPT, USAGE_COMPLETION, USAGE_CACHED, USAGES };
+
 typedef _Atomic int64_t counter;
 
 struct histogram {
@@ -126,6 +129,7 @@ struct page {
 	counter recalls[METRICS_RECALL__MAX][2]; /* missed, there */
 	counter servers[METRICS_SERVER__MAX];
 	counter tokens;
+	counter usage[AIC_OPENAI_MODELS][USAGES];
 	counter lapsed;
 	counter held;
 	struct histogram time[METRICS_TIME__MAX];
@@ -337,6 +341,7 @@ metrics_time(struct metrics *m, enum metrics_time what, int64_t us)
 void
 metrics_model(struct metrics *m, const struct aic_openai_answer *answer)
 {
+	counter *usage = m->page->usage[answer->model];
 	int i, j;
 
 	for (i = 0; i < AIC_OPENAI_MODELS; i++)
@@ -344,6 +349,9 @@ metrics_model(struct metrics *m, const struct aic_openai_answer *answer)
 			if (answer->calls[i][j])
 				add(&m->page->calls[i][j], answer->calls[i][j]);
 	add(&m->page->tokens, answer->tokens);
+	add(&usage[USAGE_PROMPT], answer->usage.prompt);
+	add(&usage[USAGE_COMPLETION], answer->usage.completion);
+	add(&usage[USAGE_CACHED], answer->usage.cached);
 }
 
 void
@@ -554,6 +562,37 @@ put_calls(struct aic_buf *to, const struct view *v)
 }
 
 static void
+put_usage(struct aic_buf *to, const struct view *v, const char *name,
+    enum usage usage)
+{
+	int i;
+
+	for (i = 0; i < AIC_OPENAI_MODELS; i++)
+		aic_buf_printf(to,
+		    "ai_chat_%s{worker=\"%d\",model=\"%s\"} %lld\n", name,
+		    v->number, models[i],
+		    (long long)get(&v->page->usage[i][usage]));
+}
+
+static void
+put_prompt_tokens(struct aic_buf *to, const struct view *v)
+{
+	put_usage(to, v, "prompt_tokens_total", USAGE_PROMPT);
+}
+
+static void
+put_completion_tokens(struct aic_buf *to, const struct view *v)
+{
+	put_usage(to, v, "completion_tokens_total", USAGE_COMPLETION);
+}
+
+static void
+put_cached_tokens(struct aic_buf *to, const struct view *v)
+{
+	put_usage(to, v, "cached_tokens_total", USAGE_CACHED);
+}
+
+static void
 put_servers(struct aic_buf *to, const struct view *v)
 {
 	int i;
@@ -760,6 +799,15 @@ static const struct {
 	    put_stages },
 	{ "model_calls_total", "counter",
 	    "Calls of the model, by how they ended.", put_calls },
+	{ "prompt_tokens_total", "counter",
+	    "Tokens of the requests that were answered, as the model counts.",
+	    put_prompt_tokens },
+	{ "completion_tokens_total", "counter",
+	    "Tokens of the answers, as the model counts.",
+	    put_completion_tokens },
+	{ "cached_tokens_total", "counter",
+	    "Tokens of the requests that the model's provider had in its cache.",
+	    put_cached_tokens },
 	{ "breaker_open", "gauge", "1: the model is left alone for a while.",
 	    put_breaker },
 	{ "cache_calls_total", "counter", "Calls of Redis, by how they ended.",

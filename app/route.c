@@ -175,6 +175,9 @@ log_request(const struct job *job, const struct aic_err *err, enum aic_code rc,
 		aic_log_num(&l, "attempts", job->attempts);
 		aic_log_str(&l, "model", job->model);
 		aic_log_num(&l, "tokens", job->tokens);
+		aic_log_num(&l, "tokens_prompt", job->usage.prompt);
+		aic_log_num(&l, "tokens_completion", job->usage.completion);
+		aic_log_num(&l, "tokens_cached", job->usage.cached);
 	}
 	if (job->save_us)
 		aic_log_ms(&l, "save_ms", job->save_us);
@@ -224,6 +227,7 @@ route_run(struct job *job)
 	job->user = job->tokens = 0;
 	job->db_us = job->limit_us = job->ai_us = job->save_us = 0;
 	job->attempts = 0;
+	job->usage = (struct aic_completion_usage){ .prompt = 0 };
 	job->model = NULL;
 	job->server = NULL;
 	job->server_us = 0;

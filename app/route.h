@@ -46,6 +46,7 @@ struct job {
 	int attempts;
 	const char *model; /* that was asked last; NULL: the first, or none */
 	int64_t tokens;
+	struct aic_completion_usage usage;
 	const char *server; /* what the Server said; NULL: not asked */
 	int64_t server_us; /* and after how long */
 };

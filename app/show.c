@@ -4,13 +4,13 @@
 
 #include <string.h>
 
+#include "completion.h"
 #include "json.h"
-#include "openai.h"
 #include "parts.h"
 
 /* The longest answer, of which each byte was mended to three, and five times that
  * where all of it is to be escaped. */
-#define HTML_MAX ((size_t)15 * AIC_OPENAI_ANSWER_MAX)
+#define HTML_MAX ((size_t)15 * AIC_COMPLETION_MAX)
 
 static void
 put_parts(struct aic_buf *to, struct aic_parts *p)

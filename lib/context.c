@@ -9,6 +9,7 @@
 
 #include "clock.h"
 #include "id.h"
+#include "think.h"
 #include "utf8.h"
 
 /*
@@ -70,6 +71,27 @@ first_us(const struct aic_context_terms *terms)
 	return terms->now_us - ttl_us;
 }
 
+/*
+ * One more exchange, unless it is too old. An earlier version of the service, or
+ * another program that writes the table, may have stored a model's hidden reasoning: it
+ * is not sent back. An answer of nothing else is no answer, and providers refuse a
+ * message without text, so that exchange is left out.
+ */
+static void
+add_exchange(struct aic_context *c, struct aic_exchange *e, int64_t first_us)
+{
+	size_t len, skip;
+
+	if (e->at_us <= first_us)
+		return;
+	len = strlen(e->response);
+	skip = aic_think_skip(e->response, len);
+	if (skip > 0 && skip == len)
+		return;
+	e->response += skip;
+	c->said[c->n++] = *e;
+}
+
 void
 aic_context_got(struct aic_context *c, struct aic_db_call *call,
     const struct aic_context_terms *terms)
@@ -81,13 +103,13 @@ aic_context_got(struct aic_context *c, struct aic_db_call *call,
 	aic_context_done(c);
 	c->call = *call;
 	call->res = NULL;
-	for (i = PQntuples(c->call.res) - 1; i >= 0; i--) {
+	for (i = PQntuples(c->call.res) - 1; i >= 0 && c->n < AIC_CONTEXT_MAX;
+	     i--) {
 		e = (struct aic_exchange){ .message = aic_db_get(&c->call, i,
 					       0),
 			.response = aic_db_get(&c->call, i, 1),
 			.at_us = aic_db_get_int(&c->call, i, 2) };
-		if (e.at_us > first && c->n < AIC_CONTEXT_MAX)
-			c->said[c->n++] = e;
+		add_exchange(c, &e, first);
 	}
 }
 
@@ -240,8 +262,7 @@ aic_context_unpack(struct aic_context *c, char *data, size_t len,
 	while (at < end) {
 		if (!get_exchange(&at, end, &e) || c->n == AIC_CONTEXT_MAX)
 			goto bad;
-		if (e.at_us > first)
-			c->said[c->n++] = e;
+		add_exchange(c, &e, first);
 	}
 	if (c->n > terms->exchanges)
 		forget_oldest(c, c->n - (int)terms->exchanges);

@@ -2,6 +2,8 @@
  * context -- the user's last exchanges, for the model to remember: as many as are set,
  * of this conversation, not too old, and no more text than fits the budget.
  *
+ * Hidden reasoning in a stored answer is left out; see think.h.
+ *
  * The database has them; a copy kept elsewhere says which version it is of. Each save
  * raises the user's version, and so does a new conversation.
  *

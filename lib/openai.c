@@ -2,7 +2,6 @@
 
 #include "openai.h"
 
-#include <limits.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,17 +10,31 @@
 #include "breaker.h"
 #include "budget.h"
 #include "clock.h"
+#include "completion.h"
 #include "id.h"
 #include "json.h"
+#include "param.h"
 #include "retry.h"
-#include "utf8.h"
 
 /* A TCP and a TLS handshake across the world take well under a second; a server
  * that is not there should leave time for two more tries. */
 #define CONNECT_US (5 * AIC_S)
 
-/* Both parameters can be refused, one after the other. */
-#define FALLBACKS_MAX 2
+/* Forms of a request that one chat may find to be refused: two names of the limit, and
+ * the temperature. */
+#define FALLBACKS_MAX 3
+
+/* Names of the limit of tokens, in the order in which they are sent. The last one
+ * stays, whatever the model says of it. */
+static const struct {
+	const char *name;
+	enum aic_param param;
+} limits[] = {
+	{ "max_tokens", AIC_PARAM_MAX_TOKENS },
+	{ "max_completion_tokens", AIC_PARAM_MAX_COMPLETION_TOKENS },
+	{ "max_tokens", AIC_PARAM_MAX_TOKENS },
+};
+#define LIMITS ((int)(sizeof(limits) / sizeof(limits[0])))
 
 /* While waiting to try again, ask this often whether the caller is still there. */
 #define GONE_EVERY_US (500 * AIC_MS)
@@ -35,7 +48,7 @@ struct upstream {
 	const char *headers[5];
 	char *model; /* the member of the body */
 	/* What this model has refused. */
-	atomic_bool completion_tokens; /* wants max_completion_tokens */
+	atomic_int limit; /* index in limits; only ever grows */
 	atomic_bool no_temperature;
 	struct aic_breaker breaker;
 	struct aic_budget budget; /* of retries */
@@ -56,8 +69,10 @@ struct call {
 	struct upstream *up;
 	int64_t until_us; /* the model's share of the deadline */
 	struct aic_http_answer http;
-	struct aic_openai_error error;
-	bool sent_temperature, sent_max_tokens;
+	struct aic_completion_error error;
+	int limit; /* index in limits, of what was sent */
+	bool temperature; /* it was sent */
+	bool other; /* another model could be asked */
 };
 
 static char *
@@ -205,75 +220,19 @@ aic_openai_is_open(struct aic_openai *o, int64_t now_us)
 
 /* --- one call ---------------------------------------------------------- */
 
-void
-aic_openai_begin(struct aic_buf *to)
-{
-	aic_buf_puts(to, "{\"messages\":");
-}
-
-/* All that depends on who is asked comes behind the messages. */
+/* The members that depend on the model come behind the messages. */
 static void
 put_tail(const struct aic_openai *o, struct call *call, struct aic_buf *body)
 {
-	call->sent_max_tokens = !atomic_load(&call->up->completion_tokens);
-	call->sent_temperature = !atomic_load(&call->up->no_temperature);
-	aic_buf_puts(body, call->up->model);
-	if (call->sent_temperature)
-		aic_buf_printf(body, ",\"temperature\":%.15g", o->temperature);
-	aic_buf_printf(body, ",\"%s\":%lld}",
-	    call->sent_max_tokens ? "max_tokens" : "max_completion_tokens",
-	    (long long)o->max_tokens);
-}
+	struct aic_completion_form form = { .members = call->up->model,
+		.temperature_value = o->temperature,
+		.max_tokens = o->max_tokens };
 
-/*
- * Codes are names like "rate_limit_exceeded". What else a server puts there,
- * a key or words of the question, would end up in the log.
- */
-static bool
-is_code(const char *s, const char *const *keys)
-{
-	static const char letters[] = "abcdefghijklmnopqrstuvwxyz"
-				      "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-				      "0123456789_.-[]";
-
-	for (; *keys; keys++)
-		if (strstr(s, *keys))
-			return false;
-	return s[strspn(s, letters)] == '\0';
-}
-
-static void
-copy_code(struct json_object *obj, const char *name, const char *const *keys,
-    char to[AIC_OPENAI_CODE_SIZE])
-{
-	struct json_object *v;
-	const char *s;
-
-	if (!json_object_object_get_ex(obj, name, &v) ||
-	    !json_object_is_type(v, json_type_string))
-		return;
-	s = json_object_get_string(v);
-	snprintf(to, AIC_OPENAI_CODE_SIZE, "%s", is_code(s, keys) ? s : "?");
-}
-
-/* {"error":{"code":...,"type":...,"param":...}}; a body may be anything else. */
-void
-aic_openai_read_error(const struct aic_buf *body, const char *const *keys,
-    struct aic_openai_error *ret_error)
-{
-	struct json_object *doc, *e;
-
-	*ret_error = (struct aic_openai_error){ .code = "" };
-	if (aic_json_parse(body->data, body->len, &doc) != AIC_OK)
-		return;
-	if (json_object_is_type(doc, json_type_object) &&
-	    json_object_object_get_ex(doc, "error", &e) &&
-	    json_object_is_type(e, json_type_object)) {
-		copy_code(e, "code", keys, ret_error->code);
-		copy_code(e, "type", keys, ret_error->type);
-		copy_code(e, "param", keys, ret_error->param);
-	}
-	json_object_put(doc);
+	call->limit = atomic_load(&call->up->limit);
+	call->temperature = !atomic_load(&call->up->no_temperature);
+	form.temperature = call->temperature;
+	form.limit = limits[call->limit].name;
+	aic_completion_end(body, &form);
 }
 
 static void
@@ -285,11 +244,11 @@ call_once(const struct aic_openai *o, struct aic_http *http,
 		.headers = call->up->headers,
 		.proxy = o->proxy,
 		.body = ask->body,
-		.answer_max = AIC_OPENAI_ANSWER_MAX,
+		.answer_max = AIC_COMPLETION_MAX,
 		.deadline_us = call->until_us,
 		.connect_us = CONNECT_US };
 
-	call->error = (struct aic_openai_error){ .code = "" };
+	memset(&call->error, 0, sizeof(call->error));
 	aic_buf_done(&call->http.body);
 	put_tail(o, call, ask->body);
 	if (ask->body->failed) {
@@ -300,34 +259,65 @@ call_once(const struct aic_openai *o, struct aic_http *http,
 	/* The next one may end otherwise. */
 	ask->body->len = messages_end;
 	if (call->http.end == AIC_HTTP_ANSWERED && call->http.status != 200)
-		aic_openai_read_error(&call->http.body, o->keys, &call->error);
+		aic_completion_read_error(&call->http.body, o->keys,
+		    &call->error);
 }
 
 /* --- what to make of it ------------------------------------------------ */
 
+/* Of the answer, or of the error inside a 200. */
+static int
+status_of(const struct call *call)
+{
+	return call->error.status ? call->error.status : call->http.status;
+}
+
+static bool
+refuses_limit(const struct call *call)
+{
+	return (call->error.refused & limits[call->limit].param) &&
+	    call->limit + 1 < LIMITS;
+}
+
+static bool
+refuses_temperature(const struct call *call)
+{
+	return (call->error.refused & AIC_PARAM_TEMPERATURE) &&
+	    call->temperature;
+}
+
+static struct aic_retry_case
+case_of(const struct call *call)
+{
+	return (struct aic_retry_case){ .end = call->http.end,
+		.status = status_of(call),
+		.code = call->error.code,
+		.type = call->error.type,
+		.message = call->error.message,
+		.broken = call->error.broken,
+		.refused = refuses_limit(call) || refuses_temperature(call),
+		.other = call->other };
+}
+
 /*
- * Did the model refuse a parameter that there is another way for? Then note it;
- * true means: the next call will be another one.
+ * Did the model refuse a parameter that there is another form of? Then note that; true
+ * means: the next call will have that form. Another chat may have noted it meanwhile,
+ * which must not take the form after it.
  */
 static bool
 fall_back(const struct call *call)
 {
-	if (call->http.end != AIC_HTTP_ANSWERED || call->http.status != 400)
+	struct aic_retry_case c = case_of(call);
+	int sent = call->limit;
+
+	if (aic_retry_advise(&c, NULL) != AIC_RETRY_RESHAPE)
 		return false;
-	if (strcmp(call->error.code, "unsupported_parameter") != 0 &&
-	    strcmp(call->error.code, "unsupported_value") != 0)
-		return false;
-	if (strcmp(call->error.param, "max_tokens") == 0 &&
-	    call->sent_max_tokens) {
-		atomic_store(&call->up->completion_tokens, true);
-		return true;
-	}
-	if (strcmp(call->error.param, "temperature") == 0 &&
-	    call->sent_temperature) {
+	if (refuses_limit(call))
+		atomic_compare_exchange_strong(&call->up->limit, &sent,
+		    sent + 1);
+	if (refuses_temperature(call))
 		atomic_store(&call->up->no_temperature, true);
-		return true;
-	}
-	return false;
+	return true;
 }
 
 static enum aic_code
@@ -361,100 +351,25 @@ fail_call(const struct call *call, struct aic_err *err)
 	    call->error.code, call->error.type, call->error.param);
 }
 
+/* What the answer of a call comes to; its text is set on AIC_OK. */
 static enum aic_code
-useless(struct aic_err *err, const char *why)
-{
-	aic_says(err, "%s", why);
-	return aic_fail(err, AIC_EUPSTREAM, "%s", why);
-}
-
-static int64_t
-read_tokens(struct json_object *doc)
-{
-	struct json_object *usage, *total;
-	int64_t n;
-
-	if (!json_object_object_get_ex(doc, "usage", &usage) ||
-	    !json_object_is_type(usage, json_type_object) ||
-	    !json_object_object_get_ex(usage, "total_tokens", &total) ||
-	    !json_object_is_type(total, json_type_int))
-		return 0;
-	n = json_object_get_int64(total);
-	return n < 0 ? 0 : n > INT_MAX ? INT_MAX : n;
-}
-
-static enum aic_code
-read_text(struct json_object *content, struct aic_openai_answer *answer,
-    struct aic_err *err)
-{
-	struct aic_buf text;
-	size_t n = (size_t)json_object_get_string_len(content);
-
-	/* A broken byte becomes three. */
-	aic_buf_init(&text, 3 * AIC_OPENAI_ANSWER_MAX);
-	aic_utf8_mend(&text, json_object_get_string(content), n);
-	if (!text.failed && aic_utf8_blank(text.data, text.len)) {
-		aic_buf_done(&text);
-		return useless(err, "the model's answer is empty");
-	}
-	answer->text = aic_buf_take(&text, NULL);
-	if (!answer->text) {
-		aic_buf_done(&text);
-		return aic_fail(err, AIC_ENOMEM, "out of memory");
-	}
-	return AIC_OK;
-}
-
-static enum aic_code
-read_choice(struct json_object *choice, struct aic_openai_answer *answer,
-    struct aic_err *err)
-{
-	struct json_object *message, *content, *refusal, *why;
-	const char *end = "";
-
-	if (!json_object_is_type(choice, json_type_object) ||
-	    !json_object_object_get_ex(choice, "message", &message) ||
-	    !json_object_is_type(message, json_type_object))
-		return useless(err, "the model's answer has no message");
-	if (json_object_object_get_ex(choice, "finish_reason", &why) &&
-	    json_object_is_type(why, json_type_string))
-		end = json_object_get_string(why);
-	if (strcmp(end, "content_filter") == 0)
-		return useless(err, "the model's answer was filtered");
-	if (json_object_object_get_ex(message, "refusal", &refusal) &&
-	    json_object_is_type(refusal, json_type_string) &&
-	    json_object_get_string_len(refusal) > 0)
-		return useless(err, "the model refused to answer");
-	if (!json_object_object_get_ex(message, "content", &content) ||
-	    !json_object_is_type(content, json_type_string))
-		return useless(err, "the model's answer has no text");
-	answer->cut_off = strcmp(end, "length") == 0;
-	return read_text(content, answer, err);
-}
-
-enum aic_code
-aic_openai_read_answer(const struct aic_buf *body,
+read_call(const struct aic_openai *o, struct call *call,
     struct aic_openai_answer *answer, struct aic_err *err)
 {
-	struct json_object *doc = NULL, *choices;
+	struct aic_completion got;
 	enum aic_code rc;
 
-	rc = aic_json_parse(body->data, body->len, &doc);
-	if (rc == AIC_ENOMEM)
-		return aic_fail(err, AIC_ENOMEM, "out of memory");
-	if (!json_object_is_type(doc, json_type_object))
-		rc = useless(err, "the model's answer is not a JSON object");
-	else if (!json_object_object_get_ex(doc, "choices", &choices) ||
-	    !json_object_is_type(choices, json_type_array) ||
-	    json_object_array_length(choices) == 0)
-		rc = useless(err, "the model's answer has no choices");
-	else
-		rc = read_choice(json_object_array_get_idx(choices, 0), answer,
-		    err);
-	if (!rc)
-		answer->tokens = read_tokens(doc);
-	json_object_put(doc);
-	return rc;
+	if (call->http.end != AIC_HTTP_ANSWERED || call->http.status != 200)
+		return fail_call(call, err);
+	rc = aic_completion_read(&call->http.body, o->keys, &got, &call->error,
+	    err);
+	if (rc)
+		return rc;
+	answer->text = got.text;
+	answer->tokens = got.tokens;
+	answer->usage = got.usage;
+	answer->cut_off = got.cut_off;
+	return AIC_OK;
 }
 
 /* --- the attempts ------------------------------------------------------ */
@@ -474,15 +389,6 @@ wait_gone(const struct aic_openai_ask *ask, int64_t until_us)
 	}
 }
 
-static struct aic_retry_case
-case_of(const struct call *call)
-{
-	return (struct aic_retry_case){ .end = call->http.end,
-		.status = call->http.status,
-		.code = call->error.code,
-		.type = call->error.type };
-}
-
 static enum aic_openai_call
 kind_of(const struct call *call, enum aic_code rc)
 {
@@ -497,16 +403,25 @@ kind_of(const struct call *call, enum aic_code rc)
 		[AIC_HTTP_NO_MEMORY] = AIC_OPENAI_UNREACHED,
 	};
 	struct aic_retry_case c = case_of(call);
+	enum aic_retry_why why;
 
+	if (rc == AIC_OK)
+		return AIC_OPENAI_USABLE;
 	if (c.end != AIC_HTTP_ANSWERED)
 		return ends[c.end];
-	if (c.status == 200)
-		return rc == AIC_OK ? AIC_OPENAI_USABLE : AIC_OPENAI_USELESS;
-	if (aic_retry_other(&c) && !aic_retry_worth(&c))
+	aic_retry_advise(&c, &why);
+	switch (why) {
+	case AIC_RETRY_NO_MONEY:
 		return AIC_OPENAI_QUOTA;
-	return c.status == 429 ? AIC_OPENAI_LIMITED
-	    : c.status >= 500  ? AIC_OPENAI_BROKEN
-			       : AIC_OPENAI_REFUSED;
+	case AIC_RETRY_LIMITED:
+		return AIC_OPENAI_LIMITED;
+	case AIC_RETRY_BROKEN:
+		return AIC_OPENAI_BROKEN;
+	default:
+		return c.broken	      ? AIC_OPENAI_CUT
+		    : c.status == 200 ? AIC_OPENAI_USELESS
+				      : AIC_OPENAI_REFUSED;
+	}
 }
 
 /* Opened since this chat came in, or this is the trial: one call tells enough. */
@@ -552,22 +467,17 @@ ask_often(const struct aic_openai *o, struct aic_http *http,
 		answer->attempts++;
 		err->says[0] = '\0';
 		call_once(o, http, ask, call);
-		if (call->http.end == AIC_HTTP_ANSWERED &&
-		    call->http.status == 200) {
-			rc = aic_openai_read_answer(&call->http.body, answer,
-			    err);
-			calls[kind_of(call, rc)]++;
+		rc = read_call(o, call, answer, err);
+		calls[kind_of(call, rc)]++;
+		if (rc != AIC_EUPSTREAM)
 			return rc;
-		}
-		calls[kind_of(call, AIC_EUPSTREAM)]++;
 		if (fallbacks < FALLBACKS_MAX && fall_back(call) &&
 		    call->until_us - aic_clock_us() >= AIC_RETRY_LEAST_US) {
 			fallbacks++;
 			continue;
 		}
 		tried++;
-		rc = fail_call(call, err);
-		if (rc != AIC_EUPSTREAM || !wait_again(ask, call, tried, err))
+		if (!wait_again(ask, call, tried, err))
 			return err->code;
 	}
 }
@@ -578,15 +488,13 @@ ask_often(const struct aic_openai *o, struct aic_http *http,
 static enum aic_breaker_verdict
 judge(enum aic_code rc, const struct call *call, int64_t left_us)
 {
-	const struct aic_http_answer *h = &call->http;
-
 	if (rc == AIC_OK)
 		return AIC_BREAKER_WELL;
 	/* The caller left, or it is the worker that lacks something. */
-	if (rc != AIC_EUPSTREAM || h->no_descriptor)
+	if (rc != AIC_EUPSTREAM || call->http.no_descriptor)
 		return AIC_BREAKER_NEUTRAL;
-	if (h->end == AIC_HTTP_ANSWERED)
-		return h->status >= 400 && h->status <= 499
+	if (call->http.end == AIC_HTTP_ANSWERED)
+		return status_of(call) >= 400 && status_of(call) <= 499
 		    ? AIC_BREAKER_NEUTRAL
 		    : AIC_BREAKER_FAILED;
 	/* No model answers in a moment: we came too late. */
@@ -645,6 +553,8 @@ ask_all(struct aic_openai *o, struct aic_http *http,
 			soonest = wait < soonest ? wait : soonest;
 			continue;
 		}
+		/* The time that it may not take is kept for another one. */
+		call->other = call->until_us < ask->deadline_us;
 		answer->model = i;
 		rc = ask_often(o, http, ask, call, answer, err);
 		answer->changes[i] = aic_breaker_leave(&call->up->breaker,

@@ -2,19 +2,23 @@
  * openai -- ask a model that speaks chat completions, as often as the rule and the
  * budget allow and no longer than the deadline; and then perhaps a second one.
  *
- * The second is asked when the first is left alone, when none of its attempts had an
- * answer and there is none left, or when its quota is used up; and within the same
+ * The second is asked when the breaker of the first is open, when none of its attempts
+ * had an answer and there is none left, or at once when retry.h says that only another
+ * model can answer (no money, a country that is not served); and within the same
  * deadline. So that a first one that hangs leaves time for it, the first gets two
- * thirds of what there is, unless the second is left alone itself or a third would
- * not be enough for an attempt.
+ * thirds of what there is, unless the breaker of the second is open or a third would not
+ * be enough for an attempt.
  *
  * A model that failed so many chats in a row is not asked for a while; see
  * breaker.h. A failure is the model's when it gives no answer, a status of 5xx, or
  * nothing of use; not with 4xx, which is about the question, the key or the quota.
  * Nobody tries again while it is left alone, the trial included.
  *
- * Newer models refuse `max_tokens' or `temperature'. That is noticed, the other
- * form is sent at once, and remembered for the life of the worker.
+ * Newer models refuse `max_tokens' or `temperature', older servers refuse
+ * `max_completion_tokens'. The other form is sent at once, and remembered for the life
+ * of the worker. The limit of tokens has two names; where a model refuses both, one
+ * after the other, the first name is sent from then on, so that the two cannot take
+ * turns for ever.
  *
  * Threads: a struct aic_openai is shared by all.
  */
@@ -26,14 +30,9 @@
 
 #include "breaker.h"
 #include "buf.h"
+#include "completion.h"
 #include "err.h"
 #include "http.h"
-
-/* An answer is at most a few thousand tokens; more than this is an accident. */
-#define AIC_OPENAI_ANSWER_MAX (1024 * 1024)
-
-/* The names that errors have are short: "rate_limit_exceeded". */
-#define AIC_OPENAI_CODE_SIZE 64
 
 struct aic_openai;
 
@@ -60,7 +59,7 @@ struct aic_openai_conf {
 };
 
 struct aic_openai_ask {
-	/* aic_openai_begin() and a JSON array of messages; the rest of the body
+	/* aic_completion_begin() and a JSON array of messages; the rest of the body
 	 * is added to it. */
 	struct aic_buf *body;
 	int64_t deadline_us; /* for all attempts, the waits, both models */
@@ -71,10 +70,10 @@ struct aic_openai_ask {
 /* How a call ended, for those who count. */
 enum aic_openai_call {
 	AIC_OPENAI_USABLE,
-	AIC_OPENAI_USELESS, /* status 200 and nothing in it, or far too much */
+	AIC_OPENAI_USELESS, /* a 200 without an answer in it, or far too much */
 	AIC_OPENAI_REFUSED, /* 4xx, or a status that no API has */
-	AIC_OPENAI_LIMITED, /* 429 */
-	AIC_OPENAI_QUOTA, /* no money is left there */
+	AIC_OPENAI_LIMITED, /* a rate limit: 429, or an error that says so */
+	AIC_OPENAI_QUOTA, /* no money is left in the account */
 	AIC_OPENAI_BROKEN, /* 5xx */
 	AIC_OPENAI_UNREACHED,
 	AIC_OPENAI_CUT, /* no whole answer came */
@@ -85,21 +84,14 @@ enum aic_openai_call {
 
 struct aic_openai_answer {
 	char *text; /* valid UTF-8 without NUL, not blank; free() */
-	int64_t tokens; /* usage.total_tokens, 0 when absent */
+	int64_t tokens; /* in all, 0 when unknown */
+	struct aic_completion_usage usage;
 	bool cut_off; /* the model had more to say than it may */
 	/* Set on failure too. */
 	int attempts; /* calls made */
 	int calls[AIC_OPENAI_MODELS][AIC_OPENAI_CALL__MAX]; /* the same */
 	int model; /* that was asked last, from 0 */
 	enum aic_breaker_change changes[AIC_OPENAI_MODELS];
-};
-
-/* What the body of a failed call says, fit for the log; "" where it says nothing,
- * "?" where it is not a name. */
-struct aic_openai_error {
-	char code[AIC_OPENAI_CODE_SIZE];
-	char type[AIC_OPENAI_CODE_SIZE];
-	char param[AIC_OPENAI_CODE_SIZE];
 };
 
 /*
@@ -110,9 +102,6 @@ enum aic_code aic_openai_open(struct aic_openai **ret_openai,
 
 /* aic_openai_close -- wipes the keys. NULL is fine. */
 void aic_openai_close(struct aic_openai *openai);
-
-/* aic_openai_begin -- begin a body; the array of messages comes next. */
-void aic_openai_begin(struct aic_buf *to);
 
 /*
  * aic_openai_ask -- ask until there is a usable answer or the rule says stop.
@@ -131,25 +120,6 @@ void aic_openai_begin(struct aic_buf *to);
 enum aic_code aic_openai_ask(struct aic_openai *openai, struct aic_http *http,
     const struct aic_openai_ask *ask, struct aic_openai_answer *answer,
     struct aic_err *err) AIC_MUST_CHECK;
-
-/*
- * aic_openai_read_answer -- is the body of a 200 of use?
- *
- * answer    text, tokens and cut_off are set on AIC_OK
- *
- * Errors:   AIC_EUPSTREAM  err->says is fit for the caller; AIC_ENOMEM
- * Memory:   gives answer->text
- */
-enum aic_code aic_openai_read_answer(const struct aic_buf *body,
-    struct aic_openai_answer *answer, struct aic_err *err) AIC_MUST_CHECK;
-
-/*
- * aic_openai_read_error -- what the body of another status says, if anything.
- *
- * keys      what must not come out, whatever the body quotes; NULL at the end
- */
-void aic_openai_read_error(const struct aic_buf *body, const char *const *keys,
-    struct aic_openai_error *ret_error);
 
 /* aic_openai_is_well -- false when the last chat got no answer from any model. */
 bool aic_openai_is_well(const struct aic_openai *openai);

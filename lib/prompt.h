@@ -1,6 +1,24 @@
 /*
- * prompt -- the messages that the model is sent: our rules, what was said before,
- * what is known of the seller, the question.
+ * prompt -- the messages of a model's request: the rules, the conversation, the
+ * question with the seller's data.
+ *
+ * The rules are the only `system' message and come first; then `user' and
+ * `assistant' alternate strictly, and the last message is the user's. The chat
+ * templates of many models refuse a second `system' message, or two messages of one
+ * role in a row. The seller's data therefore stand in the last message, before the
+ * question. They change from request to request, so the bytes before the last
+ * message depend on the conversation alone, and a provider can cache them.
+ *
+ * The data are written by strangers (names of products, reviews), so the model must
+ * be able to tell where they end. They stand between two lines with a tag:
+ *
+ *	<seller-data-5f3a9c21>
+ *	...
+ *	</seller-data-5f3a9c21>
+ *
+ * The number is a hash of the data, and another one is taken as long as the data
+ * contain it. So no data can contain the line that ends them, and neither the data
+ * nor the question has to be changed.
  *
  * Threads: a struct aic_prompt is read-only once it is loaded.
  */
@@ -32,18 +50,18 @@ enum aic_code aic_prompt_load(struct aic_prompt *ret_prompt, const char *path,
 void aic_prompt_done(struct aic_prompt *prompt);
 
 /*
- * The messages as one JSON array, in this order: begin, said before (oldest
- * first), about the seller, the question. Errors: to->failed.
+ * The messages as one JSON array, in this order: aic_prompt_begin() once,
+ * aic_prompt_said() for each exchange, oldest first, aic_prompt_ask() once.
+ * Errors: to->failed.
  *
  * aic_prompt_begin   the rules
- * aic_prompt_said    an exchange of earlier
- * aic_prompt_seller  the seller's data, headed as data; NULL adds nothing
- * aic_prompt_ask     the question, verbatim; ends the array
+ * aic_prompt_said    an earlier exchange
+ * aic_prompt_ask     the question, verbatim, behind the seller's data; NULL or blank
+ *                    data add nothing; ends the array
  */
 void aic_prompt_begin(const struct aic_prompt *prompt, struct aic_buf *to);
 void
 aic_prompt_said(struct aic_buf *to, const char *message, const char *response);
-void aic_prompt_seller(struct aic_buf *to, const char *data);
-void aic_prompt_ask(struct aic_buf *to, const char *message);
+void aic_prompt_ask(struct aic_buf *to, const char *data, const char *message);
 
 #endif

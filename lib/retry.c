@@ -3,87 +3,181 @@
 #include "retry.h"
 
 #include <string.h>
+#include <strings.h>
 
-enum advice {
-	NEVER, /* the same would come, from anybody */
-	OTHER, /* from this model */
-	AGAIN,
+/* What a row of the table asks for beside end, status and code. */
+enum flag {
+	ANY,
+	BROKEN, /* of the case the field of that name */
+	REFUSED,
+	OTHER_MODEL,
 };
 
-/* Statuses from..to, of answers whose error has the code (NULL: any). */
+/* Statuses from..to, of answers whose error has the code (NULL: any) and whose message
+ * has the words (NULL: any). */
 struct row {
 	enum aic_http_end end;
 	int from, to;
 	const char *code; /* a prefix when it ends in '*' */
-	enum advice advice;
+	const char *words;
+	enum flag flag;
+	enum aic_retry_advice advice;
+	enum aic_retry_why why;
 };
 
+#define NEVER AIC_RETRY_NEVER, AIC_RETRY_BY_STATUS
+#define OTHER AIC_RETRY_OTHER, AIC_RETRY_BY_STATUS
+#define AGAIN AIC_RETRY_AGAIN, AIC_RETRY_BY_STATUS
+#define RESHAPE AIC_RETRY_RESHAPE, AIC_RETRY_BY_STATUS
+#define NO_MONEY AIC_RETRY_OTHER, AIC_RETRY_NO_MONEY
+#define LIMIT_AGAIN AIC_RETRY_AGAIN, AIC_RETRY_LIMITED
+#define LIMIT_OTHER AIC_RETRY_OTHER, AIC_RETRY_LIMITED
+#define BROKEN_AGAIN AIC_RETRY_AGAIN, AIC_RETRY_BROKEN
+
+#define HTTP AIC_HTTP_ANSWERED
+
+/* clang-format off */
 /* The first row that fits decides. */
 static const struct row table[] = {
-	/* No money is left there: asking again only adds to the trouble; another
-	 * model has a purse of its own. */
-	{ AIC_HTTP_ANSWERED, 0, 999, "insufficient_quota", OTHER },
-	{ AIC_HTTP_ANSWERED, 0, 999, "credit_balance_exhausted", OTHER },
-	{ AIC_HTTP_ANSWERED, 0, 999, "billing_*", OTHER },
-	{ AIC_HTTP_ANSWERED, 408, 408, NULL, AGAIN },
-	{ AIC_HTTP_ANSWERED, 409, 409, NULL, AGAIN },
-	{ AIC_HTTP_ANSWERED, 429, 429, NULL, AGAIN },
-	{ AIC_HTTP_ANSWERED, 500, 599, NULL, AGAIN },
-	/* 200 that is of no use, 400, 401, 403, 404: the same would come, or
-	 * somebody has a mistake to mend, which must not go unseen. */
-	{ AIC_HTTP_ANSWERED, 0, 999, NULL, NEVER },
-	{ AIC_HTTP_CONNECT, 0, 999, NULL, AGAIN },
-	/* A certificate does not change within a minute; another model has
-	 * another one. */
-	{ AIC_HTTP_UNTRUSTED, 0, 999, NULL, OTHER },
-	{ AIC_HTTP_BROKEN, 0, 999, NULL, AGAIN },
-	{ AIC_HTTP_TIMEOUT, 0, 999, NULL, AGAIN },
-	{ AIC_HTTP_TOO_BIG, 0, 999, NULL, NEVER },
-	{ AIC_HTTP_GONE, 0, 999, NULL, NEVER },
-	{ AIC_HTTP_FAILED, 0, 999, NULL, NEVER },
-	{ AIC_HTTP_NO_MEMORY, 0, 999, NULL, NEVER },
-};
+	/* No money is left there. Calling again would only add to the load; another
+	 * model may have an account of its own. */
+	{ HTTP, 402, 402, NULL, NULL, ANY, NO_MONEY },
+	{ HTTP, 0, 999, "insufficient_quota", NULL, ANY, NO_MONEY },
+	{ HTTP, 0, 999, "insufficient_user_quota", NULL, ANY, NO_MONEY },
+	{ HTTP, 0, 999, "insufficient_balance", NULL, ANY, NO_MONEY },
+	{ HTTP, 0, 999, "exceeded_current_quota_error", NULL, ANY, NO_MONEY },
+	{ HTTP, 0, 999, "credit_balance_exhausted", NULL, ANY, NO_MONEY },
+	{ HTTP, 0, 999, "billing_*", NULL, ANY, NO_MONEY },
+	{ HTTP, 0, 999, "Arrearage", NULL, ANY, NO_MONEY },
+	{ HTTP, 0, 999, NULL, "insufficient balance", ANY, NO_MONEY },
+	{ HTTP, 0, 999, NULL, "credit balance is too low", ANY, NO_MONEY },
 
+	/* The provider does not serve the country of this server. */
+	{ HTTP, 0, 999, "unsupported_country_region_territory", NULL, ANY, OTHER },
+	{ HTTP, 400, 403, NULL, "country, region, or territory not supported", ANY,
+	    OTHER },
+	{ HTTP, 400, 403, NULL, "user location is not supported", ANY, OTHER },
+
+	/* Groq says so when this one request is over the limit of a minute. A wait does
+	 * not make it smaller, so another model is better than the same one. */
+	{ HTTP, 413, 413, "rate_limit_exceeded", NULL, OTHER_MODEL, LIMIT_OTHER },
+	{ HTTP, 413, 413, "rate_limit_exceeded", NULL, ANY, LIMIT_AGAIN },
+
+	{ HTTP, 400, 400, NULL, NULL, REFUSED, RESHAPE },
+	{ HTTP, 422, 422, NULL, NULL, REFUSED, RESHAPE },
+
+	{ HTTP, 408, 408, NULL, NULL, ANY, AGAIN },
+	{ HTTP, 409, 409, NULL, NULL, ANY, AGAIN },
+	{ HTTP, 429, 429, NULL, NULL, ANY, LIMIT_AGAIN },
+	{ HTTP, 500, 599, NULL, NULL, ANY, BROKEN_AGAIN },
+
+	/* An error inside a 200 that does not say its status. */
+	{ HTTP, 200, 200, "rate_limit*", NULL, ANY, LIMIT_AGAIN },
+	{ HTTP, 200, 200, "too_many_requests*", NULL, ANY, LIMIT_AGAIN },
+	{ HTTP, 200, 200, "slow_down", NULL, ANY, LIMIT_AGAIN },
+	{ HTTP, 200, 200, "resource_exhausted", NULL, ANY, LIMIT_AGAIN },
+	{ HTTP, 200, 200, "server_*", NULL, ANY, BROKEN_AGAIN },
+	{ HTTP, 200, 200, "internal*", NULL, ANY, BROKEN_AGAIN },
+	{ HTTP, 200, 200, "overloaded*", NULL, ANY, BROKEN_AGAIN },
+	{ HTTP, 200, 200, "service_unavailable*", NULL, ANY, BROKEN_AGAIN },
+	{ HTTP, 200, 200, "unavailable", NULL, ANY, BROKEN_AGAIN },
+	{ HTTP, 200, 200, "timeout*", NULL, ANY, BROKEN_AGAIN },
+
+	/* A part of an answer, or none. */
+	{ HTTP, 200, 200, NULL, NULL, BROKEN, AGAIN },
+
+	/* A 200 that is of no use, 400, 401, 403, 404: the same would come, or an
+	 * operator must see that the key or the model is wrong. */
+	{ HTTP, 0, 999, NULL, NULL, ANY, NEVER },
+
+	{ AIC_HTTP_CONNECT, 0, 999, NULL, NULL, ANY, AGAIN },
+	/* Somebody is in between, or the provider's own root is not installed: neither
+	 * passes in seconds. */
+	{ AIC_HTTP_UNTRUSTED, 0, 999, NULL, NULL, ANY, OTHER },
+	{ AIC_HTTP_BROKEN, 0, 999, NULL, NULL, ANY, AGAIN },
+	{ AIC_HTTP_TIMEOUT, 0, 999, NULL, NULL, ANY, AGAIN },
+	{ AIC_HTTP_TOO_BIG, 0, 999, NULL, NULL, ANY, NEVER },
+	{ AIC_HTTP_GONE, 0, 999, NULL, NULL, ANY, NEVER },
+	{ AIC_HTTP_FAILED, 0, 999, NULL, NULL, ANY, NEVER },
+	{ AIC_HTTP_NO_MEMORY, 0, 999, NULL, NULL, ANY, NEVER },
+};
+/* clang-format on */
+
+/* Google writes its codes in capitals. */
 static bool
 fits(const char *pattern, const char *code)
 {
 	size_t n = strlen(pattern);
 
 	if (n > 0 && pattern[n - 1] == '*')
-		return strncmp(pattern, code, n - 1) == 0;
-	return strcmp(pattern, code) == 0;
+		return strncasecmp(pattern, code, n - 1) == 0;
+	return strcasecmp(pattern, code) == 0;
 }
 
-static enum advice
-find(const struct aic_retry_case *c)
+static bool
+says(const char *message, const char *words)
 {
-	const struct row *r;
+	size_t n = strlen(words);
+
+	for (; message && *message; message++)
+		if (strncasecmp(message, words, n) == 0)
+			return true;
+	return false;
+}
+
+static bool
+has_flag(const struct aic_retry_case *c, enum flag flag)
+{
+	switch (flag) {
+	case BROKEN:
+		return c->broken;
+	case REFUSED:
+		return c->refused;
+	case OTHER_MODEL:
+		return c->other;
+	default:
+		return true;
+	}
+}
+
+static bool
+row_fits(const struct row *r, const struct aic_retry_case *c)
+{
+	if (r->end != c->end || c->status < r->from || c->status > r->to)
+		return false;
+	/* Providers put the same name into either field. */
+	if (r->code && !fits(r->code, c->code) && !fits(r->code, c->type))
+		return false;
+	if (r->words && !says(c->message, r->words))
+		return false;
+	return has_flag(c, r->flag);
+}
+
+enum aic_retry_advice
+aic_retry_advise(const struct aic_retry_case *c, enum aic_retry_why *ret_why)
+{
+	const size_t n = sizeof(table) / sizeof(table[0]);
 	size_t i;
 
-	for (i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
-		r = &table[i];
-		if (r->end != c->end || c->status < r->from ||
-		    c->status > r->to)
-			continue;
-		/* The quota's end is told by either field. */
-		if (r->code && !fits(r->code, c->code) &&
-		    !fits(r->code, c->type))
-			continue;
-		return r->advice;
-	}
-	return NEVER;
+	for (i = 0; i < n && !row_fits(&table[i], c); i++)
+		;
+	if (ret_why)
+		*ret_why = i < n ? table[i].why : AIC_RETRY_BY_STATUS;
+	return i < n ? table[i].advice : AIC_RETRY_NEVER;
 }
 
 bool
 aic_retry_worth(const struct aic_retry_case *c)
 {
-	return find(c) == AGAIN;
+	return aic_retry_advise(c, NULL) == AIC_RETRY_AGAIN;
 }
 
 bool
 aic_retry_other(const struct aic_retry_case *c)
 {
-	return find(c) != NEVER;
+	enum aic_retry_advice advice = aic_retry_advise(c, NULL);
+
+	return advice == AIC_RETRY_AGAIN || advice == AIC_RETRY_OTHER;
 }
 
 int64_t

@@ -1,8 +1,27 @@
 /*
- * retry -- whether a failed call of the model is worth another one, and when.
+ * retry -- what to do after a failed call of the model: call it again, and when; ask
+ * another model; or give up.
  *
  * The whole rule is one table, in retry.c; every row of it has a test. Time and
  * chance come in as parameters.
+ *
+ *	what failed                              advice
+ *	402, a code or a message of no money     another model at once
+ *	a country that is not served             another model at once
+ *	413 with rate_limit_exceeded             another model at once; where there is
+ *	                                         none, again
+ *	400, 422 that refuse a parameter         again at once, in another form
+ *	408, 409, 429, 5xx                       again; then another model
+ *	an error inside a 200                    as the status that it says, or by its
+ *	                                         name: a rate limit, a server's fault
+ *	a 200 that broke off, or is without      again; then another model
+ *	any choice
+ *	no connection, no whole answer, time     again; then another model
+ *	a certificate that is not accepted       another model at once
+ *	anything else: 400, 401, 403, 404, a     never
+ *	filtered or unusable answer
+ *
+ * Source: what providers were seen to answer; the tests quote them
  */
 #ifndef AIC_RETRY_H
 #define AIC_RETRY_H
@@ -27,16 +46,40 @@
 /* What a failed call was. */
 struct aic_retry_case {
 	enum aic_http_end end;
-	int status; /* with AIC_HTTP_ANSWERED */
+	/* With AIC_HTTP_ANSWERED: of the answer, or of the error inside a 200. */
+	int status;
 	const char *code; /* of the error in the body; "" when there is none */
 	const char *type;
+	const char *message; /* NULL: none */
+	bool broken; /* a 200 that broke off, or is without any choice */
+	bool refused; /* it refuses a parameter that has another form */
+	bool other; /* another model could be asked */
 };
+
+enum aic_retry_advice {
+	AIC_RETRY_NEVER, /* any model would answer so, or an operator must act */
+	AIC_RETRY_OTHER, /* not this model again, but another one at once */
+	AIC_RETRY_AGAIN, /* this model; after the last attempt another one */
+	AIC_RETRY_RESHAPE, /* at once, without the parameter, as no attempt */
+};
+
+/* The reason, as far as metrics tell it from the status. */
+enum aic_retry_why {
+	AIC_RETRY_BY_STATUS,
+	AIC_RETRY_NO_MONEY,
+	AIC_RETRY_LIMITED, /* a rate limit */
+	AIC_RETRY_BROKEN, /* a server's fault */
+};
+
+/* aic_retry_advise -- what the table says. ret_why may be NULL. */
+enum aic_retry_advice
+aic_retry_advise(const struct aic_retry_case *c, enum aic_retry_why *ret_why);
 
 /* aic_retry_worth -- does the table say to try again? */
 bool aic_retry_worth(const struct aic_retry_case *c);
 
 /* aic_retry_other -- does it say that another model may do better? True for all
- * that is worth another try, and for a quota that is used up. */
+ * that is worth another try, too. */
 bool aic_retry_other(const struct aic_retry_case *c);
 
 /*

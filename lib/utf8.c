@@ -65,6 +65,44 @@ is_space(uint32_t cp)
 	    cp == 0x3000;
 }
 
+/* Code points without a shape, from..to, in their order; white space is not among
+ * them. */
+static const struct {
+	uint32_t from, to;
+} shapeless[] = {
+	{ 0x00, 0x1f }, /* control characters */
+	{ 0x7f, 0x9f }, { 0xad, 0xad }, /* soft hyphen */
+	{ 0x34f, 0x34f }, /* combining grapheme joiner */
+	{ 0x61c, 0x61c }, /* Arabic letter mark */
+	{ 0x115f, 0x1160 }, /* Hangul fillers */
+	{ 0x17b4, 0x17b5 }, /* Khmer vowels that are inherent */
+	{ 0x180b, 0x180f }, /* Mongolian selectors and the vowel separator */
+	{ 0x200b, 0x200f }, /* zero width, direction */
+	{ 0x202a, 0x202e }, /* direction */
+	{ 0x2060, 0x206f }, /* word joiner, invisible operators, direction */
+	{ 0x2800, 0x2800 }, /* Braille pattern blank */
+	{ 0x3164, 0x3164 }, /* Hangul filler */
+	{ 0xfe00, 0xfe0f }, /* variation selectors */
+	{ 0xfeff, 0xfeff }, /* BOM, zero-width no-break space */
+	{ 0xffa0, 0xffa0 }, /* half-width Hangul filler */
+	{ 0xfff0, 0xfffc }, /* annotations, object replacement */
+	{ 0x1bca0, 0x1bca3 }, /* shorthand format controls */
+	{ 0x1d159, 0x1d159 }, /* musical symbol null notehead */
+	{ 0x1d173, 0x1d17a }, /* musical format controls */
+	{ 0xe0000, 0xe0fff }, /* tags, more variation selectors */
+};
+
+static bool
+is_shapeless(uint32_t cp)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(shapeless) / sizeof(shapeless[0]); i++)
+		if (cp <= shapeless[i].to)
+			return cp >= shapeless[i].from;
+	return false;
+}
+
 bool
 aic_utf8_blank(const char *s, size_t n)
 {
@@ -74,6 +112,20 @@ aic_utf8_blank(const char *s, size_t n)
 	for (; n > 0; s += len, n -= len) {
 		len = aic_utf8_next(s, n, &cp);
 		if (len == 0 || !is_space(cp))
+			return false;
+	}
+	return true;
+}
+
+bool
+aic_utf8_invisible(const char *s, size_t n)
+{
+	size_t len;
+	uint32_t cp;
+
+	for (; n > 0; s += len, n -= len) {
+		len = aic_utf8_next(s, n, &cp);
+		if (len == 0 || !(is_space(cp) || is_shapeless(cp)))
 			return false;
 	}
 	return true;

@@ -2,7 +2,8 @@
  * utf8 -- what the contract says about text: valid UTF-8, lengths in code
  * points, blank by Unicode's idea of white space.
  *
- * Source: RFC 3629; Unicode's PropList.txt, White_Space
+ * Source: RFC 3629; Unicode's PropList.txt, White_Space; DerivedCoreProperties.txt,
+ * Default_Ignorable_Code_Point
  */
 #ifndef AIC_UTF8_H
 #define AIC_UTF8_H
@@ -27,6 +28,16 @@ size_t aic_utf8_count(const char *s, size_t n);
 
 /* aic_utf8_blank -- nothing but white space, or nothing at all. */
 bool aic_utf8_blank(const char *s, size_t n);
+
+/*
+ * aic_utf8_invisible -- nothing that a reader would see, or nothing at all: white
+ * space, control and format characters, and letters that have no shape, such as
+ * U+3164 HANGUL FILLER and U+2800 BRAILLE PATTERN BLANK.
+ *
+ * A request is refused by aic_utf8_blank(), which is the contract's word; an answer of
+ * invisible characters alone is no answer, and Telegram refuses it.
+ */
+bool aic_utf8_invisible(const char *s, size_t n);
 
 /* aic_utf8_put -- write a code point, which is none of the surrogates.
  * Errors: to->failed */

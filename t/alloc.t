@@ -68,6 +68,8 @@ sub blocks { return (unpack $CONTROL, slurp("$dir/control"))[2] }
 my $QUESTION = 'Как поднять карточку "в поиске"? ' x 4;
 my $MARKDOWN = '[[repeat=400 text=%23%20a%0a*b*%20%5bc%5d(http://d)%20%26lt;%0a'
     . '-%20%60e%60%0a%0a]]';
+my $STREAM = '[[' . raw(join '', (map { qq(data: {"choices":[{"delta":{"content":)
+    . qq("$_"}}]}\n\n) } '<think>да</think>', 'При', 'вет'), "data: [DONE]\n\n") . ']]';
 my $DATA = 'Выручка: 120 000 ₽ ' x 20;
 
 sub send_to ($user, %o) { return $s->send(telegram_id => $user, %o) }
@@ -84,7 +86,7 @@ sub lose_connection
 {
 	$s->sql('select pg_terminate_backend(pid) from pg_stat_activity
 	    where datname = current_database() and pid <> pg_backend_pid()
-	    and usename = current_user');
+	    and usename = current_user'); # not an autovacuum worker
 }
 
 #   what     the kind
@@ -118,6 +120,10 @@ my @kinds = (
 	    got => sub ($j, @) { $j->{detail} =~ /^(?:AI service|Internal)/ },
 	    user => 3000,
 	    ledger => [ [ 0, 2, 0 ], [ 0, 2, 0 ], [ 0, 2, 1 ] ] },
+	{ what => 'a chat whose answer comes as a stream', status => 200,
+	    ask => sub ($n) { send_to(8000 + $n, message => $STREAM) },
+	    got => sub ($j, @) { $j->{response} eq 'Привет' }, user => 8000,
+	    ledger => [ [ 1, 3, 0 ], [ 0, 2, 0 ], [ 0, 2, 1 ] ] },
 	{ what => 'a chat with what the Server knows, or without', status => 200,
 	    ask => sub ($n) {
 		send_to(6000 + $n, message => "$QUESTION\[[id=u@{[ 6000 + $n ]}]]");
@@ -184,16 +190,16 @@ sub is_whole_html ($j)
 sub is_whole_chat ($j, $user)
 {
 	my @asked = @{ $s->model_last("u$user")->{body}{messages} };
+	my ($question, $data) = split_question($asked[-1]{content});
 	my ($kept) = $s->sql("select message, response, tokens_used
 	    from ai_chat_requests where telegram_id = $user
 	    order by id desc limit 1");
 
 	return $j->{response} =~ /^📊.*подробнее\.$/s
-	    && $j->{remaining_requests} == $LIMIT - 1 && @asked == 7
+	    && $j->{remaining_requests} == $LIMIT - 1 && @asked == 6
 	    && "@{[ map { $_->{content} } @asked[1 .. 4] ]}"
 	    eq 'вопрос 1 ответ вопрос 2 ответ'
-	    && $asked[5]{content} =~ /\Q$DATA\E$/
-	    && $asked[6]{content} eq $kept->[0]
+	    && $data eq $DATA && $question eq $kept->[0]
 	    && $kept->[0] eq "$QUESTION\[[id=u$user]]"
 	    && $kept->[1] eq $j->{response}
 	    && $kept->[2] == $j->{tokens_used} && $kept->[2] > 0;
@@ -204,15 +210,18 @@ sub is_told_or_not ($j, $user)
 {
 	my @asked = @{ $s->model_last("u$user")->{body}{messages} };
 
-	return $j->{response} =~ /^📊/ && (@asked == 6 || @asked == 7
-	    && $asked[5]{content} =~ /^Заказы:.*«Маломерит, и нитки торчат»\z/ms);
+	my (undef, $data) = split_question($asked[-1]{content});
+
+	return $j->{response} =~ /^📊/ && @asked == 6
+	    && ($data // 'Заказы:«Маломерит, и нитки торчат»')
+	    =~ /^Заказы:.*«Маломерит, и нитки торчат»\z/ms;
 }
 
 # All of them have two exchanges; those of two kinds a full day.
 $s->sql("insert into ai_chat_requests (telegram_id, chat_id, message, response,
     tokens_used, request_date) select u, gen_random_uuid(), 'вопрос ' || i,
     'ответ', 7, (now() at time zone 'UTC')::date
-    from generate_series(1000, 7999) u, generate_series(1, 2) i");
+    from generate_series(1000, 8999) u, generate_series(1, 2) i");
 $s->sql("insert into ai_chat_daily_limits (telegram_id, request_count,
     last_reset_date) select u, $LIMIT, (now() at time zone 'UTC')::date
     from generate_series(4000, 5999) u");

@@ -22,8 +22,7 @@ sub dev (@args)
 	return run([ AIChat::Stack::top() . '/dev', @args ], env => \%env);
 }
 
-# What the model was sent after the rules and before the question, when a first
-# question is asked.
+# The seller's data that the model was sent with a first question.
 sub told (@args)
 {
 	my $up = eval { dev('up', '-d', '--workers', 1, @args) };
@@ -37,7 +36,8 @@ sub told (@args)
 	like dev('status'), $url ? qr/^server pid \d+/m : qr/\A(?!.*^server )/ms,
 	    '... whose status tells of the Server, if there is one';
 	dev('down');
-	return join "\n", map { $_->{content} } @messages[ 1 .. $#messages - 1 ];
+	my $content = @messages ? $messages[-1]{content} : '';
+	return $content =~ m{<(seller-data-\w+)>\n(.*)\n</\g1>}s ? $2 : '';
 }
 
 my $told = told('--server');

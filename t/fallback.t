@@ -48,6 +48,49 @@ for (
 	is $count, 2, '... once';
 }
 
+# -- said in other words -----------------------------------------------------
+
+# [ what the error is, the field that is not sent then ]
+for (
+	[ 'status=400 raw=' . q({"error":{"message":"%60temperature%60%20is%20)
+	    . 'deprecated%20for%20this%20model"}}', 'temperature' ],
+	[ 'status=422 errmsg=Unsupported%20value:%20%27temperature%27%20does%20'
+	    . 'not%20support%200.4%20with%20this%20model', 'temperature' ],
+	[ 'status=400 code=invalid_request_body errmsg=Unsupported%20parameter:'
+	    . '%20%27max_tokens%27%20is%20not%20supported', 'max_tokens' ],
+	[ 'status=400 ' . raw('{"detail":[{"type":"extra_forbidden",'
+	    . '"loc":["body","max_tokens"],"msg":"Extra inputs"}]}'),
+	    'max_tokens' ],
+	[ raw('{"error":{"code":400,"message":"max_tokens is not supported"}}'),
+	    'max_tokens' ],
+) {
+	my ($marks, $field) = @$_;
+
+	$s->restart_worker(1, OPENAI_MODEL => 'gpt-5');
+	my ($got, $count, $body) = ask("$marks times=1");
+	is $got->{status}, 200, "$marks: answered all the same";
+	is $count, 2, '... after two calls';
+	ok !exists $body->{$field}, "... the second without $field";
+	(undef, $count, $body) = ask('');
+	is $count, 1, '... which is remembered';
+	ok !exists $body->{$field}, '... and not sent again';
+}
+
+# A server that knows only the older name, behind one that knows only the newer.
+$s->restart_worker(1, OPENAI_MODEL => 'gpt-5');
+{
+	my @not = map { "status=400 times=1 errmsg=Unsupported%20parameter:%20$_" }
+	    qw(max_tokens max_completion_tokens);
+	my ($got, $count, $body) = ask($not[0]);
+	is $body->{max_completion_tokens}, 500, 'the newer name is sent';
+	($got, $count, $body) = ask($not[1]);
+	is $got->{status}, 200, 'a server that refuses it: answered';
+	is $body->{max_tokens}, 500, '... with the older one';
+	($got, $count, $body) = ask($not[0]);
+	is $got->{status}, 500, 'one that refuses that again: fails';
+	is $count, 1, '... and the names do not take turns';
+}
+
 # -- many at once, before it is known ----------------------------------------
 
 $s->restart_worker(1, OPENAI_MODEL => 'gpt-5[[unsupported=both]]');
@@ -71,6 +114,10 @@ for (
 	    'status=400 code=unsupported_parameter param=messages' ],
 	[ 'no parameter named', 'status=400 code=unsupported_parameter' ],
 	[ 'another code', 'status=400 code=invalid_value param=max_tokens' ],
+	[ 'the size of a value', 'status=400 errmsg=max_tokens%20is%20too%20large:'
+	    . '%20500.%20This%20model%20supports%20at%20most%20400' ],
+	[ 'a word of it', 'status=400 errmsg=This%20context%20is%20too%20long,'
+	    . '%20with%20max_tokens%20of%20500' ],
 	[ 'another status',
 	    'status=404 code=unsupported_parameter param=max_tokens' ],
 ) {

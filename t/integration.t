@@ -71,8 +71,10 @@ is_deeply $got->{again}, $got->{short}, '... the same for the same message';
 is $s->model_count('short'), 1, '... which is paid for once';
 cmp_ok scalar @{ $got->{long} }, '>', 1, 'a long one comes in parts';
 is((grep { $_ !~ m{<b>важно</b>} } @{ $got->{long} }), 0, '... for HTML');
-is scalar @{ $s->model_last('new')->{body}{messages} }, 3,
-    'a new conversation has the rules, the data and the question';
+is scalar @{ $s->model_last('new')->{body}{messages} }, 2,
+    'a new conversation has the rules and the question';
+ok defined((split_question($s->model_last('new')->{body}{messages}[-1]{content}))[1]),
+    '... with the data';
 like $got->{bad}, qr/^Не получилось/, 'a failure is told in words';
 like $got->{used}, qr/лимит/, 'so is a used-up day';
 is_deeply $got->{both}, [ [ 'оба' ], [ 'оба' ] ],
@@ -153,8 +155,9 @@ is $s->ledger(3)->{count}, 1, 'one chat is counted';
 {
 	$s->server_set(9, body => encode('UTF-8', $block{json}[0]));
 	$s->send(telegram_id => 9, message => '[[id=example]]');
-	my $told = $s->model_last('example')->{body}{messages}[1]{content};
-	is $told =~ s/\A.*?\n\n//sr . "\n", $block{text}[0],
+	my (undef, $told) = split_question(
+	    $s->model_last('example')->{body}{messages}[-1]{content});
+	is "$told\n", $block{text}[0],
 	    'the Server\'s example is told as it stands there';
 }
 

@@ -107,6 +107,16 @@ sub get ($title, $status, $path, $worker = 1)
 	cmp_ok $nginx->{out}, '>', 100, '... and bytes';
 }
 {
+	my (undef, $line) = chat('an answer with its tokens', 200, raw(
+	    '{"choices":[{"message":{"content":"x"}}],"usage":{"prompt_tokens":5.0,'
+	    . '"completion_tokens":7,"prompt_tokens_details":{"cached_tokens":4}}}'));
+	is join(' ', @$line{map { "tokens$_" } '', qw(_prompt _completion _cached)}),
+	    '12 5 7 4', '... which are told by what they were spent on';
+	(undef, $line) = chat('an answer without', 200, 'body=nousage');
+	is join(' ', @$line{map { "tokens$_" } '', qw(_prompt _completion _cached)}),
+	    '0 0 0 0', '... which has none';
+}
+{
 	my (undef, $line) = chat('what the Server knows', 200, '',
 	    user_context => undef);
 	is $line->{server}, 'told', '... is told of';

@@ -90,6 +90,24 @@ sub chats ($m, $outcome) { return total($m, 'chats_total', "outcome=\"$outcome\"
 	is chats($m, 'invalid'), 1, 'invalid ones';
 	is chats($m, 'model_failed'), 2, 'those that the model failed';
 	is total($m, 'tokens_total') >= 21 * 7, 1, 'tokens';
+	cmp_ok total($m, "${_}_tokens_total", 'model="first"'), '>', 0,
+	    "... of the $_" for qw(prompt completion);
+	is total($m, "${_}_tokens_total", 'model="fallback"'), 0,
+	    '... none of them of the fallback model'
+	    for qw(prompt completion cached);
+	is total($m, 'cached_tokens_total'), 0, '... and none was cached';
+	$s->send(telegram_id => 140, message => '[[' . raw('{"choices":[{'
+	    . '"message":{"content":"x"}}],"usage":{"prompt_tokens":500.0,'
+	    . '"completion_tokens":20,"total_tokens":520,'
+	    . '"prompt_tokens_details":{"cached_tokens":400}}}') . ']]');
+	my $next = scrape();
+	for ([ tokens => 520 ], [ prompt_tokens => 500 ],
+	    [ completion_tokens => 20 ], [ cached_tokens => 400 ]) {
+		my ($name, $n) = @$_;
+		is total($next, "${name}_total") - total($m, "${name}_total"),
+		    $n, "$name are counted as the model says";
+	}
+
 	is total($m, 'model_calls_total', 'model="first",result="usable"'), 23,
 	    'calls of the model';
 	is total($m, 'model_calls_total', 'result="refused"'), 1, '... refused';

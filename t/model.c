@@ -9,8 +9,8 @@
  * "messages" (when its role is "user"), or in the name of the model, says how
  * to answer.  Values hold no blanks; %XX stands for a byte.  Where a text has
  * several marks its last one counts.  When message and model name both have
- * one, both hold, and the message's keys win.  Earlier messages never steer,
- * so an exchange that comes back as context does no harm.  Any [[word=...]]
+ * one, both hold, and the message's keys win.  Neither earlier messages nor the
+ * seller's data steer, so an exchange that comes back as context does no harm.  Any [[word=...]]
  * is a mark; a key or value that is not known is answered with a 400 whose
  * code is "bad_mark", so that a slip in a test shows.
  *
@@ -220,7 +220,8 @@ static const struct shape {
 struct plan {
 	int64_t delay, status, times, body, size, closing, chunked, drip;
 	int64_t unsupported, hang, headerflood, echo, keepclose, repeat;
-	char *id, *code, *type, *param, *errmsg, *text, *tokens, *redirect;
+	char *id, *code, *type, *param, *errmsg, *text, *tokens, *redirect,
+	    *raw;
 	char *retry_after, *retry_after_ms, *should_retry;
 	char *said; /* the message without its mark, for echo= */
 };
@@ -257,6 +258,8 @@ static const struct key {
 	{ "times", NUMBER, AT(times), 0, 1000000, NULL,
 	    "N, misbehave for the first N of this id only" },
 	{ "body", WORD, AT(body), 0, 0, body_words, NULL },
+	{ "raw", STRING, AT(raw), 0, 0, NULL,
+	    "the body of the answer, whatever its status, byte for byte" },
 	{ "size", NUMBER, AT(size), 0, SIZE_MAX_BYTES, NULL,
 	    "BYTES of content for body=huge (default 2 MiB)" },
 	{ "text", STRING, AT(text), 0, 0, NULL, "the content of the answer" },
@@ -676,11 +679,12 @@ plan_calm(struct plan *pl)
 	pl->delay = pl->status = pl->body = pl->closing = pl->chunked = -1;
 	pl->drip = pl->unsupported = pl->hang = pl->headerflood = -1;
 	pl->keepclose = -1;
+	free(pl->raw);
 	free(pl->redirect);
 	free(pl->retry_after);
 	free(pl->retry_after_ms);
 	free(pl->should_retry);
-	pl->redirect = pl->retry_after = NULL;
+	pl->raw = pl->redirect = pl->retry_after = NULL;
 	pl->retry_after_ms = pl->should_retry = NULL;
 }
 
@@ -748,9 +752,10 @@ plan_set(struct plan *pl, const char *s, size_t n)
 		return "a malformed %XX";
 
 	if (k->kind == STRING || k->kind == NAME) {
-		/* Of all strings only the content may hold a line break. */
+		/* Of all strings only content and body may hold a line break. */
 		if ((k->kind == NAME && !is_name(value)) ||
-		    (k->at != AT(text) && has_control(value))) {
+		    (k->at != AT(text) && k->at != AT(raw) &&
+			has_control(value))) {
 			free(value);
 			return "a bad name or a control character";
 		}
@@ -865,6 +870,24 @@ plan_refuse(struct plan *pl, struct json_object *root)
 	pl->status = 400;
 	pl->body = -1;
 	return pl->param != NULL && pl->code != NULL;
+}
+
+/* The question in the last message, which comes behind the seller's data. */
+static const char *
+question_of(const char *s, size_t *n)
+{
+	static const char tag[] = "\n</seller-data-00000000>\n\n";
+	const char *end = memmem(s, *n, tag,
+	    sizeof(tag) - sizeof("00000000>\n\n"));
+	size_t skip;
+
+	if (end == NULL)
+		return s;
+	skip = (size_t)(end - s) + sizeof(tag) - 1;
+	if (skip > *n)
+		return s;
+	*n -= skip;
+	return s + skip;
 }
 
 /*
@@ -1131,6 +1154,10 @@ planned_body(const struct conn *c, int status)
 	const struct plan *pl = c->plan;
 	enum body body;
 
+	if (pl->raw != NULL) {
+		putz(t, pl->raw);
+		return "application/json";
+	}
 	if (pl->body >= 0)
 		body = (enum body)pl->body;
 	else if (status >= 400)
@@ -1557,6 +1584,7 @@ read_marks(struct plan *pl, struct json_object *root)
 	if (content != NULL) {
 		s = json_object_get_string(content);
 		n = (size_t)json_object_get_string_len(content);
+		s = question_of(s, &n);
 		in = find_mark(s, n, &len);
 		why = in != NULL ? plan_read(pl, in, len) : NULL;
 		if (why != NULL)

@@ -68,7 +68,8 @@ restart('', '');
 	unlike log_line($chat), qr/ model=/, '... which is not worth a word';
 }
 
-for my $marks ('status=400', 'status=401', 'status=403', 'status=404',
+for my $marks ('status=400', 'status=401', 'status=403 code=invalid_api_key',
+    'status=404', 'status=413',
     'body=empty', 'body=null', 'body=filter', 'body=broken', 'body=huge',
     'redirect=http://127.0.0.1:1/') {
 	restart($marks, '');
@@ -83,6 +84,16 @@ for (
 	[ 'to be asked much later', 'status=429 retry_after=60', 1 ],
 	[ 'out of quota', 'status=429 code=insufficient_quota', 1 ],
 	[ 'out of money', 'status=429 code=null type=billing_not_active', 1 ],
+	[ 'out of money by its status', 'status=402', 1 ],
+	[ 'out of money by its words',
+	    'status=403 errmsg=Insufficient%20Balance', 1 ],
+	[ 'out of money inside a 200', raw('{"error":{"code":402}}'), 1 ],
+	[ 'not serving this country',
+	    'status=403 code=unsupported_country_region_territory', 1 ],
+	[ 'at a limit told by 413', 'status=413 code=rate_limit_exceeded', 1 ],
+	[ 'broken inside a 200',
+	    raw('{"error":{"code":502}}') . ' retry_after_ms=1', 3 ],
+	[ 'broken off', 'body=nochoices retry_after_ms=1', 3 ],
 	[ 'silent', 'hang=1', 1 ],
 ) {
 	my ($what, $marks, $calls) = @$_;
@@ -108,7 +119,7 @@ for (
 	    '... the second its own';
 	delete $_->{body}{model} for $first, $second;
 	is_deeply $second->{body}, $first->{body}, '... and all else alike';
-	is scalar @{ $second->{body}{messages} }, 3, '... with every message';
+	is scalar @{ $second->{body}{messages} }, 2, '... with every message';
 }
 
 restart('status=503', '', AI_CHAT_RETRY_FLOOR => 0);

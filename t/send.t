@@ -116,22 +116,24 @@ sub roles ($asked) { return join ' ', map { $_->{role} } messages($asked) }
 	(undef, $asked) = ask(4, 'два', user_context => $data);
 	my @m = messages($asked);
 
-	is roles($asked), 'system user assistant system user',
-	    'the data stands between context and question';
+	is roles($asked), 'system user assistant user',
+	    'roles alternate behind one system message, with data too';
 	is $m[0]{content}, $RULES, 'the rules are the same with data';
-	like $m[3]{content}, qr/\Q$data\E\z/, 'the data is as it was sent';
-	my $head = substr $m[3]{content}, 0, -length $data;
-	like $head, qr/данные/i, 'it is headed as data';
+	my ($question, $sent, $head) = split_question($m[-1]{content});
+	like $question, qr/\Aдва/, 'the last message ends with the question';
+	is $sent, $data, '... and has the data before it, as they were sent';
+	like $head, qr/данные/i, '... headed as data';
 	like $head, qr/не указани/i, '... and not as instructions';
-	unlike $m[-1]{content}, qr/Выручка/, 'the question has none of it';
+	is_deeply [ map { $_->{content} =~ /\Aраз/ ? 'раз' : () } @m ], [ 'раз' ],
+	    'an earlier question comes back without data';
 
 	(undef, $asked) = ask(4, 'три');
 	ok !(grep { $_->{content} =~ /Выручка/ } messages($asked)),
 	    'data is not remembered';
 	for my $nothing (undef, '') {
 		(undef, $asked) = ask(40, 'x', user_context => $nothing);
-		is((grep { $_->{role} eq 'system' } messages($asked)), 1,
-		    'no data, no message about it');
+		is((split_question((messages($asked))[-1]{content}))[1], undef,
+		    'no data, no block of data');
 	}
 }
 
@@ -179,8 +181,9 @@ sub roles ($asked) { return join ' ', map { $_->{role} } messages($asked) }
 	    user_context => '₽' x 16000);
 	is $got->{status}, 200, 'the longest of texts is taken';
 	my @m = messages($s->model_last('long'));
-	is $m[-1]{content}, $long, '... whole';
-	like $m[1]{content}, qr/[^₽]₽{16000}\z/, '... data too';
+	my ($question, $data) = split_question($m[-1]{content});
+	is $question, $long, '... whole';
+	is $data, '₽' x 16000, '... data too';
 	is $s->send(telegram_id => 9223372036854775807)->{status}, 200,
 	    'the largest of users is served';
 	is $s->ledger('9223372036854775807')->{rows}, 1, '... and counted';
@@ -207,6 +210,20 @@ $s->restart_worker(1, AI_CHAT_CONTEXT_MESSAGES => 50);
 	    [ map { ("q$_", "r$_") } 11 .. 60 ],
 	    'fifty exchanges of context, when so many are wanted';
 	is scalar messages($asked), 102, '... and no more';
+}
+
+# Rows of an earlier version, or of another program: a model's reasoning was stored.
+$s->sql(q{insert into ai_chat_requests (telegram_id, message, response,
+    request_date, created_at) select 7, 'q' || n, r, '2025-01-01',
+    timestamptz '2025-01-01 00:00:00Z' + n * interval '1 s' from unnest(array[
+    '<think>тайна</think> r1', 'тайна</think>r2', '<think>тайна', 'r4'])
+    with ordinality as t(r, n)});
+{
+	my (undef, $asked) = ask(7, 'с рассуждениями');
+	is_deeply [ map { $_->{content} } (messages($asked))[1 .. 6] ],
+	    [ qw(q1 r1 q2 r2 q4 r4) ], 'stored reasoning is not sent back';
+	is roles($asked), 'system user assistant user assistant user assistant'
+	    . ' user', '... and roles still alternate';
 }
 
 # Rows of one moment: the id tells which was first.

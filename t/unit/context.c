@@ -137,6 +137,29 @@ a_copy_is_as_what_was_packed(void **state)
 	assert_string_equal(aic_context_version(&copy), "");
 }
 
+/* Earlier versions stored it, and other programs write the same table. */
+static void
+hidden_reasoning_in_a_stored_answer_is_left_out(void **state)
+{
+	static const struct aic_exchange said[] = { { "a", "нет", 11 },
+		{ "b", "<think>тайна</think>\n\nда", 12 },
+		{ "c", "<think>только тайна", 13 },
+		{ "d", "тайна</think>", 14 }, { "e", "тайна</think>ага", 15 } };
+	struct aic_context c = of(5, said), copy = { .n = 0 };
+	struct aic_buf b = packed(&c, "7 1.5", NULL, &five);
+
+	(void)state;
+	assert_true(unpack(&copy, b.data, b.len, &five));
+	assert_int_equal(copy.n, 3);
+	assert_string_equal(copy.said[0].response, "нет");
+	assert_string_equal(copy.said[1].message, "b");
+	assert_string_equal(copy.said[1].response, "да");
+	assert_string_equal(copy.said[2].message, "e");
+	assert_string_equal(copy.said[2].response, "ага");
+	aic_context_done(&copy);
+	aic_buf_done(&b);
+}
+
 static void
 a_copy_has_no_more_exchanges_than_are_wanted(void **state)
 {
@@ -243,6 +266,7 @@ a_save_makes_the_next_version(void **state)
 
 UNIT_MAIN(T(the_oldest_go_first), T(the_newest_loses_the_middle_of_its_answer),
     T(a_copy_is_as_what_was_packed),
+    T(hidden_reasoning_in_a_stored_answer_is_left_out),
     T(a_copy_has_no_more_exchanges_than_are_wanted),
     T(what_is_too_old_is_left_out_of_a_copy), T(what_is_no_copy_is_told),
     T(a_save_makes_the_next_version))

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "completion.h"
 #include "json.h"
 #include "server.h"
 #include "unit.h"
@@ -74,7 +75,7 @@ begin_chat(struct chat *c, struct aic_openai_conf conf)
 	conf.max_tokens = 1000;
 	assert_int_equal(aic_openai_open(&c->openai, &conf, &c->err), AIC_OK);
 	aic_buf_init(&c->body, 10000);
-	aic_openai_begin(&c->body);
+	aic_completion_begin(&c->body);
 	aic_buf_puts(&c->body, MESSAGES);
 	c->ask.body = &c->body;
 	c->ask.deadline_us = aic_clock_us() + 8 * AIC_S;
@@ -287,7 +288,6 @@ what_is_of_no_use_is_refused_and_not_asked_for_again(void **state)
 		"{\"choices\":null}",
 		"{\"choices\":{}}",
 		"{\"choices\":\"x\"}",
-		"{\"choices\":[]}",
 		"{\"choices\":[null]}",
 		"{\"choices\":[\"x\"]}",
 		"{\"choices\":[[]]}",
@@ -377,7 +377,7 @@ tokens_are_a_whole_number_that_is_not_negative(void **state)
 		{ "null", 0 },
 		{ "[]", 0 },
 		{ "7", 0 },
-		{ "{\"prompt_tokens\":3,\"completion_tokens\":4}", 0 },
+		{ "{\"prompt_tokens\":3,\"completion_tokens\":4}", 7 },
 	};
 	char body[300];
 	struct chat c;
@@ -847,7 +847,9 @@ falling_back_takes_none_of_the_attempts(void **state)
 static void
 a_model_that_refuses_everything_is_not_asked_for_ever(void **state)
 {
+	struct json_object *doc;
 	struct chat c;
+	int i;
 
 	(void)state;
 	chat_with(&c,
@@ -857,27 +859,125 @@ a_model_that_refuses_everything_is_not_asked_for_ever(void **state)
 	assert_int_equal(c.rc, AIC_EUPSTREAM);
 	assert_int_equal(server_requests(c.s), 2);
 	end(&c);
+
+	/* Each name of the limit, and the temperature. */
+	begin(&c,
+	    (struct server_step[]){
+		refuse("unsupported_parameter", "max_tokens"),
+		refuse("unsupported_parameter", "max_completion_tokens"),
+		refuse("unsupported_parameter", "temperature"),
+		refuse("unsupported_parameter", "max_tokens") },
+	    4);
+	ask(&c);
+	assert_int_equal(c.rc, AIC_EUPSTREAM);
+	assert_int_equal(server_requests(c.s), 4);
+	/* The names do not take turns: the first one stays. */
+	for (i = 4; i < 8; i++) {
+		ask(&c);
+		assert_int_equal(c.rc, AIC_EUPSTREAM);
+		assert_int_equal(c.answer.attempts, 1);
+		doc = sent(&c, i);
+		assert_true(has(doc, "max_tokens"));
+		assert_false(has(doc, "max_completion_tokens"));
+		assert_false(has(doc, "temperature"));
+		json_object_put(doc);
+	}
+	end(&c);
+}
+
+static struct server_step
+complain(int status, const char *message)
+{
+	char body[300];
+
+	snprintf(body, sizeof(body), "{\"error\":{\"message\":\"%s\"}}",
+	    message);
+	return reply(status, "", body);
+}
+
+/* Behind one address there may be servers of two kinds. */
+static void
+a_server_that_refuses_the_newer_name_gets_the_older_one(void **state)
+{
+	struct json_object *doc;
+	struct chat c;
+
+	(void)state;
+	chat_with(&c,
+	    (struct server_step[]){
+		complain(400, "Unsupported parameter: 'max_tokens'"),
+		complain(422,
+		    "Extra inputs are not permitted: max_completion_tokens"),
+		reply(200, "", OK_BODY) },
+	    3);
+	assert_int_equal(c.rc, AIC_OK);
+	assert_int_equal(c.answer.attempts, 3);
+	doc = sent(&c, 2);
+	assert_true(has(doc, "max_tokens"));
+	assert_false(has(doc, "max_completion_tokens"));
+	json_object_put(doc);
+	ask(&c);
+	assert_int_equal(c.answer.attempts, 1);
+	end(&c);
 }
 
 static void
-other_refusals_change_nothing(void **state)
+a_refusal_is_known_by_the_name_whatever_the_code(void **state)
 {
-	static const struct {
-		int status;
-		const char *code, *param;
-	} rows[] = { { 400, "unsupported_parameter", "model" },
-		{ 400, "invalid_value", "max_tokens" },
-		{ 400, "context_length_exceeded", "messages" },
-		{ 400, "", "temperature" } };
+	const struct server_step steps[] = {
+		complain(400, "`temperature` is deprecated for this model"),
+		complain(422,
+		    "Unsupported value: 'temperature' does not support 0.7 with "
+		    "this model. Only the default (1) value is supported."),
+		reply(200, "",
+		    "{\"error\":{\"code\":400,\"message\":\"temperature is not "
+		    "supported\"}}"),
+		reply(400, "",
+		    "{\"detail\":[{\"type\":\"extra_forbidden\",\"loc\":[\"body\","
+		    "\"temperature\"],\"msg\":\"Extra inputs\"}]}"),
+	};
 	struct json_object *doc;
 	struct chat c;
 	size_t i;
 
 	(void)state;
-	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+	for (i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
 		chat_with(&c,
-		    (struct server_step[]){ refuse(rows[i].code, rows[i].param),
-			reply(200, "", OK_BODY) },
+		    (struct server_step[]){ steps[i], reply(200, "", OK_BODY) },
+		    2);
+		if (c.rc != AIC_OK)
+			fail_msg("row %zu: %s", i, c.err.detail);
+		doc = sent(&c, 1);
+		assert_true(has(doc, "max_tokens"));
+		assert_false(has(doc, "temperature"));
+		json_object_put(doc);
+		end(&c);
+	}
+}
+
+static void
+other_refusals_change_nothing(void **state)
+{
+	const struct server_step steps[] = {
+		refuse("unsupported_parameter", "model"),
+		refuse("context_length_exceeded", "messages"),
+		complain(400,
+		    "max_tokens is too large: 100000. This model supports at "
+		    "most 16384 completion tokens"),
+		complain(400, "temperature must be between 0 and 1"),
+		/* It was not sent. */
+		complain(400, "max_completion_tokens is not supported"),
+		complain(404, "max_tokens is not supported"),
+		complain(401, "temperature is not supported"),
+	};
+	struct json_object *doc;
+	struct chat c;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+		chat_with(&c,
+		    (struct server_step[]){ steps[i], reply(200, "", OK_BODY) },
 		    2);
 		assert_int_equal(c.rc, AIC_EUPSTREAM);
 		assert_int_equal(server_requests(c.s), 1);
@@ -886,6 +986,74 @@ other_refusals_change_nothing(void **state)
 		assert_true(has(doc, "max_tokens"));
 		assert_true(has(doc, "temperature"));
 		json_object_put(doc);
+		end(&c);
+	}
+}
+
+/* --- errors inside a 200, and answers that broke off --------------------- */
+
+#define ERROR(fields) "{\"error\":{" fields "}}"
+#define FINISH(text, reason)                                                   \
+	"{\"choices\":[{\"message\":{\"content\":\"" text                      \
+	"\"},\"finish_reason\":\"" reason "\"}]}"
+#define CHUNK(text)                                                            \
+	"data: {\"choices\":[{\"delta\":{\"content\":\"" text "\"}}]}\n\n"
+
+static void
+a_200_that_is_no_answer_is_treated_as_what_it_says(void **state)
+{
+	static const struct {
+		const char *body;
+		int attempts;
+		enum aic_openai_call call;
+	} rows[] = {
+		{ ERROR("\"code\":502,\"message\":\"Provider returned error\""),
+		    3, AIC_OPENAI_BROKEN },
+		{ ERROR("\"code\":429"), 3, AIC_OPENAI_LIMITED },
+		{ ERROR("\"code\":\"429\""), 3, AIC_OPENAI_LIMITED },
+		{ ERROR("\"code\":\"rate_limit_exceeded\""), 3,
+		    AIC_OPENAI_LIMITED },
+		{ ERROR("\"code\":408"), 3, AIC_OPENAI_REFUSED },
+		{ ERROR("\"code\":401"), 1, AIC_OPENAI_REFUSED },
+		{ ERROR("\"code\":402"), 1, AIC_OPENAI_QUOTA },
+		{ ERROR("\"message\":\"x\""), 1, AIC_OPENAI_USELESS },
+		{ "{\"error\":\"text\"}", 1, AIC_OPENAI_USELESS },
+		{ "{\"choices\":[]}", 3, AIC_OPENAI_CUT },
+		{ FINISH("cut", "error"), 3, AIC_OPENAI_CUT },
+		{ FINISH("cut", "network_error"), 3, AIC_OPENAI_CUT },
+		{ CHUNK("cut"), 3, AIC_OPENAI_CUT },
+		{ FINISH("x", "content_filter"), 1, AIC_OPENAI_USELESS },
+		{ FINISH("x", "SAFETY"), 1, AIC_OPENAI_USELESS },
+		{ MSG("\"content\":\"\u200b\""), 1, AIC_OPENAI_USELESS },
+	};
+	const int *calls;
+	struct chat c;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		chat_with(&c,
+		    (struct server_step[]){ reply(200, SOON, rows[i].body) },
+		    1);
+		assert_int_equal(c.rc, AIC_EUPSTREAM);
+		calls = c.answer.calls[0];
+		if (c.answer.attempts != rows[i].attempts ||
+		    calls[rows[i].call] != rows[i].attempts)
+			fail_msg("%s: %d attempts, %d of the kind",
+			    rows[i].body, c.answer.attempts,
+			    calls[rows[i].call]);
+		assert_int_equal(server_requests(c.s), rows[i].attempts);
+		end(&c);
+		if (rows[i].attempts == 1)
+			continue;
+		chat_with(&c,
+		    (struct server_step[]){ reply(200, SOON, rows[i].body),
+			reply(200, "",
+			    CHUNK("he") CHUNK("llo") "data: [DONE]") },
+		    2);
+		assert_int_equal(c.rc, AIC_OK);
+		assert_string_equal(c.answer.text, "hello");
+		assert_int_equal(c.answer.attempts, 2);
 		end(&c);
 	}
 }
@@ -971,7 +1139,7 @@ an_address_with_a_password_is_not_told(void **state)
 	q.deadline_us = aic_clock_us() + 900 * AIC_MS;
 	assert_int_equal(aic_openai_open(&o, &conf, &err), AIC_OK);
 	aic_buf_init(&body, 1000);
-	aic_openai_begin(&body);
+	aic_completion_begin(&body);
 	aic_buf_puts(&body, "[]");
 	q.body = &body;
 	assert_int_equal(aic_openai_ask(o, http, &q, &answer, &err),
@@ -1278,6 +1446,40 @@ the_second_is_asked_when_the_quota_of_the_first_is_used_up(void **state)
 	assert_int_equal(c.answer.attempts, 2);
 	assert_int_equal(c.answer.model, 1);
 	is_of_second(sent_to(c.s2, 0));
+	end(&c);
+}
+
+static void
+the_second_is_asked_at_once_when_the_first_cannot_serve_at_all(void **state)
+{
+	const struct server_step steps[] = {
+		reply(402, "",
+		    ERROR("\"message\":\"Insufficient Balance\",\"code\":"
+			  "\"invalid_request_error\"")),
+		reply(403, "",
+		    ERROR("\"code\":\"unsupported_country_region_territory\"")),
+		reply(413, "", ERROR("\"code\":\"rate_limit_exceeded\"")),
+		reply(200, "", ERROR("\"code\":402")),
+	};
+	struct chat c;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+		chat_with_two(&c, steps[i]);
+		assert_int_equal(c.rc, AIC_OK);
+		assert_int_equal(c.answer.attempts, 2);
+		assert_int_equal(c.answer.model, 1);
+		end(&c);
+	}
+	/* Without a second one, the limit may have passed. */
+	chat_with(&c,
+	    (struct server_step[]){
+		reply(413, SOON, ERROR("\"code\":\"rate_limit_exceeded\"")),
+		reply(200, "", OK_BODY) },
+	    2);
+	assert_int_equal(c.rc, AIC_OK);
+	assert_int_equal(c.answer.calls[0][AIC_OPENAI_LIMITED], 1);
 	end(&c);
 }
 
@@ -1665,7 +1867,10 @@ UNIT_MAIN_WITH(set_up, tear_down, T(the_question_is_a_chat_completion),
     T(the_other_order_works_as_well),
     T(falling_back_takes_none_of_the_attempts),
     T(a_model_that_refuses_everything_is_not_asked_for_ever),
+    T(a_server_that_refuses_the_newer_name_gets_the_older_one),
+    T(a_refusal_is_known_by_the_name_whatever_the_code),
     T(other_refusals_change_nothing),
+    T(a_200_that_is_no_answer_is_treated_as_what_it_says),
     T(an_error_that_quotes_key_and_address_is_not_passed_on),
     T(codes_of_an_error_are_logged_and_nothing_else_is),
     T(an_address_with_a_password_is_not_told),
@@ -1677,6 +1882,7 @@ UNIT_MAIN_WITH(set_up, tear_down, T(the_question_is_a_chat_completion),
     T(the_second_is_asked_when_the_first_has_no_attempt_left),
     T(a_wait_that_does_not_fit_is_not_waited_where_there_is_a_second),
     T(the_second_is_asked_when_the_quota_of_the_first_is_used_up),
+    T(the_second_is_asked_at_once_when_the_first_cannot_serve_at_all),
     T(the_second_is_asked_when_the_budget_of_the_first_is_spent),
     T(the_second_alone_is_asked_while_the_first_is_left_alone),
     T(the_second_is_not_asked_when_the_first_has_answered),

@@ -68,7 +68,7 @@ another_model_may_do_better_when_this_one_fails_or_has_no_money(void **state)
 	(void)state;
 	for (status = 100; status <= 999; status++)
 		assert_int_equal(other(AIC_HTTP_ANSWERED, status, "", ""),
-		    worth(AIC_HTTP_ANSWERED, status, "", ""));
+		    status == 402 || worth(AIC_HTTP_ANSWERED, status, "", ""));
 	for (end = 1; end < AIC_HTTP__MAX; end++)
 		assert_int_equal(other(end, 0, "", ""),
 		    end == AIC_HTTP_UNTRUSTED || worth(end, 0, "", ""));
@@ -116,6 +116,239 @@ a_call_without_an_answer_is_judged_by_its_end(void **state)
 			assert_int_equal(worth(rows[i].end, statuses[j], "",
 					     ""),
 			    rows[i].again);
+}
+
+/* --- row by row ---------------------------------------------------------- */
+
+#define NEVER AIC_RETRY_NEVER
+#define OTHER AIC_RETRY_OTHER
+#define AGAIN AIC_RETRY_AGAIN
+#define RESHAPE AIC_RETRY_RESHAPE
+
+struct row {
+	int status;
+	const char *code, *type, *message;
+	enum aic_retry_advice advice;
+	enum aic_retry_why why;
+};
+
+static struct aic_retry_case
+case_of(const struct row *r)
+{
+	return (struct aic_retry_case){ .end = AIC_HTTP_ANSWERED,
+		.status = r->status,
+		.code = r->code,
+		.type = r->type,
+		.message = r->message };
+}
+
+static void
+check_case(const struct aic_retry_case *c, enum aic_retry_advice advice,
+    enum aic_retry_why why)
+{
+	enum aic_retry_why got_why;
+	enum aic_retry_advice got = aic_retry_advise(c, &got_why);
+
+	if (got != advice || got_why != why)
+		fail_msg("%d code=%s type=%s message=%s: advice %d, why %d",
+		    c->status, c->code, c->type, c->message, got, got_why);
+	assert_int_equal(aic_retry_advise(c, NULL), advice);
+	assert_int_equal(aic_retry_worth(c), advice == AGAIN);
+	assert_int_equal(aic_retry_other(c),
+	    advice == AGAIN || advice == OTHER);
+}
+
+static void
+check_rows(const struct row *rows, size_t n)
+{
+	struct aic_retry_case c;
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		c = case_of(&rows[i]);
+		check_case(&c, rows[i].advice, rows[i].why);
+	}
+}
+
+#define CHECK(rows) check_rows(rows, sizeof(rows) / sizeof(rows[0]))
+
+static void
+without_money_another_model_is_asked_at_once(void **state)
+{
+	static const struct row rows[] = {
+		/* DeepSeek */
+		{ 402, "invalid_request_error", "unknown_error",
+		    "Insufficient Balance", OTHER, AIC_RETRY_NO_MONEY },
+		{ 402, "", "", "", OTHER, AIC_RETRY_NO_MONEY },
+		{ 429, "insufficient_quota", "insufficient_quota",
+		    "You exceeded your current quota", OTHER,
+		    AIC_RETRY_NO_MONEY },
+		/* one-api */
+		{ 403, "insufficient_user_quota", "", "", OTHER,
+		    AIC_RETRY_NO_MONEY },
+		{ 403, "", "insufficient_user_quota", "", OTHER,
+		    AIC_RETRY_NO_MONEY },
+		/* Moonshot, Alibaba */
+		{ 429, "", "exceeded_current_quota_error", "", OTHER,
+		    AIC_RETRY_NO_MONEY },
+		{ 400, "Arrearage", "", "", OTHER, AIC_RETRY_NO_MONEY },
+		{ 400, "insufficient_balance", "", "", OTHER,
+		    AIC_RETRY_NO_MONEY },
+		{ 400, "billing_hard_limit_reached", "", "", OTHER,
+		    AIC_RETRY_NO_MONEY },
+		{ 429, "credit_balance_exhausted", "", "", OTHER,
+		    AIC_RETRY_NO_MONEY },
+		{ 403, "", "", "Error: insufficient balance.", OTHER,
+		    AIC_RETRY_NO_MONEY },
+		/* Anthropic */
+		{ 400, "invalid_request_error", "",
+		    "Your credit balance is too low to access the API", OTHER,
+		    AIC_RETRY_NO_MONEY },
+		/* Inside a 200 as well. */
+		{ 200, "insufficient_quota", "", "", OTHER,
+		    AIC_RETRY_NO_MONEY },
+		{ 403, "insufficient_permissions", "", "balance", NEVER,
+		    AIC_RETRY_BY_STATUS },
+	};
+
+	(void)state;
+	CHECK(rows);
+}
+
+static void
+where_the_country_is_not_served_another_model_is_asked_at_once(void **state)
+{
+	static const char code[] = "unsupported_country_region_territory";
+	static const struct row rows[] = {
+		{ 403, code, "request_forbidden", "", OTHER,
+		    AIC_RETRY_BY_STATUS },
+		{ 403, "", code, "", OTHER, AIC_RETRY_BY_STATUS },
+		{ 403, "", "", "Country, region, or territory not supported",
+		    OTHER, AIC_RETRY_BY_STATUS },
+		/* Google */
+		{ 400, "400", "FAILED_PRECONDITION",
+		    "User location is not supported for the API use.", OTHER,
+		    AIC_RETRY_BY_STATUS },
+		{ 403, "403", "PERMISSION_DENIED", "", NEVER,
+		    AIC_RETRY_BY_STATUS },
+	};
+
+	(void)state;
+	CHECK(rows);
+}
+
+static void
+a_rate_limit_told_by_413_is_one(void **state)
+{
+	static const struct row limit = { 413, "rate_limit_exceeded", "tokens",
+		"Request too large on tokens per minute (TPM): Limit 6000, "
+		"Requested 7000",
+		AGAIN, AIC_RETRY_LIMITED };
+	static const struct row large = { 413, "request_too_large", "", "",
+		NEVER, AIC_RETRY_BY_STATUS };
+	struct aic_retry_case c = case_of(&limit);
+
+	(void)state;
+	check_case(&c, AGAIN, AIC_RETRY_LIMITED);
+	/* The same request would be as large. */
+	c.other = true;
+	check_case(&c, OTHER, AIC_RETRY_LIMITED);
+	c = case_of(&large);
+	check_case(&c, NEVER, AIC_RETRY_BY_STATUS);
+	c.other = true;
+	check_case(&c, NEVER, AIC_RETRY_BY_STATUS);
+}
+
+static void
+a_refused_parameter_is_sent_in_another_form(void **state)
+{
+	struct aic_retry_case c = { .end = AIC_HTTP_ANSWERED,
+		.code = "invalid_request_error",
+		.type = "",
+		.refused = true };
+	int status;
+
+	(void)state;
+	for (status = 100; status <= 999; status++) {
+		c.status = status;
+		assert_int_equal(aic_retry_advise(&c, NULL) == RESHAPE,
+		    status == 400 || status == 422);
+	}
+	c.status = 400;
+	c.refused = false;
+	check_case(&c, NEVER, AIC_RETRY_BY_STATUS);
+}
+
+static void
+statuses_tell_a_limit_from_a_fault(void **state)
+{
+	static const struct row rows[] = {
+		{ 408, "", "", "", AGAIN, AIC_RETRY_BY_STATUS },
+		{ 409, "", "", "", AGAIN, AIC_RETRY_BY_STATUS },
+		{ 429, "", "", "", AGAIN, AIC_RETRY_LIMITED },
+		{ 500, "", "", "", AGAIN, AIC_RETRY_BROKEN },
+		{ 529, "", "overloaded_error", "", AGAIN, AIC_RETRY_BROKEN },
+		{ 401, "invalid_api_key", "", "", NEVER, AIC_RETRY_BY_STATUS },
+		{ 403, "invalid_api_key", "", "", NEVER, AIC_RETRY_BY_STATUS },
+		{ 404, "model_not_found", "", "", NEVER, AIC_RETRY_BY_STATUS },
+	};
+
+	(void)state;
+	CHECK(rows);
+}
+
+static void
+an_error_inside_a_200_is_known_by_its_name(void **state)
+{
+	static const struct row rows[] = {
+		{ 200, "rate_limit_exceeded", "", "", AGAIN,
+		    AIC_RETRY_LIMITED },
+		{ 200, "", "rate_limit_error", "", AGAIN, AIC_RETRY_LIMITED },
+		{ 200, "too_many_requests", "", "", AGAIN, AIC_RETRY_LIMITED },
+		{ 200, "slow_down", "", "", AGAIN, AIC_RETRY_LIMITED },
+		{ 200, "", "RESOURCE_EXHAUSTED", "", AGAIN, AIC_RETRY_LIMITED },
+		{ 200, "server_error", "", "", AGAIN, AIC_RETRY_BROKEN },
+		{ 200, "server_is_overloaded", "", "", AGAIN,
+		    AIC_RETRY_BROKEN },
+		{ 200, "", "internal_server_error", "", AGAIN,
+		    AIC_RETRY_BROKEN },
+		{ 200, "", "overloaded_error", "", AGAIN, AIC_RETRY_BROKEN },
+		{ 200, "service_unavailable", "", "", AGAIN, AIC_RETRY_BROKEN },
+		{ 200, "", "UNAVAILABLE", "", AGAIN, AIC_RETRY_BROKEN },
+		{ 200, "timeout", "", "", AGAIN, AIC_RETRY_BROKEN },
+		{ 200, "invalid_api_key", "", "", NEVER, AIC_RETRY_BY_STATUS },
+		{ 200, "x", "y", "z", NEVER, AIC_RETRY_BY_STATUS },
+		/* Elsewhere the status decides. */
+		{ 400, "rate_limit_exceeded", "", "", NEVER,
+		    AIC_RETRY_BY_STATUS },
+		{ 401, "server_error", "", "", NEVER, AIC_RETRY_BY_STATUS },
+	};
+
+	(void)state;
+	CHECK(rows);
+}
+
+static void
+an_answer_that_broke_off_is_asked_for_again(void **state)
+{
+	struct aic_retry_case c = { .end = AIC_HTTP_ANSWERED,
+		.status = 200,
+		.code = "",
+		.type = "",
+		.broken = true };
+
+	(void)state;
+	check_case(&c, AGAIN, AIC_RETRY_BY_STATUS);
+	c.code = "x";
+	check_case(&c, AGAIN, AIC_RETRY_BY_STATUS);
+	/* An error inside it that says more. */
+	c.status = 502;
+	check_case(&c, AGAIN, AIC_RETRY_BROKEN);
+	c.status = 403;
+	check_case(&c, NEVER, AIC_RETRY_BY_STATUS);
+	c.status = 200;
+	c.broken = false;
+	check_case(&c, NEVER, AIC_RETRY_BY_STATUS);
 }
 
 static void
@@ -201,7 +434,14 @@ UNIT_MAIN(T(statuses_that_pass_are_worth_another_try_and_no_others),
     T(no_money_is_never_worth_another_try),
     T(another_model_may_do_better_when_this_one_fails_or_has_no_money),
     T(other_codes_leave_it_to_the_status),
-    T(a_call_without_an_answer_is_judged_by_its_end), T(three_attempts_are_all),
+    T(a_call_without_an_answer_is_judged_by_its_end),
+    T(without_money_another_model_is_asked_at_once),
+    T(where_the_country_is_not_served_another_model_is_asked_at_once),
+    T(a_rate_limit_told_by_413_is_one),
+    T(a_refused_parameter_is_sent_in_another_form),
+    T(statuses_tell_a_limit_from_a_fault),
+    T(an_error_inside_a_200_is_known_by_its_name),
+    T(an_answer_that_broke_off_is_asked_for_again), T(three_attempts_are_all),
     T(the_wait_is_drawn_from_nothing_to_half_a_second_and_doubles),
     T(what_the_server_asks_for_is_waited_and_no_jitter_added),
     T(what_does_not_fit_the_deadline_ends_the_attempts),

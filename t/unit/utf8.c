@@ -170,6 +170,55 @@ a_text_is_blank_when_all_of_it_is(void **state)
 	assert_false(aic_utf8_blank(LIT("  \xe3\x80")));
 }
 
+static void
+a_code_point_without_a_shape_is_invisible(void **state)
+{
+	/* The first and the last of each range, and one more on either side. */
+	static const uint32_t ranges[][2] = { { 0x7f, 0xa0 }, { 0xad, 0xad },
+		{ 0x34f, 0x34f }, { 0x61c, 0x61c }, { 0x115f, 0x1160 },
+		{ 0x17b4, 0x17b5 }, { 0x180b, 0x180f }, { 0x2000, 0x200f },
+		{ 0x2028, 0x202f }, { 0x205f, 0x206f }, { 0x2800, 0x2800 },
+		{ 0x3164, 0x3164 }, { 0xfe00, 0xfe0f }, { 0xfeff, 0xfeff },
+		{ 0xffa0, 0xffa0 }, { 0xfff0, 0xfffc }, { 0x1bca0, 0x1bca3 },
+		{ 0x1d159, 0x1d159 }, { 0x1d173, 0x1d17a },
+		{ 0xe0000, 0xe0fff } };
+	uint32_t cp;
+	char s[4];
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
+		for (cp = ranges[i][0]; cp <= ranges[i][1]; cp++)
+			if (!aic_utf8_invisible(s, encode(cp, s)))
+				fail_msg("U+%04x has a shape", cp);
+		cp = ranges[i][0] - 1;
+		if (aic_utf8_invisible(s, encode(cp, s)))
+			fail_msg("U+%04x has none", cp);
+		cp = ranges[i][1] + 1;
+		if (aic_utf8_invisible(s, encode(cp, s)))
+			fail_msg("U+%04x has none", cp);
+	}
+	for (cp = 0; cp <= 0x10ffff; cp++)
+		if ((cp < 0xd800 || cp > 0xdfff) && is_white(cp) &&
+		    !aic_utf8_invisible(s, encode(cp, s)))
+			fail_msg("U+%04x is white space", cp);
+}
+
+static void
+a_text_is_invisible_when_all_of_it_is(void **state)
+{
+	(void)state;
+	assert_true(aic_utf8_invisible(NULL, 0));
+	assert_true(aic_utf8_invisible(LIT(" \0\x1b\n")));
+	assert_true(aic_utf8_invisible(
+	    LIT("\xe2\x80\x8b \xc2\xad\xef\xbb\xbf\xe3\x85\xa4\n")));
+	assert_false(aic_utf8_invisible(LIT("\xe2\x80\x8b.")));
+	assert_false(aic_utf8_invisible(LIT("\xef\xbf\xbd")));
+	assert_false(aic_utf8_invisible(LIT("👍\xef\xb8\x8f")));
+	assert_false(aic_utf8_invisible(LIT("  \xff")));
+	assert_false(aic_utf8_invisible(LIT("  \xe2\x80")));
+}
+
 #define R "\xef\xbf\xbd"
 
 static void
@@ -259,6 +308,8 @@ UNIT_MAIN(T(every_code_point_is_read_and_surrogates_are_not),
     T(lengths_are_code_points),
     T(blank_is_white_space_and_nothing_else_of_unicode),
     T(a_text_is_blank_when_all_of_it_is),
+    T(a_code_point_without_a_shape_is_invisible),
+    T(a_text_is_invisible_when_all_of_it_is),
     T(mend_replaces_what_is_broken_and_keeps_the_rest),
     T(mend_adds_to_what_is_there_and_keeps_the_ceiling),
     T(what_is_put_is_what_is_read))

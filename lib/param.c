@@ -1,0 +1,166 @@
+#include "config.h"
+
+#include "param.h"
+
+#include <ctype.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <string.h>
+#include <strings.h>
+
+static const struct {
+	const char *name;
+	enum aic_param bit;
+} names[] = {
+	{ "max_tokens", AIC_PARAM_MAX_TOKENS },
+	{ "max_completion_tokens", AIC_PARAM_MAX_COMPLETION_TOKENS },
+	{ "temperature", AIC_PARAM_TEMPERATURE },
+};
+#define NAMES (sizeof(names) / sizeof(names[0]))
+
+/* Codes that refuse the parameter in `param', whatever the message says. */
+static const char *const codes[] = { "unsupported_parameter",
+	"unknown_parameter", "extra_forbidden", NULL };
+
+/* They speak of a parameter that the model does not have. */
+static const char *const unknown[] = { "unsupported parameter",
+	"unsupported argument", "unsupported param", "argument not supported",
+	"unrecognized", "unrecognised", "unknown parameter", "unknown field",
+	"unknown name", "unknown argument", "unexpected keyword",
+	"unexpected parameter", "unexpected field", "extra input",
+	"extra field", "extraneous", "deprecated", "cannot find field", NULL };
+
+/* They may speak of the parameter, or of its value. */
+static const char *const refused[] = { "unsupported", "not support",
+	"n't support", "no longer support", "not permitted", "not allowed",
+	"not accept", "n't accept", "not compatible", "incompatible",
+	"not available", "not a valid", "not recogni", "only the default",
+	"only be set to", NULL };
+
+/* They speak of a value that is too large or too small. */
+static const char *const sizes[] = { "too large", "too high", "too big",
+	"too long", "too small", "too low", "at most", "at least", "maximum",
+	"minimum", "exceed", "between", "range", "less than", "greater than",
+	"up to", "smaller", "larger", "higher", "lower", "context length",
+	"context window", "<=", ">=", NULL };
+
+static bool
+says(const char *s, size_t n, const char *word)
+{
+	size_t len = strlen(word), i;
+
+	for (i = 0; i + len <= n; i++)
+		if (strncasecmp(s + i, word, len) == 0)
+			return true;
+	return false;
+}
+
+static bool
+says_any(const char *s, size_t n, const char *const *words)
+{
+	for (; *words; words++)
+		if (says(s, n, *words))
+			return true;
+	return false;
+}
+
+static bool
+in_name(char c)
+{
+	return c == '_' || isalnum((unsigned char)c);
+}
+
+/* The parameters that are named, as whole words. */
+static unsigned
+named(const char *s, size_t n)
+{
+	unsigned set = 0;
+	size_t i, j, len;
+
+	for (i = 0; i < NAMES; i++) {
+		len = strlen(names[i].name);
+		for (j = 0; j + len <= n; j++)
+			if (strncasecmp(s + j, names[i].name, len) == 0 &&
+			    (j == 0 || !in_name(s[j - 1])) &&
+			    (j + len == n || !in_name(s[j + len])))
+				set |= names[i].bit;
+	}
+	return set;
+}
+
+/* "only 1 is allowed for this model", of whatever number */
+static bool
+allows_one(const char *s, size_t n)
+{
+	static const char only[] = "only ";
+	size_t i;
+
+	for (i = 0; i + sizeof(only) < n; i++) {
+		if (strncasecmp(s + i, only, sizeof(only) - 1) != 0)
+			continue;
+		i += sizeof(only) - 1;
+		while (i < n && (isdigit((unsigned char)s[i]) || s[i] == '.'))
+			i++;
+		if (says(s + i, n - i < 12 ? n - i : 12, " is allowed"))
+			return true;
+	}
+	return false;
+}
+
+/* To the end of a sentence: a stop with a blank behind it, for "0.7" has one, too. */
+static size_t
+sentence(const char *s)
+{
+	size_t n;
+
+	for (n = 0; s[n]; n++)
+		if ((s[n] == '.' || s[n] == '!') &&
+		    (s[n + 1] == ' ' || s[n + 1] == '\n' || !s[n + 1]))
+			return n + 1;
+	return n;
+}
+
+/*
+ * Name and refusing word must be in one sentence, because a server may describe the
+ * whole request beside an error about something else. A size may be in any: "does not
+ * support 100000. The maximum is 4096."
+ */
+static unsigned
+refused_by(const char *message, unsigned about)
+{
+	bool size = says_any(message, strlen(message), sizes), refuses;
+	unsigned set = 0, here;
+	const char *s;
+	size_t n;
+
+	for (s = message; *s; s += n) {
+		n = sentence(s);
+		/* With `param' the message need not name it. */
+		here = about ? about : named(s, n);
+		if (!here)
+			continue;
+		refuses = says_any(s, n, unknown) ||
+		    (!size && (says_any(s, n, refused) || allows_one(s, n)));
+		if (refuses)
+			set |= here;
+	}
+	return set;
+}
+
+unsigned
+aic_param_refused(const char *code, const char *param, const char *message)
+{
+	unsigned about = named(param, strlen(param));
+	const char *const *c;
+
+	if (*param && !about)
+		return 0; /* the error is about something else */
+	for (c = codes; about && *c; c++)
+		if (strcmp(code, *c) == 0)
+			return about;
+	/* About a value, and no message says that it is the size of it. */
+	if (about && strcmp(code, "unsupported_value") == 0 &&
+	    !says_any(message, strlen(message), sizes))
+		return about;
+	return refused_by(message, about);
+}
