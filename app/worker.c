@@ -63,11 +63,11 @@ worker_open(struct worker *w, struct aic_conf *conf, struct aic_err *err)
 	ai = (struct aic_openai_conf){
 		.models = { { .base_url = conf->openai_base_url,
 				.api_key = conf->openai_api_key,
-				.name = conf->openai_model },
+				.name = conf->openai_model,
+				.proxy = conf->openai_proxy },
 		    { .base_url = conf->fallback_base_url,
 			.api_key = conf->fallback_api_key,
 			.name = conf->fallback_model } },
-		.proxy = conf->openai_proxy,
 		.temperature = conf->openai_temperature,
 		.max_tokens = conf->openai_max_tokens,
 		.breaker_failures = conf->breaker_failures,

@@ -13,6 +13,7 @@
 #include "clock.h"
 #include "id.h"
 #include "json.h"
+#include "provider.h"
 #include "retry.h"
 #include "utf8.h"
 
@@ -26,14 +27,9 @@
 /* While waiting to try again, ask this often whether the caller is still there. */
 #define GONE_EVERY_US (500 * AIC_MS)
 
-#define AUTH "Authorization: Bearer "
-
 /* A model that can be asked, and what is known of it. */
 struct upstream {
-	char *url;
-	char *auth; /* the header with the key */
-	const char *headers[5];
-	char *model; /* the member of the body */
+	struct aic_provider *provider;
 	/* What this model has refused. */
 	atomic_bool completion_tokens; /* wants max_completion_tokens */
 	atomic_bool no_temperature;
@@ -45,7 +41,6 @@ struct aic_openai {
 	struct upstream ups[AIC_OPENAI_MODELS];
 	int n_ups;
 	const char *keys[AIC_OPENAI_MODELS + 1]; /* that no log may have */
-	char *proxy;
 	double temperature;
 	int64_t max_tokens;
 	atomic_bool failing;
@@ -60,67 +55,23 @@ struct call {
 	bool sent_temperature, sent_max_tokens;
 };
 
-static char *
-join(const char *a, const char *b)
-{
-	size_t n = strlen(a), m = strlen(b);
-	char *s = malloc(n + m + 1);
-
-	if (!s)
-		return NULL;
-	memcpy(s, a, n);
-	memcpy(s + n, b, m + 1);
-	return s;
-}
-
-static char *
-make_model(const char *name)
-{
-	struct aic_buf b;
-
-	aic_buf_init(&b, 64 * 1024);
-	aic_buf_puts(&b, ",\"model\":");
-	aic_json_put_str(&b, name);
-	return aic_buf_take(&b, NULL);
-}
-
-static enum aic_code
-open_upstream(struct upstream *up, const struct aic_openai_model *m,
-    struct aic_err *err)
-{
-	up->url = join(m->base_url, "/chat/completions");
-	up->auth = join(AUTH, m->api_key);
-	up->model = make_model(m->name);
-	if (!up->url || !up->auth || !up->model)
-		return aic_fail(err, AIC_ENOMEM, "out of memory");
-	up->headers[0] = up->auth;
-	up->headers[1] = "Content-Type: application/json";
-	up->headers[2] = "Accept: application/json";
-	up->headers[3] = "Expect:"; /* no waiting for 100 Continue */
-	return AIC_OK;
-}
-
 static void
 close_upstream(struct upstream *up)
 {
-	if (up->auth)
-		explicit_bzero(up->auth, strlen(up->auth));
 	aic_breaker_done(&up->breaker);
 	aic_budget_done(&up->budget);
-	free(up->url);
-	free(up->auth);
-	free(up->model);
+	aic_provider_close(up->provider);
 }
 
 static enum aic_code
 open_all(struct aic_openai *o, const struct aic_openai_conf *conf,
     struct aic_err *err)
 {
-	const struct aic_openai_model *first = &conf->models[0];
-	struct aic_openai_model second = conf->models[1];
+	const struct aic_provider_conf *first = &conf->models[0];
+	struct aic_provider_conf second = conf->models[1];
 	enum aic_code rc;
 
-	rc = open_upstream(&o->ups[0], first, err);
+	rc = aic_provider_open(&o->ups[0].provider, first, err);
 	if (rc || o->n_ups == 1)
 		return rc;
 	if (!second.base_url)
@@ -129,14 +80,15 @@ open_all(struct aic_openai *o, const struct aic_openai_conf *conf,
 		second.api_key = first->api_key;
 	if (!second.name)
 		second.name = first->name;
-	return open_upstream(&o->ups[1], &second, err);
+	second.proxy = first->proxy;
+	return aic_provider_open(&o->ups[1].provider, &second, err);
 }
 
 enum aic_code
 aic_openai_open(struct aic_openai **ret_openai,
     const struct aic_openai_conf *conf, struct aic_err *err)
 {
-	const struct aic_openai_model *second = &conf->models[1];
+	const struct aic_provider_conf *second = &conf->models[1];
 	struct aic_openai *o;
 	enum aic_code rc;
 	int i;
@@ -152,17 +104,13 @@ aic_openai_open(struct aic_openai **ret_openai,
 	}
 	o->temperature = conf->temperature;
 	o->max_tokens = conf->max_tokens;
-	o->proxy = conf->proxy ? strdup(conf->proxy) : NULL;
-	if (conf->proxy && !o->proxy)
-		rc = aic_fail(err, AIC_ENOMEM, "out of memory");
-	else
-		rc = open_all(o, conf, err);
+	rc = open_all(o, conf, err);
 	if (rc) {
 		aic_openai_close(o);
 		return rc;
 	}
 	for (i = 0; i < o->n_ups; i++)
-		o->keys[i] = o->ups[i].auth + strlen(AUTH);
+		o->keys[i] = o->ups[i].provider->key;
 	*ret_openai = o;
 	return AIC_OK;
 }
@@ -176,7 +124,6 @@ aic_openai_close(struct aic_openai *o)
 		return;
 	for (i = 0; i < o->n_ups; i++)
 		close_upstream(&o->ups[i]);
-	free(o->proxy);
 	free(o);
 }
 
@@ -217,7 +164,7 @@ put_tail(const struct aic_openai *o, struct call *call, struct aic_buf *body)
 {
 	call->sent_max_tokens = !atomic_load(&call->up->completion_tokens);
 	call->sent_temperature = !atomic_load(&call->up->no_temperature);
-	aic_buf_puts(body, call->up->model);
+	aic_buf_puts(body, call->up->provider->model);
 	if (call->sent_temperature)
 		aic_buf_printf(body, ",\"temperature\":%.15g", o->temperature);
 	aic_buf_printf(body, ",\"%s\":%lld}",
@@ -281,9 +228,10 @@ call_once(const struct aic_openai *o, struct aic_http *http,
     const struct aic_openai_ask *ask, struct call *call)
 {
 	size_t messages_end = ask->body->len;
-	struct aic_http_request req = { .url = call->up->url,
-		.headers = call->up->headers,
-		.proxy = o->proxy,
+	const struct aic_provider *p = call->up->provider;
+	struct aic_http_request req = { .url = p->url,
+		.headers = p->headers,
+		.proxy = p->proxy,
 		.deadline_us = call->until_us,
 		.connect_us = CONNECT_US,
 		.gone = ask->gone,

@@ -28,6 +28,7 @@
 #include "buf.h"
 #include "err.h"
 #include "http.h"
+#include "provider.h"
 
 /* An answer is at most a few thousand tokens; more than this is an accident. */
 #define AIC_OPENAI_ANSWER_MAX (1024 * 1024)
@@ -40,17 +41,10 @@ struct aic_openai;
 /* The first, and the one to fall back to. */
 #define AIC_OPENAI_MODELS 2
 
-struct aic_openai_model {
-	const char *base_url;
-	const char *api_key;
-	const char *name;
-};
-
 struct aic_openai_conf {
 	/* The second: where all are NULL there is none; a NULL is as the first
 	 * has it. */
-	struct aic_openai_model models[AIC_OPENAI_MODELS];
-	const char *proxy; /* NULL: none */
+	struct aic_provider_conf models[AIC_OPENAI_MODELS];
 	double temperature;
 	int64_t max_tokens;
 	/* Of each model. */
