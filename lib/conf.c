@@ -15,10 +15,23 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "value.h"
+
 /* A value is a name, a key, a URL or a short list of keys. */
 #define VALUE_MAX 8192
 
-enum kind { TEXT, URL, ZONE, NUM, REAL, LEVEL, FORMAT };
+enum kind {
+	TEXT,
+	KEY, /* that a server is sent */
+	KEYS, /* that callers send */
+	URL,
+	BASE_URL, /* of chat completions */
+	ZONE, /* the last of the texts */
+	NUM,
+	REAL,
+	LEVEL,
+	FORMAT,
+};
 
 enum {
 	MUST = 1, /* no value, no start */
@@ -53,21 +66,21 @@ struct setting {
  * them; whoever appends more than half of a message sends one of his own.
  */
 static const struct setting table[] = {
-	{ "API_SECRET_KEY", TEXT, MUST | SECRET, NULL, 0, 0, AT(api_keys) },
-	{ "API_ADMIN_KEY", TEXT, SECRET, NULL, 0, 0, AT(api_admin_key) },
+	{ "API_SECRET_KEY", KEYS, MUST | SECRET, NULL, 0, 0, AT(api_keys) },
+	{ "API_ADMIN_KEY", KEYS, SECRET, NULL, 0, 0, AT(api_admin_key) },
 	{ "DATABASE_URL", TEXT, MUST | SECRET, NULL, 0, 0, AT(database_url) },
-	{ "OPENAI_API_KEY", TEXT, MUST | SECRET, NULL, 0, 0,
+	{ "OPENAI_API_KEY", KEY, MUST | SECRET, NULL, 0, 0,
 	    AT(openai_api_key) },
-	{ "OPENAI_BASE_URL", URL, 0, "https://api.openai.com/v1", 0, 0,
+	{ "OPENAI_BASE_URL", BASE_URL, 0, "https://api.openai.com/v1", 0, 0,
 	    AT(openai_base_url) },
 	{ "OPENAI_MODEL", TEXT, 0, "gpt-4o-mini", 0, 0, AT(openai_model) },
 	{ "OPENAI_TEMPERATURE", REAL, 0, "0.7", 0, 2, AT(openai_temperature) },
 	{ "OPENAI_MAX_TOKENS", NUM, 0, "1000", 1, 1000000,
 	    AT(openai_max_tokens) },
 	{ "OPENAI_PROXY", TEXT, 0, NULL, 0, 0, AT(openai_proxy) },
-	{ "OPENAI_FALLBACK_API_KEY", TEXT, SECRET, NULL, 0, 0,
+	{ "OPENAI_FALLBACK_API_KEY", KEY, SECRET, NULL, 0, 0,
 	    AT(fallback_api_key) },
-	{ "OPENAI_FALLBACK_BASE_URL", URL, 0, NULL, 0, 0,
+	{ "OPENAI_FALLBACK_BASE_URL", BASE_URL, 0, NULL, 0, 0,
 	    AT(fallback_base_url) },
 	{ "OPENAI_FALLBACK_MODEL", TEXT, 0, NULL, 0, 0, AT(fallback_model) },
 	{ "REDIS_URL", TEXT, SECRET, NULL, 0, 0, AT(redis_url) },
@@ -77,7 +90,7 @@ static const struct setting table[] = {
 	    AT(breaker_open_ms) },
 	{ "AI_CHAT_RETRY_FLOOR", NUM, 0, "10", 0, 1000000, AT(retry_floor) },
 	{ "SERVER_HOST", URL, 0, NULL, 0, 0, AT(server_host) },
-	{ "SERVER_API_KEY", TEXT, SECRET, NULL, 0, 0, AT(server_api_key) },
+	{ "SERVER_API_KEY", KEY, SECRET, NULL, 0, 0, AT(server_api_key) },
 	{ "AI_CHAT_USER_CONTEXT_CHARS", NUM, 0, "4000", 200, 16000,
 	    AT(user_context_chars) },
 	{ "AI_CHAT_PORT", NUM, 0, "9001", 1, 65535, AT(port) },
@@ -127,7 +140,7 @@ field(struct aic_conf *conf, const struct setting *s)
 static bool
 is_text(const struct setting *s)
 {
-	return s->kind == TEXT || s->kind == URL || s->kind == ZONE;
+	return s->kind <= ZONE;
 }
 
 /* The value of NAME or NAME_FILE in the environment; NULL when not there. */
@@ -256,28 +269,6 @@ find_value(const struct setting *s, char *const *env, char *value,
 	return AIC_OK;
 }
 
-static enum aic_code
-check_url(const struct setting *s, char *value, struct aic_err *err)
-{
-	const char *rest;
-	size_t len = strlen(value);
-
-	if (strncmp(value, "https://", 8) == 0)
-		rest = value + 8;
-	else if (strncmp(value, "http://", 7) == 0)
-		rest = value + 7;
-	else
-		return aic_fail(err, AIC_ECONF,
-		    "%s must start with https:// or http://", s->name);
-	if (*rest == '\0' || *rest == '/' || strpbrk(rest, " \t?#"))
-		return aic_fail(err, AIC_ECONF,
-		    "%s is not the URL of an API: scheme, host and path only",
-		    s->name);
-	while (len > 0 && value[len - 1] == '/')
-		value[--len] = '\0';
-	return AIC_OK;
-}
-
 /*
  * The database judges the name in the end (--check asks it). Here a typing error
  * is caught where the zones are installed.
@@ -380,10 +371,25 @@ set_text(struct aic_conf *conf, const struct setting *s, char *value,
 	enum aic_code rc = AIC_OK;
 	char *copy;
 
-	if (s->kind == URL)
-		rc = check_url(s, value, err);
-	else if (s->kind == ZONE)
+	switch (s->kind) {
+	case KEY:
+		rc = aic_value_key(s->name, value, AIC_VALUE_KEY_SENT, err);
+		break;
+	case KEYS:
+		rc = aic_value_key(s->name, value, AIC_VALUE_KEY_TAKEN, err);
+		break;
+	case URL:
+		rc = aic_value_url(s->name, value, err);
+		break;
+	case BASE_URL:
+		rc = aic_value_base_url(s->name, value, err);
+		break;
+	case ZONE:
 		rc = check_zone(s, value, err);
+		break;
+	default:
+		break;
+	}
 	if (rc)
 		return rc;
 	if (*value == '\0')
@@ -429,9 +435,7 @@ load_one(struct aic_conf *conf, const struct setting *s, char *const *env,
 	case FORMAT:
 		rc = set_format(conf, s, value, err);
 		break;
-	case TEXT:
-	case URL:
-	case ZONE:
+	default:
 		rc = set_text(conf, s, value, err);
 		break;
 	}

@@ -82,16 +82,25 @@ is_refused("without $_", $_, $_ => undef)
 is_refused("an empty $_", $_, $_ => '')
     for qw(API_SECRET_KEY DATABASE_URL OPENAI_API_KEY);
 
+# A carriage return, a byte order mark, U+200B, a no-break space, blanks alone; and
+# what a server does not take: a blank inside, a letter that is not ASCII.
+my @bad_keys = ("canary\r", "\xef\xbb\xbfcanary", "\xe2\x80\x8bcanary",
+    "canary\xc2\xa0", ' ');
+my @bad_sent = (@bad_keys, 'canary x', "canary\xd0\xba");
 my %bad = (
 	OPENAI_TEMPERATURE => [ '2.1', '-0.1', 'warm', '0,7', 'nan', '1e1', ' 1',
 	    '0x1' ],
 	OPENAI_MAX_TOKENS => [ 0, -1, '1.5', 'many', '1e3', '99999999999999' ],
 	OPENAI_BASE_URL => [ 'api.openai.com', 'ftp://x/v1', 'https://',
-	    'https:///v1', 'https://x/v1?key=y', 'https://x/ v1' ],
-	OPENAI_FALLBACK_BASE_URL => [ 'api.openai.com', 'https://x/v1?key=y' ],
-	OPENAI_FALLBACK_API_KEY => [ "canary\r\nX: y" ],
+	    'https:///v1', 'https://x/v1?key=y', 'https://x/ v1',
+	    "https://x/v1\r", 'https://x/v1/chat/completions',
+	    'https://u:canary@x/v1/chat/completions/' ],
+	OPENAI_FALLBACK_BASE_URL => [ 'api.openai.com', 'https://x/v1?key=y',
+	    'https://x/v1/chat/completions' ],
+	OPENAI_FALLBACK_API_KEY => [ "canary\r\nX: y", @bad_sent ],
 	SERVER_HOST => [ 'server:8000', 'ftp://x', 'http://', 'http://x/?a=b' ],
-	SERVER_API_KEY => [ "canary\r\nX: y" ],
+	SERVER_API_KEY => [ "canary\r\nX: y", @bad_sent ],
+	API_ADMIN_KEY => [ @bad_keys ],
 	AI_CHAT_USER_CONTEXT_CHARS => [ 0, 199, 16001, 'all' ],
 	AI_CHAT_BREAKER_FAILURES => [ -1, 10001, 'never' ],
 	AI_CHAT_BREAKER_OPEN_MS => [ 0, 99, 600001, '10s' ],
@@ -112,8 +121,8 @@ my %bad = (
 	AI_CHAT_DB_TIMEOUT_MS => [ 0, 99, 5001, 'x' ],
 	LOG_LEVEL => [ 'verbose', 'INFO', '3', 'info,debug' ],
 	API_SECRET_KEY => [ ',', 'canary,', ',canary', 'canary,,canary',
-	    'canary, ,canary', ' ', "canary\nX: y" ],
-	OPENAI_API_KEY => [ "canary\r\nX: y" ],
+	    'canary, ,canary', ' ', "canary\nX: y", @bad_keys ],
+	OPENAI_API_KEY => [ "canary\r\nX: y", @bad_sent ],
 	DATABASE_URL => [ 'canary', 'postgresql://u:canary%zz@h/d',
 	    'postgresql://u:canary@h/d?nothing=canary', 'postgresql://u:canary@[::1/db',
 	    'mysql://u:canary@h/d' ],
@@ -202,6 +211,8 @@ is_taken("$_->[0] $_->[1]", @$_) for [ OPENAI_TEMPERATURE => 0 ],
     [ AI_CHAT_TIMEZONE => 'Etc/GMT+12' ], [ LOG_LEVEL => 'error' ],
     [ LOG_LEVEL => 'debug' ], [ API_SECRET_KEY => ' a , b ' ],
     [ REDIS_URL => '' ];
+is_taken('blanks around a key, which are removed', OPENAI_API_KEY => ' canary ',
+    API_ADMIN_KEY => "\tcanary-admin ");
 is_taken('an empty optional one is as good as none', API_ADMIN_KEY => '',
     OPENAI_PROXY => '', OPENAI_MODEL => '', AI_CHAT_TIMEZONE => '');
 is_taken('other names are other programs\'', OPENAI_ORG => 'x',

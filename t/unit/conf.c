@@ -465,6 +465,43 @@ keys_may_have_blanks_around_and_none_may_be_empty(void **state)
 }
 
 static void
+a_key_is_visible_ascii_and_blanks_around_it_go(void **state)
+{
+	static const char *const names[] = { "OPENAI_API_KEY",
+		"OPENAI_FALLBACK_API_KEY", "API_SECRET_KEY", "API_ADMIN_KEY",
+		"SERVER_API_KEY" };
+	static const char *const bad[] = { "\xef\xbb\xbf" CANARY,
+		"\xe2\x80\x8b" CANARY, CANARY "\r", CANARY "\xc2\xa0", " ",
+		"\t" };
+	struct aic_conf conf;
+	size_t i, j;
+
+	(void)state;
+	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		for (j = 0; j < sizeof(bad) / sizeof(bad[0]); j++)
+			refused_value(names[i], bad[j]);
+	refused_value("OPENAI_API_KEY", CANARY "\xd0\xba");
+	refused_value("SERVER_API_KEY", "a b");
+	refused_value("OPENAI_API_KEY", "a b");
+	refused_value("OPENAI_FALLBACK_API_KEY", "a b");
+	conf = taken("OPENAI_API_KEY", " sk-x ");
+	assert_string_equal(conf.openai_api_key, "sk-x");
+	aic_conf_done(&conf);
+	conf = taken("API_ADMIN_KEY", " a b ");
+	assert_string_equal(conf.api_admin_key, "a b");
+	aic_conf_done(&conf);
+}
+
+static void
+a_base_url_is_refused_with_the_whole_path(void **state)
+{
+	(void)state;
+	refused_value("OPENAI_BASE_URL", "https://h/v1/chat/completions");
+	refused_value("OPENAI_FALLBACK_BASE_URL",
+	    "https://h/v1/chat/completions/");
+}
+
+static void
 a_line_break_in_a_text_is_refused(void **state)
 {
 	(void)state;
@@ -556,7 +593,7 @@ each_secret_can_come_as_a_file_with_or_without_a_newline(void **state)
 		"REDIS_URL", "SERVER_API_KEY" };
 	static const struct {
 		const char *text, *want;
-	} rows[] = { { "abc", "abc" }, { "abc\n", "abc" }, { "a b\n", "a b" } };
+	} rows[] = { { "abc", "abc" }, { "abc\n", "abc" }, { "a~b\n", "a~b" } };
 	struct aic_conf conf;
 	struct aic_err err;
 	char pair[200];
@@ -842,6 +879,8 @@ UNIT_MAIN_WITH(make_path, remove_path,
     T(a_name_that_looks_like_ours_and_is_not_is_refused),
     T(names_of_others_are_let_be),
     T(keys_may_have_blanks_around_and_none_may_be_empty),
+    T(a_key_is_visible_ascii_and_blanks_around_it_go),
+    T(a_base_url_is_refused_with_the_whole_path),
     T(a_line_break_in_a_text_is_refused),
     T(a_value_that_is_too_long_is_refused_and_not_cut),
     T(the_deadline_must_leave_the_model_time),
