@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "provider.h"
 #include "value.h"
 
 /* A value is a name, a key, a URL or a short list of keys. */
@@ -26,6 +27,8 @@ enum kind {
 	KEYS, /* that callers send */
 	URL,
 	BASE_URL, /* of chat completions */
+	PROXY,
+	CA, /* the path of a file of certificates */
 	ZONE, /* the last of the texts */
 	NUM,
 	REAL,
@@ -36,6 +39,7 @@ enum kind {
 enum {
 	MUST = 1, /* no value, no start */
 	SECRET = 2, /* may come as NAME_FILE, never shown, wiped */
+	DIRECT = 4, /* of a PROXY: may be the word that stands for none */
 };
 
 struct setting {
@@ -77,12 +81,16 @@ static const struct setting table[] = {
 	{ "OPENAI_TEMPERATURE", REAL, 0, "0.7", 0, 2, AT(openai_temperature) },
 	{ "OPENAI_MAX_TOKENS", NUM, 0, "1000", 1, 1000000,
 	    AT(openai_max_tokens) },
-	{ "OPENAI_PROXY", TEXT, 0, NULL, 0, 0, AT(openai_proxy) },
+	{ "OPENAI_PROXY", PROXY, SECRET, NULL, 0, 0, AT(openai_proxy) },
+	{ "OPENAI_CA_FILE", CA, 0, NULL, 0, 0, AT(openai_ca_file) },
 	{ "OPENAI_FALLBACK_API_KEY", KEY, SECRET, NULL, 0, 0,
 	    AT(fallback_api_key) },
 	{ "OPENAI_FALLBACK_BASE_URL", BASE_URL, 0, NULL, 0, 0,
 	    AT(fallback_base_url) },
 	{ "OPENAI_FALLBACK_MODEL", TEXT, 0, NULL, 0, 0, AT(fallback_model) },
+	{ "OPENAI_FALLBACK_PROXY", PROXY, SECRET | DIRECT, NULL, 0, 0,
+	    AT(fallback_proxy) },
+	{ "OPENAI_FALLBACK_CA_FILE", CA, 0, NULL, 0, 0, AT(fallback_ca_file) },
 	{ "REDIS_URL", TEXT, SECRET, NULL, 0, 0, AT(redis_url) },
 	{ "AI_CHAT_BREAKER_FAILURES", NUM, 0, "20", 0, 10000,
 	    AT(breaker_failures) },
@@ -384,6 +392,14 @@ set_text(struct aic_conf *conf, const struct setting *s, char *value,
 	case BASE_URL:
 		rc = aic_value_base_url(s->name, value, err);
 		break;
+	case PROXY:
+		if (!(s->flags & DIRECT) ||
+		    strcmp(value, AIC_PROVIDER_DIRECT) != 0)
+			rc = aic_value_proxy(s->name, value, err);
+		break;
+	case CA:
+		rc = aic_value_ca(s->name, value, err);
+		break;
 	case ZONE:
 		rc = check_zone(s, value, err);
 		break;
@@ -492,11 +508,12 @@ check_keys(const struct aic_conf *conf, struct aic_err *err)
 	}
 }
 
-/* The key of one provider is nothing for another one's ears. */
+/* A key is sent to no server but the one that it is for. */
 static enum aic_code
 check_fallback(const struct aic_conf *conf, struct aic_err *err)
 {
-	if (!conf->fallback_base_url || conf->fallback_api_key)
+	if (!conf->fallback_base_url || conf->fallback_api_key ||
+	    strcmp(conf->fallback_base_url, conf->openai_base_url) == 0)
 		return AIC_OK;
 	return aic_fail(err, AIC_ECONF,
 	    "OPENAI_FALLBACK_BASE_URL needs a key of its own, "

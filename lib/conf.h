@@ -22,6 +22,8 @@ struct aic_conf {
 	char *database_url;
 	char *openai_api_key;
 	char *fallback_api_key;
+	char *openai_proxy; /* NULL: none */
+	char *fallback_proxy; /* or AIC_PROVIDER_DIRECT */
 	char *redis_url; /* NULL: none */
 	char *server_api_key; /* not NULL where there is a server_host */
 
@@ -29,10 +31,12 @@ struct aic_conf {
 	char *openai_model;
 	double openai_temperature;
 	int64_t openai_max_tokens;
-	char *openai_proxy; /* NULL: none */
-	/* The second model; a NULL, the key's too: as the first has it. */
+	char *openai_ca_file; /* added to the system's roots; NULL: none */
+	/* The second model; for what a NULL means, and those of fallback_api_key
+	 * and fallback_proxy, see aic_provider_inherit(). */
 	char *fallback_base_url;
 	char *fallback_model;
+	char *fallback_ca_file;
 	int64_t breaker_failures; /* chats in a row; 0: none are too many */
 	int64_t breaker_open_ms;
 	int64_t retry_floor; /* retries in ten seconds */

@@ -63,40 +63,20 @@ close_upstream(struct upstream *up)
 	aic_provider_close(up->provider);
 }
 
-static enum aic_code
-open_all(struct aic_openai *o, const struct aic_openai_conf *conf,
-    struct aic_err *err)
-{
-	const struct aic_provider_conf *first = &conf->models[0];
-	struct aic_provider_conf second = conf->models[1];
-	enum aic_code rc;
-
-	rc = aic_provider_open(&o->ups[0].provider, first, err);
-	if (rc || o->n_ups == 1)
-		return rc;
-	if (!second.base_url)
-		second.base_url = first->base_url;
-	if (!second.api_key)
-		second.api_key = first->api_key;
-	if (!second.name)
-		second.name = first->name;
-	second.proxy = first->proxy;
-	return aic_provider_open(&o->ups[1].provider, &second, err);
-}
-
 enum aic_code
 aic_openai_open(struct aic_openai **ret_openai,
     const struct aic_openai_conf *conf, struct aic_err *err)
 {
-	const struct aic_provider_conf *second = &conf->models[1];
+	struct aic_provider_conf models[AIC_OPENAI_MODELS];
+	enum aic_code rc = AIC_OK;
 	struct aic_openai *o;
-	enum aic_code rc;
 	int i;
 
+	memcpy(models, conf->models, sizeof(models));
 	o = calloc(1, sizeof(*o));
 	if (!o)
 		return aic_fail(err, AIC_ENOMEM, "out of memory");
-	o->n_ups = second->base_url || second->api_key || second->name ? 2 : 1;
+	o->n_ups = aic_provider_inherit(&models[1], &models[0]) ? 2 : 1;
 	for (i = 0; i < o->n_ups; i++) {
 		aic_breaker_init(&o->ups[i].breaker, conf->breaker_failures,
 		    conf->breaker_open_us);
@@ -104,13 +84,15 @@ aic_openai_open(struct aic_openai **ret_openai,
 	}
 	o->temperature = conf->temperature;
 	o->max_tokens = conf->max_tokens;
-	rc = open_all(o, conf, err);
+	for (i = 0; !rc && i < o->n_ups; i++) {
+		rc = aic_provider_open(&o->ups[i].provider, &models[i], err);
+		if (!rc)
+			o->keys[i] = o->ups[i].provider->key;
+	}
 	if (rc) {
 		aic_openai_close(o);
 		return rc;
 	}
-	for (i = 0; i < o->n_ups; i++)
-		o->keys[i] = o->ups[i].provider->key;
 	*ret_openai = o;
 	return AIC_OK;
 }

@@ -42,8 +42,7 @@ struct aic_openai;
 #define AIC_OPENAI_MODELS 2
 
 struct aic_openai_conf {
-	/* The second: where all are NULL there is none; a NULL is as the first
-	 * has it. */
+	/* Of the second one see aic_provider_inherit(). */
 	struct aic_provider_conf models[AIC_OPENAI_MODELS];
 	double temperature;
 	int64_t max_tokens;

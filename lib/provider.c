@@ -2,6 +2,7 @@
 
 #include "provider.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -47,21 +48,52 @@ wipe(char *s)
 	free(s);
 }
 
+bool
+aic_provider_inherit(struct aic_provider_conf *second,
+    const struct aic_provider_conf *first)
+{
+	bool same = !second->base_url ||
+	    strcmp(second->base_url, first->base_url) == 0;
+
+	if (!second->base_url && !second->api_key && !second->name)
+		return false;
+	if (!second->base_url)
+		second->base_url = first->base_url;
+	if (!second->name)
+		second->name = first->name;
+	if (!second->proxy)
+		second->proxy = first->proxy;
+	if (same && !second->api_key)
+		second->api_key = first->api_key;
+	if (same && !second->ca_file)
+		second->ca_file = first->ca_file;
+	return true;
+}
+
+/* False: no memory. */
+static bool
+copy(char **ret, const char *s)
+{
+	*ret = s ? strdup(s) : NULL;
+	return *ret || !s;
+}
+
 enum aic_code
 aic_provider_open(struct aic_provider **ret_provider,
     const struct aic_provider_conf *conf, struct aic_err *err)
 {
+	bool direct = conf->proxy &&
+	    strcmp(conf->proxy, AIC_PROVIDER_DIRECT) == 0;
 	struct aic_provider *p = calloc(1, sizeof(*p));
 
 	if (!p)
 		return aic_fail(err, AIC_ENOMEM, "out of memory");
 	p->url = join(conf->base_url, "/chat/completions");
-	p->key = strdup(conf->api_key);
 	p->auth = join("Authorization: Bearer ", conf->api_key);
 	p->model = make_model(conf->name);
-	p->proxy = conf->proxy ? strdup(conf->proxy) : NULL;
-	if (!p->url || !p->key || !p->auth || !p->model ||
-	    (conf->proxy && !p->proxy)) {
+	if (!p->url || !p->auth || !p->model || !copy(&p->key, conf->api_key) ||
+	    !copy(&p->proxy, direct ? NULL : conf->proxy) ||
+	    !copy(&p->ca_file, conf->ca_file)) {
 		aic_provider_close(p);
 		return aic_fail(err, AIC_ENOMEM, "out of memory");
 	}
@@ -81,6 +113,7 @@ aic_provider_close(struct aic_provider *p)
 	wipe(p->key);
 	wipe(p->auth);
 	wipe(p->proxy); /* it can hold a password */
+	free(p->ca_file);
 	free(p->url);
 	free(p->model);
 	free(p);

@@ -48,4 +48,26 @@ enum aic_code aic_value_url(const char *name, char *value,
 enum aic_code aic_value_base_url(const char *name, char *value,
     struct aic_err *err) AIC_MUST_CHECK;
 
+/*
+ * aic_value_proxy -- http, https, socks5 or socks5h (names are resolved by the
+ * proxy), perhaps a user and a password, a host, perhaps a port from 1 to 65535, and
+ * nothing behind it but a slash, which is removed.
+ *
+ * value     changed in place
+ *
+ * Errors:   AIC_ECONF
+ * Source:   RFC 3986, 3.2; RFC 1929, for the longest user and password
+ */
+enum aic_code aic_value_proxy(const char *name, char *value,
+    struct aic_err *err) AIC_MUST_CHECK;
+
+/*
+ * aic_value_ca -- the path of a PEM file with at least one certificate, and none
+ * that cannot be read.
+ *
+ * Errors:   AIC_ECONF, AIC_ENOMEM
+ */
+enum aic_code aic_value_ca(const char *name, const char *path,
+    struct aic_err *err) AIC_MUST_CHECK;
+
 #endif

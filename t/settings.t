@@ -2,7 +2,7 @@
 
 use v5.36;
 use utf8;
-use AIChat::Proc qw(slurp spew);
+use AIChat::Proc qw(run slurp spew);
 use AIChat::Stack;
 use AIChat::Test;
 
@@ -98,6 +98,14 @@ my %bad = (
 	OPENAI_FALLBACK_BASE_URL => [ 'api.openai.com', 'https://x/v1?key=y',
 	    'https://x/v1/chat/completions' ],
 	OPENAI_FALLBACK_API_KEY => [ "canary\r\nX: y", @bad_sent ],
+	(map { ("OPENAI_${_}PROXY" => [ 'canary', 'proxy:3128', 'ftp://p:1',
+	    'socks4://p:1', 'http://', 'http://u:canary@', 'http://p:0',
+	    'http://p:65536', 'http://p:', 'http://u:canary@p:1/x',
+	    'http://u:canary@p:1?x', 'http://u:canary@x@p:1',
+	    'http://u:canary%@p:1', "http://u:canary\@p:1\r", ' http://p:1' ],
+	  "OPENAI_${_}CA_FILE" => [ '/nowhere/ca.pem', '/', '/dev/zero', file(''),
+	    file('no certificate'), file("-----BEGIN CERTIFICATE-----\nx\n"
+	    . "-----END CERTIFICATE-----\n") ]) } '', 'FALLBACK_'),
 	SERVER_HOST => [ 'server:8000', 'ftp://x', 'http://', 'http://x/?a=b' ],
 	SERVER_API_KEY => [ "canary\r\nX: y", @bad_sent ],
 	API_ADMIN_KEY => [ @bad_keys ],
@@ -149,9 +157,11 @@ is_refused("$_ is unknown", $_, $_ => 'canary')
 is_refused('... also when empty', 'AI_CHAT_NEW', AI_CHAT_NEW => '');
 
 for my $name (qw(API_SECRET_KEY API_ADMIN_KEY DATABASE_URL OPENAI_API_KEY
-    OPENAI_FALLBACK_API_KEY REDIS_URL SERVER_API_KEY)) {
+    OPENAI_FALLBACK_API_KEY OPENAI_PROXY OPENAI_FALLBACK_PROXY REDIS_URL
+    SERVER_API_KEY)) {
 	my $value = $secret{$name} // $FALLBACK{$name} // $SERVER{$name}
-	    // ($name eq 'REDIS_URL' ? $REDIS : $s->db_url);
+	    // ($name eq 'REDIS_URL' ? $REDIS
+		: $name =~ /PROXY/ ? 'http://u:canary@p:1' : $s->db_url);
 	is_refused("$name in both forms", "${name}_FILE", $name => $value,
 	    "${name}_FILE" => file($value));
 	is_refused("${name}_FILE that is not there", "${name}_FILE",
@@ -211,6 +221,19 @@ is_taken("$_->[0] $_->[1]", @$_) for [ OPENAI_TEMPERATURE => 0 ],
     [ AI_CHAT_TIMEZONE => 'Etc/GMT+12' ], [ LOG_LEVEL => 'error' ],
     [ LOG_LEVEL => 'debug' ], [ API_SECRET_KEY => ' a , b ' ],
     [ REDIS_URL => '' ];
+is_taken("the proxy $_", OPENAI_PROXY => $_, OPENAI_FALLBACK_PROXY => $_)
+    for qw(http://p:3128 https://u:p%40@p.example:443 socks5://127.0.0.1:1080/
+    socks5h://u:p@[::1]:1080 http://p);
+is_taken('no proxy for the fallback', OPENAI_FALLBACK_PROXY => 'direct');
+is_refused('... a word that is not for the first', 'OPENAI_PROXY',
+    OPENAI_PROXY => 'direct');
+{
+	my $root = $s->dir . '/root.pem';
+	run([ qw(openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1
+	    -nodes -keyout /dev/null -subj /CN=root -out), $root ]);
+	is_taken('files of certificates', OPENAI_CA_FILE => $root,
+	    OPENAI_FALLBACK_CA_FILE => $root);
+}
 is_taken('blanks around a key, which are removed', OPENAI_API_KEY => ' canary ',
     API_ADMIN_KEY => "\tcanary-admin ");
 is_taken('an empty optional one is as good as none', API_ADMIN_KEY => '',
@@ -262,7 +285,9 @@ my %default = (API_SECRET_KEY => '', API_ADMIN_KEY => '', DATABASE_URL => '',
     OPENAI_API_KEY => '', OPENAI_BASE_URL => 'https://api.openai.com/v1',
     OPENAI_MODEL => 'gpt-4o-mini', OPENAI_TEMPERATURE => '0.7',
     OPENAI_MAX_TOKENS => '1000', OPENAI_PROXY => '',
+    OPENAI_CA_FILE => '',
     OPENAI_FALLBACK_API_KEY => '', OPENAI_FALLBACK_BASE_URL => '',
+    OPENAI_FALLBACK_PROXY => '', OPENAI_FALLBACK_CA_FILE => '',
     REDIS_URL => '',
     OPENAI_FALLBACK_MODEL => '', AI_CHAT_BREAKER_FAILURES => '20', AI_CHAT_BREAKER_OPEN_MS => '10000',
     AI_CHAT_RETRY_FLOOR => '10', SERVER_HOST => '', SERVER_API_KEY => '',
