@@ -40,6 +40,8 @@ enum {
 	MUST = 1, /* no value, no start */
 	SECRET = 2, /* may come as NAME_FILE, never shown, wiped */
 	DIRECT = 4, /* of a PROXY: may be the word that stands for none */
+	CREDENTIAL =
+	    8, /* NAME_FILE, the path of a file that may be a credential */
 };
 
 struct setting {
@@ -83,6 +85,10 @@ static const struct setting table[] = {
 	    AT(openai_max_tokens) },
 	{ "OPENAI_PROXY", PROXY, SECRET, NULL, 0, 0, AT(openai_proxy) },
 	{ "OPENAI_CA_FILE", CA, 0, NULL, 0, 0, AT(openai_ca_file) },
+	{ "OPENAI_HEADERS_FILE", TEXT, CREDENTIAL, NULL, 0, 0,
+	    AT(openai_headers_file) },
+	{ "OPENAI_EXTRA_BODY_FILE", TEXT, CREDENTIAL, NULL, 0, 0,
+	    AT(openai_extra_body_file) },
 	{ "OPENAI_FALLBACK_API_KEY", KEY, SECRET, NULL, 0, 0,
 	    AT(fallback_api_key) },
 	{ "OPENAI_FALLBACK_BASE_URL", BASE_URL, 0, NULL, 0, 0,
@@ -91,6 +97,10 @@ static const struct setting table[] = {
 	{ "OPENAI_FALLBACK_PROXY", PROXY, SECRET | DIRECT, NULL, 0, 0,
 	    AT(fallback_proxy) },
 	{ "OPENAI_FALLBACK_CA_FILE", CA, 0, NULL, 0, 0, AT(fallback_ca_file) },
+	{ "OPENAI_FALLBACK_HEADERS_FILE", TEXT, CREDENTIAL, NULL, 0, 0,
+	    AT(fallback_headers_file) },
+	{ "OPENAI_FALLBACK_EXTRA_BODY_FILE", TEXT, CREDENTIAL, NULL, 0, 0,
+	    AT(fallback_extra_body_file) },
 	{ "REDIS_URL", TEXT, SECRET, NULL, 0, 0, AT(redis_url) },
 	{ "AI_CHAT_BREAKER_FAILURES", NUM, 0, "20", 0, 10000,
 	    AT(breaker_failures) },
@@ -208,32 +218,52 @@ read_secret(const struct setting *s, const char *form, const char *path,
 	return AIC_OK;
 }
 
+/* The path of what the service manager hands over, under a name of n bytes in lower
+ * case; false: there is no such file. */
+static bool
+credential_path(char *const *env, const char *name, size_t n,
+    char path[PATH_MAX])
+{
+	const char *dir = env_get(env, "CREDENTIALS_DIRECTORY", "");
+	int len;
+	char *p;
+
+	if (!dir || !*dir)
+		return false;
+	len = snprintf(path, PATH_MAX, "%s/%.*s", dir, (int)n, name);
+	if (len >= PATH_MAX)
+		return false;
+	for (p = path + len - n; *p; p++)
+		*p = (char)tolower((unsigned char)*p);
+	return access(path, F_OK) == 0 || errno != ENOENT;
+}
+
 /*
- * What the service manager hands over, under the setting's name in lower case.  A
- * unit has to name every credential, and gives an empty line for one that is not
- * there: that one counts as not given.
+ * The value of a secret, or the path of a file.  A unit has to name every credential,
+ * and gives an empty line for one that is not there: that one counts as not given.
  */
 static enum aic_code
 find_credential(const struct setting *s, char *const *env, char *value,
     struct aic_err *err)
 {
-	const char *dir = env_get(env, "CREDENTIALS_DIRECTORY", "");
+	size_t n = strlen(s->name);
 	char path[PATH_MAX];
-	size_t n;
-	char *p;
+	struct stat st;
 
 	*value = '\0';
-	if (!dir || !*dir || !(s->flags & SECRET))
+	if (s->flags & CREDENTIAL)
+		n -= strlen("_FILE");
+	else if (!(s->flags & SECRET))
 		return AIC_OK;
-	n = strlen(dir);
-	if ((size_t)snprintf(path, sizeof(path), "%s/%s", dir, s->name) >=
-	    sizeof(path))
+	if (!credential_path(env, s->name, n, path))
 		return AIC_OK;
-	for (p = path + n + 1; *p; p++)
-		*p = (char)tolower((unsigned char)*p);
-	if (access(path, F_OK) != 0 && errno == ENOENT)
+	if (s->flags & SECRET)
+		return read_secret(s, "'s credential", path, value, err);
+	if ((stat(path, &st) == 0 && st.st_size < 2) ||
+	    strlen(path) >= VALUE_MAX)
 		return AIC_OK;
-	return read_secret(s, "'s credential", path, value, err);
+	memcpy(value, path, strlen(path) + 1);
+	return AIC_OK;
 }
 
 static enum aic_code

@@ -32,11 +32,15 @@ struct aic_conf {
 	double openai_temperature;
 	int64_t openai_max_tokens;
 	char *openai_ca_file; /* added to the system's roots; NULL: none */
+	char *openai_headers_file; /* NULL: none */
+	char *openai_extra_body_file; /* NULL: none */
 	/* The second model; for what a NULL means, and those of fallback_api_key
 	 * and fallback_proxy, see aic_provider_inherit(). */
 	char *fallback_base_url;
 	char *fallback_model;
 	char *fallback_ca_file;
+	char *fallback_headers_file;
+	char *fallback_extra_body_file;
 	int64_t breaker_failures; /* chats in a row; 0: none are too many */
 	int64_t breaker_open_ms;
 	int64_t retry_floor; /* retries in ten seconds */
@@ -75,7 +79,8 @@ struct aic_conf {
  *                      never its value when it is a secret
  * Blocks:   on reading the files of NAME_FILE settings and credentials
  * Source:   systemd.exec(5), "CREDENTIALS_DIRECTORY": a secret that is not set is
- *           looked for there, under its name in lower case
+ *           looked for there, under its name in lower case; so is the file of a
+ *           HEADERS_FILE or EXTRA_BODY_FILE, under its name without _FILE
  * Memory:   gives
  */
 enum aic_code aic_conf_load(struct aic_conf *ret_conf, char *const *env,

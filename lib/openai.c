@@ -40,7 +40,8 @@ struct upstream {
 struct aic_openai {
 	struct upstream ups[AIC_OPENAI_MODELS];
 	int n_ups;
-	const char *keys[AIC_OPENAI_MODELS + 1]; /* that no log may have */
+	/* What no log may have. */
+	const char *secrets[AIC_OPENAI_MODELS * AIC_PROVIDER_SECRETS + 1];
 	double temperature;
 	int64_t max_tokens;
 	atomic_bool failing;
@@ -61,6 +62,18 @@ close_upstream(struct upstream *up)
 	aic_breaker_done(&up->breaker);
 	aic_budget_done(&up->budget);
 	aic_provider_close(up->provider);
+}
+
+static void
+add_secrets(struct aic_openai *o, const struct aic_provider *p)
+{
+	size_t n = 0;
+	int i;
+
+	while (o->secrets[n])
+		n++;
+	for (i = 0; i < p->n_secrets; i++)
+		o->secrets[n++] = p->secrets[i];
 }
 
 enum aic_code
@@ -87,7 +100,7 @@ aic_openai_open(struct aic_openai **ret_openai,
 	for (i = 0; !rc && i < o->n_ups; i++) {
 		rc = aic_provider_open(&o->ups[i].provider, &models[i], err);
 		if (!rc)
-			o->keys[i] = o->ups[i].provider->key;
+			add_secrets(o, o->ups[i].provider);
 	}
 	if (rc) {
 		aic_openai_close(o);
@@ -107,6 +120,14 @@ aic_openai_close(struct aic_openai *o)
 	for (i = 0; i < o->n_ups; i++)
 		close_upstream(&o->ups[i]);
 	free(o);
+}
+
+const char *
+aic_openai_members(const struct aic_openai *o)
+{
+	const char *members = o->ups[0].provider->extra.members;
+
+	return members ? members : "";
 }
 
 bool
@@ -140,18 +161,32 @@ aic_openai_begin(struct aic_buf *to)
 	aic_buf_puts(to, "{\"messages\":");
 }
 
-/* All that depends on who is asked comes behind the messages. */
+/*
+ * All that depends on who is asked comes behind the messages.
+ *
+ * What the operator's own members set is not sent by the worker, under neither of
+ * its names. So a refusal of such a member is not answered by sending another form:
+ * the operator asked for this one, and has to see the error.
+ */
 static void
 put_tail(const struct aic_openai *o, struct call *call, struct aic_buf *body)
 {
-	call->sent_max_tokens = !atomic_load(&call->up->completion_tokens);
-	call->sent_temperature = !atomic_load(&call->up->no_temperature);
+	const struct aic_extra *extra = &call->up->provider->extra;
+	bool completion = atomic_load(&call->up->completion_tokens);
+
+	call->sent_max_tokens = !extra->max_tokens && !completion;
+	call->sent_temperature = !extra->temperature &&
+	    !atomic_load(&call->up->no_temperature);
 	aic_buf_puts(body, call->up->provider->model);
 	if (call->sent_temperature)
 		aic_buf_printf(body, ",\"temperature\":%.15g", o->temperature);
-	aic_buf_printf(body, ",\"%s\":%lld}",
-	    call->sent_max_tokens ? "max_tokens" : "max_completion_tokens",
-	    (long long)o->max_tokens);
+	if (!extra->max_tokens)
+		aic_buf_printf(body, ",\"%s\":%lld",
+		    completion ? "max_completion_tokens" : "max_tokens",
+		    (long long)o->max_tokens);
+	if (extra->members)
+		aic_buf_puts(body, extra->members);
+	aic_buf_putc(body, '}');
 }
 
 /*
@@ -232,7 +267,8 @@ call_once(const struct aic_openai *o, struct aic_http *http,
 	/* The next one may end otherwise. */
 	ask->body->len = messages_end;
 	if (call->http.end == AIC_HTTP_ANSWERED && call->http.status != 200)
-		aic_openai_read_error(&call->http.body, o->keys, &call->error);
+		aic_openai_read_error(&call->http.body, o->secrets,
+		    &call->error);
 }
 
 /* --- what to make of it ------------------------------------------------ */

@@ -104,6 +104,10 @@ enum aic_code aic_openai_open(struct aic_openai **ret_openai,
 /* aic_openai_close -- wipes the keys. NULL is fine. */
 void aic_openai_close(struct aic_openai *openai);
 
+/* aic_openai_members -- what the operator adds to the body of the first model's
+ * requests, and what the answers so depend on; "": nothing. Borrowed. */
+const char *aic_openai_members(const struct aic_openai *openai);
+
 /* aic_openai_begin -- begin a body; the array of messages comes next. */
 void aic_openai_begin(struct aic_buf *to);
 

@@ -3,14 +3,23 @@
 #include "provider.h"
 
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "buf.h"
+#include "file.h"
 #include "json.h"
 
 /* The longest value of a setting is 8 KiB, and each byte can become six. */
 #define TEXT_MAX (64 * 1024)
+
+/* "OPENAI_FALLBACK_EXTRA_BODY_FILE" and a NUL fit. */
+#define NAME_SIZE 64
+
+/* The value of a header that is shorter than this, such as "false", is no secret, and
+ * would be found in every other answer. */
+#define SECRET_LEAST 8
 
 /* Of just its size: a buffer that grows would leave copies of a key behind. */
 static char *
@@ -67,6 +76,10 @@ aic_provider_inherit(struct aic_provider_conf *second,
 		second->api_key = first->api_key;
 	if (same && !second->ca_file)
 		second->ca_file = first->ca_file;
+	if (same && !second->headers_file)
+		second->headers_file = first->headers_file;
+	if (same && !second->extra_body_file)
+		second->extra_body_file = first->extra_body_file;
 	return true;
 }
 
@@ -78,29 +91,109 @@ copy(char **ret, const char *s)
 	return *ret || !s;
 }
 
-enum aic_code
-aic_provider_open(struct aic_provider **ret_provider,
-    const struct aic_provider_conf *conf, struct aic_err *err)
+/* --- opening ------------------------------------------------------------ */
+
+static void
+name_setting(const struct aic_provider_conf *conf, const char *name,
+    char to[NAME_SIZE])
+{
+	snprintf(to, NAME_SIZE, "%s%s", conf->prefix ? conf->prefix : "OPENAI_",
+	    name);
+}
+
+static enum aic_code
+read_headers(struct aic_provider *p, const struct aic_provider_conf *conf,
+    struct aic_err *err)
+{
+	char name[NAME_SIZE], *text = NULL;
+	enum aic_code rc;
+	size_t len = 0;
+
+	if (!conf->headers_file)
+		return AIC_OK;
+	name_setting(conf, "HEADERS_FILE", name);
+	rc = aic_file_read(name, conf->headers_file, AIC_HEADERS_FILE_MAX,
+	    &text, &len, err);
+	if (rc)
+		return rc;
+	return aic_headers_read(&p->own, text, len, name, conf->headers_file,
+	    false, err);
+}
+
+static enum aic_code
+read_extra(struct aic_provider *p, const struct aic_provider_conf *conf,
+    struct aic_err *err)
+{
+	char name[NAME_SIZE], *text = NULL;
+	enum aic_code rc;
+	size_t len = 0;
+
+	if (!conf->extra_body_file)
+		return AIC_OK;
+	name_setting(conf, "EXTRA_BODY_FILE", name);
+	rc = aic_file_read(name, conf->extra_body_file, AIC_EXTRA_FILE_MAX,
+	    &text, &len, err);
+	if (rc)
+		return rc;
+	rc = aic_extra_read(&p->extra, text, len, name, conf->extra_body_file,
+	    err);
+	aic_file_wipe(text, len);
+	return rc;
+}
+
+static enum aic_code
+copy_texts(struct aic_provider *p, const struct aic_provider_conf *conf,
+    struct aic_err *err)
 {
 	bool direct = conf->proxy &&
 	    strcmp(conf->proxy, AIC_PROVIDER_DIRECT) == 0;
-	struct aic_provider *p = calloc(1, sizeof(*p));
 
-	if (!p)
-		return aic_fail(err, AIC_ENOMEM, "out of memory");
 	p->url = join(conf->base_url, "/chat/completions");
 	p->auth = join("Authorization: Bearer ", conf->api_key);
 	p->model = make_model(conf->name);
 	if (!p->url || !p->auth || !p->model || !copy(&p->key, conf->api_key) ||
 	    !copy(&p->proxy, direct ? NULL : conf->proxy) ||
-	    !copy(&p->ca_file, conf->ca_file)) {
-		aic_provider_close(p);
+	    !copy(&p->ca_file, conf->ca_file))
 		return aic_fail(err, AIC_ENOMEM, "out of memory");
+	return AIC_OK;
+}
+
+static void
+list_headers(struct aic_provider *p)
+{
+	int n = 0, i;
+
+	p->headers[n++] = p->auth;
+	p->headers[n++] = "Content-Type: application/json";
+	p->headers[n++] = "Accept: application/json";
+	p->headers[n++] = "Expect:"; /* no waiting for 100 Continue */
+	for (i = 0; i < p->own.n; i++)
+		p->headers[n++] = p->own.line[i];
+	p->secrets[p->n_secrets++] = p->key;
+	for (i = 0; i < p->own.n; i++)
+		if (strlen(p->own.value[i]) >= SECRET_LEAST)
+			p->secrets[p->n_secrets++] = p->own.value[i];
+}
+
+enum aic_code
+aic_provider_open(struct aic_provider **ret_provider,
+    const struct aic_provider_conf *conf, struct aic_err *err)
+{
+	struct aic_provider *p = calloc(1, sizeof(*p));
+	enum aic_code rc;
+
+	if (!p)
+		return aic_fail(err, AIC_ENOMEM, "out of memory");
+	rc = copy_texts(p, conf, err);
+	if (!rc)
+		rc = read_headers(p, conf, err);
+	if (!rc)
+		rc = read_extra(p, conf, err);
+	if (rc) {
+		aic_provider_close(p);
+		return rc;
 	}
-	p->headers[0] = p->auth;
-	p->headers[1] = "Content-Type: application/json";
-	p->headers[2] = "Accept: application/json";
-	p->headers[3] = "Expect:"; /* no waiting for 100 Continue */
+	list_headers(p);
 	*ret_provider = p;
 	return AIC_OK;
 }
@@ -113,6 +206,8 @@ aic_provider_close(struct aic_provider *p)
 	wipe(p->key);
 	wipe(p->auth);
 	wipe(p->proxy); /* it can hold a password */
+	aic_headers_done(&p->own);
+	aic_extra_done(&p->extra);
 	free(p->ca_file);
 	free(p->url);
 	free(p->model);

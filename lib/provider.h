@@ -13,6 +13,8 @@
 #include <stdbool.h>
 
 #include "err.h"
+#include "extra.h"
+#include "headers.h"
 
 /* The word that stands for no proxy, where a NULL would mean another one. */
 #define AIC_PROVIDER_DIRECT "direct"
@@ -23,7 +25,17 @@ struct aic_provider_conf {
 	const char *name; /* of the model */
 	const char *proxy; /* NULL or AIC_PROVIDER_DIRECT: none */
 	const char *ca_file; /* added to the system's roots; NULL: none */
+	const char *headers_file; /* see headers.h; NULL: none */
+	const char *extra_body_file; /* see extra.h; NULL: none */
+	const char *prefix; /* of the names of its settings; NULL: "OPENAI_" */
 };
+
+/* Besides those of a file: who asks, two about the type of the body, no waiting for
+ * 100 Continue, and the NULL at the end. */
+#define AIC_PROVIDER_HEADERS (AIC_HEADERS_MAX + 5)
+
+/* Each of a file's headers, and the key. */
+#define AIC_PROVIDER_SECRETS (AIC_HEADERS_MAX + 1)
 
 struct aic_provider {
 	char *url; /* of chat completions */
@@ -32,15 +44,21 @@ struct aic_provider {
 	char *model; /* the member of the body, with a comma before it */
 	char *proxy; /* NULL: none */
 	char *ca_file; /* NULL: none */
-	const char *headers[5]; /* "Name: value", NULL at the end */
+	struct aic_headers own; /* the operator's */
+	struct aic_extra extra; /* members of the body, the operator's */
+	const char *headers[AIC_PROVIDER_HEADERS]; /* NULL at the end */
+	/* What a server must not bring into the log by quoting it. */
+	const char *secrets[AIC_PROVIDER_SECRETS];
+	int n_secrets;
 };
 
 /*
  * aic_provider_inherit -- take from the first provider what the second leaves out.
  *
  * The URL, the name of the model and the proxy are the first's wherever they are
- * left out. The key and the file of certificates are for one server, and are
- * inherited only where both have the same URL.
+ * left out. All else is for one server: the key, the file of certificates, headers,
+ * members of the body. It is inherited only where both have the same URL. A file
+ * that is empty, or of no members, is the way to have none.
  *
  * False: the second is not set, because it has neither a URL nor a key nor a name.
  */
@@ -50,13 +68,15 @@ bool aic_provider_inherit(struct aic_provider_conf *second,
 /*
  * aic_provider_open -- conf is borrowed; its first three members are not NULL.
  *
- * Errors:   AIC_ENOMEM
+ * Errors:   AIC_ECONF  err->detail names the setting of a file, and what is wrong
+ *                      with it; AIC_ENOMEM
+ * Blocks:   on reading the files
  * Memory:   gives; aic_provider_close()
  */
 enum aic_code aic_provider_open(struct aic_provider **ret_provider,
     const struct aic_provider_conf *conf, struct aic_err *err) AIC_MUST_CHECK;
 
-/* aic_provider_close -- wipes the key. NULL is fine. */
+/* aic_provider_close -- wipes the secrets. NULL is fine. */
 void aic_provider_close(struct aic_provider *provider);
 
 #endif

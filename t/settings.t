@@ -32,6 +32,15 @@ sub file ($text)
 	return $path;
 }
 
+# A directory of credentials, as systemd makes one.
+sub credentials (%content)
+{
+	my $dir = $s->dir . '/credentials-' . ++$files;
+	mkdir $dir or die "$dir: $!\n";
+	spew("$dir/$_", $content{$_}, 0600) for keys %content;
+	return $dir;
+}
+
 # Refused, before anything else: status 2, one line, which names it.  A start is
 # tried once for each name, --check every time.
 my %tried;
@@ -105,7 +114,18 @@ my %bad = (
 	    'http://u:canary%@p:1', "http://u:canary\@p:1\r", ' http://p:1' ],
 	  "OPENAI_${_}CA_FILE" => [ '/nowhere/ca.pem', '/', '/dev/zero', file(''),
 	    file('no certificate'), file("-----BEGIN CERTIFICATE-----\nx\n"
-	    . "-----END CERTIFICATE-----\n") ]) } '', 'FALLBACK_'),
+	    . "-----END CERTIFICATE-----\n") ],
+	  # A second model, so that its files are read.
+	  "OPENAI_${_}HEADERS_FILE" => [ '/nowhere/headers', '/', '/dev/zero',
+	    map { file($_) } "Authorization: canary\n", "host: canary\n",
+	    "Content-Type: canary\n", "Connection: canary\n",
+	    "Proxy-X: canary\n", "canary\n", "X: canary\r\n",
+	    "X: canary\0canary\n", "X\xc2\xa0: canary\n", "X:\n",
+	    "X: canary\xff\n", "X: canary\n" x 65, "X: canary" . 'x' x 16384 ],
+	  "OPENAI_${_}EXTRA_BODY_FILE" => [ '/nowhere/extra', '/',
+	    map { file($_) } '', '[]', 'canary', '{"messages":[]}',
+	    '{"model":"canary"}', '{"stream":true}', '{"n":2}', '{"a":1}{}',
+	    '{"a":"' . 'x' x 65536 . '"}' ]) } '', 'FALLBACK_'),
 	SERVER_HOST => [ 'server:8000', 'ftp://x', 'http://', 'http://x/?a=b' ],
 	SERVER_API_KEY => [ "canary\r\nX: y", @bad_sent ],
 	API_ADMIN_KEY => [ @bad_keys ],
@@ -147,7 +167,9 @@ for my $name (sort keys %bad) {
 	for my $value (@{ $bad{$name} }) {
 		my $brief = length $value > 40 ? substr $value, 0, 40 : $value;
 		$brief =~ s/\s/ /g;
-		is_refused("$name $brief", $name, $name => $value);
+		is_refused("$name $brief", $name, $name => $value,
+		    $name =~ /FALLBACK.*(?:HEADERS|BODY)/
+			? (OPENAI_FALLBACK_MODEL => 'm') : ());
 	}
 }
 
@@ -234,6 +256,18 @@ is_refused('... a word that is not for the first', 'OPENAI_PROXY',
 	is_taken('files of certificates', OPENAI_CA_FILE => $root,
 	    OPENAI_FALLBACK_CA_FILE => $root);
 }
+is_taken('headers and members', OPENAI_HEADERS_FILE =>
+    file("# for the model\n\nOpenAI-Project: canary\n"),
+    OPENAI_EXTRA_BODY_FILE => file('{"top_p": 0.9, "temperature": 1}'));
+is_refused('headers in both forms', 'OPENAI_HEADERS_FILE', OPENAI_HEADERS_FILE =>
+    file(''), CREDENTIALS_DIRECTORY => credentials(openai_headers => "X: canary\n"));
+is_refused('headers that are a credential', 'OPENAI_HEADERS_FILE',
+    CREDENTIALS_DIRECTORY => credentials(openai_headers => "Host: canary\n"));
+is_taken('... which is good', CREDENTIALS_DIRECTORY =>
+    credentials(openai_headers => "X: canary\n", openai_extra_body => "{}\n"));
+is_taken('... or an empty line, which stands for none', OPENAI_HEADERS_FILE =>
+    file('X: canary'), CREDENTIALS_DIRECTORY => credentials(
+	map { $_ => "\n" } qw(openai_headers openai_extra_body openai_proxy)));
 is_taken('blanks around a key, which are removed', OPENAI_API_KEY => ' canary ',
     API_ADMIN_KEY => "\tcanary-admin ");
 is_taken('an empty optional one is as good as none', API_ADMIN_KEY => '',
@@ -285,9 +319,10 @@ my %default = (API_SECRET_KEY => '', API_ADMIN_KEY => '', DATABASE_URL => '',
     OPENAI_API_KEY => '', OPENAI_BASE_URL => 'https://api.openai.com/v1',
     OPENAI_MODEL => 'gpt-4o-mini', OPENAI_TEMPERATURE => '0.7',
     OPENAI_MAX_TOKENS => '1000', OPENAI_PROXY => '',
-    OPENAI_CA_FILE => '',
+    OPENAI_CA_FILE => '', OPENAI_HEADERS_FILE => '', OPENAI_EXTRA_BODY_FILE => '',
     OPENAI_FALLBACK_API_KEY => '', OPENAI_FALLBACK_BASE_URL => '',
     OPENAI_FALLBACK_PROXY => '', OPENAI_FALLBACK_CA_FILE => '',
+    OPENAI_FALLBACK_HEADERS_FILE => '', OPENAI_FALLBACK_EXTRA_BODY_FILE => '',
     REDIS_URL => '',
     OPENAI_FALLBACK_MODEL => '', AI_CHAT_BREAKER_FAILURES => '20', AI_CHAT_BREAKER_OPEN_MS => '10000',
     AI_CHAT_RETRY_FLOOR => '10', SERVER_HOST => '', SERVER_API_KEY => '',
