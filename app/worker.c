@@ -57,6 +57,9 @@ set_models(struct aic_provider_conf models[AIC_OPENAI_MODELS],
 		.ca_file = conf->openai_ca_file,
 		.headers_file = conf->openai_headers_file,
 		.extra_body_file = conf->openai_extra_body_file,
+		.auth = conf->openai_auth,
+		.auth_url = conf->openai_auth_url,
+		.auth_scope = conf->openai_auth_scope,
 		.prefix = "OPENAI_"
 	};
 	models[1] = (struct aic_provider_conf){
@@ -67,6 +70,9 @@ set_models(struct aic_provider_conf models[AIC_OPENAI_MODELS],
 		.ca_file = conf->fallback_ca_file,
 		.headers_file = conf->fallback_headers_file,
 		.extra_body_file = conf->fallback_extra_body_file,
+		.auth = conf->fallback_auth,
+		.auth_url = conf->fallback_auth_url,
+		.auth_scope = conf->fallback_auth_scope,
 		.prefix = "OPENAI_FALLBACK_"
 	};
 }

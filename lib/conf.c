@@ -15,7 +15,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "provider.h"
 #include "value.h"
 
 /* A value is a name, a key, a URL or a short list of keys. */
@@ -34,6 +33,7 @@ enum kind {
 	REAL,
 	LEVEL,
 	FORMAT,
+	AUTH,
 };
 
 enum {
@@ -83,6 +83,12 @@ static const struct setting table[] = {
 	{ "OPENAI_TEMPERATURE", REAL, 0, "0.7", 0, 2, AT(openai_temperature) },
 	{ "OPENAI_MAX_TOKENS", NUM, 0, "1000", 1, 1000000,
 	    AT(openai_max_tokens) },
+	{ "OPENAI_AUTH", AUTH, 0, "bearer", 0, 0, AT(openai_auth) },
+	{ "OPENAI_AUTH_URL", URL, 0,
+	    "https://ngw.devices.sberbank.ru:9443/api/v2/oauth", 0, 0,
+	    AT(openai_auth_url) },
+	{ "OPENAI_AUTH_SCOPE", TEXT, 0, "GIGACHAT_API_PERS", 0, 0,
+	    AT(openai_auth_scope) },
 	{ "OPENAI_PROXY", PROXY, SECRET, NULL, 0, 0, AT(openai_proxy) },
 	{ "OPENAI_CA_FILE", CA, 0, NULL, 0, 0, AT(openai_ca_file) },
 	{ "OPENAI_HEADERS_FILE", TEXT, CREDENTIAL, NULL, 0, 0,
@@ -94,6 +100,11 @@ static const struct setting table[] = {
 	{ "OPENAI_FALLBACK_BASE_URL", BASE_URL, 0, NULL, 0, 0,
 	    AT(fallback_base_url) },
 	{ "OPENAI_FALLBACK_MODEL", TEXT, 0, NULL, 0, 0, AT(fallback_model) },
+	{ "OPENAI_FALLBACK_AUTH", AUTH, 0, NULL, 0, 0, AT(fallback_auth) },
+	{ "OPENAI_FALLBACK_AUTH_URL", URL, 0, NULL, 0, 0,
+	    AT(fallback_auth_url) },
+	{ "OPENAI_FALLBACK_AUTH_SCOPE", TEXT, 0, NULL, 0, 0,
+	    AT(fallback_auth_scope) },
 	{ "OPENAI_FALLBACK_PROXY", PROXY, SECRET | DIRECT, NULL, 0, 0,
 	    AT(fallback_proxy) },
 	{ "OPENAI_FALLBACK_CA_FILE", CA, 0, NULL, 0, 0, AT(fallback_ca_file) },
@@ -403,6 +414,22 @@ set_format(struct aic_conf *conf, const struct setting *s, const char *value,
 }
 
 static enum aic_code
+set_auth(struct aic_conf *conf, const struct setting *s, const char *value,
+    struct aic_err *err)
+{
+	int i;
+
+	for (i = AIC_PROVIDER_BEARER; i < AIC_PROVIDER_AUTH__MAX; i++)
+		if (strcmp(value, aic_provider_auth_names[i]) == 0) {
+			*(enum aic_provider_auth *)field(conf, s) = i;
+			return AIC_OK; /* NOLINT(clang-analyzer-unix.Malloc) */
+		}
+	/* It is not quoted: a key that was pasted here would come out. */
+	return aic_fail(err, AIC_ECONF,
+	    "%s must be bearer, api-key or gigachat", s->name);
+}
+
+static enum aic_code
 set_text(struct aic_conf *conf, const struct setting *s, char *value,
     struct aic_err *err)
 {
@@ -480,6 +507,9 @@ load_one(struct aic_conf *conf, const struct setting *s, char *const *env,
 		break;
 	case FORMAT:
 		rc = set_format(conf, s, value, err);
+		break;
+	case AUTH:
+		rc = set_auth(conf, s, value, err);
 		break;
 	default:
 		rc = set_text(conf, s, value, err);

@@ -13,6 +13,7 @@
 
 #include "err.h"
 #include "log.h"
+#include "provider.h"
 #include "telegram.h"
 
 struct aic_conf {
@@ -31,6 +32,9 @@ struct aic_conf {
 	char *openai_model;
 	double openai_temperature;
 	int64_t openai_max_tokens;
+	enum aic_provider_auth openai_auth;
+	char *openai_auth_url;
+	char *openai_auth_scope;
 	char *openai_ca_file; /* added to the system's roots; NULL: none */
 	char *openai_headers_file; /* NULL: none */
 	char *openai_extra_body_file; /* NULL: none */
@@ -38,6 +42,9 @@ struct aic_conf {
 	 * and fallback_proxy, see aic_provider_inherit(). */
 	char *fallback_base_url;
 	char *fallback_model;
+	enum aic_provider_auth fallback_auth;
+	char *fallback_auth_url;
+	char *fallback_auth_scope;
 	char *fallback_ca_file;
 	char *fallback_headers_file;
 	char *fallback_extra_body_file;

@@ -44,6 +44,8 @@ struct aic_http_request {
 	void *gone_arg;
 };
 
+#define AIC_HTTP_WHY_SIZE 128
+
 struct aic_http_answer {
 	enum aic_http_end end;
 	int status;
@@ -51,7 +53,7 @@ struct aic_http_answer {
 	int64_t retry_after_us;
 	struct aic_buf
 	    body; /* aic_buf_init() it with the ceiling; appended to */
-	char why[128]; /* what broke, for the log */
+	char why[AIC_HTTP_WHY_SIZE]; /* what broke, for the log */
 };
 
 /* aic_http_init -- set libcurl up. Errors: AIC_ENOMEM */

@@ -17,10 +17,6 @@
 #include "retry.h"
 #include "utf8.h"
 
-/* A TCP and a TLS handshake across the world take well under a second; a server
- * that is not there should leave time for two more tries. */
-#define CONNECT_US (5 * AIC_S)
-
 /* Both parameters can be refused, one after the other. */
 #define FALLBACKS_MAX 2
 
@@ -53,6 +49,7 @@ struct call {
 	int64_t until_us; /* the model's share of the deadline */
 	struct aic_http_answer http;
 	struct aic_openai_error error;
+	enum aic_provider_token token;
 	bool sent_temperature, sent_max_tokens;
 };
 
@@ -245,25 +242,22 @@ call_once(const struct aic_openai *o, struct aic_http *http,
     const struct aic_openai_ask *ask, struct call *call)
 {
 	size_t messages_end = ask->body->len;
-	const struct aic_provider *p = call->up->provider;
-	struct aic_http_request req = { .url = p->url,
-		.headers = p->headers,
-		.proxy = p->proxy,
-		.deadline_us = call->until_us,
-		.connect_us = CONNECT_US,
+	struct aic_provider_call post = { .deadline_us = call->until_us,
 		.gone = ask->gone,
 		.gone_arg = ask->gone_arg };
 
 	call->error = (struct aic_openai_error){ .code = "" };
+	call->token = AIC_PROVIDER_TOKEN_USED;
 	aic_buf_clear(&call->http.body);
 	put_tail(o, call, ask->body);
 	if (ask->body->failed) {
 		call->http.end = AIC_HTTP_NO_MEMORY;
 		return;
 	}
-	req.body = ask->body->data;
-	req.body_len = ask->body->len;
-	aic_http_post(http, &req, &call->http);
+	post.body = ask->body->data;
+	post.body_len = ask->body->len;
+	call->token = aic_provider_post(call->up->provider, http, &post,
+	    &call->http);
 	/* The next one may end otherwise. */
 	ask->body->len = messages_end;
 	if (call->http.end == AIC_HTTP_ANSWERED && call->http.status != 200)
@@ -509,6 +503,7 @@ ask_often(const struct aic_openai *o, struct aic_http *http,
 {
 	int *calls = answer->calls[answer->model];
 	int tried = 0, fallbacks = 0;
+	bool renewed = false;
 	enum aic_code rc;
 
 	aic_budget_call(&call->up->budget, aic_clock_us());
@@ -524,6 +519,13 @@ ask_often(const struct aic_openai *o, struct aic_http *http,
 			return rc;
 		}
 		calls[kind_of(call, AIC_EUPSTREAM)]++;
+		/* A token that has expired says nothing about the model: the
+		 * call is repeated once, and this is no attempt of the rule. */
+		if (!renewed && call->token == AIC_PROVIDER_TOKEN_STALE &&
+		    call->until_us - aic_clock_us() >= AIC_RETRY_LEAST_US) {
+			renewed = true;
+			continue;
+		}
 		if (fallbacks < FALLBACKS_MAX && fall_back(call) &&
 		    call->until_us - aic_clock_us() >= AIC_RETRY_LEAST_US) {
 			fallbacks++;
@@ -570,13 +572,16 @@ share(struct aic_openai *o, int i, int64_t now_us, int64_t deadline_us)
 	return deadline_us - third;
 }
 
+/* Without a token nobody refused the question: another model may well answer it. */
 static bool
 may_ask_other(enum aic_code rc, const struct call *call,
     const struct aic_openai_ask *ask)
 {
 	struct aic_retry_case c = case_of(call);
 
-	return rc == AIC_EUPSTREAM && aic_retry_other(&c) &&
+	return rc == AIC_EUPSTREAM &&
+	    (aic_retry_other(&c) ||
+		call->token == AIC_PROVIDER_TOKEN_MISSING) &&
 	    ask->deadline_us - aic_clock_us() >= AIC_RETRY_LEAST_US;
 }
 

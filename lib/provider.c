@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "buf.h"
+#include "clock.h"
 #include "file.h"
 #include "json.h"
 
@@ -20,6 +21,16 @@
 /* The value of a header that is shorter than this, such as "false", is no secret, and
  * would be found in every other answer. */
 #define SECRET_LEAST 8
+
+/* A TCP and a TLS handshake across the world take well under a second; a server
+ * that is not there should leave time for two more tries. */
+#define CONNECT_US (5 * AIC_S)
+
+const char *const aic_provider_auth_names[AIC_PROVIDER_AUTH__MAX + 1] = {
+	[AIC_PROVIDER_BEARER] = "bearer",
+	[AIC_PROVIDER_API_KEY] = "api-key",
+	[AIC_PROVIDER_GIGACHAT] = "gigachat",
+};
 
 /* Of just its size: a buffer that grows would leave copies of a key behind. */
 static char *
@@ -74,6 +85,12 @@ aic_provider_inherit(struct aic_provider_conf *second,
 		second->proxy = first->proxy;
 	if (same && !second->api_key)
 		second->api_key = first->api_key;
+	if (same && second->auth == AIC_PROVIDER_AUTH_UNSET)
+		second->auth = first->auth;
+	if (same && !second->auth_url)
+		second->auth_url = first->auth_url;
+	if (same && !second->auth_scope)
+		second->auth_scope = first->auth_scope;
 	if (same && !second->ca_file)
 		second->ca_file = first->ca_file;
 	if (same && !second->headers_file)
@@ -117,7 +134,7 @@ read_headers(struct aic_provider *p, const struct aic_provider_conf *conf,
 	if (rc)
 		return rc;
 	return aic_headers_read(&p->own, text, len, name, conf->headers_file,
-	    false, err);
+	    conf->auth == AIC_PROVIDER_API_KEY, err);
 }
 
 static enum aic_code
@@ -149,13 +166,32 @@ copy_texts(struct aic_provider *p, const struct aic_provider_conf *conf,
 	    strcmp(conf->proxy, AIC_PROVIDER_DIRECT) == 0;
 
 	p->url = join(conf->base_url, "/chat/completions");
-	p->auth = join("Authorization: Bearer ", conf->api_key);
+	if (conf->auth != AIC_PROVIDER_GIGACHAT)
+		p->auth = join(conf->auth == AIC_PROVIDER_API_KEY
+			? "api-key: "
+			: "Authorization: Bearer ",
+		    conf->api_key);
 	p->model = make_model(conf->name);
-	if (!p->url || !p->auth || !p->model || !copy(&p->key, conf->api_key) ||
+	if (!p->url || (!p->auth && conf->auth != AIC_PROVIDER_GIGACHAT) ||
+	    !p->model || !copy(&p->key, conf->api_key) ||
 	    !copy(&p->proxy, direct ? NULL : conf->proxy) ||
 	    !copy(&p->ca_file, conf->ca_file))
 		return aic_fail(err, AIC_ENOMEM, "out of memory");
 	return AIC_OK;
+}
+
+static enum aic_code
+open_gigachat(struct aic_provider *p, const struct aic_provider_conf *conf,
+    struct aic_err *err)
+{
+	struct aic_gigachat_conf giga = { .key = conf->api_key,
+		.url = conf->auth_url ? conf->auth_url : AIC_GIGACHAT_URL,
+		.scope = conf->auth_scope ? conf->auth_scope
+					  : AIC_GIGACHAT_SCOPE };
+
+	if (conf->auth != AIC_PROVIDER_GIGACHAT)
+		return AIC_OK;
+	return aic_gigachat_open(&p->gigachat, &giga, err);
 }
 
 static void
@@ -163,7 +199,7 @@ list_headers(struct aic_provider *p)
 {
 	int n = 0, i;
 
-	p->headers[n++] = p->auth;
+	p->headers[n++] = p->auth; /* else the token's, of each call */
 	p->headers[n++] = "Content-Type: application/json";
 	p->headers[n++] = "Accept: application/json";
 	p->headers[n++] = "Expect:"; /* no waiting for 100 Continue */
@@ -186,6 +222,8 @@ aic_provider_open(struct aic_provider **ret_provider,
 		return aic_fail(err, AIC_ENOMEM, "out of memory");
 	rc = copy_texts(p, conf, err);
 	if (!rc)
+		rc = open_gigachat(p, conf, err);
+	if (!rc)
 		rc = read_headers(p, conf, err);
 	if (!rc)
 		rc = read_extra(p, conf, err);
@@ -206,10 +244,99 @@ aic_provider_close(struct aic_provider *p)
 	wipe(p->key);
 	wipe(p->auth);
 	wipe(p->proxy); /* it can hold a password */
+	aic_gigachat_close(p->gigachat);
 	aic_headers_done(&p->own);
 	aic_extra_done(&p->extra);
 	free(p->ca_file);
 	free(p->url);
 	free(p->model);
 	free(p);
+}
+
+/* --- a call -------------------------------------------------------------- */
+
+/* What a request goes through, be it for the model or for a token. */
+struct way {
+	const struct aic_provider *provider;
+	struct aic_http *http;
+};
+
+/* The one place that knows how requests are sent. */
+static void
+send_request(void *arg, const struct aic_http_request *req,
+    struct aic_http_answer *answer)
+{
+	const struct way *way = arg;
+	struct aic_http_request full = *req;
+
+	full.proxy = way->provider->proxy;
+	aic_http_post(way->http, &full, answer);
+}
+
+/* A server may quote the token in its answer, and parts of the answer are logged. */
+static void
+hide(struct aic_buf *body, const char *token)
+{
+	size_t n = strlen(token);
+	char *at = body->data, *end = at + body->len;
+
+	while (body->len >= n) {
+		at = memmem(at, (size_t)(end - at), token, n);
+		if (!at)
+			return;
+		memset(at, '*', n);
+		at += n;
+	}
+}
+
+static enum aic_provider_token
+post_with_token(struct aic_provider *p, struct way *way,
+    const struct aic_provider_call *call, struct aic_http_request *req,
+    struct aic_http_answer *answer)
+{
+	struct aic_gigachat_call ask = { .send = send_request,
+		.send_arg = way,
+		.deadline_us = call->deadline_us,
+		.gone = call->gone,
+		.gone_arg = call->gone_arg };
+	enum aic_provider_token is = AIC_PROVIDER_TOKEN_USED;
+	struct aic_gigachat_token token = { .header = NULL };
+	const char *headers[AIC_PROVIDER_HEADERS];
+
+	answer->status = 0;
+	answer->retry_after_us = -1;
+	answer->why[0] = '\0';
+	answer->end = aic_gigachat_get(p->gigachat, &ask, &token, answer->why);
+	if (answer->end != AIC_HTTP_ANSWERED)
+		return AIC_PROVIDER_TOKEN_MISSING;
+	memcpy(headers, p->headers, sizeof(headers));
+	headers[0] = token.header;
+	req->headers = headers;
+	send_request(way, req, answer);
+	hide(&answer->body, token.text);
+	if (answer->end == AIC_HTTP_ANSWERED && answer->status == 401 &&
+	    aic_gigachat_refused(p->gigachat, token.serial))
+		is = AIC_PROVIDER_TOKEN_STALE;
+	aic_gigachat_token_done(&token);
+	return is;
+}
+
+enum aic_provider_token
+aic_provider_post(struct aic_provider *p, struct aic_http *http,
+    const struct aic_provider_call *call, struct aic_http_answer *answer)
+{
+	struct way way = { .provider = p, .http = http };
+	struct aic_http_request req = { .url = p->url,
+		.headers = p->headers,
+		.body = call->body,
+		.body_len = call->body_len,
+		.deadline_us = call->deadline_us,
+		.connect_us = CONNECT_US,
+		.gone = call->gone,
+		.gone_arg = call->gone_arg };
+
+	if (p->gigachat)
+		return post_with_token(p, &way, call, &req, answer);
+	send_request(&way, &req, answer);
+	return AIC_PROVIDER_TOKEN_USED;
 }

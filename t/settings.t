@@ -115,6 +115,9 @@ my %bad = (
 	  "OPENAI_${_}CA_FILE" => [ '/nowhere/ca.pem', '/', '/dev/zero', file(''),
 	    file('no certificate'), file("-----BEGIN CERTIFICATE-----\nx\n"
 	    . "-----END CERTIFICATE-----\n") ],
+	  "OPENAI_${_}AUTH" => [ 'Bearer', 'basic', 'api_key', 'canary' ],
+	  "OPENAI_${_}AUTH_URL" => [ 'canary', 'https://', 'https://x/?canary' ],
+	  "OPENAI_${_}AUTH_SCOPE" => [ "canary\n" ],
 	  # A second model, so that its files are read.
 	  "OPENAI_${_}HEADERS_FILE" => [ '/nowhere/headers', '/', '/dev/zero',
 	    map { file($_) } "Authorization: canary\n", "host: canary\n",
@@ -256,6 +259,13 @@ is_refused('... a word that is not for the first', 'OPENAI_PROXY',
 	is_taken('files of certificates', OPENAI_CA_FILE => $root,
 	    OPENAI_FALLBACK_CA_FILE => $root);
 }
+is_taken("a key that is sent as $_", OPENAI_AUTH => $_,
+    OPENAI_AUTH_URL => 'http://auth:9443/oauth', OPENAI_AUTH_SCOPE => 'x')
+    for qw(bearer api-key gigachat);
+is_refused('the header api-key, which is the worker\'s', 'OPENAI_HEADERS_FILE',
+    OPENAI_AUTH => 'api-key', OPENAI_HEADERS_FILE => file('API-Key: canary'));
+is_taken('... which is not with another way', OPENAI_AUTH => 'gigachat',
+    OPENAI_HEADERS_FILE => file('API-Key: canary'));
 is_taken('headers and members', OPENAI_HEADERS_FILE =>
     file("# for the model\n\nOpenAI-Project: canary\n"),
     OPENAI_EXTRA_BODY_FILE => file('{"top_p": 0.9, "temperature": 1}'));
@@ -318,7 +328,10 @@ for my $url ($REDIS, 'unix:///nowhere/redis.sock?db=1') {
 my %default = (API_SECRET_KEY => '', API_ADMIN_KEY => '', DATABASE_URL => '',
     OPENAI_API_KEY => '', OPENAI_BASE_URL => 'https://api.openai.com/v1',
     OPENAI_MODEL => 'gpt-4o-mini', OPENAI_TEMPERATURE => '0.7',
-    OPENAI_MAX_TOKENS => '1000', OPENAI_PROXY => '',
+    OPENAI_MAX_TOKENS => '1000', OPENAI_PROXY => '', OPENAI_AUTH => 'bearer',
+    OPENAI_AUTH_URL => 'https://ngw.devices.sberbank.ru:9443/api/v2/oauth',
+    OPENAI_AUTH_SCOPE => 'GIGACHAT_API_PERS', OPENAI_FALLBACK_AUTH => '',
+    OPENAI_FALLBACK_AUTH_URL => '', OPENAI_FALLBACK_AUTH_SCOPE => '',
     OPENAI_CA_FILE => '', OPENAI_HEADERS_FILE => '', OPENAI_EXTRA_BODY_FILE => '',
     OPENAI_FALLBACK_API_KEY => '', OPENAI_FALLBACK_BASE_URL => '',
     OPENAI_FALLBACK_PROXY => '', OPENAI_FALLBACK_CA_FILE => '',
@@ -351,7 +364,7 @@ is join(' ', sort keys %known), join(' ', sort keys %listed),
     'the worker and ai-chat.env know the same settings';
 for my $name (sort keys %default) {
 	next if $default{$name} eq '' || $name eq 'AI_CHAT_PROMPT_FILE';
-	like $table, qr/\{ "$name", \w+, \w+, "\Q$default{$name}\E",/,
+	like $table, qr/\{ "$name", \w+, \w+,\s+"\Q$default{$name}\E",/,
 	    "$name: the default is the contract's";
 }
 

@@ -135,6 +135,16 @@ what_is_not_set_has_the_default_of_the_contract(void **state)
 	assert_int_equal(conf.openai_max_tokens, 1000);
 	assert_null(conf.openai_proxy);
 	assert_null(conf.openai_ca_file);
+	assert_null(conf.openai_headers_file);
+	assert_null(conf.openai_extra_body_file);
+	assert_int_equal(conf.openai_auth, AIC_PROVIDER_BEARER);
+	assert_string_equal(conf.openai_auth_url, AIC_GIGACHAT_URL);
+	assert_string_equal(conf.openai_auth_scope, AIC_GIGACHAT_SCOPE);
+	assert_null(conf.fallback_headers_file);
+	assert_null(conf.fallback_extra_body_file);
+	assert_int_equal(conf.fallback_auth, AIC_PROVIDER_AUTH_UNSET);
+	assert_null(conf.fallback_auth_url);
+	assert_null(conf.fallback_auth_scope);
 	assert_null(conf.fallback_proxy);
 	assert_null(conf.fallback_ca_file);
 	assert_null(conf.fallback_api_key);
@@ -515,6 +525,34 @@ a_proxy_is_a_url_or_for_the_fallback_the_word_for_none(void **state)
 	conf = taken("OPENAI_PROXY", "socks5h://u:p@h:1080/");
 	assert_string_equal(conf.openai_proxy, "socks5h://u:p@h:1080");
 	aic_conf_done(&conf);
+}
+
+static void
+auth_is_one_of_three_words(void **state)
+{
+	static const char *const names[] = { "OPENAI_AUTH",
+		"OPENAI_FALLBACK_AUTH" };
+	static const char *const bad[] = { "Bearer", "basic", "api_key",
+		"azure", "gigachat ", "0" };
+	struct aic_conf conf;
+	size_t i, j;
+	int auth;
+
+	(void)state;
+	for (i = 0; i < 2; i++) {
+		for (auth = 1; auth < AIC_PROVIDER_AUTH__MAX; auth++) {
+			conf = taken(names[i], aic_provider_auth_names[auth]);
+			assert_int_equal(i == 0 ? conf.openai_auth
+						: conf.fallback_auth,
+			    auth);
+			aic_conf_done(&conf);
+		}
+		for (j = 0; j < sizeof(bad) / sizeof(bad[0]); j++)
+			refused_value(names[i], bad[j]);
+	}
+	refused_value("OPENAI_AUTH_URL", "ngw:9443");
+	refused_value("OPENAI_FALLBACK_AUTH_URL", "https://");
+	refused_value("OPENAI_AUTH_SCOPE", "a\nb");
 }
 
 static void
@@ -937,7 +975,8 @@ UNIT_MAIN_WITH(make_path, remove_path,
     T(a_key_is_visible_ascii_and_blanks_around_it_go),
     T(a_base_url_is_refused_with_the_whole_path),
     T(a_proxy_is_a_url_or_for_the_fallback_the_word_for_none),
-    T(a_ca_file_must_hold_a_certificate), T(a_line_break_in_a_text_is_refused),
+    T(auth_is_one_of_three_words), T(a_ca_file_must_hold_a_certificate),
+    T(a_line_break_in_a_text_is_refused),
     T(a_value_that_is_too_long_is_refused_and_not_cut),
     T(the_deadline_must_leave_the_model_time),
     T(a_second_server_needs_a_key_of_its_own),
