@@ -44,10 +44,12 @@ recall_open(struct worker *w, struct aic_err *err)
 
 	if (!w->cache || conf->answer_cache_s == 0)
 		return AIC_OK;
-	aic_buf_init(&how, 4 * AIC_PROMPT_FILE_MAX + 65536);
+	aic_buf_init(&how,
+	    4 * AIC_PROMPT_FILE_MAX + 65536 + AIC_EXTRA_FILE_MAX);
 	aic_buf_printf(&how, "%s %s %g %lld ", conf->openai_base_url,
 	    conf->openai_model, conf->openai_temperature,
 	    (long long)conf->openai_max_tokens);
+	aic_buf_puts(&how, aic_openai_members(w->openai));
 	aic_buf_put(&how, w->prompt.rules, w->prompt.rules_len);
 	w->asked_how = aic_buf_take(&how, &len);
 	aic_buf_done(&how);

@@ -50,6 +50,38 @@ static const struct aic_db_stmt ready = {
 	NULL,
 };
 
+static void
+set_models(struct aic_provider_conf models[AIC_OPENAI_MODELS],
+    const struct aic_conf *conf)
+{
+	models[0] = (struct aic_provider_conf){
+		.base_url = conf->openai_base_url,
+		.api_key = conf->openai_api_key,
+		.name = conf->openai_model,
+		.proxy = conf->openai_proxy,
+		.ca_file = conf->openai_ca_file,
+		.headers_file = conf->openai_headers_file,
+		.extra_body_file = conf->openai_extra_body_file,
+		.auth = conf->openai_auth,
+		.auth_url = conf->openai_auth_url,
+		.auth_scope = conf->openai_auth_scope,
+		.prefix = "OPENAI_"
+	};
+	models[1] = (struct aic_provider_conf){
+		.base_url = conf->fallback_base_url,
+		.api_key = conf->fallback_api_key,
+		.name = conf->fallback_model,
+		.proxy = conf->fallback_proxy,
+		.ca_file = conf->fallback_ca_file,
+		.headers_file = conf->fallback_headers_file,
+		.extra_body_file = conf->fallback_extra_body_file,
+		.auth = conf->fallback_auth,
+		.auth_url = conf->fallback_auth_url,
+		.auth_scope = conf->fallback_auth_scope,
+		.prefix = "OPENAI_FALLBACK_"
+	};
+}
+
 enum aic_code
 worker_open(struct worker *w, struct aic_conf *conf, struct aic_err *err)
 {
@@ -66,20 +98,12 @@ worker_open(struct worker *w, struct aic_conf *conf, struct aic_err *err)
 		.pool = (int)conf->db_pool,
 		.timeout_ms = (int)conf->db_timeout_ms,
 		.prepare = conf->db_prepare };
-	ai = (struct aic_openai_conf){
-		.models = { { .base_url = conf->openai_base_url,
-				.api_key = conf->openai_api_key,
-				.name = conf->openai_model },
-		    { .base_url = conf->fallback_base_url,
-			.api_key = conf->fallback_api_key,
-			.name = conf->fallback_model } },
-		.proxy = conf->openai_proxy,
-		.temperature = conf->openai_temperature,
+	ai = (struct aic_openai_conf){ .temperature = conf->openai_temperature,
 		.max_tokens = conf->openai_max_tokens,
 		.breaker_failures = conf->breaker_failures,
 		.breaker_open_us = conf->breaker_open_ms * AIC_MS,
-		.retry_floor = conf->retry_floor
-	};
+		.retry_floor = conf->retry_floor };
+	set_models(ai.models, conf);
 	/* The one secret that workers of all machines have in common. */
 	cache = (struct aic_cache_conf){ .url = conf->redis_url,
 		.secret = conf->api_keys };

@@ -27,8 +27,12 @@ aic_completion_end(struct aic_buf *to, const struct aic_completion_form *form)
 	if (form->temperature)
 		aic_buf_printf(to, ",\"temperature\":%.15g",
 		    form->temperature_value);
-	aic_buf_printf(to, ",\"%s\":%lld}", form->limit,
-	    (long long)form->max_tokens);
+	if (form->limit)
+		aic_buf_printf(to, ",\"%s\":%lld", form->limit,
+		    (long long)form->max_tokens);
+	if (form->more)
+		aic_buf_puts(to, form->more);
+	aic_buf_putc(to, '}');
 }
 
 /* --- documents ----------------------------------------------------------- */

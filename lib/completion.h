@@ -34,8 +34,10 @@ struct aic_completion_form {
 	const char *members; /* of this model, as JSON: `,"model":"..."' */
 	bool temperature; /* whether to send it */
 	double temperature_value;
-	const char *limit; /* the name of the limit: "max_tokens" */
+	/* the name of the limit, "max_tokens"; NULL: do not send it */
+	const char *limit;
 	int64_t max_tokens;
+	const char *more; /* further members, as JSON; NULL: none */
 };
 
 /* Tokens, each 0..INT_MAX and 0 when absent. */

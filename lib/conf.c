@@ -15,14 +15,33 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "value.h"
+
 /* A value is a name, a key, a URL or a short list of keys. */
 #define VALUE_MAX 8192
 
-enum kind { TEXT, URL, ZONE, NUM, REAL, LEVEL, FORMAT };
+enum kind {
+	TEXT,
+	KEY, /* that a server is sent */
+	KEYS, /* that callers send */
+	URL,
+	BASE_URL, /* of chat completions */
+	PROXY,
+	CA, /* the path of a file of certificates */
+	ZONE, /* the last of the texts */
+	NUM,
+	REAL,
+	LEVEL,
+	FORMAT,
+	AUTH,
+};
 
 enum {
 	MUST = 1, /* no value, no start */
 	SECRET = 2, /* may come as NAME_FILE, never shown, wiped */
+	DIRECT = 4, /* of a PROXY: may be the word that stands for none */
+	CREDENTIAL =
+	    8, /* NAME_FILE, the path of a file that may be a credential */
 };
 
 struct setting {
@@ -53,23 +72,46 @@ struct setting {
  * them; whoever appends more than half of a message sends one of his own.
  */
 static const struct setting table[] = {
-	{ "API_SECRET_KEY", TEXT, MUST | SECRET, NULL, 0, 0, AT(api_keys) },
-	{ "API_ADMIN_KEY", TEXT, SECRET, NULL, 0, 0, AT(api_admin_key) },
+	{ "API_SECRET_KEY", KEYS, MUST | SECRET, NULL, 0, 0, AT(api_keys) },
+	{ "API_ADMIN_KEY", KEYS, SECRET, NULL, 0, 0, AT(api_admin_key) },
 	{ "DATABASE_URL", TEXT, MUST | SECRET, NULL, 0, 0, AT(database_url) },
-	{ "OPENAI_API_KEY", TEXT, MUST | SECRET, NULL, 0, 0,
+	{ "OPENAI_API_KEY", KEY, MUST | SECRET, NULL, 0, 0,
 	    AT(openai_api_key) },
-	{ "OPENAI_BASE_URL", URL, 0, "https://api.openai.com/v1", 0, 0,
+	{ "OPENAI_BASE_URL", BASE_URL, 0, "https://api.openai.com/v1", 0, 0,
 	    AT(openai_base_url) },
 	{ "OPENAI_MODEL", TEXT, 0, "gpt-4o-mini", 0, 0, AT(openai_model) },
 	{ "OPENAI_TEMPERATURE", REAL, 0, "0.7", 0, 2, AT(openai_temperature) },
 	{ "OPENAI_MAX_TOKENS", NUM, 0, "1000", 1, 1000000,
 	    AT(openai_max_tokens) },
-	{ "OPENAI_PROXY", TEXT, 0, NULL, 0, 0, AT(openai_proxy) },
-	{ "OPENAI_FALLBACK_API_KEY", TEXT, SECRET, NULL, 0, 0,
+	{ "OPENAI_AUTH", AUTH, 0, "bearer", 0, 0, AT(openai_auth) },
+	{ "OPENAI_AUTH_URL", URL, 0,
+	    "https://ngw.devices.sberbank.ru:9443/api/v2/oauth", 0, 0,
+	    AT(openai_auth_url) },
+	{ "OPENAI_AUTH_SCOPE", TEXT, 0, "GIGACHAT_API_PERS", 0, 0,
+	    AT(openai_auth_scope) },
+	{ "OPENAI_PROXY", PROXY, SECRET, NULL, 0, 0, AT(openai_proxy) },
+	{ "OPENAI_CA_FILE", CA, 0, NULL, 0, 0, AT(openai_ca_file) },
+	{ "OPENAI_HEADERS_FILE", TEXT, CREDENTIAL, NULL, 0, 0,
+	    AT(openai_headers_file) },
+	{ "OPENAI_EXTRA_BODY_FILE", TEXT, CREDENTIAL, NULL, 0, 0,
+	    AT(openai_extra_body_file) },
+	{ "OPENAI_FALLBACK_API_KEY", KEY, SECRET, NULL, 0, 0,
 	    AT(fallback_api_key) },
-	{ "OPENAI_FALLBACK_BASE_URL", URL, 0, NULL, 0, 0,
+	{ "OPENAI_FALLBACK_BASE_URL", BASE_URL, 0, NULL, 0, 0,
 	    AT(fallback_base_url) },
 	{ "OPENAI_FALLBACK_MODEL", TEXT, 0, NULL, 0, 0, AT(fallback_model) },
+	{ "OPENAI_FALLBACK_AUTH", AUTH, 0, NULL, 0, 0, AT(fallback_auth) },
+	{ "OPENAI_FALLBACK_AUTH_URL", URL, 0, NULL, 0, 0,
+	    AT(fallback_auth_url) },
+	{ "OPENAI_FALLBACK_AUTH_SCOPE", TEXT, 0, NULL, 0, 0,
+	    AT(fallback_auth_scope) },
+	{ "OPENAI_FALLBACK_PROXY", PROXY, SECRET | DIRECT, NULL, 0, 0,
+	    AT(fallback_proxy) },
+	{ "OPENAI_FALLBACK_CA_FILE", CA, 0, NULL, 0, 0, AT(fallback_ca_file) },
+	{ "OPENAI_FALLBACK_HEADERS_FILE", TEXT, CREDENTIAL, NULL, 0, 0,
+	    AT(fallback_headers_file) },
+	{ "OPENAI_FALLBACK_EXTRA_BODY_FILE", TEXT, CREDENTIAL, NULL, 0, 0,
+	    AT(fallback_extra_body_file) },
 	{ "REDIS_URL", TEXT, SECRET, NULL, 0, 0, AT(redis_url) },
 	{ "AI_CHAT_BREAKER_FAILURES", NUM, 0, "20", 0, 10000,
 	    AT(breaker_failures) },
@@ -81,7 +123,7 @@ static const struct setting table[] = {
 	{ "AI_CHAT_UPSTREAM_CONNECTIONS", NUM, 0, "0", 0, 1000,
 	    AT(upstream_connections) },
 	{ "SERVER_HOST", URL, 0, NULL, 0, 0, AT(server_host) },
-	{ "SERVER_API_KEY", TEXT, SECRET, NULL, 0, 0, AT(server_api_key) },
+	{ "SERVER_API_KEY", KEY, SECRET, NULL, 0, 0, AT(server_api_key) },
 	{ "AI_CHAT_USER_CONTEXT_CHARS", NUM, 0, "4000", 200, 16000,
 	    AT(user_context_chars) },
 	{ "AI_CHAT_PORT", NUM, 0, "9001", 1, 65535, AT(port) },
@@ -131,7 +173,7 @@ field(struct aic_conf *conf, const struct setting *s)
 static bool
 is_text(const struct setting *s)
 {
-	return s->kind == TEXT || s->kind == URL || s->kind == ZONE;
+	return s->kind <= ZONE;
 }
 
 /* The value of NAME or NAME_FILE in the environment; NULL when not there. */
@@ -191,32 +233,52 @@ read_secret(const struct setting *s, const char *form, const char *path,
 	return AIC_OK;
 }
 
+/* The path of what the service manager hands over, under a name of n bytes in lower
+ * case; false: there is no such file. */
+static bool
+credential_path(char *const *env, const char *name, size_t n,
+    char path[PATH_MAX])
+{
+	const char *dir = env_get(env, "CREDENTIALS_DIRECTORY", "");
+	int len;
+	char *p;
+
+	if (!dir || !*dir)
+		return false;
+	len = snprintf(path, PATH_MAX, "%s/%.*s", dir, (int)n, name);
+	if (len >= PATH_MAX)
+		return false;
+	for (p = path + len - n; *p; p++)
+		*p = (char)tolower((unsigned char)*p);
+	return access(path, F_OK) == 0 || errno != ENOENT;
+}
+
 /*
- * What the service manager hands over, under the setting's name in lower case.  A
- * unit has to name every credential, and gives an empty line for one that is not
- * there: that one counts as not given.
+ * The value of a secret, or the path of a file.  A unit has to name every credential,
+ * and gives an empty line for one that is not there: that one counts as not given.
  */
 static enum aic_code
 find_credential(const struct setting *s, char *const *env, char *value,
     struct aic_err *err)
 {
-	const char *dir = env_get(env, "CREDENTIALS_DIRECTORY", "");
+	size_t n = strlen(s->name);
 	char path[PATH_MAX];
-	size_t n;
-	char *p;
+	struct stat st;
 
 	*value = '\0';
-	if (!dir || !*dir || !(s->flags & SECRET))
+	if (s->flags & CREDENTIAL)
+		n -= strlen("_FILE");
+	else if (!(s->flags & SECRET))
 		return AIC_OK;
-	n = strlen(dir);
-	if ((size_t)snprintf(path, sizeof(path), "%s/%s", dir, s->name) >=
-	    sizeof(path))
+	if (!credential_path(env, s->name, n, path))
 		return AIC_OK;
-	for (p = path + n + 1; *p; p++)
-		*p = (char)tolower((unsigned char)*p);
-	if (access(path, F_OK) != 0 && errno == ENOENT)
+	if (s->flags & SECRET)
+		return read_secret(s, "'s credential", path, value, err);
+	if ((stat(path, &st) == 0 && st.st_size < 2) ||
+	    strlen(path) >= VALUE_MAX)
 		return AIC_OK;
-	return read_secret(s, "'s credential", path, value, err);
+	memcpy(value, path, strlen(path) + 1);
+	return AIC_OK;
 }
 
 static enum aic_code
@@ -257,28 +319,6 @@ find_value(const struct setting *s, char *const *env, char *value,
 		return aic_fail(err, AIC_ECONF, "%s is longer than %d bytes",
 		    s->name, VALUE_MAX - 1);
 	memcpy(value, plain, strlen(plain) + 1);
-	return AIC_OK;
-}
-
-static enum aic_code
-check_url(const struct setting *s, char *value, struct aic_err *err)
-{
-	const char *rest;
-	size_t len = strlen(value);
-
-	if (strncmp(value, "https://", 8) == 0)
-		rest = value + 8;
-	else if (strncmp(value, "http://", 7) == 0)
-		rest = value + 7;
-	else
-		return aic_fail(err, AIC_ECONF,
-		    "%s must start with https:// or http://", s->name);
-	if (*rest == '\0' || *rest == '/' || strpbrk(rest, " \t?#"))
-		return aic_fail(err, AIC_ECONF,
-		    "%s is not the URL of an API: scheme, host and path only",
-		    s->name);
-	while (len > 0 && value[len - 1] == '/')
-		value[--len] = '\0';
 	return AIC_OK;
 }
 
@@ -378,16 +418,55 @@ set_format(struct aic_conf *conf, const struct setting *s, const char *value,
 }
 
 static enum aic_code
+set_auth(struct aic_conf *conf, const struct setting *s, const char *value,
+    struct aic_err *err)
+{
+	int i;
+
+	for (i = AIC_PROVIDER_BEARER; i < AIC_PROVIDER_AUTH__MAX; i++)
+		if (strcmp(value, aic_provider_auth_names[i]) == 0) {
+			*(enum aic_provider_auth *)field(conf, s) = i;
+			return AIC_OK; /* NOLINT(clang-analyzer-unix.Malloc) */
+		}
+	/* It is not quoted: a key that was pasted here would come out. */
+	return aic_fail(err, AIC_ECONF,
+	    "%s must be bearer, api-key or gigachat", s->name);
+}
+
+static enum aic_code
 set_text(struct aic_conf *conf, const struct setting *s, char *value,
     struct aic_err *err)
 {
 	enum aic_code rc = AIC_OK;
 	char *copy;
 
-	if (s->kind == URL)
-		rc = check_url(s, value, err);
-	else if (s->kind == ZONE)
+	switch (s->kind) {
+	case KEY:
+		rc = aic_value_key(s->name, value, AIC_VALUE_KEY_SENT, err);
+		break;
+	case KEYS:
+		rc = aic_value_key(s->name, value, AIC_VALUE_KEY_TAKEN, err);
+		break;
+	case URL:
+		rc = aic_value_url(s->name, value, err);
+		break;
+	case BASE_URL:
+		rc = aic_value_base_url(s->name, value, err);
+		break;
+	case PROXY:
+		if (!(s->flags & DIRECT) ||
+		    strcmp(value, AIC_PROVIDER_DIRECT) != 0)
+			rc = aic_value_proxy(s->name, value, err);
+		break;
+	case CA:
+		rc = aic_value_ca(s->name, value, err);
+		break;
+	case ZONE:
 		rc = check_zone(s, value, err);
+		break;
+	default:
+		break;
+	}
 	if (rc)
 		return rc;
 	if (*value == '\0')
@@ -433,9 +512,10 @@ load_one(struct aic_conf *conf, const struct setting *s, char *const *env,
 	case FORMAT:
 		rc = set_format(conf, s, value, err);
 		break;
-	case TEXT:
-	case URL:
-	case ZONE:
+	case AUTH:
+		rc = set_auth(conf, s, value, err);
+		break;
+	default:
 		rc = set_text(conf, s, value, err);
 		break;
 	}
@@ -492,11 +572,12 @@ check_keys(const struct aic_conf *conf, struct aic_err *err)
 	}
 }
 
-/* The key of one provider is nothing for another one's ears. */
+/* A key is sent to no server but the one that it is for. */
 static enum aic_code
 check_fallback(const struct aic_conf *conf, struct aic_err *err)
 {
-	if (!conf->fallback_base_url || conf->fallback_api_key)
+	if (!conf->fallback_base_url || conf->fallback_api_key ||
+	    strcmp(conf->fallback_base_url, conf->openai_base_url) == 0)
 		return AIC_OK;
 	return aic_fail(err, AIC_ECONF,
 	    "OPENAI_FALLBACK_BASE_URL needs a key of its own, "

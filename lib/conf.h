@@ -13,6 +13,7 @@
 
 #include "err.h"
 #include "log.h"
+#include "provider.h"
 #include "telegram.h"
 
 struct aic_conf {
@@ -22,6 +23,8 @@ struct aic_conf {
 	char *database_url;
 	char *openai_api_key;
 	char *fallback_api_key;
+	char *openai_proxy; /* NULL: none */
+	char *fallback_proxy; /* or AIC_PROVIDER_DIRECT */
 	char *redis_url; /* NULL: none */
 	char *server_api_key; /* not NULL where there is a server_host */
 
@@ -29,10 +32,22 @@ struct aic_conf {
 	char *openai_model;
 	double openai_temperature;
 	int64_t openai_max_tokens;
-	char *openai_proxy; /* NULL: none */
-	/* The second model; a NULL, the key's too: as the first has it. */
+	enum aic_provider_auth openai_auth;
+	char *openai_auth_url;
+	char *openai_auth_scope;
+	char *openai_ca_file; /* added to the system's roots; NULL: none */
+	char *openai_headers_file; /* NULL: none */
+	char *openai_extra_body_file; /* NULL: none */
+	/* The second model; for what a NULL means, and those of fallback_api_key
+	 * and fallback_proxy, see aic_provider_inherit(). */
 	char *fallback_base_url;
 	char *fallback_model;
+	enum aic_provider_auth fallback_auth;
+	char *fallback_auth_url;
+	char *fallback_auth_scope;
+	char *fallback_ca_file;
+	char *fallback_headers_file;
+	char *fallback_extra_body_file;
 	int64_t breaker_failures; /* chats in a row; 0: none are too many */
 	int64_t breaker_open_ms;
 	int64_t retry_floor; /* retries in ten seconds */
@@ -72,7 +87,8 @@ struct aic_conf {
  *                      never its value when it is a secret
  * Blocks:   on reading the files of NAME_FILE settings and credentials
  * Source:   systemd.exec(5), "CREDENTIALS_DIRECTORY": a secret that is not set is
- *           looked for there, under its name in lower case
+ *           looked for there, under its name in lower case; so is the file of a
+ *           HEADERS_FILE or EXTRA_BODY_FILE, under its name without _FILE
  * Memory:   gives
  */
 enum aic_code aic_conf_load(struct aic_conf *ret_conf, char *const *env,

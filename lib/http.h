@@ -69,6 +69,8 @@ struct aic_http_request {
 	int64_t connect_us; /* of it for the connection */
 };
 
+#define AIC_HTTP_WHY_SIZE 128
+
 struct aic_http_answer {
 	enum aic_http_end end;
 	int status; /* 0 when none came */
@@ -79,7 +81,8 @@ struct aic_http_answer {
 	int64_t retry_after_us;
 	struct aic_buf body; /* aic_buf_done() it */
 	int64_t took_us; /* from the start of the call to its end */
-	char why[128]; /* what went wrong, for the log; "" when nothing did */
+	/* what went wrong, for the log; "" when nothing did */
+	char why[AIC_HTTP_WHY_SIZE];
 };
 
 /*

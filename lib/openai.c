@@ -14,11 +14,8 @@
 #include "id.h"
 #include "json.h"
 #include "param.h"
+#include "provider.h"
 #include "retry.h"
-
-/* A TCP and a TLS handshake across the world take well under a second; a server
- * that is not there should leave time for two more tries. */
-#define CONNECT_US (5 * AIC_S)
 
 /* Forms of a request that one chat may find to be refused: two names of the limit, and
  * the temperature. */
@@ -39,14 +36,9 @@ static const struct {
 /* While waiting to try again, ask this often whether the caller is still there. */
 #define GONE_EVERY_US (500 * AIC_MS)
 
-#define AUTH "Authorization: Bearer "
-
 /* A model that can be asked, and what is known of it. */
 struct upstream {
-	char *url;
-	char *auth; /* the header with the key */
-	const char *headers[5];
-	char *model; /* the member of the body */
+	struct aic_provider *provider;
 	/* What this model has refused. */
 	atomic_int limit; /* index in limits; only ever grows */
 	atomic_bool no_temperature;
@@ -57,8 +49,8 @@ struct upstream {
 struct aic_openai {
 	struct upstream ups[AIC_OPENAI_MODELS];
 	int n_ups;
-	const char *keys[AIC_OPENAI_MODELS + 1]; /* that no log may have */
-	char *proxy;
+	/* What no log may have. */
+	const char *secrets[AIC_OPENAI_MODELS * AIC_PROVIDER_SECRETS + 1];
 	double temperature;
 	int64_t max_tokens;
 	atomic_bool failing;
@@ -71,95 +63,46 @@ struct call {
 	struct aic_http_answer http;
 	struct aic_completion_error error;
 	int limit; /* index in limits, of what was sent */
+	bool sent_limit;
 	bool temperature; /* it was sent */
 	bool other; /* another model could be asked */
+	enum aic_provider_token token;
 };
-
-static char *
-join(const char *a, const char *b)
-{
-	size_t n = strlen(a), m = strlen(b);
-	char *s = malloc(n + m + 1);
-
-	if (!s)
-		return NULL;
-	memcpy(s, a, n);
-	memcpy(s + n, b, m + 1);
-	return s;
-}
-
-static char *
-make_model(const char *name)
-{
-	struct aic_buf b;
-
-	aic_buf_init(&b, 64 * 1024);
-	aic_buf_puts(&b, ",\"model\":");
-	aic_json_put_str(&b, name);
-	return aic_buf_take(&b, NULL);
-}
-
-static enum aic_code
-open_upstream(struct upstream *up, const struct aic_openai_model *m,
-    struct aic_err *err)
-{
-	up->url = join(m->base_url, "/chat/completions");
-	up->auth = join(AUTH, m->api_key);
-	up->model = make_model(m->name);
-	if (!up->url || !up->auth || !up->model)
-		return aic_fail(err, AIC_ENOMEM, "out of memory");
-	up->headers[0] = up->auth;
-	up->headers[1] = "Content-Type: application/json";
-	up->headers[2] = "Accept: application/json";
-	up->headers[3] = "Expect:"; /* no waiting for 100 Continue */
-	return AIC_OK;
-}
 
 static void
 close_upstream(struct upstream *up)
 {
-	if (up->auth)
-		explicit_bzero(up->auth, strlen(up->auth));
 	aic_breaker_done(&up->breaker);
 	aic_budget_done(&up->budget);
-	free(up->url);
-	free(up->auth);
-	free(up->model);
+	aic_provider_close(up->provider);
 }
 
-static enum aic_code
-open_all(struct aic_openai *o, const struct aic_openai_conf *conf,
-    struct aic_err *err)
+static void
+add_secrets(struct aic_openai *o, const struct aic_provider *p)
 {
-	const struct aic_openai_model *first = &conf->models[0];
-	struct aic_openai_model second = conf->models[1];
-	enum aic_code rc;
+	size_t n = 0;
+	int i;
 
-	rc = open_upstream(&o->ups[0], first, err);
-	if (rc || o->n_ups == 1)
-		return rc;
-	if (!second.base_url)
-		second.base_url = first->base_url;
-	if (!second.api_key)
-		second.api_key = first->api_key;
-	if (!second.name)
-		second.name = first->name;
-	return open_upstream(&o->ups[1], &second, err);
+	while (o->secrets[n])
+		n++;
+	for (i = 0; i < p->n_secrets; i++)
+		o->secrets[n++] = p->secrets[i];
 }
 
 enum aic_code
 aic_openai_open(struct aic_openai **ret_openai,
     const struct aic_openai_conf *conf, struct aic_err *err)
 {
-	const struct aic_openai_model *second = &conf->models[1];
+	struct aic_provider_conf models[AIC_OPENAI_MODELS];
+	enum aic_code rc = AIC_OK;
 	struct aic_openai *o;
-	enum aic_code rc;
 	int i;
 
+	memcpy(models, conf->models, sizeof(models));
 	o = calloc(1, sizeof(*o));
 	if (!o)
 		return aic_fail(err, AIC_ENOMEM, "out of memory");
-	o->n_ups = second->base_url || second->api_key || second->name ? 2 : 1;
+	o->n_ups = aic_provider_inherit(&models[1], &models[0]) ? 2 : 1;
 	for (i = 0; i < o->n_ups; i++) {
 		aic_breaker_init(&o->ups[i].breaker, conf->breaker_failures,
 		    conf->breaker_open_us);
@@ -167,17 +110,15 @@ aic_openai_open(struct aic_openai **ret_openai,
 	}
 	o->temperature = conf->temperature;
 	o->max_tokens = conf->max_tokens;
-	o->proxy = conf->proxy ? strdup(conf->proxy) : NULL;
-	if (conf->proxy && !o->proxy)
-		rc = aic_fail(err, AIC_ENOMEM, "out of memory");
-	else
-		rc = open_all(o, conf, err);
+	for (i = 0; !rc && i < o->n_ups; i++) {
+		rc = aic_provider_open(&o->ups[i].provider, &models[i], err);
+		if (!rc)
+			add_secrets(o, o->ups[i].provider);
+	}
 	if (rc) {
 		aic_openai_close(o);
 		return rc;
 	}
-	for (i = 0; i < o->n_ups; i++)
-		o->keys[i] = o->ups[i].auth + strlen(AUTH);
 	*ret_openai = o;
 	return AIC_OK;
 }
@@ -191,8 +132,15 @@ aic_openai_close(struct aic_openai *o)
 		return;
 	for (i = 0; i < o->n_ups; i++)
 		close_upstream(&o->ups[i]);
-	free(o->proxy);
 	free(o);
+}
+
+const char *
+aic_openai_members(const struct aic_openai *o)
+{
+	const char *members = o->ups[0].provider->extra.members;
+
+	return members ? members : "";
 }
 
 bool
@@ -220,18 +168,30 @@ aic_openai_is_open(struct aic_openai *o, int64_t now_us)
 
 /* --- one call ---------------------------------------------------------- */
 
-/* The members that depend on the model come behind the messages. */
+/*
+ * The members that depend on the model come behind the messages.
+ *
+ * The worker does not send a member that the operator's own members set, under neither
+ * of its names. So a refusal of such a member is not answered by another form: the
+ * operator asked for this one, and has to see the error.
+ */
 static void
 put_tail(const struct aic_openai *o, struct call *call, struct aic_buf *body)
 {
-	struct aic_completion_form form = { .members = call->up->model,
+	const struct aic_extra *extra = &call->up->provider->extra;
+	struct aic_completion_form form = {
+		.members = call->up->provider->model,
 		.temperature_value = o->temperature,
-		.max_tokens = o->max_tokens };
+		.max_tokens = o->max_tokens,
+		.more = extra->members
+	};
 
 	call->limit = atomic_load(&call->up->limit);
-	call->temperature = !atomic_load(&call->up->no_temperature);
+	call->sent_limit = !extra->max_tokens;
+	call->temperature = !extra->temperature &&
+	    !atomic_load(&call->up->no_temperature);
 	form.temperature = call->temperature;
-	form.limit = limits[call->limit].name;
+	form.limit = call->sent_limit ? limits[call->limit].name : NULL;
 	aic_completion_end(body, &form);
 }
 
@@ -240,26 +200,25 @@ call_once(const struct aic_openai *o, struct aic_http *http,
     const struct aic_openai_ask *ask, struct call *call)
 {
 	size_t messages_end = ask->body->len;
-	struct aic_http_request req = { .url = call->up->url,
-		.headers = call->up->headers,
-		.proxy = o->proxy,
-		.body = ask->body,
-		.answer_max = AIC_COMPLETION_MAX,
+	struct aic_provider_call post = { .body = ask->body,
 		.deadline_us = call->until_us,
-		.connect_us = CONNECT_US };
+		.gone = ask->gone,
+		.gone_arg = ask->gone_arg };
 
 	memset(&call->error, 0, sizeof(call->error));
+	call->token = AIC_PROVIDER_TOKEN_USED;
 	aic_buf_done(&call->http.body);
 	put_tail(o, call, ask->body);
 	if (ask->body->failed) {
 		call->http.end = AIC_HTTP_NO_MEMORY;
 		return;
 	}
-	aic_http_run(http, &req, ask->gone, ask->gone_arg, &call->http);
+	call->token = aic_provider_post(call->up->provider, http, &post,
+	    &call->http);
 	/* The next one may end otherwise. */
 	ask->body->len = messages_end;
 	if (call->http.end == AIC_HTTP_ANSWERED && call->http.status != 200)
-		aic_completion_read_error(&call->http.body, o->keys,
+		aic_completion_read_error(&call->http.body, o->secrets,
 		    &call->error);
 }
 
@@ -276,7 +235,7 @@ static bool
 refuses_limit(const struct call *call)
 {
 	return (call->error.refused & limits[call->limit].param) &&
-	    call->limit + 1 < LIMITS;
+	    call->sent_limit && call->limit + 1 < LIMITS;
 }
 
 static bool
@@ -361,8 +320,8 @@ read_call(const struct aic_openai *o, struct call *call,
 
 	if (call->http.end != AIC_HTTP_ANSWERED || call->http.status != 200)
 		return fail_call(call, err);
-	rc = aic_completion_read(&call->http.body, o->keys, &got, &call->error,
-	    err);
+	rc = aic_completion_read(&call->http.body, o->secrets, &got,
+	    &call->error, err);
 	if (rc)
 		return rc;
 	answer->text = got.text;
@@ -460,6 +419,7 @@ ask_often(const struct aic_openai *o, struct aic_http *http,
 {
 	int *calls = answer->calls[answer->model];
 	int tried = 0, fallbacks = 0;
+	bool renewed = false;
 	enum aic_code rc;
 
 	aic_budget_call(&call->up->budget, aic_clock_us());
@@ -471,6 +431,13 @@ ask_often(const struct aic_openai *o, struct aic_http *http,
 		calls[kind_of(call, rc)]++;
 		if (rc != AIC_EUPSTREAM)
 			return rc;
+		/* A token that has expired says nothing about the model: the
+		 * call is repeated once, and this is no attempt of the rule. */
+		if (!renewed && call->token == AIC_PROVIDER_TOKEN_STALE &&
+		    call->until_us - aic_clock_us() >= AIC_RETRY_LEAST_US) {
+			renewed = true;
+			continue;
+		}
 		if (fallbacks < FALLBACKS_MAX && fall_back(call) &&
 		    call->until_us - aic_clock_us() >= AIC_RETRY_LEAST_US) {
 			fallbacks++;
@@ -514,13 +481,16 @@ share(struct aic_openai *o, int i, int64_t now_us, int64_t deadline_us)
 	return deadline_us - third;
 }
 
+/* Without a token nobody refused the question: another model may well answer it. */
 static bool
 may_ask_other(enum aic_code rc, const struct call *call,
     const struct aic_openai_ask *ask)
 {
 	struct aic_retry_case c = case_of(call);
 
-	return rc == AIC_EUPSTREAM && aic_retry_other(&c) &&
+	return rc == AIC_EUPSTREAM &&
+	    (aic_retry_other(&c) ||
+		call->token == AIC_PROVIDER_TOKEN_MISSING) &&
 	    ask->deadline_us - aic_clock_us() >= AIC_RETRY_LEAST_US;
 }
 

@@ -33,23 +33,16 @@
 #include "completion.h"
 #include "err.h"
 #include "http.h"
+#include "provider.h"
 
 struct aic_openai;
 
 /* The first, and the one to fall back to. */
 #define AIC_OPENAI_MODELS 2
 
-struct aic_openai_model {
-	const char *base_url;
-	const char *api_key;
-	const char *name;
-};
-
 struct aic_openai_conf {
-	/* The second: where all are NULL there is none; a NULL is as the first
-	 * has it. */
-	struct aic_openai_model models[AIC_OPENAI_MODELS];
-	const char *proxy; /* NULL: none */
+	/* Of the second one see aic_provider_inherit(). */
+	struct aic_provider_conf models[AIC_OPENAI_MODELS];
 	double temperature;
 	int64_t max_tokens;
 	/* Of each model. */
@@ -102,6 +95,10 @@ enum aic_code aic_openai_open(struct aic_openai **ret_openai,
 
 /* aic_openai_close -- wipes the keys. NULL is fine. */
 void aic_openai_close(struct aic_openai *openai);
+
+/* aic_openai_members -- what the operator adds to the body of the first model's
+ * requests, and what the answers so depend on; "": nothing. Borrowed. */
+const char *aic_openai_members(const struct aic_openai *openai);
 
 /*
  * aic_openai_ask -- ask until there is a usable answer or the rule says stop.

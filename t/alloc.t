@@ -7,6 +7,7 @@
 use v5.36;
 use utf8;
 use AIChat::Proc qw(slurp spew temp_dir remove_dir);
+use AIChat::Provider;
 use AIChat::Stack;
 use AIChat::Test;
 
@@ -30,10 +31,14 @@ my $MOST = 2000;
 my $dir = temp_dir('ai-chat-alloc');
 spew("$dir/control", pack $CONTROL, 0, 0, 0, '');
 
-# Plain HTTP, because libraries for TLS and HTTP/2 report some failed allocations as
-# broken connections.
+# Its tokens have expired when they come, so each call of the model needs a new one.
+my $giga = AIChat::Provider->start(rules => 'gigachat', key => 'test-openai-key',
+    token_life_ms => 1);
+
 my $s = AIChat::Test->new(server => 1, redis => 1, tls => 0,
-	env => { AI_CHAT_DAILY_LIMIT => $LIMIT, AI_CHAT_THREADS => 1,
+	env => { OPENAI_AUTH => 'gigachat',
+	    OPENAI_AUTH_URL => $giga->url('/api/v2/oauth'),
+	    AI_CHAT_DAILY_LIMIT => $LIMIT, AI_CHAT_THREADS => 1,
 	    AI_CHAT_DB_POOL => 1, AI_CHAT_DB_TIMEOUT_MS => 1000 * $TIMEOUT_S,
 	    AI_CHAT_DEADLINE_MS => 10000 },
 	wrap => [ '/usr/bin/env', "LD_PRELOAD=$build/t/alloc.so",

@@ -55,7 +55,7 @@ for my $name (qw(ai-chatctl ai-chat-worker ai-chat-migrate)) {
 	    split /\n/, $page;
 	my %want;
 
-	while ($table =~ /\{ \s "(\w+)", \s (\w+), \s ([\w |]+), \s
+	while ($table =~ /\{ \s "(\w+)", \s (\w+), \s ([\w |]+), \s+
 	    (NULL|\w+|"[^"]*"), \s ([\d.]+), \s ([\d.]+),/gx) {
 		my ($name, $kind, $flags, $preset, $min, $max) = ($1, $2, $3, $4,
 		    $5, $6);

@@ -3,6 +3,7 @@
 
 use v5.36;
 use utf8;
+use AIChat::Proc qw(spew);
 use AIChat::Test;
 
 # With a Server no question is a common one.
@@ -360,6 +361,10 @@ sub use_up ($user)
 	$ask->(56);
 	is $s->model_count('common'), $before + 1,
 	    'another model is asked for itself';
+	spew($s->dir . '/extra', '{"top_p":0.5}');
+	$s->restart_worker($_, OPENAI_EXTRA_BODY_FILE => $s->dir . '/extra') for 1, 2;
+	$ask->(59);
+	is $s->model_count('common'), $before + 2, '... and one with other members';
 	is $ask->(57, 'сломано [[id=bad status=400]]')->{status}, 500,
 	    'a failure';
 	is $ask->(58, 'сломано [[id=bad status=400]]')->{status}, 500,

@@ -4,12 +4,14 @@
 use v5.36;
 use utf8;
 use AIChat::Proc qw(slurp spew);
+use AIChat::Provider;
 use AIChat::Test;
 
 # Each is one word, so that it is found however a line is built.
 my %canary = map { $_ => "canary${_}z" } qw(caller second admin openai password
     message answer data rules wrongkey upstream proxy baseurl fallback
-    fallbackurl redis server serverurl figures);
+    fallbackurl redis server serverurl figures fallbackproxy header member token
+    gigachat);
 my @seen;	# every answer: its title, the headers and the body
 
 my $s = AIChat::Test->new(own_pg => 1, workers => 0, server => 1, env => {
@@ -24,6 +26,10 @@ my $settings = $s->stack->settings;
 $settings->{DATABASE_URL} .= "&password=$canary{password}";
 $settings->{AI_CHAT_PROMPT_FILE} = $s->dir . '/rules.txt';
 spew($settings->{AI_CHAT_PROMPT_FILE}, "Rules: $canary{rules}\n");
+$settings->{OPENAI_HEADERS_FILE} = $s->dir . '/headers.txt';
+spew($settings->{OPENAI_HEADERS_FILE}, "X-Secret: $canary{header}\n");
+$settings->{OPENAI_EXTRA_BODY_FILE} = $s->dir . '/extra.json';
+spew($settings->{OPENAI_EXTRA_BODY_FILE}, qq({"member":"$canary{member}"}));
 $s->stack->start_workers(1);
 $s->stack->start_nginx;
 $s->expect_log(qr/too large body/, qr/status=50[03]/, qr/database system/,
@@ -57,7 +63,7 @@ chat('one in the light of it', 200, 'id=second');
 my $last = $s->model_last('second');
 my $asked = JSON::PP->new->canonical->encode($last);
 like $asked, qr/\Q$canary{$_}\E/, "the model is given the $_"
-    for qw(message answer data rules openai);
+    for qw(message answer data rules openai header member);
 unlike $asked, qr/\Q$canary{$_}\E/, "... and not the $_"
     for qw(caller second admin password fallback server);
 
@@ -112,7 +118,7 @@ for my $marks ("status=401 errmsg=$canary{upstream}", 'status=400',
     # Keys where codes should be.
     (map { ("status=401 code=$canary{$_}", "status=401 type=$canary{$_}",
 	"status=503 code=x-$canary{$_} param=$canary{$_} retry_after=100") }
-	qw(openai fallback))) {
+	qw(openai fallback header))) {
 	my $title = $marks =~ s/canary\w+/.../gr;
 	chat("the model: $title", 500, $marks);
 }
@@ -151,11 +157,35 @@ for my $where ([ OPENAI_BASE_URL => "http://u:$canary{baseurl}\@127.0.0.1:1/v1" 
     [ OPENAI_BASE_URL => "http://u:$canary{baseurl}\@nowhere.invalid/v1" ],
     [ OPENAI_BASE_URL => 'http://127.0.0.1:1/v1', OPENAI_FALLBACK_BASE_URL =>
 	"http://u:$canary{fallbackurl}\@127.0.0.1:1/v1" ],
-    [ OPENAI_PROXY => "http://u:$canary{proxy}\@127.0.0.1:1" ]) {
+    [ OPENAI_PROXY => "http://u:$canary{proxy}\@127.0.0.1:1",
+	OPENAI_FALLBACK_PROXY => "socks5h://u:$canary{fallbackproxy}\@127.0.0.1:1",
+	OPENAI_FALLBACK_MODEL => 'second' ],
+    [ OPENAI_PROXY => "https://u:$canary{proxy}\@nowhere.invalid:1" ]) {
 	my %was = %$settings;
 	$s->restart_worker(1, @$where);
 	chat("$where->[0] leads nowhere", 500, '');
 	%$settings = %was;
+}
+# A token, which the model quotes where codes should be; and the key that it is asked
+# for with.
+{
+	my %was = %$settings;
+	my $giga = AIChat::Provider->start(rules => 'gigachat',
+	    key => $canary{gigachat}, token => $canary{token}, quote => 'token',
+	    log => $s->dir . '/log/model-provider.log');
+	$s->restart_worker(1, OPENAI_AUTH => 'gigachat',
+	    OPENAI_API_KEY => $canary{gigachat},
+	    OPENAI_AUTH_URL => $giga->url('/api/v2/oauth'),
+	    OPENAI_BASE_URL => $giga->url('/v1'));
+	chat('GigaChat quotes the token', 500, '');
+	like $giga->state->{refused}[0], qr/\Q$canary{token}\E/, '... it does';
+	$giga->set(quote => 'header');
+	chat('... and a header', 500, '');
+	$giga->set(token_status => 401, revoke => 1);
+	$s->restart_worker(1);
+	chat('GigaChat refuses the key', 500, '');
+	%$settings = %was;
+	$giga->stop;
 }
 for ("http://u:$canary{serverurl}\@127.0.0.1:1",
     "http://u:$canary{serverurl}\@nowhere.invalid") {

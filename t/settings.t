@@ -2,7 +2,7 @@
 
 use v5.36;
 use utf8;
-use AIChat::Proc qw(slurp spew);
+use AIChat::Proc qw(run slurp spew);
 use AIChat::Stack;
 use AIChat::Test;
 
@@ -30,6 +30,15 @@ sub file ($text)
 	my $path = $s->dir . '/file-' . ++$files;
 	spew($path, $text, 0600);
 	return $path;
+}
+
+# A directory of credentials, as systemd makes one.
+sub credentials (%content)
+{
+	my $dir = $s->dir . '/credentials-' . ++$files;
+	mkdir $dir or die "$dir: $!\n";
+	spew("$dir/$_", $content{$_}, 0600) for keys %content;
+	return $dir;
 }
 
 # Refused, before anything else: status 2, one line, which names it.  A start is
@@ -82,16 +91,47 @@ is_refused("without $_", $_, $_ => undef)
 is_refused("an empty $_", $_, $_ => '')
     for qw(API_SECRET_KEY DATABASE_URL OPENAI_API_KEY);
 
+# A carriage return, a byte order mark, U+200B, a no-break space, blanks alone; and
+# what a server does not take: a blank inside, a letter that is not ASCII.
+my @bad_keys = ("canary\r", "\xef\xbb\xbfcanary", "\xe2\x80\x8bcanary",
+    "canary\xc2\xa0", ' ');
+my @bad_sent = (@bad_keys, 'canary x', "canary\xd0\xba");
 my %bad = (
 	OPENAI_TEMPERATURE => [ '2.1', '-0.1', 'warm', '0,7', 'nan', '1e1', ' 1',
 	    '0x1' ],
 	OPENAI_MAX_TOKENS => [ 0, -1, '1.5', 'many', '1e3', '99999999999999' ],
 	OPENAI_BASE_URL => [ 'api.openai.com', 'ftp://x/v1', 'https://',
-	    'https:///v1', 'https://x/v1?key=y', 'https://x/ v1' ],
-	OPENAI_FALLBACK_BASE_URL => [ 'api.openai.com', 'https://x/v1?key=y' ],
-	OPENAI_FALLBACK_API_KEY => [ "canary\r\nX: y" ],
+	    'https:///v1', 'https://x/v1?key=y', 'https://x/ v1',
+	    "https://x/v1\r", 'https://x/v1/chat/completions',
+	    'https://u:canary@x/v1/chat/completions/' ],
+	OPENAI_FALLBACK_BASE_URL => [ 'api.openai.com', 'https://x/v1?key=y',
+	    'https://x/v1/chat/completions' ],
+	OPENAI_FALLBACK_API_KEY => [ "canary\r\nX: y", @bad_sent ],
+	(map { ("OPENAI_${_}PROXY" => [ 'canary', 'proxy:3128', 'ftp://p:1',
+	    'socks4://p:1', 'http://', 'http://u:canary@', 'http://p:0',
+	    'http://p:65536', 'http://p:', 'http://u:canary@p:1/x',
+	    'http://u:canary@p:1?x', 'http://u:canary@x@p:1',
+	    'http://u:canary%@p:1', "http://u:canary\@p:1\r", ' http://p:1' ],
+	  "OPENAI_${_}CA_FILE" => [ '/nowhere/ca.pem', '/', '/dev/zero', file(''),
+	    file('no certificate'), file("-----BEGIN CERTIFICATE-----\nx\n"
+	    . "-----END CERTIFICATE-----\n") ],
+	  "OPENAI_${_}AUTH" => [ 'Bearer', 'basic', 'api_key', 'canary' ],
+	  "OPENAI_${_}AUTH_URL" => [ 'canary', 'https://', 'https://x/?canary' ],
+	  "OPENAI_${_}AUTH_SCOPE" => [ "canary\n" ],
+	  # A second model, so that its files are read.
+	  "OPENAI_${_}HEADERS_FILE" => [ '/nowhere/headers', '/', '/dev/zero',
+	    map { file($_) } "Authorization: canary\n", "host: canary\n",
+	    "Content-Type: canary\n", "Connection: canary\n",
+	    "Proxy-X: canary\n", "canary\n", "X: canary\r\n",
+	    "X: canary\0canary\n", "X\xc2\xa0: canary\n", "X:\n",
+	    "X: canary\xff\n", "X: canary\n" x 65, "X: canary" . 'x' x 16384 ],
+	  "OPENAI_${_}EXTRA_BODY_FILE" => [ '/nowhere/extra', '/',
+	    map { file($_) } '', '[]', 'canary', '{"messages":[]}',
+	    '{"model":"canary"}', '{"stream":true}', '{"n":2}', '{"a":1}{}',
+	    '{"a":"' . 'x' x 65536 . '"}' ]) } '', 'FALLBACK_'),
 	SERVER_HOST => [ 'server:8000', 'ftp://x', 'http://', 'http://x/?a=b' ],
-	SERVER_API_KEY => [ "canary\r\nX: y" ],
+	SERVER_API_KEY => [ "canary\r\nX: y", @bad_sent ],
+	API_ADMIN_KEY => [ @bad_keys ],
 	AI_CHAT_USER_CONTEXT_CHARS => [ 0, 199, 16001, 'all' ],
 	AI_CHAT_BREAKER_FAILURES => [ -1, 10001, 'never' ],
 	AI_CHAT_BREAKER_OPEN_MS => [ 0, 99, 600001, '10s' ],
@@ -112,8 +152,8 @@ my %bad = (
 	AI_CHAT_DB_TIMEOUT_MS => [ 0, 99, 5001, 'x' ],
 	LOG_LEVEL => [ 'verbose', 'INFO', '3', 'info,debug' ],
 	API_SECRET_KEY => [ ',', 'canary,', ',canary', 'canary,,canary',
-	    'canary, ,canary', ' ', "canary\nX: y" ],
-	OPENAI_API_KEY => [ "canary\r\nX: y" ],
+	    'canary, ,canary', ' ', "canary\nX: y", @bad_keys ],
+	OPENAI_API_KEY => [ "canary\r\nX: y", @bad_sent ],
 	DATABASE_URL => [ 'canary', 'postgresql://u:canary%zz@h/d',
 	    'postgresql://u:canary@h/d?nothing=canary', 'postgresql://u:canary@[::1/db',
 	    'mysql://u:canary@h/d' ],
@@ -130,7 +170,9 @@ for my $name (sort keys %bad) {
 	for my $value (@{ $bad{$name} }) {
 		my $brief = length $value > 40 ? substr $value, 0, 40 : $value;
 		$brief =~ s/\s/ /g;
-		is_refused("$name $brief", $name, $name => $value);
+		is_refused("$name $brief", $name, $name => $value,
+		    $name =~ /FALLBACK.*(?:HEADERS|BODY)/
+			? (OPENAI_FALLBACK_MODEL => 'm') : ());
 	}
 }
 
@@ -140,9 +182,11 @@ is_refused("$_ is unknown", $_, $_ => 'canary')
 is_refused('... also when empty', 'AI_CHAT_NEW', AI_CHAT_NEW => '');
 
 for my $name (qw(API_SECRET_KEY API_ADMIN_KEY DATABASE_URL OPENAI_API_KEY
-    OPENAI_FALLBACK_API_KEY REDIS_URL SERVER_API_KEY)) {
+    OPENAI_FALLBACK_API_KEY OPENAI_PROXY OPENAI_FALLBACK_PROXY REDIS_URL
+    SERVER_API_KEY)) {
 	my $value = $secret{$name} // $FALLBACK{$name} // $SERVER{$name}
-	    // ($name eq 'REDIS_URL' ? $REDIS : $s->db_url);
+	    // ($name eq 'REDIS_URL' ? $REDIS
+		: $name =~ /PROXY/ ? 'http://u:canary@p:1' : $s->db_url);
 	is_refused("$name in both forms", "${name}_FILE", $name => $value,
 	    "${name}_FILE" => file($value));
 	is_refused("${name}_FILE that is not there", "${name}_FILE",
@@ -202,6 +246,40 @@ is_taken("$_->[0] $_->[1]", @$_) for [ OPENAI_TEMPERATURE => 0 ],
     [ AI_CHAT_TIMEZONE => 'Etc/GMT+12' ], [ LOG_LEVEL => 'error' ],
     [ LOG_LEVEL => 'debug' ], [ API_SECRET_KEY => ' a , b ' ],
     [ REDIS_URL => '' ];
+is_taken("the proxy $_", OPENAI_PROXY => $_, OPENAI_FALLBACK_PROXY => $_)
+    for qw(http://p:3128 https://u:p%40@p.example:443 socks5://127.0.0.1:1080/
+    socks5h://u:p@[::1]:1080 http://p);
+is_taken('no proxy for the fallback', OPENAI_FALLBACK_PROXY => 'direct');
+is_refused('... a word that is not for the first', 'OPENAI_PROXY',
+    OPENAI_PROXY => 'direct');
+{
+	my $root = $s->dir . '/root.pem';
+	run([ qw(openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1
+	    -nodes -keyout /dev/null -subj /CN=root -out), $root ]);
+	is_taken('files of certificates', OPENAI_CA_FILE => $root,
+	    OPENAI_FALLBACK_CA_FILE => $root);
+}
+is_taken("a key that is sent as $_", OPENAI_AUTH => $_,
+    OPENAI_AUTH_URL => 'http://auth:9443/oauth', OPENAI_AUTH_SCOPE => 'x')
+    for qw(bearer api-key gigachat);
+is_refused('the header api-key, which is the worker\'s', 'OPENAI_HEADERS_FILE',
+    OPENAI_AUTH => 'api-key', OPENAI_HEADERS_FILE => file('API-Key: canary'));
+is_taken('... which is not with another way', OPENAI_AUTH => 'gigachat',
+    OPENAI_HEADERS_FILE => file('API-Key: canary'));
+is_taken('headers and members', OPENAI_HEADERS_FILE =>
+    file("# for the model\n\nOpenAI-Project: canary\n"),
+    OPENAI_EXTRA_BODY_FILE => file('{"top_p": 0.9, "temperature": 1}'));
+is_refused('headers in both forms', 'OPENAI_HEADERS_FILE', OPENAI_HEADERS_FILE =>
+    file(''), CREDENTIALS_DIRECTORY => credentials(openai_headers => "X: canary\n"));
+is_refused('headers that are a credential', 'OPENAI_HEADERS_FILE',
+    CREDENTIALS_DIRECTORY => credentials(openai_headers => "Host: canary\n"));
+is_taken('... which is good', CREDENTIALS_DIRECTORY =>
+    credentials(openai_headers => "X: canary\n", openai_extra_body => "{}\n"));
+is_taken('... or an empty line, which stands for none', OPENAI_HEADERS_FILE =>
+    file('X: canary'), CREDENTIALS_DIRECTORY => credentials(
+	map { $_ => "\n" } qw(openai_headers openai_extra_body openai_proxy)));
+is_taken('blanks around a key, which are removed', OPENAI_API_KEY => ' canary ',
+    API_ADMIN_KEY => "\tcanary-admin ");
 is_taken('an empty optional one is as good as none', API_ADMIN_KEY => '',
     OPENAI_PROXY => '', OPENAI_MODEL => '', AI_CHAT_TIMEZONE => '');
 is_taken('other names are other programs\'', OPENAI_ORG => 'x',
@@ -250,8 +328,14 @@ for my $url ($REDIS, 'unix:///nowhere/redis.sock?db=1') {
 my %default = (API_SECRET_KEY => '', API_ADMIN_KEY => '', DATABASE_URL => '',
     OPENAI_API_KEY => '', OPENAI_BASE_URL => 'https://api.openai.com/v1',
     OPENAI_MODEL => 'gpt-4o-mini', OPENAI_TEMPERATURE => '0.7',
-    OPENAI_MAX_TOKENS => '1000', OPENAI_PROXY => '',
+    OPENAI_MAX_TOKENS => '1000', OPENAI_PROXY => '', OPENAI_AUTH => 'bearer',
+    OPENAI_AUTH_URL => 'https://ngw.devices.sberbank.ru:9443/api/v2/oauth',
+    OPENAI_AUTH_SCOPE => 'GIGACHAT_API_PERS', OPENAI_FALLBACK_AUTH => '',
+    OPENAI_FALLBACK_AUTH_URL => '', OPENAI_FALLBACK_AUTH_SCOPE => '',
+    OPENAI_CA_FILE => '', OPENAI_HEADERS_FILE => '', OPENAI_EXTRA_BODY_FILE => '',
     OPENAI_FALLBACK_API_KEY => '', OPENAI_FALLBACK_BASE_URL => '',
+    OPENAI_FALLBACK_PROXY => '', OPENAI_FALLBACK_CA_FILE => '',
+    OPENAI_FALLBACK_HEADERS_FILE => '', OPENAI_FALLBACK_EXTRA_BODY_FILE => '',
     REDIS_URL => '',
     OPENAI_FALLBACK_MODEL => '', AI_CHAT_BREAKER_FAILURES => '20', AI_CHAT_BREAKER_OPEN_MS => '10000',
     AI_CHAT_RETRY_FLOOR => '10', SERVER_HOST => '', SERVER_API_KEY => '',
@@ -280,7 +364,7 @@ is join(' ', sort keys %known), join(' ', sort keys %listed),
     'the worker and ai-chat.env know the same settings';
 for my $name (sort keys %default) {
 	next if $default{$name} eq '' || $name eq 'AI_CHAT_PROMPT_FILE';
-	like $table, qr/\{ "$name", \w+, \w+, "\Q$default{$name}\E",/,
+	like $table, qr/\{ "$name", \w+, \w+,\s+"\Q$default{$name}\E",/,
 	    "$name: the default is the contract's";
 }
 

@@ -33,10 +33,12 @@ static bool
 is_secret(const char *line)
 {
 	static const char *const names[] = { "API_SECRET_KEY", "API_ADMIN_KEY",
-		"DATABASE_URL", "OPENAI_API_KEY", "SERVER_API_KEY" };
+		"DATABASE_URL", "OPENAI_API_KEY", "OPENAI_PROXY",
+		"OPENAI_FALLBACK_API_KEY", "OPENAI_FALLBACK_PROXY", "REDIS_URL",
+		"SERVER_API_KEY" };
 	size_t i, n;
 
-	for (i = 0; i < 5; i++) {
+	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		n = strlen(names[i]);
 		if (strncmp(line, names[i], n) == 0 &&
 		    (line[n] == '=' || strncmp(line + n, "_FILE=", 6) == 0))

@@ -12,7 +12,7 @@
 
 #include "unit.h"
 
-#define ENV_MAX 64
+#define ENV_MAX 128
 
 /* What every refusal must keep to itself. */
 #define CANARY "sEcReT-cAnArY"
@@ -134,6 +134,19 @@ what_is_not_set_has_the_default_of_the_contract(void **state)
 	    conf.openai_temperature < 0.7001);
 	assert_int_equal(conf.openai_max_tokens, 1000);
 	assert_null(conf.openai_proxy);
+	assert_null(conf.openai_ca_file);
+	assert_null(conf.openai_headers_file);
+	assert_null(conf.openai_extra_body_file);
+	assert_int_equal(conf.openai_auth, AIC_PROVIDER_BEARER);
+	assert_string_equal(conf.openai_auth_url, AIC_GIGACHAT_URL);
+	assert_string_equal(conf.openai_auth_scope, AIC_GIGACHAT_SCOPE);
+	assert_null(conf.fallback_headers_file);
+	assert_null(conf.fallback_extra_body_file);
+	assert_int_equal(conf.fallback_auth, AIC_PROVIDER_AUTH_UNSET);
+	assert_null(conf.fallback_auth_url);
+	assert_null(conf.fallback_auth_scope);
+	assert_null(conf.fallback_proxy);
+	assert_null(conf.fallback_ca_file);
 	assert_null(conf.fallback_api_key);
 	assert_null(conf.fallback_base_url);
 	assert_null(conf.fallback_model);
@@ -465,6 +478,104 @@ keys_may_have_blanks_around_and_none_may_be_empty(void **state)
 }
 
 static void
+a_key_is_visible_ascii_and_blanks_around_it_go(void **state)
+{
+	static const char *const names[] = { "OPENAI_API_KEY",
+		"OPENAI_FALLBACK_API_KEY", "API_SECRET_KEY", "API_ADMIN_KEY",
+		"SERVER_API_KEY" };
+	static const char *const bad[] = { "\xef\xbb\xbf" CANARY,
+		"\xe2\x80\x8b" CANARY, CANARY "\r", CANARY "\xc2\xa0", " ",
+		"\t" };
+	struct aic_conf conf;
+	size_t i, j;
+
+	(void)state;
+	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		for (j = 0; j < sizeof(bad) / sizeof(bad[0]); j++)
+			refused_value(names[i], bad[j]);
+	refused_value("OPENAI_API_KEY", CANARY "\xd0\xba");
+	refused_value("SERVER_API_KEY", "a b");
+	refused_value("OPENAI_API_KEY", "a b");
+	refused_value("OPENAI_FALLBACK_API_KEY", "a b");
+	conf = taken("OPENAI_API_KEY", " sk-x ");
+	assert_string_equal(conf.openai_api_key, "sk-x");
+	aic_conf_done(&conf);
+	conf = taken("API_ADMIN_KEY", " a b ");
+	assert_string_equal(conf.api_admin_key, "a b");
+	aic_conf_done(&conf);
+}
+
+static void
+a_proxy_is_a_url_or_for_the_fallback_the_word_for_none(void **state)
+{
+	static const char *const bad[] = { "p:3128", "ftp://p",
+		"http://u:" CANARY "@p:0", "http://u:" CANARY "@p/x" };
+	struct aic_conf conf;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		refused_value("OPENAI_PROXY", bad[i]);
+		refused_value("OPENAI_FALLBACK_PROXY", bad[i]);
+	}
+	refused_value("OPENAI_PROXY", "direct");
+	conf = taken("OPENAI_FALLBACK_PROXY", "direct");
+	assert_string_equal(conf.fallback_proxy, "direct");
+	aic_conf_done(&conf);
+	conf = taken("OPENAI_PROXY", "socks5h://u:p@h:1080/");
+	assert_string_equal(conf.openai_proxy, "socks5h://u:p@h:1080");
+	aic_conf_done(&conf);
+}
+
+static void
+auth_is_one_of_three_words(void **state)
+{
+	static const char *const names[] = { "OPENAI_AUTH",
+		"OPENAI_FALLBACK_AUTH" };
+	static const char *const bad[] = { "Bearer", "basic", "api_key",
+		"azure", "gigachat ", "0" };
+	struct aic_conf conf;
+	size_t i, j;
+	int auth;
+
+	(void)state;
+	for (i = 0; i < 2; i++) {
+		for (auth = 1; auth < AIC_PROVIDER_AUTH__MAX; auth++) {
+			conf = taken(names[i], aic_provider_auth_names[auth]);
+			assert_int_equal(i == 0 ? conf.openai_auth
+						: conf.fallback_auth,
+			    auth);
+			aic_conf_done(&conf);
+		}
+		for (j = 0; j < sizeof(bad) / sizeof(bad[0]); j++)
+			refused_value(names[i], bad[j]);
+	}
+	refused_value("OPENAI_AUTH_URL", "ngw:9443");
+	refused_value("OPENAI_FALLBACK_AUTH_URL", "https://");
+	refused_value("OPENAI_AUTH_SCOPE", "a\nb");
+}
+
+static void
+a_ca_file_must_hold_a_certificate(void **state)
+{
+	(void)state;
+	put_file(LIT("no certificate"));
+	refused_value("OPENAI_CA_FILE", path);
+	refused_value("OPENAI_FALLBACK_CA_FILE", path);
+	refused_value("OPENAI_CA_FILE", "/nowhere/ca.pem");
+	refused_value("OPENAI_CA_FILE", "/dev/zero");
+}
+
+static void
+a_base_url_is_refused_with_the_whole_path(void **state)
+{
+	(void)state;
+	refused_value("OPENAI_BASE_URL", "https://h/v1/chat/completions");
+	refused_value("OPENAI_FALLBACK_BASE_URL",
+	    "https://h/v1/chat/completions/");
+}
+
+static void
 a_line_break_in_a_text_is_refused(void **state)
 {
 	(void)state;
@@ -522,6 +633,11 @@ a_second_server_needs_a_key_of_its_own(void **state)
 	assert_int_equal(LOAD(&conf, &err, url, "OPENAI_FALLBACK_API_KEY=k"),
 	    AIC_OK);
 	aic_conf_done(&conf);
+	/* The same server under its own name is not another one. */
+	assert_int_equal(LOAD(&conf, &err, url,
+			     "OPENAI_BASE_URL=https://h/v1/"),
+	    AIC_OK);
+	aic_conf_done(&conf);
 	assert_int_equal(LOAD(&conf, &err, "OPENAI_FALLBACK_API_KEY=k"),
 	    AIC_OK);
 	assert_null(conf.fallback_base_url);
@@ -551,34 +667,48 @@ a_server_needs_a_key_and_a_key_no_server(void **state)
 static void
 each_secret_can_come_as_a_file_with_or_without_a_newline(void **state)
 {
-	static const char *const names[] = { "API_SECRET_KEY", "API_ADMIN_KEY",
-		"DATABASE_URL", "OPENAI_API_KEY", "OPENAI_FALLBACK_API_KEY",
-		"REDIS_URL", "SERVER_API_KEY" };
 	static const struct {
-		const char *text, *want;
-	} rows[] = { { "abc", "abc" }, { "abc\n", "abc" }, { "a b\n", "a b" } };
+		const char *name, *value;
+		size_t offset;
+	} secrets[] = {
+		{ "API_SECRET_KEY", "a~b",
+		    offsetof(struct aic_conf, api_keys) },
+		{ "API_ADMIN_KEY", "a b",
+		    offsetof(struct aic_conf, api_admin_key) },
+		{ "DATABASE_URL", "a b",
+		    offsetof(struct aic_conf, database_url) },
+		{ "OPENAI_API_KEY", "a~b",
+		    offsetof(struct aic_conf, openai_api_key) },
+		{ "OPENAI_FALLBACK_API_KEY", "a~b",
+		    offsetof(struct aic_conf, fallback_api_key) },
+		{ "OPENAI_PROXY", "http://u:p@h:1",
+		    offsetof(struct aic_conf, openai_proxy) },
+		{ "OPENAI_FALLBACK_PROXY", "http://u:p@h:1",
+		    offsetof(struct aic_conf, fallback_proxy) },
+		{ "REDIS_URL", "a b", offsetof(struct aic_conf, redis_url) },
+		{ "SERVER_API_KEY", "a~b",
+		    offsetof(struct aic_conf, server_api_key) },
+	};
+	char pair[200], text[100];
 	struct aic_conf conf;
 	struct aic_err err;
-	char pair[200];
-	char *got[7];
 	size_t i, j;
+	int n;
 
 	(void)state;
-	for (i = 0; i < 7; i++)
-		for (j = 0; j < 3; j++) {
-			put_file(rows[j].text, strlen(rows[j].text));
-			snprintf(pair, sizeof(pair), "%s_FILE=%s", names[i],
-			    path);
-			assert_int_equal(LOAD(&conf, &err, pair, names[i]),
+	for (i = 0; i < sizeof(secrets) / sizeof(secrets[0]); i++)
+		for (j = 0; j < 2; j++) {
+			n = snprintf(text, sizeof(text), "%s%s",
+			    secrets[i].value, j == 0 ? "" : "\n");
+			put_file(text, (size_t)n);
+			snprintf(pair, sizeof(pair), "%s_FILE=%s",
+			    secrets[i].name, path);
+			assert_int_equal(LOAD(&conf, &err, pair,
+					     secrets[i].name),
 			    AIC_OK);
-			got[0] = conf.api_keys;
-			got[1] = conf.api_admin_key;
-			got[2] = conf.database_url;
-			got[3] = conf.openai_api_key;
-			got[4] = conf.fallback_api_key;
-			got[5] = conf.redis_url;
-			got[6] = conf.server_api_key;
-			assert_string_equal(got[i], rows[j].want);
+			assert_string_equal(*(char **)(void *)((char *)&conf +
+						secrets[i].offset),
+			    secrets[i].value);
 			aic_conf_done(&conf);
 		}
 }
@@ -787,7 +917,7 @@ static void
 each_setting_is_in_the_sample_file_and_nothing_else_is(void **state)
 {
 	char line[1000];
-	bool seen[64] = { false }, known;
+	bool seen[128] = { false }, known;
 	unsigned i;
 	FILE *f;
 
@@ -842,6 +972,10 @@ UNIT_MAIN_WITH(make_path, remove_path,
     T(a_name_that_looks_like_ours_and_is_not_is_refused),
     T(names_of_others_are_let_be),
     T(keys_may_have_blanks_around_and_none_may_be_empty),
+    T(a_key_is_visible_ascii_and_blanks_around_it_go),
+    T(a_base_url_is_refused_with_the_whole_path),
+    T(a_proxy_is_a_url_or_for_the_fallback_the_word_for_none),
+    T(auth_is_one_of_three_words), T(a_ca_file_must_hold_a_certificate),
     T(a_line_break_in_a_text_is_refused),
     T(a_value_that_is_too_long_is_refused_and_not_cut),
     T(the_deadline_must_leave_the_model_time),

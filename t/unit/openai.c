@@ -1738,6 +1738,124 @@ no_server_brings_the_key_of_either_into_the_log(void **state)
 	}
 }
 
+/* --- a token ------------------------------------------------------------- */
+
+static void
+begin_gigachat(struct chat *c, const struct server_step *auth, int n_auth,
+    const struct server_step *model, int n_model, const char *second_url)
+{
+	struct aic_openai_conf conf = { .retry_floor = 100 };
+
+	memset(c, 0, sizeof(*c));
+	c->s = server_new(model, n_model);
+	c->s2 = server_new(auth, n_auth);
+	conf.models[0].auth = AIC_PROVIDER_GIGACHAT;
+	conf.models[0].auth_url = server_url(c->s2);
+	if (second_url) {
+		conf.models[1].base_url = second_url;
+		conf.models[1].api_key = KEY2;
+	}
+	begin_chat(c, conf);
+}
+
+#define TOKEN "{\"access_token\":\"tOkEn-1\",\"expires_at\":1}"
+
+static void
+a_token_that_has_expired_is_renewed_and_the_call_repeated(void **state)
+{
+	struct chat c;
+
+	(void)state;
+	begin_gigachat(&c, (struct server_step[]){ reply(200, "", TOKEN) }, 1,
+	    (struct server_step[]){ reply(401, "", "{}"), reply(500, SOON, "x"),
+		reply(500, SOON, "x"), reply(200, "", OK_BODY) },
+	    4, NULL);
+	ask(&c);
+	/* The refused call is none of the three attempts. */
+	assert_int_equal(c.rc, AIC_OK);
+	assert_int_equal(c.answer.attempts, 4);
+	assert_int_equal(server_requests(c.s2), 2);
+	assert_int_equal(c.answer.calls[0][AIC_OPENAI_REFUSED], 1);
+	end(&c);
+}
+
+static void
+a_fresh_token_that_is_refused_ends_the_chat(void **state)
+{
+	struct chat c;
+
+	(void)state;
+	begin_gigachat(&c, (struct server_step[]){ reply(200, "", TOKEN) }, 1,
+	    (struct server_step[]){ reply(401, "", "{}") }, 1, NULL);
+	ask(&c);
+	assert_int_equal(c.rc, AIC_EUPSTREAM);
+	assert_non_null(strstr(c.err.says, "401"));
+	assert_int_equal(c.answer.attempts, 2);
+	assert_int_equal(server_requests(c.s2), 2);
+	end(&c);
+}
+
+static void
+a_server_of_tokens_that_fails_is_asked_again(void **state)
+{
+	struct chat c;
+
+	(void)state;
+	begin_gigachat(&c,
+	    (struct server_step[]){ { .then = CLOSE }, reply(200, "", TOKEN) },
+	    2, (struct server_step[]){ reply(200, "", OK_BODY) }, 1, NULL);
+	ask(&c);
+	/* Within the pause that it is given, an attempt can be lost. */
+	assert_int_equal(c.rc, AIC_OK);
+	assert_in_range(c.answer.attempts, 2, 3);
+	assert_int_equal(server_requests(c.s), 1);
+	end(&c);
+}
+
+static void
+without_a_token_the_second_model_is_asked(void **state)
+{
+	static const int statuses[] = { 400, 401, 403, 500, 302 };
+	struct server *second;
+	struct chat c;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(statuses) / sizeof(statuses[0]); i++) {
+		second = server_new((struct server_step[]){ reply(200, "",
+					OK_BODY) },
+		    1);
+		begin_gigachat(&c,
+		    (struct server_step[]){ reply(statuses[i], "", KEY) }, 1,
+		    (struct server_step[]){ reply(200, "", "x") }, 1,
+		    server_url(second));
+		ask(&c);
+		assert_int_equal(c.rc, AIC_OK);
+		assert_int_equal(c.answer.model, 1);
+		assert_int_equal(server_requests(c.s), 0);
+		assert_int_equal(server_requests(second), 1);
+		end(&c);
+		server_free(second);
+	}
+}
+
+static void
+without_a_token_and_a_second_the_log_says_so(void **state)
+{
+	struct chat c;
+
+	(void)state;
+	begin_gigachat(&c, (struct server_step[]){ reply(401, "", KEY) }, 1,
+	    (struct server_step[]){ reply(200, "", "x") }, 1, NULL);
+	ask(&c);
+	assert_int_equal(c.rc, AIC_EUPSTREAM);
+	assert_int_equal(c.answer.attempts, 1);
+	assert_non_null(strstr(c.err.detail,
+	    "could not get a token: the server of tokens answered HTTP 401"));
+	assert_null(strstr(c.err.says, "401"));
+	end(&c);
+}
+
 /* --- callers that leave -------------------------------------------------- */
 
 static bool
@@ -1894,6 +2012,11 @@ UNIT_MAIN_WITH(set_up, tear_down, T(the_question_is_a_chat_completion),
     T(what_one_model_refuses_the_other_is_still_sent),
     T(what_is_not_said_of_the_second_is_as_the_first_has_it),
     T(no_server_brings_the_key_of_either_into_the_log),
+    T(a_token_that_has_expired_is_renewed_and_the_call_repeated),
+    T(a_fresh_token_that_is_refused_ends_the_chat),
+    T(a_server_of_tokens_that_fails_is_asked_again),
+    T(without_a_token_the_second_model_is_asked),
+    T(without_a_token_and_a_second_the_log_says_so),
     T(a_caller_who_leaves_ends_the_call_and_is_nobodys_fault),
     T(a_caller_who_leaves_between_two_calls_ends_them),
     T(a_trial_whose_caller_leaves_is_handed_on),

@@ -1,0 +1,30 @@
+/*
+ * file -- read a small file that a setting names.
+ *
+ * Threads: any.
+ */
+#ifndef AIC_FILE_H
+#define AIC_FILE_H
+
+#include <stddef.h>
+
+#include "err.h"
+
+/*
+ * aic_file_read -- the whole content of a regular file. A device or a pipe is
+ * refused, because reading it might never end.
+ *
+ * name      of the setting, for the message
+ * max       of the content, in bytes
+ * ret_text  set on AIC_OK, with a NUL behind the content
+ *
+ * Errors:   AIC_ECONF, AIC_ENOMEM; err->detail names the setting and the path
+ * Memory:   gives; aic_file_wipe()
+ */
+enum aic_code aic_file_read(const char *name, const char *path, size_t max,
+    char **ret_text, size_t *ret_len, struct aic_err *err) AIC_MUST_CHECK;
+
+/* aic_file_wipe -- overwrite a content and free it. NULL is fine. */
+void aic_file_wipe(char *text, size_t len);
+
+#endif

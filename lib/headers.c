@@ -1,0 +1,172 @@
+#include "config.h"
+
+#include "headers.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "file.h"
+
+/* RFC 9110, 5.6.2. */
+static const char token[] = "!#$%&'*+-.^_`|~0123456789"
+			    "abcdefghijklmnopqrstuvwxyz"
+			    "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+
+static const char ours[] = "the worker sets it";
+static const char connection[] = "it is about the connection";
+
+/* A name that ends in * stands for all that begin so. */
+static const struct row {
+	const char *name;
+	const char *why;
+} refused[] = {
+	{ "Authorization", ours },
+	{ "Content-*", ours },
+	{ "Host", ours },
+	{ "Accept", ours },
+	{ "Accept-Encoding", ours },
+	{ "Expect", ours },
+	/* The same value with every request would make each one a repeat of the
+	 * first. */
+	{ "Idempotency-Key", "each request would be a repeat of the first" },
+	{ "Connection", connection },
+	{ "Keep-Alive", connection },
+	{ "Proxy-*", connection },
+	{ "TE", connection },
+	{ "Trailer", connection },
+	{ "Transfer-Encoding", connection },
+	{ "Upgrade", connection },
+};
+
+/* Where a line is, for its message. */
+struct place {
+	const char *name;
+	const char *path;
+	int line;
+};
+
+static bool
+fits(const char *pattern, const char *s, size_t n)
+{
+	size_t len = strlen(pattern);
+
+	if (pattern[len - 1] == '*')
+		return n >= len - 1 && strncasecmp(s, pattern, len - 1) == 0;
+	return n == len && strncasecmp(s, pattern, n) == 0;
+}
+
+/* NULL: a header of this name, of n bytes, may be sent. */
+static const char *
+find_refusal(const char *s, size_t n, bool api_key)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(refused) / sizeof(refused[0]); i++)
+		if (fits(refused[i].name, s, n))
+			return refused[i].why;
+	return api_key && fits("api-key", s, n) ? "OPENAI_AUTH=api-key sets it"
+						: NULL;
+}
+
+static enum aic_code
+refuse(const struct place *p, const char *why, struct aic_err *err)
+{
+	return aic_fail(err, AIC_ECONF, "%s \"%.100s\", line %d: %s", p->name,
+	    p->path, p->line, why);
+}
+
+static bool
+is_visible(const char *s)
+{
+	for (; *s; s++)
+		if ((unsigned char)*s < 0x20 || (unsigned char)*s >= 0x7f)
+			return false;
+	return true;
+}
+
+/* A line without blanks at its end, which is neither blank nor a comment. */
+static enum aic_code
+read_line(struct aic_headers *h, char *line, const struct place *p,
+    bool api_key, struct aic_err *err)
+{
+	size_t n = strspn(line, token);
+	const char *why, *value;
+
+	if (n == 0 || line[n] != ':')
+		return refuse(p, "it is not \"Name: value\"", err);
+	value = line + n + 1;
+	value += strspn(value, " \t");
+	if (*value == '\0')
+		return refuse(p, "there is no value behind the name", err);
+	if (!is_visible(value))
+		return refuse(p,
+		    "the value has a character that is not visible ASCII", err);
+	why = find_refusal(line, n, api_key);
+	if (why)
+		return aic_fail(err, AIC_ECONF,
+		    "%s \"%.100s\", line %d: the header %.*s cannot be set "
+		    "here, because %s",
+		    p->name, p->path, p->line, n > 40 ? 40 : (int)n, line, why);
+	if (h->n == AIC_HEADERS_MAX)
+		return refuse(p, "there are more than 64 headers", err);
+	h->line[h->n] = line;
+	h->value[h->n] = value;
+	h->n++;
+	return AIC_OK;
+}
+
+static enum aic_code
+read_lines(struct aic_headers *h, struct place *p, bool api_key,
+    struct aic_err *err)
+{
+	char *line, *end, *next;
+	enum aic_code rc;
+
+	for (line = h->text; *line; line = next) {
+		p->line++;
+		end = line + strcspn(line, "\n");
+		next = *end ? end + 1 : end;
+		while (end > line && strchr(" \t", end[-1]))
+			end--;
+		*end = '\0';
+		if (*line == '\0' || *line == '#')
+			continue;
+		if (end[-1] == '\r')
+			return refuse(p,
+			    "it ends in a carriage return, which is how lines "
+			    "end on Windows",
+			    err);
+		rc = read_line(h, line, p, api_key, err);
+		if (rc)
+			return rc;
+	}
+	return AIC_OK;
+}
+
+enum aic_code
+aic_headers_read(struct aic_headers *ret_headers, char *text, size_t len,
+    const char *name, const char *path, bool api_key, struct aic_err *err)
+{
+	struct aic_headers h = { .text = text, .len = len };
+	struct place p = { .name = name, .path = path };
+	enum aic_code rc;
+
+	if (strlen(text) != len)
+		rc = aic_fail(err, AIC_ECONF, "%s \"%.100s\" has a NUL byte",
+		    name, path);
+	else
+		rc = read_lines(&h, &p, api_key, err);
+	if (rc)
+		aic_headers_done(&h);
+	else
+		*ret_headers = h;
+	return rc;
+}
+
+void
+aic_headers_done(struct aic_headers *h)
+{
+	aic_file_wipe(h->text, h->len);
+	*h = (struct aic_headers){ .n = 0 };
+}

@@ -1,0 +1,344 @@
+#include "config.h"
+
+#include "provider.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "buf.h"
+#include "clock.h"
+#include "completion.h"
+#include "http_trust.h"
+#include "file.h"
+#include "json.h"
+
+/* The longest value of a setting is 8 KiB, and each byte can become six. */
+#define TEXT_MAX (64 * 1024)
+
+/* "OPENAI_FALLBACK_EXTRA_BODY_FILE" and a NUL fit. */
+#define NAME_SIZE 64
+
+/* The value of a header that is shorter than this, such as "false", is no secret, and
+ * would be found in every other answer. */
+#define SECRET_LEAST 8
+
+/* A TCP and a TLS handshake across the world take well under a second; a server
+ * that is not there should leave time for two more tries. */
+#define CONNECT_US (5 * AIC_S)
+
+const char *const aic_provider_auth_names[AIC_PROVIDER_AUTH__MAX + 1] = {
+	[AIC_PROVIDER_BEARER] = "bearer",
+	[AIC_PROVIDER_API_KEY] = "api-key",
+	[AIC_PROVIDER_GIGACHAT] = "gigachat",
+};
+
+/* Of just its size: a buffer that grows would leave copies of a key behind. */
+static char *
+join(const char *a, const char *b)
+{
+	size_t n = strlen(a), m = strlen(b);
+	char *s = malloc(n + m + 1);
+
+	if (!s)
+		return NULL;
+	memcpy(s, a, n);
+	memcpy(s + n, b, m + 1);
+	return s;
+}
+
+static char *
+make_model(const char *name)
+{
+	struct aic_buf b;
+	char *s;
+
+	aic_buf_init(&b, TEXT_MAX);
+	aic_buf_puts(&b, ",\"model\":");
+	aic_json_put_str(&b, name);
+	s = aic_buf_take(&b, NULL);
+	aic_buf_done(&b);
+	return s;
+}
+
+static void
+wipe(char *s)
+{
+	if (s)
+		explicit_bzero(s, strlen(s));
+	free(s);
+}
+
+bool
+aic_provider_inherit(struct aic_provider_conf *second,
+    const struct aic_provider_conf *first)
+{
+	bool same = !second->base_url ||
+	    strcmp(second->base_url, first->base_url) == 0;
+
+	if (!second->base_url && !second->api_key && !second->name)
+		return false;
+	if (!second->base_url)
+		second->base_url = first->base_url;
+	if (!second->name)
+		second->name = first->name;
+	if (!second->proxy)
+		second->proxy = first->proxy;
+	if (same && !second->api_key)
+		second->api_key = first->api_key;
+	if (same && second->auth == AIC_PROVIDER_AUTH_UNSET)
+		second->auth = first->auth;
+	if (same && !second->auth_url)
+		second->auth_url = first->auth_url;
+	if (same && !second->auth_scope)
+		second->auth_scope = first->auth_scope;
+	if (same && !second->ca_file)
+		second->ca_file = first->ca_file;
+	if (same && !second->headers_file)
+		second->headers_file = first->headers_file;
+	if (same && !second->extra_body_file)
+		second->extra_body_file = first->extra_body_file;
+	return true;
+}
+
+/* False: no memory. */
+static bool
+copy(char **ret, const char *s)
+{
+	*ret = s ? strdup(s) : NULL;
+	return *ret || !s;
+}
+
+/* --- opening ------------------------------------------------------------ */
+
+static void
+name_setting(const struct aic_provider_conf *conf, const char *name,
+    char to[NAME_SIZE])
+{
+	snprintf(to, NAME_SIZE, "%s%s", conf->prefix ? conf->prefix : "OPENAI_",
+	    name);
+}
+
+static enum aic_code
+read_headers(struct aic_provider *p, const struct aic_provider_conf *conf,
+    struct aic_err *err)
+{
+	char name[NAME_SIZE], *text = NULL;
+	enum aic_code rc;
+	size_t len = 0;
+
+	if (!conf->headers_file)
+		return AIC_OK;
+	name_setting(conf, "HEADERS_FILE", name);
+	rc = aic_file_read(name, conf->headers_file, AIC_HEADERS_FILE_MAX,
+	    &text, &len, err);
+	if (rc)
+		return rc;
+	return aic_headers_read(&p->own, text, len, name, conf->headers_file,
+	    conf->auth == AIC_PROVIDER_API_KEY, err);
+}
+
+static enum aic_code
+read_extra(struct aic_provider *p, const struct aic_provider_conf *conf,
+    struct aic_err *err)
+{
+	char name[NAME_SIZE], *text = NULL;
+	enum aic_code rc;
+	size_t len = 0;
+
+	if (!conf->extra_body_file)
+		return AIC_OK;
+	name_setting(conf, "EXTRA_BODY_FILE", name);
+	rc = aic_file_read(name, conf->extra_body_file, AIC_EXTRA_FILE_MAX,
+	    &text, &len, err);
+	if (rc)
+		return rc;
+	rc = aic_extra_read(&p->extra, text, len, name, conf->extra_body_file,
+	    err);
+	aic_file_wipe(text, len);
+	return rc;
+}
+
+static enum aic_code
+copy_texts(struct aic_provider *p, const struct aic_provider_conf *conf,
+    struct aic_err *err)
+{
+	bool direct = conf->proxy &&
+	    strcmp(conf->proxy, AIC_PROVIDER_DIRECT) == 0;
+
+	p->url = join(conf->base_url, "/chat/completions");
+	if (conf->auth != AIC_PROVIDER_GIGACHAT)
+		p->auth = join(conf->auth == AIC_PROVIDER_API_KEY
+			? "api-key: "
+			: "Authorization: Bearer ",
+		    conf->api_key);
+	p->model = make_model(conf->name);
+	if (!p->url || (!p->auth && conf->auth != AIC_PROVIDER_GIGACHAT) ||
+	    !p->model || !copy(&p->key, conf->api_key) ||
+	    !copy(&p->proxy, direct ? NULL : conf->proxy))
+		return aic_fail(err, AIC_ENOMEM, "out of memory");
+	return AIC_OK;
+}
+
+static enum aic_code
+open_gigachat(struct aic_provider *p, const struct aic_provider_conf *conf,
+    struct aic_err *err)
+{
+	struct aic_gigachat_conf giga = { .key = conf->api_key,
+		.url = conf->auth_url ? conf->auth_url : AIC_GIGACHAT_URL,
+		.scope = conf->auth_scope ? conf->auth_scope
+					  : AIC_GIGACHAT_SCOPE };
+
+	if (conf->auth != AIC_PROVIDER_GIGACHAT)
+		return AIC_OK;
+	return aic_gigachat_open(&p->gigachat, &giga, err);
+}
+
+static void
+list_headers(struct aic_provider *p)
+{
+	int n = 0, i;
+
+	p->headers[n++] = p->auth; /* else the token's, of each call */
+	p->headers[n++] = "Content-Type: application/json";
+	p->headers[n++] = "Accept: application/json";
+	p->headers[n++] = "Expect:"; /* no waiting for 100 Continue */
+	for (i = 0; i < p->own.n; i++)
+		p->headers[n++] = p->own.line[i];
+	p->secrets[p->n_secrets++] = p->key;
+	for (i = 0; i < p->own.n; i++)
+		if (strlen(p->own.value[i]) >= SECRET_LEAST)
+			p->secrets[p->n_secrets++] = p->own.value[i];
+}
+
+enum aic_code
+aic_provider_open(struct aic_provider **ret_provider,
+    const struct aic_provider_conf *conf, struct aic_err *err)
+{
+	struct aic_provider *p = calloc(1, sizeof(*p));
+	enum aic_code rc;
+
+	if (!p)
+		return aic_fail(err, AIC_ENOMEM, "out of memory");
+	rc = copy_texts(p, conf, err);
+	if (!rc && conf->ca_file)
+		rc = aic_http_trust_open(&p->trust, conf->ca_file, err);
+	if (!rc)
+		rc = open_gigachat(p, conf, err);
+	if (!rc)
+		rc = read_headers(p, conf, err);
+	if (!rc)
+		rc = read_extra(p, conf, err);
+	if (rc) {
+		aic_provider_close(p);
+		return rc;
+	}
+	list_headers(p);
+	*ret_provider = p;
+	return AIC_OK;
+}
+
+void
+aic_provider_close(struct aic_provider *p)
+{
+	if (!p)
+		return;
+	wipe(p->key);
+	wipe(p->auth);
+	wipe(p->proxy); /* it can hold a password */
+	aic_gigachat_close(p->gigachat);
+	aic_headers_done(&p->own);
+	aic_extra_done(&p->extra);
+	aic_http_trust_close(p->trust);
+	free(p->url);
+	free(p->model);
+	free(p);
+}
+
+/* --- a call -------------------------------------------------------------- */
+
+/* What a request goes through, be it for the model or for a token. */
+struct way {
+	const struct aic_provider *provider;
+	struct aic_http *http;
+	const struct aic_provider_call *call;
+};
+
+/* The one place that knows how requests are sent. */
+static void
+send_request(void *arg, const struct aic_http_request *req,
+    struct aic_http_answer *answer)
+{
+	const struct way *way = arg;
+	struct aic_http_request full = *req;
+
+	full.proxy = way->provider->proxy;
+	full.trust = way->provider->trust;
+	aic_http_run(way->http, &full, way->call->gone, way->call->gone_arg,
+	    answer);
+}
+
+/* A server may quote the token in its answer, and parts of the answer are logged. */
+static void
+hide(struct aic_buf *body, const char *token)
+{
+	size_t n = strlen(token);
+	char *at = body->data, *end = at + body->len;
+
+	while (body->len >= n) {
+		at = memmem(at, (size_t)(end - at), token, n);
+		if (!at)
+			return;
+		memset(at, '*', n);
+		at += n;
+	}
+}
+
+static enum aic_provider_token
+post_with_token(struct aic_provider *p, struct way *way,
+    const struct aic_provider_call *call, struct aic_http_request *req,
+    struct aic_http_answer *answer)
+{
+	struct aic_gigachat_call ask = { .send = send_request,
+		.send_arg = way,
+		.deadline_us = call->deadline_us,
+		.gone = call->gone,
+		.gone_arg = call->gone_arg };
+	enum aic_provider_token is = AIC_PROVIDER_TOKEN_USED;
+	struct aic_gigachat_token token = { .header = NULL };
+	const char *headers[AIC_PROVIDER_HEADERS];
+
+	*answer = (struct aic_http_answer){ .retry_after_us = -1 };
+	answer->end = aic_gigachat_get(p->gigachat, &ask, &token, answer->why);
+	if (answer->end != AIC_HTTP_ANSWERED)
+		return AIC_PROVIDER_TOKEN_MISSING;
+	memcpy(headers, p->headers, sizeof(headers));
+	headers[0] = token.header;
+	req->headers = headers;
+	send_request(way, req, answer);
+	hide(&answer->body, token.text);
+	if (answer->end == AIC_HTTP_ANSWERED && answer->status == 401 &&
+	    aic_gigachat_refused(p->gigachat, token.serial))
+		is = AIC_PROVIDER_TOKEN_STALE;
+	aic_gigachat_token_done(&token);
+	return is;
+}
+
+enum aic_provider_token
+aic_provider_post(struct aic_provider *p, struct aic_http *http,
+    const struct aic_provider_call *call, struct aic_http_answer *answer)
+{
+	struct way way = { .provider = p, .http = http, .call = call };
+	struct aic_http_request req = { .url = p->url,
+		.headers = p->headers,
+		.body = call->body,
+		.answer_max = AIC_COMPLETION_MAX,
+		.deadline_us = call->deadline_us,
+		.connect_us = CONNECT_US };
+
+	if (p->gigachat)
+		return post_with_token(p, &way, call, &req, answer);
+	send_request(&way, &req, answer);
+	return AIC_PROVIDER_TOKEN_USED;
+}

@@ -1,0 +1,130 @@
+# GigaChat's token: one for all chats of a worker, renewed when it has expired or is
+# refused; and what happens where none is to be had.
+
+use v5.36;
+use utf8;
+use AIChat::Provider;
+use AIChat::Test;
+
+my $KEY = 'canarykey1234567890==';
+my $s = AIChat::Test->new(model => 0, workers => 0, with => 0, env => {
+	AI_CHAT_BREAKER_FAILURES => 0, AI_CHAT_DEADLINE_MS => 8000,
+	AI_CHAT_DB_TIMEOUT_MS => 500, AI_CHAT_RETRY_FLOOR => 1000 });
+my $giga = AIChat::Provider->start(rules => 'gigachat', key => $KEY,
+    token => 'canarytoken', log => $s->dir . '/log/provider.log');
+my $user = 0;
+
+my %GIGA = (OPENAI_API_KEY => $KEY, OPENAI_AUTH => 'gigachat',
+    OPENAI_AUTH_URL => $giga->url('/api/v2/oauth'),
+    OPENAI_BASE_URL => $giga->url('/v1'), OPENAI_MODEL => 'GigaChat-2');
+
+%{ $s->stack->settings } = (%{ $s->stack->settings }, %GIGA);
+$s->stack->start_second_model;
+# Without it, at first.
+my %FALLBACK = map { $_ => delete $s->stack->settings->{$_} }
+    qw(OPENAI_FALLBACK_BASE_URL OPENAI_FALLBACK_API_KEY);
+$s->stack->start_workers(1);
+$s->stack->start_nginx;
+
+# So many chats at once, each of a user of his own; how many got which answer.
+sub answers ($n)
+{
+	my %count;
+
+	$count{ $_->{status} == 200 ? $_->{json}{response} : $_->{status} }++
+	    for $s->send_many(map { { telegram_id => ++$user } } 1 .. $n);
+	return \%count;
+}
+
+sub log_line ($user)
+{
+	my $line;
+
+	wait_for(sub {
+		($line) = $s->worker_log(1)
+		    =~ /^(.* event=request .*user=$user .*)/m;
+	}, 10, 'the line of a chat');
+	return $line;
+}
+
+my $GIGA = 'Ответ gigachat';
+
+# -- one for all ---------------------------------------------------------------
+
+is $giga->state->{tokens}, 0, 'no token is asked for before there is a question';
+$giga->set(token_delay_ms => 300, token_life_ms => 3000);
+is_deeply answers(20), { $GIGA => 20 }, '20 first questions at once are answered';
+is $giga->state->{tokens}, 1, '... with one token';
+
+# -- it expires ------------------------------------------------------------------
+
+wait_for(sub { !$giga->state->{valid} }, 10, 'the token to expire');
+$giga->set(token_life_ms => 1_800_000);
+is_deeply answers(20), { $GIGA => 20 },
+    '20 questions at once after it has expired are answered';
+is $giga->state->{tokens}, 2, '... with one renewal';
+is_deeply $giga->state->{refused}, [], '... before the model refused the old one';
+
+# -- it is refused -----------------------------------------------------------------
+
+$giga->set(revoke => 1);
+is_deeply answers(20), { $GIGA => 20 },
+    '20 questions at once with a token that is refused are answered';
+is $giga->state->{tokens}, 3, '... with one renewal';
+cmp_ok scalar @{ $giga->state->{refused} }, '>=', 1,
+    '... after the model refused some of them';
+like $s->worker_log(1), qr/ attempts=2 /, '... which then called it again';
+
+# -- there is none -----------------------------------------------------------------
+
+$s->expect_log(qr/could not get a token/);
+# A fresh worker, which has no token yet.
+$giga->set(token_status => 503, token_delay_ms => 0);
+$s->restart_worker(1);
+is_deeply answers(1), { 500 => 1 }, 'without a token there is no answer';
+like log_line($user), qr/could not get a token: .* answered HTTP 503/,
+    '... which the log explains';
+like log_line($user), qr/ attempts=3 /, '... after three attempts';
+unlike $s->get('/health/ready')->{content}, qr/"upstream":"ok"/,
+    '... and the model is not well';
+
+$giga->set(token_status => 401);
+$s->restart_worker(1);
+my $tokens = $giga->state->{tokens};
+is_deeply answers(1), { 500 => 1 }, 'a key that is refused';
+like log_line($user), qr/could not get a token: .* HTTP 401/, '... is told, too';
+is_deeply answers(5), { 500 => 5 }, '... and remembered';
+is $giga->state->{tokens}, $tokens + 1, '... so that it is not tried over and over';
+
+# -- and a second model --------------------------------------------------------------
+
+my $NO_PORT = 'http://127.0.0.1:1/oauth';
+for ([ 'fails', {}, token_status => 503 ], [ 'refuses the key', {}, token_status => 401 ],
+    [ 'is not there', { OPENAI_AUTH_URL => $NO_PORT }, token_status => 200 ],
+    [ 'hangs', {}, token_status => 200, token_delay_ms => 60_000 ]) {
+	my ($what, $settings, %rules) = @$_;
+
+	$giga->set(%rules);
+	$s->restart_worker(1, %GIGA, %FALLBACK, %$settings,
+	    OPENAI_FALLBACK_MODEL => 'second[[text=Второй]]');
+	is_deeply answers(5), { 'Второй' => 5 },
+	    "where the server of tokens $what the second model answers";
+	like log_line($user), qr/ model=fallback /, '... which the log tells';
+}
+$giga->set(token_status => 200, token_delay_ms => 0);
+$s->restart_worker(1, %GIGA);
+is_deeply answers(5), { $GIGA => 5 }, 'where it is back the first model answers';
+
+# A model that the provider does not have: the token is not to blame.
+$s->restart_worker(1, OPENAI_MODEL => 'Giga-none', OPENAI_FALLBACK_MODEL =>
+    'GigaChat-2', map { $_ => undef } keys %FALLBACK);
+is_deeply answers(1), { 500 => 1 }, 'a model that is refused is not asked elsewhere';
+is scalar(grep { /no such model: Giga-none/ } @{ $giga->state->{refused} }), 1,
+    '... for that is for the operator to see';
+
+my $log = join '', map { $_->[1] } $s->logs;
+unlike $log, qr/canarykey/, 'the key is in no log';
+unlike $log, qr/canarytoken/, '... nor is a token';
+
+$giga->stop;
+done_testing;
