@@ -90,7 +90,7 @@ for (
 	[ 'out of money inside a 200', raw('{"error":{"code":402}}'), 1 ],
 	[ 'not serving this country',
 	    'status=403 code=unsupported_country_region_territory', 1 ],
-	[ 'at a limit told by 413', 'status=413 code=rate_limit_exceeded', 1 ],
+	[ 'at a rate limit, which it says with a 413', 'status=413 code=rate_limit_exceeded', 1 ],
 	[ 'broken inside a 200',
 	    raw('{"error":{"code":502}}') . ' retry_after_ms=1', 3 ],
 	[ 'broken off', 'body=nochoices retry_after_ms=1', 3 ],

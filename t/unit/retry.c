@@ -238,7 +238,7 @@ where_the_country_is_not_served_another_model_is_asked_at_once(void **state)
 }
 
 static void
-a_rate_limit_told_by_413_is_one(void **state)
+a_413_with_rate_limit_exceeded_is_a_rate_limit(void **state)
 {
 	static const struct row limit = { 413, "rate_limit_exceeded", "tokens",
 		"Request too large on tokens per minute (TPM): Limit 6000, "
@@ -437,7 +437,7 @@ UNIT_MAIN(T(statuses_that_pass_are_worth_another_try_and_no_others),
     T(a_call_without_an_answer_is_judged_by_its_end),
     T(without_money_another_model_is_asked_at_once),
     T(where_the_country_is_not_served_another_model_is_asked_at_once),
-    T(a_rate_limit_told_by_413_is_one),
+    T(a_413_with_rate_limit_exceeded_is_a_rate_limit),
     T(a_refused_parameter_is_sent_in_another_form),
     T(statuses_tell_a_limit_from_a_fault),
     T(an_error_inside_a_200_is_known_by_its_name),
