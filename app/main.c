@@ -239,6 +239,7 @@ wait_for_signal(struct crew *c, const sigset_t *signals)
 		ping_when_due(c);
 		worker_drop_all(c->worker);
 		worker_reset_all(c->worker);
+		worker_keep_warm(c->worker);
 		worker_tell(c->worker);
 		us = TICK_US;
 		if (c->notify.ping_us && c->ping_us - aic_clock_us() < us)

@@ -143,9 +143,9 @@ worker_close(struct worker *w)
 	metrics_close(w->metrics);
 	aic_cache_close(w->cache);
 	free(w->asked_how);
-	aic_http_close(w->http);
 	personal_close(w->personal);
 	aic_openai_close(w->openai);
+	aic_http_close(w->http);
 	aic_db_close(w->db);
 	aic_prompt_done(&w->prompt);
 	aic_conf_done(&w->conf);
@@ -391,6 +391,27 @@ worker_reset_all(struct worker *w)
 			reset_later(w, &r);
 			return;
 		}
+	}
+}
+
+void
+worker_keep_warm(struct worker *w)
+{
+	char why[AIC_HTTP_WHY_SIZE] = "";
+
+	if (!w->conf.openai_keep_warm)
+		return;
+	switch (aic_openai_keep_warm(w->openai, w->http, why)) {
+	case AIC_WARM_LOST:
+		aic_log_event(AIC_LOG_WARN, "model",
+		    "could not reach the first model: %s", why);
+		break;
+	case AIC_WARM_FOUND:
+		aic_log_event(AIC_LOG_INFO, "model",
+		    "the first model can be reached again");
+		break;
+	case AIC_WARM_SAME:
+		break;
 	}
 }
 

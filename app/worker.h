@@ -147,6 +147,10 @@ void worker_check_cache(struct worker *w);
 void worker_reset(struct worker *w, int64_t user);
 void worker_reset_all(struct worker *w);
 
+/* worker_keep_warm -- keep a connection to the model open, if that is wanted, and log
+ * it when the model cannot be reached. Blocks: never. */
+void worker_keep_warm(struct worker *w);
+
 /* worker_tell -- bring the metrics of this moment up to date, and the log on whether
  * Redis is there. */
 void worker_tell(struct worker *w);

@@ -95,6 +95,7 @@ static const struct setting table[] = {
 	    AT(openai_headers_file) },
 	{ "OPENAI_EXTRA_BODY_FILE", TEXT, CREDENTIAL, NULL, 0, 0,
 	    AT(openai_extra_body_file) },
+	{ "OPENAI_KEEP_WARM", NUM, 0, "1", 0, 1, AT(openai_keep_warm) },
 	{ "OPENAI_FALLBACK_API_KEY", KEY, SECRET, NULL, 0, 0,
 	    AT(fallback_api_key) },
 	{ "OPENAI_FALLBACK_BASE_URL", BASE_URL, 0, NULL, 0, 0,

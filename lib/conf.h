@@ -31,6 +31,7 @@ struct aic_conf {
 	char *openai_base_url; /* no slash at the end */
 	char *openai_model;
 	double openai_temperature;
+	int64_t openai_keep_warm; /* 1: a connection to it is kept open */
 	int64_t openai_max_tokens;
 	enum aic_provider_auth openai_auth;
 	char *openai_auth_url;

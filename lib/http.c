@@ -53,7 +53,8 @@
  */
 struct aic_http_call {
 	struct aic_http *http;
-	struct aic_http_transfer transfer; /* first what libcurl needs */
+	struct aic_http_transfer transfer;
+	struct aic_http_trust *trust;
 	char *route_key;
 	bool plain;
 	int64_t start_us, deadline_us, connect_us;
@@ -205,6 +206,7 @@ free_call(struct aic_http_call *call)
 	if (call->transfer.easy)
 		give_handle(call->http, call->transfer.easy);
 	aic_http_transfer_done(&call->transfer);
+	aic_http_trust_close(call->trust);
 	sem_destroy(&call->ended);
 	free(call->route_key);
 	free(call);
@@ -927,10 +929,10 @@ new_call(struct aic_http *h, const struct aic_http_request *req)
 	atomic_init(&call->owners, 2);
 	sem_init(&call->ended, 0, 0);
 	call->route_key = make_route_key(req);
+	call->trust = aic_http_trust_hold(req->trust ? req->trust : h->trust);
 	easy = call->transfer.easy = take_handle(h);
 	if (!call->route_key || !easy ||
-	    !aic_http_transfer_init(&call->transfer, req,
-		req->trust ? req->trust : h->trust)) {
+	    !aic_http_transfer_init(&call->transfer, req, call->trust)) {
 		free_call(call);
 		return NULL;
 	}

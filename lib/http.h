@@ -60,7 +60,7 @@ struct aic_http_request {
 	const char *url; /* copied */
 	const char *const *headers; /* "Name: value", NULL at the end; copied */
 	const char *proxy; /* URL, with user and password; NULL: none; copied */
-	struct aic_http_trust *trust; /* NULL: the system's roots; kept */
+	struct aic_http_trust *trust; /* NULL: the system's roots; held */
 	/* Of a POST; NULL: the request is a GET. The bytes belong to the call
 	 * while it is in flight, and the buffer is empty meanwhile. */
 	struct aic_buf *body;

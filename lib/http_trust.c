@@ -12,6 +12,7 @@
 
 struct aic_http_trust {
 	X509_STORE *store;
+	atomic_int holders;
 	char tag[32]; /* tells this store's connections from another one's */
 };
 
@@ -36,6 +37,7 @@ aic_http_trust_open(struct aic_http_trust **ret_trust, const char *ca_file,
 
 	if (!t)
 		return aic_fail(err, AIC_ENOMEM, "out of memory");
+	atomic_init(&t->holders, 1);
 	snprintf(t->tag, sizeof(t->tag), "/dev/null/ai-chat-%d",
 	    atomic_fetch_add(&stores, 1));
 	ERR_clear_error();
@@ -58,10 +60,17 @@ aic_http_trust_open(struct aic_http_trust **ret_trust, const char *ca_file,
 void
 aic_http_trust_close(struct aic_http_trust *t)
 {
-	if (!t)
+	if (!t || atomic_fetch_sub(&t->holders, 1) > 1)
 		return;
 	X509_STORE_free(t->store);
 	free(t);
+}
+
+struct aic_http_trust *
+aic_http_trust_hold(struct aic_http_trust *t)
+{
+	atomic_fetch_add(&t->holders, 1);
+	return t;
 }
 
 static CURLcode

@@ -29,15 +29,20 @@ struct aic_http_trust;
  *           err->detail names the file
  *           AIC_ENOMEM
  * Blocks:   on the file
- * Memory:   gives; aic_http_trust_close(), after all calls have ended
+ * Memory:   gives; aic_http_trust_close()
  * Source:   X509_STORE_set_default_paths(3): SSL_CERT_FILE and SSL_CERT_DIR of the
  *           environment replace the system's places
  */
 enum aic_code aic_http_trust_open(struct aic_http_trust **ret_trust,
     const char *ca_file, struct aic_err *err) AIC_MUST_CHECK;
 
-/* aic_http_trust_close -- NULL is fine. */
+/* aic_http_trust_close -- let go of it; it is freed when nobody holds it any more.
+ * NULL is fine. */
 void aic_http_trust_close(struct aic_http_trust *trust);
+
+/* aic_http_trust_hold -- hold it once more, as a call does that may outlive its
+ * caller. */
+struct aic_http_trust *aic_http_trust_hold(struct aic_http_trust *trust);
 
 /* aic_http_trust_set -- have a libcurl handle verify with this store. Errors: false,
  * no memory. */

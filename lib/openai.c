@@ -44,6 +44,7 @@ struct upstream {
 	atomic_bool no_temperature;
 	struct aic_breaker breaker;
 	struct aic_budget budget; /* of retries */
+	struct aic_warm warm;
 };
 
 struct aic_openai {
@@ -72,6 +73,7 @@ struct call {
 static void
 close_upstream(struct upstream *up)
 {
+	aic_warm_done(&up->warm);
 	aic_breaker_done(&up->breaker);
 	aic_budget_done(&up->budget);
 	aic_provider_close(up->provider);
@@ -107,6 +109,7 @@ aic_openai_open(struct aic_openai **ret_openai,
 		aic_breaker_init(&o->ups[i].breaker, conf->breaker_failures,
 		    conf->breaker_open_us);
 		aic_budget_init(&o->ups[i].budget, conf->retry_floor);
+		aic_warm_init(&o->ups[i].warm);
 	}
 	o->temperature = conf->temperature;
 	o->max_tokens = conf->max_tokens;
@@ -141,6 +144,19 @@ aic_openai_members(const struct aic_openai *o)
 	const char *members = o->ups[0].provider->extra.members;
 
 	return members ? members : "";
+}
+
+enum aic_warm_change
+aic_openai_keep_warm(struct aic_openai *o, struct aic_http *http,
+    char why[AIC_HTTP_WHY_SIZE])
+{
+	struct upstream *up = &o->ups[0];
+	int64_t now = aic_clock_us();
+
+	/* While the breaker is open its trials are the only calls. */
+	if (aic_breaker_wait(&up->breaker, now) > 0)
+		return AIC_WARM_SAME;
+	return aic_warm_look(&up->warm, http, up->provider, now, why);
 }
 
 bool
@@ -213,6 +229,7 @@ call_once(const struct aic_openai *o, struct aic_http *http,
 		call->http.end = AIC_HTTP_NO_MEMORY;
 		return;
 	}
+	aic_warm_used(&call->up->warm, aic_clock_us());
 	call->token = aic_provider_post(call->up->provider, http, &post,
 	    &call->http);
 	/* The next one may end otherwise. */

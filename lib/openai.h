@@ -34,6 +34,7 @@
 #include "err.h"
 #include "http.h"
 #include "provider.h"
+#include "warm.h"
 
 struct aic_openai;
 
@@ -117,6 +118,18 @@ const char *aic_openai_members(const struct aic_openai *openai);
 enum aic_code aic_openai_ask(struct aic_openai *openai, struct aic_http *http,
     const struct aic_openai_ask *ask, struct aic_openai_answer *answer,
     struct aic_err *err) AIC_MUST_CHECK;
+
+/*
+ * aic_openai_keep_warm -- keep a connection to the first model open; see warm.h. To be
+ * called about once a second.
+ *
+ * why       set with AIC_WARM_LOST
+ *
+ * Blocks:   never
+ * Threads:  one
+ */
+enum aic_warm_change aic_openai_keep_warm(struct aic_openai *openai,
+    struct aic_http *http, char why[AIC_HTTP_WHY_SIZE]);
 
 /* aic_openai_is_well -- false when the last chat got no answer from any model. */
 bool aic_openai_is_well(const struct aic_openai *openai);

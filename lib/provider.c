@@ -168,14 +168,16 @@ copy_texts(struct aic_provider *p, const struct aic_provider_conf *conf,
 	    strcmp(conf->proxy, AIC_PROVIDER_DIRECT) == 0;
 
 	p->url = join(conf->base_url, "/chat/completions");
+	p->models_url = join(conf->base_url, "/models");
 	if (conf->auth != AIC_PROVIDER_GIGACHAT)
 		p->auth = join(conf->auth == AIC_PROVIDER_API_KEY
 			? "api-key: "
 			: "Authorization: Bearer ",
 		    conf->api_key);
 	p->model = make_model(conf->name);
-	if (!p->url || (!p->auth && conf->auth != AIC_PROVIDER_GIGACHAT) ||
-	    !p->model || !copy(&p->key, conf->api_key) ||
+	if (!p->url || !p->models_url ||
+	    (!p->auth && conf->auth != AIC_PROVIDER_GIGACHAT) || !p->model ||
+	    !copy(&p->key, conf->api_key) ||
 	    !copy(&p->proxy, direct ? NULL : conf->proxy))
 		return aic_fail(err, AIC_ENOMEM, "out of memory");
 	return AIC_OK;
@@ -252,6 +254,7 @@ aic_provider_close(struct aic_provider *p)
 	aic_extra_done(&p->extra);
 	aic_http_trust_close(p->trust);
 	free(p->url);
+	free(p->models_url);
 	free(p->model);
 	free(p);
 }

@@ -60,6 +60,7 @@ struct aic_provider_conf {
 
 struct aic_provider {
 	char *url; /* of chat completions */
+	char *models_url; /* of the list of models */
 	char *key;
 	char *auth; /* the header with the key; NULL: there is a gigachat */
 	struct aic_gigachat *gigachat; /* NULL: no token is needed */
