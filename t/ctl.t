@@ -10,7 +10,7 @@ use JSON::PP ();
 my $s = AIChat::Test->new(workers => 2, env => {
 	AI_CHAT_DAILY_LIMIT => 5,
 	AI_CHAT_DEADLINE_MS => 5000,
-	AI_CHAT_DB_TIMEOUT_MS => 1000,
+	AI_CHAT_DB_TIMEOUT_MS => 1800,
 	AI_CHAT_DB_POOL => 2,
 	AI_CHAT_TIMEZONE => 'Europe/Moscow',
 	OPENAI_API_KEY => q(a "quoted" $key \\ of`ours),

@@ -23,6 +23,9 @@ my $s = AIChat::Test->new(
 		AI_CHAT_THREADS => 8,
 	});
 
+# A reservation that is not dropped in time is dropped later.
+$s->expect_log(qr/connection to client lost/, qr/due to statement timeout/);
+
 for my $round (1, 2) {
 	my @socks = $s->start_chats(map { { telegram_id => 10 * $round + $_ } }
 	    1 .. 8);
