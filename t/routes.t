@@ -11,7 +11,7 @@ my %method = ('/health' => 'GET', '/health/ready' => 'GET',
     '/v1/chat/reset-limit' => 'POST', '/v1/chat/limits/1' => 'GET',
     '/v1/chat/stats/1' => 'GET', '/v1/chat/clear' => 'POST');
 
-sub raw ($method, $path, @lines)
+sub bare ($method, $path, @lines)
 {
 	return $s->raw_request(join "\r\n", "$method $path HTTP/1.1", 'Host: a',
 	    'Connection: close', "X-API-KEY: $AIChat::Test::KEY", @lines, '',
@@ -40,7 +40,7 @@ sub is_answer ($got, $status, $title)
 for my $path (sort keys %method) {
 	for my $method (qw(GET POST PUT DELETE PATCH OPTIONS HEAD PROPFIND)) {
 		next if $method eq $method{$path};
-		my $got = raw($method, $path, 'Content-Length: 0');
+		my $got = bare($method, $path, 'Content-Length: 0');
 		is $got->{status}, 405, "$method $path is refused";
 		is $got->{headers}{allow}, $method{$path}, '... with Allow';
 		is $got->{content}, $method eq 'HEAD' ? ''
@@ -58,7 +58,7 @@ for my $path ('/', '/v1', '/v1/chat', '/v1/chat/', '/v1/chat/send/',
     '/favicon.ico', '/v1/chat/limits/1%2F2', '/%D0%BF%D1%83%D1%82%D1%8C',
     '/v1/chat/limits/1%0A/', '/v2/chat/send', '/health%2Fx', '/.error') {
 	for my $method (qw(GET POST)) {
-		my $got = raw($method, $path, 'Content-Length: 0');
+		my $got = bare($method, $path, 'Content-Length: 0');
 		is $got->{status}, 404, "$method $path is not there";
 		is $got->{content}, '{"detail":"Not Found"}', '... in words';
 	}
@@ -66,12 +66,12 @@ for my $path ('/', '/v1', '/v1/chat', '/v1/chat/', '/v1/chat/send/',
 
 for my $path ('//health', '/%68ealth', '/health?', '/health?x=1', '/x/../health',
     '/./health', '/health?a[]=%00', '/health?%', '/health#part') {
-	is raw(GET => $path)->{status}, 200, "$path is /health";
+	is bare(GET => $path)->{status}, 200, "$path is /health";
 }
 for my $path ('/v1/chat/limits/%37', '/v1//chat/limits//7',
     '/v1/chat/limits/7?days=x&telegram_id=8', '/v1/chat/%6cimits/7',
     '/v1/chat/limits/0000007') {
-	my $got = raw(GET => $path);
+	my $got = bare(GET => $path);
 	is $got->{status}, 200, "$path is somebody's limits";
 	is $got->{json}{telegram_id}, 7, '... his';
 }
@@ -81,7 +81,7 @@ is $s->post('/v1/chat/reset-limit?telegram_id=8', { telegram_id => 7 })
 is $s->request('GET', '/v1/chat/limits/7', json => { telegram_id => 8 })
     ->{json}{telegram_id}, 7, 'a body does not stand for a path';
 
-like raw(GET => $_->[0])->{raw}, qr/^HTTP\/1\.1 $_->[1]\r\n/,
+like bare(GET => $_->[0])->{raw}, qr/^HTTP\/1\.1 $_->[1]\r\n/,
     "the status line is whole: $_->[1]"
     for [ '/health', '200 OK' ], [ '/nothing', '404 Not Found' ],
     [ '/v1/chat/stats/1?days=0', '400 Bad Request' ],
@@ -148,11 +148,11 @@ for my $ask ([ GET => '/health' ], [ GET => '/nothing' ],
     [ GET => '/v1/chat/send' ], [ GET => '/v1/chat/limits/x' ],
     [ POST => '/v1/chat/send' ]) {
 	my ($method, $path) = @$ask;
-	my $got = raw($method, $path, 'X-Request-Id: my.Own_id-1',
+	my $got = bare($method, $path, 'X-Request-Id: my.Own_id-1',
 	    'Content-Length: 0');
 	is $got->{headers}{'x-request-id'}, 'my.Own_id-1',
 	    "the caller's id comes back from $method $path";
-	my %seen = map { raw($method, $path, "X-Request-Id: $_",
+	my %seen = map { bare($method, $path, "X-Request-Id: $_",
 	    'Content-Length: 0')->{headers}{'x-request-id'} => 1 }
 	    'a b', '<x>', 'y' x 65;
 	is scalar keys %seen, 3, '... each bad one is replaced';

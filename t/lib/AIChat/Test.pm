@@ -43,7 +43,7 @@ use Time::HiRes qw(time);
 our $KEY = 'test-key';
 
 # What the workers speak to the models where a test does not say: 'h2' or 0.
-our $TLS = $ENV{AIC_TLS} // 0;
+our $TLS = $ENV{AIC_TLS} // 'h2';
 
 my $JSON = JSON::PP->new->utf8->canonical->allow_nonref;
 my @running;
