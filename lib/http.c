@@ -62,8 +62,13 @@ struct aic_http_call {
 	atomic_int owners;
 	atomic_bool over;
 	atomic_bool cancelled;
-	sem_t ended;
+	sem_t wake; /* it is over, or its caller is to drive the engine */
 	struct aic_http_call *next_news, *next_drop;
+
+	/* Under http->lock. */
+	bool follows; /* in http->followers */
+	bool promoted; /* its caller drives the engine from now on */
+	struct aic_http_call *prev_follower, *next_follower;
 
 	/* The engine's. */
 	struct route *route;
@@ -101,7 +106,7 @@ struct aic_http {
 	CURLSH *share;
 	pthread_mutex_t share_locks[CURL_LOCK_DATA_LAST];
 	pthread_t thread;
-	int epoll, wake; /* wake: an eventfd */
+	int epoll, wakeup; /* wakeup: an eventfd */
 	atomic_int calls;
 	atomic_bool asleep;
 	atomic_bool stop;
@@ -109,11 +114,15 @@ struct aic_http {
 	struct aic_http_call *_Atomic news; /* handed over, newest first */
 	struct aic_http_call *_Atomic drops; /* cancelled, newest first */
 
-	pthread_mutex_t lock; /* of the handles */
+	pthread_mutex_t lock; /* of the next ones */
 	CURL *handles[HANDLES_KEPT];
 	int n_handles;
+	bool driven; /* a thread drives */
+	bool alone; /* and it is the engine's own */
+	struct aic_http_call *followers; /* that wait, the newest first */
+	pthread_cond_t idle; /* the engine's thread has something to do */
 
-	/* Of the engine's thread. */
+	/* Of the thread that drives. */
 	CURLM *multi;
 	int64_t
 	    timer_us; /* when libcurl wants to run; INT64_MAX: not by itself */
@@ -207,7 +216,7 @@ free_call(struct aic_http_call *call)
 		give_handle(call->http, call->transfer.easy);
 	aic_http_transfer_done(&call->transfer);
 	aic_http_trust_close(call->trust);
-	sem_destroy(&call->ended);
+	sem_destroy(&call->wake);
 	free(call->route_key);
 	free(call);
 }
@@ -219,9 +228,9 @@ let_go(struct aic_http_call *call)
 		free_call(call);
 }
 
-/* Wake the engine's thread, if it sleeps. */
+/* Wake the thread that drives, if it sleeps. */
 static void
-wake(struct aic_http *h)
+wake_driver(struct aic_http *h)
 {
 	static const uint64_t one = 1;
 	ssize_t n;
@@ -229,8 +238,23 @@ wake(struct aic_http *h)
 	if (!atomic_exchange(&h->asleep, false))
 		return;
 	do {
-		n = write(h->wake, &one, sizeof(one));
+		n = write(h->wakeup, &one, sizeof(one));
 	} while (n < 0 && errno == EINTR);
+}
+
+/* Something was handed over: see to it that a thread takes it. */
+static void
+call_driver(struct aic_http *h)
+{
+	bool driven;
+
+	pthread_mutex_lock(&h->lock);
+	driven = h->driven;
+	if (!driven)
+		pthread_cond_signal(&h->idle);
+	pthread_mutex_unlock(&h->lock);
+	if (driven)
+		wake_driver(h);
 }
 
 /* --- descriptors ------------------------------------------------------- */
@@ -408,7 +432,7 @@ end_call(struct aic_http *h, struct aic_http_call *call)
 	call->transfer.easy = NULL;
 	atomic_fetch_sub(&h->calls, 1);
 	atomic_store(&call->over, true);
-	sem_post(&call->ended);
+	sem_post(&call->wake);
 	let_go(call);
 }
 
@@ -688,19 +712,18 @@ work_off(struct aic_http *h)
 }
 
 static int
-sleep_ms(const struct aic_http *h)
+sleep_ms(const struct aic_http *h, int64_t until_us)
 {
-	int64_t until = aic_clock_us() + SLEEP_MAX_US;
 	const struct route *r;
 
-	if (h->timer_us < until)
-		until = h->timer_us;
-	if (h->broken && aic_clock_us() + RENEW_US < until)
-		until = aic_clock_us() + RENEW_US;
+	if (h->timer_us < until_us)
+		until_us = h->timer_us;
+	if (h->broken && aic_clock_us() + RENEW_US < until_us)
+		until_us = aic_clock_us() + RENEW_US;
 	for (r = h->routes; r; r = r->next)
-		if (r->waiting.head && h->sweep_us < until)
-			until = h->sweep_us;
-	return aic_clock_left_ms(until);
+		if (r->waiting.head && h->sweep_us < until_us)
+			until_us = h->sweep_us;
+	return aic_clock_left_ms(until_us);
 }
 
 static bool
@@ -710,21 +733,6 @@ has_orders(const struct aic_http *h)
 	    atomic_load(&h->stop) || (h->n_begun == 0 && atomic_load(&h->shed));
 }
 
-/* A caller that finds the thread asleep writes to the eventfd; one that comes
- * before is seen by has_orders(). */
-static int
-wait_for_events(struct aic_http *h, struct epoll_event *events)
-{
-	int n, ms = sleep_ms(h);
-
-	atomic_store(&h->asleep, true);
-	if (has_orders(h))
-		ms = 0;
-	n = epoll_wait(h->epoll, events, EVENTS, ms);
-	atomic_store(&h->asleep, false);
-	return n;
-}
-
 static void
 handle_event(struct aic_http *h, const struct epoll_event *e)
 {
@@ -732,8 +740,8 @@ handle_event(struct aic_http *h, const struct epoll_event *e)
 	struct sock *s;
 	uint64_t count;
 
-	if (fd == h->wake) {
-		if (read(h->wake, &count, sizeof(count)) < 0)
+	if (fd == h->wakeup) {
+		if (read(h->wakeup, &count, sizeof(count)) < 0)
 			return; /* somebody else has */
 		return;
 	}
@@ -752,28 +760,165 @@ handle_event(struct aic_http *h, const struct epoll_event *e)
 	finish_transfers(h);
 }
 
-static void *
-carry_out(void *arg)
+/* Wait for events until until_us, 0 for not at all, and handle them. Whoever hands
+ * something over meanwhile finds the thread asleep and writes to the eventfd; what
+ * came before is seen by has_orders(). */
+static void
+handle_events(struct aic_http *h, int64_t until_us)
 {
-	struct aic_http *h = arg;
 	struct epoll_event events[EVENTS];
-	struct route *r;
-	int i, n;
+	int i, n, ms = 0;
 
-	while (!atomic_load(&h->stop)) {
+	if (until_us > 0) {
+		ms = sleep_ms(h, until_us);
+		atomic_store(&h->asleep, true);
+		if (has_orders(h))
+			ms = 0;
+	}
+	n = epoll_wait(h->epoll, events, EVENTS, ms);
+	atomic_store(&h->asleep, false);
+	for (i = 0; i < n; i++)
+		handle_event(h, &events[i]);
+}
+
+/* --- who drives -------------------------------------------------------- */
+
+/*
+ * One thread at a time drives libcurl. A caller that waits for its call does so
+ * itself when no other thread does, and then nobody has to be woken for it: with one
+ * caller at a time, an exchange costs no switch between threads, of which each takes
+ * longer than the exchange itself. When its own call is over, it hands on to another
+ * caller that waits. The engine's own thread drives while calls are in flight that
+ * nobody waits for: those started ahead, and cancelled ones.
+ */
+
+/* With the lock held. */
+static void
+add_follower(struct aic_http *h, struct aic_http_call *call)
+{
+	call->follows = true;
+	call->prev_follower = NULL;
+	call->next_follower = h->followers;
+	if (h->followers)
+		h->followers->prev_follower = call;
+	h->followers = call;
+}
+
+/* With the lock held. */
+static void
+remove_follower(struct aic_http *h, struct aic_http_call *call)
+{
+	if (!call->follows)
+		return;
+	if (call->prev_follower)
+		call->prev_follower->next_follower = call->next_follower;
+	else
+		h->followers = call->next_follower;
+	if (call->next_follower)
+		call->next_follower->prev_follower = call->prev_follower;
+	call->follows = false;
+}
+
+/* Is there something that must not wait for the next caller? */
+static bool
+has_work(const struct aic_http *h)
+{
+	const struct route *r;
+
+	for (r = h->routes; r; r = r->next)
+		if (r->waiting.head)
+			return true;
+	return h->n_begun > 0 || h->broken || has_orders(h);
+}
+
+/* With the lock held, by the thread that drives: another one does from now on, when
+ * there is a reason to. The newest one that waits probably waits longest. */
+static void
+hand_on(struct aic_http *h)
+{
+	struct aic_http_call *next = h->followers;
+
+	if (next) {
+		remove_follower(h, next);
+		next->promoted = true;
+		sem_post(&next->wake);
+		return;
+	}
+	h->driven = false;
+	if (has_work(h))
+		pthread_cond_signal(&h->idle);
+}
+
+/* Carry out all calls until this one is over or it is until_us. */
+static void
+drive(struct aic_http *h, const struct aic_http_call *call, int64_t until_us)
+{
+	/* Which of the idle connections have ended since somebody looked last. */
+	handle_events(h, 0);
+	for (;;) {
 		take_orders(h);
 		renew_multi(h);
 		work_off(h);
-		n = wait_for_events(h, events);
-		for (i = 0; i < n; i++)
-			handle_event(h, &events[i]);
+		if (atomic_load(&call->over) || aic_clock_us() >= until_us)
+			return;
+		handle_events(h, until_us);
 	}
+}
+
+/* The same for the engine's own thread, until somebody waits for a call, who then
+ * drives, or nothing is left to do. */
+static void
+drive_alone(struct aic_http *h)
+{
+	bool more;
+
+	handle_events(h, 0);
+	do {
+		take_orders(h);
+		renew_multi(h);
+		work_off(h);
+		pthread_mutex_lock(&h->lock);
+		more = !h->followers && has_work(h);
+		pthread_mutex_unlock(&h->lock);
+		if (more)
+			handle_events(h, aic_clock_us() + SLEEP_MAX_US);
+	} while (more && !atomic_load(&h->stop));
+}
+
+static void
+cancel_all(struct aic_http *h)
+{
+	struct route *r;
+
 	take_orders(h);
 	while (h->begun.head)
 		cancel_call(h, h->begun.head);
 	for (r = h->routes; r; r = r->next)
 		while (r->waiting.head)
 			cancel_call(h, r->waiting.head);
+}
+
+static void *
+look_after(void *arg)
+{
+	struct aic_http *h = arg;
+
+	pthread_mutex_lock(&h->lock);
+	while (!atomic_load(&h->stop)) {
+		if (h->driven || !has_work(h)) {
+			pthread_cond_wait(&h->idle, &h->lock);
+			continue;
+		}
+		h->driven = h->alone = true;
+		pthread_mutex_unlock(&h->lock);
+		drive_alone(h);
+		pthread_mutex_lock(&h->lock);
+		h->alone = false;
+		hand_on(h);
+	}
+	pthread_mutex_unlock(&h->lock);
+	/* Nobody waits for a call any more. */
+	cancel_all(h);
 	return NULL;
 }
 
@@ -800,10 +945,10 @@ make_epoll(struct aic_http *h)
 	struct epoll_event e = { .events = EPOLLIN };
 
 	h->epoll = epoll_create1(EPOLL_CLOEXEC);
-	h->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	e.data.fd = h->wake;
-	return h->epoll >= 0 && h->wake >= 0 &&
-	    epoll_ctl(h->epoll, EPOLL_CTL_ADD, h->wake, &e) == 0;
+	h->wakeup = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	e.data.fd = h->wakeup;
+	return h->epoll >= 0 && h->wakeup >= 0 &&
+	    epoll_ctl(h->epoll, EPOLL_CTL_ADD, h->wakeup, &e) == 0;
 }
 
 /* All but the thread; copes with a half-built one. */
@@ -826,9 +971,10 @@ free_engine(struct aic_http *h)
 		pthread_mutex_destroy(&h->share_locks[i]);
 	if (h->epoll >= 0)
 		close(h->epoll);
-	if (h->wake >= 0)
-		close(h->wake);
+	if (h->wakeup >= 0)
+		close(h->wakeup);
 	aic_http_trust_close(h->trust);
+	pthread_cond_destroy(&h->idle);
 	pthread_mutex_destroy(&h->lock);
 	free(h->socks);
 	free(h);
@@ -859,7 +1005,8 @@ aic_http_open(struct aic_http **ret_http, const struct aic_http_conf *conf,
 		return aic_fail(err, AIC_ENOMEM, "out of memory");
 	h->conf = *conf;
 	h->conf.connections_max = connections_for(conf);
-	h->epoll = h->wake = -1;
+	h->epoll = h->wakeup = -1;
+	pthread_cond_init(&h->idle, NULL);
 	pthread_mutex_init(&h->lock, NULL);
 	for (i = 0; i < CURL_LOCK_DATA_LAST; i++)
 		pthread_mutex_init(&h->share_locks[i], NULL);
@@ -867,7 +1014,7 @@ aic_http_open(struct aic_http **ret_http, const struct aic_http_conf *conf,
 	if (!rc && (!make_share(h) || !make_epoll(h) || !make_multi(h)))
 		rc = aic_fail(err, AIC_ENOMEM,
 		    "could not set libcurl up for many calls");
-	if (!rc && pthread_create(&h->thread, NULL, carry_out, h) != 0)
+	if (!rc && pthread_create(&h->thread, NULL, look_after, h) != 0)
 		rc = aic_fail(err, AIC_ENOMEM, "could not start a thread");
 	if (rc) {
 		free_engine(h);
@@ -883,7 +1030,7 @@ aic_http_close(struct aic_http *h)
 	if (!h)
 		return;
 	atomic_store(&h->stop, true);
-	wake(h);
+	call_driver(h);
 	pthread_join(h->thread, NULL);
 	free_engine(h);
 }
@@ -892,7 +1039,7 @@ void
 aic_http_close_idle(struct aic_http *h)
 {
 	atomic_store(&h->shed, true);
-	wake(h);
+	call_driver(h);
 }
 
 /* --- callers ----------------------------------------------------------- */
@@ -927,7 +1074,7 @@ new_call(struct aic_http *h, const struct aic_http_request *req)
 	call->connect_us = req->connect_us;
 	call->plain = strncmp(req->url, "http://", 7) == 0;
 	atomic_init(&call->owners, 2);
-	sem_init(&call->ended, 0, 0);
+	sem_init(&call->wake, 0, 0);
 	call->route_key = make_route_key(req);
 	call->trust = aic_http_trust_hold(req->trust ? req->trust : h->trust);
 	easy = call->transfer.easy = take_handle(h);
@@ -947,16 +1094,14 @@ new_call(struct aic_http *h, const struct aic_http_request *req)
 	return call;
 }
 
-struct aic_http_call *
-aic_http_start(struct aic_http *h, const struct aic_http_request *req)
+/* Hand a call over; somebody has to be told. NULL: no memory, or too many. */
+static struct aic_http_call *
+hand_over(struct aic_http *h, const struct aic_http_request *req)
 {
-	struct aic_http_call *call;
+	struct aic_http_call *call = NULL;
 
-	if (atomic_fetch_add(&h->calls, 1) >= h->conf.calls_max) {
-		atomic_fetch_sub(&h->calls, 1);
-		return NULL;
-	}
-	call = new_call(h, req);
+	if (atomic_fetch_add(&h->calls, 1) < h->conf.calls_max)
+		call = new_call(h, req);
 	if (!call) {
 		atomic_fetch_sub(&h->calls, 1);
 		return NULL;
@@ -965,21 +1110,66 @@ aic_http_start(struct aic_http *h, const struct aic_http_request *req)
 	call->next_news = atomic_load(&h->news);
 	while (!atomic_compare_exchange_weak(&h->news, &call->next_news, call))
 		;
-	wake(h);
 	return call;
+}
+
+struct aic_http_call *
+aic_http_start(struct aic_http *h, const struct aic_http_request *req)
+{
+	struct aic_http_call *call = hand_over(h, req);
+
+	if (call)
+		call_driver(h);
+	return call;
+}
+
+/* Sleep until the call is over, or it is this caller's turn to drive, or it is
+ * until_us. With the lock held, which is released meanwhile. */
+static void
+follow(struct aic_http *h, struct aic_http_call *call, int64_t until_us)
+{
+	struct timespec until = aic_clock_spec(until_us);
+	bool late = false, alone = h->alone;
+
+	add_follower(h, call);
+	pthread_mutex_unlock(&h->lock);
+	/* It has a call to take, or leaves the driving to this caller. */
+	if (alone || atomic_load(&h->news))
+		wake_driver(h);
+	while (!late &&
+	    sem_clockwait(&call->wake, CLOCK_MONOTONIC, &until) != 0)
+		late = errno == ETIMEDOUT;
+	pthread_mutex_lock(&h->lock);
+	remove_follower(h, call);
 }
 
 /* True: it is over. */
 static bool
 wait_until(struct aic_http_call *call, int64_t until_us)
 {
-	struct timespec until = aic_clock_spec(until_us);
+	struct aic_http *h = call->http;
 
-	while (!atomic_load(&call->over))
-		if (sem_clockwait(&call->ended, CLOCK_MONOTONIC, &until) != 0 &&
-		    errno == ETIMEDOUT)
-			return atomic_load(&call->over);
-	return true;
+	if (atomic_load(&call->over))
+		return true;
+	pthread_mutex_lock(&h->lock);
+	while (!atomic_load(&call->over) && aic_clock_us() < until_us) {
+		if (h->driven && !call->promoted) {
+			follow(h, call, until_us);
+			continue;
+		}
+		h->driven = true;
+		call->promoted = false;
+		pthread_mutex_unlock(&h->lock);
+		drive(h, call, until_us);
+		pthread_mutex_lock(&h->lock);
+		hand_on(h);
+	}
+	if (call->promoted) {
+		call->promoted = false;
+		hand_on(h);
+	}
+	pthread_mutex_unlock(&h->lock);
+	return atomic_load(&call->over);
 }
 
 const struct aic_http_answer *
@@ -1001,7 +1191,7 @@ cancel(struct aic_http_call *call)
 	call->next_drop = atomic_load(&h->drops);
 	while (!atomic_compare_exchange_weak(&h->drops, &call->next_drop, call))
 		;
-	wake(h);
+	call_driver(h);
 }
 
 void
@@ -1044,7 +1234,7 @@ aic_http_run(struct aic_http *h, const struct aic_http_request *req,
 		ret_answer->end = AIC_HTTP_TIMEOUT;
 		return;
 	}
-	call = aic_http_start(h, req);
+	call = hand_over(h, req);
 	if (!call)
 		return;
 	if (wait_to_the_end(call, gone, arg)) {

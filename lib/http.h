@@ -1,11 +1,14 @@
 /*
- * http -- the upstream engine: one thread that carries out all HTTP calls of a
- * worker, to models and to the seller-data API.
+ * http -- the upstream engine: it carries out all HTTP calls of a worker, to models
+ * and to the seller-data API, over one libcurl multi handle.
  *
- * The thread drives one libcurl multi handle. Calls to one server share its
- * connections: several streams a connection where the server speaks HTTP/2,
- * kept-alive connections where it speaks HTTP/1.1. A caller hands a call over
- * and waits for it, or does something else meanwhile.
+ * Calls to one server share its connections: several streams a connection where the
+ * server speaks HTTP/2, kept-alive connections where it speaks HTTP/1.1. A caller
+ * hands a call over and waits for it, or does something else meanwhile.
+ *
+ * One thread at a time drives libcurl for all calls: one of the callers that wait, so
+ * that a single caller pays for no switch between threads, or else the engine's own
+ * thread.
  *
  * The engine follows no redirect, takes no proxy from the environment and uses
  * no signals. A request with a body goes out once: when libcurl would send it a
