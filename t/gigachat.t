@@ -4,6 +4,7 @@
 use v5.36;
 use utf8;
 use AIChat::Provider;
+use AIChat::TLS;
 use AIChat::Test;
 
 my $KEY = 'canarykey1234567890==';
@@ -121,6 +122,26 @@ $s->restart_worker(1, OPENAI_MODEL => 'Giga-none', OPENAI_FALLBACK_MODEL =>
 is_deeply answers(1), { 500 => 1 }, 'a model that is refused is not asked elsewhere';
 is scalar(grep { /no such model: Giga-none/ } @{ $giga->state->{refused} }), 1,
     '... because the operator has to see the error';
+
+# -- over HTTPS, by a root that only the setting names ----------------------------------
+
+my $certs = $s->dir . '/certs';
+AIChat::TLS::make_certificates($certs);
+my $end = AIChat::TLS->start(kind => 'h2', to => $giga->port, certs => $certs,
+    dir => $s->stack->run_dir . '/tls', log => $s->dir . '/log/tls.log');
+my %HTTPS = (%GIGA, OPENAI_AUTH_URL => $end->url . '/api/v2/oauth',
+    OPENAI_BASE_URL => $end->url . '/v1', OPENAI_FALLBACK_MODEL => undef);
+$s->expect_log(qr/certificate/);
+$s->restart_worker(1, %HTTPS, OPENAI_CA_FILE => undef);
+is_deeply answers(1), { 500 => 1 }, 'without the root there is no answer';
+like log_line($user), qr/could not get a token: .*certificate/,
+    '... because of the certificate of the token endpoint';
+$tokens = $giga->state->{tokens};
+$s->restart_worker(1, %HTTPS, OPENAI_CA_FILE => AIChat::TLS::ca_file($certs));
+is_deeply answers(20), { $GIGA => 20 },
+    'OPENAI_CA_FILE holds for the token endpoint and for the model';
+is $giga->state->{tokens}, $tokens + 1, '... and one token is enough here, too';
+$end->stop;
 
 my $log = join '', map { $_->[1] } $s->logs;
 unlike $log, qr/canarykey/, 'the key is in no log';
