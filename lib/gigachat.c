@@ -16,20 +16,21 @@
 #define ANSWER_MAX (64 * 1024)
 #define TOKEN_MAX 8192
 
-/* The server answers in a moment, or it is not well. */
+/* The endpoint normally answers within a second. */
 #define ASK_US (10 * AIC_S)
 #define CONNECT_US (5 * AIC_S)
 
-/* While the old token is valid, the one chat that renews it is not held up for
- * longer than this; after a failure the next chat tries a while later. */
+/* An early renewal delays the chat that makes it by EARLY_US at most, because the old
+ * token is still valid. After a failure the next early renewal is made EARLY_AGAIN_US
+ * later. */
 #define EARLY_US (3 * AIC_S)
 #define EARLY_AGAIN_US (10 * AIC_S)
 
 /* A refused token is renewed once in so long. */
 #define REFUSED_AGAIN_US (10 * AIC_S)
 
-/* While it waits for another thread, a chat looks this often whether its caller is
- * still there. */
+/* A chat that waits for another thread's renewal checks this often whether its caller
+ * has left. */
 #define GONE_EVERY_US (500 * AIC_MS)
 
 #define BEARER "Authorization: Bearer "
@@ -50,8 +51,9 @@ struct aic_gigachat {
 	int64_t early_us; /* no early renewal before */
 	int64_t
 	    refused_us; /* when a refused token was given up last; 0: never */
-	/* The last failure, shared until then. */
-	enum aic_http_end failed;
+	uint64_t failures; /* so many have been noted */
+	enum aic_http_end
+	    failed; /* the last one; no request before that time */
 	int64_t failed_until_us;
 	char failed_why[AIC_HTTP_WHY_SIZE];
 };
@@ -161,7 +163,7 @@ aic_gigachat_token_done(struct aic_gigachat_token *t)
 	*t = (struct aic_gigachat_token){ .serial = 0 };
 }
 
-/* --- asking the server -------------------------------------------------- */
+/* --- one request -------------------------------------------------- */
 
 static bool
 is_token(const char *s, size_t len)
@@ -257,7 +259,8 @@ read_answer(struct fresh *f, const struct aic_http_answer *answer,
 	enum aic_code rc;
 
 	if (answer->end != AIC_HTTP_ANSWERED) {
-		/* A broken or late answer costs nothing: it may be asked for again. */
+		/* Tokens are free: a request whose answer was lost may be
+		 * repeated. */
 		set_why(f,
 		    answer->end == AIC_HTTP_BROKEN ||
 			    answer->end == AIC_HTTP_TOO_BIG
@@ -268,7 +271,7 @@ read_answer(struct fresh *f, const struct aic_http_answer *answer,
 	}
 	if (answer->status != 200) {
 		snprintf(why, sizeof(why),
-		    "the server of tokens answered HTTP %d", answer->status);
+		    "the token endpoint answered HTTP %d", answer->status);
 		set_why(f,
 		    answer->status == 408 || answer->status == 429 ||
 			    answer->status >= 500
@@ -334,14 +337,15 @@ least(int64_t a, int64_t b)
 	return a < b ? a : b;
 }
 
-/* A failure that tells something about the server, and not about this one chat, is
- * the others' too. */
+/* A failure of the endpoint is returned to the waiting chats as well. The end of one
+ * chat (its caller left, its deadline passed) is not. */
 static void
 note_failure(struct aic_gigachat *g, const struct fresh *f)
 {
 	if (f->end != AIC_HTTP_CONNECT && f->end != AIC_HTTP_UNTRUSTED &&
 	    f->end != AIC_HTTP_FAILED)
 		return;
+	g->failures++;
 	g->failed = f->end;
 	g->failed_until_us = g->now_us() +
 	    (f->end == AIC_HTTP_CONNECT ? AIC_GIGACHAT_PAUSE_US
@@ -385,9 +389,11 @@ renew(struct aic_gigachat *g, const struct aic_gigachat_call *call,
 	pthread_cond_broadcast(&g->changed);
 }
 
-/* Wait for the thread that renews, with the lock held; not ANSWERED: why no longer. */
+/* Wait for a change, with the lock held, and at most until then; not ANSWERED: why no
+ * longer. */
 static enum aic_http_end
-wait_renewed(struct aic_gigachat *g, const struct aic_gigachat_call *call)
+wait_changed(struct aic_gigachat *g, const struct aic_gigachat_call *call,
+    int64_t at_most_us)
 {
 	int64_t now = aic_clock_us();
 	struct timespec until;
@@ -395,7 +401,8 @@ wait_renewed(struct aic_gigachat *g, const struct aic_gigachat_call *call)
 
 	if (now >= call->deadline_us)
 		return AIC_HTTP_TIMEOUT;
-	until = aic_clock_spec(least(call->deadline_us, now + GONE_EVERY_US));
+	until = aic_clock_spec(least(call->deadline_us,
+	    now + least(at_most_us, GONE_EVERY_US)));
 	pthread_cond_clockwait(&g->changed, &g->lock, CLOCK_MONOTONIC, &until);
 	if (!call->gone)
 		return AIC_HTTP_ANSWERED;
@@ -418,19 +425,32 @@ give(const struct aic_gigachat *g, struct aic_gigachat_token *ret_token)
 	return AIC_HTTP_ANSWERED;
 }
 
+static enum aic_http_end
+give_failure(const struct aic_gigachat *g, char why[AIC_HTTP_WHY_SIZE])
+{
+	memcpy(why, g->failed_why, AIC_HTTP_WHY_SIZE);
+	return g->failed;
+}
+
 /*
  * With the lock held. Each round ends the call or follows a change.
  *
- * A token that has just come is given out however short its life is: else a server
- * that hands out tokens of no life would be asked over and over.
+ * A failure is returned to the calls that waited for its request. A call that comes
+ * later, in the pause that follows, waits for the end of the pause: it would lose an
+ * attempt otherwise without a request. A refused key is different, because the next
+ * request will not succeed either: this failure is returned during the whole pause.
+ *
+ * A token that has just come is given out however short its life is. Otherwise an
+ * endpoint whose tokens have no life would be sent one request after the other.
  */
 static enum aic_http_end
 get(struct aic_gigachat *g, const struct aic_gigachat_call *call,
     struct aic_gigachat_token *ret_token, char why[AIC_HTTP_WHY_SIZE])
 {
 	struct fresh f = { .end = AIC_HTTP_FAILED };
+	uint64_t failures = g->failures;
 	enum aic_http_end end;
-	int64_t now;
+	int64_t now, pause;
 
 	for (;;) {
 		now = g->now_us();
@@ -445,24 +465,25 @@ get(struct aic_gigachat *g, const struct aic_gigachat_call *call,
 		}
 		wipe(g->header);
 		g->header = NULL;
-		if (g->renewing) {
-			end = wait_renewed(g, call);
-			if (end == AIC_HTTP_ANSWERED)
-				continue;
+		pause = g->failed_until_us - now;
+		if (failures != g->failures ||
+		    (pause > 0 && g->failed == AIC_HTTP_FAILED))
+			return give_failure(g, why);
+		if (!g->renewing && pause <= 0) {
+			renew(g, call, ASK_US, &f);
+			if (f.end == AIC_HTTP_ANSWERED)
+				return give(g, ret_token);
+			memcpy(why, f.why, AIC_HTTP_WHY_SIZE);
+			return f.end;
+		}
+		end = wait_changed(g, call,
+		    g->renewing ? GONE_EVERY_US : pause);
+		if (end != AIC_HTTP_ANSWERED) {
 			snprintf(why, AIC_HTTP_WHY_SIZE,
-			    "could not get a token: another chat has asked "
-			    "for one and waits");
+			    "could not get a token: the renewal of another "
+			    "chat took too long, or has failed");
 			return end;
 		}
-		if (now < g->failed_until_us) {
-			memcpy(why, g->failed_why, AIC_HTTP_WHY_SIZE);
-			return g->failed;
-		}
-		renew(g, call, ASK_US, &f);
-		if (f.end == AIC_HTTP_ANSWERED)
-			return give(g, ret_token);
-		memcpy(why, f.why, AIC_HTTP_WHY_SIZE);
-		return f.end;
 	}
 }
 
@@ -485,7 +506,7 @@ aic_gigachat_refused(struct aic_gigachat *g, uint64_t serial)
 	bool again = true;
 
 	pthread_mutex_lock(&g->lock);
-	/* Else another chat has seen to it already. */
+	/* Otherwise the token has been replaced since. */
 	if (serial == g->serial) {
 		again = g->refused_us == 0 ||
 		    now - g->refused_us >= REFUSED_AGAIN_US;

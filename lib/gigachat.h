@@ -2,14 +2,14 @@
  * gigachat -- the access token of GigaChat's API, which is asked for with the key
  * and is valid for half an hour.
  *
- * One token is shared by all threads of a worker. It is renewed after four fifths of
- * its life, by the one thread that comes first; the others go on with the old token
- * meanwhile. Where there is no valid token, one thread asks and the others wait for
- * it, each within its own deadline. A failure is shared the same way, and for a
- * moment the server is not asked again.
+ * All threads of a worker share one token. The first thread that asks for it after
+ * four fifths of its life renews it; the other threads use the old token meanwhile.
+ * If there is no valid token, one thread sends a request and the others wait for it,
+ * each within its own deadline. A failure is returned to all of them, and no further
+ * request is sent during a short pause.
  *
- * How a request is sent is the caller's: a function. So this module knows nothing of
- * connections.
+ * The caller passes a function that sends a request, so that this module does not
+ * depend on connections, proxies and certificates.
  *
  * Threads: any.
  */
@@ -27,16 +27,17 @@
 #define AIC_GIGACHAT_URL "https://ngw.devices.sberbank.ru:9443/api/v2/oauth"
 #define AIC_GIGACHAT_SCOPE "GIGACHAT_API_PERS"
 
-/* A token is valid for half an hour, says the documentation. A longer life would
- * come of a clock that is wrong, and is not believed. */
+/* The documentation says that a token is valid for half an hour. A longer life means
+ * that our clock is wrong, so it is cut to this. */
 #define AIC_GIGACHAT_LIFE_US (1800 * AIC_S)
 
-/* The life of a token that has expired already, which a clock that is wrong makes of
- * it, or that does not say. When it ends sooner, the API refuses it. */
+/* The life of a token without a usable expires_at: there is none, or it is in the past,
+ * because our clock is wrong. If the token expires sooner, the API refuses it and it
+ * is renewed then. */
 #define AIC_GIGACHAT_LIFE_UNKNOWN_US (600 * AIC_S)
 
-/* How long a server that has failed is not asked again; one that refused the key,
- * which only an operator can change. */
+/* No request is sent for so long after a failure, and after the key was refused, which
+ * only an operator can change. */
 #define AIC_GIGACHAT_PAUSE_US (250 * AIC_MS)
 #define AIC_GIGACHAT_REFUSED_US (10 * AIC_S)
 
@@ -52,7 +53,7 @@ struct aic_gigachat_conf {
 };
 
 struct aic_gigachat_call {
-	/* Sends a request whose url, headers, body and times are set, and reads the
+	/* Send a request whose url, headers, body and times are set, and reads the
 	 * answer, which has been initialised. */
 	void (*send)(void *arg, const struct aic_http_request *req,
 	    struct aic_http_answer *answer);

@@ -202,7 +202,7 @@ list_headers(struct aic_provider *p)
 {
 	int n = 0, i;
 
-	p->headers[n++] = p->auth; /* else the token's, of each call */
+	p->headers[n++] = p->auth; /* NULL: post_with_token() replaces it */
 	p->headers[n++] = "Content-Type: application/json";
 	p->headers[n++] = "Accept: application/json";
 	p->headers[n++] = "Expect:"; /* no waiting for 100 Continue */
@@ -261,14 +261,14 @@ aic_provider_close(struct aic_provider *p)
 
 /* --- a call -------------------------------------------------------------- */
 
-/* What a request goes through, be it for the model or for a token. */
+/* How a request is sent, whether to the model or to the token endpoint. */
 struct way {
 	const struct aic_provider *provider;
 	struct aic_http *http;
 	const struct aic_provider_call *call;
 };
 
-/* The one place that knows how requests are sent. */
+/* All requests of a provider are sent here. */
 static void
 send_request(void *arg, const struct aic_http_request *req,
     struct aic_http_answer *answer)
@@ -282,7 +282,7 @@ send_request(void *arg, const struct aic_http_request *req,
 	    answer);
 }
 
-/* A server may quote the token in its answer, and parts of the answer are logged. */
+/* An error can quote the token, and the code and the type of an error are logged. */
 static void
 hide(struct aic_buf *body, const char *token)
 {
@@ -300,7 +300,7 @@ hide(struct aic_buf *body, const char *token)
 
 static enum aic_provider_token
 post_with_token(struct aic_provider *p, struct way *way,
-    const struct aic_provider_call *call, struct aic_http_request *req,
+    const struct aic_provider_call *call, const struct aic_http_request *req,
     struct aic_http_answer *answer)
 {
 	struct aic_gigachat_call ask = { .send = send_request,
@@ -311,6 +311,7 @@ post_with_token(struct aic_provider *p, struct way *way,
 	enum aic_provider_token is = AIC_PROVIDER_TOKEN_USED;
 	struct aic_gigachat_token token = { .header = NULL };
 	const char *headers[AIC_PROVIDER_HEADERS];
+	struct aic_http_request with = *req;
 
 	*answer = (struct aic_http_answer){ .retry_after_us = -1 };
 	answer->end = aic_gigachat_get(p->gigachat, &ask, &token, answer->why);
@@ -318,8 +319,8 @@ post_with_token(struct aic_provider *p, struct way *way,
 		return AIC_PROVIDER_TOKEN_MISSING;
 	memcpy(headers, p->headers, sizeof(headers));
 	headers[0] = token.header;
-	req->headers = headers;
-	send_request(way, req, answer);
+	with.headers = headers;
+	send_request(way, &with, answer);
 	hide(&answer->body, token.text);
 	if (answer->end == AIC_HTTP_ANSWERED && answer->status == 401 &&
 	    aic_gigachat_refused(p->gigachat, token.serial))

@@ -13,7 +13,8 @@ my $s = AIChat::Test->new(workers => 2, env => {
 	AI_CHAT_DB_TIMEOUT_MS => 1800,
 	AI_CHAT_DB_POOL => 2,
 	AI_CHAT_TIMEZONE => 'Europe/Moscow',
-	OPENAI_API_KEY => q(a "quoted" $key \\ of`ours),
+	OPENAI_API_KEY => q("quoted"$key\\of`ours),
+	OPENAI_MODEL => q(a "quoted" $name \\ of`ours),
 });
 my $stack = $s->stack;
 my $RUN = $stack->run_dir;

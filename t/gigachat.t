@@ -4,6 +4,7 @@
 use v5.36;
 use utf8;
 use AIChat::Provider;
+use AIChat::TLS;
 use AIChat::Test;
 
 my $KEY = 'canarykey1234567890==';
@@ -92,11 +93,11 @@ $giga->set(token_status => 401);
 $s->restart_worker(1);
 my $tokens = $giga->state->{tokens};
 is_deeply answers(1), { 500 => 1 }, 'a key that is refused';
-like log_line($user), qr/could not get a token: .* HTTP 401/, '... is told, too';
-is_deeply answers(5), { 500 => 5 }, '... and remembered';
-is $giga->state->{tokens}, $tokens + 1, '... so that it is not tried over and over';
+like log_line($user), qr/could not get a token: .* HTTP 401/, '... is logged, too';
+is_deeply answers(5), { 500 => 5 }, '... for the next chats, too';
+is $giga->state->{tokens}, $tokens + 1, '... without a request for each of them';
 
-# -- and a second model --------------------------------------------------------------
+# -- and a fallback model --------------------------------------------------------------
 
 my $NO_PORT = 'http://127.0.0.1:1/oauth';
 for ([ 'fails', {}, token_status => 503 ], [ 'refuses the key', {}, token_status => 401 ],
@@ -108,19 +109,39 @@ for ([ 'fails', {}, token_status => 503 ], [ 'refuses the key', {}, token_status
 	$s->restart_worker(1, %GIGA, %FALLBACK, %$settings,
 	    OPENAI_FALLBACK_MODEL => 'second[[text=Второй]]');
 	is_deeply answers(5), { 'Второй' => 5 },
-	    "where the server of tokens $what the second model answers";
+	    "where the token endpoint $what the fallback model answers";
 	like log_line($user), qr/ model=fallback /, '... which the log tells';
 }
 $giga->set(token_status => 200, token_delay_ms => 0);
 $s->restart_worker(1, %GIGA);
-is_deeply answers(5), { $GIGA => 5 }, 'where it is back the first model answers';
+is_deeply answers(5), { $GIGA => 5 }, 'where it works again the primary model answers';
 
-# A model that the provider does not have: the token is not to blame.
+# A model that the provider does not have: a 404, which is not about the token.
 $s->restart_worker(1, OPENAI_MODEL => 'Giga-none', OPENAI_FALLBACK_MODEL =>
     'GigaChat-2', map { $_ => undef } keys %FALLBACK);
 is_deeply answers(1), { 500 => 1 }, 'a model that is refused is not asked elsewhere';
 is scalar(grep { /no such model: Giga-none/ } @{ $giga->state->{refused} }), 1,
-    '... for that is for the operator to see';
+    '... because the operator has to see the error';
+
+# -- over HTTPS, by a root that only the setting names ----------------------------------
+
+my $certs = $s->dir . '/certs';
+AIChat::TLS::make_certificates($certs);
+my $end = AIChat::TLS->start(kind => 'h2', to => $giga->port, certs => $certs,
+    dir => $s->stack->run_dir . '/tls', log => $s->dir . '/log/tls.log');
+my %HTTPS = (%GIGA, OPENAI_AUTH_URL => $end->url . '/api/v2/oauth',
+    OPENAI_BASE_URL => $end->url . '/v1', OPENAI_FALLBACK_MODEL => undef);
+$s->expect_log(qr/certificate/);
+$s->restart_worker(1, %HTTPS, OPENAI_CA_FILE => undef);
+is_deeply answers(1), { 500 => 1 }, 'without the root there is no answer';
+like log_line($user), qr/could not get a token: .*certificate/,
+    '... because of the certificate of the token endpoint';
+$tokens = $giga->state->{tokens};
+$s->restart_worker(1, %HTTPS, OPENAI_CA_FILE => AIChat::TLS::ca_file($certs));
+is_deeply answers(20), { $GIGA => 20 },
+    'OPENAI_CA_FILE holds for the token endpoint and for the model';
+is $giga->state->{tokens}, $tokens + 1, '... and one token is enough here, too';
+$end->stop;
 
 my $log = join '', map { $_->[1] } $s->logs;
 unlike $log, qr/canarykey/, 'the key is in no log';

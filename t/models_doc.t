@@ -104,7 +104,8 @@ for my $r (@all) {
 		}
 		$user++;
 		for my $which ('a first question', 'a second one, with history') {
-			my $got = $s->send(telegram_id => $user);
+			my $got = $s->send(telegram_id => $user,
+			    user_context => 'Выручка: 120 000 ₽');
 			is $got->{status}, 200, $which or diag $got->{content};
 			is $got->{json}{response}, "Ответ $rules",
 			    '... is answered';

@@ -327,7 +327,7 @@ an_early_renewal_that_fails_leaves_the_old_token(void **state)
 /* --- failures ---------------------------------------------------------------- */
 
 static void
-a_failure_is_remembered_for_a_moment(void **state)
+after_a_failure_there_is_a_pause(void **state)
 {
 	static const struct {
 		enum aic_http_end end, want;
@@ -372,6 +372,7 @@ a_failure_is_remembered_for_a_moment(void **state)
 	};
 	struct aic_gigachat *g;
 	struct server s;
+	char got[100];
 	size_t i;
 
 	(void)state;
@@ -382,12 +383,17 @@ a_failure_is_remembered_for_a_moment(void **state)
 		s.body = rows[i].body;
 		g = begin("s");
 		is_none(g, &s, rows[i].want, rows[i].says);
-		is_none(g, &s, rows[i].want, rows[i].says);
-		now += rows[i].pause_us - 1;
-		is_none(g, &s, rows[i].want, rows[i].says);
-		assert_int_equal(s.requests, 1);
 		assert_int_equal(strncmp(why, "could not get a token: ", 23),
 		    0);
+		now += rows[i].pause_us - 1;
+		/* A refused key is told at once, all else is waited for. */
+		assert_int_equal(get_within(g, &s, 50 * AIC_MS, got,
+				     sizeof(got)),
+		    rows[i].want == AIC_HTTP_FAILED ? AIC_HTTP_FAILED
+						    : AIC_HTTP_TIMEOUT);
+		assert_int_equal(strncmp(why, "could not get a token: ", 23),
+		    0);
+		assert_int_equal(s.requests, 1);
 		now++;
 		s = half_an_hour();
 		now = rows[i].pause_us;
@@ -566,7 +572,7 @@ yes(void *arg)
 }
 
 static void
-who_waits_for_another_keeps_his_deadline_and_may_leave(void **state)
+a_chat_that_waits_for_a_renewal_keeps_its_own_deadline(void **state)
 {
 	struct server s = half_an_hour();
 	struct aic_gigachat *g = begin("s");
@@ -607,11 +613,11 @@ UNIT_MAIN(T(a_token_is_asked_for_with_the_key_a_uuid_and_the_scope),
     T(a_token_that_does_not_tell_its_life_is_used),
     T(a_token_without_a_life_is_given_once_and_not_asked_for_in_a_loop),
     T(an_early_renewal_that_fails_leaves_the_old_token),
-    T(a_failure_is_remembered_for_a_moment),
+    T(after_a_failure_there_is_a_pause),
     T(a_failure_of_one_chat_alone_is_not_remembered),
     T(a_refused_token_is_renewed_once),
     T(of_many_one_asks_and_all_have_its_token),
     T(of_many_one_fails_and_all_have_its_failure),
     T(while_one_renews_early_the_others_have_the_old_token_at_once),
-    T(who_waits_for_another_keeps_his_deadline_and_may_leave),
+    T(a_chat_that_waits_for_a_renewal_keeps_its_own_deadline),
     T(close_copes_with_null))

@@ -279,6 +279,13 @@ sub chat ($rq)
 	    usage => { total_tokens => 42 } };
 }
 
+# A worker asks for it to keep its connection open, and without a token.
+sub models ($rq)
+{
+	check_way($rq);
+	return { object => 'list', data => [] };
+}
+
 sub token ($rq)
 {
 	my $now = time;
@@ -310,12 +317,16 @@ my %STATUS = (200 => 'OK', 401 => 'Unauthorized',
 
 sub respond ($c, $rq)
 {
-	my $is_token = $rq->{path} eq ($RULES{ $set{rules} }{token} // '');
+	my $rules = $RULES{ $set{rules} };
+	my $is_token = $rq->{path} eq ($rules->{token} // '');
+	my $is_models = $rq->{method} eq 'GET'
+	    && $rq->{path} eq $rules->{path} =~ s{/chat/completions}{/models}r;
 	my ($status, $body) = (200, undef);
 
 	$state{last} = { headers => $rq->{headers}, body => $rq->{body},
-	    host => $rq->{host} } if !$is_token;
-	if (!eval { $body = $is_token ? token($rq) : chat($rq); 1 }) {
+	    host => $rq->{host} } if !$is_token && !$is_models;
+	if (!eval { $body = $is_token ? token($rq) : $is_models ? models($rq)
+	    : chat($rq); 1 }) {
 		my $e = $@;
 		die $e if !ref $e;
 		($status, $body) = @$e{qw(status body)};
@@ -375,9 +386,9 @@ sub take_request ($c)
 	return 0 if length $c->{in} < length($head) + 2 + $n;
 	my $raw = substr $c->{in}, length($head) + 2, $n;
 	substr $c->{in}, 0, length($head) + 2 + $n, '';
-	my (undef, $target) = split / /, $line;
+	my ($method, $target) = split / /, $line;
 	my ($absolute, $path) = $target =~ m{\A(?:http://([^/]+))?(/.*)\z};
-	respond($c, { headers => \%headers, raw => $raw, path => $path // '',
+	respond($c, { method => $method, headers => \%headers, raw => $raw, path => $path // '',
 	    absolute => $absolute, socks => $c->{through},
 	    host => $absolute // $c->{through} // $headers{host},
 	    body => scalar eval { $JSON->decode($raw) } });
