@@ -39,8 +39,12 @@
 /* How often a waiting caller asks whether the answer is still needed. */
 #define GONE_EVERY_US (1 * AIC_S)
 
-/* How long a caller waits, past the deadline or after it has cancelled, for the
- * engine to end the call: some milliseconds are usual. */
+/* A call whose caller does not end it at its deadline is ended by libcurl so much
+ * later. */
+#define LATE_MS 500
+
+/* How long a caller waits, after it has cancelled, for the engine to end the call:
+ * some milliseconds are usual. */
 #define GRACE_US (1 * AIC_S)
 
 /* The most that one HTTP/2 connection is expected to carry; see http_route.c. */
@@ -62,6 +66,7 @@ struct aic_http_call {
 	atomic_int owners;
 	atomic_bool over;
 	atomic_bool cancelled;
+	enum aic_http_end cancelled_as; /* GONE or TIMEOUT; set before that */
 	sem_t wake; /* it is over, or its caller is to drive the engine */
 	struct aic_http_call *next_news, *next_drop;
 
@@ -75,6 +80,7 @@ struct aic_http_call {
 	enum { HANDED_OVER, WAITING, BEGUN, ENDED } state;
 	bool opening; /* counted in route->now.opening */
 	int connecting; /* sockets that are being connected for it */
+	const void *stream_of; /* the HTTP/2 connection; NULL: none */
 	struct aic_http_call *prev, *next; /* in the list of its state */
 };
 
@@ -399,9 +405,12 @@ learn_protocol(struct aic_http_call *call)
 	    !tls || !tls->internals)
 		return;
 	SSL_get0_alpn_selected(tls->internals, &name, &len);
-	call->route->now.protocol = len == 2 && memcmp(name, "h2", 2) == 0
-	    ? AIC_HTTP_2
-	    : AIC_HTTP_1;
+	if (len == 2 && memcmp(name, "h2", 2) == 0) {
+		call->route->now.protocol = AIC_HTTP_2;
+		call->stream_of = tls->internals;
+	} else {
+		call->route->now.protocol = AIC_HTTP_1;
+	}
 }
 
 /* The connection is there, and the request is about to go out. */
@@ -467,8 +476,9 @@ begin_call(struct aic_http *h, struct aic_http_call *call, bool own)
 	call->state = BEGUN;
 	if (connect_ms > left_ms)
 		connect_ms = left_ms;
-	/* To libcurl 0 would be no limit. */
-	curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, left_ms > 0 ? left_ms : 1L);
+	/* It is the caller who ends a call at its deadline, see abort_transfer(). To
+	 * libcurl 0 would be no limit. */
+	curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, left_ms + LATE_MS);
 	curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS,
 	    connect_ms > 0 ? connect_ms : 1L);
 	curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, own ? 1L : 0L);
@@ -632,13 +642,56 @@ reverse(struct aic_http_call *newest)
 	return first;
 }
 
+static struct aic_http_call *
+find_neighbour(struct aic_http *h, const struct aic_http_call *call)
+{
+	struct aic_http_call *other;
+
+	for (other = h->begun.head; other; other = other->next)
+		if (other != call && other->stream_of == call->stream_of)
+			return other;
+	return NULL;
+}
+
+/*
+ * Have the server know at once that nobody needs the answer, because it costs money
+ * as long as it is being made.
+ *
+ * libcurl 7.88 writes RST_STREAM into a buffer of the connection, which goes out with
+ * the next bytes of another stream: with a call that begins on it, or in answer to
+ * what the server sends. To pause another stream and let it go on sends the buffer.
+ * A connection without other streams is closed instead.
+ */
+static void
+abort_transfer(struct aic_http *h, struct aic_http_call *call)
+{
+	struct aic_http_call *other = NULL;
+
+	if (call->stream_of)
+		other = find_neighbour(h, call);
+	if (!other)
+		curl_easy_setopt(call->transfer.easy, CURLOPT_FORBID_REUSE, 1L);
+	take_out(h, call);
+	if (other) {
+		curl_easy_pause(other->transfer.easy, CURLPAUSE_RECV);
+		curl_easy_pause(other->transfer.easy, CURLPAUSE_CONT);
+	}
+	curl_easy_setopt(call->transfer.easy, CURLOPT_FORBID_REUSE, 0L);
+}
+
 static void
 cancel_call(struct aic_http *h, struct aic_http_call *call)
 {
+	enum aic_http_end end = call->cancelled_as;
+
+	/* Nothing was sent: worth another try. */
+	if (end == AIC_HTTP_TIMEOUT && call->transfer.requests == 0)
+		end = AIC_HTTP_CONNECT;
 	if (call->state == BEGUN)
-		take_out(h, call);
+		abort_transfer(h, call);
 	if (call->state != ENDED)
-		fail_call(h, call, AIC_HTTP_GONE, "cancelled");
+		fail_call(h, call, end,
+		    end == AIC_HTTP_GONE ? "cancelled" : "the time was over");
 }
 
 static void
@@ -1070,6 +1123,7 @@ new_call(struct aic_http *h, const struct aic_http_request *req)
 		return NULL;
 	call->http = h;
 	call->start_us = aic_clock_us();
+	call->cancelled_as = AIC_HTTP_GONE;
 	call->deadline_us = req->deadline_us;
 	call->connect_us = req->connect_us;
 	call->plain = strncmp(req->url, "http://", 7) == 0;
@@ -1181,12 +1235,14 @@ aic_http_wait(struct aic_http_call *call, int64_t until_us)
 }
 
 static void
-cancel(struct aic_http_call *call)
+cancel(struct aic_http_call *call, enum aic_http_end as)
 {
 	struct aic_http *h = call->http;
 
-	if (atomic_exchange(&call->cancelled, true))
+	if (atomic_load(&call->cancelled))
 		return;
+	call->cancelled_as = as;
+	atomic_store(&call->cancelled, true);
 	atomic_fetch_add(&call->owners, 1); /* the list of drops */
 	call->next_drop = atomic_load(&h->drops);
 	while (!atomic_compare_exchange_weak(&h->drops, &call->next_drop, call))
@@ -1200,7 +1256,7 @@ aic_http_drop(struct aic_http_call *call)
 	if (!call)
 		return;
 	if (!atomic_load(&call->over))
-		cancel(call);
+		cancel(call, AIC_HTTP_GONE);
 	let_go(call);
 }
 
@@ -1209,16 +1265,17 @@ aic_http_drop(struct aic_http_call *call)
 static bool
 wait_to_the_end(struct aic_http_call *call, bool (*gone)(void *), void *arg)
 {
-	int64_t end = call->deadline_us + GRACE_US, until;
+	int64_t end = call->deadline_us, until;
+	bool late = false, left = false;
 
-	do {
+	while (!late && !left) {
 		until = gone ? aic_clock_us() + GONE_EVERY_US : end;
 		if (wait_until(call, until < end ? until : end))
 			return true;
-		if (aic_clock_us() >= end)
-			return false;
-	} while (!gone || !gone(arg));
-	cancel(call);
+		late = aic_clock_us() >= end;
+		left = !late && gone && gone(arg);
+	}
+	cancel(call, late ? AIC_HTTP_TIMEOUT : AIC_HTTP_GONE);
 	return wait_until(call, aic_clock_us() + GRACE_US);
 }
 
@@ -1250,7 +1307,6 @@ aic_http_run(struct aic_http *h, const struct aic_http_request *req,
 		    "the engine did not end the call in time");
 		if (req->body)
 			req->body->failed = true;
-		cancel(call);
 	}
 	let_go(call);
 }
