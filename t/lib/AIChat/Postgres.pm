@@ -91,6 +91,17 @@ sub stop ($self, $mode = 'fast')
 	return (delete $self->{proc})->stop($signal{$mode}, 30);
 }
 
+# A session whose client has just left may not have noticed it yet, and would log an
+# error if it was terminated.  So sessions get two seconds to end by themselves.
+sub stop_after_sessions ($self)
+{
+	my $proc = $self->{proc} or return 1;
+
+	$proc->signal('TERM');
+	eval { wait_for(sub { !$proc->alive }, 2, 'the sessions to end') };
+	return $self->stop;
+}
+
 # -- inside ------------------------------------------------------------------
 
 # The data directory is made once.  Where the user postgres cannot get at it,
@@ -174,9 +185,12 @@ sub make_database ($self, $db)
 	$self->admin("create database $db owner $ROLE");
 }
 
+# Without force PostgreSQL waits up to five seconds for sessions to end, see
+# stop_after_sessions.
 sub drop_database ($self, $db)
 {
-	$self->admin("drop database if exists $db with (force)");
+	eval { $self->admin("drop database if exists $db"); 1 }
+	    or $self->admin("drop database if exists $db with (force)");
 }
 
 # The rows of a query as array references, a null as undef.

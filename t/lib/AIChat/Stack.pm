@@ -444,7 +444,7 @@ sub stop ($self, $seconds = 10)
 	$end->($_, 'TERM', $seconds) for qw(model second server redis);
 	delete($self->{proxies}{$_})->stop for keys %{ $self->{proxies} };
 	push @killed, 'PostgreSQL' if $self->{pg} && !$self->{pg}->is_shared
-	    && !$self->{pg}->stop;
+	    && !$self->{pg}->stop_after_sessions;
 	remove_dir($self->{run});
 	return @killed;
 }

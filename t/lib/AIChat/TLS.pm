@@ -93,9 +93,6 @@ my %COMMAND = (
 	'nginx-h2' => \&nginx,
 );
 
-# Whether its program is installed.
-sub is_known ($kind) { return exists $COMMAND{$kind} }
-
 #   kind   what it speaks over TLS: "h2", HTTP/2 or HTTP/1.1, as the client prefers,
 #          by nghttpx; "nginx-h2", the same by Nginx; "http1", HTTP/1.1, by Nginx
 #   to     the port of the server
