@@ -10,7 +10,8 @@
  *
  * Each request that gets no answer with status 200 is an error. When a connection
  * fails, or --timeout passes, the requests that it has not finished are errors too,
- * so "errors" and "n" always add up to all requests.
+ * so "errors" and "n" always add up to all requests. A line for each status follows,
+ * 0 for requests that got none.
  *
  * One thread and epoll(7). A request is smaller than an empty socket buffer, so it
  * is written at once and completely.
@@ -69,6 +70,7 @@ static struct {
 	struct conn *conns;
 	int64_t *took_us; /* of each answer with status 200 */
 	int64_t answered, errors;
+	int64_t status[600]; /* errors by status; 0: the connection failed */
 } g = {
 	.connections = 1, .requests = 1, .timeout_s = 60, .user = 1, .key = "k"
 };
@@ -105,6 +107,7 @@ drop(struct conn *c)
 	c->fd = -1;
 	g.open--;
 	g.errors += c->left;
+	g.status[0] += c->left;
 	c->left = 0;
 }
 
@@ -136,10 +139,12 @@ finish(struct conn *c)
 {
 	int64_t now = now_us();
 
-	if (c->status == 200)
+	if (c->status == 200) {
 		g.took_us[g.answered++] = now - c->start_us;
-	else
+	} else {
 		g.errors++;
+		g.status[c->status > 0 && c->status < 600 ? c->status : 0]++;
+	}
 	c->left--;
 	if (c->left > 0) {
 		send_request(c, now);
@@ -374,6 +379,7 @@ main(int argc, char **argv)
 {
 	struct rlimit files;
 	int64_t start;
+	int i;
 
 	take_options(argc, argv);
 	signal(SIGPIPE, SIG_IGN);
@@ -398,6 +404,10 @@ main(int argc, char **argv)
 	       " s=%.3f p50=%.3f p99=%.3f max=%.3f\n",
 	    g.answered, g.errors, (double)start / 1e6, percentile_ms(50),
 	    percentile_ms(99), percentile_ms(100));
+	for (i = 0; i < 600; i++)
+		if (g.status[i] > 0)
+			printf("status %d: %" PRId64 " times\n", i,
+			    g.status[i]);
 	free(g.took_us);
 	free(g.conns);
 	return 0;
