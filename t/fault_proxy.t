@@ -123,6 +123,18 @@ for my $kind (qw(tcp unix)) {
 	syswrite $client, $_ for 'a' .. 'z';
 	is hear_all($server, 26), join('', 'a' .. 'z'),
 	    'with jitter the order stays';
+	$p->fault(up => { first_ms => 300 });
+	my ($new, $behind) = pair($p, $listener);
+	$start = time;
+	syswrite $new, 'first';
+	is hear($behind), 'first', 'the first piece: it comes';
+	my $took = time - $start;
+	$start = time;
+	syswrite $new, 'next';
+	is hear($behind), 'next', '... and the next one';
+	ok $took > 0.29 && time - $start < 0.25, '... which alone is not late'
+	    or diag $took;
+	close $_ for $new, $behind;
 
 	# -- drip
 	$p->fault(up => { drip_ms => 20 });

@@ -34,6 +34,7 @@ my $JSON = JSON::PP->new->ascii->canonical;
 my %DIRECTION = map { $_ => 1 } (
 	'latency_ms',	# each piece comes so much later,
 	'jitter_ms',	# give or take
+	'first_ms',	# and the first piece of a connection by this too
 	'drip_ms',	# drip_bytes at a time (default 1), and then a pause
 	'drip_bytes',
 	'stall',	# nothing passes; all stays open
@@ -392,9 +393,10 @@ sub add_piece ($d, $bytes)
 	my ($f, $queue) = @$d{qw(faults queue)};
 	my $due = 0;
 
-	if ($f->{latency_ms} || $f->{jitter_ms}) {
+	my $first = $d->{begun}++ ? 0 : $f->{first_ms} // 0;
+	if ($f->{latency_ms} || $f->{jitter_ms} || $first) {
 		my $jitter = ($f->{jitter_ms} // 0) * (2 * rand() - 1);
-		my $ms = ($f->{latency_ms} // 0) + $jitter;
+		my $ms = ($f->{latency_ms} // 0) + $jitter + $first;
 		$due = time + ($ms > 0 ? $ms : 0) / 1000;
 	}
 	# Never before what came earlier.

@@ -41,6 +41,7 @@ sub find_build
 #   wrap       what runs a worker, as a command to put before it
 #   backlog    how many may wait at a worker's socket
 #   listen     what Nginx's "listen" has besides, such as " ssl"
+#   nofile     open files, and connections, of one process of Nginx; default 16384
 #   address    where Nginx listens; default 127.0.0.1
 #   net        the network namespace of all but PostgreSQL, as a file
 #   hosts      [ "address:port" ]: they have the workers, and Nginx is their front
@@ -363,14 +364,15 @@ sub write_nginx_conf ($self)
 	spew("$self->{run}/nginx.conf", $self->fill('nginx.conf.in',
 	    USER => $> == 0 ? 'user root;' : '',
 	    RUN => $self->{run}, LOG => $self->{log},
-	    NOFILE => nofile(), SHARED => "$TOP/nginx",
+	    NOFILE => $self->nofile, SHARED => "$TOP/nginx",
 	    CONF_D => "$self->{run}/conf.d"));
 }
 
-sub nofile
+sub nofile ($self)
 {
+	my $most = $self->{nofile} // 16384;
 	my ($n) = run([ 'sh', '-c', 'ulimit -Hn' ]) =~ /^(\d+)/;
-	return !$n || $n > 16384 ? 16384 : $n;
+	return !$n || $n > $most ? $most : $n;
 }
 
 sub start_nginx ($self)

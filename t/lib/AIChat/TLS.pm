@@ -16,7 +16,7 @@ package AIChat::TLS;
 # faults needs the plain connection.
 
 use v5.36;
-use AIChat::Proc qw(wait_for run spew tail free_port base_env);
+use AIChat::Proc qw(wait_for run slurp spew tail free_port base_env);
 use File::Path qw(make_path);
 use IO::Socket::INET;
 
@@ -102,6 +102,10 @@ my %COMMAND = (
 #   log    a file
 #   port   where it listens; default a free one
 #   net    the network namespace to be in, as a file
+#   load   true: for a benchmark, by Nginx alone. The proxy takes thousands of requests
+#          in flight, never ends a connection because of the number of its requests,
+#          does as little work for a request as it can, and records what the
+#          clients speak, see spoken()
 sub start ($class, %o)
 {
 	my $self = bless { cert => 'good', port => free_port(), %o }, $class;
@@ -126,6 +130,17 @@ sub proc ($self) { return $self->{proc} }
 sub url ($self) { return "https://127.0.0.1:$self->{port}" }
 sub stop ($self) { return $self->{proc}->stop }
 
+# What the clients spoke so far, such as "HTTP/2.0 TLSv1.3", and how many connections
+# did; only with "load".  A connection is recorded up to a second after its first
+# request.
+sub spoken ($self)
+{
+	my %n;
+
+	$n{$_}++ for split /\n/, eval { slurp("$self->{dir}/spoken.log") } // '';
+	return %n;
+}
+
 sub cert_file ($self) { return "$self->{certs}/$self->{cert}.pem" }
 sub key_file ($self) { return "$self->{certs}/$self->{cert}.key" }
 
@@ -144,10 +159,33 @@ sub nghttpx ($self)
 	    $self->key_file, $self->cert_file);
 }
 
+# Of the http block, for a benchmark.  A line of the log for each connection and not for
+# each request.  TLS 1.3 is off by default in Debian's Nginx.  An HTTP/2 connection of
+# Nginx also ends after an hour, keepalive_time.
+my $LOAD_HTTP = <<'END';
+	map $connection_requests $is_first { 1 1; default 0; }
+	log_format spoken "$server_protocol $ssl_protocol";
+	access_log DIR/spoken.log spoken buffer=32k flush=1s if=$is_first;
+	keepalive_requests 1000000000;
+	http2_max_concurrent_streams 128;
+	client_body_buffer_size 256k;
+	ssl_protocols TLSv1.2 TLSv1.3;
+END
+
+# For tests: each byte is passed on when it comes.
+my $UNBUFFERED = <<'END' =~ s/\n\z//r;
+			proxy_buffering off;
+			proxy_request_buffering off;
+END
+
 sub nginx ($self)
 {
 	my $dir = $self->{dir};
 	my $h2 = $self->{kind} eq 'nginx-h2' ? ' http2' : '';
+	my $load = $self->{load};
+	my %n = $load ? (connections => 32768, backlog => ' backlog=8192',
+	    keepalive => 10000) : (connections => 8192, backlog => '',
+	    keepalive => 256);
 
 	spew("$dir/nginx.conf", <<"END");
 daemon off;
@@ -155,10 +193,10 @@ master_process off;
 pid $dir/nginx.pid;
 error_log stderr;
 events {
-	worker_connections 8192;
+	worker_connections $n{connections};
 }
 http {
-	access_log off;
+@{[ $load ? $LOAD_HTTP =~ s/DIR/$dir/gr : "\taccess_log off;" ]}
 	client_body_temp_path $dir/body;
 	fastcgi_temp_path $dir/fastcgi;
 	proxy_temp_path $dir/proxy;
@@ -171,10 +209,11 @@ http {
 	send_timeout 1h;
 	upstream server {
 		server 127.0.0.1:$self->{to};
-		keepalive 256;
+		keepalive $n{keepalive};
+@{[ $load ? "\t\tkeepalive_requests 1000000000;" : '' ]}
 	}
 	server {
-		listen 127.0.0.1:$self->{port} ssl$h2;
+		listen 127.0.0.1:$self->{port} ssl$h2$n{backlog};
 		ssl_certificate @{[ $self->cert_file ]};
 		ssl_certificate_key @{[ $self->key_file ]};
 		location / {
@@ -183,8 +222,7 @@ http {
 			proxy_set_header Connection "";
 			proxy_set_header Host \$http_host;
 			proxy_next_upstream off;
-			proxy_buffering off;
-			proxy_request_buffering off;
+@{[ $load ? '' : $UNBUFFERED ]}
 			proxy_read_timeout 1h;
 			proxy_send_timeout 1h;
 		}
