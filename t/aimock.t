@@ -62,8 +62,7 @@ my @answers = (
 		    total_tokens => 77 } } },
 	{ match => { userMessage => 'второй', turnIndex => 1 },
 	    response => { content => 'Второй ответ' } },
-	{ match => { userMessage => 'данные',
-		systemMessage => 'Выручка: 120 000 ₽' },
+	{ match => { userMessage => 'Выручка: 120 000 ₽' },
 	    response => { content => 'Вижу выручку' } },
 	{ match => { userMessage => 'мысли' }, response => {
 	    content => 'Итог', reasoning => 'Секретное рассуждение' } },
@@ -135,7 +134,7 @@ sub chat ($word, %o)
 	    'the next one comes with what was said before';
 	is chat('данные', user_context => 'Выручка: 120 000 ₽')
 	    ->{json}{response}, 'Вижу выручку',
-	    'the seller\'s figures are in a system message';
+	    'the seller\'s figures come with the question';
 	is chat('мысли')->{json}{response}, 'Итог',
 	    'what a model thinks beside its answer is left out';
 	$got = chat('длинный');

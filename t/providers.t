@@ -5,7 +5,7 @@ use v5.36;
 use utf8;
 use AIChat::Test;
 
-my $s = AIChat::Test->new(env => { OPENAI_API_KEY => 'sk-secret-0451',
+my $s = AIChat::Test->new(env => { OPENAI_API_KEY => 'sk-secret-zq51',
     AI_CHAT_BREAKER_FAILURES => 0, AI_CHAT_RETRY_FLOOR => 100000,
     AI_CHAT_ANSWER_FORMAT => 'plain' });
 my $user = 0;
@@ -145,21 +145,21 @@ sub chunk ($text, $finish = 'null')
 		[ 'a stream that is filtered', chunk('Вот')
 		    . chunk('', '"content_filter"') . "data: [DONE]\n\n" ],
 		[ 'an error that will not pass', '{"error":{"code":401,'
-		    . '"message":"sk-secret-0451 is wrong"}}' ],
+		    . '"message":"sk-secret-zq51 is wrong"}}' ],
 		[ 'an error of which nothing is known',
-		    '{"error":"sk-secret-0451 is wrong"}' ],
+		    '{"error":"sk-secret-zq51 is wrong"}' ],
 		[ 'an error without a balance', '{"error":{"code":402}}' ],
 	);
 	for (send_cases('retry_after_ms=1', @cases)) {
 		my ($what) = @{ $cases[$_->{user} - $user + $#cases] };
 		is $_->{got}{status}, 500, "$what: fails";
-		unlike $_->{got}{content}, qr/0451|тайна|Вот/,
+		unlike $_->{got}{content}, qr/zq51|тайна|Вот/,
 		    '... and nothing of it is told';
 		is $s->model_count($_->{id}), 1, '... after one call';
 		pays($_, 0, '... and costs nothing');
 	}
 }
-unlike $s->worker_log(1), qr/0451|тайна|Provider|disconnected/,
+unlike $s->worker_log(1), qr/zq51|тайна|Provider|disconnected/,
     'nothing that a provider wrote is in the log';
 
 done_testing;
