@@ -346,8 +346,9 @@ for (@good) {
 	is $s->value('select encode(convert_to(message, \'UTF8\'), \'hex\')
 	    from ai_chat_requests order by id desc limit 1'),
 	    unpack('H*', bytes($stored)), '... and stored as it is';
-	is((AIChat::Test::split_question(
-	    $s->model_last->{body}{messages}[-1]{content}))[0], $stored,
+	my ($asked) = split_question(
+	    $s->model_last->{body}{messages}[-1]{content});
+	is $asked, $stored,
 	    '... and asked as it is';
 	is $s->post($HISTORY, { telegram_id => 1, limit => 1 })
 	    ->{json}{items}[0]{message}, $stored, '... and told as it is';
