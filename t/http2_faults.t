@@ -56,7 +56,8 @@ for my $streams (1, 3) {
 	$m->set(settings => { maxConcurrentStreams => $streams });
 	my @chats = chats(20, 'delay=100');
 	is $m->add_up(\@chats, [ finish_chats(start_chats(@chats)) ],
-	    "a server that allows $streams streams a connection, 20 at once"), 20,
+	    "a server that allows $streams streams a connection, 20 at once",
+	    refused => 1), 20,
 	    '... all answered';
 	@chats = chats(20, 'delay=100');
 	$m->forget;
@@ -128,7 +129,7 @@ restart();
 		$m->do('goaway');
 	}
 	cmp_ok $m->add_up(\@chats, [ finish_chats(@socks) ],
-	    'GOAWAY again and again under load', cancelled => 1), '>=', 118,
+	    'GOAWAY again and again under load', refused => 1), '>=', 118,
 	    '... all answered';
 }
 
@@ -191,16 +192,28 @@ next_are_answered();
 
 restart_with_one();
 {
-	my @chats = chats(10, 'delay=4000');
+	my @chats = chats(10, 'delay=5000');
 	my @socks = start_chats(@chats);
 	$m->wait_pending(10);
 	close shift @socks;
 	my $left = shift @chats;
-	wait_for(sub {
-		(grep { $_->{ended} =~ /^rst|^closed/ } $m->requests) == 1;
-	}, 10, 'one request to be cancelled');
-	is((grep { $_->{ended} ne 'pending' } $m->requests($left->{text})), 1,
-	    'a caller who leaves: his stream is cancelled');
+	wait_for(sub { $s->worker_log(1) =~ /user=$left->{telegram_id} .*EGONE/ }, 10,
+	    'the chat to end');
+	my $is_cancelled = sub {
+		grep { $_->{ended} =~ /^rst [58]$/ } $m->requests($left->{text});
+	};
+	TODO: {
+		# curl's issue 17611: since 7.88.0 the RST_STREAM of a transfer that is
+		# removed stays in nghttp2's queue until something else is sent.
+		local $TODO = 'libcurl sends the RST_STREAM with the next request';
+		ok eval { wait_for($is_cancelled, 1, 'it') },
+		    'a caller who leaves: his stream is cancelled at once';
+	}
+	my $next = $s->send(telegram_id => ++$user, message => '[[text=next]]');
+	is $next->{json}{response}, 'next',
+	    'a caller who leaves: the next chat on the connection is answered';
+	ok eval { wait_for($is_cancelled, 5, 'it') },
+	    'a caller who leaves: his stream is cancelled';
 	is $m->pending, 9, '... and no other';
 	my @got = finish_chats(@socks);
 	is((grep { $got[$_]{status} != 200

@@ -358,6 +358,8 @@ function raw(connection)
 			bytes = bytes.subarray(9 + length);
 			if (type === SETTINGS && !(flags & ACK))
 				socket.write(frame(SETTINGS, ACK, 0, zeros(0)));
+			if (type === RST_STREAM)
+				(seen.rst ??= []).push([id, payload.readUInt32BE(0), Date.now()]);
 			if (type === DATA)
 				bodies[id] = (bodies[id] ?? '') + payload.toString();
 			if (type === DATA && flags & END_STREAM)
