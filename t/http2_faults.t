@@ -62,7 +62,7 @@ for my $streams (1, 3) {
 	@chats = chats(20, 'delay=100');
 	$m->forget;
 	is $m->add_up(\@chats, [ finish_chats(start_chats(@chats)) ],
-	    'once more, on connections that are open'), 20, '... all answered';
+	    'once more, on connections that are open', refused => 1), 20, '... all answered';
 }
 
 restart_with_one();
@@ -74,7 +74,8 @@ restart_with_one();
 	push @chats, my @more = chats(20, 'delay=50');
 	push @socks, start_chats(@more);
 	is $m->add_up(\@chats, [ finish_chats(@socks) ],
-	    'a server that lowers its limit to 2 with 20 in flight'), 40,
+	    'a server that lowers its limit to 2 with 20 in flight',
+	    refused => 1), 40,
 	    '... all answered, 20 later ones too';
 }
 
@@ -83,7 +84,7 @@ for my $ms (100, 300) {
 	$m->set(settings_late_ms => $ms, settings => { maxConcurrentStreams => 5 });
 	my @chats = chats(30, 'delay=50');
 	is $m->add_up(\@chats, [ finish_chats(start_chats(@chats)) ],
-	    "SETTINGS that come $ms ms after the handshake"), 30,
+	    "SETTINGS that come $ms ms after the handshake", refused => 1), 30,
 	    '... all answered';
 }
 
@@ -229,7 +230,8 @@ restart_with_one();
 for my $how (qw(goaway fin reset)) {
 	restart_with_one();
 	$m->do($how);
-	wait_for(sub { $m->seen->{open} == 0 }, 10, 'the connection to end');
+	wait_for(sub { $m->seen->{ended} || !$m->seen->{open} }, 10,
+	    'the connection to end');
 	next_are_answered(1);
 	is scalar($m->requests), 1,
 	    "an idle connection that the server ended ($how): one request";

@@ -31,7 +31,8 @@ sub break_next ($how, %o)
 	$m->do('reset');
 	wait_for(sub { $m->seen->{open} == 0 }, 10, 'the connections to end');
 	$m->forget;
-	$m->set(raw => $how, raw_times => 1, raw_prime => 0, raw_after => 1, %o);
+	$m->set(raw => $how, raw_times => 1, raw_prime => 0, raw_after => 1,
+	    raw_deaf => 0, %o);
 }
 
 # -- instead of SETTINGS -----------------------------------------------------
@@ -74,6 +75,7 @@ for my $how (@breaks) {
 	my $retried = grep { $m->requests($_->{text}) > 1 } @chats;
 	cmp_ok $retried, '>=', 1, '... by another attempt'
 	    or diag explain [ $m->requests ];
+	note sprintf '%s: %.1f s', $how, (sort { $b <=> $a } map { $_->{seconds} } @got)[0];
 	note "$how: $retried chats were asked again";
 }
 

@@ -37,10 +37,12 @@ const script = {
 	raw_times: 0, // on so many connections
 	raw_prime: 0, // each answers so many requests before,
 	raw_after: 1, // and breaks when so many more have arrived
+	raw_deaf: false, // it does not close when the client sends GOAWAY
 	max_version: 'TLSv1.3',
 };
 
-const seen = { connections: 0, handshakes: 0, resumed: 0, requests: [] };
+const seen = { connections: 0, handshakes: 0, resumed: 0, ended: 0,
+	requests: [] };
 const open = new Set(); // { socket, session }
 
 // --- answers ---------------------------------------------------------------
@@ -136,6 +138,7 @@ function on_session(connection, session)
 {
 	connection.session = session;
 	session.on('error', () => {});
+	session.on('close', () => { seen.ended++; });
 	session.on('stream', (stream) => collect(stream, (body) => {
 		connection.last = stream.id;
 		(connection.ids ??= []).push(stream.id);
@@ -249,7 +252,8 @@ const greetings = {
 	nothing: () => null, // the connection is closed
 };
 
-// To a question on stream `id`.
+// To a question on stream `id`.  In `of_stream` are those that harm that stream alone.
+const of_stream = [ 'no_status', 'window_of_stream' ];
 const breaks = {
 	hpack_index: (id) => frame(HEADERS, END_HEADERS, id, Buffer.from([0x80])),
 	hpack_beyond: (id) => frame(HEADERS, END_HEADERS, id,
@@ -330,6 +334,7 @@ function raw(connection)
 		if (--left !== 0)
 			return;
 		if (after[how]) {
+			prime = Infinity;
 			for (const [id, marks, request] of whole_requests) {
 				request.ended = 'answered';
 				socket.write(Buffer.concat([whole(id, marks.text),
@@ -339,6 +344,13 @@ function raw(connection)
 		}
 		const [text, end] = [breaks[how](id)].flat();
 		socket.write(text);
+		if (of_stream.includes(how)) {
+			prime = Infinity;
+			for (const [id, marks, request] of whole_requests.slice(0, -1)) {
+				request.ended = 'answered';
+				socket.write(whole(id, marks.text));
+			}
+		}
 		if (end)
 			socket.end();
 	};
@@ -358,8 +370,9 @@ function raw(connection)
 			bytes = bytes.subarray(9 + length);
 			if (type === SETTINGS && !(flags & ACK))
 				socket.write(frame(SETTINGS, ACK, 0, zeros(0)));
-			if (type === RST_STREAM)
-				(seen.rst ??= []).push([id, payload.readUInt32BE(0), Date.now()]);
+			// The client has found the error.
+			if (type === GOAWAY && !script.raw_deaf)
+				socket.end();
 			if (type === DATA)
 				bodies[id] = (bodies[id] ?? '') + payload.toString();
 			if (type === DATA && flags & END_STREAM)
@@ -387,7 +400,10 @@ const orders = {
 	// A reset of TCP.
 	reset: () => { for (const c of open) (c.tcp ?? c.socket).resetAndDestroy(); },
 	// The orderly end of TLS and TCP, without a GOAWAY.
-	fin: () => { for (const c of open) c.socket.end(); },
+	fin: () => {
+		for (const c of open)
+			c.socket.end(() => { seen.ended++; });
+	},
 	settings: (o) => {
 		for (const c of open)
 			if (c.session && !c.session.destroyed)
@@ -395,7 +411,7 @@ const orders = {
 	},
 	forget: () => {
 		Object.assign(seen, { connections: 0, handshakes: 0, resumed: 0,
-			requests: [] });
+			ended: 0, requests: [] });
 	},
 };
 
