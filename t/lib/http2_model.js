@@ -41,8 +41,7 @@ const script = {
 	max_version: 'TLSv1.3',
 };
 
-const seen = { connections: 0, handshakes: 0, resumed: 0, ended: 0,
-	requests: [] };
+const seen = { connections: 0, handshakes: 0, resumed: 0, requests: [] };
 const open = new Set(); // { socket, session }
 
 // --- answers ---------------------------------------------------------------
@@ -138,7 +137,6 @@ function on_session(connection, session)
 {
 	connection.session = session;
 	session.on('error', () => {});
-	session.on('close', () => { seen.ended++; });
 	session.on('stream', (stream) => collect(stream, (body) => {
 		connection.last = stream.id;
 		(connection.ids ??= []).push(stream.id);
@@ -400,10 +398,7 @@ const orders = {
 	// A reset of TCP.
 	reset: () => { for (const c of open) (c.tcp ?? c.socket).resetAndDestroy(); },
 	// The orderly end of TLS and TCP, without a GOAWAY.
-	fin: () => {
-		for (const c of open)
-			c.socket.end(() => { seen.ended++; });
-	},
+	fin: () => { for (const c of open) c.socket.end(); },
 	settings: (o) => {
 		for (const c of open)
 			if (c.session && !c.session.destroyed)
@@ -411,7 +406,7 @@ const orders = {
 	},
 	forget: () => {
 		Object.assign(seen, { connections: 0, handshakes: 0, resumed: 0,
-			ended: 0, requests: [] });
+			requests: [] });
 	},
 };
 
@@ -422,5 +417,7 @@ http.createServer((request, response) => collect(request, (body) => {
 		Object.assign(script, o);
 	if (request.url === '/do')
 		orders[o.order](o);
-	response.end(JSON.stringify({ ...seen, open: open.size }));
+	// By then what was ordered is on its way.
+	setTimeout(() => response.end(JSON.stringify({ ...seen, open: open.size })),
+	    request.url === '/do' ? 50 : 0);
 })).listen(args.control, '127.0.0.1');
