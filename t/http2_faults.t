@@ -121,8 +121,7 @@ restart_with_one();
 # All the time, under load.
 restart();
 {
-	my @chats = map { { %$_, at => 0 } } chats(120, 'delay=30');
-	delete $_->{at} for @chats;
+	my @chats = chats(120, 'delay=30');
 	my @socks;
 	for my $i (0 .. 5) {
 		push @socks, start_chats(@chats[20 * $i .. 20 * $i + 19]);
@@ -131,7 +130,7 @@ restart();
 	}
 	cmp_ok $m->add_up(\@chats, [ finish_chats(@socks) ],
 	    'GOAWAY again and again under load', refused => 1), '>=', 118,
-	    '... all answered';
+	    '... nearly all are answered';
 }
 
 # -- a reset -----------------------------------------------------------------
