@@ -52,7 +52,7 @@
 
 /*
  * A call has two owners, its caller and the engine, and is freed when both have let
- * go of it. The engine's fields belong to the engine's thread once the call has been
+ * go of it. The engine's fields belong to the thread that drives once the call has been
  * handed over; after `over' is set, the answer belongs to the caller.
  */
 struct aic_http_call {
@@ -79,6 +79,8 @@ struct aic_http_call {
 	struct route *route;
 	enum { HANDED_OVER, WAITING, BEGUN, ENDED } state;
 	bool opening; /* counted in route->now.opening */
+	bool unsent; /* begun, and the request has not gone out */
+	int64_t give_up_us; /* then, no connection will be there any more */
 	int connecting; /* sockets that are being connected for it */
 	const void *stream_of; /* the HTTP/2 connection; NULL: none */
 	struct aic_http_call *prev, *next; /* in the list of its state */
@@ -95,6 +97,7 @@ struct route {
 	char *key;
 	struct aic_http_route now;
 	struct list waiting;
+	int64_t used_us; /* when a call ended last */
 };
 
 /* What is known of a descriptor. */
@@ -136,7 +139,7 @@ struct aic_http {
 	bool broken; /* the multi handle; see renew_multi() */
 	struct route *routes;
 	struct list begun;
-	int n_begun;
+	int n_begun, n_unsent;
 	struct sock *socks; /* by descriptor */
 	int n_socks;
 };
@@ -186,6 +189,15 @@ unlock_share(CURL *easy, curl_lock_data data, void *arg)
 	pthread_mutex_unlock(&h->share_locks[data]);
 }
 
+/* A key has the proxy's password. NULL is fine. */
+static void
+wipe_text(char *s)
+{
+	if (s)
+		explicit_bzero(s, strlen(s));
+	free(s);
+}
+
 static CURL *
 take_handle(struct aic_http *h)
 {
@@ -223,7 +235,7 @@ free_call(struct aic_http_call *call)
 	aic_http_transfer_done(&call->transfer);
 	aic_http_trust_close(call->trust);
 	sem_destroy(&call->wake);
-	free(call->route_key);
+	wipe_text(call->route_key);
 	free(call);
 }
 
@@ -293,6 +305,16 @@ set_stale(struct sock *s, bool stale)
 	s->stale = stale;
 }
 
+/* The descriptor is closed, or another's from now on. */
+static void
+forget_sock(struct sock *s)
+{
+	set_stale(s, false);
+	if (s->route)
+		s->route->now.sockets--;
+	*s = (struct sock){ .route = NULL };
+}
+
 /* Have epoll wait for what the descriptor's entry says. */
 static void
 watch(struct aic_http *h, int fd, struct sock *s)
@@ -307,7 +329,13 @@ watch(struct aic_http *h, int fd, struct sock *s)
 		return;
 	}
 	s->watched = epoll_ctl(h->epoll, op, fd, &e) == 0;
-	if (!s->watched)
+	if (s->watched)
+		return;
+	/* libcurl closes a socket that has not connected yet without a call of
+	 * on_close_socket(), and only then says that it does not wait for it. */
+	if (s->idle)
+		forget_sock(s);
+	else
 		h->broken = true;
 }
 
@@ -356,7 +384,8 @@ on_open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 			close(fd);
 		return CURL_SOCKET_BAD;
 	}
-	*s = (struct sock){ .route = call->route };
+	forget_sock(s);
+	s->route = call->route;
 	call->route->now.sockets++;
 	call->route->now.connecting++;
 	call->connecting++;
@@ -369,16 +398,20 @@ on_close_socket(void *arg, curl_socket_t fd)
 	struct aic_http *h = arg;
 	struct sock *s = sock_of(h, fd);
 
-	if (s && s->route) {
-		set_stale(s, false);
-		s->route->now.sockets--;
-	}
 	if (s)
-		*s = (struct sock){ .route = NULL };
+		forget_sock(s);
 	return close(fd);
 }
 
 /* --- transfers --------------------------------------------------------- */
+
+static void
+set_unsent(struct aic_http_call *call, bool unsent)
+{
+	if (call->unsent != unsent)
+		call->http->n_unsent += unsent ? 1 : -1;
+	call->unsent = unsent;
+}
 
 /* What it waited for is there, or will not come. */
 static void
@@ -421,6 +454,7 @@ on_request(void *arg, char *ip, char *local_ip, int port, int local_port)
 
 	(void)ip, (void)local_ip, (void)port, (void)local_port;
 	leave_opening(call);
+	set_unsent(call, false);
 	if (!call->plain)
 		learn_protocol(call);
 	return aic_http_transfer_may_send(&call->transfer)
@@ -459,7 +493,9 @@ take_out(struct aic_http *h, struct aic_http_call *call)
 {
 	curl_multi_remove_handle(h->multi, call->transfer.easy);
 	leave_opening(call);
+	set_unsent(call, false);
 	call->route->now.calls--;
+	call->route->used_us = aic_clock_us();
 	list_remove(&h->begun, call);
 	h->n_begun--;
 }
@@ -493,9 +529,23 @@ begin_call(struct aic_http *h, struct aic_http_call *call, bool own)
 	list_add(&h->begun, call);
 	h->n_begun++;
 	r->now.calls++;
+	set_unsent(call, true);
+	call->give_up_us = aic_clock_us() + (connect_ms + LATE_MS) * AIC_MS;
 	call->opening = own;
 	if (own)
 		r->now.opening++;
+}
+
+/* libcurl does not use a connection that has been idle for so long. To count on it
+ * would have calls begin that all have to wait for a new one. */
+static void
+age_idle(struct aic_http *h, struct route *r)
+{
+	int fd;
+
+	for (fd = 0; fd < h->n_socks; fd++)
+		if (h->socks[fd].route == r && h->socks[fd].idle)
+			set_stale(&h->socks[fd], true);
 }
 
 /* Let those begin for which there is room now. True: libcurl has something to do. */
@@ -505,6 +555,9 @@ admit_calls(struct aic_http *h, struct route *r)
 	enum aic_http_admission how;
 	bool any = false;
 
+	if (r->now.calls == 0 && r->now.sockets > r->now.stale &&
+	    aic_clock_us() - r->used_us > AIC_HTTP_IDLE_MAX_S * AIC_S)
+		age_idle(h, r);
 	while (r->waiting.head) {
 		how = aic_http_route_admit(&r->now);
 		if (how == AIC_HTTP_WAIT)
@@ -740,6 +793,23 @@ renew_multi(struct aic_http *h)
 	atomic_store(&h->shed, false);
 }
 
+/* libcurl has no limit of time for a transfer that waits for another one's connection
+ * (CURLOPT_PIPEWAIT). */
+static void
+sweep_unsent(struct aic_http *h, int64_t now)
+{
+	struct aic_http_call *call, *next;
+
+	for (call = h->begun.head; call; call = next) {
+		next = call->next;
+		if (!call->unsent || now < call->give_up_us)
+			continue;
+		abort_transfer(h, call);
+		fail_call(h, call, AIC_HTTP_CONNECT,
+		    "no connection was made in time");
+	}
+}
+
 static void
 work_off(struct aic_http *h)
 {
@@ -749,6 +819,8 @@ work_off(struct aic_http *h)
 
 	if (sweep)
 		h->sweep_us = now + SWEEP_US;
+	if (sweep && h->n_unsent > 0)
+		sweep_unsent(h, now);
 	for (r = h->routes; r; r = r->next) {
 		if (!r->waiting.head)
 			continue;
@@ -771,6 +843,8 @@ sleep_ms(const struct aic_http *h, int64_t until_us)
 
 	if (h->timer_us < until_us)
 		until_us = h->timer_us;
+	if (h->n_unsent > 0 && h->sweep_us < until_us)
+		until_us = h->sweep_us;
 	if (h->broken && aic_clock_us() + RENEW_US < until_us)
 		until_us = aic_clock_us() + RENEW_US;
 	for (r = h->routes; r; r = r->next)
@@ -800,7 +874,9 @@ handle_event(struct aic_http *h, const struct epoll_event *e)
 	}
 	s = sock_of(h, fd);
 	if (s && s->idle) {
-		set_stale(s, true);
+		/* Another event of the same batch may have made it idle. */
+		if (e->events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+			set_stale(s, true);
 		return;
 	}
 	if (e->events & (EPOLLIN | EPOLLHUP))
@@ -885,12 +961,15 @@ has_work(const struct aic_http *h)
 }
 
 /* With the lock held, by the thread that drives: another one does from now on, when
- * there is a reason to. The newest one that waits probably waits longest. */
+ * there is a reason to. The newest one that waits probably waits longest; one whose
+ * call is over is on its way out. */
 static void
 hand_on(struct aic_http *h)
 {
 	struct aic_http_call *next = h->followers;
 
+	while (next && atomic_load(&next->over))
+		next = next->next_follower;
 	if (next) {
 		remove_follower(h, next);
 		next->promoted = true;
@@ -1017,7 +1096,7 @@ free_engine(struct aic_http *h)
 	curl_share_cleanup(h->share);
 	while ((r = h->routes)) {
 		h->routes = r->next;
-		free(r->key);
+		wipe_text(r->key);
 		free(r);
 	}
 	for (i = 0; i < CURL_LOCK_DATA_LAST; i++)

@@ -116,7 +116,8 @@ void aic_http_close(struct aic_http *http);
  * the engine, and the buffer has failed.
  *
  * Errors:   in ret_answer->end
- * Blocks:   until the deadline at most
+ * Blocks:   until the deadline, and then for the milliseconds that it takes to cancel
+ *           the call; a second at most
  * Memory:   gives ret_answer->body
  */
 void aic_http_run(struct aic_http *http, const struct aic_http_request *req,
@@ -138,7 +139,8 @@ struct aic_http_call *aic_http_start(struct aic_http *http,
  *
  * The answer belongs to the call; NULL: it is not there yet.
  *
- * Blocks:   as said, whatever libcurl and its resolver do meanwhile
+ * Blocks:   as said; the caller may carry out other calls meanwhile, each step of
+ *           which takes milliseconds
  */
 const struct aic_http_answer *
 aic_http_wait(struct aic_http_call *call, int64_t until_us) AIC_MUST_CHECK;
@@ -151,7 +153,7 @@ void aic_http_drop(struct aic_http_call *call);
  * aic_http_close_idle -- close connections that no call uses, because their
  * descriptors are needed.
  *
- * Blocks:   never; the engine's thread closes them as soon as it can
+ * Blocks:   never; they are closed as soon as no call is in flight
  */
 void aic_http_close_idle(struct aic_http *http);
 

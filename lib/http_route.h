@@ -14,7 +14,7 @@
  *   opened are opened so many at a time, because a handshake costs a millisecond or
  *   two of CPU, and thousands at once would all be late.
  *
- * Threads: only the engine's.
+ * Threads: only the one that drives the engine.
  */
 #ifndef AIC_HTTP_ROUTE_H
 #define AIC_HTTP_ROUTE_H

@@ -20,9 +20,6 @@
 /* An answer of the API has a dozen headers; 64 KiB is what its own docs allow. */
 #define HEADERS_MAX (64 * 1024)
 
-/* Providers close idle connections after a minute or more; ours are closed first. */
-#define IDLE_MAX_S 50L
-
 /* A day is beyond any deadline; the bound keeps sums sane. */
 #define RETRY_AFTER_MAX_US (86400 * AIC_S)
 
@@ -80,7 +77,7 @@ aic_http_transfer_handle(CURLSH *share)
 	curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
 	curl_easy_setopt(e, CURLOPT_BUFFERSIZE, RECEIVE_BUFFER);
 	curl_easy_setopt(e, CURLOPT_UPLOAD_BUFFERSIZE, SEND_BUFFER);
-	curl_easy_setopt(e, CURLOPT_MAXAGE_CONN, IDLE_MAX_S);
+	curl_easy_setopt(e, CURLOPT_MAXAGE_CONN, (long)AIC_HTTP_IDLE_MAX_S);
 	/* A peer that vanished without a word is noticed within half a minute. */
 	curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L);
 	curl_easy_setopt(e, CURLOPT_TCP_KEEPIDLE, 10L);
@@ -304,6 +301,11 @@ aic_http_transfer_fail(struct aic_http_transfer *t, enum aic_http_end end,
 void
 aic_http_transfer_done(struct aic_http_transfer *t)
 {
+	struct curl_slist *h;
+
+	/* One of them has the key. */
+	for (h = t->headers; h; h = h->next)
+		explicit_bzero(h->data, strlen(h->data));
 	curl_slist_free_all(t->headers);
 	aic_buf_done(&t->body);
 	aic_buf_done(&t->answer.body);

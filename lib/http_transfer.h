@@ -12,6 +12,9 @@
 
 #include "http.h"
 
+/* Providers close idle connections after a minute or more; ours are closed first. */
+#define AIC_HTTP_IDLE_MAX_S 50
+
 struct aic_http_transfer {
 	CURL *easy; /* of aic_http_transfer_handle(); the owner's */
 	struct curl_slist *headers;

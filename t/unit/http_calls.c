@@ -2,11 +2,15 @@
 
 #include "http.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "clock.h"
 #include "server.h"
@@ -298,6 +302,65 @@ what_is_under_way_ends_with_it(void **state)
 	server_free(s);
 }
 
+/* A port whose full backlog answers no SYN. */
+static int
+deaf_port(int fds[5])
+{
+	struct sockaddr_in addr = { .sin_family = AF_INET };
+	socklen_t len = sizeof(addr);
+	int i;
+
+	addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	fds[0] = socket(AF_INET, SOCK_STREAM, 0);
+	assert_int_equal(bind(fds[0], (void *)&addr, sizeof(addr)), 0);
+	assert_int_equal(listen(fds[0], 0), 0);
+	getsockname(fds[0], (void *)&addr, &len);
+	for (i = 1; i < 5; i++) {
+		fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+		connect(fds[i], (void *)&addr, sizeof(addr));
+	}
+	return ntohs(addr.sin_port);
+}
+
+/* libcurl closes such a socket without a word. */
+static void
+a_connection_that_is_given_up_ends_no_other_call(void **state)
+{
+	struct server *s = serve_one((struct server_step){ .then = KEEP });
+	struct aic_http_call *slow = start(s, LONG_US), *call;
+	const struct aic_http_answer *a;
+	int fds[5], port = deaf_port(fds), i;
+	char url[64];
+
+	(void)state;
+	snprintf(url, sizeof(url), "http://127.0.0.1:%d", port);
+	wait_for_requests(s, 1);
+	for (i = 0; i < 3; i++) {
+		struct aic_http_request req = { .url = url,
+			.headers = headers,
+			.answer_max = 1000,
+			.deadline_us = aic_clock_us() + LONG_US,
+			.connect_us = 100 * AIC_MS };
+
+		call = aic_http_start(f, &req);
+		/* Given up by libcurl, and by its caller. */
+		if (i < 2) {
+			a = wait_long(call);
+			assert_non_null(a);
+			assert_int_equal(a->end, AIC_HTTP_CONNECT);
+		} else {
+			assert_null(aic_http_wait(call,
+			    aic_clock_us() + 20 * AIC_MS));
+		}
+		aic_http_drop(call);
+		assert_null(aic_http_wait(slow, aic_clock_us() + 50 * AIC_MS));
+	}
+	aic_http_drop(slow);
+	for (i = 0; i < 5; i++)
+		close(fds[i]);
+	server_free(s);
+}
+
 /* --- a crowd, for the sanitizers ------------------------------------------ */
 
 #define CROWD 6
@@ -356,4 +419,5 @@ UNIT_MAIN(F(an_answer_is_there_when_it_is_waited_for),
     F(an_answer_over_its_ceiling_is_cut_off), F(nobody_there_is_said_at_once),
     F(there_are_no_more_than_may_be), F(one_that_hangs_delays_no_other),
     F(what_is_under_way_ends_with_it),
+    F(a_connection_that_is_given_up_ends_no_other_call),
     F(a_crowd_that_starts_waits_and_drops_leaves_nothing_behind))
