@@ -39,6 +39,9 @@
 /* How often a waiting caller asks whether the answer is still needed. */
 #define GONE_EVERY_US (1 * AIC_S)
 
+/* For how long it is believed that no idle connection has ended. */
+#define LOOK_US (5 * AIC_MS)
+
 /* A call whose caller does not end it at its deadline is ended by libcurl so much
  * later. */
 #define LATE_MS 500
@@ -82,6 +85,7 @@ struct aic_http_call {
 	bool unsent; /* begun, and the request has not gone out */
 	int64_t give_up_us; /* then, no connection will be there any more */
 	int connecting; /* sockets that are being connected for it */
+	int fd; /* of the last of them */
 	const void *stream_of; /* the HTTP/2 connection; NULL: none */
 	struct aic_http_call *prev, *next; /* in the list of its state */
 };
@@ -106,6 +110,8 @@ struct sock {
 	uint32_t events; /* that epoll is to wait for; 0: none */
 	bool watched; /* by epoll */
 	bool idle; /* no transfer uses it */
+	bool
+	    connected; /* known to be, so that libcurl tells when it closes it */
 	bool stale; /* counted in route->now.stale */
 };
 
@@ -136,6 +142,7 @@ struct aic_http {
 	int64_t
 	    timer_us; /* when libcurl wants to run; INT64_MAX: not by itself */
 	int64_t sweep_us; /* when those that wait are looked through */
+	int64_t looked_us; /* when events were looked for last */
 	bool broken; /* the multi handle; see renew_multi() */
 	struct route *routes;
 	struct list begun;
@@ -339,13 +346,17 @@ watch(struct aic_http *h, int fd, struct sock *s)
 		h->broken = true;
 }
 
-/* libcurl says what it waits for. A connection that it does not wait for any more,
- * but keeps, is watched for its end: it is no use for the next call then. */
+/*
+ * libcurl says what it waits for. A connection that it keeps, and does not wait for any
+ * more, stays with epoll as it is: the next call mostly waits for the same, and the end
+ * of the connection is noticed meanwhile, see handle_event().
+ */
 static int
 on_watch(CURL *easy, curl_socket_t fd, int what, void *arg, void *sock_arg)
 {
 	struct aic_http *h = arg;
 	struct sock *s = sock_of(h, fd);
+	uint32_t events = 0;
 
 	(void)easy, (void)sock_arg;
 	/* Connections have an entry. Without one for its own descriptors libcurl's
@@ -353,13 +364,18 @@ on_watch(CURL *easy, curl_socket_t fd, int what, void *arg, void *sock_arg)
 	if (!s)
 		return 0;
 	s->idle = what == CURL_POLL_REMOVE;
+	if (s->idle && s->route && s->connected)
+		return 0;
 	if (s->idle) {
-		s->events = s->route ? EPOLLRDHUP | EPOLLONESHOT : 0;
+		events = s->route ? EPOLLRDHUP : 0;
 	} else {
 		set_stale(s, false);
-		s->events = (what & CURL_POLL_IN ? EPOLLIN : 0) |
+		events = EPOLLRDHUP | (what & CURL_POLL_IN ? EPOLLIN : 0) |
 		    (what & CURL_POLL_OUT ? EPOLLOUT : 0);
 	}
+	if (s->watched ? s->events == events : events == 0)
+		return 0;
+	s->events = events;
 	watch(h, fd, s);
 	return 0;
 }
@@ -389,6 +405,7 @@ on_open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 	call->route->now.sockets++;
 	call->route->now.connecting++;
 	call->connecting++;
+	call->fd = fd;
 	return fd;
 }
 
@@ -446,6 +463,15 @@ learn_protocol(struct aic_http_call *call)
 	}
 }
 
+/* With more than one socket, for several addresses, it is not known which one is the
+ * connection. */
+static void
+note_connected(struct aic_http_call *call)
+{
+	if (call->connecting == 1)
+		call->http->socks[call->fd].connected = true;
+}
+
 /* The connection is there, and the request is about to go out. */
 static int
 on_request(void *arg, char *ip, char *local_ip, int port, int local_port)
@@ -453,6 +479,7 @@ on_request(void *arg, char *ip, char *local_ip, int port, int local_port)
 	struct aic_http_call *call = arg;
 
 	(void)ip, (void)local_ip, (void)port, (void)local_port;
+	note_connected(call);
 	leave_opening(call);
 	set_unsent(call, false);
 	if (!call->plain)
@@ -874,9 +901,13 @@ handle_event(struct aic_http *h, const struct epoll_event *e)
 	}
 	s = sock_of(h, fd);
 	if (s && s->idle) {
-		/* Another event of the same batch may have made it idle. */
+		/* Another event of the same batch may have made it idle. What else
+		 * the server sends on it is read when it is used; until then only
+		 * its end is of interest, once. */
 		if (e->events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
 			set_stale(s, true);
+		s->events = s->stale ? 0 : EPOLLRDHUP;
+		watch(h, fd, s);
 		return;
 	}
 	if (e->events & (EPOLLIN | EPOLLHUP))
@@ -906,6 +937,7 @@ handle_events(struct aic_http *h, int64_t until_us)
 	}
 	n = epoll_wait(h->epoll, events, EVENTS, ms);
 	atomic_store(&h->asleep, false);
+	h->looked_us = aic_clock_us();
 	for (i = 0; i < n; i++)
 		handle_event(h, &events[i]);
 }
@@ -986,7 +1018,8 @@ static void
 drive(struct aic_http *h, const struct aic_http_call *call, int64_t until_us)
 {
 	/* Which of the idle connections have ended since somebody looked last. */
-	handle_events(h, 0);
+	if (aic_clock_us() - h->looked_us > LOOK_US)
+		handle_events(h, 0);
 	for (;;) {
 		take_orders(h);
 		renew_multi(h);
