@@ -17,6 +17,7 @@ package AIChat::TLS;
 
 use v5.36;
 use AIChat::Proc qw(wait_for run slurp spew tail free_port base_env);
+use Encode qw(encode_utf8);
 use File::Path qw(make_path);
 use IO::Socket::INET;
 
@@ -91,11 +92,15 @@ my %COMMAND = (
 	h2 => \&nghttpx,
 	http1 => \&nginx,
 	'nginx-h2' => \&nginx,
+	'nginx-plain' => \&nginx,
 );
 
 #   kind   what it speaks over TLS: "h2", HTTP/2 or HTTP/1.1, as the client prefers,
-#          by nghttpx; "nginx-h2", the same by Nginx; "http1", HTTP/1.1, by Nginx
+#          by nghttpx; "nginx-h2", the same by Nginx; "http1", HTTP/1.1, by Nginx;
+#          "nginx-plain", HTTP/1.1 without TLS, to compare with
 #   to     the port of the server
+#   body   JSON: by Nginx, which reads each request and answers it itself with that;
+#          there is no server then
 #   certs  where make_certificates has put them
 #   cert   the name of one of them; default "good"
 #   dir    a directory of its own, with a short path
@@ -172,6 +177,16 @@ my $LOAD_HTTP = <<'END';
 	ssl_protocols TLSv1.2 TLSv1.3;
 END
 
+my $PROXY = <<'END';
+			proxy_pass http://server;
+			proxy_http_version 1.1;
+			proxy_set_header Connection "";
+			proxy_set_header Host $http_host;
+			proxy_next_upstream off;
+			proxy_read_timeout 1h;
+			proxy_send_timeout 1h;
+END
+
 # For tests: each byte is passed on when it comes.
 my $UNBUFFERED = <<'END' =~ s/\n\z//r;
 			proxy_buffering off;
@@ -181,13 +196,31 @@ END
 sub nginx ($self)
 {
 	my $dir = $self->{dir};
-	my $h2 = $self->{kind} eq 'nginx-h2' ? ' http2' : '';
+	my $ssl = { 'nginx-h2' => ' ssl http2', http1 => ' ssl',
+	    'nginx-plain' => '' }->{ $self->{kind} };
 	my $load = $self->{load};
 	my %n = $load ? (connections => 32768, backlog => ' backlog=8192',
 	    keepalive => 10000) : (connections => 8192, backlog => '',
 	    keepalive => 256);
 
-	spew("$dir/nginx.conf", <<"END");
+	my $answer = $self->{body} // '';
+	die "the body cannot be quoted\n" if $answer =~ /['\$\\]/;
+	my $module = $answer eq '' ? ''
+	    : 'load_module /usr/lib/nginx/modules/ngx_http_echo_module.so;';
+	my $location = $answer ne '' ? <<"END" : $PROXY . ($load ? '' : $UNBUFFERED);
+			default_type application/json;
+			echo_read_request_body;
+			echo '$answer';
+END
+	my $server = $answer ne '' ? '' : <<"END";
+	upstream server {
+		server 127.0.0.1:$self->{to};
+		keepalive $n{keepalive};
+@{[ $load ? "\t\tkeepalive_requests 1000000000;" : '' ]}
+	}
+END
+	spew("$dir/nginx.conf", encode_utf8(<<"END"));
+$module
 daemon off;
 master_process off;
 pid $dir/nginx.pid;
@@ -207,24 +240,13 @@ http {
 	client_body_timeout 1h;
 	keepalive_timeout 1h;
 	send_timeout 1h;
-	upstream server {
-		server 127.0.0.1:$self->{to};
-		keepalive $n{keepalive};
-@{[ $load ? "\t\tkeepalive_requests 1000000000;" : '' ]}
-	}
+$server
 	server {
-		listen 127.0.0.1:$self->{port} ssl$h2$n{backlog};
+		listen 127.0.0.1:$self->{port}$ssl$n{backlog};
 		ssl_certificate @{[ $self->cert_file ]};
 		ssl_certificate_key @{[ $self->key_file ]};
 		location / {
-			proxy_pass http://server;
-			proxy_http_version 1.1;
-			proxy_set_header Connection "";
-			proxy_set_header Host \$http_host;
-			proxy_next_upstream off;
-@{[ $load ? '' : $UNBUFFERED ]}
-			proxy_read_timeout 1h;
-			proxy_send_timeout 1h;
+$location
 		}
 	}
 }
