@@ -39,6 +39,11 @@
 /* How often a waiting caller asks whether the answer is still needed. */
 #define GONE_EVERY_US (1 * AIC_S)
 
+/* With more calls than this in flight the engine's own thread drives: it is hardly ever
+ * asleep then, so that nobody waits for it, and the stacks of the callers stay small,
+ * which TLS would make 25 KB larger for each of thousands. */
+#define CROWD 48
+
 /* For how long it is believed that no idle connection has ended. */
 #define LOOK_US (5 * AIC_MS)
 
@@ -146,7 +151,8 @@ struct aic_http {
 	bool broken; /* the multi handle; see renew_multi() */
 	struct route *routes;
 	struct list begun;
-	int n_begun, n_unsent;
+	atomic_int n_begun; /* any thread may look */
+	int n_unsent;
 	struct sock *socks; /* by descriptor */
 	int n_socks;
 };
@@ -950,8 +956,14 @@ handle_events(struct aic_http *h, int64_t until_us)
  * caller at a time, an exchange costs no switch between threads, of which each takes
  * longer than the exchange itself. When its own call is over, it hands on to another
  * caller that waits. The engine's own thread drives while calls are in flight that
- * nobody waits for: those started ahead, and cancelled ones.
+ * nobody waits for, those started ahead, and cancelled ones; and in a crowd.
  */
+
+static bool
+is_crowd(const struct aic_http *h)
+{
+	return atomic_load_explicit(&h->n_begun, memory_order_relaxed) > CROWD;
+}
 
 /* With the lock held. */
 static void
@@ -1002,7 +1014,7 @@ hand_on(struct aic_http *h)
 
 	while (next && atomic_load(&next->over))
 		next = next->next_follower;
-	if (next) {
+	if (next && !is_crowd(h)) {
 		remove_follower(h, next);
 		next->promoted = true;
 		sem_post(&next->wake);
@@ -1043,7 +1055,7 @@ drive_alone(struct aic_http *h)
 		renew_multi(h);
 		work_off(h);
 		pthread_mutex_lock(&h->lock);
-		more = !h->followers && has_work(h);
+		more = (!h->followers || is_crowd(h)) && has_work(h);
 		pthread_mutex_unlock(&h->lock);
 		if (more)
 			handle_events(h, aic_clock_us() + SLEEP_MAX_US);
@@ -1300,7 +1312,7 @@ follow(struct aic_http *h, struct aic_http_call *call, int64_t until_us)
 	add_follower(h, call);
 	pthread_mutex_unlock(&h->lock);
 	/* It has a call to take, or leaves the driving to this caller. */
-	if (alone || atomic_load(&h->news))
+	if ((alone && !is_crowd(h)) || atomic_load(&h->news))
 		wake_driver(h);
 	while (!late &&
 	    sem_clockwait(&call->wake, CLOCK_MONOTONIC, &until) != 0)
@@ -1319,7 +1331,9 @@ wait_until(struct aic_http_call *call, int64_t until_us)
 		return true;
 	pthread_mutex_lock(&h->lock);
 	while (!atomic_load(&call->over) && aic_clock_us() < until_us) {
-		if (h->driven && !call->promoted) {
+		if (!h->driven && is_crowd(h))
+			pthread_cond_signal(&h->idle);
+		if ((h->driven || is_crowd(h)) && !call->promoted) {
 			follow(h, call, until_us);
 			continue;
 		}
