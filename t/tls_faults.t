@@ -178,7 +178,7 @@ for my $how (qw(fin reset)) {
 $m->set(%USUAL);
 restart();
 is ask()->{status}, 200, 'a first connection';
-$s->send_many(map { { telegram_id => ++$user, message => '[[delay=500]]' } } 1 .. 16);
+$s->send_many(map { { telegram_id => ++$user, message => '[[delay=500]]' } } 1 .. 48);
 cmp_ok $m->seen->{handshakes}, '>', 1, '... and more of them';
 cmp_ok $m->seen->{resumed}, '>', 0, '... which resume the session of an earlier one';
 
