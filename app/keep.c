@@ -127,6 +127,7 @@ keep_chat(struct chat *c, struct aic_err *err)
 	case SAVED:
 		return AIC_OK;
 	case UNKNOWN:
+		c->job->perhaps_saved = true;
 		return err->code;
 	case NO_LEASE: /* reserved again, and to be given back */
 	case NO_SLOT:

@@ -6,34 +6,74 @@
 #include <string.h>
 
 #include "json.h"
+#include "plural.h"
 
+/*
+ * For a 429 and a 5xx the answer has two texts. The error is English, for logs. The
+ * message is Russian and is shown to the seller as it is: what happened, that nothing was
+ * counted, and when to try again. A bot in use puts the message into a <code> of HTML,
+ * without escaping it, and cuts it at 200 characters. So no message is longer, or has a
+ * character that HTML would need to escape. Nginx's own texts are in
+ * nginx/ai-chat-maps.conf; docs/texts.md has all of them.
+ */
 struct verdict {
 	int status;
-	const char *detail; /* NULL: written by a function */
+	const char *error; /* NULL: written by a function */
+	const char
+	    *message; /* NULL: the detail is the error alone, or likewise */
 };
 
+#define INTERNAL_ERROR "Internal Server Error"
+#define INTERNAL_MESSAGE                                                                                                            \
+	"Внутренняя ошибка сервиса. Вопрос не засчитан. Попробуйте ещё раз " \
+	"через пару минут."
+#define INTERNAL                                                               \
+	{                                                                      \
+		500, INTERNAL_ERROR, INTERNAL_MESSAGE                          \
+	}
+
 static const struct verdict verdicts[] = {
-	[AIC_OK] = { 200, NULL },
-	[AIC_EAUTH] = { 403, "Invalid or missing API key" },
-	[AIC_ENOROUTE] = { 404, "Not Found" },
-	[AIC_EMETHOD] = { 405, "Method Not Allowed" },
-	[AIC_EINPUT] = { 422, NULL },
-	[AIC_EPARAM] = { 400, NULL },
-	[AIC_EBIG] = { 413, "Request body too large" },
-	[AIC_ELIMIT] = { 429, NULL },
-	[AIC_ECROWD] = { 429, NULL },
-	[AIC_EUPSTREAM] = { 500, NULL },
-	[AIC_EOPEN] = { 503, "The model is not available now" },
-	[AIC_EDB] = { 503, "Database is not available" },
-	[AIC_EBUSY] = { 503, "Too many requests in flight" },
+	[AIC_OK] = { 200, NULL, NULL },
+	[AIC_EAUTH] = { 403, "Invalid or missing API key", NULL },
+	[AIC_ENOROUTE] = { 404, "Not Found", NULL },
+	[AIC_EMETHOD] = { 405, "Method Not Allowed", NULL },
+	[AIC_EINPUT] = { 422, NULL, NULL },
+	[AIC_EPARAM] = { 400, NULL, NULL },
+	[AIC_EBIG] = { 413, "Request body too large", NULL },
+	[AIC_ELIMIT] = { 429, NULL, NULL },
+	[AIC_ECROWD] = { 429, "Too many chats at once",
+	    "Ответ на предыдущий вопрос ещё готовится, а новый не засчитан. "
+	    "Дождитесь ответа и задайте вопрос ещё раз." },
+	[AIC_EUPSTREAM] = { 500, NULL,
+	    "ИИ-ассистент не смог ответить. Вопрос не засчитан. Попробуйте ещё "
+	    "раз через пару минут." },
+	[AIC_EOPEN] = { 503, "The model is not available now",
+	    "ИИ-ассистент сейчас недоступен. Вопрос не засчитан. Попробуйте "
+	    "ещё раз через минуту." },
+	[AIC_EDB] = { 503, "Database is not available",
+	    "Сервис временно недоступен. Вопрос не засчитан. Попробуйте ещё "
+	    "раз через минуту." },
+	[AIC_EBUSY] = { 503, "Too many requests in flight",
+	    "Сервис сейчас перегружен. Вопрос не засчитан. Попробуйте ещё раз "
+	    "через минуту." },
 	/* Nobody reads it; the number is for the log. */
-	[AIC_EGONE] = { 499, "Client closed request" },
-	[AIC_ENOMEM] = { 500, "Internal Server Error" },
-	[AIC_ECONF] = { 500, "Internal Server Error" },
-	[AIC_EBUG] = { 500, "Internal Server Error" },
+	[AIC_EGONE] = { 499, "Client closed request", NULL },
+	[AIC_ENOMEM] = INTERNAL,
+	[AIC_ECONF] = INTERNAL,
+	[AIC_EBUG] = INTERNAL,
 };
 _Static_assert(sizeof(verdicts) / sizeof(verdicts[0]) == AIC__MAX,
     "every code has a verdict");
+
+/* The model answered, and will answer the same question the same way. */
+static const char refused[] =
+    "ИИ-ассистент отказался отвечать на этот вопрос. Вопрос не засчитан. "
+    "Попробуйте задать его другими словами.";
+
+/* The database broke off while it saved, and did not say how that ended. */
+static const char perhaps_saved[] =
+    "Не удалось сохранить ответ; возможно, вопрос засчитан. Попробуйте ещё раз "
+    "через минуту.";
 
 /* A status line without a reason is one that HTTP does not allow. */
 static const char *
@@ -92,41 +132,96 @@ put_faults(struct aic_buf *out, const struct aic_err *err)
 	aic_buf_putc(out, ']');
 }
 
-static void
-put_limit(struct aic_buf *out, const struct aic_limit_state *s)
-{
-	char text[320];
-	const char *at = s->reset_at; /* YYYY-MM-DDTHH:MM:SS+HH:MM */
+/*
+ * "28.11 после 03:00 (МСК)", out of "2025-11-28T00:00:00+00:00". Moscow's time is the one
+ * that every seller on Wildberries reckons with, so another zone is told by its distance:
+ * МСК+2. Nobody lives by UTC, so that is told as Moscow's time itself. A day of it begins
+ * at 3:00 there, so adding three hours does not change the date.
+ */
+#define MOSCOW_MIN 180
 
-	snprintf(text, sizeof(text),
-	    "Дневной лимит вопросов исчерпан: %lld из %lld. Следующий вопрос "
-	    "можно задать %.2s.%.2s.%.4s с %.5s (UTC%.6s).",
-	    (long long)s->used, (long long)s->limit, at + 8, at + 5, at,
-	    at + 11, at + 19);
-	aic_buf_puts(out, "{\"error\":\"Rate limit exceeded\",\"message\":");
-	aic_json_put_str(out, text);
-	aic_buf_printf(out,
-	    ",\"daily_limit\":%lld,\"requests_today\":%lld,"
-	    "\"requests_remaining\":0,\"reset_at\":\"%s\"}",
-	    (long long)s->limit, (long long)s->used, at);
+static void
+put_moment(struct aic_buf *out, const char *at)
+{
+	int hour = (at[11] - '0') * 10 + at[12] - '0', away;
+	int offset_min = ((at[20] - '0') * 10 + at[21] - '0') * 60 +
+	    (at[23] - '0') * 10 + at[24] - '0';
+
+	if (at[19] == '-')
+		offset_min = -offset_min;
+	if (offset_min == 0 && hour + MOSCOW_MIN / 60 < 24) {
+		offset_min = MOSCOW_MIN;
+		hour += MOSCOW_MIN / 60;
+	}
+	away = offset_min - MOSCOW_MIN;
+	aic_buf_printf(out, "%.2s.%.2s после %02d:%.2s (МСК", at + 8, at + 5,
+	    hour, at + 14);
+	if (away) {
+		aic_buf_puts(out, away < 0 ? "−" : "+");
+		away = away < 0 ? -away : away;
+		aic_buf_printf(out, "%d", away / 60);
+	}
+	if (away % 60)
+		aic_buf_printf(out, ":%02d", away % 60);
+	aic_buf_putc(out, ')');
 }
 
 static void
-put_crowd(struct aic_buf *out, const struct aic_limit_state *s)
+put_limit(struct aic_buf *out, const struct aic_limit_state *s)
 {
-	aic_buf_puts(out,
-	    "{\"error\":\"Too many chats at once\",\"message\":"
-	    "\"Ответ на предыдущий вопрос ещё готовится. Дождитесь его и "
-	    "задайте следующий.\"");
-	aic_buf_printf(out, ",\"in_flight\":%lld,\"max_in_flight\":%lld}",
-	    (long long)s->live, (long long)s->at_once);
+	static const struct aic_plural questions = { "вопрос", "вопроса",
+		"вопросов" };
+
+	aic_buf_printf(out,
+	    "{\"error\":\"Rate limit exceeded\",\"message\":"
+	    "\"Лимит на сегодня — %lld %s. Следующий можно будет задать ",
+	    (long long)s->limit, aic_plural(&questions, s->limit));
+	put_moment(out, s->reset_at);
+	aic_buf_printf(out,
+	    ".\",\"daily_limit\":%lld,\"requests_today\":%lld,"
+	    "\"requests_remaining\":0,\"reset_at\":\"%s\"}",
+	    (long long)s->limit, (long long)s->used, s->reset_at);
+}
+
+static const char *
+message_of(const struct job *job, enum aic_code rc, const struct aic_err *err)
+{
+	if (rc == AIC_EUPSTREAM && err->refused)
+		return refused;
+	return job->perhaps_saved ? perhaps_saved : verdicts[rc].message;
+}
+
+static void
+put_error(struct job *job, enum aic_code rc, const struct aic_err *err)
+{
+	const char *message = message_of(job, rc, err);
+	struct aic_buf *out = &job->out;
+	char text[sizeof(err->says) + 32];
+
+	if (rc == AIC_EUPSTREAM)
+		snprintf(text, sizeof(text), "AI service error: %s", err->says);
+	else
+		snprintf(text, sizeof(text), "%s",
+		    err->says[0] ? err->says : verdicts[rc].error);
+	if (!message) {
+		aic_json_put_str(out, text);
+		return;
+	}
+	aic_buf_puts(out, "{\"error\":");
+	aic_json_put_str(out, text);
+	aic_buf_puts(out, ",\"message\":");
+	aic_json_put_str(out, message);
+	if (rc == AIC_ECROWD)
+		aic_buf_printf(out,
+		    ",\"in_flight\":%lld,\"max_in_flight\":%lld",
+		    (long long)job->limit.live, (long long)job->limit.at_once);
+	aic_buf_putc(out, '}');
 }
 
 static void
 put_detail(struct job *job, enum aic_code rc, const struct aic_err *err)
 {
 	struct aic_buf *out = &job->out;
-	char text[sizeof(err->says) + 32];
 
 	aic_buf_clear(out);
 	aic_buf_puts(out, "{\"detail\":");
@@ -137,16 +232,8 @@ put_detail(struct job *job, enum aic_code rc, const struct aic_err *err)
 	case AIC_ELIMIT:
 		put_limit(out, &job->limit);
 		break;
-	case AIC_ECROWD:
-		put_crowd(out, &job->limit);
-		break;
-	case AIC_EUPSTREAM:
-		snprintf(text, sizeof(text), "AI service error: %s", err->says);
-		aic_json_put_str(out, text);
-		break;
 	default:
-		aic_json_put_str(out,
-		    err->says[0] ? err->says : verdicts[rc].detail);
+		put_error(job, rc, err);
 	}
 	aic_buf_putc(out, '}');
 }
@@ -154,8 +241,10 @@ put_detail(struct job *job, enum aic_code rc, const struct aic_err *err)
 bool
 reply_send(struct job *job, enum aic_code rc, const struct aic_err *err)
 {
+	/* Written beforehand, since there may be no memory to write it. */
 	static const char no_memory[] =
-	    "{\"detail\":\"Internal Server Error\"}";
+	    "{\"detail\":{\"error\":\"" INTERNAL_ERROR
+	    "\",\"message\":\"" INTERNAL_MESSAGE "\"}}";
 	char headers[160];
 	int n, retry_after_s = err->retry_after_s;
 

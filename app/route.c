@@ -22,6 +22,9 @@ struct route {
 
 static const struct route routes[] = {
 	{ "GET", "/health", AIC_AUTH_NONE, WORKER_ROOM_NONE, health_live },
+	/* The one of the service that callers may come from. */
+	{ "GET", "/v1/chat/health", AIC_AUTH_NONE, WORKER_ROOM_NONE,
+	    health_live },
 	{ "GET", "/health/ready", AIC_AUTH_NONE, WORKER_ROOM_DB, health_ready },
 	{ "GET", "/metrics", AIC_AUTH_NONE, WORKER_ROOM_NONE, health_metrics },
 	{ "POST", "/v1/chat/send", AIC_AUTH_CALLER, WORKER_ROOM_CHAT,
@@ -222,7 +225,7 @@ route_run(struct job *job)
 	aic_buf_clear(&job->out);
 	job->status = 0;
 	job->type = job->allow = NULL;
-	job->replayed = job->recalled = false;
+	job->replayed = job->recalled = job->perhaps_saved = false;
 	job->later.n = 0;
 	job->user = job->tokens = 0;
 	job->db_us = job->limit_us = job->ai_us = job->save_us = 0;

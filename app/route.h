@@ -32,6 +32,8 @@ struct job {
 	const char *allow; /* with AIC_EMETHOD */
 	struct aic_limit_state limit; /* with AIC_ELIMIT, AIC_ECROWD */
 	bool replayed; /* it is the answer of an earlier request */
+	/* With AIC_EDB: the chat may be stored and counted all the same. */
+	bool perhaps_saved;
 	bool recalled; /* it is the answer to the same question of before */
 	struct recall_later later;
 

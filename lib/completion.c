@@ -508,6 +508,16 @@ useless(struct aic_err *err, const char *why)
 	return aic_fail(err, AIC_EUPSTREAM, "%s", why);
 }
 
+/* Asked again, the model does the same again. */
+static enum aic_code
+refuses(struct aic_err *err, const char *why)
+{
+	enum aic_code rc = useless(err, why);
+
+	err->refused = true;
+	return rc;
+}
+
 /* Another call may bring a whole one. */
 static enum aic_code
 broken(struct reading *r, struct aic_err *err, const char *why)
@@ -539,9 +549,9 @@ check_frame(struct reading *r, struct aic_err *err)
 		return fail_error(r->error, err);
 	}
 	if (r->ending == FILTERED)
-		return useless(err, "the model's answer was filtered");
+		return refuses(err, "the model's answer was filtered");
 	if (r->refusal)
-		return useless(err, "the model refused to answer");
+		return refuses(err, "the model refused to answer");
 	if (r->ending == BROKEN || (r->stream && !r->ended))
 		return broken(r, err, "the model's answer broke off");
 	if (!r->choices && !r->stream)

@@ -12,6 +12,7 @@
 #define AIC_ERR_H
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #define AIC_MUST_CHECK __attribute__((warn_unused_result))
@@ -53,6 +54,7 @@ struct aic_fault {
 
 struct aic_err {
 	enum aic_code code;
+	bool refused; /* with AIC_EUPSTREAM: the model will not answer this */
 	int retry_after_s; /* > 0: when it makes sense to come again */
 	unsigned n_faults;
 	struct aic_fault faults[AIC_FAULTS_MAX];
@@ -76,7 +78,8 @@ struct aic_err {
 enum aic_code aic_fail(struct aic_err *err, enum aic_code code, const char *fmt,
     ...) AIC_PRINTF(3, 4);
 
-/* aic_says -- set what the caller may be told. Cuts, never inside UTF-8. */
+/* aic_says -- set what the caller may be told, of a failure that is no refusal. Cuts,
+ * never inside UTF-8. */
 void aic_says(struct aic_err *err, const char *fmt, ...) AIC_PRINTF(2, 3);
 
 /*

@@ -163,7 +163,7 @@ for ([ 'деньги', 1, 'insufficient_quota' ], [ 'неизвестно', 1, '
 	my ($word, $calls, $what) = @$_;
 	my $got = chat($word);
 	is $got->{status}, 500, "$what: fails";
-	ok length $got->{json}{detail}, '... and says so';
+	ok length why($got), '... and says so';
 	is_deeply $s->ledger($user), { count => 0, rows => 0, leases => 0 },
 	    '... and costs nothing';
 	is scalar(asked($word)), $calls, "... after $calls of it";

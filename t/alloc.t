@@ -122,7 +122,7 @@ my @kinds = (
 		send_to(3000 + $n,
 		    message => '[[status=500 retry_after_ms=1]]');
 	    },
-	    got => sub ($j, @) { $j->{detail} =~ /^(?:AI service|Internal)/ },
+	    got => sub ($j, @) { $j->{detail}{error} =~ /^(?:AI service|Internal)/ },
 	    user => 3000,
 	    ledger => [ [ 0, 2, 0 ], [ 0, 2, 0 ], [ 0, 2, 1 ] ] },
 	{ what => 'a chat whose answer comes as a stream', status => 200,
@@ -256,11 +256,11 @@ sub wrong_answer ($kind, $n, $got)
 	}
 	return if $kind->{what} eq 'readiness' && $got->{status} == 503
 	    && $j->{status} eq 'unready';
-	return 'no plain detail' if ref $j->{detail} || !length $j->{detail};
+	return 'not told as it should be' if !length why($got);
 	return if $got->{status} == 500
-	    && $j->{detail} eq 'Internal Server Error';
+	    && why($got) eq 'Internal Server Error';
 	return if $got->{status} == 503 && $got->{headers}{'retry-after'}
-	    && $j->{detail} =~ /^Database/;
+	    && why($got) =~ /^Database/;
 	return 'neither the answer nor a failure of ours';
 }
 

@@ -80,7 +80,7 @@ is $s->model_count, 0, 'and the model was not asked';
 
 # -- without a key -----------------------------------------------------------
 
-for my $path ('/health', '/health/ready') {
+for my $path ('/health', '/health/ready', '/v1/chat/health') {
 	is $s->get($path, with($_))->{status}, 200, "$path asks for no key"
 	    for undef, 'wrong', 'k3';
 	is $s->request('POST', $path, with(undef))->{status}, 405,

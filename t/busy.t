@@ -31,7 +31,7 @@ sub fill
 	like $got->{headers}{'retry-after'}, qr/^[1-9]\d*$/,
 	    '... is told when to come again';
 	is ref($got->{json}), 'HASH', '... in JSON';
-	ok length $got->{json}{detail}, '... and why';
+	ok length why($got), '... and why';
 	cmp_ok $got->{seconds}, '<', 1, '... at once';
 	is $s->model_count, $asked, 'the model was not asked';
 	is_deeply $s->ledger(3), { count => 0, rows => 0, leases => 0 },

@@ -39,7 +39,7 @@ for my $round (1, 2) {
 	is((grep { $_->{seconds} >= 2.2 } @got), 0,
 	    '... before the deadline, whatever the resolver does');
 	cmp_ok $got[0]{seconds}, '>', 1.5, '... and not without having tried';
-	like $got[0]{json}{detail}, qr/^AI service error: /, '... as JSON';
+	like why($got[0]), qr/^AI service error: /, '... as JSON';
 	unlike $got[0]{content}, qr/example/, '... that does not say where';
 	is_deeply $s->ledger(10 * $round + $_),
 	    { count => 0, rows => 0, leases => 0 }, '... and costs nothing'

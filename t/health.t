@@ -53,7 +53,7 @@ is $s->model_count, 2, 'nobody asked the model but the chats';
 	is_ready(ready(), 200, 'ok', 'ok', 'ready as well');
 	$got = $s->send(telegram_id => 9);
 	is $got->{status}, 503, 'a chat finds no room';
-	is $got->{json}{detail}, 'Too many requests in flight', '... and is told';
+	is why($got), 'Too many requests in flight', '... and is told';
 	like $got->{headers}{'retry-after'}, qr/^[1-9]\d*$/,
 	    '... when to come again';
 	is $s->get('/v1/chat/limits/9')->{json}{requests_today}, 0,

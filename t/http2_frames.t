@@ -50,7 +50,7 @@ for my $how (qw(garbage http1 settings_length settings_on_stream nothing)) {
 	@got = ask(@chats);
 	is $m->add_up(\@chats, \@got, "$how on each connection", refused => 1), 0,
 	    '... fails';
-	like $got[0]{json}{detail}, qr/^AI service error: /, '... and says so';
+	like why($got[0]), qr/^AI service error: /, '... and says so';
 	is $m->seen->{handshakes}, 3, '... after three connections';
 }
 

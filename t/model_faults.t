@@ -49,7 +49,7 @@ for my $end (@ends[0, 4, 8]) {
 	my $got = chat_under(down => { $how => $bytes });
 	is $got->{status}, 500,
 	    "every answer ended after $bytes bytes ($how): fails";
-	like $got->{json}{detail}, qr/^AI service error: /, '... says so';
+	like why($got), qr/^AI service error: /, '... says so';
 	cmp_ok $got->{seconds}, '<', $DEADLINE_S, '... in time';
 	my ($attempts) = $s->worker_log(1) =~ /user=$user .*attempts=(\d+)/;
 	is calls(), $attempts, '... after as many calls as attempts';

@@ -96,7 +96,7 @@ is $s->model_count, 2 * $LIMIT, 'the model was asked for no other';
 	like $at, qr/^\d{4}-\d\d-\d\dT00:00:00\+03:00$/,
 	    'the reset is at midnight, local time';
 	my ($y, $m, $d) = split /[-T]/, $at;
-	like $message, qr/\Q$d.$m.$y\E/, '... and the message names the day';
+	like $message, qr/ \Q$d.$m после 00:00 (МСК).\E\z/, '... and the message names the day';
 	my $left = seconds_to($at);
 	ok $left > 0 && $left <= 86400, 'it is within a day';
 	ok abs($got->{headers}{'retry-after'} - $left) <= 2,

@@ -6,7 +6,8 @@ use AIChat::Test;
 
 my $s = AIChat::Test->new(env => { AI_CHAT_DAILY_LIMIT => 1,
     AI_CHAT_DB_TIMEOUT_MS => 500 });
-my %method = ('/health' => 'GET', '/health/ready' => 'GET',
+my %method = ('/health' => 'GET', '/v1/chat/health' => 'GET',
+    '/health/ready' => 'GET',
     '/v1/chat/send' => 'POST', '/v1/chat/history' => 'POST',
     '/v1/chat/reset-limit' => 'POST', '/v1/chat/limits/1' => 'GET',
     '/v1/chat/stats/1' => 'GET', '/v1/chat/clear' => 'POST');
@@ -132,7 +133,7 @@ like $s->post('/v1/chat/history', { telegram_id => 20 })->{content},
 	is_answer($got, 503, 'a database that cannot');
 	like $got->{headers}{'retry-after'}, qr/^[1-9]\d*$/,
 	    '... with Retry-After';
-	is $got->{json}{detail}, 'Database is not available',
+	is why($got), 'Database is not available',
 	    '... and no word of why';
 	$got = $s->get('/health/ready');
 	is_answer($got, 503, 'not ready');

@@ -131,7 +131,7 @@ restart('status=503', 'status=502');
 {
 	my $chat = chat();
 	is_asked($chat, 500, 1, 1, 'both fail');
-	like $chat->{got}{json}{detail}, qr/HTTP 502/,
+	like why($chat->{got}), qr/HTTP 502/,
 	    '... and the last failure is told';
 	like log_line($chat), qr/attempts=2 .*model=fallback .*HTTP 502/,
 	    '... in the log too';
@@ -172,7 +172,7 @@ is_asked(chat(), 500, 1, 1, 'the second alone is left alone');
 {
 	my $chat = chat();
 	is_asked($chat, 500, 1, 0, '... and the first goes on being asked');
-	like $chat->{got}{json}{detail}, qr/HTTP 429/, '... and tells why not';
+	like why($chat->{got}), qr/HTTP 429/, '... and tells why not';
 }
 restart('hang=1', 'status=502');
 is_asked(chat(), 500, 1, 1, 'a first that hangs, a second that fails');

@@ -42,7 +42,7 @@ sub note_answer ($title, $got, $want)
 	my $headers = join "\n", map { "$_: $got->{headers}{$_}" }
 	    sort keys %{ $got->{headers} };
 	push @seen, [ $title, $headers, $got->{content}, $want ];
-	like $got->{json}{detail}, qr/\AAI service error: [^\n]+\z/,
+	like why($got), qr/\AAI service error: [^\n]+\z/,
 	    '... in one line' if $want == 500;
 	return $got;
 }

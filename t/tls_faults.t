@@ -57,7 +57,7 @@ for my $case ([ expired => 'that has expired' ],
 	restart();
 	my $got = ask();
 	is $got->{status}, 500, "a certificate $what: fails";
-	like $got->{json}{detail}, qr/^AI service error: /, '... in JSON';
+	like why($got), qr/^AI service error: /, '... in JSON';
 	unlike $got->{content}, qr/127\.0\.0\.1/, '... that does not say where';
 	cmp_ok $got->{seconds}, '<', 1, '... at once';
 	like log_line(), qr/certificate.*attempts=1|attempts=1 .*certificate/,

@@ -62,6 +62,7 @@ sub import ($class, @)
 	*{"${caller}::finish_chats"} = \&finish_chats;
 	*{"${caller}::split_question"} = \&split_question;
 	*{"${caller}::raw"} = \&raw;
+	*{"${caller}::why"} = \&why;
 
 	my $tap = Test::More->builder;
 	binmode $_, ':encoding(UTF-8)' for $tap->output, $tap->failure_output,
@@ -368,6 +369,21 @@ sub with_json ($got)
 }
 
 sub get ($self, $path, %o) { return $self->request('GET', $path, %o) }
+
+# The error of an answer that is one; '' where it is none, or is not told as the contract
+# has it: a 429 and a 5xx have a message for the seller, which a bot may put into HTML as
+# it is and cut at 200 characters.
+sub why ($got)
+{
+	my $detail = ref $got->{json} eq 'HASH' ? $got->{json}{detail} : '';
+
+	return ref $detail ? '' : $detail // ''
+	    if $got->{status} != 429 && $got->{status} < 500;
+	return '' if ref $detail ne 'HASH' || !length $detail->{error};
+	return '' if $detail->{message}
+	    !~ /\A\p{Lu}(?:[\p{Cyrillic}\d \x{2014}\x{2212}+,.:;()-]){20,198}[.]\z/;
+	return $detail->{error};
+}
 
 # The body is a reference, sent as JSON, or bytes, sent as they are.
 sub post ($self, $path, $body = undef, %o)
