@@ -297,3 +297,55 @@ aic_parts_next(struct aic_parts *p, struct aic_buf *to)
 	p->at = cut;
 	return !to->failed;
 }
+
+static size_t
+units_of(const char *s)
+{
+	size_t units = 0, left = strlen(s), n;
+	uint32_t cp;
+
+	for (; left > 0; s += n, left -= n) {
+		n = aic_utf8_next(s, left, &cp);
+		units += n == 4 ? 2 : 1;
+		n += n == 0;
+	}
+	return units;
+}
+
+static void
+put_note(struct aic_buf *to, const char *note, bool html)
+{
+	const char *s;
+
+	aic_buf_puts(to, "\n\n");
+	for (s = note; *s; s++) {
+		if (html && strchr("&<>", *s))
+			aic_buf_puts(to,
+			    *s == '&'	    ? "&amp;"
+				: *s == '<' ? "&lt;"
+					    : "&gt;");
+		else
+			aic_buf_putc(to, *s);
+	}
+}
+
+bool
+aic_parts_first(const char *text, size_t len, enum aic_format format,
+    int reserve, const char *note, struct aic_buf *to)
+{
+	size_t room = units_of(note) + strlen("\n\n");
+	struct aic_parts p;
+
+	aic_parts_begin(&p, text, len, format, reserve);
+	if (aic_parts_fit(&p)) {
+		aic_buf_clear(to);
+		aic_buf_put(to, text, len);
+		return !to->failed;
+	}
+	p.units_max -= room;
+	p.bytes_max -= room * AIC_PARTS_UNIT_BYTES;
+	if (!aic_parts_next(&p, to))
+		return false;
+	put_note(to, note, p.html);
+	return !to->failed;
+}

@@ -24,6 +24,9 @@
 /* More than an answer has tags within each other. */
 #define AIC_PARTS_DEPTH 16
 
+/* The longest note that aic_parts_first() appends. */
+#define AIC_PARTS_NOTE_UNITS 512
+
 struct aic_parts {
 	const char *at, *end; /* what is left */
 	bool html;
@@ -58,5 +61,17 @@ bool aic_parts_fit(const struct aic_parts *p);
  * Errors:   false when there is no other part, or no memory: to->failed
  */
 bool aic_parts_next(struct aic_parts *p, struct aic_buf *to) AIC_MUST_CHECK;
+
+/*
+ * aic_parts_first -- an answer as one message, for a caller who does not know parts:
+ * all of it where it fits, else its first part, a blank line and a note.
+ *
+ * note      plain text without markup, of at most AIC_PARTS_NOTE_UNITS
+ * to        its content is replaced
+ *
+ * Errors:   false when nothing is seen in the text, or no memory: to->failed
+ */
+bool aic_parts_first(const char *text, size_t len, enum aic_format format,
+    int reserve, const char *note, struct aic_buf *to) AIC_MUST_CHECK;
 
 #endif
