@@ -315,15 +315,18 @@ show(struct chat *c, struct aic_err *err)
 {
 	const struct aic_conf *conf = &c->job->worker->conf;
 	struct aic_buf *out = &c->job->out;
-	enum aic_format format = c->in.format < 0
-	    ? conf->answer_format
-	    : (enum aic_format)c->in.format;
+	bool named = c->in.format >= 0;
+	/* Whoever names no format sends the response as it is, in one message. */
+	struct show_form form = { .format = named
+		    ? (enum aic_format)c->in.format
+		    : conf->answer_format,
+		.reserve = conf->answer_reserve,
+		.one_message = !named };
 	enum aic_code rc;
 
 	aic_buf_clear(out);
 	aic_buf_putc(out, '{');
-	rc = show_answer(out, c->answer.text, format, conf->answer_reserve,
-	    err);
+	rc = show_answer(out, c->answer.text, &form, err);
 	if (!rc && !aic_buf_room(out, NUMBERS_MAX))
 		rc = aic_fail(err, AIC_ENOMEM, "no memory for the answer");
 	return rc;

@@ -39,10 +39,16 @@ ctl_limits(struct ctl *c, struct aic_err *err)
 	answer_limits(&c->doc, c->id, &s);
 	ctl_say(c, "user %lld%s", (long long)c->id,
 	    s.known ? "" : ", who has never asked");
-	ctl_say(c, "used %lld of %lld on %s, %lld of them under way",
-	    (long long)s.used, (long long)s.limit, s.day, (long long)s.live);
-	ctl_say(c, "left %lld",
-	    (long long)(s.used < s.limit ? s.limit - s.used : 0));
+	if (s.limit == 0) {
+		ctl_say(c, "used %lld on %s, %lld of them under way",
+		    (long long)s.used, s.day, (long long)s.live);
+		ctl_say(c, "there is no limit");
+	} else {
+		ctl_say(c, "used %lld of %lld on %s, %lld of them under way",
+		    (long long)s.used, (long long)s.limit, s.day,
+		    (long long)s.live);
+		ctl_say(c, "left %lld", (long long)aic_limit_left(&s));
+	}
 	ctl_say(c, "the next day begins at %s", s.reset_at);
 	return AIC_OK;
 }

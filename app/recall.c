@@ -99,7 +99,7 @@ read_used(const char *text, const struct aic_conf *conf,
 	p += 1 + USED_DAY + 1;
 	snprintf(s->reset_at, sizeof(s->reset_at), "%.*s", USED_RESET, p);
 	p += USED_RESET + 1;
-	return s->limit == conf->daily_limit && s->used >= s->limit &&
+	return s->limit == conf->daily_limit && aic_limit_is_used_up(s) &&
 	    s->reset_in_s > 0 && strcmp(p, conf->timezone) == 0;
 }
 

@@ -253,7 +253,7 @@ refuse(struct chat *c, struct aic_err *err)
 {
 	struct aic_limit_state *s = &c->job->limit;
 
-	if (s->used < s->limit && s->at_once) {
+	if (!aic_limit_is_used_up(s) && (s->at_once || s->limit == 0)) {
 		err->retry_after_s = CROWD_RETRY_AFTER_S;
 		return aic_fail(err, AIC_ECROWD,
 		    "as many chats of the user as may be are under way");
@@ -316,7 +316,7 @@ reserve_chat(struct chat *c, struct aic_err *err)
 		rc = peek(c, err);
 		if (rc)
 			return rc;
-		if (again || s->used >= s->limit ||
+		if (again || aic_limit_is_used_up(s) ||
 		    (s->at_once && s->live >= s->at_once))
 			return refuse(c, err);
 		again = true;

@@ -12,6 +12,12 @@
  * where all of it is to be escaped. */
 #define HTML_MAX ((size_t)15 * AIC_COMPLETION_MAX)
 
+/* For a reader who knows nothing of the other parts. The model has the whole answer in
+ * its context, and the rules say what "продолжи" means then. */
+static const char note[] =
+    "Ответ не поместился в одно сообщение. Напишите «продолжи», и я пришлю "
+    "остальное.";
+
 static void
 put_parts(struct aic_buf *to, struct aic_parts *p)
 {
@@ -30,33 +36,54 @@ put_parts(struct aic_buf *to, struct aic_parts *p)
 	aic_buf_done(&part);
 }
 
+/* As much of the answer as one message takes, and the note. */
+static void
+put_first(struct aic_buf *to, const char *text, size_t len,
+    const struct show_form *form)
+{
+	struct aic_buf part;
+
+	aic_buf_init(&part, AIC_PARTS_BYTES + AIC_PARTS_UNITS);
+	if (aic_parts_first(text, len, form->format, (int)form->reserve, note,
+		&part))
+		aic_json_put_str(to, part.data);
+	else
+		to->failed = true;
+	aic_buf_done(&part);
+}
+
 static void
 put_answer(struct aic_buf *to, const char *text, size_t len,
-    enum aic_format format, int64_t reserve)
+    const struct show_form *form)
 {
 	struct aic_parts p;
+	bool fits;
 
+	aic_parts_begin(&p, text, len, form->format, (int)form->reserve);
+	fits = aic_parts_fit(&p);
 	aic_buf_puts(to, "\"response\":");
-	aic_json_put_str(to, text);
-	aic_parts_begin(&p, text, len, format, (int)reserve);
-	if (!aic_parts_fit(&p))
+	if (fits || !form->one_message)
+		aic_json_put_str(to, text);
+	else
+		put_first(to, text, len, form);
+	if (!fits)
 		put_parts(to, &p);
 }
 
 enum aic_code
-show_answer(struct aic_buf *to, const char *text, enum aic_format format,
-    int64_t reserve, struct aic_err *err)
+show_answer(struct aic_buf *to, const char *text, const struct show_form *form,
+    struct aic_err *err)
 {
 	enum aic_code rc = AIC_OK;
 	struct aic_buf html;
 
-	if (format == AIC_FORMAT_PLAIN) {
-		put_answer(to, text, strlen(text), format, reserve);
+	if (form->format == AIC_FORMAT_PLAIN) {
+		put_answer(to, text, strlen(text), form);
 	} else {
 		aic_buf_init(&html, HTML_MAX);
 		rc = aic_telegram_html(text, strlen(text), &html);
 		if (!rc)
-			put_answer(to, html.data, html.len, format, reserve);
+			put_answer(to, html.data, html.len, form);
 		aic_buf_done(&html);
 	}
 	if (rc || to->failed)

@@ -111,7 +111,8 @@ worker_open(struct worker *w, struct aic_conf *conf, struct aic_err *err)
 		.calls_max = CALLS_EACH * (int)conf->threads + CALLS_SPARE,
 		.connections_max = (int)conf->upstream_connections
 	};
-	rc = aic_prompt_load(&w->prompt, conf->prompt_file, err);
+	rc = aic_prompt_load(&w->prompt, conf->prompt_file,
+	    conf->answer_format, err);
 	if (!rc)
 		rc = aic_db_open(&w->db, &db, err);
 	if (!rc)

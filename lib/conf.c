@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -130,7 +131,7 @@ static const struct setting table[] = {
 	{ "AI_CHAT_PORT", NUM, 0, "9001", 1, 65535, AT(port) },
 	{ "AI_CHAT_METRICS_DIR", TEXT, 0, NULL, 0, 0, AT(metrics_dir) },
 	{ "AI_CHAT_INSTANCE", NUM, 0, "1", 1, 9999, AT(instance) },
-	{ "AI_CHAT_DAILY_LIMIT", NUM, 0, "30", 1, 1000000, AT(daily_limit) },
+	{ "AI_CHAT_DAILY_LIMIT", NUM, 0, "30", 0, 1000000, AT(daily_limit) },
 	{ "AI_CHAT_USER_CONCURRENCY", NUM, 0, "0", 0, 1000,
 	    AT(user_concurrency) },
 	{ "AI_CHAT_TIMEZONE", ZONE, 0, "UTC", 0, 0, AT(timezone) },
@@ -144,7 +145,7 @@ static const struct setting table[] = {
 	    AT(answer_cache_s) },
 	{ "AI_CHAT_PROMPT_FILE", TEXT, 0, AIC_PROMPT_FILE, 0, 0,
 	    AT(prompt_file) },
-	{ "AI_CHAT_ANSWER_FORMAT", FORMAT, 0, "plain", 0, 0,
+	{ "AI_CHAT_ANSWER_FORMAT", FORMAT, 0, "telegram-html", 0, 0,
 	    AT(answer_format) },
 	{ "AI_CHAT_ANSWER_RESERVE", NUM, 0, "64", 0, 2048, AT(answer_reserve) },
 	{ "AI_CHAT_DEADLINE_MS", NUM, 0, "55000", 1000, 600000,
@@ -391,11 +392,24 @@ static enum aic_code
 set_level(struct aic_conf *conf, const struct setting *s, const char *value,
     struct aic_err *err)
 {
+	/* As the logging module of Python calls them. */
+	static const struct {
+		const char *name;
+		enum aic_level level;
+	} others[] = { { "warning", AIC_LOG_WARN },
+		{ "critical", AIC_LOG_ERROR } };
+	enum aic_level *to = field(conf, s);
 	int level;
+	size_t i;
 
 	for (level = 0; level < AIC_LOG__MAX; level++)
-		if (strcmp(value, aic_log_level_name(level)) == 0) {
-			*(enum aic_level *)field(conf, s) = level;
+		if (strcasecmp(value, aic_log_level_name(level)) == 0) {
+			*to = level;
+			return AIC_OK;
+		}
+	for (i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		if (strcasecmp(value, others[i].name) == 0) {
+			*to = others[i].level;
 			return AIC_OK;
 		}
 	return aic_fail(err, AIC_ECONF,

@@ -29,7 +29,6 @@
 	"  ARRAY[ROW($2::uuid, d.day,"                                         \
 	"   now() + $4::int * interval '1 ms')::ai_chat_lease]"                \
 	" FROM (SELECT (now() AT TIME ZONE $3::text)::date AS day) d"          \
-	" WHERE $5::bigint > 0"                                                \
 	" ON CONFLICT (telegram_id) DO UPDATE SET"                             \
 	"  request_count = CASE"                                               \
 	"   WHEN l.last_reset_date < excluded.last_reset_date"                 \
@@ -149,7 +148,8 @@ aic_limit_hold_ask(struct aic_db_call *call, const struct aic_limit_hold *h)
 	aic_db_text(call, h->chat_id);
 	aic_db_text(call, h->zone);
 	aic_db_int(call, h->lease_ms);
-	aic_db_int(call, h->limit);
+	/* No count reaches the largest one. */
+	aic_db_int(call, h->limit ? h->limit : INT64_MAX);
 	aic_db_int(call, h->at_once);
 	aic_db_text(call, h->since);
 }
@@ -226,6 +226,20 @@ aic_limit_peek_got(const struct aic_db_call *call, int64_t limit,
 	    (offset_min < 0 ? -offset_min : offset_min) % 60);
 	ret_state->reset_in_s = aic_db_get_int(call, 0, 6);
 	return AIC_OK;
+}
+
+bool
+aic_limit_is_used_up(const struct aic_limit_state *s)
+{
+	return s->limit > 0 && s->used >= s->limit;
+}
+
+int64_t
+aic_limit_left(const struct aic_limit_state *s)
+{
+	if (s->limit == 0)
+		return -1;
+	return s->used < s->limit ? s->limit - s->used : 0;
 }
 
 void

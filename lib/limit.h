@@ -37,7 +37,7 @@ struct aic_limit_state {
 	bool known; /* has ever chatted */
 	int64_t used; /* counted and reserved */
 	int64_t live; /* reservations, of whatever day */
-	int64_t limit;
+	int64_t limit; /* 0: there is none */
 	int64_t at_once; /* reservations that the user may have; 0: no cap */
 	char day[AIC_DATE_SIZE]; /* that the counter stands for */
 	char reset_at[AIC_TIME_SIZE]; /* the next midnight, with offset */
@@ -51,7 +51,7 @@ struct aic_limit_hold {
 	bool of_key; /* its chat_id is one; refused beside and after another */
 	const char *zone; /* whose midnight begins the day */
 	int64_t lease_ms; /* until the reservation lapses */
-	int64_t limit; /* chats a day */
+	int64_t limit; /* chats a day; 0: there is none */
 	int64_t at_once; /* reservations that the user may have; 0: no cap */
 	/*
 	 * Of a chat whose reservation has lapsed: when it was first reserved, as
@@ -101,6 +101,12 @@ void aic_limit_peek_ask(struct aic_db_call *call, int64_t telegram_id,
     const char *zone);
 enum aic_code aic_limit_peek_got(const struct aic_db_call *call, int64_t limit,
     struct aic_limit_state *ret_state, struct aic_err *err) AIC_MUST_CHECK;
+
+/* aic_limit_is_used_up -- no chat of the day is left; never where there is no limit. */
+bool aic_limit_is_used_up(const struct aic_limit_state *s);
+
+/* aic_limit_left -- the chats that are left; -1: there is no limit. */
+int64_t aic_limit_left(const struct aic_limit_state *s);
 
 /* aic_limit_reset_ask -- the count becomes 0; chats in flight stay reserved. */
 void aic_limit_reset_ask(struct aic_db_call *call, int64_t telegram_id,

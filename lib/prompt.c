@@ -22,6 +22,22 @@ static const char seller_head[] =
     "стоит сам вопрос.\n\n<%s>\n";
 static const char seller_end[] = "\n</%s>\n\n";
 
+/* How to write, for AIC_PROMPT_FORMAT. */
+static const char *const styles[] = {
+	[AIC_FORMAT_PLAIN] =
+	    "Ответ читают как простой текст. Пиши короткими абзацами, пункты "
+	    "начинай с «•» или с номера. Не используй разметку: ни звёздочек, ни "
+	    "решёток, ни таблиц, ни HTML.",
+	[AIC_FORMAT_HTML] =
+	    "Ответ читают в Telegram, чаще всего с телефона. Пиши короткими "
+	    "абзацами, пункты начинай с «•» или с номера, важное выделяй "
+	    "**жирным**, ссылки пиши как [текст](https://адрес). Таблицы там не "
+	    "видны: вместо таблицы дай список «товар — показатель». Не "
+	    "используй HTML и заголовки с решётками.",
+};
+_Static_assert(sizeof(styles) / sizeof(styles[0]) == AIC_FORMAT__MAX,
+    "every format has its style");
+
 static void
 put_text(struct aic_buf *to, const char *text)
 {
@@ -92,21 +108,38 @@ check_rules(const struct aic_buf *text, const char *path, struct aic_err *err)
 	return AIC_OK;
 }
 
+/* The first message. */
+static void
+put_rules(struct aic_buf *to, const char *text, enum aic_format format)
+{
+	const char *place = strstr(text, AIC_PROMPT_FORMAT);
+
+	begin_message(to, "system");
+	if (place) {
+		aic_json_put_part(to, text, (size_t)(place - text));
+		put_text(to, styles[format]);
+		text = place + strlen(AIC_PROMPT_FORMAT);
+	}
+	put_text(to, text);
+	aic_buf_puts(to, "\"}");
+}
+
 enum aic_code
 aic_prompt_load(struct aic_prompt *ret_prompt, const char *path,
-    struct aic_err *err)
+    enum aic_format format, struct aic_err *err)
 {
 	struct aic_buf text, json;
 	enum aic_code rc;
 
 	aic_buf_init(&text, AIC_PROMPT_FILE_MAX);
 	/* A control byte takes six in JSON. */
-	aic_buf_init(&json, AIC_PROMPT_FILE_MAX * 6 + 64);
+	aic_buf_init(&json,
+	    AIC_PROMPT_FILE_MAX * 6 + 64 + strlen(styles[format]));
 	rc = read_file(&text, path, err);
 	if (!rc)
 		rc = check_rules(&text, path, err);
 	if (!rc) {
-		put_message(&json, "system", text.data);
+		put_rules(&json, text.data, format);
 		ret_prompt->rules = aic_buf_take(&json, &ret_prompt->rules_len);
 		if (!ret_prompt->rules)
 			rc = aic_fail(err, AIC_ENOMEM, "out of memory");

@@ -27,9 +27,14 @@
 
 #include "buf.h"
 #include "err.h"
+#include "telegram.h"
 
 /* Rules longer than this would cost more than the chats. */
 #define AIC_PROMPT_FILE_MAX (64 * 1024)
+
+/* What the rules may contain, once: it is replaced by how to write answers, so that the
+ * format can show all of it. */
+#define AIC_PROMPT_FORMAT "{{format}}"
 
 struct aic_prompt {
 	char *rules; /* the first message, as JSON */
@@ -39,12 +44,14 @@ struct aic_prompt {
 /*
  * aic_prompt_load -- read the rules from a file.
  *
+ * format    that answers are written in where a request names none
+ *
  * Errors:   AIC_ECONF  not readable, not UTF-8, blank, too long
  * Blocks:   on the file
  * Memory:   gives; aic_prompt_done()
  */
 enum aic_code aic_prompt_load(struct aic_prompt *ret_prompt, const char *path,
-    struct aic_err *err) AIC_MUST_CHECK;
+    enum aic_format format, struct aic_err *err) AIC_MUST_CHECK;
 
 /* aic_prompt_done -- copes with a zeroed struct. */
 void aic_prompt_done(struct aic_prompt *prompt);

@@ -4,7 +4,7 @@
 
 /*
  * $1 user, $2 reservation, $3 message, $4 response, $5 tokens, $6 digest of a keyed
- * chat, $7 limit, $8 how many ms before the reservation lapses at the latest.
+ * chat, $7 limit (0: none; -1 remain then), $8 how many ms before the reservation lapses at the latest.
  *
  * The row is changed only where its newest version still has the reservation, and
  * the exchange is inserted only where the row was changed. Twice is once: the
@@ -27,7 +27,8 @@
 	"  message, response, tokens_used, key_digest, remaining_requests)"    \
 	" SELECT $1::bigint, ($2::ai_chat_lease).chat_id,"                     \
 	"  ($2::ai_chat_lease).day, $3::text, $4::text, $5::int, $6::bytea,"   \
-	"  greatest(0, $7::bigint - request_count)"                            \
+	"  CASE WHEN $7::bigint = 0 THEN -1"                                   \
+	"   ELSE greatest(0, $7::bigint - request_count) END"                  \
 	" FROM counted RETURNING remaining_requests"
 
 static const struct aic_db_stmt save_lazy = {

@@ -21,7 +21,7 @@ struct aic_save {
 	const char *response; /* valid UTF-8 without NUL */
 	int64_t tokens;
 	const char *digest; /* of a keyed chat, else NULL */
-	int64_t limit; /* chats a day */
+	int64_t limit; /* chats a day; 0: there is none */
 	/*
 	 * It is saved so long before the reservation lapses, or not at all: when
 	 * a database that hung comes to it later, the caller has been told that
@@ -36,8 +36,8 @@ void aic_save_ask(struct aic_db_call *call, const struct aic_save *s);
 /*
  * aic_save_got -- was it saved?
  *
- * ret_remaining  the limit less the user's chats of the day, this one included; set
- *           when the value is true
+ * ret_remaining  the limit less the user's chats of the day, this one included; -1
+ *           where there is no limit; set when the value is true
  *
  * False means that there is no such reservation (any more), and that nothing was
  * changed.

@@ -22,6 +22,7 @@ sub send_all (@marks)
 	my $first = $user + 1;
 	my @got = $s->send_many(map { {
 		telegram_id => ++$user, message => "вопрос [[$_]]",
+		format => 'plain',
 	} } @marks);
 	return map { [ $marks[$_], $first + $_, $got[$_] ] } 0 .. $#marks;
 }
@@ -29,7 +30,7 @@ sub send_all (@marks)
 sub fails_well ($what, $who, $got)
 {
 	is $got->{status}, 500, "$what: fails";
-	my $detail = $got->{json}{detail} // '';
+	my $detail = why($got);
 	like $detail, qr/^AI service error: \S[^\r\n]*\z/, '... says why';
 	unlike $got->{content}, qr/sk-|0451|http:|127\.0\.0|Bearer|chat\/comp/,
 	    '... without a secret';

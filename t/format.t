@@ -100,15 +100,16 @@ my $HTML = "<b>Итог</b>\nПродажи <b>выросли</b> на <i>10%</i
 
 # -- formats -----------------------------------------------------------------
 
+is_deeply answer($MARKDOWN, format => 'plain'), { response => $MARKDOWN,
+    remaining_requests => 999, tokens_used => 5 },
+    'plain: the answer is what the model wrote';
 for ([ 'no format' ], [ 'null', format => undef ],
-    [ 'plain', format => 'plain' ]) {
+    [ 'telegram-html', format => 'telegram-html' ]) {
 	my ($what, @format) = @$_;
-	is_deeply answer($MARKDOWN, @format), { response => $MARKDOWN,
+	is_deeply answer($MARKDOWN, @format), { response => $HTML,
 	    remaining_requests => 999, tokens_used => 5 },
-	    "$what: the answer is what the model wrote";
+	    "$what: it is what Telegram takes";
 }
-is_deeply html($MARKDOWN), { response => $HTML, remaining_requests => 999,
-    tokens_used => 5 }, 'telegram-html: it is what Telegram takes';
 for my $nothing ('[a]: http://x.ru', '```' . "\n" . '```', '#') {
 	is html($nothing)->{response}, $nothing,
 	    "what would show nothing is shown as it is: $nothing";
@@ -187,7 +188,8 @@ is html('а' x 40, times => 100)->{parts}, undef, '4,000 fit into a message';
 	is scalar(grep { !/многих<\/a>\.$/ } @parts), 0, '... cut between two';
 	is scalar(grep { !/^Абзац/ } @parts), 0, '... at both ends';
 }
-are_parts(answer("Абзац из многих.\n\n", times => 600), 4032, 0, 'plain');
+are_parts(answer("Абзац из многих.\n\n", times => 600, format => 'plain'),
+    4032, 0, 'plain');
 are_parts(answer('слово<', times => 1000, format => 'plain'), 4032, 0,
     'plain that looks like tags');
 are_parts(html('😀', times => 5000), 4032, 1, 'pairs of surrogates');
@@ -212,21 +214,72 @@ for ([ 'text', 'слово ', 80000 ], [ 'all of it to be escaped', '&', 1000000
 	my ($what, $text, $times) = @$_;
 	my $json = html($text, times => $times);
 	are_parts($json, 4032, 1, "1 MiB, $what");
-	$json = answer($text, times => $times);
+	$json = answer($text, times => $times, format => 'plain');
 	is length $json->{response}, $times * length $text, '... plain: whole';
 	are_parts($json, 4032, 0, '... plain');
 }
 
+# -- a caller who knows nothing of parts -------------------------------------
+
+# What ends the first part where that is all that the seller will see.
+my $NOTE = qr/\n\nОтвет не поместился [^\n]*«продолжи»[^\n]*\z/;
+
+sub is_one_message ($json, $whole, $limit, $what)
+{
+	my $shown = eval { shown($json->{response}) } // "refused: $@";
+
+	cmp_ok units($shown), '<=', $limit, "$what: one message";
+	cmp_ok units($shown), '>', $limit / 2, '... a long one';
+	ok $shown =~ s/$NOTE//, '... which says that there is more';
+	ok index(letters($whole), letters($shown)) == 0,
+	    '... behind the beginning of the answer';
+}
+for ([ 'paragraphs', "Абзац **первый** из [многих](https://wb.ru).\n\n", 300 ],
+    [ 'no place to cut', 'я', 5000 ], [ 'entities', '&<', 5000 ],
+    [ 'pairs of surrogates', '😀', 5000 ],
+    [ 'a quotation', "> цитата с *курсивом* и текстом\n", 300 ],
+    [ 'code', "```\nx = 1 < 2\n```\n", 500 ]) {
+	my ($what, $text, $times) = @$_;
+	my $whole = html($text, times => $times);
+
+	for (answer($text, times => $times),
+	    answer($text, times => $times, format => undef)) {
+		is_one_message($_, shown($whole->{response}), 4032, $what);
+		is_deeply $_->{parts}, $whole->{parts},
+		    '... beside the parts that a caller with a format has';
+	}
+}
+{
+	my $json = answer('а', times => 4032);
+	is $json->{response}, 'а' x 4032, 'an answer that just fits has no note';
+	is $json->{parts}, undef, '... and no parts';
+	$json = answer('а', times => 4033);
+	like $json->{response}, $NOTE, '... one that does not has it';
+	is scalar @{ $json->{parts} }, 2, '... and two parts';
+	my $again = $s->send(said('а', times => 4033),
+	    headers => { 'Idempotency-Key' => 'long' });
+	my %ask = said('а', times => 4033);
+	$ask{telegram_id} = $user - 1;
+	is $s->send(%ask, headers => { 'Idempotency-Key' => 'long' })->{content},
+	    $again->{content}, 'a repeat has the same';
+}
+
 # -- settings ----------------------------------------------------------------
 
-$s->restart_worker($_, AI_CHAT_ANSWER_FORMAT => 'telegram-html',
+$s->restart_worker($_, AI_CHAT_ANSWER_FORMAT => 'plain',
     AI_CHAT_ANSWER_RESERVE => 2048) for 1, 2;
-is answer($MARKDOWN)->{response}, $HTML, 'the setting is for whoever says none';
-is answer($MARKDOWN, format => undef)->{response}, $HTML, '... or null';
-is answer($MARKDOWN, format => 'plain')->{response}, $MARKDOWN,
+is answer($MARKDOWN)->{response}, $MARKDOWN,
+    'the setting is for whoever says none';
+is answer($MARKDOWN, format => undef)->{response}, $MARKDOWN, '... or null';
+is answer($MARKDOWN, format => 'telegram-html')->{response}, $HTML,
     '... and the request wins';
-are_parts(answer("Абзац.\n\n", times => 600), 2048, 1, 'half a message is left');
+are_parts(html("Абзац.\n\n", times => 600), 2048, 1, 'half a message is left');
 is answer('а', times => 2048)->{parts}, undef, '... and what fits is whole';
+{
+	my $json = answer('а<', times => 1500);
+	like $json->{response}, $NOTE, 'plain: one message with a note as well';
+	cmp_ok units($json->{response}), '<=', 2048, '... that fits';
+}
 
 $s->restart_worker($_, AI_CHAT_ANSWER_RESERVE => 0) for 1, 2;
 is answer('а', times => 4096)->{parts}, undef, 'nothing left: 4,096 fit';

@@ -390,7 +390,7 @@ for my $type (undef, 'application/json; charset=utf-8', 'text/plain',
 {
 	my $text = "<b>Ответ</b> \"'\\\r\n\t📈 שלום %s &amp;";
 	my $mark = join '', map { sprintf '%%%02X', ord } split //, bytes($text);
-	my $got = $s->send(message => "[[text=$mark]]");
+	my $got = $s->send(message => "[[text=$mark]]", format => 'plain');
 	is $got->{json}{response}, $text, 'an answer is told as it came';
 	is $s->value('select encode(convert_to(response, \'UTF8\'), \'hex\')
 	    from ai_chat_requests order by id desc limit 1'),

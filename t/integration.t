@@ -26,7 +26,8 @@ ok -s "$dir/$_", "$_ is there" for qw(ai_chat.py bot.py);
 # Runs some lines of Python, which print JSON.
 sub python ($lines)
 {
-	spew("$dir/run.py", encode('UTF-8', $lines));
+	spew("$dir/run.py", encode('UTF-8', "import logging\n"
+	    . "logging.basicConfig(filename='$dir/bot.log')\n$lines"));
 	return JSON::PP->new->decode(run([ 'python3', "$dir/run.py" ], env => {
 		AIChat::Proc::base_env(), PYTHONPATH => $dir,
 		PYTHONDONTWRITEBYTECODE => 1, AI_CHAT_URL => $s->stack->url,
@@ -49,15 +50,23 @@ async def main():
     said["long"] = await ai.ask(1, "$LONG", "1-2")
     await ai.new_conversation(1)
     await ai.ask(1, "[[id=new]]", "1-3")
+    async def refused(name, who, question, key, asks=ai):
+        try:
+            await asks.ask(who, question, key)
+        except Refused as why:
+            said[name] = str(why)
+    await refused("bad", 1, "[[id=bad status=400]]", "1-4")
+    await refused("too long", 1, "я" * 4001, "1-7")
+    await refused("blank", 1, " ", "1-8")
+    stranger = AIChat(os.environ["AI_CHAT_URL"], "wrong")
+    await refused("stranger", 1, "x", "1-9", stranger)
     try:
-        await ai.ask(1, "[[id=bad status=400]]", "1-4")
+        await stranger.new_conversation(1)
     except Refused as why:
-        said["bad"] = str(why)
+        said["not new"] = str(why)
+    await stranger.close()
     await ai.ask(1, "x", "1-5")
-    try:
-        await ai.ask(1, "y", "1-6")
-    except Refused as why:
-        said["used"] = str(why)
+    await refused("used", 1, "y", "1-6")
     both = await asyncio.gather(*[
         ai.ask(2, "[[id=both delay=300 text=оба]]", f"2-{n}") for n in (1, 2)])
     said["both"] = both
@@ -75,8 +84,16 @@ is scalar @{ $s->model_last('new')->{body}{messages} }, 2,
     'a new conversation has the rules and the question';
 ok defined((split_question($s->model_last('new')->{body}{messages}[-1]{content}))[1]),
     '... with the data';
-like $got->{bad}, qr/^Не получилось/, 'a failure is told in words';
-like $got->{used}, qr/лимит/, 'so is a used-up day';
+like $got->{bad}, qr/^ИИ-ассистент не смог ответить\. Вопрос не засчитан\./,
+    'a failure is told as the service says it';
+is $got->{'too long'}, 'Вопрос слишком длинный, знаков: 4001. Сократите его до 4000,'
+    . ' пожалуйста.', 'too long a question is told with its length';
+like $got->{$_}, qr/^Не получилось/, "... and a fault of the bot as one: $_"
+    for qw(blank stranger), 'not new';
+like slurp("$dir/bot.log"), qr/ERROR:ai_chat:AI Chat: HTTP $_->[0]: .*$_->[1]/,
+    "... which its log explains: $_->[0]"
+    for [ 422, 'string_blank|blank' ], [ 403, 'Invalid or missing API key' ];
+like $got->{used}, qr/^Лимит на сегодня/, 'so is a used-up day';
 is_deeply $got->{both}, [ [ 'оба' ], [ 'оба' ] ],
     'one that finds no room comes again, when it was told to';
 
@@ -147,7 +164,7 @@ is_deeply $got->[0], [ '<b>ответ</b>', 'HTML' ], 'the bot sends the answer'
 is_deeply $got->[1], $got->[0], '... again when Telegram asks again';
 is $s->model_count('bot'), 1, '... which is paid for once';
 like $got->[2][0], qr/сначала/, 'it begins a new conversation';
-like $got->[3][0], qr/^Не получилось/, 'and says what went wrong';
+like $got->[3][0], qr/^ИИ-ассистент не смог/, 'and says what went wrong';
 is $s->ledger(3)->{count}, 1, 'one chat is counted';
 
 # -- the Server --------------------------------------------------------------

@@ -9,6 +9,7 @@ use AIChat::Test;
 
 my $RULES = slurp(AIChat::Stack::top() . '/app/prompt.txt');
 utf8::decode($RULES);
+my ($BEFORE, $BEHIND) = split /\{\{format\}\}/, $RULES;
 my $ids = 0;
 
 my $s = AIChat::Test->new(workers => 2, env => {
@@ -68,8 +69,9 @@ sub roles ($asked) { return join ' ', map { $_->{role} } messages($asked) }
 	is $asked->{body}{temperature}, 0.35, 'the temperature is as set';
 	is $asked->{body}{max_tokens}, 777, 'max_tokens is as set';
 	is roles($asked), 'system user', 'a first question has no context';
-	is((messages($asked))[0]{content}, $RULES,
-	    'the rules are the file, byte for byte');
+	$RULES = (messages($asked))[0]{content};
+	like $RULES, qr/\A\Q$BEFORE\EОтвет читают в Telegram[^\n]+\Q$BEHIND\E\z/,
+	    'the rules are the file, with what the format can show in its place';
 }
 
 # -- context -----------------------------------------------------------------
@@ -158,7 +160,7 @@ sub roles ($asked) { return join ' ', map { $_->{role} } messages($asked) }
 		my $id = 'a' . ++$ids;
 		my $message = "$text\n[[id=$id echo=1]]";
 		my $got = $s->send(telegram_id => ++$user,
-		    message => $message);
+		    message => $message, format => 'plain');
 		is $got->{status}, 200, "$what are taken";
 		my $asked = $s->model_last($id);
 		is $asked->{body}{messages}[-1]{content}, $message,

@@ -168,7 +168,7 @@ check_taken(const struct aic_conf *c)
 	assert(c->openai_temperature >= 0 && c->openai_temperature <= 2);
 	check_number(c->openai_max_tokens, 1, 1000000);
 	check_number(c->port, 1, 65535);
-	check_number(c->daily_limit, 1, 1000000);
+	check_number(c->daily_limit, 0, 1000000);
 	check_number(c->context_messages, 0, 50);
 	check_number(c->deadline_ms, 1000, 600000);
 	check_number(c->threads, 1, 10000);

@@ -215,7 +215,7 @@ a_number_must_be_whole_and_in_its_range(void **state)
 		{ "AI_CHAT_BREAKER_OPEN_MS", "100", "600000", "99", "600001" },
 		{ "AI_CHAT_RETRY_FLOOR", "0", "1000000", "-1", "1000001" },
 		{ "AI_CHAT_PORT", "1", "65535", "0", "65536" },
-		{ "AI_CHAT_DAILY_LIMIT", "1", "1000000", "0", "1000001" },
+		{ "AI_CHAT_DAILY_LIMIT", "0", "1000000", "-1", "1000001" },
 		{ "AI_CHAT_CONTEXT_MESSAGES", "0", "50", "-1", "51" },
 		{ "AI_CHAT_CONTEXT_CHARS", "0", "1000000", "-1", "1000001" },
 		{ "AI_CHAT_CONTEXT_TTL_S", "0", "31536000", "-1", "31536001" },
@@ -334,10 +334,16 @@ a_temperature_is_digits_and_a_point_from_0_to_2(void **state)
 }
 
 static void
-a_level_is_one_of_four_words(void **state)
+a_level_is_one_of_four_words_or_as_python_has_it(void **state)
 {
-	static const char *const bad[] = { "INFO", "Info", "warning", "trace",
-		"0", "info ", "inf" };
+	static const char *const bad[] = { "trace", "0", "info ", "inf",
+		"warn,info", "fatal" };
+	static const struct {
+		const char *name;
+		enum aic_level level;
+	} others[] = { { "INFO", AIC_LOG_INFO }, { "Error", AIC_LOG_ERROR },
+		{ "warning", AIC_LOG_WARN }, { "WARNING", AIC_LOG_WARN },
+		{ "CRITICAL", AIC_LOG_ERROR } };
 	static const char *const good[] = { "error", "warn", "info", "debug" };
 	struct aic_conf conf;
 	size_t i;
@@ -346,6 +352,11 @@ a_level_is_one_of_four_words(void **state)
 	for (i = 0; i < 4; i++) {
 		conf = taken("LOG_LEVEL", good[i]);
 		assert_int_equal(conf.log_level, i);
+		aic_conf_done(&conf);
+	}
+	for (i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+		conf = taken("LOG_LEVEL", others[i].name);
+		assert_int_equal(conf.log_level, others[i].level);
 		aic_conf_done(&conf);
 	}
 	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
@@ -966,8 +977,8 @@ UNIT_MAIN_WITH(make_path, remove_path,
     T(a_number_must_be_whole_and_in_its_range),
     T(the_values_that_are_set_are_taken),
     T(a_temperature_is_digits_and_a_point_from_0_to_2),
-    T(a_level_is_one_of_four_words), T(a_format_is_one_of_two_words),
-    T(a_zone_is_a_name_that_the_system_knows),
+    T(a_level_is_one_of_four_words_or_as_python_has_it),
+    T(a_format_is_one_of_two_words), T(a_zone_is_a_name_that_the_system_knows),
     T(the_base_url_is_a_scheme_a_host_and_a_path),
     T(a_name_that_looks_like_ours_and_is_not_is_refused),
     T(names_of_others_are_let_be),

@@ -715,18 +715,30 @@ hold_is_refused_when_the_day_is_used_up(void **state)
 }
 
 static void
-a_limit_of_nothing_holds_nothing(void **state)
+a_limit_of_0_is_no_limit(void **state)
 {
 	int64_t user = next_user++;
+	struct aic_limit_state st = { .used = 1000000 };
 	char id[AIC_ID_SIZE];
+	int i;
 
 	(void)state;
 	NEED_SERVER;
+	for (i = 0; i < 40; i++) {
+		new_id(id);
+		assert_true(hold(user, id, 0));
+	}
 	new_id(id);
-	assert_false(hold(user, id, 0));
-	assert_true(hold(user, id, 1));
-	new_id(id);
-	assert_false(hold(user, id, 0));
+	assert_false(hold(user, id, 40));
+	assert_true(hold(user, id, 0));
+	assert_false(aic_limit_is_used_up(&st));
+	assert_int_equal(aic_limit_left(&st), -1);
+	st.limit = st.used + 1;
+	assert_int_equal(aic_limit_left(&st), 1);
+	assert_false(aic_limit_is_used_up(&st));
+	st.limit = 1;
+	assert_int_equal(aic_limit_left(&st), 0);
+	assert_true(aic_limit_is_used_up(&st));
 }
 
 static void
@@ -1229,8 +1241,7 @@ UNIT_MAIN_WITH(make_database, drop_database, T(parameters_arrive_as_they_are),
     T(batches_that_share_a_trip_have_fates_of_their_own),
     T(a_database_that_is_away_is_told_in_time),
     T(a_url_that_is_none_is_refused_and_not_quoted),
-    T(hold_is_refused_when_the_day_is_used_up),
-    T(a_limit_of_nothing_holds_nothing),
+    T(hold_is_refused_when_the_day_is_used_up), T(a_limit_of_0_is_no_limit),
     T(a_chat_that_failed_gives_its_slot_back_once), T(a_lease_lapses_by_itself),
     T(no_more_than_the_limit_is_held_by_any_number_at_once),
     T(looking_changes_nothing),

@@ -33,7 +33,8 @@ load(const char *text, size_t len)
 	struct aic_prompt prompt = { NULL, 0 };
 
 	put_file(text, len);
-	assert_int_equal(aic_prompt_load(&prompt, path, &err), AIC_OK);
+	assert_int_equal(aic_prompt_load(&prompt, path, AIC_FORMAT_HTML, &err),
+	    AIC_OK);
 	return prompt;
 }
 
@@ -44,7 +45,8 @@ refused(const char *text, size_t len)
 	struct aic_prompt prompt = { NULL, 0 };
 
 	put_file(text, len);
-	assert_int_equal(aic_prompt_load(&prompt, path, &err), AIC_ECONF);
+	assert_int_equal(aic_prompt_load(&prompt, path, AIC_FORMAT_HTML, &err),
+	    AIC_ECONF);
 	assert_int_equal(err.code, AIC_ECONF);
 	assert_non_null(strstr(err.detail, "AI_CHAT_PROMPT_FILE"));
 	assert_non_null(strstr(err.detail, path));
@@ -345,10 +347,13 @@ a_file_that_cannot_be_read_is_refused(void **state)
 
 	(void)state;
 	unlink(path);
-	assert_int_equal(aic_prompt_load(&prompt, path, &err), AIC_ECONF);
+	assert_int_equal(aic_prompt_load(&prompt, path, AIC_FORMAT_HTML, &err),
+	    AIC_ECONF);
 	assert_non_null(strstr(err.detail, path));
-	assert_int_equal(aic_prompt_load(&prompt, "/", &err), AIC_ECONF);
-	assert_int_equal(aic_prompt_load(&prompt, "", &err), AIC_ECONF);
+	assert_int_equal(aic_prompt_load(&prompt, "/", AIC_FORMAT_HTML, &err),
+	    AIC_ECONF);
+	assert_int_equal(aic_prompt_load(&prompt, "", AIC_FORMAT_HTML, &err),
+	    AIC_ECONF);
 }
 
 /* A device that never ends must not hold the start up. */
@@ -360,7 +365,8 @@ a_file_without_an_end_is_too_long(void **state)
 
 	(void)state;
 	alarm(5);
-	assert_int_equal(aic_prompt_load(&prompt, "/dev/zero", &err),
+	assert_int_equal(aic_prompt_load(&prompt, "/dev/zero", AIC_FORMAT_HTML,
+			     &err),
 	    AIC_ECONF);
 	alarm(0);
 }
@@ -385,8 +391,34 @@ the_rules_that_are_installed_can_be_loaded(void **state)
 
 	(void)state;
 	assert_int_equal(aic_prompt_load(&prompt, AIC_SRCDIR "/app/prompt.txt",
-			     &err),
+			     AIC_FORMAT_HTML, &err),
 	    AIC_OK);
+	aic_prompt_done(&prompt);
+}
+
+static void
+rules_ask_for_what_the_format_can_show(void **state)
+{
+	struct aic_err err = AIC_ERR_INIT;
+	struct aic_prompt prompt = { NULL, 0 };
+	int i;
+
+	(void)state;
+	put_file(LIT("Правила: {{format}} и {{format}}."));
+	for (i = 0; i < AIC_FORMAT__MAX; i++) {
+		assert_int_equal(aic_prompt_load(&prompt, path, i, &err),
+		    AIC_OK);
+		assert_non_null(strstr(prompt.rules, "Правила: Ответ читают"));
+		/* Once: what follows stays as it is. */
+		assert_non_null(strstr(prompt.rules, " и {{format}}.\"}"));
+		if (i == AIC_FORMAT_HTML)
+			assert_non_null(strstr(prompt.rules, "**жирным**"));
+		else
+			assert_null(strstr(prompt.rules, "**"));
+		aic_prompt_done(&prompt);
+	}
+	prompt = load(LIT("{{format"));
+	assert_non_null(strstr(prompt.rules, "\"{{format\"}"));
 	aic_prompt_done(&prompt);
 }
 
@@ -422,4 +454,5 @@ UNIT_MAIN_WITH(make_path, remove_path, T(messages_come_in_their_order),
     T(a_file_that_cannot_be_read_is_refused),
     T(a_file_without_an_end_is_too_long),
     T(done_copes_with_a_zeroed_struct_and_with_twice),
-    T(the_rules_that_are_installed_can_be_loaded))
+    T(the_rules_that_are_installed_can_be_loaded),
+    T(rules_ask_for_what_the_format_can_show))

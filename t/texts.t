@@ -1,0 +1,56 @@
+# The Russian texts for sellers: docs/texts.md has all that the sources have, and no other;
+# each is one that a bot can show as it is.
+
+use v5.36;
+use utf8;
+use AIChat::Proc qw(slurp);
+use AIChat::Stack;
+use Test::More;
+
+my $tap = Test::More->builder;
+binmode $_, ':encoding(UTF-8)' for $tap->output, $tap->failure_output;
+my $TOP = AIChat::Stack::top();
+
+sub text_of ($path)
+{
+	my $text = slurp("$TOP/$path");
+	utf8::decode($text);
+	return $text;
+}
+
+# What is Russian in the strings of a source: strings that follow each other are one, and
+# numbers, JSON and line breaks divide them.
+sub pieces_of ($text)
+{
+	$text =~ s{/\*.*?\*/}{}gs;
+	my @joined;
+
+	while ($text =~ /("(?:\\.|[^"\\])*"(?:[\s\\]*"(?:\\.|[^"\\])*")*)/g) {
+		my $string = $1 =~ s/"[\s\\]*(?<!\\)"//gr;
+		push @joined, $string =~ s/\A"|"\z//gr;
+	}
+	return grep { /\p{Cyrillic}/ } map { s/\A\s+|\s+\z//gr }
+	    map { split /\\"|\\n|%(?:0?\d*|\.\d)(?:lld|d|s)/ } @joined;
+}
+
+my @pieces = map { pieces_of(text_of($_)) } qw(app/reply.c app/show.c app/answer.c
+    nginx/ai-chat-maps.conf);
+my $doc = text_of('docs/texts.md');
+my @rows = map { [ split /\s*\|\s*/ ] } $doc =~ /^\| (.*) \|$/mg;
+my @texts = map { $_->[2] } grep { $_->[2] =~ /\p{Cyrillic}/ } @rows;
+
+cmp_ok scalar @pieces, '>', 15, 'the sources have texts';
+cmp_ok scalar @texts, '>', 10, 'the page has texts';
+
+my @missing = grep { index($doc, $_) < 0 } @pieces;
+is join("\n", @missing), '', 'all of the sources stand in the page';
+
+my $known = join '|', map { quotemeta } sort { length $b <=> length $a } @pieces;
+is join("\n", grep { s/$known//gr =~ /\p{Cyrillic}/ } @texts), '',
+    'all of the page stand in the sources';
+is join("\n", grep { length > 200 || /[<>&"]/ } @texts), '',
+    'each can be shown as it is';
+is join("\n", grep { !/\A\p{Lu}/ || /  |\.\.| [.,;)]|\bAI\b/ } @texts), '',
+    'each is a sentence';
+
+done_testing;
