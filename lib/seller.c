@@ -12,6 +12,7 @@
 
 #include "buf.h"
 #include "json.h"
+#include "plural.h"
 #include "utf8.h"
 #include "words.h"
 
@@ -33,10 +34,22 @@
 /* A review with so many stars or fewer is a bad one. */
 #define BAD_RATING 3
 
+/* Which items of a list come first. */
+enum order {
+	AS_THEY_ARE,
+	NEWEST_FIRST,
+	MOST_FIRST,
+	LEAST_LEFT_FIRST,
+	WORST_FIRST
+};
+
 /* A text that grows by whole lines, up to a length. */
 struct writer {
 	struct aic_buf *b;
 	size_t stop; /* bytes; what is longer will be cut anyway */
+	int outer; /* the word of the object around */
+	bool in_list; /* writing an item of a list */
+	enum order order; /* of the lists of this part */
 };
 
 static bool
@@ -198,7 +211,8 @@ static bool
 is_money(int word)
 {
 	return how_of(word) == AIC_WORDS_MONEY ||
-	    how_of(word) == AIC_WORDS_MONEY_SUM;
+	    how_of(word) == AIC_WORDS_MONEY_SUM ||
+	    how_of(word) == AIC_WORDS_BACK_SUM;
 }
 
 static bool
@@ -207,10 +221,80 @@ adds_up(int word)
 	enum aic_words_how how = how_of(word);
 
 	return how == AIC_WORDS_SUM || how == AIC_WORDS_STOCK ||
-	    how == AIC_WORDS_MONEY_SUM;
+	    how == AIC_WORDS_MONEY_SUM || how == AIC_WORDS_BACK_SUM ||
+	    how == AIC_WORDS_CANCEL;
+}
+
+static bool
+is_told(const struct writer *w, int word, double x)
+{
+	enum aic_words_zero zero = aic_words_get(word)->zero;
+
+	return x != 0 || zero == AIC_WORDS_ZERO ||
+	    (zero == AIC_WORDS_NO_ZERO_IN_LIST && !w->in_list);
 }
 
 /* --- fields ------------------------------------------------------------ */
+
+/*
+ * A moment of ISO 8601, as 28.11.2025 14:30; false, and nothing written: it is none. It
+ * consists of digits, so it needs no quotes.
+ */
+static bool
+put_moment(struct writer *w, const char *s, size_t len)
+{
+	static const char shape[] = "dddd-dd-ddTdd:dd";
+	size_t i, n = len < sizeof(shape) - 1 ? len : sizeof(shape) - 1;
+
+	if (len != 10 && len < sizeof(shape) - 1)
+		return false;
+	for (i = 0; i < n; i++)
+		if (shape[i] == 'd'
+			? s[i] < '0' || s[i] > '9'
+			: shape[i] != s[i] && !(i == 10 && s[i] == ' '))
+			return false;
+	if (strspn(s + n, "0123456789:.+-Z") != len - n)
+		return false;
+	aic_buf_printf(w->b, "%.2s.%.2s.%.4s", s + 8, s + 5, s);
+	if (n > 10 && strncmp(s + 11, "00:00", 5) != 0)
+		aic_buf_printf(w->b, " %.5s", s + 11);
+	return true;
+}
+
+static bool
+put_text(struct writer *w, int word, struct json_object *v)
+{
+	const char *s = json_object_get_string(v);
+	size_t len = (size_t)json_object_get_string_len(v);
+	const struct aic_words_value *value = NULL;
+
+	if (aic_words_is_nothing(s))
+		return false;
+	if (how_of(word) == AIC_WORDS_KIND)
+		value = aic_words_value(s);
+	if (value) {
+		aic_buf_puts(w->b, value->label);
+		return true;
+	}
+	return put_moment(w, s, len) ||
+	    put_quoted(w, s, len,
+		how_of(word) == AIC_WORDS_LONG ? LONG_MAX_CHARS
+					       : TEXT_MAX_CHARS);
+}
+
+static bool
+put_number(struct writer *w, int word, double x)
+{
+	static const struct aic_plural days = { " день", " дня", " дней" };
+
+	if (!is_told(w, word, x))
+		return false;
+	put_grouped(w, x, is_money(word));
+	aic_buf_puts(w->b,
+	    how_of(word) == AIC_WORDS_DAYS ? aic_plural_of(&days, x)
+					   : aic_words_get(word)->unit);
+	return true;
+}
 
 static bool
 put_scalar(struct writer *w, int word, struct json_object *v)
@@ -219,6 +303,8 @@ put_scalar(struct writer *w, int word, struct json_object *v)
 	double x;
 
 	if (json_object_is_type(v, json_type_boolean)) {
+		if (how == AIC_WORDS_CANCEL && !json_object_get_boolean(v))
+			return false;
 		aic_buf_puts(w->b, json_object_get_boolean(v) ? "да" : "нет");
 		return true;
 	}
@@ -229,17 +315,10 @@ put_scalar(struct writer *w, int word, struct json_object *v)
 	}
 	/* A text is taken for a number only where one is expected. */
 	if ((is_number(v) || is_money(word) || adds_up(word) ||
-		how == AIC_WORDS_RATING) &&
-	    read_number(v, &x)) {
-		put_grouped(w, x, is_money(word));
-		aic_buf_puts(w->b, aic_words_get(word)->unit);
-		return true;
-	}
-	if (!json_object_is_type(v, json_type_string))
-		return false;
-	return put_quoted(w, json_object_get_string(v),
-	    (size_t)json_object_get_string_len(v),
-	    how == AIC_WORDS_LONG ? LONG_MAX_CHARS : TEXT_MAX_CHARS);
+		how == AIC_WORDS_RATING || how == AIC_WORDS_DAYS) &&
+	    read_number(v, &x))
+		return put_number(w, word, x);
+	return json_object_is_type(v, json_type_string) && put_text(w, word, v);
 }
 
 static bool
@@ -287,20 +366,53 @@ put_elements(struct writer *w, int word, struct json_object *list)
 	return n > 0;
 }
 
+/* The word of a member of the object that is being written. */
+static int
+word_of(const struct writer *w, const char *name)
+{
+	return aic_words_within(w->outer, aic_words_find(name));
+}
+
+/* Members that are the sum of others, see aic_words_is_double(). */
+static bool
+has_parts(struct json_object *obj)
+{
+	struct json_object_iterator it, end = json_object_iter_end(obj);
+
+	for (it = json_object_iter_begin(obj);
+	     !json_object_iter_equal(&it, &end); json_object_iter_next(&it))
+		if (aic_words_is_part(
+			aic_words_find(json_object_iter_peek_name(&it))))
+			return true;
+	return false;
+}
+
+static bool
+is_hidden(int word, bool parts)
+{
+	return how_of(word) == AIC_WORDS_SKIP ||
+	    how_of(word) == AIC_WORDS_SALE_ID ||
+	    (parts && aic_words_is_double(word));
+}
+
 /* "label value"; false, and nothing written: there is nothing to show. */
 static bool
 put_field(struct writer *w, const char *name, struct json_object *v,
     const char *between, int depth)
 {
-	int word = aic_words_find(name);
+	int word = word_of(w, name), outer = w->outer;
 	size_t begin = w->b->len;
-	bool ok = v && how_of(word) != AIC_WORDS_SKIP &&
-	    put_label(w, word, name);
+	bool line = *between == ':';
+	bool ok = v && put_label(w, word, name);
 
+	if (how_of(word) == AIC_WORDS_DAYS)
+		between = " ";
 	if (ok && json_object_is_type(v, json_type_object)) {
-		aic_buf_puts(w->b, " (");
+		aic_buf_puts(w->b, line ? between : " (");
+		w->outer = word;
 		ok = depth < DEPTH_MAX && put_fields(w, v, depth + 1);
-		aic_buf_putc(w->b, ')');
+		w->outer = outer;
+		aic_buf_puts(w->b, line ? "" : ")");
 	} else if (ok && json_object_is_type(v, json_type_array)) {
 		aic_buf_puts(w->b, between);
 		ok = put_elements(w, word, v);
@@ -318,6 +430,7 @@ static bool
 put_fields(struct writer *w, struct json_object *obj, int depth)
 {
 	struct json_object_iterator it, end = json_object_iter_end(obj);
+	bool parts = has_parts(obj);
 	size_t mark;
 	int shown = 0, known;
 
@@ -327,8 +440,9 @@ put_fields(struct writer *w, struct json_object *obj, int depth)
 		     !is_full(w);
 		     json_object_iter_next(&it)) {
 			const char *name = json_object_iter_peek_name(&it);
+			int word = word_of(w, name);
 
-			if ((aic_words_find(name) != 0) != known)
+			if ((word != 0) != known || is_hidden(word, parts))
 				continue;
 			mark = w->b->len;
 			if (shown > 0)
@@ -344,24 +458,68 @@ put_fields(struct writer *w, struct json_object *obj, int depth)
 
 /* --- lists ------------------------------------------------------------- */
 
-/* Which items of a list come first. */
-enum order { AS_THEY_ARE, MOST_FIRST, LEAST_LEFT_FIRST, WORST_FIRST };
-
 struct sums {
 	double sum[AIC_WORDS_MAX];
 	size_t n[AIC_WORDS_MAX];
-	size_t none_left, bad;
+	size_t none_left, bad, no_revenue;
 };
 
-static void
-add_field(struct sums *s, int word, struct json_object *v)
+/* Cancelled, or a return: its money is no revenue, and its pieces are not sold. */
+static bool
+is_no_revenue(struct json_object *item)
 {
-	double x;
+	struct json_object_iterator it, end = json_object_iter_end(item);
+	const struct aic_words_value *value;
+	const char *text;
 
-	if (json_object_is_type(v, json_type_boolean) && adds_up(word))
-		x = json_object_get_boolean(v);
-	else if (!(adds_up(word) || how_of(word) == AIC_WORDS_RATING) ||
-	    !read_number(v, &x))
+	for (it = json_object_iter_begin(item);
+	     !json_object_iter_equal(&it, &end); json_object_iter_next(&it)) {
+		int word = aic_words_find(json_object_iter_peek_name(&it));
+		struct json_object *v = json_object_iter_peek_value(&it);
+
+		if (how_of(word) == AIC_WORDS_CANCEL &&
+		    json_object_is_type(v, json_type_boolean) &&
+		    json_object_get_boolean(v))
+			return true;
+		if (!json_object_is_type(v, json_type_string))
+			continue;
+		text = json_object_get_string(v);
+		value = aic_words_value(text);
+		if ((how_of(word) == AIC_WORDS_KIND && value &&
+			value->no_revenue) ||
+		    (how_of(word) == AIC_WORDS_SALE_ID && *text == 'R'))
+			return true;
+	}
+	return false;
+}
+
+/* Pieces of all sizes: {"44": 3, "46": 0}; false: the object is something else. */
+static bool
+read_sizes(struct json_object *obj, double *ret)
+{
+	struct json_object_iterator it, end;
+	double x, sum = 0;
+
+	if (!json_object_is_type(obj, json_type_object) ||
+	    json_object_object_length(obj) == 0)
+		return false;
+	end = json_object_iter_end(obj);
+	for (it = json_object_iter_begin(obj);
+	     !json_object_iter_equal(&it, &end); json_object_iter_next(&it)) {
+		if (!is_number(json_object_iter_peek_value(&it)) ||
+		    !read_number(json_object_iter_peek_value(&it), &x))
+			return false;
+		sum += x;
+	}
+	*ret = sum;
+	return true;
+}
+
+static void
+add_number(struct sums *s, int word, double x)
+{
+	/* No review yet. */
+	if (how_of(word) == AIC_WORDS_RATING && x == 0)
 		return;
 	s->sum[word] += x;
 	s->n[word]++;
@@ -371,42 +529,65 @@ add_field(struct sums *s, int word, struct json_object *v)
 		s->bad++;
 }
 
+/* The smaller, the earlier; false: the field says nothing about it. */
 static bool
-comes_first(enum order order, int word)
+place_of(enum order order, int word, double x, double *ret_place)
 {
+	enum aic_words_how how = how_of(word);
+
 	switch (order) {
 	case MOST_FIRST:
-		return how_of(word) == AIC_WORDS_MONEY_SUM;
+		*ret_place = -x;
+		return how == AIC_WORDS_MONEY_SUM;
 	case LEAST_LEFT_FIRST:
-		return how_of(word) == AIC_WORDS_STOCK;
+		*ret_place = x;
+		return how == AIC_WORDS_STOCK || how == AIC_WORDS_DAYS;
 	case WORST_FIRST:
-		return how_of(word) == AIC_WORDS_RATING;
-	case AS_THEY_ARE:
-		break;
+		*ret_place = x;
+		return how == AIC_WORDS_RATING && x > 0;
+	default:
+		return false;
 	}
-	return false;
 }
 
-/* Adds up an item; the value says where it goes: the smaller, the earlier. */
+/*
+ * Adds up an item; the value says where it goes: the smaller, the earlier. Of stock the
+ * days that it lasts say more than the pieces.
+ */
 static double
 add_item(struct sums *s, struct json_object *item, enum order order)
 {
 	struct json_object_iterator it, end;
-	double place = HUGE_NUMBER, x;
-	int word;
+	double place = HUGE_NUMBER, here, x;
+	bool placed = false, days = false;
+	int stock = aic_words_find("stock");
 
 	if (!json_object_is_type(item, json_type_object))
 		return place;
+	if (is_no_revenue(item)) {
+		s->no_revenue++;
+		return place;
+	}
 	end = json_object_iter_end(item);
 	for (it = json_object_iter_begin(item);
 	     !json_object_iter_equal(&it, &end); json_object_iter_next(&it)) {
 		struct json_object *v = json_object_iter_peek_value(&it);
+		int word = aic_words_find(json_object_iter_peek_name(&it));
 
-		word = aic_words_find(json_object_iter_peek_name(&it));
-		add_field(s, word, v);
-		if (place == HUGE_NUMBER && comes_first(order, word) &&
-		    read_number(v, &x))
-			place = order == MOST_FIRST ? -x : x;
+		if (word == aic_words_find("stocks") && read_sizes(v, &x))
+			word = stock;
+		else if (!(adds_up(word) || how_of(word) == AIC_WORDS_RATING ||
+			     how_of(word) == AIC_WORDS_DAYS) ||
+		    !read_number(v, &x))
+			continue;
+		if (how_of(word) != AIC_WORDS_DAYS)
+			add_number(s, word, x);
+		if (!place_of(order, word, x, &here) || days ||
+		    (placed && how_of(word) != AIC_WORDS_DAYS))
+			continue;
+		place = here;
+		placed = true;
+		days = how_of(word) == AIC_WORDS_DAYS;
 	}
 	return place;
 }
@@ -435,31 +616,46 @@ keep_first(struct first *f, struct json_object *item, double place)
 }
 
 static void
+begin_sum(struct writer *w, int *n)
+{
+	aic_buf_puts(w->b, (*n)++ ? ", " : " итого ");
+}
+
+static void
 put_sums(struct writer *w, const struct sums *s)
 {
 	double x;
-	int i;
+	int i, n = 0;
 
 	for (i = 1; i < AIC_WORDS_MAX; i++) {
 		x = s->sum[i];
-		if (s->n[i] == 0 || !isfinite(x) || fabs(x) >= HUGE_NUMBER)
+		if (s->n[i] == 0 || !isfinite(x) || fabs(x) >= HUGE_NUMBER ||
+		    !is_told(w, i, x))
 			continue;
-		aic_buf_puts(w->b, "; ");
+		begin_sum(w, &n);
 		if (how_of(i) == AIC_WORDS_RATING) {
 			aic_buf_puts(w->b, "средняя оценка ");
 			x /= (double)s->n[i];
 		} else {
-			aic_buf_printf(w->b, "%s всего ",
-			    aic_words_get(i)->label);
+			aic_buf_printf(w->b, "%s ", aic_words_get(i)->label);
 		}
 		put_grouped(w, x, is_money(i));
 		aic_buf_puts(w->b, aic_words_get(i)->unit);
 	}
-	if (s->none_left)
-		aic_buf_printf(w->b, "; нет в наличии %zu", s->none_left);
-	if (s->bad)
-		aic_buf_printf(w->b, "; с оценкой %d и ниже %zu", BAD_RATING,
+	if (s->none_left) {
+		begin_sum(w, &n);
+		aic_buf_printf(w->b, "нет в наличии: %zu", s->none_left);
+	}
+	if (s->bad) {
+		begin_sum(w, &n);
+		aic_buf_printf(w->b, "с оценкой %d и ниже: %zu", BAD_RATING,
 		    s->bad);
+	}
+	if (s->no_revenue) {
+		begin_sum(w, &n);
+		aic_buf_printf(w->b, "отменено и возвращено: %zu",
+		    s->no_revenue);
+	}
 }
 
 static void
@@ -478,13 +674,18 @@ put_items(struct writer *w, struct json_object *list, enum order order,
 	struct first first = { .n = 0 };
 	struct sums sums = { .bad = 0 };
 	struct json_object *item;
-	int k;
+	double place;
+	int k, outer = w->outer;
 
+	w->in_list = true;
+	w->outer = 0;
 	for (i = 0; i < n; i++) {
 		item = json_object_array_get_idx(list, i);
-		keep_first(&first, item, add_item(&sums, item, order));
+		place = add_item(&sums, item, order);
+		keep_first(&first, item,
+		    order == NEWEST_FIRST ? -(double)i : place);
 	}
-	aic_buf_printf(w->b, "%zu", n);
+	aic_buf_printf(w->b, " (%zu):", n);
 	if (n > 1)
 		put_sums(w, &sums);
 	aic_buf_putc(w->b, '\n');
@@ -498,6 +699,8 @@ put_items(struct writer *w, struct json_object *list, enum order order,
 		else
 			cut_to(w->b, mark);
 	}
+	w->in_list = false;
+	w->outer = outer;
 }
 
 /* --- objects, a line a member ------------------------------------------ */
@@ -534,7 +737,7 @@ static bool put_lines(struct writer *w, struct json_object *obj, int depth);
 static bool
 put_line(struct writer *w, const char *name, struct json_object *v, int depth)
 {
-	int word = aic_words_find(name);
+	int word = word_of(w, name), outer = w->outer;
 	size_t begin = w->b->len;
 	bool list = json_object_is_type(v, json_type_array) && has_objects(v);
 	bool deep = json_object_is_type(v, json_type_object) && is_deep(v) &&
@@ -544,12 +747,18 @@ put_line(struct writer *w, const char *name, struct json_object *v, int depth)
 	indent(w, depth - 1);
 	aic_buf_puts(w->b, "- ");
 	if (list || deep) {
-		ok = how_of(word) != AIC_WORDS_SKIP && put_label(w, word, name);
-		aic_buf_puts(w->b, list ? ": " : ":\n");
-		if (ok && list)
-			put_items(w, v, AS_THEY_ARE, depth);
-		else if (ok)
+		ok = put_label(w, word, name);
+		if (ok && list) {
+			put_items(w, v,
+			    word == aic_words_find("time_series") ? NEWEST_FIRST
+								  : w->order,
+			    depth);
+		} else if (ok) {
+			aic_buf_puts(w->b, ":\n");
+			w->outer = word;
 			ok = put_lines(w, v, depth + 1);
+			w->outer = outer;
+		}
 	} else {
 		ok = put_field(w, name, v, ": ", depth);
 		aic_buf_putc(w->b, '\n');
@@ -564,6 +773,7 @@ static bool
 put_lines(struct writer *w, struct json_object *obj, int depth)
 {
 	struct json_object_iterator it, end = json_object_iter_end(obj);
+	bool parts = has_parts(obj);
 	int shown = 0, known;
 
 	for (known = 1; known >= 0; known--)
@@ -572,51 +782,254 @@ put_lines(struct writer *w, struct json_object *obj, int depth)
 		     !is_full(w);
 		     json_object_iter_next(&it)) {
 			const char *name = json_object_iter_peek_name(&it);
+			int word = word_of(w, name);
 
-			if ((aic_words_find(name) != 0) == known)
+			if ((word != 0) == known && !is_hidden(word, parts))
 				shown += put_line(w, name,
 				    json_object_iter_peek_value(&it), depth);
 		}
 	return shown > 0;
 }
 
-/* --- all of it --------------------------------------------------------- */
+/* --- a document ---------------------------------------------------------- */
 
 static const struct part {
-	const char *name, *label;
-	enum order order; /* of a list */
+	const char *label;
+	enum order order; /* of its lists */
 } parts[] = {
-	{ "orders", "Заказы:", MOST_FIRST },
-	{ "sales", "Продажи:", MOST_FIRST },
-	{ "stocks", "Остатки:", LEAST_LEFT_FIRST },
-	{ "reviews", "Отзывы:", WORST_FIRST },
+	[AIC_SELLER_SHOP] = { "Магазин", AS_THEY_ARE },
+	[AIC_SELLER_ORDERS] = { "Заказы", MOST_FIRST },
+	[AIC_SELLER_SALES] = { "Продажи", MOST_FIRST },
+	[AIC_SELLER_STOCKS] = { "Остатки", LEAST_LEFT_FIRST },
+	[AIC_SELLER_REVIEWS] = { "Отзывы", WORST_FIRST },
 };
-#define PARTS ((int)(sizeof(parts) / sizeof(parts[0])))
+#define PARTS AIC_SELLER__MAX
+_Static_assert(sizeof(parts) / sizeof(parts[0]) == PARTS,
+    "every part has a label");
 
-static void
-put_part(struct writer *w, const struct part *part, struct json_object *doc)
+/* Where a member of a document, or of an envelope, belongs. */
+static const struct place {
+	const char *name;
+	enum { WHOLE, MEMBER, ENVELOPE } how;
+	enum aic_seller_part part;
+} places[] = {
+	{ "orders", WHOLE, AIC_SELLER_ORDERS },
+	{ "order", WHOLE, AIC_SELLER_ORDERS },
+	{ "sales", WHOLE, AIC_SELLER_SALES },
+	{ "stocks", WHOLE, AIC_SELLER_STOCKS },
+	{ "reviews", WHOLE, AIC_SELLER_REVIEWS },
+	{ "data", ENVELOPE, 0 },
+	{ "dashboard", ENVELOPE, 0 },
+	{ "analytics", ENVELOPE, 0 },
+	{ "cabinet_name", MEMBER, AIC_SELLER_SHOP },
+	{ "last_sync", MEMBER, AIC_SELLER_SHOP },
+	{ "products", MEMBER, AIC_SELLER_SHOP },
+	{ "orders_today", MEMBER, AIC_SELLER_ORDERS },
+	{ "orders_7d", MEMBER, AIC_SELLER_ORDERS },
+	{ "orders_30d", MEMBER, AIC_SELLER_ORDERS },
+	{ "total_orders", MEMBER, AIC_SELLER_ORDERS },
+	{ "statistics", MEMBER, AIC_SELLER_SALES },
+	{ "summary", MEMBER, AIC_SELLER_SALES },
+	{ "period", MEMBER, AIC_SELLER_SALES },
+	{ "sales_periods", MEMBER, AIC_SELLER_SALES },
+	{ "dynamics", MEMBER, AIC_SELLER_SALES },
+	{ "yesterday", MEMBER, AIC_SELLER_SALES },
+	{ "top_products", MEMBER, AIC_SELLER_SALES },
+	{ "buyouts", MEMBER, AIC_SELLER_SALES },
+	{ "returns", MEMBER, AIC_SELLER_SALES },
+	{ "buyouts_count", MEMBER, AIC_SELLER_SALES },
+	{ "buyouts_amount", MEMBER, AIC_SELLER_SALES },
+	{ "returns_count", MEMBER, AIC_SELLER_SALES },
+	{ "returns_amount", MEMBER, AIC_SELLER_SALES },
+	{ "buyout_rate", MEMBER, AIC_SELLER_SALES },
+	{ "aggregates", MEMBER, AIC_SELLER_SALES },
+	{ "time_series", MEMBER, AIC_SELLER_SALES },
+	{ "stocks_summary", MEMBER, AIC_SELLER_STOCKS },
+	{ "critical_products", MEMBER, AIC_SELLER_STOCKS },
+	{ "zero_products", MEMBER, AIC_SELLER_STOCKS },
+	{ "at_risk_positions", MEMBER, AIC_SELLER_STOCKS },
+};
+
+static const struct place *
+find_place(const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(places) / sizeof(places[0]); i++)
+		if (strcmp(name, places[i].name) == 0)
+			return &places[i];
+	return NULL;
+}
+
+/* wb_assist answers 200 with zeros where it could not read its database, and says so in
+ * these places. */
+static bool
+is_failed(struct json_object *obj)
 {
 	struct json_object *v;
-	bool ok = true;
 
-	if (!json_object_object_get_ex(doc, part->name, &v))
+	if (json_object_object_get_ex(obj, "cabinet_name", &v) &&
+	    json_object_is_type(v, json_type_string) &&
+	    strcmp(json_object_get_string(v), "Ошибка") == 0)
+		return true;
+	return json_object_object_get_ex(obj, "recommendations", &v) &&
+	    json_object_is_type(v, json_type_array) &&
+	    json_object_array_length(v) == 1 &&
+	    json_object_is_type(json_object_array_get_idx(v, 0),
+		json_type_string) &&
+	    strcmp(json_object_get_string(json_object_array_get_idx(v, 0)),
+		"Ошибка получения данных") == 0;
+}
+
+/* The part has its label, and room for a member. */
+static void
+begin_part(struct writer *w, enum aic_seller_part part)
+{
+	if (w->b->len == 0)
+		aic_buf_printf(w->b, "%s:\n", parts[part].label);
+	w->order = parts[part].order;
+}
+
+static void
+put_whole(struct writer *w, enum aic_seller_part part, const char *name,
+    struct json_object *v)
+{
+	size_t begin = w->b->len;
+	bool ok = false;
+
+	if (json_object_is_type(v, json_type_array) && has_objects(v) &&
+	    begin == 0) {
+		w->order = parts[part].order;
+		aic_buf_puts(w->b, parts[part].label);
+		put_items(w, v, w->order, 1);
 		return;
-	aic_buf_puts(w->b, part->label);
-	if (json_object_is_type(v, json_type_array) && has_objects(v)) {
-		aic_buf_putc(w->b, ' ');
-		put_items(w, v, part->order, 1);
-	} else if (json_object_is_type(v, json_type_object)) {
-		aic_buf_putc(w->b, '\n');
+	}
+	begin_part(w, part);
+	if (json_object_is_type(v, json_type_object) && !is_failed(v)) {
 		ok = put_lines(w, v, 1);
-	} else {
-		aic_buf_putc(w->b, ' ');
-		ok = json_object_is_type(v, json_type_array) &&
-		    put_elements(w, 0, v);
+	} else if (json_object_is_type(v, json_type_array) && begin == 0) {
+		w->b->data[w->b->len - 1] = ' ';
+		ok = put_elements(w, 0, v);
 		aic_buf_putc(w->b, '\n');
+	} else if (json_object_is_type(v, json_type_array)) {
+		ok = put_line(w, name, v, 1);
 	}
 	if (!ok)
-		cut_to(w->b, 0);
+		cut_to(w->b, begin);
 }
+
+static void
+put_member(struct writer *w, enum aic_seller_part part, const char *name,
+    struct json_object *v)
+{
+	size_t begin = w->b->len;
+
+	if (is_hidden(aic_words_find(name), false))
+		return;
+	begin_part(w, part);
+	if (!put_line(w, name, v, 1))
+		cut_to(w->b, begin);
+}
+
+/* Figures of the list beside them; those of two lists repeat what these say. */
+static bool
+move_place(struct json_object *obj, const char *name,
+    enum aic_seller_part *part)
+{
+	bool orders = json_object_object_get_ex(obj, "orders", NULL);
+	bool sales = json_object_object_get_ex(obj, "sales", NULL);
+
+	if (strcmp(name, "statistics") == 0 && orders && !sales)
+		*part = AIC_SELLER_ORDERS;
+	return strcmp(name, "summary") != 0 || !(orders && sales);
+}
+
+static void
+put_document(struct writer w[PARTS], struct json_object *obj, int depth)
+{
+	struct json_object_iterator it, end = json_object_iter_end(obj);
+	enum aic_seller_part part;
+	const struct place *place;
+	int lists;
+
+	if (depth > DEPTH_MAX || is_failed(obj))
+		return;
+	/* Lists come last: the first lines are the figures that matter. */
+	for (lists = 0; lists < 2; lists++)
+		for (it = json_object_iter_begin(obj);
+		     !json_object_iter_equal(&it, &end);
+		     json_object_iter_next(&it)) {
+			const char *name = json_object_iter_peek_name(&it);
+			struct json_object *v =
+			    json_object_iter_peek_value(&it);
+
+			place = find_place(name);
+			if (!place || !v ||
+			    json_object_is_type(v, json_type_array) != lists)
+				continue;
+			part = place->part;
+			if (!move_place(obj, name, &part))
+				continue;
+			if (place->how == WHOLE)
+				put_whole(&w[part], part, name, v);
+			else if (place->how == MEMBER)
+				put_member(&w[part], part, name, v);
+			else if (json_object_is_type(v, json_type_object))
+				put_document(w, v, depth + 1);
+		}
+}
+
+enum aic_code
+aic_seller_read(const char *text, size_t len, size_t chars_max,
+    struct aic_seller *ret_seller)
+{
+	struct aic_buf part[PARTS];
+	struct writer w[PARTS];
+	struct json_object *doc = NULL;
+	enum aic_code rc;
+	int i;
+
+	rc = aic_json_parse(text, len, &doc);
+	if (!rc && !json_object_is_type(doc, json_type_object))
+		rc = AIC_EINPUT;
+	if (rc) {
+		json_object_put(doc);
+		return rc;
+	}
+	*ret_seller = (struct aic_seller){ .part = { NULL } };
+	for (i = 0; i < PARTS; i++) {
+		/* Two fields, a label and a list's sums may come on top. */
+		aic_buf_init(&part[i], 4 * chars_max + 8 * FIELD_BYTES);
+		w[i] = (struct writer){ .b = &part[i], .stop = 4 * chars_max };
+	}
+	put_document(w, doc, 0);
+	for (i = 0; i < PARTS; i++) {
+		if (part[i].failed)
+			rc = AIC_ENOMEM;
+		else if (part[i].len > 0)
+			ret_seller->part[i] = aic_buf_take(&part[i], NULL);
+		if (part[i].failed)
+			rc = AIC_ENOMEM;
+		aic_buf_done(&part[i]);
+	}
+	json_object_put(doc);
+	if (rc)
+		aic_seller_done(ret_seller);
+	return rc;
+}
+
+void
+aic_seller_done(struct aic_seller *seller)
+{
+	int i;
+
+	for (i = 0; i < PARTS; i++) {
+		free(seller->part[i]);
+		seller->part[i] = NULL;
+	}
+}
+
+/* --- documents together -------------------------------------------------- */
 
 /* The bytes of the first so many characters; whole lines, if there is one. */
 static size_t
@@ -653,41 +1066,75 @@ share(const struct aic_buf *part, size_t chars_max, size_t *ret_bytes)
 	}
 }
 
-static enum aic_code
-write_all(struct json_object *doc, size_t chars_max, char **ret_text)
+/* The end of a line and of the lines that belong to it. */
+static const char *
+block_end(const char *at)
 {
-	struct aic_buf part[PARTS], all;
+	const char *end;
+
+	do {
+		end = strchr(at, '\n');
+		at = end ? end + 1 : at + strlen(at);
+	} while (*at == ' ');
+	return at;
+}
+
+/* The lines of a part, without those that are there already: two documents often tell
+ * the same figure. */
+static void
+add_part(struct aic_buf *to, const char *text)
+{
+	const char *end;
+
+	if (to->len > 0 && *text != '-') {
+		end = strchr(text, '\n');
+		/* A label with nothing behind it. */
+		if (end && end > text && end[-1] == ':' &&
+		    !memchr(text, '(', (size_t)(end - text)))
+			text = end + 1;
+	}
+	for (; *text; text = end) {
+		end = block_end(text);
+		if (to->len > 0 &&
+		    memmem(to->data, to->len, text, (size_t)(end - text)))
+			continue;
+		aic_buf_put(to, text, (size_t)(end - text));
+	}
+}
+
+enum aic_code
+aic_seller_join(const struct aic_seller *all, int n, size_t chars_max,
+    char **ret_text)
+{
+	struct aic_buf part[PARTS], text;
 	size_t bytes[PARTS];
 	enum aic_code rc = AIC_OK;
-	struct writer w = { .stop = 4 * chars_max };
-	int i;
+	int i, k;
 
-	aic_buf_init(&all, 4 * chars_max);
+	*ret_text = NULL;
+	aic_buf_init(&text, 4 * chars_max);
 	for (i = 0; i < PARTS; i++) {
-		/* Two fields, a label and a list's sums may come on top. */
-		aic_buf_init(&part[i], w.stop + 8 * FIELD_BYTES);
-		w.b = &part[i];
-		put_part(&w, &parts[i], doc);
-		all.failed = all.failed || part[i].failed;
+		aic_buf_init(&part[i],
+		    (size_t)n * (4 * chars_max + 8 * FIELD_BYTES));
+		for (k = 0; k < n; k++)
+			if (all[k].part[i])
+				add_part(&part[i], all[k].part[i]);
+		text.failed = text.failed || part[i].failed;
 	}
-	if (!all.failed) {
+	if (!text.failed) {
 		share(part, chars_max, bytes);
 		for (i = 0; i < PARTS; i++)
-			aic_buf_put(&all, part[i].data, bytes[i]);
+			aic_buf_put(&text, part[i].data, bytes[i]);
 	}
-	if (all.failed)
+	while (text.len > 0 && text.data[text.len - 1] == '\n')
+		cut_to(&text, text.len - 1);
+	if (!text.failed && text.len > 0)
+		*ret_text = aic_buf_take(&text, NULL);
+	if (text.failed)
 		rc = AIC_ENOMEM;
-	while (all.len > 0 && all.data[all.len - 1] == '\n')
-		cut_to(&all, all.len - 1);
-	if (!rc && all.len > 0) {
-		*ret_text = aic_buf_take(&all, NULL);
-		rc = *ret_text ? AIC_OK : AIC_ENOMEM;
-	} else if (!rc) {
-		*ret_text = NULL;
-	}
 	for (i = 0; i < PARTS; i++)
 		aic_buf_done(&part[i]);
-	aic_buf_done(&all);
+	aic_buf_done(&text);
 	return rc;
 }
 
@@ -695,14 +1142,51 @@ enum aic_code
 aic_seller_summary(const char *text, size_t len, size_t chars_max,
     char **ret_text)
 {
-	struct json_object *doc = NULL;
+	struct aic_seller seller;
 	enum aic_code rc;
 
-	rc = aic_json_parse(text, len, &doc);
-	if (!rc && !json_object_is_type(doc, json_type_object))
-		rc = AIC_EINPUT;
-	if (!rc)
-		rc = write_all(doc, chars_max, ret_text);
-	json_object_put(doc);
+	rc = aic_seller_read(text, len, chars_max, &seller);
+	if (rc)
+		return rc;
+	rc = aic_seller_join(&seller, 1, chars_max, ret_text);
+	aic_seller_done(&seller);
 	return rc;
+}
+
+/* --- copies -------------------------------------------------------------- */
+
+void
+aic_seller_pack(const struct aic_seller *seller, struct aic_buf *to)
+{
+	int i;
+
+	for (i = 0; i < PARTS; i++) {
+		if (seller->part[i])
+			aic_buf_puts(to, seller->part[i]);
+		aic_buf_putc(to, '\0');
+	}
+}
+
+bool
+aic_seller_unpack(struct aic_seller *ret_seller, const char **at,
+    const char *end)
+{
+	const char *nul;
+	int i;
+
+	*ret_seller = (struct aic_seller){ .part = { NULL } };
+	for (i = 0; i < PARTS; i++) {
+		nul = memchr(*at, '\0', (size_t)(end - *at));
+		if (!nul)
+			break;
+		if (nul > *at)
+			ret_seller->part[i] = strdup(*at);
+		if (nul > *at && !ret_seller->part[i])
+			break;
+		*at = nul + 1;
+	}
+	if (i == PARTS)
+		return true;
+	aic_seller_done(ret_seller);
+	return false;
 }

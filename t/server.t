@@ -55,11 +55,11 @@ sub fresh_worker { $s->server_set(0), $s->restart_worker(1) }
 	    '... his figures are headed as data';
 	like $told, qr/^Заказы:\n- период: «последние 30 дней»\n- количество: 128\n- сумма: 1 234 567 ₽$/m,
 	    '... orders and revenue';
-	like $told, qr/^- остаток: 1 280 шт\.\n- заканчиваются: 1$/m, '... stock';
+	like $told, qr/^- остаток: 1 280 шт\.\n- заканчиваются \(1\):$/m, '... stock';
 	like $told, qr/^- оценка: 4,7$/m, '... the rating';
-	like $told, qr/^- отрицательные: 1\n  1\) оценка 2, текст «Маломерит/m,
+	like $told, qr/^- отрицательные \(1\):\n  1\) оценка 2, текст «Маломерит/m,
 	    '... bad reviews';
-	like $told, qr/^- лучшие товары: 2; .*\n  1\) .*«Платье летнее»/m,
+	like $told, qr/^- лучшие товары \(2\): итого .*\n  1\) .*«Платье летнее»/m,
 	    '... the best products';
 	is field('server'), 'told', '... which the log tells';
 	cmp_ok field('server_ms'), '>', 0, '... with its time';

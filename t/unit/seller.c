@@ -67,12 +67,12 @@ the_figures_of_a_seller_are_told_in_russian(void **state)
 	    "- выручка: 1 234 567 ₽\n"
 	    "- средний чек: 9 645,05 ₽\n"
 	    "Продажи:\n"
-	    "- сегодня (количество 3, сумма 4 500 ₽)\n"
-	    "- лучшие товары: 1\n"
+	    "- сегодня: количество 3, сумма 4 500 ₽\n"
+	    "- лучшие товары (1):\n"
 	    "  1) товар «Платье», количество 12 шт., выручка 48 000,50 ₽\n"
 	    "Остатки:\n"
 	    "- всего: 5 400\n"
-	    "- заканчиваются: 1\n"
+	    "- заканчиваются (1):\n"
 	    "  1) товар «Юбка», количество 2 шт.\n"
 	    "Отзывы:\n"
 	    "- оценка: 4,7\n"
@@ -87,17 +87,18 @@ lists_are_counted_added_up_and_their_first_shown(void **state)
 	check("{\"orders\":[{\"nmId\":123456,\"totalPrice\":1000,"
 	      "\"isCancel\":false},{\"nmId\":2,\"totalPrice\":3000.5,"
 	      "\"isCancel\":true}]}",
-	    "Заказы: 2; цена без скидок всего 4 000,50 ₽; отменено всего 1\n"
-	    "  1) артикул WB 2, цена без скидок 3 000,50 ₽, отменено да\n"
-	    "  2) артикул WB 123456, цена без скидок 1 000 ₽, отменено нет");
+	    "Заказы (2): итого цена без скидок 1 000 ₽, отменено и возвращено: "
+	    "1\n"
+	    "  1) артикул WB 123456, цена без скидок 1 000 ₽\n"
+	    "  2) артикул WB 2, цена без скидок 3 000,50 ₽, отменено да");
 	check("{\"stocks\":[{\"supplierArticle\":\"A\",\"quantity\":7},"
 	      "{\"supplierArticle\":\"B\",\"quantity\":0}]}",
-	    "Остатки: 2; количество всего 7 шт.; нет в наличии 1\n"
+	    "Остатки (2): итого количество 7 шт., нет в наличии: 1\n"
 	    "  1) артикул «B», количество 0 шт.\n"
 	    "  2) артикул «A», количество 7 шт.");
 	check("{\"reviews\":[{\"text\":\"ок\",\"productValuation\":5},"
 	      "{\"text\":\"мало\",\"productValuation\":2}]}",
-	    "Отзывы: 2; средняя оценка 3,5; с оценкой 3 и ниже 1\n"
+	    "Отзывы (2): итого средняя оценка 3,5, с оценкой 3 и ниже: 1\n"
 	    "  1) текст «мало», оценка 2\n"
 	    "  2) текст «ок», оценка 5");
 	check("{\"sales\":[1,2,3,4,5,6,7]}", "Продажи: 1, 2, 3, 4, 5 и ещё 2");
@@ -107,6 +108,24 @@ static void
 a_name_is_known_however_it_is_written(void **state)
 {
 	static const char *const same[] = { "nm_id", "nmId", "NMID", "nm-id" };
+	static const char *const theirs[] = { "orders_7d", "orders_30d",
+		"yesterday_count", "yesterday_amount", "active", "moderation",
+		"top_product", "cabinet_name", "last_sync", "order_id",
+		"image_url", "active_orders", "canceled_orders",
+		"no_status_orders", "active_percentage", "canceled_percentage",
+		"buyouts_amount", "returns_amount", "at_risk_positions",
+		"current_stock", "days_remaining", "orders_last_24h",
+		"risk_level", "total_positions", "perspective_days",
+		"warehouses", "sizes", "is_answered", "review_id", "bables",
+		"matching_size", "was_viewed", "supplier_feedback_valuation",
+		"supplier_product_valuation", "total_all_reviews",
+		"rating_threshold", "stocks_summary", "period_days",
+		"selected_period", "purchases", "cancellations", "days",
+		"time_series", "aggregates", "buyout_rate_percent",
+		"return_rate_percent", "days_window", "generated_at", "format",
+		"type", "stocks_by_warehouse", "buyout_rates", "order_speed",
+		"orders_stats", "buyout_orders", "return_orders",
+		"commission_amount", "14_days" };
 	size_t i;
 
 	(void)state;
@@ -121,6 +140,10 @@ a_name_is_known_however_it_is_written(void **state)
 	/* The first and the last of the table: it is sorted. */
 	assert_true(aic_words_find("amount") > 0);
 	assert_true(aic_words_find("zerosizes") > 0);
+	/* Those that only wb_assist has. */
+	for (i = 0; i < sizeof(theirs) / sizeof(theirs[0]); i++)
+		if (aic_words_find(theirs[i]) == 0)
+			fail_msg("%s is not known", theirs[i]);
 }
 
 static void
@@ -160,6 +183,261 @@ numbers_are_grouped_and_sane(void **state)
 	    "артикул WB: 9007199254740993");
 	check("{\"sales\":{\"revenue\":1e300,\"x\":1e999,\"count\":1e15}}", "");
 	LACKS("{\"sales\":[{\"revenue\":9e14},{\"revenue\":9e14}]}", "всего");
+}
+
+static void
+days_take_their_form(void **state)
+{
+	(void)state;
+	HAS("{\"stocks\":[{\"days_left\":1}]}", "1) хватит на 1 день");
+	HAS("{\"stocks\":[{\"days_left\":2},{\"days_left\":5}]}",
+	    "1) хватит на 2 дня\n  2) хватит на 5 дней");
+	HAS("{\"stocks\":{\"days_left\":21}}", "- хватит на 21 день");
+	HAS("{\"stocks\":{\"days_left\":2.25}}", "- хватит на 2,25 дня");
+	HAS("{\"stocks\":{\"days_left\":\"11\"}}", "- хватит на 11 дней");
+	LACKS("{\"stocks\":[{\"name\":\"x\",\"days_left\":{}}]}", "хватит");
+}
+
+static void
+envelopes_are_opened(void **state)
+{
+	static const char *const envelopes[][2] = { { "{\"data\":", "}" },
+		{ "{\"success\":true,\"data\":", ",\"telegram_text\":\"x\"}" },
+		{ "{\"dashboard\":", "}" },
+		{ "{\"status\":\"success\",\"analytics\":", "}" },
+		{ "{\"data\":{\"dashboard\":", "}}" } };
+	char json[400];
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(envelopes) / sizeof(envelopes[0]); i++) {
+		snprintf(json, sizeof(json), "%s%s%s", envelopes[i][0],
+		    "{\"orders\":{\"count\":3},\"orders_7d\":{\"count\":7}}",
+		    envelopes[i][1]);
+		check(json,
+		    "Заказы:\n- количество: 3\n- за 7 дней: количество 7");
+	}
+	check("{\"data\":[1],\"dashboard\":5,\"analytics\":null}", "");
+}
+
+/* Each as wb_assist has it. */
+static void
+every_name_of_wb_assist_means_what_it_means_there(void **state)
+{
+	(void)state;
+	check(
+	    "{\"dashboard\":{\"cabinet_name\":\"ИП Пример\","
+	    "\"last_sync\":\"2025-11-28T14:30:05.123456+03:00\","
+	    "\"status\":\"Активен\",\"products\":{\"total\":3,\"active\":2,"
+	    "\"moderation\":0,\"critical_stocks\":2},\"orders_today\":{"
+	    "\"count\":2,\"amount\":4003,\"yesterday_count\":5,"
+	    "\"yesterday_amount\":10025,\"growth_percent\":-60.0},"
+	    "\"orders_7d\":{\"count\":30,\"amount\":60507},"
+	    "\"orders_30d\":{\"count\":107,\"amount\":220441},"
+	    "\"stocks\":{\"critical_count\":2,\"top_product\":\"Нет данных\"},"
+	    "\"recommendations\":[\"Все в порядке!\"]}}",
+	    "Магазин:\n"
+	    "- кабинет: «ИП Пример»\n"
+	    "- данные обновлены: 28.11.2025 14:30\n"
+	    "- товары: всего 3, есть в наличии 2, заканчиваются 2\n"
+	    "Заказы:\n"
+	    "- сегодня: количество 2, сумма 4 003 ₽, количество вчера 5, сумма "
+	    "вчера 10 025 ₽, изменение -60 %\n"
+	    "- за 7 дней: количество 30, сумма 60 507 ₽\n"
+	    "- за 30 дней: количество 107, сумма 220 441 ₽\n"
+	    "Остатки:\n"
+	    "- заканчиваются: 2");
+	/* Begins on Monday, and with the month. */
+	check("{\"analytics\":{\"sales_periods\":{\"7_days\":{\"count\":19},"
+	      "\"30_days\":{\"count\":99}},\"dynamics\":{"
+	      "\"week_growth_percent\":-89.5,\"conversion_percent\":0.0}}}",
+	    "Продажи:\n"
+	    "- по периодам:\n"
+	    "  - на этой неделе: количество 19\n"
+	    "  - в этом месяце: количество 99\n"
+	    "- динамика: сегодня по сравнению со всей неделей -89,5 %");
+	check("{\"stocks\":{\"summary\":{\"potential_losses\":4.5,"
+	      "\"total_positions\":2},\"perspective_days\":3}}",
+	    "Остатки:\n"
+	    "- итоги: возможные потери 4,5 шт. в день, позиций 2\n"
+	    "- прогноз на 3 дня");
+	HAS("{\"stocks\":{\"at_risk_positions\":[{\"orders_last_24h\":40,"
+	    "\"current_stock\":3,\"days_remaining\":2.25,"
+	    "\"risk_level\":\"low\"}]}}",
+	    "- скоро закончатся (1):\n  1) заказы за 30 дней 40 шт., остаток 3 "
+	    "шт., хватит на 2,25 дня, риск низкий");
+	/* All of these are buyouts and returns added up. */
+	check("{\"data\":{\"sales\":{\"total_sales\":90,\"buyouts\":80,"
+	      "\"returns\":10,\"total_amount\":99000,\"buyouts_amount\":90000,"
+	      "\"returns_amount\":9000}}}",
+	    "Продажи:\n"
+	    "- выкупы: 80\n"
+	    "- возвраты: 10\n"
+	    "- сумма выкупов: 90 000 ₽\n"
+	    "- сумма возвратов: 9 000 ₽");
+	HAS("{\"data\":{\"orders\":{\"total_orders\":200,\"active_orders\":150,"
+	    "\"canceled_orders\":40,\"no_status_orders\":10,"
+	    "\"active_percentage\":75.0,\"canceled_percentage\":20}}}",
+	    "- всего заказов: 200\n- активные: 150\n- отменено: 40\n- без "
+	    "статуса: 10\n- доля активных: 75 %\n- доля отменённых: 20 %");
+	HAS("{\"analytics\":{\"time_series\":[{\"date\":\"2025-11-01\","
+	    "\"orders\":1},{\"date\":\"2025-11-02\",\"orders\":2}]}}",
+	    "- по дням (2): итого заказы 3\n  1) дата 02.11.2025, заказы 2\n");
+}
+
+static void
+a_zero_that_stands_for_not_known_is_not_told(void **state)
+{
+	static const char *const zeros[] = { "rating", "average_rating",
+		"conversion_percent", "sales_per_day", "moderation",
+		"commission_percent", "average_check", "growth_percent",
+		"amount_growth_percent", "potential_losses",
+		"week_growth_percent" };
+	char json[100];
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(zeros) / sizeof(zeros[0]); i++) {
+		snprintf(json, sizeof(json), "{\"sales\":{\"%s\":0.0}}",
+		    zeros[i]);
+		check(json, "");
+		snprintf(json, sizeof(json), "{\"sales\":[{\"%s\":0}]}",
+		    zeros[i]);
+		check(json, "Продажи (1):");
+	}
+	HAS("{\"sales\":{\"count\":0}}", "количество: 0");
+	HAS("{\"stocks\":{\"zero_count\":0}}", "нет в наличии: 0");
+	/* A rating of 0 is none: not in the average, and not a bad one. */
+	HAS("{\"reviews\":[{\"rating\":0},{\"rating\":5},{\"rating\":4}]}",
+	    "Отзывы (3): итого средняя оценка 4,5\n");
+	check("{\"dashboard\":{\"cabinet_name\":\"Ошибка\",\"orders_7d\":{"
+	      "\"count\":0}}}",
+	    "");
+	check("{\"stocks\":{\"summary\":{\"critical_count\":0},"
+	      "\"recommendations\":[\"Ошибка получения данных\"]}}",
+	    "");
+}
+
+static void
+returns_and_cancelled_orders_are_no_revenue(void **state)
+{
+	static const char *const no[] = { "\"status\":\"canceled\"",
+		"\"type\":\"return\"", "\"isCancel\":true",
+		"\"is_cancel\":true", "\"saleID\":\"R123\"",
+		"\"status\":\"Cancelled\"" };
+	static const char *const yes[] = { "\"status\":\"active\"",
+		"\"type\":\"buyout\"", "\"isCancel\":false",
+		"\"saleID\":\"S123\"", "\"status\":null" };
+	char json[200];
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(no) / sizeof(no[0]); i++) {
+		snprintf(json, sizeof(json),
+		    "{\"data\":{\"sales\":[{\"amount\":700,%s},"
+		    "{\"amount\":100}]}}",
+		    no[i]);
+		HAS(json,
+		    "Продажи (2): итого сумма 100 ₽, отменено и возвращено: 1"
+		    "\n  1) сумма 100 ₽");
+	}
+	for (i = 0; i < sizeof(yes) / sizeof(yes[0]); i++) {
+		snprintf(json, sizeof(json),
+		    "{\"data\":{\"sales\":[{\"amount\":700,%s},"
+		    "{\"amount\":100}]}}",
+		    yes[i]);
+		HAS(json,
+		    "Продажи (2): итого сумма 800 ₽\n  1) сумма 700 ₽");
+	}
+}
+
+static void
+the_worst_and_the_least_come_first_in_nested_lists_too(void **state)
+{
+	(void)state;
+	HAS("{\"reviews\":{\"new_reviews\":[{\"rating\":5},{\"rating\":5},"
+	    "{\"rating\":5},{\"rating\":5},{\"rating\":5},{\"rating\":0},"
+	    "{\"rating\":1}]}}",
+	    "с оценкой 3 и ниже: 1\n  1) оценка 1\n  2) оценка 5");
+	HAS("{\"stocks\":{\"critical_products\":[{\"name\":\"a\",\"stocks\":"
+	    "{\"44\":3,\"46\":2}},{\"name\":\"b\",\"stocks\":{\"44\":1}}]}}",
+	    "заканчиваются (2): итого остаток 6 шт.\n  1) товар «b», остатки "
+	    "(«44» 1)\n  2) товар «a»");
+	/* What lasts longest comes last, however little it is. */
+	HAS("{\"stocks\":{\"items\":[{\"quantity\":1,\"days_left\":9},"
+	    "{\"quantity\":7,\"days_left\":2}]}}",
+	    "  1) количество 7 шт., хватит на 2 дня");
+}
+
+static void
+dates_are_short(void **state)
+{
+	static const char *const rows[][2] = {
+		{ "2025-11-28", "28.11.2025" },
+		{ "2025-11-28T14:30:05.123456+03:00", "28.11.2025 14:30" },
+		{ "2025-11-28 14:30:05", "28.11.2025 14:30" },
+		{ "2025-11-28T14:30Z", "28.11.2025 14:30" },
+		{ "2025-11-28T00:00:00", "28.11.2025" },
+		{ "2025-11-28T14:30 x", "«2025-11-28T14:30 x»" },
+		{ "2025-11-28T14", "«2025-11-28T14»" },
+		{ "2025-11", "«2025-11»" },
+		{ "28.11.2025", "«28.11.2025»" },
+	};
+	char json[100], want[100];
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		snprintf(json, sizeof(json), "{\"orders\":{\"date\":\"%s\"}}",
+		    rows[i][0]);
+		snprintf(want, sizeof(want), "Заказы:\n- дата: %s", rows[i][1]);
+		check(json, want);
+	}
+}
+
+static void
+documents_become_one_text_and_copies_are_the_same(void **state)
+{
+	static const char *const docs[] = {
+		"{\"dashboard\":{\"orders_7d\":{\"count\":7},"
+		"\"stocks\":{\"zero_count\":1}}}",
+		"{\"data\":{\"orders\":{\"canceled_orders\":4}}}",
+		"{\"stocks\":{\"zero_count\":1,\"zero_products\":[{\"nm_id\":5}]}}",
+		"{}",
+	};
+	struct aic_seller all[4], copy;
+	struct aic_buf b;
+	const char *at;
+	char *text;
+	int i;
+
+	(void)state;
+	for (i = 0; i < 4; i++) {
+		assert_int_equal(aic_seller_read(docs[i], strlen(docs[i]),
+				     PLENTY, &all[i]),
+		    AIC_OK);
+		aic_buf_init(&b, 4096);
+		aic_seller_pack(&all[i], &b);
+		assert_false(b.failed);
+		at = b.data;
+		assert_false(aic_seller_unpack(&copy, &at, b.data + b.len - 1));
+		at = b.data;
+		assert_true(aic_seller_unpack(&copy, &at, b.data + b.len));
+		assert_ptr_equal(at, b.data + b.len);
+		aic_seller_done(&all[i]);
+		all[i] = copy;
+		aic_buf_done(&b);
+	}
+	assert_int_equal(aic_seller_join(all, 4, PLENTY, &text), AIC_OK);
+	assert_string_equal(text,
+	    "Заказы:\n- за 7 дней: количество 7\n- отменено: 4\n"
+	    "Остатки:\n- нет в наличии: 1\n- нет в наличии (1):\n"
+	    "  1) артикул WB 5");
+	free(text);
+	assert_int_equal(aic_seller_join(&all[3], 1, PLENTY, &text), AIC_OK);
+	assert_null(text);
+	for (i = 0; i < 4; i++)
+		aic_seller_done(&all[i]);
 }
 
 static void
@@ -342,7 +620,14 @@ UNIT_MAIN(T(the_figures_of_a_seller_are_told_in_russian),
     T(lists_are_counted_added_up_and_their_first_shown),
     T(a_name_is_known_however_it_is_written),
     T(what_has_no_name_of_ours_passes_under_its_own),
-    T(numbers_are_grouped_and_sane), T(what_tells_nothing_is_no_summary),
-    T(nonsense_is_told_from_nothing), T(a_text_cannot_leave_its_quotes),
-    T(long_texts_are_cut), T(a_summary_has_a_length_and_ends_with_a_line),
+    T(numbers_are_grouped_and_sane), T(days_take_their_form),
+    T(envelopes_are_opened),
+    T(every_name_of_wb_assist_means_what_it_means_there),
+    T(a_zero_that_stands_for_not_known_is_not_told),
+    T(returns_and_cancelled_orders_are_no_revenue),
+    T(the_worst_and_the_least_come_first_in_nested_lists_too),
+    T(dates_are_short), T(documents_become_one_text_and_copies_are_the_same),
+    T(what_tells_nothing_is_no_summary), T(nonsense_is_told_from_nothing),
+    T(a_text_cannot_leave_its_quotes), T(long_texts_are_cut),
+    T(a_summary_has_a_length_and_ends_with_a_line),
     T(no_part_takes_the_room_of_another), T(what_is_deep_or_wide_is_bounded))
