@@ -185,15 +185,15 @@ static void
 ask_server(struct chat *c)
 {
 	if (!chat_has_data(c) && !c->recall.seller)
-		personal_start(c->job, &c->asked);
+		personal_start(c->job);
 }
 
 /* Not in the time that the model needs. */
 static void
 hear_server(struct chat *c)
 {
-	if (!c->recall.seller)
-		c->seller = personal_get(c->job, &c->asked,
+	if (!chat_has_data(c))
+		c->seller = personal_get(c->job,
 		    chat_model_deadline(c) - AIC_RETRY_LEAST_US);
 }
 
@@ -338,7 +338,7 @@ chat_done(struct chat *c)
 	if (c->held || c->in_doubt)
 		reserve_undo(c);
 	chat_set_held(c, false);
-	personal_drop(c->job, &c->asked);
+	personal_drop(c->job);
 	free(c->seller);
 	recall_done(&c->recall);
 	aic_context_done(&c->context);

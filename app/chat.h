@@ -11,7 +11,6 @@
 #include "context.h"
 #include "id.h"
 #include "limit.h"
-#include "personal.h"
 #include "recall.h"
 #include "repeat.h"
 #include "route.h"
@@ -39,8 +38,7 @@ struct chat {
 	char since[AIC_TIME_SIZE];
 	bool held; /* it is to be settled */
 	bool in_doubt; /* the database did not say whether it was made */
-	struct personal_ask asked; /* of the Server, while it is under way */
-	char *seller; /* what it told; NULL: nothing */
+	char *seller; /* what the Server told; NULL: nothing */
 	struct aic_context context;
 	char context_version[AIC_ID_CONTEXT_SIZE]; /* when it was reserved */
 	int64_t context_from_us; /* when the conversation began */

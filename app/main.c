@@ -434,6 +434,7 @@ main(int argc, char **argv)
 	enum aic_code rc;
 	sigset_t signals;
 	bool check = false;
+	char foreign[600];
 	int status;
 
 	status = parse_flags(argc, argv, &check);
@@ -458,6 +459,9 @@ main(int argc, char **argv)
 	if (rc)
 		return fail(rc, &err);
 	aic_log_level(conf.log_level);
+	if (aic_conf_foreign(environ, foreign, sizeof(foreign)))
+		aic_log_event(AIC_LOG_WARN, "settings",
+		    "these have no effect here: %s", foreign);
 	rc = worker_open(&w, &conf, &err);
 	if (rc)
 		return fail(rc, &err);

@@ -79,8 +79,10 @@ _Static_assert(sizeof(calls) / sizeof(calls[0]) == AIC_OPENAI_CALL__MAX,
 
 static const char *const servers[] = {
 	[METRICS_SERVER_TOLD] = "told",
+	[METRICS_SERVER_LATE] = "late",
 	[METRICS_SERVER_NOTHING] = "nothing",
 	[METRICS_SERVER_UNKNOWN] = "unknown",
+	[METRICS_SERVER_MISSING] = "missing",
 	[METRICS_SERVER_REFUSED] = "refused",
 	[METRICS_SERVER_FAILED] = "failed",
 	[METRICS_SERVER_UNREACHED] = "unreachable",

@@ -35,11 +35,13 @@ enum metrics_time {
 	METRICS_TIME__MAX
 };
 
-/* What came of asking the Server about a seller. */
+/* What came of asking the Server about a seller; the best one first. */
 enum metrics_server {
 	METRICS_SERVER_TOLD,
+	METRICS_SERVER_LATE, /* and kept for the next question */
 	METRICS_SERVER_NOTHING, /* it knows him, and no figures of his */
 	METRICS_SERVER_UNKNOWN, /* 404 */
+	METRICS_SERVER_MISSING, /* there is no such endpoint */
 	METRICS_SERVER_REFUSED, /* the key: 401, 403 */
 	METRICS_SERVER_FAILED, /* any other status */
 	METRICS_SERVER_UNREACHED,

@@ -19,8 +19,6 @@
 /* Conversations pause for minutes; after that, one query is no matter. */
 #define CONTEXT_MS (600 * INT64_C(1000))
 
-#define SELLER_MS (60 * INT64_C(1000))
-
 static void
 count(const struct chat *c, enum metrics_recall what, bool there)
 {
@@ -158,10 +156,9 @@ take_all(struct chat *c, struct looks *l)
 		c->recall.context = aic_context_unpack(&c->context,
 		    take(l->context), l->context->len, &terms);
 	if (l->seller) {
-		c->recall.seller = l->seller->data != NULL;
+		c->recall.seller = l->seller->data &&
+		    personal_recall(c->job, l->seller->data, l->seller->len);
 		count(c, METRICS_RECALL_SELLER, c->recall.seller);
-		if (l->seller->len > 0)
-			c->seller = take(l->seller);
 	}
 	if (l->answer)
 		c->recall.answer = take(l->answer);
@@ -298,15 +295,17 @@ keep_context(struct chat *c)
 		    terms.exchanges);
 }
 
+/* As late as can be: some of it comes while the model thinks. */
 static void
-keep_seller(struct chat *c)
+keep_seller(struct job *job)
 {
-	const char *text = c->seller ? c->seller : "";
 	struct aic_cache_put *put;
+	size_t len = 0;
+	char *data = personal_copy(job, &len);
 
-	put = later(c->job, strdup(text), strlen(text), SELLER_MS);
+	put = later(job, data, len, PERSONAL_KEEP_S * 1000);
 	if (put)
-		recall_key_seller(put->key, c->in.telegram_id);
+		recall_key_seller(put->key, job->user);
 }
 
 static void
@@ -326,8 +325,7 @@ recall_kept(struct chat *c)
 	if (!c->job->worker->cache || c->job->replayed)
 		return;
 	keep_context(c);
-	if (c->asked.known && !c->recall.seller)
-		keep_seller(c);
+	c->job->asked.keep = true;
 	/* Not half an answer, nor one of a model that only helps out. */
 	if (c->common && *c->recall.question && !c->job->recalled &&
 	    c->answer.model == 0 && !c->answer.cut_off)
@@ -342,6 +340,8 @@ recall_keep(struct job *job)
 	int64_t start = aic_clock_us();
 	enum aic_cache_end end;
 
+	if (w->cache)
+		keep_seller(job);
 	/* A caller who reads slowly may have made old news of it. */
 	if (l->n > 0 && l->puts[0].only_new &&
 	    start - l->looked_us > RECALL_LOOK_MAX_US)

@@ -22,7 +22,7 @@ recall_key_used(char key[AIC_CACHE_KEY_SIZE], int64_t telegram_id)
 void
 recall_key_seller(char key[AIC_CACHE_KEY_SIZE], int64_t telegram_id)
 {
-	aic_cache_key(key, "seller", telegram_id);
+	aic_cache_key(key, "seller2", telegram_id);
 }
 
 void

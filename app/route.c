@@ -227,6 +227,7 @@ route_run(struct job *job)
 	job->type = job->allow = NULL;
 	job->replayed = job->recalled = job->perhaps_saved = false;
 	job->later.n = 0;
+	job->asked = (struct personal_ask){ .start_us = 0 };
 	job->user = job->tokens = 0;
 	job->db_us = job->limit_us = job->ai_us = job->save_us = 0;
 	job->attempts = 0;
@@ -242,6 +243,7 @@ route_run(struct job *job)
 	log_request(job, &err, rc, sent, r && r->need == AIC_AUTH_NONE);
 	fcgi_finish(job->fcgi);
 	recall_keep(job);
+	personal_finish(job);
 }
 
 void

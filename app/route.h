@@ -12,6 +12,7 @@
 #include "err.h"
 #include "fcgi.h"
 #include "limit.h"
+#include "personal.h"
 #include "recall.h"
 #include "worker.h"
 
@@ -36,6 +37,7 @@ struct job {
 	bool perhaps_saved;
 	bool recalled; /* it is the answer to the same question of before */
 	struct recall_later later;
+	struct personal_ask asked; /* of the Server */
 
 	/* The stage. */
 	const char *doing; /* for the log */

@@ -21,9 +21,9 @@
 /* When all slots are taken: chats take seconds, so one will be free soon. */
 #define BUSY_RETRY_AFTER_S 2
 
-/* Calls of the engine that a chat may have at once: one to a model, one to the
- * seller-data API, and one that is on its way out; and a few for the worker. */
-#define CALLS_EACH 3
+/* Calls of the engine that a chat may have at once beside those to the seller-data API:
+ * one to a model, and one that is on its way out; and a few for the worker. */
+#define CALLS_EACH 2
 #define CALLS_SPARE 16
 
 /* Only reads. */
@@ -107,12 +107,12 @@ worker_open(struct worker *w, struct aic_conf *conf, struct aic_err *err)
 	/* The one secret that workers of all machines have in common. */
 	cache = (struct aic_cache_conf){ .url = conf->redis_url,
 		.secret = conf->api_keys };
-	http = (struct aic_http_conf){
-		.calls_max = CALLS_EACH * (int)conf->threads + CALLS_SPARE,
-		.connections_max = (int)conf->upstream_connections
-	};
-	rc = aic_prompt_load(&w->prompt, conf->prompt_file,
-	    conf->answer_format, err);
+	http = (struct aic_http_conf){ .calls_max = CALLS_EACH *
+			(int)conf->threads +
+		    CALLS_SPARE + personal_calls(conf),
+		.connections_max = (int)conf->upstream_connections };
+	rc = aic_prompt_load(&w->prompt, conf->prompt_file, conf->answer_format,
+	    err);
 	if (!rc)
 		rc = aic_db_open(&w->db, &db, err);
 	if (!rc)

@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "server.h"
 #include "value.h"
 
 /* A value is a name, a key, a URL or a short list of keys. */
@@ -28,6 +29,7 @@ enum kind {
 	URL,
 	BASE_URL, /* of chat completions */
 	PROXY,
+	PATHS, /* of the seller-data API */
 	CA, /* the path of a file of certificates */
 	ZONE, /* the last of the texts */
 	NUM,
@@ -70,7 +72,8 @@ struct setting {
  * what any model takes, and what a request's body can hold; what is older than a year
  * is history, and an answer older than a month is out of date; under 200 characters not
  * even the first of a seller's figures would fit, and 16,000 is what a caller may send of
- * them; whoever appends more than half of a message sends one of his own.
+ * them; a question that waits for figures under 50 ms gets none, and over 10 s nobody
+ * would wait for them; whoever appends more than half of a message sends one of his own.
  */
 static const struct setting table[] = {
 	{ "API_SECRET_KEY", KEYS, MUST | SECRET, NULL, 0, 0, AT(api_keys) },
@@ -126,6 +129,10 @@ static const struct setting table[] = {
 	    AT(upstream_connections) },
 	{ "SERVER_HOST", URL, 0, NULL, 0, 0, AT(server_host) },
 	{ "SERVER_API_KEY", KEY, SECRET, NULL, 0, 0, AT(server_api_key) },
+	{ "SERVER_CONTEXT_PATHS", PATHS, 0,
+	    "/api/v1/bot/user-context/{telegram_id}", 0, 0, AT(server_paths) },
+	{ "AI_CHAT_SERVER_TIMEOUT_MS", NUM, 0, "800", 50, 10000,
+	    AT(server_timeout_ms) },
 	{ "AI_CHAT_USER_CONTEXT_CHARS", NUM, 0, "4000", 200, 16000,
 	    AT(user_context_chars) },
 	{ "AI_CHAT_PORT", NUM, 0, "9001", 1, 65535, AT(port) },
@@ -189,6 +196,45 @@ env_get(char *const *env, const char *name, const char *suffix)
 		    strncmp(*env + n, suffix, m) == 0 && (*env)[n + m] == '=')
 			return *env + n + m + 1;
 	return NULL;
+}
+
+bool
+aic_conf_foreign(char *const *env, char *to, size_t size)
+{
+	static const struct {
+		const char *name;
+		const char *here; /* NULL: there is no such setting */
+	} foreign[] = {
+		{ "DAILY_LIMIT", "AI_CHAT_DAILY_LIMIT" },
+		{ "RAG_USAGE", "AI_CHAT_DAILY_LIMIT" },
+		{ "OPENAI_SYSTEM_PROMPT", "AI_CHAT_PROMPT_FILE" },
+		{ "OPENAI_TIMEOUT", "AI_CHAT_DEADLINE_MS" },
+		{ "OPENAI_MAX_RETRIES", NULL },
+		{ "OPENAI_RETRY_DELAY", NULL },
+		{ "OPENAI_RETRY_BACKOFF", NULL },
+		{ "COMET_API_KEY", "OPENAI_API_KEY" },
+		{ "COMET_TEXT_BASE_URL", "OPENAI_BASE_URL" },
+		{ "COMET_TEXT_MODEL", "OPENAI_MODEL" },
+		{ "COMET_TEMPERATURE", "OPENAI_TEMPERATURE" },
+		{ "COMET_MAX_TOKENS", "OPENAI_MAX_TOKENS" },
+	};
+	size_t i, n = 0;
+	int len;
+
+	for (i = 0; i < sizeof(foreign) / sizeof(foreign[0]); i++) {
+		if (!env_get(env, foreign[i].name, ""))
+			continue;
+		len = snprintf(to + n, size - n, "%s%s%s%s%s", n ? ", " : "",
+		    foreign[i].name, foreign[i].here ? " (here " : "",
+		    foreign[i].here ? foreign[i].here : "",
+		    foreign[i].here ? ")" : "");
+		if ((size_t)len >= size - n) {
+			to[n] = '\0';
+			break;
+		}
+		n += (size_t)len;
+	}
+	return n > 0;
 }
 
 const char *
@@ -353,6 +399,20 @@ check_zone(const struct setting *s, const char *value, struct aic_err *err)
 }
 
 static enum aic_code
+check_paths(const struct setting *s, const char *value, struct aic_err *err)
+{
+	struct aic_err why = AIC_ERR_INIT;
+	struct aic_server_paths paths;
+	enum aic_code rc;
+
+	rc = aic_server_paths(&paths, value, &why);
+	if (rc)
+		return aic_fail(err, rc, "%s: %s", s->name, why.detail);
+	aic_server_paths_done(&paths);
+	return AIC_OK;
+}
+
+static enum aic_code
 set_num(struct aic_conf *conf, const struct setting *s, const char *value,
     struct aic_err *err)
 {
@@ -472,6 +532,9 @@ set_text(struct aic_conf *conf, const struct setting *s, char *value,
 		if (!(s->flags & DIRECT) ||
 		    strcmp(value, AIC_PROVIDER_DIRECT) != 0)
 			rc = aic_value_proxy(s->name, value, err);
+		break;
+	case PATHS:
+		rc = check_paths(s, value, err);
 		break;
 	case CA:
 		rc = aic_value_ca(s->name, value, err);
@@ -607,7 +670,8 @@ check_server(const struct aic_conf *conf, struct aic_err *err)
 	if (!conf->server_host || conf->server_api_key)
 		return AIC_OK;
 	return aic_fail(err, AIC_ECONF,
-	    "SERVER_HOST needs SERVER_API_KEY, which the Server asks for");
+	    "SERVER_HOST needs SERVER_API_KEY, the key that the Server asks for: "
+	    "where that is wb_assist, its own API_SECRET_KEY");
 }
 
 /*

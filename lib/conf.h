@@ -9,6 +9,7 @@
 #ifndef AIC_CONF_H
 #define AIC_CONF_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "err.h"
@@ -55,6 +56,8 @@ struct aic_conf {
 	int64_t upstream_connections; /* HTTP/2, to one server; 0: by threads */
 
 	char *server_host; /* no slash at the end; NULL: there is no Server */
+	char *server_paths; /* a list, see server.h */
+	int64_t server_timeout_ms; /* that a question waits for it */
 	int64_t user_context_chars; /* of what it tells of a seller */
 
 	int64_t port;
@@ -112,6 +115,18 @@ enum aic_code aic_conf_load_url(struct aic_conf *ret_conf, char *const *env,
  * NULL where it is not there. Memory: borrows from env.
  */
 const char *aic_conf_env(char *const *env, const char *name);
+
+/*
+ * aic_conf_foreign -- names in the environment that are settings of wb_assist's ai_chat,
+ * which this service takes the place of, and not of ours: "DAILY_LIMIT (here
+ * AI_CHAT_DAILY_LIMIT), OPENAI_TIMEOUT". They have no effect, and whoever moves over should
+ * see that. Names that stop the worker are not among them.
+ *
+ * size      what does not fit is left out
+ *
+ * False: there are none, and nothing is written.
+ */
+bool aic_conf_foreign(char *const *env, char *to, size_t size);
 
 /* aic_conf_name -- the n-th name of the table, or NULL past its end. */
 const char *aic_conf_name(unsigned n);

@@ -131,6 +131,10 @@ my %bad = (
 	    '{"a":"' . 'x' x 65536 . '"}' ]) } '', 'FALLBACK_'),
 	SERVER_HOST => [ 'server:8000', 'ftp://x', 'http://', 'http://x/?a=b' ],
 	SERVER_API_KEY => [ "canary\r\nX: y", @bad_sent ],
+	SERVER_CONTEXT_PATHS => [ 'x/{telegram_id}', '/x', ',', '/{telegram}',
+	    '/{telegram_id}#a', '/{telegram_id},/b', "/\xd1\x8b{telegram_id}",
+	    join ',', ('/{telegram_id}') x 9 ],
+	AI_CHAT_SERVER_TIMEOUT_MS => [ 49, 10001, 'x', '0.8' ],
 	API_ADMIN_KEY => [ @bad_keys ],
 	AI_CHAT_USER_CONTEXT_CHARS => [ 0, 199, 16001, 'all' ],
 	AI_CHAT_BREAKER_FAILURES => [ -1, 10001, 'never' ],
@@ -220,7 +224,16 @@ is_refused('a Server without its key', 'SERVER_API_KEY',
     SERVER_HOST => 'http://x:8000');
 is_refused('... with an empty one', 'SERVER_API_KEY',
     SERVER_HOST => 'http://x:8000', SERVER_API_KEY => '');
+{
+	my ($status, $text) = worker([ '--check' ], SERVER_HOST => 'http://x:8000');
+	like $text, qr/wb_assist, its own API_SECRET_KEY/,
+	    '... with whose key that may be';
+}
 is_taken('a Server with its key', %SERVER, SERVER_HOST => 'http://x:8000');
+is_taken("paths of the Server: $_", %SERVER, SERVER_HOST => 'http://x:8000',
+    SERVER_CONTEXT_PATHS => $_) for '/{telegram_id}',
+    '/a?id={telegram_id}&x=1,/b/{telegram_id}', "/a{telegram_id} /b{telegram_id}\t",
+    join ',', ('/{telegram_id}') x 8;
 is_taken('a key alone, for it opens nothing', %SERVER);
 
 for ([ 2000, 1000 ], [ 6999, 3000 ], [ 10999, 5000 ]) {
@@ -285,6 +298,19 @@ is_taken('an empty optional one is as good as none', API_ADMIN_KEY => '',
     OPENAI_PROXY => '', OPENAI_MODEL => '', AI_CHAT_TIMEZONE => '');
 is_taken('other names are other programs\'', OPENAI_ORG => 'x',
     REDIS_HOST => 'x', AI_CHATTY => 'x');
+{
+	my %theirs = (DAILY_LIMIT => 30, RAG_USAGE => 5, OPENAI_TIMEOUT => 30,
+	    OPENAI_SYSTEM_PROMPT => 'canary', COMET_API_KEY => 'canary');
+	is_taken('settings of the service before us', %theirs);
+	my ($status, $text) = worker([ '--check' ], %theirs);
+	my @lines = $text =~ /^(.*event=settings .*)$/mg;
+	is scalar @lines, 1, '... are named in one line';
+	like $lines[0], qr/level=warn .*no effect here: DAILY_LIMIT \(here AI_CHAT_DAILY_LIMIT\), RAG_USAGE .*, OPENAI_SYSTEM_PROMPT .*, OPENAI_TIMEOUT .*, COMET_API_KEY \(here OPENAI_API_KEY\)"/,
+	    '... with ours';
+	unlike $text, qr/canary/, '... and not their values';
+	unlike((worker([ '--check' ]))[1], qr/event=settings/,
+	    'without them there is no such line');
+}
 is_taken('prompt file with an emoji', AI_CHAT_PROMPT_FILE => do {
 	my $text = "Правила 📦\n";
 	utf8::encode($text);
@@ -340,7 +366,8 @@ my %default = (API_SECRET_KEY => '', API_ADMIN_KEY => '', DATABASE_URL => '',
     REDIS_URL => '',
     OPENAI_FALLBACK_MODEL => '', AI_CHAT_BREAKER_FAILURES => '20', AI_CHAT_BREAKER_OPEN_MS => '10000',
     AI_CHAT_RETRY_FLOOR => '10', SERVER_HOST => '', SERVER_API_KEY => '',
-    AI_CHAT_USER_CONTEXT_CHARS => '4000', AI_CHAT_PORT => '9001',
+    SERVER_CONTEXT_PATHS => '/api/v1/bot/user-context/{telegram_id}',
+    AI_CHAT_SERVER_TIMEOUT_MS => '800', AI_CHAT_USER_CONTEXT_CHARS => '4000', AI_CHAT_PORT => '9001',
     AI_CHAT_DAILY_LIMIT => '30', AI_CHAT_TIMEZONE => 'UTC',
     AI_CHAT_CONTEXT_MESSAGES => '5', AI_CHAT_CONTEXT_CHARS => '12000',
     AI_CHAT_CONTEXT_TTL_S => '0', AI_CHAT_ANSWER_CACHE_S => '0',

@@ -266,6 +266,8 @@ the_values_that_are_set_are_taken(void **state)
 			     "AI_CHAT_BREAKER_OPEN_MS=10001",
 			     "AI_CHAT_RETRY_FLOOR=11",
 			     "SERVER_HOST=http://s:8000/", "SERVER_API_KEY=sk",
+			     "SERVER_CONTEXT_PATHS=/x/{telegram_id}",
+			     "AI_CHAT_SERVER_TIMEOUT_MS=900",
 			     "AI_CHAT_USER_CONTEXT_CHARS=201",
 			     "AI_CHAT_PORT=9002", "AI_CHAT_DAILY_LIMIT=31",
 			     "AI_CHAT_TIMEZONE=Europe/Moscow",
@@ -295,6 +297,8 @@ the_values_that_are_set_are_taken(void **state)
 	assert_int_equal(conf.retry_floor, 11);
 	assert_string_equal(conf.server_host, "http://s:8000");
 	assert_string_equal(conf.server_api_key, "sk");
+	assert_string_equal(conf.server_paths, "/x/{telegram_id}");
+	assert_int_equal(conf.server_timeout_ms, 900);
 	assert_int_equal(conf.user_context_chars, 201);
 	assert_int_equal(conf.port, 9002);
 	assert_int_equal(conf.daily_limit, 31);

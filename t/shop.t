@@ -1,0 +1,280 @@
+# The Server of wb_assist, with its endpoints, shapes, meanings and times: each figure that
+# the model is told is right and the asking seller's own, big shops are told too, and an
+# endpoint that is not there is noticed.
+
+use v5.36;
+use utf8;
+use AIChat::Shop;
+use AIChat::Test;
+use List::Util qw(first);
+use Time::HiRes qw(time);
+
+my @small = map { AIChat::Shop->new(id => 10 + $_, orders => 60 + 35 * $_,
+    products => 2 + $_, reviews => 9 + 3 * $_) } 1 .. 8;
+my $big = AIChat::Shop->new(id => 99, orders => 20_000, products => 300,
+    reviews => 6_000);
+my @others = map { AIChat::Shop->new(id => 200 + $_, orders => 20_000,
+    products => 30, reviews => 60) } 1 .. 3;
+my %shop = map { $_->{id} => $_ } @small, $big, @others;
+my $server = AIChat::Shop::Server->start(key => 'shop-key',
+    shops => [ values %shop ]);
+my %settings = (SERVER_HOST => $server->url, SERVER_API_KEY => 'shop-key',
+    SERVER_CONTEXT_PATHS => AIChat::Shop::paths(),
+    AI_CHAT_USER_CONTEXT_CHARS => 8000);
+my $s = AIChat::Test->new(workers => 2, with => 0, env => {
+	AI_CHAT_CONTEXT_MESSAGES => 0, AI_CHAT_DAILY_LIMIT => 1000, %settings });
+my $marks = 0;
+
+# What the model is told of a seller; '' where it is nothing.
+sub told ($mark)
+{
+	my (undef, $data) = split_question(
+	    $s->model_last($mark)->{body}{messages}[-1]{content});
+	return $data // '';
+}
+
+sub ask ($id, %o)
+{
+	my $mark = 'q' . ++$marks;
+	my $start = time;
+	my $got = $s->send(telegram_id => $id,
+	    message => "Как дела? [[id=$mark @{[ $o{marks} // '' ]}]]",
+	    headers => { 'X-Request-Id' => $mark });
+	return { status => $got->{status}, told => told($mark), mark => $mark,
+	    seconds => time - $start };
+}
+
+# As the model is told a number.
+sub number ($n)
+{
+	my $text = sprintf '%.2f', $n;
+	$text =~ s/\.00\z// or $text =~ s/0\z//;
+	1 while $text =~ s/(\d)(\d{3})(?!\d)/$1 $2/;
+	return $text =~ tr/./,/r;
+}
+
+sub money ($n)
+{
+	my $text = number($n);
+	return ($text =~ s/,(\d)\z/,${1}0/r) . ' ₽';
+}
+
+sub orders (@orders)
+{
+	return 'количество ' . number(scalar @orders) . ', сумма '
+	    . money(AIChat::Shop::amount(@orders));
+}
+
+# Every line that must be there, worked out from the orders themselves; its fields may come
+# in any order, and others beside them.
+sub expected ($shop)
+{
+	my @all = @{ $shop->{list} };
+	my @stocks = map { $_->{stock} } @{ $shop->{goods} };
+	my @sold = grep { $_->{status} ne 'canceled' && $_->{age} > 10 } @all;
+	my @kept = grep { $_->{amount} % 7 } @sold;
+	my @back = grep { $_->{amount} % 7 == 0 } @sold;
+	my @today = $shop->within(1);
+	my @yesterday = $shop->within(2, 1);
+	my $change = AIChat::Shop::growth(scalar @today, scalar @yesterday);
+	my $low = grep { $_ <= 5 } @stocks;
+	my $none = grep { !$_ } @stocks;
+	my $cancelled = grep { $_->{status} eq 'canceled' } @all;
+	my @rated = @{ $shop->{opinions} };
+	my $answered = grep { $_->{answered} } @rated;
+	my $bad = grep { $_->{rating} && $_->{rating} <= 3 } @rated;
+
+	return ("- кабинет: «ИП Пример $shop->{id}»",
+	    '- данные обновлены: 28.11.2025 14:30',
+	    '- товары: всего ' . number(scalar @stocks) . ', есть в наличии '
+		. number(@stocks - $none) . ", заканчиваются $low",
+	    '- сегодня: ' . orders(@today) . ', количество вчера '
+		. number(scalar @yesterday) . ', сумма вчера '
+		. money(AIChat::Shop::amount(@yesterday))
+		. ($change ? ', изменение ' . number($change) . ' %' : ''),
+	    '- за 7 дней: ' . orders($shop->within(7)),
+	    '- за 30 дней: ' . orders($shop->within(30)),
+	    '- всего заказов: ' . number(scalar @all),
+	    '- отменено: ' . number($cancelled),
+	    '- доля отменённых: ' . number($cancelled / @all * 100) . ' %',
+	    '- выкупы: ' . number(scalar @kept),
+	    '- возвраты: ' . number(scalar @back),
+	    '- сумма выкупов: ' . money(AIChat::Shop::amount(@kept)),
+	    '- сумма возвратов: ' . money(AIChat::Shop::amount(@back)),
+	    "- нет в наличии: $none",
+	    '- без ответа: ' . number(@rated - $answered),
+	    '- последние отзывы (10): с оценкой 3 и ниже: 1',
+	    '  1) артикул WB ' . $shop->{goods}[ $rated[7]{good} ]{nm_id}
+		. ", текст «Отзыв $shop->{id}-8», оценка 1, дата 27.11.2025 09:08",
+	    '- итоги: с ответом ' . number($answered) . ', доля с ответом '
+		. number(sprintf '%.1f', $answered / @rated * 100)
+		. " %, требуют внимания $bad");
+}
+
+# Those of analytics/sales, which a big shop takes its time for.
+sub expected_late ($shop)
+{
+	# Of the five that are told, the one that brought the most comes first.
+	my %count;
+	$count{ $_->{good} }++ for $shop->within(7);
+	my %amount = map { my $good = $_; $good => AIChat::Shop::amount(
+	    grep { $_->{good} == $good } $shop->within(7)) } keys %count;
+	my @five = (sort { $count{$b} <=> $count{$a} || $a <=> $b }
+	    keys %count)[0 .. 4];
+	my ($best) = sort { $amount{$b} <=> $amount{$a} } grep { defined } @five;
+	my $amount = $amount{$best};
+
+	return ('  - на этой неделе: ' . orders($shop->within(4)),
+	    '  - в этом месяце: ' . orders($shop->within(28)),
+	    "  1) товар «$shop->{goods}[$best]{name}», продажи "
+		. number($count{$best}) . ', сумма ' . money($amount));
+}
+
+sub has_line ($told, $wanted)
+{
+	my ($begin, $fields) = $wanted =~ /\A(\s*-[^:]*: |\s*\d\) )(.*)\z/s;
+	my @fields = split /, (?=\D)/, $fields;
+
+	for my $line (grep { index($_, $begin) == 0 } split /\n/, $told) {
+		my %has = map { $_ => 1 } split /, (?=\D)/,
+		    substr($line, length $begin) =~ s/\Aитого //r;
+		return 1 if !grep { !$has{$_} } @fields;
+	}
+	return 0;
+}
+
+sub has_all ($told, $what, @lines)
+{
+	is join("\n", grep { !has_line($told, $_) } @lines), '', $what
+	    or diag $told;
+}
+
+# Nothing that is not so, and nobody else's.
+sub is_clean ($told, $id, $what)
+{
+	my $wrong = qr/потери|модерац|конверсия|Нет данных|Неизвестно|оценка 0|комиссия
+	    |продаж\ в\ день|Покупатель|\d{4}-\d\d-\d\dT|Все\ в\ порядке|хватит/x;
+
+	unlike $told, $wrong, "$what: no placeholder, no stranger's name";
+	my @marks = ($told =~ /ИП Пример (\d+)/g, $told =~ /\b(\d+)-\d+[»,]/g,
+	    map { int $_ / 1000 } $told =~ /артикул WB (\d+)/g);
+	is join(' ', grep { $_ != $id } @marks), '', '... and nobody else\'s';
+	cmp_ok length $told, '<=', 8000, '... not too long';
+}
+
+# -- forty questions ------------------------------------------------------------
+
+for my $round (1 .. 5) {
+	my @asked = map { { shop => $_, mark => 'q' . ++$marks } } @small;
+	my @got = $s->send_many(map { { telegram_id => $_->{shop}{id},
+	    message => "Как дела? [[id=$_->{mark}]]" } } @asked);
+	is((grep { $_->{status} == 200 } @got), 8, "round $round: all are answered");
+	for (@asked) {
+		my ($told, $shop) = (told($_->{mark}), $_->{shop});
+		has_all($told, "seller $shop->{id}: each figure is right",
+		    expected($shop), expected_late($shop));
+		is_clean($told, $shop->{id}, '...');
+	}
+}
+
+# -- a big shop -----------------------------------------------------------------
+
+{
+	my $first = ask(99);
+	is $first->{status}, 200, '20,000 orders: answered';
+	cmp_ok $first->{seconds}, '<', 2, '... without waiting for all of it';
+	has_all($first->{told}, '... with what came in time', expected($big));
+	is_clean($first->{told}, 99, '...');
+	like $s->worker_log(1) . $s->worker_log(2),
+	    qr/req=\Q$first->{mark}\E .*server=told /, '... as the log has it';
+
+	# The rest comes while the seller reads; either worker may be asked next.
+	my $second = wait_for(sub {
+		my $got = ask(99, marks => 'delay=1500');
+		index($got->{told}, 'на этой неделе') >= 0 && $got;
+	}, 30, 'what came late');
+	has_all($second->{told}, 'the next question has what came late',
+	    expected($big), expected_late($big));
+	cmp_ok $second->{seconds}, '<', 1.5 + 1, '... and did not wait for it';
+	like $s->get('/metrics')->{content}, qr/^ai_chat_server_calls_total\{worker="\d",result="late"\} [1-9]/m,
+	    '... which the metrics count';
+}
+
+# Three of them at once, at a Server that answers one thing at a time: some is late for
+# all, and nobody fails.
+{
+	my @got = $s->send_many(map { { telegram_id => $_->{id},
+	    message => "Вопрос [[id=many$_->{id}]]" } } @others);
+	is((grep { $_->{status} == 200 && $_->{seconds} < 3 } @got), 3,
+	    'three big shops at once: all are answered in time');
+	is_clean(told("many$_->{id}"), $_->{id}, "... $_->{id}") for @others;
+	for my $other (@others) {
+		ok wait_for(sub { ask($other->{id})->{told} =~ /на этой неделе/ },
+		    60, 'the figures'), "... $other->{id} has its own in the end";
+	}
+}
+
+# A Server that is slow is not one that fails.
+unlike $s->worker_log($_), qr/event=breaker/, "worker $_ never left it alone"
+    for 1, 2;
+
+# -- in Redis --------------------------------------------------------------------
+
+$s->start_redis;
+$s->restart_worker($_, %settings, REDIS_URL => $s->stack->settings->{REDIS_URL})
+    for 1, 2;
+{
+	my $first = ask(99, marks => 'delay=2500');
+	unlike $first->{told}, qr/на этой неделе/, 'with a Redis: late for the first';
+	wait_for(sub { ask(99, marks => 'delay=1500')->{told} =~ /на этой неделе/ },
+	    30, 'Redis to have it');
+	my %mark;
+	for (1 .. 12) {
+		my $got = ask(99);
+		$mark{ $got->{mark} } = $got;
+	}
+	is((grep { index($_->{told}, 'на этой неделе') < 0 } values %mark), 0,
+	    '... there for all that follow');
+	for my $n (1, 2) {
+		my $log = $s->worker_log($n);
+		my $own = first { $log =~ /req=\Q$_\E / } keys %mark;
+		ok $own, "... at worker $n" or next;
+		has_all($mark{$own}{told}, '... with every figure', expected($big),
+		    expected_late($big));
+	}
+	is_clean($_->{told}, 99, '...') for (values %mark)[0];
+	my ($other) = ask(11)->{told};
+	has_all($other, '... and another seller has his own', expected($shop{11}));
+	is_clean($other, 11, '...');
+}
+
+# -- sellers, keys and endpoints that are not there -------------------------------
+
+{
+	my $got = ask(4242);
+	is "$got->{status} $got->{told}", '200 ', 'a seller without a shop: answered';
+	like $s->worker_log(1) . $s->worker_log(2),
+	    qr/req=\Q$got->{mark}\E .*server=unknown /, '... he is not known';
+}
+$s->restart_worker($_, REDIS_URL => undef,
+    SERVER_CONTEXT_PATHS => undef) for 2, 1;
+delete $s->stack->settings->{SERVER_CONTEXT_PATHS};
+$s->restart_worker(1, SERVER_API_KEY => 'shop-key');
+$s->kill_worker(2, 'TERM');
+$s->expect_log(qr/connect\(\) to unix:\S+ failed/);
+{
+	my @got = map { ask($_) } 11 .. 16;
+	is((grep { $_->{status} == 200 && $_->{told} eq '' } @got), 6,
+	    'an endpoint that is not there: answered without figures');
+	my $log = $s->worker_log(1);
+	my @lines = $log =~ m{^(.*the Server has no /api/v1/bot/user-context/\{telegram_id\}: \\"Not Found\\" to every question.*)$}mg;
+	is scalar @lines, 1, '... which the log tells once';
+	like $lines[0], qr/level=warn event=server /, '... as a warning';
+	like $log, qr/req=\Q$got[0]{mark}\E .*server=missing /,
+	    '... and of each question';
+	like $s->get('/metrics')->{content},
+	    qr/^ai_chat_server_calls_total\{worker="1",result="missing"\} 6$/m,
+	    '... and the metrics';
+}
+
+done_testing;
