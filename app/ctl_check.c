@@ -14,7 +14,10 @@
 #include "ctl_service.h"
 #include "ctl_upstream.h"
 #include "fcgi.h"
+#include "http.h"
 #include "json.h"
+#include "seller.h"
+#include "server.h"
 
 /* A worker that drains is given up by itself this much after its deadline (see
  * app/main.c); only then may systemd kill it. */
@@ -39,6 +42,18 @@ static const struct aic_db_stmt room = {
 	0,
 	NULL,
 };
+
+/* Only reads. A seller whom the Server has been asked about before: to some Servers a
+ * question about somebody new is one that registers him. */
+static const struct aic_db_stmt asked_last = {
+	"ctl_asked_last",
+	"SELECT telegram_id FROM ai_chat_requests ORDER BY id DESC LIMIT 1",
+	0,
+	NULL,
+};
+
+/* For one path of the Server; a shop may be a big one. */
+#define SERVER_US (5 * AIC_S)
 
 /* --- programs of ours --------------------------------------------------- */
 
@@ -314,6 +329,107 @@ check_stop(struct check *k)
 		    DRAIN_SPARE_MS, need);
 }
 
+/* Whose figures to ask for; false: nobody has asked yet. */
+static bool
+find_seller(struct check *k, char id[24])
+{
+	struct aic_err ignored = AIC_ERR_INIT;
+	struct aic_db_call call;
+	bool found;
+
+	aic_db_call(&call, &asked_last);
+	if (ctl_db(k->c, &call, 1, ROOM_S, &ignored))
+		return false;
+	found = PQntuples(call.res) > 0;
+	if (found)
+		snprintf(id, 24, "%s", aic_db_get(&call, 0, 0));
+	aic_db_call_done(&call);
+	return found;
+}
+
+static void
+ask_server(struct check *k, struct aic_http *http, const char *path,
+    const char *id, struct aic_http_answer *ret_answer)
+{
+	const struct aic_conf *conf = &k->c->conf;
+	int64_t now = aic_clock_us();
+	struct aic_buf url, auth;
+	const char *headers[2] = { NULL };
+	struct aic_http_request req = { .headers = headers,
+		.answer_max = AIC_SELLER_ANSWER_MAX,
+		.deadline_us = now + SERVER_US,
+		.connect_us = SERVER_US };
+
+	aic_buf_init(&url, 16384);
+	aic_buf_init(&auth, 16384);
+	aic_server_url(&url, conf->server_host, path, id);
+	aic_buf_printf(&auth, "X-API-SECRET-KEY: %s", conf->server_api_key);
+	*ret_answer = (struct aic_http_answer){ .end = AIC_HTTP_NO_MEMORY };
+	if (!url.failed && !auth.failed) {
+		req.url = url.data;
+		headers[0] = auth.data;
+		aic_http_run(http, &req, NULL, NULL, ret_answer);
+		explicit_bzero(auth.data, auth.len);
+	}
+	aic_buf_done(&auth);
+	aic_buf_done(&url);
+}
+
+/* An id that is no number comes first: where the path is there, its framework refuses that
+ * before anybody is looked up, or registered. */
+static void
+check_path(struct check *k, struct aic_http *http, const char *path)
+{
+	struct aic_http_answer a;
+	char id[24];
+
+	ask_server(k, http, path, "check", &a);
+	if (aic_server_is_missing(&a) && find_seller(k, id)) {
+		aic_buf_done(&a.body);
+		ask_server(k, http, path, id, &a);
+	}
+	if (a.end != AIC_HTTP_ANSWERED)
+		tell(k, "server", false, "%s cannot be asked: %s", path,
+		    a.why[0] ? a.why : "no answer");
+	else if (a.status == 401 || a.status == 403)
+		tell(k, "server", false,
+		    "the Server refuses SERVER_API_KEY: HTTP %d", a.status);
+	else if (aic_server_is_missing(&a))
+		tell(k, "server", false,
+		    "the Server has no %s: set SERVER_CONTEXT_PATHS to what it "
+		    "has",
+		    path);
+	else
+		tell(k, "server", a.status < 500, "%s is there: HTTP %d", path,
+		    a.status);
+	aic_buf_done(&a.body);
+}
+
+static void
+check_server(struct check *k)
+{
+	struct aic_http_conf conf = { .calls_max = 1 };
+	struct aic_err err = AIC_ERR_INIT;
+	struct aic_server_paths paths;
+	struct aic_http *http;
+	int i;
+
+	if (!k->c->conf.server_host)
+		return;
+	if (aic_server_paths(&paths, k->c->conf.server_paths, &err)) {
+		tell(k, "server", false, "%s", err.detail);
+		return;
+	}
+	if (aic_http_open(&http, &conf, &err)) {
+		tell(k, "server", false, "%s", err.detail);
+	} else {
+		for (i = 0; i < paths.n; i++)
+			check_path(k, http, paths.path[i]);
+		aic_http_close(http);
+	}
+	aic_server_paths_done(&paths);
+}
+
 /* Those whom Nginx counts on. */
 static void
 check_list(struct check *k)
@@ -367,6 +483,7 @@ ctl_check(struct ctl *c, struct aic_err *err)
 	if (k.has_conf) {
 		check_schema(&k);
 		check_connections(&k);
+		check_server(&k);
 	}
 	check_nginx(&k);
 	if (k.has_conf)

@@ -258,7 +258,7 @@ $s->restart_worker($_, %settings, REDIS_URL => $s->stack->settings->{REDIS_URL})
 }
 $s->restart_worker($_, REDIS_URL => undef,
     SERVER_CONTEXT_PATHS => undef) for 2, 1;
-delete $s->stack->settings->{SERVER_CONTEXT_PATHS};
+delete @{ $s->stack->settings }{qw(SERVER_CONTEXT_PATHS REDIS_URL)};
 $s->restart_worker(1, SERVER_API_KEY => 'shop-key');
 $s->kill_worker(2, 'TERM');
 $s->expect_log(qr/connect\(\) to unix:\S+ failed/);
@@ -276,5 +276,32 @@ $s->expect_log(qr/connect\(\) to unix:\S+ failed/);
 	    qr/^ai_chat_server_calls_total\{worker="1",result="missing"\} 6$/m,
 	    '... and the metrics';
 }
+
+# -- ai-chatctl check ----------------------------------------------------------------
+
+# What it says of the Server.
+sub checks (%env)
+{
+	my $got = $s->ctl('check', '--json', { env => \%env });
+	return map { [ $_->{ok} ? 1 : 0, $_->{says} ] }
+	    grep { $_->{check} eq 'server' } @{ $got->{json}{checks} };
+}
+
+is_deeply [ checks() ], [ [ 0, 'the Server has no'
+    . ' /api/v1/bot/user-context/{telegram_id}: set SERVER_CONTEXT_PATHS to what'
+    . ' it has' ] ], 'check says that the endpoint is not there';
+$s->stack->settings->{SERVER_CONTEXT_PATHS} = AIChat::Shop::paths();
+{
+	my @got = checks();
+	is scalar @got, 5, '... and asks for each path that is set';
+	my @there = grep { $_->[0]
+	    && $_->[1] =~ m{^/api/v1/bot/\S+ is there: HTTP 422\z} } @got;
+	is scalar @there, 5, '... which are there, without anybody being looked up';
+}
+$s->stack->settings->{SERVER_API_KEY} = 'wrong';
+is_deeply [ (checks())[0] ],
+    [ [ 0, 'the Server refuses SERVER_API_KEY: HTTP 403' ] ], '... a wrong key';
+$server->stop;
+like +((checks())[0])->[1], qr/cannot be asked: /, '... a Server that is away';
 
 done_testing;

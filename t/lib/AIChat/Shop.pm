@@ -223,7 +223,7 @@ sub paths ()
 	return join ',', map { "/api/v1/bot/$_" } map {
 		"$_?telegram_id={telegram_id}"
 		    . ($_ eq 'analytics/sales' ? '&period=7d' : '')
-	} qw(dashboard stocks/critical reviews/summary orders/statistics
+	} qw(dashboard orders/statistics stocks/critical reviews/summary
 	    analytics/sales);
 }
 
