@@ -35,7 +35,7 @@ sub pieces_of ($text)
 
 my @pieces = map { pieces_of(text_of($_)) } qw(app/reply.c app/show.c app/answer.c
     nginx/ai-chat-maps.conf);
-my $doc = text_of('docs/texts.md');
+my ($doc, $words) = split /^## Words for the model\n/m, text_of('docs/texts.md');
 my @rows = map { [ split /\s*\|\s*/ ] } $doc =~ /^\| (.*) \|$/mg;
 my @texts = map { $_->[2] } grep { $_->[2] =~ /\p{Cyrillic}/ } @rows;
 
@@ -52,5 +52,31 @@ is join("\n", grep { length > 200 || /[<>&"]/ } @texts), '',
     'each can be shown as it is';
 is join("\n", grep { !/\A\p{Lu}/ || /  |\.\.| [.,;)]|\bAI\b/ } @texts), '',
     'each is a sentence';
+
+# -- what the model is told ------------------------------------------------------
+
+{
+	my $source = text_of('lib/words.c');
+	my %label = $source =~ /\[(\w+)\]\s*=\s*\{\s*"([^"]+)",/g;
+	my %names;
+	my ($table) = $source =~ /struct name names\[\] = \{(.*?)^\};/ms;
+	while ($table =~ /\{ "(\w+)", (\w+) \}/g) {
+		push @{ $names{$2} }, $1;
+	}
+	$names{THIS_WEEK} = [ '7days` in `sales_periods' ];
+	$names{THIS_MONTH} = [ '30days` in `sales_periods' ];
+	is join(' ', grep { !$names{$_} } sort keys %label), '',
+	    'each word for the model has a name';
+	my @want = sort map { "$label{$_} | "
+	    . join ', ', map { "`$_`" } @{ $names{$_} } } keys %label;
+	my @got = sort map { my @cells = split /\s*\|\s*/, $_, -1;
+	    "$cells[0] | $cells[2]" }
+	    grep { /`/ } $words =~ /^\| (.*?) ?\|$/mg;
+	cmp_ok scalar @want, '>', 100, 'there are words for the model';
+	is join("\n", @got), join("\n", @want),
+	    '... and the page has each, with its names';
+	my @sorted = $table =~ /\{ "(\w+)"/g;
+	is_deeply \@sorted, [ sort @sorted ], 'the names are sorted';
+}
 
 done_testing;
