@@ -17,7 +17,7 @@
 #include "http.h"
 #include "json.h"
 #include "seller.h"
-#include "server.h"
+#include "paths.h"
 
 /* A worker that drains is given up by itself this much after its deadline (see
  * app/main.c); only then may systemd kill it. */
@@ -362,7 +362,7 @@ ask_server(struct check *k, struct aic_http *http, const char *path,
 
 	aic_buf_init(&url, 16384);
 	aic_buf_init(&auth, 16384);
-	aic_server_url(&url, conf->server_host, path, id);
+	aic_paths_url(&url, conf->server_host, path, id);
 	aic_buf_printf(&auth, "X-API-SECRET-KEY: %s", conf->server_api_key);
 	*ret_answer = (struct aic_http_answer){ .end = AIC_HTTP_NO_MEMORY };
 	if (!url.failed && !auth.failed) {
@@ -384,7 +384,7 @@ check_path(struct check *k, struct aic_http *http, const char *path)
 	char id[24];
 
 	ask_server(k, http, path, "check", &a);
-	if (aic_server_is_missing(&a) && find_seller(k, id)) {
+	if (aic_paths_is_missing(&a) && find_seller(k, id)) {
 		aic_buf_done(&a.body);
 		ask_server(k, http, path, id, &a);
 	}
@@ -394,7 +394,7 @@ check_path(struct check *k, struct aic_http *http, const char *path)
 	else if (a.status == 401 || a.status == 403)
 		tell(k, "server", false,
 		    "the Server refuses SERVER_API_KEY: HTTP %d", a.status);
-	else if (aic_server_is_missing(&a))
+	else if (aic_paths_is_missing(&a))
 		tell(k, "server", false,
 		    "the Server has no %s: set SERVER_CONTEXT_PATHS to what it "
 		    "has",
@@ -410,13 +410,13 @@ check_server(struct check *k)
 {
 	struct aic_http_conf conf = { .calls_max = 1 };
 	struct aic_err err = AIC_ERR_INIT;
-	struct aic_server_paths paths;
+	struct aic_paths paths;
 	struct aic_http *http;
 	int i;
 
 	if (!k->c->conf.server_host)
 		return;
-	if (aic_server_paths(&paths, k->c->conf.server_paths, &err)) {
+	if (aic_paths_read(&paths, k->c->conf.server_paths, &err)) {
 		tell(k, "server", false, "%s", err.detail);
 		return;
 	}
@@ -427,7 +427,7 @@ check_server(struct check *k)
 			check_path(k, http, paths.path[i]);
 		aic_http_close(http);
 	}
-	aic_server_paths_done(&paths);
+	aic_paths_done(&paths);
 }
 
 /* Those whom Nginx counts on. */

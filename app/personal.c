@@ -46,7 +46,7 @@ struct path {
 struct seller {
 	int64_t id; /* 0: the place is free */
 	int64_t kept_us; /* when it was put here */
-	struct personal_fact facts[AIC_SERVER_PATHS_MAX];
+	struct personal_fact facts[AIC_PATHS_MAX];
 };
 
 struct personal {
@@ -54,13 +54,13 @@ struct personal {
 	char *auth; /* the header with the key */
 	const char *headers[3];
 	struct aic_http *http;
-	struct aic_server_paths paths;
+	struct aic_paths paths;
 	char digest[AIC_DIGEST_HEX_SIZE]; /* of the paths; a copy is of these */
 	int64_t timeout_us;
 	size_t chars_max;
 	struct aic_breaker breaker;
 	pthread_mutex_t lock; /* of all below */
-	struct path path[AIC_SERVER_PATHS_MAX];
+	struct path path[AIC_PATHS_MAX];
 	struct seller sellers[SELLERS_MAX];
 	int next; /* to be looked at */
 };
@@ -88,11 +88,11 @@ fact_done(struct personal_fact *f)
 }
 
 static void
-facts_done(struct personal_fact facts[AIC_SERVER_PATHS_MAX])
+facts_done(struct personal_fact facts[AIC_PATHS_MAX])
 {
 	int i;
 
-	for (i = 0; i < AIC_SERVER_PATHS_MAX; i++)
+	for (i = 0; i < AIC_PATHS_MAX; i++)
 		fact_done(&facts[i]);
 }
 
@@ -119,7 +119,7 @@ set_up(struct personal *p, const struct aic_conf *conf, struct aic_err *err)
 	enum aic_code rc;
 	int i;
 
-	rc = aic_server_paths(&p->paths, conf->server_paths, err);
+	rc = aic_paths_read(&p->paths, conf->server_paths, err);
 	if (rc)
 		return rc;
 	for (i = 0; i < p->paths.n; i++)
@@ -174,7 +174,7 @@ personal_close(struct personal *p)
 		facts_done(p->sellers[i].facts);
 	aic_breaker_done(&p->breaker);
 	pthread_mutex_destroy(&p->lock);
-	aic_server_paths_done(&p->paths);
+	aic_paths_done(&p->paths);
 	free(p->auth);
 	free(p->host);
 	free(p);
@@ -184,14 +184,14 @@ int
 personal_calls(const struct aic_conf *conf)
 {
 	struct aic_err ignored = AIC_ERR_INIT;
-	struct aic_server_paths paths;
+	struct aic_paths paths;
 	int n;
 
 	if (!conf->server_host ||
-	    aic_server_paths(&paths, conf->server_paths, &ignored))
+	    aic_paths_read(&paths, conf->server_paths, &ignored))
 		return 0;
 	n = paths.n;
-	aic_server_paths_done(&paths);
+	aic_paths_done(&paths);
 	return ((int)conf->threads + SELLERS_MAX) * n;
 }
 
@@ -287,8 +287,8 @@ read_answer(const struct personal *p, const struct aic_http_answer *a,
 	case 200:
 		return read_body(p, &a->body, ret_told);
 	case 404:
-		return aic_server_is_missing(a) ? METRICS_SERVER_MISSING
-						: METRICS_SERVER_UNKNOWN;
+		return aic_paths_is_missing(a) ? METRICS_SERVER_MISSING
+					       : METRICS_SERVER_UNKNOWN;
 	case 401:
 	case 403:
 		return METRICS_SERVER_REFUSED;
@@ -349,7 +349,7 @@ take_answer(struct job *job, struct personal_fact *f, int i,
 /* What is over by now, of calls for which nobody waits. True: something is left for the
  * seller's next question. */
 static bool
-collect(struct job *job, struct personal_fact facts[AIC_SERVER_PATHS_MAX])
+collect(struct job *job, struct personal_fact facts[AIC_PATHS_MAX])
 {
 	struct personal *p = job->worker->personal;
 	const struct aic_http_answer *a;
@@ -413,7 +413,7 @@ sweep(struct job *job)
 static void
 take_seller(struct personal *p, int64_t id, struct personal_ask *ask)
 {
-	struct personal_fact left[AIC_SERVER_PATHS_MAX] = { { .call = NULL } };
+	struct personal_fact left[AIC_PATHS_MAX] = { { .call = NULL } };
 	int i;
 
 	pthread_mutex_lock(&p->lock);
@@ -548,7 +548,7 @@ start_call(const struct personal *p, int i, int64_t telegram_id, int64_t now_us)
 
 	snprintf(id, sizeof(id), "%lld", (long long)telegram_id);
 	aic_buf_init(&url, 16384);
-	aic_server_url(&url, p->host, p->path[i].text, id);
+	aic_paths_url(&url, p->host, p->path[i].text, id);
 	req.url = url.data;
 	if (!url.failed)
 		call = aic_http_start(p->http, &req);
@@ -673,7 +673,7 @@ personal_get(struct job *job, int64_t until_us)
 	struct personal_ask *ask = &job->asked;
 	enum metrics_server best = METRICS_SERVER__MAX - 1;
 	enum aic_breaker_verdict verdict = AIC_BREAKER_NEUTRAL;
-	struct aic_seller all[AIC_SERVER_PATHS_MAX];
+	struct aic_seller all[AIC_PATHS_MAX];
 	char *text = NULL;
 	int i, n = 0;
 

@@ -26,7 +26,7 @@
 #include "err.h"
 #include "http.h"
 #include "seller.h"
-#include "server.h"
+#include "paths.h"
 
 struct job;
 struct personal;
@@ -48,7 +48,7 @@ struct personal_fact {
 
 /* A question to the Server; zeroed: none. */
 struct personal_ask {
-	struct personal_fact facts[AIC_SERVER_PATHS_MAX];
+	struct personal_fact facts[AIC_PATHS_MAX];
 	int64_t start_us; /* 0: the Server was not asked */
 	uint64_t round; /* of the breaker */
 	bool entered; /* and the breaker is to be left */

@@ -16,7 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "server.h"
+#include "paths.h"
 #include "value.h"
 
 /* A value is a name, a key, a URL or a short list of keys. */
@@ -404,13 +404,13 @@ static enum aic_code
 check_paths(const struct setting *s, const char *value, struct aic_err *err)
 {
 	struct aic_err why = AIC_ERR_INIT;
-	struct aic_server_paths paths;
+	struct aic_paths paths;
 	enum aic_code rc;
 
-	rc = aic_server_paths(&paths, value, &why);
+	rc = aic_paths_read(&paths, value, &why);
 	if (rc)
 		return aic_fail(err, rc, "%s: %s", s->name, why.detail);
-	aic_server_paths_done(&paths);
+	aic_paths_done(&paths);
 	return AIC_OK;
 }
 

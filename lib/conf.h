@@ -56,7 +56,7 @@ struct aic_conf {
 	int64_t upstream_connections; /* HTTP/2, to one server; 0: by threads */
 
 	char *server_host; /* no slash at the end; NULL: there is no Server */
-	char *server_paths; /* a list, see server.h */
+	char *server_paths; /* a list, see paths.h */
 	int64_t server_timeout_ms; /* that a question waits for it */
 	int64_t user_context_chars; /* of what it tells of a seller */
 

@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "server.h"
+#include "paths.h"
 
 #include <json-c/json.h>
 #include <stdlib.h>
@@ -19,9 +19,9 @@ check_path(const char *path, struct aic_err *err)
 	if (*path != '/')
 		return aic_fail(err, AIC_ECONF,
 		    "\"%.80s\" does not begin with a slash", path);
-	if (!strstr(path, AIC_SERVER_ID))
+	if (!strstr(path, AIC_PATHS_ID))
 		return aic_fail(err, AIC_ECONF,
-		    "\"%.80s\" has no " AIC_SERVER_ID, path);
+		    "\"%.80s\" has no " AIC_PATHS_ID, path);
 	for (p = path; *p; p++)
 		if (*p <= ' ' || *p > '~' || *p == '#')
 			return aic_fail(err, AIC_ECONF,
@@ -30,10 +30,10 @@ check_path(const char *path, struct aic_err *err)
 }
 
 enum aic_code
-aic_server_paths(struct aic_server_paths *ret_paths, const char *list,
+aic_paths_read(struct aic_paths *ret_paths, const char *list,
     struct aic_err *err)
 {
-	struct aic_server_paths paths = { .text = strdup(list) };
+	struct aic_paths paths = { .text = strdup(list) };
 	enum aic_code rc = AIC_OK;
 	char *p, *rest = paths.text;
 
@@ -43,9 +43,9 @@ aic_server_paths(struct aic_server_paths *ret_paths, const char *list,
 		p = strsep(&rest, ", \t");
 		if (!*p)
 			continue;
-		if (paths.n == AIC_SERVER_PATHS_MAX)
+		if (paths.n == AIC_PATHS_MAX)
 			rc = aic_fail(err, AIC_ECONF, "more than %d paths",
-			    AIC_SERVER_PATHS_MAX);
+			    AIC_PATHS_MAX);
 		else
 			rc = check_path(p, err);
 		if (!rc)
@@ -54,36 +54,36 @@ aic_server_paths(struct aic_server_paths *ret_paths, const char *list,
 	if (!rc && paths.n == 0)
 		rc = aic_fail(err, AIC_ECONF, "no path");
 	if (rc)
-		aic_server_paths_done(&paths);
+		aic_paths_done(&paths);
 	else
 		*ret_paths = paths;
 	return rc;
 }
 
 void
-aic_server_paths_done(struct aic_server_paths *paths)
+aic_paths_done(struct aic_paths *paths)
 {
 	free(paths->text);
-	*paths = (struct aic_server_paths){ .text = NULL };
+	*paths = (struct aic_paths){ .text = NULL };
 }
 
 void
-aic_server_url(struct aic_buf *to, const char *host, const char *path,
+aic_paths_url(struct aic_buf *to, const char *host, const char *path,
     const char *id)
 {
-	const char *place = strstr(path, AIC_SERVER_ID);
+	const char *place = strstr(path, AIC_PATHS_ID);
 
 	aic_buf_puts(to, host);
-	for (; place; place = strstr(path, AIC_SERVER_ID)) {
+	for (; place; place = strstr(path, AIC_PATHS_ID)) {
 		aic_buf_put(to, path, (size_t)(place - path));
 		aic_buf_puts(to, id);
-		path = place + strlen(AIC_SERVER_ID);
+		path = place + strlen(AIC_PATHS_ID);
 	}
 	aic_buf_puts(to, path);
 }
 
 bool
-aic_server_is_missing(const struct aic_http_answer *answer)
+aic_paths_is_missing(const struct aic_http_answer *answer)
 {
 	struct json_object *doc = NULL, *detail;
 	bool missing;
