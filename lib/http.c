@@ -118,6 +118,7 @@ struct sock {
 	bool
 	    connected; /* known to be, so that libcurl tells when it closes it */
 	bool stale; /* counted in route->now.stale */
+	const void *stream_of; /* the HTTP/2 connection, where it is known */
 };
 
 struct aic_http {
@@ -153,6 +154,7 @@ struct aic_http {
 	struct list begun;
 	atomic_int n_begun; /* any thread may look */
 	int n_unsent;
+	const void *suspect; /* an HTTP/2 connection that may have failed */
 	struct sock *socks; /* by descriptor */
 	int n_socks;
 };
@@ -362,9 +364,10 @@ on_watch(CURL *easy, curl_socket_t fd, int what, void *arg, void *sock_arg)
 {
 	struct aic_http *h = arg;
 	struct sock *s = sock_of(h, fd);
+	struct aic_http_call *call = NULL;
 	uint32_t events = 0;
 
-	(void)easy, (void)sock_arg;
+	(void)sock_arg;
 	/* Connections have an entry. Without one for its own descriptors libcurl's
 	 * resolver is looked at in shorter and shorter intervals. */
 	if (!s)
@@ -376,6 +379,9 @@ on_watch(CURL *easy, curl_socket_t fd, int what, void *arg, void *sock_arg)
 		events = s->route ? EPOLLRDHUP : 0;
 	} else {
 		set_stale(s, false);
+		curl_easy_getinfo(easy, CURLINFO_PRIVATE, &call);
+		if (call && call->stream_of && call->connecting == 0)
+			s->stream_of = call->stream_of;
 		events = EPOLLRDHUP | (what & CURL_POLL_IN ? EPOLLIN : 0) |
 		    (what & CURL_POLL_OUT ? EPOLLOUT : 0);
 	}
@@ -469,30 +475,32 @@ learn_protocol(struct aic_http_call *call)
 	}
 }
 
-/* With more than one socket, for several addresses, it is not known which one is the
- * connection. */
-static void
-note_connected(struct aic_http_call *call)
-{
-	if (call->connecting == 1)
-		call->http->socks[call->fd].connected = true;
-}
-
 /* The connection is there, and the request is about to go out. */
 static int
 on_request(void *arg, char *ip, char *local_ip, int port, int local_port)
 {
 	struct aic_http_call *call = arg;
+	struct sock *s = NULL;
 
 	(void)ip, (void)local_ip, (void)port, (void)local_port;
-	note_connected(call);
+	/* With more than one socket, for several addresses, it is not known which one
+	 * is the connection. */
+	if (call->connecting == 1) {
+		s = &call->http->socks[call->fd];
+		s->connected = true;
+	}
 	leave_opening(call);
 	set_unsent(call, false);
+	/* libcurl sends it again, because the first connection ended or refused it. */
+	if (call->stream_of)
+		call->http->suspect = call->stream_of;
+	if (!aic_http_transfer_may_send(&call->transfer))
+		return CURL_PREREQFUNC_ABORT;
 	if (!call->plain)
 		learn_protocol(call);
-	return aic_http_transfer_may_send(&call->transfer)
-	    ? CURL_PREREQFUNC_OK
-	    : CURL_PREREQFUNC_ABORT;
+	if (s)
+		s->stream_of = call->stream_of;
+	return CURL_PREREQFUNC_OK;
 }
 
 /* The answer has been set. */
@@ -623,23 +631,6 @@ sweep_route(struct aic_http *h, struct route *r, int64_t now)
 /* --- the thread -------------------------------------------------------- */
 
 static void
-finish_transfers(struct aic_http *h)
-{
-	struct aic_http_call *call;
-	CURLMsg *m;
-	int left;
-
-	while ((m = curl_multi_info_read(h->multi, &left))) {
-		if (m->msg != CURLMSG_DONE)
-			continue;
-		curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, &call);
-		aic_http_transfer_end(&call->transfer, m->data.result);
-		take_out(h, call);
-		end_call(h, call);
-	}
-}
-
-static void
 run_libcurl(struct aic_http *h, int fd, int mask)
 {
 	CURLMcode rc;
@@ -652,6 +643,71 @@ run_libcurl(struct aic_http *h, int fd, int mask)
 	rc = curl_multi_socket_action(h->multi, fd, mask, &running);
 	if (rc != CURLM_OK)
 		h->broken = true;
+}
+
+static struct aic_http_call *
+find_neighbour(struct aic_http *h, const void *stream_of,
+    const struct aic_http_call *call)
+{
+	struct aic_http_call *other;
+
+	for (other = h->begun.head; other; other = other->next)
+		if (other != call && other->stream_of == stream_of)
+			return other;
+	return NULL;
+}
+
+static void
+finish_ended(struct aic_http *h)
+{
+	struct aic_http_call *call;
+	CURLMsg *m;
+	int left;
+
+	while ((m = curl_multi_info_read(h->multi, &left))) {
+		if (m->msg != CURLMSG_DONE)
+			continue;
+		curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, &call);
+		aic_http_transfer_end(&call->transfer, m->data.result);
+		if (call->transfer.answer.end != AIC_HTTP_ANSWERED &&
+		    call->stream_of)
+			h->suspect = call->stream_of;
+		take_out(h, call);
+		end_call(h, call);
+	}
+}
+
+/*
+ * Have libcurl look at the other streams of a connection on which one has failed. When
+ * it was a fault of the connection, nghttp2 expects nothing from it any more, but
+ * libcurl 7.88 notices that only when it reads for a stream, and a server that leaves
+ * the connection open gives it no reason to. Where nothing has arrived, and the
+ * connection is well, to read changes nothing. True: it has looked.
+ */
+static bool
+look_at_suspect(struct aic_http *h)
+{
+	const void *suspect = h->suspect;
+	int fd;
+
+	h->suspect = NULL;
+	if (!suspect || !find_neighbour(h, suspect, NULL))
+		return false;
+	for (fd = 0; fd < h->n_socks; fd++) {
+		if (h->socks[fd].stream_of == suspect) {
+			run_libcurl(h, fd, CURL_CSELECT_IN);
+			return true;
+		}
+	}
+	return false;
+}
+
+static void
+finish_transfers(struct aic_http *h)
+{
+	do {
+		finish_ended(h);
+	} while (look_at_suspect(h));
 }
 
 static int
@@ -728,17 +784,6 @@ reverse(struct aic_http_call *newest)
 	return first;
 }
 
-static struct aic_http_call *
-find_neighbour(struct aic_http *h, const struct aic_http_call *call)
-{
-	struct aic_http_call *other;
-
-	for (other = h->begun.head; other; other = other->next)
-		if (other != call && other->stream_of == call->stream_of)
-			return other;
-	return NULL;
-}
-
 /*
  * Have the server know at once that nobody needs the answer, because it costs money
  * as long as it is being made.
@@ -754,7 +799,7 @@ abort_transfer(struct aic_http *h, struct aic_http_call *call)
 	struct aic_http_call *other = NULL;
 
 	if (call->stream_of)
-		other = find_neighbour(h, call);
+		other = find_neighbour(h, call->stream_of, call);
 	if (!other)
 		curl_easy_setopt(call->transfer.easy, CURLOPT_FORBID_REUSE, 1L);
 	take_out(h, call);
