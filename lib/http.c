@@ -93,6 +93,7 @@ struct aic_http_call {
 	int fd; /* of the last of them */
 	const void *stream_of; /* the HTTP/2 connection; NULL: none */
 	struct aic_http_call *prev, *next; /* in the list of its state */
+	struct aic_http_call *next_sending; /* in http->sending */
 };
 
 struct list {
@@ -153,6 +154,7 @@ struct aic_http {
 	struct route *routes;
 	struct list begun;
 	atomic_int n_begun; /* any thread may look */
+	struct aic_http_call *sending; /* whose requests are going out */
 	int n_unsent;
 	const void *suspect; /* an HTTP/2 connection that may have failed */
 	struct sock *socks; /* by descriptor */
@@ -475,6 +477,32 @@ learn_protocol(struct aic_http_call *call)
 	}
 }
 
+/* The list is short: a request is sent within milliseconds, unless the server is slow to
+ * take it. */
+static void
+leave_sending(struct aic_http_call *call)
+{
+	struct aic_http_call **p = &call->http->sending;
+
+	while (*p && *p != call)
+		p = &(*p)->next_sending;
+	if (*p)
+		*p = call->next_sending;
+}
+
+static void
+free_sent(struct aic_http *h)
+{
+	struct aic_http_call **p = &h->sending, *call;
+
+	while ((call = *p)) {
+		if (aic_http_transfer_free_sent(&call->transfer))
+			*p = call->next_sending;
+		else
+			p = &call->next_sending;
+	}
+}
+
 /* The connection is there, and the request is about to go out. */
 static int
 on_request(void *arg, char *ip, char *local_ip, int port, int local_port)
@@ -500,6 +528,10 @@ on_request(void *arg, char *ip, char *local_ip, int port, int local_port)
 		learn_protocol(call);
 	if (s)
 		s->stream_of = call->stream_of;
+	if (call->transfer.has_body) {
+		call->next_sending = call->http->sending;
+		call->http->sending = call;
+	}
 	return CURL_PREREQFUNC_OK;
 }
 
@@ -534,6 +566,7 @@ take_out(struct aic_http *h, struct aic_http_call *call)
 {
 	curl_multi_remove_handle(h->multi, call->transfer.easy);
 	leave_opening(call);
+	leave_sending(call);
 	set_unsent(call, false);
 	call->route->now.calls--;
 	call->route->used_us = aic_clock_us();
@@ -912,6 +945,7 @@ work_off(struct aic_http *h)
 	if (!any && !h->broken && h->timer_us <= now)
 		run_libcurl(h, CURL_SOCKET_TIMEOUT, 0);
 	finish_transfers(h);
+	free_sent(h);
 }
 
 static int
