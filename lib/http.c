@@ -55,9 +55,6 @@
  * some milliseconds are usual. */
 #define GRACE_US (1 * AIC_S)
 
-/* The most that one HTTP/2 connection is expected to carry; see http_route.c. */
-#define STREAMS_EACH 100
-
 /*
  * A call has two owners, its caller and the engine, and is freed when both have let
  * go of it. The engine's fields belong to the thread that drives once the call has been
@@ -1239,7 +1236,7 @@ free_engine(struct aic_http *h)
 static int
 connections_for(const struct aic_http_conf *conf)
 {
-	int need = (conf->calls_max + STREAMS_EACH - 1) / STREAMS_EACH;
+	int need = (conf->calls_max + AIC_HTTP_STREAMS - 1) / AIC_HTTP_STREAMS;
 
 	if (conf->connections_max > 0)
 		return conf->connections_max;
