@@ -609,6 +609,10 @@ read_body(const char *s, size_t n, struct reading *r, struct aic_err *err)
 		return aic_fail(err, AIC_ENOMEM, "out of memory");
 	if (r->stream)
 		return check_frame(r, err);
+	/* With HTTP/2, and without a length, nothing else may tell that the connection
+	 * ended too early. */
+	if (rc && aic_json_is_cut(s, n))
+		return broken(r, err, "the model's answer broke off");
 	read_document(doc, r);
 	rc = !r->failed && !json_object_is_type(doc, json_type_object)
 	    ? useless(err, "the model's answer is not a JSON object")

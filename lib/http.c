@@ -55,9 +55,6 @@
  * some milliseconds are usual. */
 #define GRACE_US (1 * AIC_S)
 
-/* The most that one HTTP/2 connection is expected to carry; see http_route.c. */
-#define STREAMS_EACH 100
-
 /*
  * A call has two owners, its caller and the engine, and is freed when both have let
  * go of it. The engine's fields belong to the thread that drives once the call has been
@@ -93,6 +90,7 @@ struct aic_http_call {
 	int fd; /* of the last of them */
 	const void *stream_of; /* the HTTP/2 connection; NULL: none */
 	struct aic_http_call *prev, *next; /* in the list of its state */
+	struct aic_http_call *next_sending; /* in http->sending */
 };
 
 struct list {
@@ -118,6 +116,7 @@ struct sock {
 	bool
 	    connected; /* known to be, so that libcurl tells when it closes it */
 	bool stale; /* counted in route->now.stale */
+	const void *stream_of; /* the HTTP/2 connection, where it is known */
 };
 
 struct aic_http {
@@ -152,7 +151,9 @@ struct aic_http {
 	struct route *routes;
 	struct list begun;
 	atomic_int n_begun; /* any thread may look */
+	struct aic_http_call *sending; /* whose requests are going out */
 	int n_unsent;
+	const void *suspect; /* an HTTP/2 connection that may have failed */
 	struct sock *socks; /* by descriptor */
 	int n_socks;
 };
@@ -362,9 +363,10 @@ on_watch(CURL *easy, curl_socket_t fd, int what, void *arg, void *sock_arg)
 {
 	struct aic_http *h = arg;
 	struct sock *s = sock_of(h, fd);
+	struct aic_http_call *call = NULL;
 	uint32_t events = 0;
 
-	(void)easy, (void)sock_arg;
+	(void)sock_arg;
 	/* Connections have an entry. Without one for its own descriptors libcurl's
 	 * resolver is looked at in shorter and shorter intervals. */
 	if (!s)
@@ -376,6 +378,9 @@ on_watch(CURL *easy, curl_socket_t fd, int what, void *arg, void *sock_arg)
 		events = s->route ? EPOLLRDHUP : 0;
 	} else {
 		set_stale(s, false);
+		curl_easy_getinfo(easy, CURLINFO_PRIVATE, &call);
+		if (call && call->stream_of && call->connecting == 0)
+			s->stream_of = call->stream_of;
 		events = EPOLLRDHUP | (what & CURL_POLL_IN ? EPOLLIN : 0) |
 		    (what & CURL_POLL_OUT ? EPOLLOUT : 0);
 	}
@@ -469,13 +474,30 @@ learn_protocol(struct aic_http_call *call)
 	}
 }
 
-/* With more than one socket, for several addresses, it is not known which one is the
- * connection. */
+/* The list is short: a request is sent within milliseconds, unless the server is slow to
+ * take it. */
 static void
-note_connected(struct aic_http_call *call)
+leave_sending(struct aic_http_call *call)
 {
-	if (call->connecting == 1)
-		call->http->socks[call->fd].connected = true;
+	struct aic_http_call **p = &call->http->sending;
+
+	while (*p && *p != call)
+		p = &(*p)->next_sending;
+	if (*p)
+		*p = call->next_sending;
+}
+
+static void
+free_sent(struct aic_http *h)
+{
+	struct aic_http_call **p = &h->sending, *call;
+
+	while ((call = *p)) {
+		if (aic_http_transfer_free_sent(&call->transfer))
+			*p = call->next_sending;
+		else
+			p = &call->next_sending;
+	}
 }
 
 /* The connection is there, and the request is about to go out. */
@@ -483,16 +505,31 @@ static int
 on_request(void *arg, char *ip, char *local_ip, int port, int local_port)
 {
 	struct aic_http_call *call = arg;
+	struct sock *s = NULL;
 
 	(void)ip, (void)local_ip, (void)port, (void)local_port;
-	note_connected(call);
+	/* With more than one socket, for several addresses, it is not known which one
+	 * is the connection. */
+	if (call->connecting == 1) {
+		s = &call->http->socks[call->fd];
+		s->connected = true;
+	}
 	leave_opening(call);
 	set_unsent(call, false);
+	/* libcurl sends it again, because the first connection ended or refused it. */
+	if (call->stream_of)
+		call->http->suspect = call->stream_of;
+	if (!aic_http_transfer_may_send(&call->transfer))
+		return CURL_PREREQFUNC_ABORT;
 	if (!call->plain)
 		learn_protocol(call);
-	return aic_http_transfer_may_send(&call->transfer)
-	    ? CURL_PREREQFUNC_OK
-	    : CURL_PREREQFUNC_ABORT;
+	if (s)
+		s->stream_of = call->stream_of;
+	if (call->transfer.has_body) {
+		call->next_sending = call->http->sending;
+		call->http->sending = call;
+	}
+	return CURL_PREREQFUNC_OK;
 }
 
 /* The answer has been set. */
@@ -526,6 +563,7 @@ take_out(struct aic_http *h, struct aic_http_call *call)
 {
 	curl_multi_remove_handle(h->multi, call->transfer.easy);
 	leave_opening(call);
+	leave_sending(call);
 	set_unsent(call, false);
 	call->route->now.calls--;
 	call->route->used_us = aic_clock_us();
@@ -623,23 +661,6 @@ sweep_route(struct aic_http *h, struct route *r, int64_t now)
 /* --- the thread -------------------------------------------------------- */
 
 static void
-finish_transfers(struct aic_http *h)
-{
-	struct aic_http_call *call;
-	CURLMsg *m;
-	int left;
-
-	while ((m = curl_multi_info_read(h->multi, &left))) {
-		if (m->msg != CURLMSG_DONE)
-			continue;
-		curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, &call);
-		aic_http_transfer_end(&call->transfer, m->data.result);
-		take_out(h, call);
-		end_call(h, call);
-	}
-}
-
-static void
 run_libcurl(struct aic_http *h, int fd, int mask)
 {
 	CURLMcode rc;
@@ -652,6 +673,71 @@ run_libcurl(struct aic_http *h, int fd, int mask)
 	rc = curl_multi_socket_action(h->multi, fd, mask, &running);
 	if (rc != CURLM_OK)
 		h->broken = true;
+}
+
+static struct aic_http_call *
+find_neighbour(struct aic_http *h, const void *stream_of,
+    const struct aic_http_call *call)
+{
+	struct aic_http_call *other;
+
+	for (other = h->begun.head; other; other = other->next)
+		if (other != call && other->stream_of == stream_of)
+			return other;
+	return NULL;
+}
+
+static void
+finish_ended(struct aic_http *h)
+{
+	struct aic_http_call *call;
+	CURLMsg *m;
+	int left;
+
+	while ((m = curl_multi_info_read(h->multi, &left))) {
+		if (m->msg != CURLMSG_DONE)
+			continue;
+		curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, &call);
+		aic_http_transfer_end(&call->transfer, m->data.result);
+		if (call->transfer.answer.end != AIC_HTTP_ANSWERED &&
+		    call->stream_of)
+			h->suspect = call->stream_of;
+		take_out(h, call);
+		end_call(h, call);
+	}
+}
+
+/*
+ * Have libcurl look at the other streams of a connection on which one has failed. When
+ * it was a fault of the connection, nghttp2 expects nothing from it any more, but
+ * libcurl 7.88 notices that only when it reads for a stream, and a server that leaves
+ * the connection open gives it no reason to. Where nothing has arrived, and the
+ * connection is well, to read changes nothing. True: it has looked.
+ */
+static bool
+look_at_suspect(struct aic_http *h)
+{
+	const void *suspect = h->suspect;
+	int fd;
+
+	h->suspect = NULL;
+	if (!suspect || !find_neighbour(h, suspect, NULL))
+		return false;
+	for (fd = 0; fd < h->n_socks; fd++) {
+		if (h->socks[fd].stream_of == suspect) {
+			run_libcurl(h, fd, CURL_CSELECT_IN);
+			return true;
+		}
+	}
+	return false;
+}
+
+static void
+finish_transfers(struct aic_http *h)
+{
+	do {
+		finish_ended(h);
+	} while (look_at_suspect(h));
 }
 
 static int
@@ -728,17 +814,6 @@ reverse(struct aic_http_call *newest)
 	return first;
 }
 
-static struct aic_http_call *
-find_neighbour(struct aic_http *h, const struct aic_http_call *call)
-{
-	struct aic_http_call *other;
-
-	for (other = h->begun.head; other; other = other->next)
-		if (other != call && other->stream_of == call->stream_of)
-			return other;
-	return NULL;
-}
-
 /*
  * Have the server know at once that nobody needs the answer, because it costs money
  * as long as it is being made.
@@ -754,7 +829,7 @@ abort_transfer(struct aic_http *h, struct aic_http_call *call)
 	struct aic_http_call *other = NULL;
 
 	if (call->stream_of)
-		other = find_neighbour(h, call);
+		other = find_neighbour(h, call->stream_of, call);
 	if (!other)
 		curl_easy_setopt(call->transfer.easy, CURLOPT_FORBID_REUSE, 1L);
 	take_out(h, call);
@@ -867,6 +942,7 @@ work_off(struct aic_http *h)
 	if (!any && !h->broken && h->timer_us <= now)
 		run_libcurl(h, CURL_SOCKET_TIMEOUT, 0);
 	finish_transfers(h);
+	free_sent(h);
 }
 
 static int
@@ -1160,7 +1236,7 @@ free_engine(struct aic_http *h)
 static int
 connections_for(const struct aic_http_conf *conf)
 {
-	int need = (conf->calls_max + STREAMS_EACH - 1) / STREAMS_EACH;
+	int need = (conf->calls_max + AIC_HTTP_STREAMS - 1) / AIC_HTTP_STREAMS;
 
 	if (conf->connections_max > 0)
 		return conf->connections_max;

@@ -48,6 +48,15 @@ aic_http_route_connected(const struct aic_http_route *r)
 	return usable(r) > 0;
 }
 
+/* While it is not known whether there will be one. */
+static enum aic_http_admission
+probe(const struct aic_http_route *r)
+{
+	int most = r->connections_max < PROBES ? r->connections_max : PROBES;
+
+	return r->opening < most ? AIC_HTTP_OPEN : AIC_HTTP_WAIT;
+}
+
 static enum aic_http_admission
 admit_1(const struct aic_http_route *r)
 {
@@ -62,7 +71,7 @@ admit_2(const struct aic_http_route *r)
 	int streams = r->calls - r->opening, n = usable(r);
 
 	if (n == 0)
-		return r->opening < PROBES ? AIC_HTTP_OPEN : AIC_HTTP_WAIT;
+		return probe(r);
 	if (n + r->opening < r->connections_max && r->opening < OPENING_2 &&
 	    r->calls >= (n + r->opening) * STREAMS_GOAL)
 		return AIC_HTTP_OPEN;
@@ -80,7 +89,7 @@ aic_http_route_admit(const struct aic_http_route *r)
 	case AIC_HTTP_UNKNOWN:
 		break;
 	}
-	return r->opening < PROBES ? AIC_HTTP_OPEN : AIC_HTTP_WAIT;
+	return probe(r);
 }
 
 int

@@ -12,8 +12,8 @@
 #include "http_trust.h"
 
 /* Chats wait by the thousand, so what each of them holds is kept small: a page
- * for receiving, and for sending the least that libcurl takes, which it allocates
- * only while a body goes out in several pieces. */
+ * for receiving, and for sending the least that libcurl takes, which is freed when
+ * the body has gone out. */
 #define SEND_BUFFER 16384L
 #define RECEIVE_BUFFER 4096L
 
@@ -168,6 +168,21 @@ bool
 aic_http_transfer_may_connect(const struct aic_http_transfer *t)
 {
 	return t->requests == 0 || !t->has_body;
+}
+
+bool
+aic_http_transfer_free_sent(struct aic_http_transfer *t)
+{
+	curl_off_t sent = 0;
+
+	if (curl_easy_getinfo(t->easy, CURLINFO_SIZE_UPLOAD_T, &sent) !=
+		CURLE_OK ||
+	    sent < (curl_off_t)t->body.len)
+		return false;
+	/* To set its size, even to what it is, frees it; it is allocated again when
+	 * it is needed. */
+	curl_easy_setopt(t->easy, CURLOPT_UPLOAD_BUFFERSIZE, SEND_BUFFER);
+	return true;
 }
 
 /* --- how it ended ------------------------------------------------------ */

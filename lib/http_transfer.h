@@ -64,6 +64,14 @@ bool aic_http_transfer_may_send(struct aic_http_transfer *t);
  * none is needed for a request that may not be sent. */
 bool aic_http_transfer_may_connect(const struct aic_http_transfer *t);
 
+/*
+ * aic_http_transfer_free_sent -- free libcurl's buffer for sending once the body has gone
+ * out, because it is larger than all else that a call needs while it waits for the answer.
+ *
+ * The value is false while there is more to send.
+ */
+bool aic_http_transfer_free_sent(struct aic_http_transfer *t);
+
 /* aic_http_transfer_end -- set the answer, except for took_us, from how libcurl ended
  * it; before the handle leaves the multi handle. */
 void aic_http_transfer_end(struct aic_http_transfer *t, CURLcode rc);

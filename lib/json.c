@@ -466,6 +466,28 @@ aic_json_parse(const char *text, size_t len, struct json_object **ret_obj)
 	return s.no_memory ? AIC_ENOMEM : AIC_EINPUT;
 }
 
+/* A word that goes beyond the end of the text. */
+static bool
+is_word_cut(const struct scan *s)
+{
+	static const char *const words[] = { "true", "false", "null" };
+	size_t n = (size_t)(s->end - s->p), i;
+
+	for (i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		if (n < strlen(words[i]) && memcmp(s->p, words[i], n) == 0)
+			return true;
+	return false;
+}
+
+bool
+aic_json_is_cut(const char *text, size_t len)
+{
+	struct scan s = { .p = text, .end = text + len, .loose = true };
+	struct json_object *none = NULL;
+
+	return !read_document(&s, &none) && (s.p == s.end || is_word_cut(&s));
+}
+
 /* --- writing ----------------------------------------------------------- */
 
 /*

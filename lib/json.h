@@ -9,6 +9,7 @@
 #define AIC_JSON_H
 
 #include <json-c/json.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "buf.h"
@@ -44,6 +45,10 @@ const char *aic_json_check(const char *text, size_t len, size_t *ret_offset);
  */
 enum aic_code aic_json_parse(const char *text, size_t len,
     struct json_object **ret_obj) AIC_MUST_CHECK;
+
+/* aic_json_is_cut -- is this the beginning of a document, whose rest is missing? An
+ * empty text is. As lenient as aic_json_parse(). Memory: allocates nothing. */
+bool aic_json_is_cut(const char *text, size_t len);
 
 /* aic_json_put_str -- write a text with its quotes; valid UTF-8 goes out as it is,
  * not as \u escapes. */

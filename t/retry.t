@@ -53,6 +53,8 @@ my @again = (
 	[ 'one closed in mid-answer', 'close=middle' ],
 	[ 'a chunked answer cut off', 'chunked=1 close=middle' ],
 	[ 'a connection reset', 'close=reset' ],
+	[ 'JSON without its end', 'body=cut' ],
+	[ 'an empty body', 'body=empty' ],
 );
 my @never = (
 	(map { [ "HTTP $_", "status=$_" ] }
@@ -71,11 +73,10 @@ my @never = (
 	[ 'an empty balance', 'status=429 code=credit_balance_exhausted' ],
 	[ 'a billing limit', 'status=429 code=billing_hard_limit_reached' ],
 	[ 'billing by type', 'status=429 code=null type=billing_not_active' ],
-	[ 'an empty answer', 'body=empty' ],
+	[ 'broken JSON', 'body=broken' ],
 	[ 'no content', 'body=null' ],
 	[ 'a refusal', 'body=refusal' ],
 	[ 'a content filter', 'body=filter' ],
-	[ 'broken JSON', 'body=broken' ],
 	[ 'too long an answer', 'body=huge' ],
 	[ 'a flood of headers', 'headerflood=1000000' ],
 );

@@ -70,7 +70,7 @@ restart('', '');
 
 for my $marks ('status=400', 'status=401', 'status=403 code=invalid_api_key',
     'status=404', 'status=413',
-    'body=empty', 'body=null', 'body=filter', 'body=broken', 'body=huge',
+    'body=null', 'body=filter', 'body=broken', 'body=huge',
     'redirect=http://127.0.0.1:1/') {
 	restart($marks, '');
 	is_asked(chat(), 500, 1, 0, "$marks is an answer: the second is spared");
@@ -94,6 +94,7 @@ for (
 	[ 'broken inside a 200',
 	    raw('{"error":{"code":502}}') . ' retry_after_ms=1', 3 ],
 	[ 'broken off', 'body=nochoices retry_after_ms=1', 3 ],
+	[ 'without its end', 'body=cut retry_after_ms=1', 3 ],
 	[ 'silent', 'hang=1', 1 ],
 ) {
 	my ($what, $marks, $calls) = @$_;

@@ -176,9 +176,6 @@ what_stands_before_a_document_is_skipped(void **state)
 		{ BOM CONTENT("\"a\""), "a" },
 		{ " \r\n\t" CONTENT("\"a\""), "a" },
 		{ "\n" BOM " " CONTENT("\"a\""), "a" },
-		{ BOM, NULL },
-		{ " ", NULL },
-		{ "", NULL },
 		{ "\xef\xbb" CONTENT("\"a\""), NULL },
 		{ "x" CONTENT("\"a\""), NULL },
 	};
@@ -261,6 +258,32 @@ an_answer_that_broke_off_can_be_asked_for_again(void **state)
 		if (r.rc != AIC_EUPSTREAM || !r.e.broken)
 			fail_msg("%s: %s", bodies[i], r.err.detail);
 	}
+}
+
+static void
+an_answer_without_its_end_can_be_asked_for_again(void **state)
+{
+	static const char body[] = BOM " {\"id\":\"\\u0416\",\"x\":[true,null,-1.5e3],"
+	    "\"choices\":[{\"message\":{\"content\":\"\xd0\x96\"}}]}";
+	struct result r;
+	size_t n;
+
+	(void)state;
+	for (n = 0; n < sizeof(body) - 1; n++) {
+		/* Within the mark it is not known that it is one. */
+		if (n == 1 || n == 2)
+			continue;
+		r = read_bytes(body, n);
+		if (r.rc != AIC_EUPSTREAM || !r.e.broken)
+			fail_msg("%zu bytes: %s", n, r.err.detail);
+	}
+	r = read_bytes(body, n);
+	assert_int_equal(r.rc, AIC_OK);
+	free(r.c.text);
+	r = read_text(BOM);
+	assert_true(r.e.broken);
+	r = read_text("<html>");
+	assert_false(r.e.broken);
 }
 
 /* --- streams ------------------------------------------------------------- */
@@ -744,6 +767,7 @@ UNIT_MAIN(T(of_a_list_of_parts_the_text_counts),
     T(a_filtered_answer_is_none_and_would_be_filtered_again),
     T(only_an_answer_at_the_limit_of_tokens_is_cut_off),
     T(an_answer_that_broke_off_can_be_asked_for_again),
+    T(an_answer_without_its_end_can_be_asked_for_again),
     T(a_stream_that_nobody_asked_for_is_read),
     T(a_stream_without_its_end_broke_off),
     T(an_error_in_the_middle_of_a_stream_is_that_error),

@@ -61,6 +61,20 @@ a_server_that_nothing_is_known_of_gets_a_few_connections(void **state)
 	assert_false(aic_http_route_connected(&r));
 }
 
+static void
+one_connection_is_one_from_the_first_call_on(void **state)
+{
+	struct aic_http_route r;
+	int n;
+
+	(void)state;
+	aic_http_route_init(&r, false, 1);
+	assert_int_equal(begin_all(&r, 20, &n), 1);
+	connect_all(&r, AIC_HTTP_2);
+	assert_int_equal(begin_all(&r, 19, &n), 0);
+	assert_int_equal(n, 19);
+}
+
 /* 2,000 calls, of which none ends. */
 static void
 a_crowd_gets_its_streams_and_no_more_connections_than_may_be(void **state)
@@ -157,6 +171,7 @@ with_http_1_each_call_has_a_connection_and_they_are_opened_by_and_by(void *
 }
 
 UNIT_MAIN(T(a_server_that_nothing_is_known_of_gets_a_few_connections),
+    T(one_connection_is_one_from_the_first_call_on),
     T(a_crowd_gets_its_streams_and_no_more_connections_than_may_be),
     T(all_streams_taken_is_waiting_for_one), T(a_few_calls_share_a_connection),
     T(connections_that_have_ended_are_made_anew),

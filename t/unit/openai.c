@@ -271,12 +271,8 @@ static void
 what_is_of_no_use_is_refused_and_not_asked_for_again(void **state)
 {
 	static const char *const bodies[] = {
-		"",
-		" ",
 		"hello",
 		"<html><body>Bad gateway</body></html>",
-		"{",
-		"{\"choices\":[{\"message\":{\"content\":\"cut",
 		"null",
 		"[]",
 		"\"x\"",
@@ -332,6 +328,30 @@ what_is_of_no_use_is_refused_and_not_asked_for_again(void **state)
 		assert_int_equal(c.answer.tokens, 0);
 		assert_int_equal(server_requests(c.s), 1);
 		assert_false(aic_openai_is_well(c.openai));
+		end(&c);
+	}
+}
+
+static void
+an_answer_without_its_end_is_asked_for_again(void **state)
+{
+	static const char *const bodies[] = {
+		"",
+		" ",
+		"{",
+		"{\"choices\":[{\"message\":{\"content\":\"cut",
+	};
+	struct chat c;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(bodies) / sizeof(bodies[0]); i++) {
+		chat_with(&c,
+		    (struct server_step[]){ reply(200, SOON, bodies[i]),
+			reply(200, "", OK_BODY) },
+		    2);
+		assert_int_equal(c.rc, AIC_OK);
+		assert_int_equal(c.answer.attempts, 2);
 		end(&c);
 	}
 }
@@ -1966,6 +1986,7 @@ UNIT_MAIN_WITH(set_up, tear_down, T(the_question_is_a_chat_completion),
     T(a_usable_answer_is_given_with_its_tokens),
     T(text_is_usable_in_these_shapes),
     T(what_is_of_no_use_is_refused_and_not_asked_for_again),
+    T(an_answer_without_its_end_is_asked_for_again),
     T(an_answer_nested_deeper_than_any_of_ours_is_refused),
     T(tokens_are_a_whole_number_that_is_not_negative),
     T(broken_text_in_an_answer_is_made_safe),
