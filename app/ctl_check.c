@@ -13,6 +13,7 @@
 #include "ctl_run.h"
 #include "ctl_service.h"
 #include "ctl_upstream.h"
+#include "durable.h"
 #include "fcgi.h"
 #include "json.h"
 
@@ -245,6 +246,26 @@ check_connections(struct check *k)
 }
 
 static void
+check_durability(struct check *k)
+{
+	struct aic_err err = AIC_ERR_INIT;
+	struct aic_db_call call;
+	const char *why;
+
+	aic_durable_ask(&call);
+	if (ctl_db(k->c, &call, 1, ROOM_S, &err)) {
+		tell(k, "durability", false, "%s", err.detail);
+		return;
+	}
+	why = aic_durable_got(&call);
+	tell(k, "durability", !*why, "%s%s",
+	    *why ? "answered chats can be lost in a crash of PostgreSQL: "
+		 : "a commit survives a crash of PostgreSQL",
+	    why);
+	aic_db_call_done(&call);
+}
+
+static void
 check_site(struct check *k, const struct ctl_nginx_site *site)
 {
 	long long deadline = k->c->conf.deadline_ms;
@@ -367,6 +388,7 @@ ctl_check(struct ctl *c, struct aic_err *err)
 	if (k.has_conf) {
 		check_schema(&k);
 		check_connections(&k);
+		check_durability(&k);
 	}
 	check_nginx(&k);
 	if (k.has_conf)

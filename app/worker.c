@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "durable.h"
 #include "limit.h"
 #include "recall.h"
 #include "recall_keys.h"
@@ -191,6 +192,25 @@ worker_check(struct worker *w, struct aic_err *err)
 		rc = aic_fail(err, AIC_EDB, "the database is read-only");
 	aic_db_call_done(&call);
 	return rc;
+}
+
+void
+worker_check_durable(struct worker *w)
+{
+	struct aic_err err = AIC_ERR_INIT;
+	struct aic_db_call call;
+
+	if (w->durable_seen)
+		return;
+	aic_durable_ask(&call);
+	if (aic_db_run(w->db, &call, 1, aic_clock_us() + READY_US, &err))
+		return;
+	w->durable_seen = true;
+	if (*aic_durable_got(&call))
+		aic_log_event(AIC_LOG_WARN, "durability",
+		    "answered chats can be lost in a crash of PostgreSQL: %s",
+		    aic_durable_got(&call));
+	aic_db_call_done(&call);
 }
 
 enum aic_code

@@ -77,6 +77,7 @@ struct worker {
 	enum aic_cache_state cache_told; /* what the log says of the cache */
 
 	atomic_bool fits; /* worker_fits() has said so */
+	bool durable_seen; /* worker_check_durable() has had an answer */
 };
 
 /*
@@ -111,6 +112,14 @@ void worker_close(struct worker *w);
  */
 enum aic_code
 worker_check(struct worker *w, struct aic_err *err) AIC_MUST_CHECK;
+
+/*
+ * worker_check_durable -- once, when the database can be reached: log the settings of
+ * the server under which an answered chat can be lost (see lib/durable.h).
+ *
+ * Blocks:   as long as READY_US while there was no answer yet
+ */
+void worker_check_durable(struct worker *w);
 
 /*
  * worker_fits -- has the database the tables that this program was written for? Asked

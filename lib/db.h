@@ -51,6 +51,18 @@ struct aic_db_stmt {
 	const struct aic_db_stmt *lazy;
 };
 
+/*
+ * AIC_DB_SQL_DURABLE -- as SQL, an expression for the rows that a statement returns: its
+ * commit waits for the disk, whatever synchronous_commit the role, the database or a
+ * pooler set for the session. Only "off" is replaced. Every other value waits for the
+ * local disk at least, and remains as the administrator chose it, because a standby
+ * may depend on it. Of the transaction alone, so nothing remains in a session that a
+ * pooler gives to others.
+ */
+#define AIC_DB_SQL_DURABLE                                                     \
+	"CASE WHEN current_setting('synchronous_commit') = 'off'"              \
+	" THEN set_config('synchronous_commit', 'on', true) END"
+
 /* One statement with its parameters, and then its result. */
 struct aic_db_call {
 	const struct aic_db_stmt *stmt;

@@ -136,7 +136,7 @@ static const struct aic_db_stmt reset = {
 	"  last_reset_date = greatest(last_reset_date,"
 	"   (now() AT TIME ZONE $2::text)::date),"
 	"  updated_at = now()"
-	" WHERE telegram_id = $1::bigint RETURNING id",
+	" WHERE telegram_id = $1::bigint RETURNING id, " AIC_DB_SQL_DURABLE,
 	2,
 	NULL,
 };

@@ -7,7 +7,9 @@ use AIChat::Stack;
 use AIChat::Test;
 use JSON::PP ();
 
-my $s = AIChat::Test->new(workers => 2, env => {
+# Its check is content with a server that syncs, which that of other tests does not.
+my $s = AIChat::Test->new(workers => 2,
+    pg_conf => { fsync => 'on', full_page_writes => 'on' }, env => {
 	AI_CHAT_DAILY_LIMIT => 5,
 	AI_CHAT_DEADLINE_MS => 5000,
 	AI_CHAT_DB_TIMEOUT_MS => 1800,
@@ -269,7 +271,7 @@ sub meddle ($verb, $do, $sub)
 	unlike $got->{out}, qr/^(?!ok )/m, '... finds all well';
 	my $json = done('check --json', 'check', '--json')->{json};
 	is_deeply [ map { $_->{check} } @{ $json->{checks} } ],
-	    [ qw(settings database schema connections nginx site timeouts body
+	    [ qw(settings database schema connections durability nginx site timeouts body
 	    workers) ], '... and has looked at all that';
 	ok $json->{ok}, '... which is in one word, too';
 
@@ -289,7 +291,7 @@ sub meddle ($verb, $do, $sub)
 	};
 	$wrong->('a setting', 'settings', qr/AI_CHAT_THREADS/,
 	    AI_CHAT_THREADS => 'canary-no-secret' =~ s/canary-//r);
-	$wrong->('a missing database', 'database schema connections',
+	$wrong->('a missing database', 'database schema connections durability',
 	    qr/connect/, DATABASE_URL =>
 	    q("postgresql://u:canary@127.0.0.1:1/x?connect_timeout=2"));
 	$wrong->('a deadline over that of Nginx', 'timeouts',

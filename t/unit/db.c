@@ -323,6 +323,38 @@ a_refused_statement_undoes_its_batch_and_leaves_no_results(void **state)
 	check_echo(db, "still fit", 1);
 }
 
+static const struct aic_db_stmt commit_waits = { "t_commit",
+	"SELECT coalesce(" AIC_DB_SQL_DURABLE
+	", current_setting('synchronous_commit'))",
+	0, NULL };
+
+static void
+a_durable_commit_replaces_off_and_nothing_else(void **state)
+{
+	static const char *const rows[][2] = { { "off", "on" }, { "on", "on" },
+		{ "local", "local" }, { "remote_write", "remote_write" },
+		{ "remote_apply", "remote_apply" } };
+	struct aic_db_call c[2];
+	struct aic_db *other;
+	struct aic_err err;
+	char url[1200];
+	size_t i;
+
+	(void)state;
+	NEED_SERVER;
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		snprintf(url, sizeof(url),
+		    "%s options='-c synchronous_commit=%s'", own_url,
+		    rows[i][0]);
+		other = open_url(url, 1, true);
+		aic_db_call(&c[0], &commit_waits);
+		assert_int_equal(run(other, c, 1, &err), AIC_OK);
+		assert_string_equal(aic_db_get(&c[0], 0, 0), rows[i][1]);
+		aic_db_call_done(&c[0]);
+		aic_db_close(other);
+	}
+}
+
 static void
 a_deadline_is_kept_and_the_next_call_is_well(void **state)
 {
@@ -1222,6 +1254,7 @@ UNIT_MAIN_WITH(make_database, drop_database, T(parameters_arrive_as_they_are),
     T(a_batch_is_one_transaction_in_order),
     T(one_statement_may_come_twice_in_a_batch),
     T(a_refused_statement_undoes_its_batch_and_leaves_no_results),
+    T(a_durable_commit_replaces_off_and_nothing_else),
     T(a_deadline_is_kept_and_the_next_call_is_well),
     T(a_connection_that_was_ended_is_mended_unnoticed),
     T(a_statement_that_always_breaks_ends_with_the_deadline),
