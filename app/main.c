@@ -241,7 +241,6 @@ wait_for_signal(struct crew *c, const sigset_t *signals)
 		worker_drop_all(c->worker);
 		worker_reset_all(c->worker);
 		worker_keep_warm(c->worker);
-		worker_check_durable(c->worker);
 		worker_tell(c->worker);
 		us = TICK_US;
 		if (c->notify.ping_us && c->ping_us - aic_clock_us() < us)
@@ -366,7 +365,6 @@ check_only(struct worker *w)
 	if (rc)
 		return fail(rc, &err);
 	worker_check_cache(w);
-	worker_check_durable(w);
 	puts("ok: settings and database are as they should be");
 	return 0;
 }

@@ -6,11 +6,14 @@
 #include <string.h>
 
 #include "clock.h"
+#include "context.h"
 #include "durable.h"
 #include "limit.h"
 #include "recall.h"
 #include "recall_keys.h"
 #include "log.h"
+#include "repeat.h"
+#include "save.h"
 
 /* The newest file of sql/ that this program cannot do without. */
 #define SCHEMA_VERSION 4
@@ -38,16 +41,6 @@ static const struct aic_db_stmt check = {
 	"  EXISTS (SELECT FROM pg_timezone_names WHERE name = $1::text),"
 	"  current_setting('transaction_read_only')",
 	1,
-	NULL,
-};
-
-/* Only reads, and hardly that: the names must exist. */
-static const struct aic_db_stmt ready = {
-	"ready",
-	"SELECT l.leases, l.context_from, l.context_seq,"
-	"  r.chat_id, r.key_digest, r.remaining_requests"
-	" FROM ai_chat_daily_limits l, ai_chat_requests r LIMIT 0",
-	0,
 	NULL,
 };
 
@@ -194,18 +187,20 @@ worker_check(struct worker *w, struct aic_err *err)
 	return rc;
 }
 
-void
-worker_check_durable(struct worker *w)
+/* Once: log the settings of the server under which an answered chat can be lost. */
+static void
+check_durability(struct worker *w, int64_t deadline_us)
 {
 	struct aic_err err = AIC_ERR_INIT;
 	struct aic_db_call call;
 
-	if (w->durable_seen)
+	if (atomic_exchange(&w->durability_checked, true))
 		return;
 	aic_durable_ask(&call);
-	if (aic_db_run(w->db, &call, 1, aic_clock_us() + READY_US, &err))
+	if (aic_db_run(w->db, &call, 1, deadline_us, &err)) {
+		atomic_store(&w->durability_checked, false);
 		return;
-	w->durable_seen = true;
+	}
 	if (*aic_durable_got(&call))
 		aic_log_event(AIC_LOG_WARN, "durability",
 		    "answered chats can be lost in a crash of PostgreSQL: %s",
@@ -213,17 +208,54 @@ worker_check_durable(struct worker *w)
 	aic_db_call_done(&call);
 }
 
+/*
+ * The statements of a chat, for a user that there is not, a limit that lets nobody in
+ * and a reservation that nobody has. The server does all it does for a chat, checks
+ * names, types, rights and whether it may write, and finds no row to read or to write.
+ */
+static enum aic_code
+try_chat(struct worker *w, int64_t deadline_us, struct aic_err *err)
+{
+	static const char nil[] = "00000000-0000-0000-0000-000000000000";
+	struct aic_limit_hold h = {
+		.chat_id = nil, .zone = w->conf.timezone, .limit = -1
+	};
+	struct aic_save s = { .message = "", .response = "" };
+	struct aic_context_terms terms = { .exchanges = 0 };
+	struct aic_db_call calls[4];
+	enum aic_code rc;
+	int i;
+
+	aic_limit_hold_ask(&calls[0], &h);
+	aic_context_ask(&calls[1], 0, &terms);
+	aic_save_ask(&calls[2], &s);
+	aic_limit_drop_ask(&calls[3], 0, nil);
+	rc = aic_db_run(w->db, calls, 4, deadline_us, err);
+	for (i = 0; i < 4; i++)
+		aic_db_call_done(&calls[i]);
+	if (rc)
+		return rc;
+
+	h.of_key = true;
+	aic_repeat_queue_ask(&calls[0], 0);
+	aic_limit_hold_ask(&calls[1], &h);
+	aic_repeat_ask(&calls[2], 0, nil, NULL);
+	rc = aic_db_run(w->db, calls, 3, deadline_us, err);
+	for (i = 0; i < 3; i++)
+		aic_db_call_done(&calls[i]);
+	if (!rc)
+		check_durability(w, deadline_us);
+	return rc;
+}
+
 enum aic_code
 worker_fits(struct worker *w, int64_t deadline_us, struct aic_err *err)
 {
-	struct aic_db_call call;
 	enum aic_code rc;
 
 	if (atomic_load_explicit(&w->fits, memory_order_relaxed))
 		return AIC_OK;
-	aic_db_call(&call, &ready);
-	rc = aic_db_run(w->db, &call, 1, deadline_us, err);
-	aic_db_call_done(&call);
+	rc = try_chat(w, deadline_us, err);
 	if (!rc)
 		atomic_store(&w->fits, true);
 	return rc;
@@ -232,13 +264,7 @@ worker_fits(struct worker *w, int64_t deadline_us, struct aic_err *err)
 enum aic_code
 worker_ready(struct worker *w, struct aic_err *err)
 {
-	struct aic_db_call call;
-	enum aic_code rc;
-
-	aic_db_call(&call, &ready);
-	rc = aic_db_run(w->db, &call, 1, aic_clock_us() + READY_US, err);
-	aic_db_call_done(&call);
-	return rc;
+	return try_chat(w, aic_clock_us() + READY_US, err);
 }
 
 enum aic_code

@@ -45,6 +45,7 @@ struct conn {
 	/* What this connection has prepared, by address. */
 	const struct aic_db_stmt *prepared[STMTS_MAX];
 	int n_prepared;
+	int generation; /* of the pool, when it was connected */
 	bool unfit; /* the server said that it cannot serve us */
 };
 
@@ -53,6 +54,7 @@ enum outcome {
 	RAN,
 	REFUSED, /* the server said no, and would again */
 	AGAIN, /* the server said no, and may say yes: a deadlock */
+	STALE, /* a prepared statement failed, which its text might not */
 	LOST, /* no answer: the connection broke, or another batch was late */
 	LATE, /* no answer: the deadline passed */
 };
@@ -75,6 +77,8 @@ struct batch {
 	bool waits; /* in the queue, for `changed', and was not woken yet */
 	bool lazy; /* committed without waiting for the disk */
 	int preparing; /* calls whose statement is prepared on this trip, as bits */
+	int reusing; /* calls whose statement was prepared before them, as bits */
+	bool plain; /* it was STALE: run without prepared statements */
 	pthread_cond_t changed;
 };
 
@@ -89,7 +93,7 @@ struct aic_db {
 	atomic_int first_host;
 	PQconninfoOption *options;
 	char timeouts[320];
-	bool prepare;
+	atomic_bool prepare;
 
 	pthread_mutex_t lock; /* of all below */
 	struct batch *queue, **queue_end;
@@ -98,6 +102,9 @@ struct aic_db {
 	struct conn *all;
 	int n_all;
 	int n_trips; /* under way */
+	/* Raised when prepared statements were found to be stale; a connection of an
+	 * earlier generation is closed instead of being used again. */
+	int generation;
 	int64_t down_since_us; /* connecting fails since; 0: it does not */
 	int64_t retry_us; /* while it does: nobody tries before */
 	bool trying; /* while it does: somebody is at it */
@@ -243,7 +250,7 @@ aic_db_open(struct aic_db **ret_db, const struct aic_db_conf *conf,
 		return aic_fail(err, AIC_ENOMEM, "out of memory");
 	pthread_mutex_init(&db->lock, NULL);
 	db->queue_end = &db->queue;
-	db->prepare = conf->prepare;
+	atomic_init(&db->prepare, conf->prepare);
 	db->timeout_us = conf->timeout_ms * AIC_MS;
 	rc = set_params(db, conf->url, conf->timeout_ms, err);
 	if (rc) {
@@ -489,10 +496,13 @@ send_call(struct aic_db *db, struct conn *c, struct batch *b, int i)
 	    ? call->stmt->lazy
 	    : call->stmt;
 
-	if (!db->prepare || c->n_prepared == STMTS_MAX)
+	if (b->plain || c->n_prepared == STMTS_MAX ||
+	    !atomic_load(&db->prepare))
 		return PQsendQueryParams(c->pg, stmt->sql, call->n, NULL,
 		    call->param, NULL, NULL, 0);
-	if (!is_prepared(c, stmt)) {
+	if (is_prepared(c, stmt)) {
+		b->reusing |= 1 << i;
+	} else {
 		if (!PQsendPrepare(c->pg, stmt->name, stmt->sql, 0, NULL))
 			return false;
 		b->preparing |= 1 << i;
@@ -509,7 +519,7 @@ send_all(struct aic_db *db, struct conn *c, struct batch *trip)
 	int i;
 
 	for (b = trip; b; b = b->next) {
-		b->preparing = 0;
+		b->preparing = b->reusing = 0;
 		for (i = 0; i < b->n; i++)
 			if (!send_call(db, c, b, i))
 				return false;
@@ -549,28 +559,52 @@ next_result(struct conn *c, int64_t deadline_us, PGresult **ret_res)
 }
 
 /*
+ * May a statement that was prepared earlier fail like this, where its text, sent now,
+ * would not? What it was prepared for has changed: a column has another type (0A000),
+ * a type or a table was dropped and made again under another number (XX000, class
+ * 42), or the statement is gone (26000), because a pooler reset the session, or because
+ * another batch of the trip was to prepare it and could not. The batch is run again as
+ * text; if that fails as well, it was the statement's own fault.
+ */
+static bool
+may_be_stale(const char *state)
+{
+	return strncmp(state, "42", 2) == 0 || strncmp(state, "0A", 2) == 0 ||
+	    strncmp(state, "26", 2) == 0 || strncmp(state, "XX", 2) == 0;
+}
+
+/*
  * A failure without an SQLSTATE was made by libpq itself: the connection is
- * gone. Classes 08 and 57P say so in the server's own words. 26000: a statement
- * that another batch of the trip was to prepare, and could not. 25006: a server
- * that has become a standby.
+ * gone. Classes 08 and 57P say so in the server's own words. 25006: a server that
+ * has become a standby. 42P05: there is a statement of this name, which this
+ * connection has not prepared; so a pooler gives the same session to several
+ * connections, and statements cannot be prepared.
  */
 static enum outcome
-judge(struct conn *c, const PGresult *res)
+judge(struct aic_db *db, struct conn *c, const struct batch *b, int at,
+    const PGresult *res)
 {
 	const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
 
 	if (!state || PQstatus(c->pg) == CONNECTION_BAD ||
 	    strncmp(state, "08", 2) == 0 || strncmp(state, "57P", 3) == 0 ||
-	    strcmp(state, "26000") == 0 || strcmp(state, "25006") == 0)
+	    strcmp(state, "25006") == 0)
 		return LOST;
 	if (strcmp(state, "40001") == 0 || strcmp(state, "40P01") == 0)
 		return AGAIN;
+	if (strcmp(state, "42P05") == 0 && b->preparing & 1 << at) {
+		atomic_store(&db->prepare, false);
+		return STALE;
+	}
+	if (b->reusing & 1 << at && may_be_stale(state))
+		return STALE;
 	return REFUSED;
 }
 
 /* Read the results of one batch, up to its sync; the first failure counts. */
 static enum outcome
-read_batch(struct conn *c, struct batch *b, int64_t deadline_us)
+read_batch(struct aic_db *db, struct conn *c, struct batch *b,
+    int64_t deadline_us)
 {
 	enum outcome out = RAN, got;
 	int at = 0, nulls = 0;
@@ -607,7 +641,7 @@ read_batch(struct conn *c, struct batch *b, int64_t deadline_us)
 			continue;
 		default:
 			if (out == RAN) {
-				out = judge(c, res);
+				out = judge(db, c, b, at, res);
 				c->unfit = c->unfit ||
 				    (out == LOST &&
 					PQstatus(c->pg) == CONNECTION_OK);
@@ -723,7 +757,7 @@ run_trip(struct aic_db *db, struct conn *c, struct batch *trip)
 	if (send_all(db, c, trip))
 		out = flush_out(c, first_deadline(trip));
 	for (b = trip; b && out != LOST && out != LATE; b = b->next) {
-		out = b->out = read_batch(c, b, first_deadline(b));
+		out = b->out = read_batch(db, c, b, first_deadline(b));
 		/* It was to prepare a statement and has not: start afresh. */
 		if (b->preparing && out != RAN)
 			c->n_prepared = STMTS_MAX;
@@ -800,8 +834,23 @@ take_trip(struct aic_db *db)
 	return trip;
 }
 
+/*
+ * As text a statement ran that had failed when it was prepared. All connections may
+ * have it prepared for what is no more, so none of them is used again: the idle ones
+ * are closed here, the others when they come back.
+ */
 static void
-finish_trip(struct aic_db *db, struct batch *trip)
+note_stale(struct aic_db *db)
+{
+	struct conn *c;
+
+	db->generation++;
+	for (c = db->idle; c; c = c->next)
+		conn_drop(c);
+}
+
+static void
+finish_trip(struct aic_db *db, const struct conn *c, struct batch *trip)
 {
 	struct batch *b, *next;
 
@@ -811,7 +860,11 @@ finish_trip(struct aic_db *db, struct batch *trip)
 			note_up(db);
 		else
 			drop_results(b);
-		if ((b->out == LOST || b->out == AGAIN) &&
+		if (b->out == RAN && b->plain &&
+		    c->generation == db->generation)
+			note_stale(db);
+		b->plain = b->plain || b->out == STALE;
+		if ((b->out == LOST || b->out == AGAIN || b->out == STALE) &&
 		    aic_clock_us() < b->deadline_us)
 			enqueue(db, b);
 		else
@@ -839,6 +892,8 @@ take_conn(struct aic_db *db)
 static void
 give_conn(struct aic_db *db, struct conn *c)
 {
+	if (c->pg && c->generation != db->generation)
+		conn_drop(c);
 	c->next = db->idle;
 	db->idle = c;
 }
@@ -901,6 +956,7 @@ lead(struct aic_db *db, struct batch *self)
 	if (!c->pg) {
 		/* While it is away, one at a time tries. */
 		db->trying = true;
+		c->generation = db->generation;
 		pthread_mutex_unlock(&db->lock);
 		ok = connect_one(db, c, self->deadline_us, &why);
 		pthread_mutex_lock(&db->lock);
@@ -924,7 +980,7 @@ lead(struct aic_db *db, struct batch *self)
 		if (c->unfit)
 			note_connect(db, false);
 		c->unfit = false;
-		finish_trip(db, trip);
+		finish_trip(db, c, trip);
 	}
 	give_conn(db, c);
 	wake_next(db);

@@ -10,6 +10,11 @@
  * at the same time share a trip, each still a transaction of its own, and wait for
  * the disk once; so the busier the service, the less a chat costs.
  *
+ * Statements are prepared once for each connection. Where one fails that was prepared
+ * earlier, its batch is run again as text: another service may have changed a column's
+ * type, or restored the tables. If the text runs, all connections are made anew, so the
+ * caller of a batch sees nothing of it.
+ *
  * A batch whose connection breaks is run again, though the
  * server may have committed it: so every statement of this project must mean the
  * same when it is run twice. Each says beside its text why it does.
@@ -34,7 +39,9 @@ struct aic_db_conf {
 	const char *url; /* any libpq connection string; borrowed */
 	int pool; /* connections, 1.. */
 	int timeout_ms; /* told to the server too; see aic_db_open() */
-	bool prepare; /* prepared statements; off behind an old PgBouncer */
+	/* Prepared statements; off behind an old PgBouncer. It is switched off by itself
+	 * where the connections turn out to share sessions. */
+	bool prepare;
 };
 
 /* A statement: static, its address is its identity. */

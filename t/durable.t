@@ -89,19 +89,21 @@ $s->sql('alter role ai_chat reset synchronous_commit');
 
 sub warned ($what)
 {
-	$s->restart_worker(1);
+	$s->restart_worker($_) for 1, 2;
 	return wait_for(sub {
-		$s->worker_log(1) =~ /event=durability .*$what/;
+		$s->get('/health/ready');
+		join('', map { $s->worker_log($_) } 1, 2) =~ /event=durability .*$what/;
 	}, 10, "the worker to log $what");
 }
 
-unlike $s->worker_log(1), qr/event=durability/,
+is $s->get('/health/ready')->{status}, 200, 'ready';
+unlike join('', map { $s->worker_log($_) } 1, 2), qr/event=durability/,
     'a server that keeps what it commits is not complained of';
 my $got = $s->ctl('check');
 like $got->{out}, qr/^ok +durability/m, '... nor by ai-chatctl check';
 $pg->admin('alter table ai_chat_requests set unlogged', $s->{db});
 ok warned('table ai_chat_requests is unlogged'),
-    'a table that is unlogged: a line at the start of a worker';
+    'a table that is unlogged: a line in the log';
 $got = $s->ctl('check');
 like $got->{out}, qr/^wrong +durability: .*unlogged/m,
     '... and ai-chatctl check has it';
@@ -111,7 +113,7 @@ $s->stop_pg;
 $pg->{conf}{$_} = 'off' for qw(fsync full_page_writes);
 $s->start_pg;
 ok warned('fsync is off, full_page_writes is off'),
-    'fsync and full_page_writes off: a line at the start of a worker';
+    'fsync and full_page_writes off: a line in the log';
 like $s->ctl('check')->{out}, qr/^wrong +durability: .*fsync is off/m,
     '... and ai-chatctl check has them';
 
