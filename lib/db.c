@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "buf.h"
 #include "clock.h"
 
 /* More statements than this in one program would be a design of its own. */
@@ -35,6 +36,12 @@
 
 /* Servers in one URL; more of them nobody waits for. */
 #define HOSTS_MAX 8
+
+/* What set_params() adds to the URL's, and a NULL. */
+#define OWN_PARAMS 12
+
+/* A URL is not longer than a setting, and ours are a few hundred bytes. */
+#define OPTIONS_MAX (16 * 1024)
 
 /* When the database is away: come again soon, but not at once. */
 #define RETRY_AFTER_S 2
@@ -92,7 +99,7 @@ struct aic_db {
 	int n_hosts;
 	atomic_int first_host;
 	PQconninfoOption *options;
-	char timeouts[320];
+	char *server_options; /* start-up options, ours and those of the URL */
 	atomic_bool prepare;
 
 	pthread_mutex_t lock; /* of all below */
@@ -178,13 +185,45 @@ set_hosts(struct aic_db *db, int n, struct aic_err *err)
 	return AIC_OK;
 }
 
+/*
+ * The start-up options: ours, and after them those of the URL, because the server
+ * takes the last one of a name. So the URL replaces what it names, and nothing else. An
+ * empty `options' in the URL means none at all, for PgBouncer, which refuses them.
+ *
+ * A row lock ends first: it is the lesser trouble to report. The rest is for a worker's
+ * host that is cut off, maybe between a statement and the end of its transaction, where
+ * no timeout of statements runs: the server lets go of its locks within 25 s. It means
+ * nothing on a unix socket.
+ */
+static enum aic_code
+set_options(struct aic_db *db, const char *of_url, int timeout_ms,
+    struct aic_err *err)
+{
+	struct aic_buf b;
+
+	aic_buf_init(&b, OPTIONS_MAX);
+	if (!of_url || *of_url)
+		aic_buf_printf(&b,
+		    "-c statement_timeout=%d -c lock_timeout=%d "
+		    "-c idle_in_transaction_session_timeout=%d "
+		    "-c plan_cache_mode=force_generic_plan "
+		    "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 "
+		    "-c tcp_keepalives_count=3 -c tcp_user_timeout=25000 ",
+		    timeout_ms, timeout_ms * 9 / 10, timeout_ms);
+	aic_buf_puts(&b, of_url ? of_url : "");
+	db->server_options = aic_buf_take(&b, NULL);
+	return db->server_options ? AIC_OK
+				  : aic_fail(err, AIC_ENOMEM, "out of memory");
+}
+
 static enum aic_code
 set_params(struct aic_db *db, const char *url, int timeout_ms,
     struct aic_err *err)
 {
 	PQconninfoOption *o;
+	const char *options = NULL;
+	enum aic_code rc;
 	char *wrong = NULL;
-	bool own_options = false;
 	int n = 0;
 
 	db->options = PQconninfoParse(url, &wrong);
@@ -196,16 +235,18 @@ set_params(struct aic_db *db, const char *url, int timeout_ms,
 	}
 	for (o = db->options; o->keyword; o++)
 		n++;
-	db->keys = calloc((size_t)n + 4, sizeof(*db->keys));
-	db->values[0] = calloc((size_t)n + 4, sizeof(*db->values[0]));
+	db->keys = calloc((size_t)n + OWN_PARAMS, sizeof(*db->keys));
+	db->values[0] = calloc((size_t)n + OWN_PARAMS, sizeof(*db->values[0]));
 	if (!db->keys || !db->values[0])
 		return aic_fail(err, AIC_ENOMEM, "out of memory");
 	n = 0;
 	for (o = db->options; o->keyword; o++) {
 		if (!o->val)
 			continue;
-		if (strcmp(o->keyword, "options") == 0)
-			own_options = true;
+		if (strcmp(o->keyword, "options") == 0) {
+			options = o->val;
+			continue;
+		}
 		/* Text goes out as it came in, whatever the URL says. */
 		if (strcmp(o->keyword, "client_encoding") == 0)
 			continue;
@@ -216,24 +257,11 @@ set_params(struct aic_db *db, const char *url, int timeout_ms,
 	db->values[0][n++] = "UTF8";
 	db->keys[n] = "fallback_application_name";
 	db->values[0][n++] = "ai-chat";
-	if (!own_options) {
-		/*
-		 * A row lock ends first: it is the lesser trouble to report. The
-		 * rest is for a worker's host that is cut off, maybe between a
-		 * statement and the end of its transaction, where no timeout of
-		 * statements runs: the server lets go of its locks within 25 s.
-		 * It means nothing on a unix socket.
-		 */
-		snprintf(db->timeouts, sizeof(db->timeouts),
-		    "-c statement_timeout=%d -c lock_timeout=%d "
-		    "-c idle_in_transaction_session_timeout=%d "
-		    "-c plan_cache_mode=force_generic_plan "
-		    "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 "
-		    "-c tcp_keepalives_count=3 -c tcp_user_timeout=25000",
-		    timeout_ms, timeout_ms * 9 / 10, timeout_ms);
-		db->keys[n] = "options";
-		db->values[0][n++] = db->timeouts;
-	}
+	rc = set_options(db, options, timeout_ms, err);
+	if (rc)
+		return rc;
+	db->keys[n] = "options";
+	db->values[0][n++] = db->server_options;
 	return set_hosts(db, n, err);
 }
 
@@ -287,6 +315,7 @@ aic_db_close(struct aic_db *db)
 		for (j = 0; j < 3; j++)
 			free(db->lists[i][j]);
 	}
+	free(db->server_options);
 	PQconninfoFree(db->options);
 	pthread_mutex_destroy(&db->lock);
 	free(db);

@@ -84,8 +84,9 @@ struct aic_db_call {
  * succeeds while the database is away.
  *
  * statement_timeout, lock_timeout and idle_in_transaction_session_timeout are set
- * through the start-up options, unless the URL has `options' itself (PgBouncer
- * refuses them: set the timeouts on the role there).
+ * through the start-up options. `options' of the URL replace those that they name. With
+ * empty `options' nothing is set (PgBouncer refuses them: set the timeouts on the role
+ * there).
  *
  * Errors:   AIC_ECONF  the URL is not one; AIC_ENOMEM
  * Memory:   gives; aic_db_close()

@@ -323,6 +323,45 @@ a_refused_statement_undoes_its_batch_and_leaves_no_results(void **state)
 	check_echo(db, "still fit", 1);
 }
 
+static const struct aic_db_stmt timeouts = { "t_timeouts",
+	"SELECT concat_ws(' ', current_setting('statement_timeout'),"
+	" current_setting('lock_timeout'),"
+	" current_setting('idle_in_transaction_session_timeout'),"
+	" current_setting('plan_cache_mode'), current_setting('DateStyle'))",
+	0, NULL };
+
+static void
+options_of_the_url_replace_what_they_name_and_nothing_else(void **state)
+{
+	static const char *const rows[][2] = {
+		{ "", "0 0 0 auto ISO, MDY" },
+		{ "-c DateStyle=SQL",
+		    "3s 2700ms 3s force_generic_plan SQL, MDY" },
+		{ "-c DateStyle=SQL --lock-timeout=77",
+		    "3s 77ms 3s force_generic_plan SQL, MDY" },
+		{ "-clock_timeout=5 -c plan_cache_mode=auto",
+		    "3s 5ms 3s auto ISO, MDY" },
+	};
+	struct aic_db_call c;
+	struct aic_db *other;
+	struct aic_err err;
+	char url[1200];
+	size_t i;
+
+	(void)state;
+	NEED_SERVER;
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		snprintf(url, sizeof(url), "%s options='%s'", own_url,
+		    rows[i][0]);
+		other = open_url(url, 1, true);
+		aic_db_call(&c, &timeouts);
+		assert_int_equal(run(other, &c, 1, &err), AIC_OK);
+		assert_string_equal(aic_db_get(&c, 0, 0), rows[i][1]);
+		aic_db_call_done(&c);
+		aic_db_close(other);
+	}
+}
+
 static const struct aic_db_stmt all_of_it = { "t_all",
 	"SELECT * FROM t_all WHERE n = $1::int", 1, NULL };
 static const struct aic_db_stmt of_type = { "t_typed",
@@ -1408,6 +1447,7 @@ UNIT_MAIN_WITH(make_database, drop_database, T(parameters_arrive_as_they_are),
     T(one_statement_may_come_twice_in_a_batch),
     T(a_refused_statement_undoes_its_batch_and_leaves_no_results),
     T(a_durable_commit_replaces_off_and_nothing_else),
+    T(options_of_the_url_replace_what_they_name_and_nothing_else),
     T(what_was_prepared_and_became_stale_is_prepared_again),
     T(a_statement_that_is_wrong_costs_no_connection),
     T(a_session_that_others_share_gets_no_prepared_statements),
