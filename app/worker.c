@@ -32,7 +32,9 @@
 
 /* Only reads. */
 static const struct aic_db_stmt migrated = { "migrated",
-	"SELECT to_regclass('ai_chat_migrations') IS NOT NULL", 0, NULL };
+	"SELECT to_regclass('ai_chat_migrations') IS NOT NULL,"
+	" current_setting('search_path')",
+	0, NULL };
 
 /* $1 zone. Only reads. */
 static const struct aic_db_stmt check = {
@@ -89,6 +91,7 @@ worker_open(struct worker *w, struct aic_conf *conf, struct aic_err *err)
 	pthread_mutex_init(&w->lock, NULL);
 	w->conf = *conf;
 	db = (struct aic_db_conf){ .url = conf->database_url,
+		.schema = conf->db_schema,
 		.pool = (int)conf->db_pool,
 		.timeout_ms = (int)conf->db_timeout_ms,
 		.prepare = conf->db_prepare };
@@ -160,8 +163,9 @@ worker_check(struct worker *w, struct aic_err *err)
 		return rc;
 	if (*aic_db_get(&call, 0, 0) != 't')
 		rc = aic_fail(err, AIC_EDB,
-		    "the database has no tables of this service: run "
-		    "ai-chat-migrate");
+		    "the database has no tables of this service (looked in %s): "
+		    "run ai-chat-migrate, or set AI_CHAT_DB_SCHEMA",
+		    aic_db_get(&call, 0, 1));
 	aic_db_call_done(&call);
 	if (rc)
 		return rc;

@@ -187,8 +187,12 @@ set_hosts(struct aic_db *db, int n, struct aic_err *err)
 
 /*
  * The start-up options: ours, and after them those of the URL, because the server
- * takes the last one of a name. So the URL replaces what it names, and nothing else. An
- * empty `options' in the URL means none at all, for PgBouncer, which refuses them.
+ * takes the last one of a name. So the URL replaces what it names, and nothing else.
+ *
+ * With the search_path of the role, "$user" first, whoever may create a schema could put
+ * an operator or a function in the way, which would then run with our rights.
+ *
+ * An empty `options' in the URL means none at all, for PgBouncer, which refuses them.
  *
  * A row lock ends first: it is the lesser trouble to report. The rest is for a worker's
  * host that is cut off, maybe between a statement and the end of its transaction, where
@@ -196,12 +200,15 @@ set_hosts(struct aic_db *db, int n, struct aic_err *err)
  * nothing on a unix socket.
  */
 static enum aic_code
-set_options(struct aic_db *db, const char *of_url, int timeout_ms,
-    struct aic_err *err)
+set_options(struct aic_db *db, const char *of_url, const char *schema,
+    int timeout_ms, struct aic_err *err)
 {
 	struct aic_buf b;
 
 	aic_buf_init(&b, OPTIONS_MAX);
+	if (schema && (!of_url || *of_url))
+		aic_buf_printf(&b, "-c search_path=pg_catalog,\"%s\",pg_temp ",
+		    schema);
 	if (!of_url || *of_url)
 		aic_buf_printf(&b,
 		    "-c statement_timeout=%d -c lock_timeout=%d "
@@ -217,7 +224,7 @@ set_options(struct aic_db *db, const char *of_url, int timeout_ms,
 }
 
 static enum aic_code
-set_params(struct aic_db *db, const char *url, int timeout_ms,
+set_params(struct aic_db *db, const struct aic_db_conf *conf,
     struct aic_err *err)
 {
 	PQconninfoOption *o;
@@ -226,7 +233,7 @@ set_params(struct aic_db *db, const char *url, int timeout_ms,
 	char *wrong = NULL;
 	int n = 0;
 
-	db->options = PQconninfoParse(url, &wrong);
+	db->options = PQconninfoParse(conf->url, &wrong);
 	if (!db->options) {
 		/* The message may quote the URL, with a password in it. */
 		PQfreemem(wrong);
@@ -257,7 +264,7 @@ set_params(struct aic_db *db, const char *url, int timeout_ms,
 	db->values[0][n++] = "UTF8";
 	db->keys[n] = "fallback_application_name";
 	db->values[0][n++] = "ai-chat";
-	rc = set_options(db, options, timeout_ms, err);
+	rc = set_options(db, options, conf->schema, conf->timeout_ms, err);
 	if (rc)
 		return rc;
 	db->keys[n] = "options";
@@ -280,7 +287,7 @@ aic_db_open(struct aic_db **ret_db, const struct aic_db_conf *conf,
 	db->queue_end = &db->queue;
 	atomic_init(&db->prepare, conf->prepare);
 	db->timeout_us = conf->timeout_ms * AIC_MS;
-	rc = set_params(db, conf->url, conf->timeout_ms, err);
+	rc = set_params(db, conf, err);
 	if (rc) {
 		aic_db_close(db);
 		return rc;

@@ -37,6 +37,9 @@ struct aic_db;
 
 struct aic_db_conf {
 	const char *url; /* any libpq connection string; borrowed */
+	/* Where the tables are, as aic_value_schema() has it: the session looks there
+	 * and in pg_catalog alone. NULL: as the role has it. Borrowed. */
+	const char *schema;
 	int pool; /* connections, 1.. */
 	int timeout_ms; /* told to the server too; see aic_db_open() */
 	/* Prepared statements; off behind an old PgBouncer. It is switched off by itself

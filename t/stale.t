@@ -46,6 +46,8 @@ for my $change ('alter column tokens_used type bigint',
 	$s->sql("alter table ai_chat_requests $change");
 	all_served("another service runs: $change");
 }
+$s->sql('alter table ai_chat_daily_limits alter request_count type bigint');
+all_served('another service changes the counter');
 
 # -- a restore ---------------------------------------------------------------
 
@@ -79,6 +81,16 @@ $s->expect_log(qr/ERROR:  /, qr/code=EDB/);
 	    where telegram_id between 1 and 24)');
 	is $row->[0], $row->[1], '... what is kept is counted';
 }
+
+# -- the role ----------------------------------------------------------------
+
+$pg->admin('create schema elsewhere', $s->{db});
+$pg->admin('alter role ai_chat set search_path = elsewhere');
+all_served('the role gets another search_path');
+$pg->admin('select pg_terminate_backend(pid) from pg_stat_activity
+    where application_name = \'ai-chat\'');
+all_served('... which new connections have as well');
+$pg->admin('alter role ai_chat reset search_path');
 
 # -- readiness ---------------------------------------------------------------
 

@@ -45,9 +45,11 @@ soon(void)
 static struct aic_db *
 open_url(const char *url, int pool, bool prepare)
 {
-	struct aic_db_conf conf = {
-		.url = url, .pool = pool, .timeout_ms = 3000, .prepare = prepare
-	};
+	struct aic_db_conf conf = { .url = url,
+		.schema = "public",
+		.pool = pool,
+		.timeout_ms = 3000,
+		.prepare = prepare };
 	struct aic_err err = AIC_ERR_INIT;
 	struct aic_db *d = NULL;
 
