@@ -1160,6 +1160,51 @@ reset_makes_the_count_nothing_and_leaves_chats_in_flight(void **state)
 	assert_int_equal(used(user), 1);
 }
 
+static void
+a_reset_opens_the_day_of_the_clock_after_one_that_was_ahead(void **state)
+{
+	char id[AIC_ID_SIZE], lease[AIC_LEASE_SIZE], ahead[AIC_LEASE_SIZE];
+	int64_t user = next_user++;
+	struct aic_limit_state st;
+	char sql[600];
+
+	(void)state;
+	NEED_SERVER;
+	chat(user, "q", "a", 1);
+	new_id(id);
+	assert_true(hold_lease(user, id, LEASE, 30, ahead));
+	/* All that a clock leaves which was ten years ahead. */
+	snprintf(sql, sizeof(sql),
+	    "UPDATE ai_chat_daily_limits SET request_count = 30,"
+	    " last_reset_date = last_reset_date + 3650,"
+	    " leases = ARRAY[ROW((leases[1]).chat_id, last_reset_date + 3650,"
+	    "  (leases[1]).until + interval '10 years')::ai_chat_lease],"
+	    " created_at = now() + interval '10 years',"
+	    " context_from = now() + interval '10 years'"
+	    " WHERE telegram_id = %lld",
+	    (long long)user);
+	assert_true(exec(plain, sql));
+	new_id(id);
+	assert_false(hold(user, id, 30));
+	assert_true(peek_in(user, "UTC").reset_in_s > 3600 * 24 * 365);
+	assert_true(reset(user));
+	st = peek_in(user, "UTC");
+	assert_int_equal(st.used, 0);
+	assert_int_equal(st.live, 0);
+	assert_in_range(st.reset_in_s, 1, 86400);
+	snprintf(sql, sizeof(sql),
+	    "SELECT count(*) FROM ai_chat_daily_limits"
+	    " WHERE created_at <= now() AND context_from <= now()"
+	    " AND telegram_id = %lld",
+	    (long long)user);
+	assert_int_equal(look(sql), 1);
+	assert_true(hold_lease(user, id, LEASE, 30, lease));
+	assert_int_equal(save(user, lease), 1);
+	assert_int_equal(used(user), 1);
+	/* The one that was in flight meanwhile has no slot any more. */
+	assert_int_equal(save(user, ahead), -1);
+}
+
 /* --- save ----------------------------------------------------------------- */
 
 static void
@@ -1468,6 +1513,7 @@ UNIT_MAIN_WITH(make_database, drop_database, T(parameters_arrive_as_they_are),
     T(the_day_ends_at_the_next_midnight_of_the_zone),
     T(a_counter_of_yesterday_starts_again_and_of_tomorrow_stays),
     T(reset_makes_the_count_nothing_and_leaves_chats_in_flight),
+    T(a_reset_opens_the_day_of_the_clock_after_one_that_was_ahead),
     T(a_save_counts_once_however_often_it_is_made),
     T(a_save_without_a_reservation_changes_nothing),
     T(a_save_whose_slot_was_given_away_changes_nothing),
