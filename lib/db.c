@@ -40,6 +40,9 @@
 /* What set_params() adds to the URL's, and a NULL. */
 #define OWN_PARAMS 12
 
+/* In less than this TCP makes up for a few packets that were lost. */
+#define USER_TIMEOUT_MIN_MS 1000
+
 /* A URL is not longer than a setting, and ours are a few hundred bytes. */
 #define OPTIONS_MAX (16 * 1024)
 
@@ -54,6 +57,7 @@ struct conn {
 	int n_prepared;
 	int generation; /* of the pool, when it was connected */
 	bool unfit; /* the server said that it cannot serve us */
+	bool silent; /* no answer came in time */
 };
 
 /* What became of one try to run a batch. */
@@ -100,6 +104,7 @@ struct aic_db {
 	atomic_int first_host;
 	PQconninfoOption *options;
 	char *server_options; /* start-up options, ours and those of the URL */
+	char user_timeout[16];
 	atomic_bool prepare;
 
 	pthread_mutex_t lock; /* of all below */
@@ -223,12 +228,33 @@ set_options(struct aic_db *db, const char *of_url, const char *schema,
 				  : aic_fail(err, AIC_ENOMEM, "out of memory");
 }
 
+/*
+ * What the kernel on our side does about a peer that has fallen silent, where the URL
+ * does not say it. What was sent and not acknowledged for a third of the time of a
+ * stage, a second at least, ends the connection, so that there is time to run the batch
+ * on another one. A connection that is idle is probed; one whose peer is gone ends
+ * within 20 s. They mean nothing on a unix socket.
+ */
+static const char *
+own_param(struct aic_db *db, const char *keyword)
+{
+	if (strcmp(keyword, "tcp_user_timeout") == 0)
+		return db->user_timeout;
+	if (strcmp(keyword, "keepalives_idle") == 0)
+		return "10";
+	if (strcmp(keyword, "keepalives_interval") == 0)
+		return "3";
+	if (strcmp(keyword, "keepalives_count") == 0)
+		return "3";
+	return NULL;
+}
+
 static enum aic_code
 set_params(struct aic_db *db, const struct aic_db_conf *conf,
     struct aic_err *err)
 {
 	PQconninfoOption *o;
-	const char *options = NULL;
+	const char *options = NULL, *value;
 	enum aic_code rc;
 	char *wrong = NULL;
 	int n = 0;
@@ -247,8 +273,12 @@ set_params(struct aic_db *db, const struct aic_db_conf *conf,
 	if (!db->keys || !db->values[0])
 		return aic_fail(err, AIC_ENOMEM, "out of memory");
 	n = 0;
+	snprintf(db->user_timeout, sizeof(db->user_timeout), "%d",
+	    conf->timeout_ms / 3 > USER_TIMEOUT_MIN_MS ? conf->timeout_ms / 3
+						       : USER_TIMEOUT_MIN_MS);
 	for (o = db->options; o->keyword; o++) {
-		if (!o->val)
+		value = o->val ? o->val : own_param(db, o->keyword);
+		if (!value)
 			continue;
 		if (strcmp(o->keyword, "options") == 0) {
 			options = o->val;
@@ -258,7 +288,7 @@ set_params(struct aic_db *db, const struct aic_db_conf *conf,
 		if (strcmp(o->keyword, "client_encoding") == 0)
 			continue;
 		db->keys[n] = o->keyword;
-		db->values[0][n++] = o->val;
+		db->values[0][n++] = value;
 	}
 	db->keys[n] = "client_encoding";
 	db->values[0][n++] = "UTF8";
@@ -802,6 +832,7 @@ run_trip(struct aic_db *db, struct conn *c, struct batch *trip)
 		if (b->out == LOST || b->out == LATE)
 			note_lost(c, b, out);
 	settle_lazy(trip);
+	c->silent = out == LATE;
 	if (out == LOST || out == LATE || c->n_prepared == STMTS_MAX)
 		conn_drop(c);
 }
@@ -870,6 +901,15 @@ take_trip(struct aic_db *db)
 	return trip;
 }
 
+static void
+drop_idle(struct aic_db *db)
+{
+	struct conn *c;
+
+	for (c = db->idle; c; c = c->next)
+		conn_drop(c);
+}
+
 /*
  * As text a statement ran that had failed when it was prepared. All connections may
  * have it prepared for what is no more, so none of them is used again: the idle ones
@@ -878,11 +918,8 @@ take_trip(struct aic_db *db)
 static void
 note_stale(struct aic_db *db)
 {
-	struct conn *c;
-
 	db->generation++;
-	for (c = db->idle; c; c = c->next)
-		conn_drop(c);
+	drop_idle(db);
 }
 
 static void
@@ -1016,6 +1053,15 @@ lead(struct aic_db *db, struct batch *self)
 		if (c->unfit)
 			note_connect(db, false);
 		c->unfit = false;
+		/*
+		 * The network may swallow all connections that were made before some
+		 * moment, and serve new ones. The idle ones would each cost a batch
+		 * its deadline to find out, and making one costs milliseconds. Those
+		 * in use are about to find out by themselves.
+		 */
+		if (c->silent)
+			drop_idle(db);
+		c->silent = false;
 		finish_trip(db, c, trip);
 	}
 	give_conn(db, c);

@@ -3,7 +3,8 @@
  *
  * libpq is driven without blocking: a server that hangs cannot run its own
  * statement_timeout, so the deadline is kept here, and a connection that missed
- * one is thrown away (it is never cancelled: PQcancel() waits for the server).
+ * one is thrown away (it is never cancelled: PQcancel() waits for the server), and its
+ * idle siblings with it, because what swallowed its packets may swallow theirs.
  *
  * Statements go in batches: what is put into one aic_db_run() makes one round
  * trip and one transaction. Batches of several threads that wait for a connection
