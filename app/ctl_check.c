@@ -41,6 +41,16 @@ static const struct aic_db_stmt room = {
 	NULL,
 };
 
+/* Only reads. Where the session looks for names; true where a schema of the role's name
+ * comes among them, which anybody may have made. */
+static const struct aic_db_stmt path = {
+	"ctl_path",
+	"SELECT current_setting('search_path'),"
+	"  current_setting('search_path') LIKE '%$user%'",
+	0,
+	NULL,
+};
+
 /* --- programs of ours --------------------------------------------------- */
 
 /* What a worker said, in the shape of its log: what stands between text=" and the
@@ -265,6 +275,29 @@ check_durability(struct check *k)
 	aic_db_call_done(&call);
 }
 
+/* Behind a pooler that refuses start-up options it is the role's. */
+static void
+check_path(struct check *k)
+{
+	struct aic_err err = AIC_ERR_INIT;
+	struct aic_db_call call;
+
+	aic_db_call(&call, &path);
+	if (ctl_db(k->c, &call, 1, ROOM_S, &err)) {
+		tell(k, "search_path", false, "%s", err.detail);
+		return;
+	}
+	if (*aic_db_get(&call, 0, 1) == 't')
+		tell(k, "search_path", false,
+		    "%s: whoever makes a schema of that name can have code run "
+		    "with the rights of the role; set it on the role",
+		    aic_db_get(&call, 0, 0));
+	else
+		tell(k, "search_path", true, "sessions look in %s",
+		    aic_db_get(&call, 0, 0));
+	aic_db_call_done(&call);
+}
+
 static void
 check_site(struct check *k, const struct ctl_nginx_site *site)
 {
@@ -389,6 +422,7 @@ ctl_check(struct ctl *c, struct aic_err *err)
 		check_schema(&k);
 		check_connections(&k);
 		check_durability(&k);
+		check_path(&k);
 	}
 	check_nginx(&k);
 	if (k.has_conf)
