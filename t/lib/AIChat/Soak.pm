@@ -363,15 +363,16 @@ sub restart_pg ($self, $mode)
 }
 
 # All its processes at one moment: what was in its shared memory alone is lost.  Whether
-# the role's commits wait for the disk by default, chance decides for the time after.
+# the role's commits wait for the disk by default, chance decides for the time after;
+# sessions have the value that they began with, so it is set before.
 sub kill_pg ($self)
 {
 	my $value = rand() < 0.5 ? 'off' : 'on';
 
+	$self->sql_as_admin("alter role ai_chat set synchronous_commit = $value");
 	$self->{s}->kill_pg;
 	$self->pass(rand 0.3);
 	$self->{s}->start_pg;
-	$self->sql_as_admin("alter role ai_chat set synchronous_commit = $value");
 	$self->{say}->("       synchronous_commit = $value from now on")
 	    if $self->{say};
 }
