@@ -217,39 +217,51 @@ check_durability(struct worker *w, int64_t deadline_us)
  * and a reservation that nobody has. The server does all it does for a chat, checks
  * names, types, rights and whether it may write, and finds no row to read or to write.
  */
+static const char nil[] = "00000000-0000-0000-0000-000000000000";
+
+static enum aic_code
+run_and_forget(struct worker *w, struct aic_db_call *calls, int n,
+    int64_t deadline_us, struct aic_err *err)
+{
+	enum aic_code rc = aic_db_run(w->db, calls, n, deadline_us, err);
+	int i;
+
+	for (i = 0; i < n; i++)
+		aic_db_call_done(&calls[i]);
+	return rc;
+}
+
 static enum aic_code
 try_chat(struct worker *w, int64_t deadline_us, struct aic_err *err)
 {
-	static const char nil[] = "00000000-0000-0000-0000-000000000000";
 	struct aic_limit_hold h = {
 		.chat_id = nil, .zone = w->conf.timezone, .limit = -1
 	};
 	struct aic_save s = { .message = "", .response = "" };
 	struct aic_context_terms terms = { .exchanges = 0 };
 	struct aic_db_call calls[4];
-	enum aic_code rc;
-	int i;
 
 	aic_limit_hold_ask(&calls[0], &h);
 	aic_context_ask(&calls[1], 0, &terms);
 	aic_save_ask(&calls[2], &s);
 	aic_limit_drop_ask(&calls[3], 0, nil);
-	rc = aic_db_run(w->db, calls, 4, deadline_us, err);
-	for (i = 0; i < 4; i++)
-		aic_db_call_done(&calls[i]);
-	if (rc)
-		return rc;
+	return run_and_forget(w, calls, 4, deadline_us, err);
+}
 
-	h.of_key = true;
+/* What a chat with a key needs besides. */
+static enum aic_code
+try_key(struct worker *w, int64_t deadline_us, struct aic_err *err)
+{
+	struct aic_limit_hold h = { .chat_id = nil,
+		.of_key = true,
+		.zone = w->conf.timezone,
+		.limit = -1 };
+	struct aic_db_call calls[3];
+
 	aic_repeat_queue_ask(&calls[0], 0);
 	aic_limit_hold_ask(&calls[1], &h);
 	aic_repeat_ask(&calls[2], 0, nil, NULL);
-	rc = aic_db_run(w->db, calls, 3, deadline_us, err);
-	for (i = 0; i < 3; i++)
-		aic_db_call_done(&calls[i]);
-	if (!rc)
-		check_durability(w, deadline_us);
-	return rc;
+	return run_and_forget(w, calls, 3, deadline_us, err);
 }
 
 enum aic_code
@@ -260,15 +272,25 @@ worker_fits(struct worker *w, int64_t deadline_us, struct aic_err *err)
 	if (atomic_load_explicit(&w->fits, memory_order_relaxed))
 		return AIC_OK;
 	rc = try_chat(w, deadline_us, err);
-	if (!rc)
-		atomic_store(&w->fits, true);
-	return rc;
+	if (rc)
+		return rc;
+	atomic_store(&w->fits, true);
+	check_durability(w, deadline_us);
+	return AIC_OK;
 }
 
 enum aic_code
 worker_ready(struct worker *w, struct aic_err *err)
 {
-	return try_chat(w, aic_clock_us() + READY_US, err);
+	int64_t until = aic_clock_us() + READY_US;
+	enum aic_code rc;
+
+	rc = try_chat(w, until, err);
+	if (!rc)
+		rc = try_key(w, until, err);
+	if (!rc)
+		check_durability(w, until);
+	return rc;
 }
 
 enum aic_code
