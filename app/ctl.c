@@ -160,6 +160,7 @@ enum aic_code
 ctl_open_db(struct ctl *c, struct aic_err *err)
 {
 	const struct aic_db_conf conf = { .url = c->conf.database_url,
+		.schema = c->conf.db_schema,
 		.pool = 1,
 		.timeout_ms = STATEMENT_MS,
 		.prepare = c->conf.db_prepare };

@@ -6,10 +6,14 @@
 #include <string.h>
 
 #include "clock.h"
+#include "context.h"
+#include "durable.h"
 #include "limit.h"
 #include "recall.h"
 #include "recall_keys.h"
 #include "log.h"
+#include "repeat.h"
+#include "save.h"
 
 /* The newest file of sql/ that this program cannot do without. */
 #define SCHEMA_VERSION 4
@@ -28,7 +32,9 @@
 
 /* Only reads. */
 static const struct aic_db_stmt migrated = { "migrated",
-	"SELECT to_regclass('ai_chat_migrations') IS NOT NULL", 0, NULL };
+	"SELECT to_regclass('ai_chat_migrations') IS NOT NULL,"
+	" current_setting('search_path')",
+	0, NULL };
 
 /* $1 zone. Only reads. */
 static const struct aic_db_stmt check = {
@@ -37,16 +43,6 @@ static const struct aic_db_stmt check = {
 	"  EXISTS (SELECT FROM pg_timezone_names WHERE name = $1::text),"
 	"  current_setting('transaction_read_only')",
 	1,
-	NULL,
-};
-
-/* Only reads, and hardly that: the names must exist. */
-static const struct aic_db_stmt ready = {
-	"ready",
-	"SELECT l.leases, l.context_from, l.context_seq,"
-	"  r.chat_id, r.key_digest, r.remaining_requests"
-	" FROM ai_chat_daily_limits l, ai_chat_requests r LIMIT 0",
-	0,
 	NULL,
 };
 
@@ -95,6 +91,7 @@ worker_open(struct worker *w, struct aic_conf *conf, struct aic_err *err)
 	pthread_mutex_init(&w->lock, NULL);
 	w->conf = *conf;
 	db = (struct aic_db_conf){ .url = conf->database_url,
+		.schema = conf->db_schema,
 		.pool = (int)conf->db_pool,
 		.timeout_ms = (int)conf->db_timeout_ms,
 		.prepare = conf->db_prepare };
@@ -175,8 +172,9 @@ worker_check(struct worker *w, struct aic_err *err)
 		return rc;
 	if (*aic_db_get(&call, 0, 0) != 't')
 		rc = aic_fail(err, AIC_EDB,
-		    "the database has no tables of this service: run "
-		    "ai-chat-migrate");
+		    "the database has no tables of this service (looked in %s): "
+		    "run ai-chat-migrate, or set AI_CHAT_DB_SCHEMA",
+		    aic_db_get(&call, 0, 1));
 	aic_db_call_done(&call);
 	if (rc)
 		return rc;
@@ -202,31 +200,105 @@ worker_check(struct worker *w, struct aic_err *err)
 	return rc;
 }
 
+/* Once: log the settings of the server under which an answered chat can be lost. */
+static void
+check_durability(struct worker *w, int64_t deadline_us)
+{
+	struct aic_err err = AIC_ERR_INIT;
+	struct aic_db_call call;
+
+	if (atomic_exchange(&w->durability_checked, true))
+		return;
+	aic_durable_ask(&call);
+	if (aic_db_run(w->db, &call, 1, deadline_us, &err)) {
+		atomic_store(&w->durability_checked, false);
+		return;
+	}
+	if (*aic_durable_got(&call))
+		aic_log_event(AIC_LOG_WARN, "durability",
+		    "answered chats can be lost in a crash of PostgreSQL: %s",
+		    aic_durable_got(&call));
+	aic_db_call_done(&call);
+}
+
+/*
+ * The statements of a chat, for a user that there is not, a limit that lets nobody in
+ * and a reservation that nobody has. The server does all it does for a chat, checks
+ * names, types, rights and whether it may write, and finds no row to read or to write.
+ */
+static const char nil[] = "00000000-0000-0000-0000-000000000000";
+
+static enum aic_code
+run_and_forget(struct worker *w, struct aic_db_call *calls, int n,
+    int64_t deadline_us, struct aic_err *err)
+{
+	enum aic_code rc = aic_db_run(w->db, calls, n, deadline_us, err);
+	int i;
+
+	for (i = 0; i < n; i++)
+		aic_db_call_done(&calls[i]);
+	return rc;
+}
+
+static enum aic_code
+try_chat(struct worker *w, int64_t deadline_us, struct aic_err *err)
+{
+	struct aic_limit_hold h = {
+		.chat_id = nil, .zone = w->conf.timezone, .limit = -1
+	};
+	struct aic_save s = { .message = "", .response = "" };
+	struct aic_context_terms terms = { .exchanges = 0 };
+	struct aic_db_call calls[4];
+
+	aic_limit_hold_ask(&calls[0], &h);
+	aic_context_ask(&calls[1], 0, &terms);
+	aic_save_ask(&calls[2], &s);
+	aic_limit_drop_ask(&calls[3], 0, nil);
+	return run_and_forget(w, calls, 4, deadline_us, err);
+}
+
+/* What a chat with a key needs besides. */
+static enum aic_code
+try_key(struct worker *w, int64_t deadline_us, struct aic_err *err)
+{
+	struct aic_limit_hold h = { .chat_id = nil,
+		.of_key = true,
+		.zone = w->conf.timezone,
+		.limit = -1 };
+	struct aic_db_call calls[3];
+
+	aic_repeat_queue_ask(&calls[0], 0);
+	aic_limit_hold_ask(&calls[1], &h);
+	aic_repeat_ask(&calls[2], 0, nil, NULL);
+	return run_and_forget(w, calls, 3, deadline_us, err);
+}
+
 enum aic_code
 worker_fits(struct worker *w, int64_t deadline_us, struct aic_err *err)
 {
-	struct aic_db_call call;
 	enum aic_code rc;
 
 	if (atomic_load_explicit(&w->fits, memory_order_relaxed))
 		return AIC_OK;
-	aic_db_call(&call, &ready);
-	rc = aic_db_run(w->db, &call, 1, deadline_us, err);
-	aic_db_call_done(&call);
-	if (!rc)
-		atomic_store(&w->fits, true);
-	return rc;
+	rc = try_chat(w, deadline_us, err);
+	if (rc)
+		return rc;
+	atomic_store(&w->fits, true);
+	check_durability(w, deadline_us);
+	return AIC_OK;
 }
 
 enum aic_code
 worker_ready(struct worker *w, struct aic_err *err)
 {
-	struct aic_db_call call;
+	int64_t until = aic_clock_us() + READY_US;
 	enum aic_code rc;
 
-	aic_db_call(&call, &ready);
-	rc = aic_db_run(w->db, &call, 1, aic_clock_us() + READY_US, err);
-	aic_db_call_done(&call);
+	rc = try_chat(w, until, err);
+	if (!rc)
+		rc = try_key(w, until, err);
+	if (!rc)
+		check_durability(w, until);
 	return rc;
 }
 

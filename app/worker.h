@@ -77,6 +77,7 @@ struct worker {
 	enum aic_cache_state cache_told; /* what the log says of the cache */
 
 	atomic_bool fits; /* worker_fits() has said so */
+	atomic_bool durability_checked; /* and logged, where it is wanting */
 };
 
 /*
@@ -121,7 +122,15 @@ worker_check(struct worker *w, struct aic_err *err) AIC_MUST_CHECK;
 enum aic_code worker_fits(struct worker *w, int64_t deadline_us,
     struct aic_err *err) AIC_MUST_CHECK;
 
-/* worker_ready -- the same in one cheap look, for /health/ready. */
+/*
+ * worker_ready -- could a chat be reserved and kept now? The statements of a chat are
+ * run, where they find nothing, so a right that was revoked, a column that is gone and
+ * a server that is read-only are found, and what is prepared is prepared again where it
+ * has become stale. Nothing is written.
+ *
+ * Errors:   AIC_EDB
+ * Blocks:   READY_US at most; two round trips
+ */
 enum aic_code
 worker_ready(struct worker *w, struct aic_err *err) AIC_MUST_CHECK;
 

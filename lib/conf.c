@@ -28,6 +28,7 @@ enum kind {
 	BASE_URL, /* of chat completions */
 	PROXY,
 	CA, /* the path of a file of certificates */
+	SCHEMA, /* a name in the database */
 	ZONE, /* the last of the texts */
 	NUM,
 	REAL,
@@ -150,6 +151,7 @@ static const struct setting table[] = {
 	{ "AI_CHAT_DEADLINE_MS", NUM, 0, "55000", 1000, 600000,
 	    AT(deadline_ms) },
 	{ "AI_CHAT_THREADS", NUM, 0, "64", 1, 10000, AT(threads) },
+	{ "AI_CHAT_DB_SCHEMA", SCHEMA, 0, "public", 0, 0, AT(db_schema) },
 	{ "AI_CHAT_DB_POOL", NUM, 0, "4", 1, 1000, AT(db_pool) },
 	{ "AI_CHAT_DB_TIMEOUT_MS", NUM, 0, "3000", 100, 5000,
 	    AT(db_timeout_ms) },
@@ -462,6 +464,9 @@ set_text(struct aic_conf *conf, const struct setting *s, char *value,
 	case CA:
 		rc = aic_value_ca(s->name, value, err);
 		break;
+	case SCHEMA:
+		rc = aic_value_schema(s->name, value, err);
+		break;
 	case ZONE:
 		rc = check_zone(s, value, err);
 		break;
@@ -646,7 +651,8 @@ aic_conf_load_url(struct aic_conf *ret_conf, char *const *env,
 	size_t i;
 
 	for (i = 0; !rc && i < N_SETTINGS; i++)
-		if (table[i].offset == AT(database_url))
+		if (table[i].offset == AT(database_url) ||
+		    table[i].offset == AT(db_schema))
 			rc = load_one(&conf, &table[i], env, err);
 	if (rc) {
 		aic_conf_done(&conf);

@@ -9,7 +9,9 @@
  * wait for the row's lock, and all of them pass.
  *
  * What day it is, PostgreSQL says. A counter never goes back to an earlier day,
- * so a clock that steps back gives nobody a second allowance.
+ * so a clock that steps back gives nobody a second allowance. Only an operator's reset
+ * opens the day of the clock, whatever day the counter stands for: else one step of the
+ * clock into the future would shut a user out until then.
  *
  * Each function comes in two halves round aic_db_run(), so that several
  * statements can share one round trip.
@@ -102,7 +104,8 @@ void aic_limit_peek_ask(struct aic_db_call *call, int64_t telegram_id,
 enum aic_code aic_limit_peek_got(const struct aic_db_call *call, int64_t limit,
     struct aic_limit_state *ret_state, struct aic_err *err) AIC_MUST_CHECK;
 
-/* aic_limit_reset_ask -- the count becomes 0; chats in flight stay reserved. */
+/* aic_limit_reset_ask -- the count becomes 0, and the day that of the clock; chats in
+ * flight stay reserved. */
 void aic_limit_reset_ask(struct aic_db_call *call, int64_t telegram_id,
     const char *zone);
 

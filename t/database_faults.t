@@ -143,6 +143,27 @@ for my $how (qw(cut truncate reset)) {
 	all_threads_serve(260, '... and no thread is lost');
 }
 
+# The network swallows what goes over the connections that there are, and serves new
+# ones: one chat finds out for all of them.
+{
+	# Whoever waits for a slow connection makes another one.
+	$proxy->fault(latency_ms => 60);
+	my $n = 0;
+	wait_for(sub {
+		$s->send_many(map { { telegram_id => 2700 + $n++ } } 1 .. 12);
+		$proxy->counts->{open} == 4;
+	}, 20, 'four connections');
+	$proxy->clear;
+	$proxy->fault(stall => 1, old => 1);
+	my @got = map { $s->send(telegram_id => 280 + $_) } 1 .. 6;
+	cmp_ok scalar(grep { $_->{status} != 200 } @got), '<=', 1,
+	    'all connections fall silent: one chat fails at most';
+	is((grep { $_->{status} !~ /^(?:200|503)$/ } @got), 0, '... with 503');
+	$proxy->cut_all;
+	$proxy->clear;
+	all_threads_serve(370, '... and all threads serve');
+}
+
 # All of it hangs when a chat is to be kept, and comes to it when the caller has
 # been told that it was not.
 {

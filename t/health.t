@@ -75,7 +75,7 @@ my $asked = $s->model_count;
 	$s->sql('alter table ai_chat_requests rename column chat_id to gone');
 	is_ready(ready(), 503, 'down', 'ok', 'not ready without its columns');
 	$s->sql('alter table ai_chat_requests rename column gone to chat_id');
-	$s->expect_log(qr/column r\.chat_id does not exist/);
+	$s->expect_log(qr/column "chat_id" of relation .* does not exist/);
 	is_ready(ready(), 200, 'ok', 'ok', 'ready with them');
 }
 $s->stop_pg;

@@ -91,6 +91,25 @@ sub stop ($self, $mode = 'fast')
 	return (delete $self->{proc})->stop($signal{$mode}, 30);
 }
 
+# SIGKILL to the postmaster and all its processes at one moment: what was in shared
+# memory alone, such as WAL that was not written yet, is lost.  The postmaster is
+# stopped first, so that it starts no more of them.
+sub kill_all ($self)
+{
+	my $proc = delete $self->{proc};
+	my $pid = $proc->pid;
+
+	kill 'STOP', $pid;
+	wait_for(sub { slurp("/proc/$pid/stat") =~ /\) [Tt] / }, 10,
+	    'the postmaster to stop');
+	my @all = ($pid, split ' ', slurp("/proc/$pid/task/$pid/children"));
+	kill 'KILL', @all;
+	$proc->stop('KILL');
+	wait_for(sub {
+		!grep { (eval { slurp("/proc/$_/cmdline") } // '') ne '' } @all;
+	}, 10, 'all of PostgreSQL to be gone');
+}
+
 # A session whose client has just left may not have noticed it yet, and would log an
 # error if it was terminated.  So sessions get two seconds to end by themselves.
 sub stop_after_sessions ($self)

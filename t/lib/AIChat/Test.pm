@@ -656,6 +656,7 @@ sub ledger ($self, $user)
 sub db_url ($self) { return $self->{db_url} }
 
 sub stop_pg ($self, $mode = 'fast') { $self->{stack}->pg->stop($mode) }
+sub kill_pg ($self) { $self->{stack}->pg->kill_all }
 sub start_pg ($self) { $self->{stack}->pg->start }
 
 # The postmaster of a cluster of our own.
