@@ -154,6 +154,7 @@ struct aic_http {
 	struct aic_http_call *sending; /* whose requests are going out */
 	int n_unsent;
 	const void *suspect; /* an HTTP/2 connection that may have failed */
+	int n_long; /* of those begun, see nudge_stalled() */
 	struct sock *socks; /* by descriptor */
 	int n_socks;
 };
@@ -557,6 +558,66 @@ fail_call(struct aic_http *h, struct aic_http_call *call, enum aic_http_end end,
 	end_call(h, call);
 }
 
+static struct aic_http_call *
+find_neighbour(struct aic_http *h, const void *stream_of,
+    const struct aic_http_call *call)
+{
+	struct aic_http_call *other;
+
+	for (other = h->begun.head; other; other = other->next)
+		if (other != call && other->stream_of == stream_of)
+			return other;
+	return NULL;
+}
+
+/* Have libcurl read and write on the call's connection, although no event says that
+ * there is anything to do. To pause a transfer and let it go on does that. */
+static void
+nudge(struct aic_http_call *call)
+{
+	curl_easy_pause(call->transfer.easy, CURLPAUSE_RECV);
+	curl_easy_pause(call->transfer.easy, CURLPAUSE_CONT);
+}
+
+/*
+ * A stream of HTTP/2 whose data do not fit into its buffer of RECEIVE_BUFFER bytes
+ * stops libcurl 7.88 within what it has read from the connection. When the stream has
+ * taken its data, the rest, which may be any stream's, is only looked at when the socket
+ * has more; where nothing more comes, because all has been read already, the streams
+ * wait until their deadlines. So a call that is longer than the buffer is nudged while
+ * nothing comes for it, and another one of the connection when it ends.
+ */
+static void
+nudge_stalled(struct aic_http *h)
+{
+	struct aic_http_call *call;
+	size_t len;
+
+	for (call = h->begun.head; call; call = call->next) {
+		if (!call->transfer.is_long || !call->stream_of)
+			continue;
+		len = call->transfer.answer.body.len;
+		if (call->transfer.seen == len)
+			nudge(call);
+		call->transfer.seen = len;
+	}
+}
+
+/* It was long, and has left. */
+static void
+nudge_neighbour(struct aic_http *h, struct aic_http_call *call)
+{
+	struct aic_http_call *other;
+
+	h->n_long--;
+	call->transfer.is_long = false;
+	if (!call->stream_of || h->broken)
+		return;
+	other = find_neighbour(h, call->stream_of, call);
+	if (other)
+		nudge(other);
+}
+
 /* Out of libcurl's hands, whatever it did last. */
 static void
 take_out(struct aic_http *h, struct aic_http_call *call)
@@ -569,6 +630,8 @@ take_out(struct aic_http *h, struct aic_http_call *call)
 	call->route->used_us = aic_clock_us();
 	list_remove(&h->begun, call);
 	h->n_begun--;
+	if (call->transfer.is_long)
+		nudge_neighbour(h, call);
 }
 
 static void
@@ -581,6 +644,7 @@ begin_call(struct aic_http *h, struct aic_http_call *call, bool own)
 
 	list_remove(&r->waiting, call);
 	call->state = BEGUN;
+	call->transfer.n_long = &h->n_long;
 	if (connect_ms > left_ms)
 		connect_ms = left_ms;
 	/* It is the caller who ends a call at its deadline, see abort_transfer(). To
@@ -673,18 +737,6 @@ run_libcurl(struct aic_http *h, int fd, int mask)
 	rc = curl_multi_socket_action(h->multi, fd, mask, &running);
 	if (rc != CURLM_OK)
 		h->broken = true;
-}
-
-static struct aic_http_call *
-find_neighbour(struct aic_http *h, const void *stream_of,
-    const struct aic_http_call *call)
-{
-	struct aic_http_call *other;
-
-	for (other = h->begun.head; other; other = other->next)
-		if (other != call && other->stream_of == stream_of)
-			return other;
-	return NULL;
 }
 
 static void
@@ -820,7 +872,7 @@ reverse(struct aic_http_call *newest)
  *
  * libcurl 7.88 writes RST_STREAM into a buffer of the connection, which goes out with
  * the next bytes of another stream: with a call that begins on it, or in answer to
- * what the server sends. To pause another stream and let it go on sends the buffer.
+ * what the server sends. To nudge another stream sends the buffer.
  * A connection without other streams is closed instead.
  */
 static void
@@ -833,10 +885,8 @@ abort_transfer(struct aic_http *h, struct aic_http_call *call)
 	if (!other)
 		curl_easy_setopt(call->transfer.easy, CURLOPT_FORBID_REUSE, 1L);
 	take_out(h, call);
-	if (other) {
-		curl_easy_pause(other->transfer.easy, CURLPAUSE_RECV);
-		curl_easy_pause(other->transfer.easy, CURLPAUSE_CONT);
-	}
+	if (other)
+		nudge(other);
 	curl_easy_setopt(call->transfer.easy, CURLOPT_FORBID_REUSE, 0L);
 }
 
@@ -929,6 +979,8 @@ work_off(struct aic_http *h)
 		h->sweep_us = now + SWEEP_US;
 	if (sweep && h->n_unsent > 0)
 		sweep_unsent(h, now);
+	if (sweep && h->n_long > 0 && !h->broken)
+		nudge_stalled(h);
 	for (r = h->routes; r; r = r->next) {
 		if (!r->waiting.head)
 			continue;
@@ -952,7 +1004,7 @@ sleep_ms(const struct aic_http *h, int64_t until_us)
 
 	if (h->timer_us < until_us)
 		until_us = h->timer_us;
-	if (h->n_unsent > 0 && h->sweep_us < until_us)
+	if ((h->n_unsent > 0 || h->n_long > 0) && h->sweep_us < until_us)
 		until_us = h->sweep_us;
 	if (h->broken && aic_clock_us() + RENEW_US < until_us)
 		until_us = aic_clock_us() + RENEW_US;

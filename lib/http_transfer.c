@@ -37,6 +37,10 @@ on_receive(char *data, size_t size, size_t n, void *arg)
 		t->too_big = true;
 	else
 		aic_buf_put(body, data, size * n);
+	if (!t->is_long && body->len > RECEIVE_BUFFER && t->n_long) {
+		t->is_long = true;
+		++*t->n_long;
+	}
 	return t->too_big || body->failed ? 0 : size * n;
 }
 

@@ -25,6 +25,9 @@ struct aic_http_transfer {
 	size_t header_bytes;
 	bool header_done;
 	bool too_big;
+	bool is_long; /* more has come than libcurl's buffer holds */
+	int *n_long; /* counts those; NULL: nobody does */
+	size_t seen; /* of the body, when http.c looked last */
 	bool no_socket; /* no descriptor, or no memory, for a connection */
 	char why[CURL_ERROR_SIZE]; /* written by libcurl */
 };
