@@ -133,8 +133,17 @@ enum aic_code
 worker_open_metrics(struct worker *w, const char *const *routes, int n_routes,
     struct aic_err *err)
 {
-	return metrics_open(&w->metrics, w->conf.metrics_dir,
-	    (int)w->conf.instance, routes, n_routes, err);
+	int number = (int)w->conf.instance;
+	enum aic_code rc;
+
+	rc = metrics_open(&w->metrics, w->conf.metrics_dir, number, routes,
+	    n_routes, err);
+	if (rc != AIC_EBUSY)
+		return rc;
+	/* Chats do not need it. */
+	aic_log_event(AIC_LOG_ERROR, "metrics",
+	    "counting in memory, which no other worker sees: %s", err->detail);
+	return metrics_open(&w->metrics, NULL, number, routes, n_routes, err);
 }
 
 void
@@ -441,6 +450,11 @@ worker_tell(struct worker *w)
 	now.others = w->others;
 	pthread_mutex_unlock(&w->lock);
 	metrics_now(w->metrics, &now);
+	if (metrics_was_lost())
+		aic_log_event(AIC_LOG_ERROR, "metrics",
+		    "file %lld in AI_CHAT_METRICS_DIR was truncated: counting "
+		    "in memory until the next start",
+		    (long long)w->conf.instance);
 	log_cache(w, &cache);
 }
 
