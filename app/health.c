@@ -44,9 +44,7 @@ health_ready(struct job *job, struct aic_err *err)
 
 	(void)err;
 	route_stage(job, "asking the database");
-	db = worker_ready(job->worker, &why) == AIC_OK;
-	if (!db)
-		aic_log_event(AIC_LOG_WARN, "unready", "%s", why.detail);
+	db = worker_ready(job->worker, AIC_LOG_WARN, &why) == AIC_OK;
 	job->status = db ? 200 : 503;
 	aic_buf_printf(&job->out,
 	    "{\"status\":\"%s\",\"checks\":{\"database\":\"%s\","
@@ -63,9 +61,8 @@ health_metrics(struct job *job, struct aic_err *err)
 
 	(void)err;
 	/* At night nobody else would find out that it is back. */
-	if (aic_db_look(job->worker->db).down &&
-	    worker_ready(job->worker, &why) != AIC_OK)
-		aic_log_event(AIC_LOG_DEBUG, "unready", "%s", why.detail);
+	if (aic_db_look(job->worker->db).down)
+		worker_ready(job->worker, AIC_LOG_DEBUG, &why);
 	worker_tell(job->worker);
 	job->type = "text/plain; version=0.0.4; charset=utf-8";
 	metrics_write(job->worker->metrics, &job->out);

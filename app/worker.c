@@ -18,6 +18,11 @@
  * longer than this is not ready. */
 #define READY_US (1 * AIC_S)
 
+/* For so long a look at the database is as good as a new one; and with the time that
+ * the next one may take. */
+#define LOOK_US (1 * AIC_S)
+#define LOOK_MAX_US (LOOK_US + READY_US)
+
 /* When all slots are taken: chats take seconds, so one will be free soon. */
 #define BUSY_RETRY_AFTER_S 2
 
@@ -93,6 +98,8 @@ worker_open(struct worker *w, struct aic_conf *conf, struct aic_err *err)
 
 	memset(w, 0, sizeof(*w));
 	pthread_mutex_init(&w->lock, NULL);
+	pthread_mutex_init(&w->look.lock, NULL);
+	pthread_cond_init(&w->look.over, NULL);
 	w->conf = *conf;
 	db = (struct aic_db_conf){ .url = conf->database_url,
 		.pool = (int)conf->db_pool,
@@ -158,6 +165,8 @@ worker_close(struct worker *w)
 	aic_db_close(w->db);
 	aic_prompt_done(&w->prompt);
 	aic_conf_done(&w->conf);
+	pthread_cond_destroy(&w->look.over);
+	pthread_mutex_destroy(&w->look.lock);
 	pthread_mutex_destroy(&w->lock);
 	memset(w, 0, sizeof(*w));
 }
@@ -218,8 +227,8 @@ worker_fits(struct worker *w, int64_t deadline_us, struct aic_err *err)
 	return rc;
 }
 
-enum aic_code
-worker_ready(struct worker *w, struct aic_err *err)
+static enum aic_code
+look_at_database(struct worker *w, struct aic_err *err)
 {
 	struct aic_db_call call;
 	enum aic_code rc;
@@ -227,6 +236,48 @@ worker_ready(struct worker *w, struct aic_err *err)
 	aic_db_call(&call, &ready);
 	rc = aic_db_run(w->db, &call, 1, aic_clock_us() + READY_US, err);
 	aic_db_call_done(&call);
+	return rc;
+}
+
+/* With the lock held, which is let go meanwhile. */
+static void
+look_again(struct worker *w, enum aic_level level)
+{
+	struct worker_look *l = &w->look;
+	struct aic_err err = AIC_ERR_INIT;
+	enum aic_code rc;
+
+	l->looking = true;
+	pthread_mutex_unlock(&l->lock);
+	rc = look_at_database(w, &err);
+	if (rc)
+		aic_log_event(level, "unready", "%s", err.detail);
+	pthread_mutex_lock(&l->lock);
+	l->looking = false;
+	l->code = rc;
+	l->why = err;
+	l->looked_us = aic_clock_us();
+	pthread_cond_broadcast(&l->over);
+}
+
+enum aic_code
+worker_ready(struct worker *w, enum aic_level level, struct aic_err *err)
+{
+	struct worker_look *l = &w->look;
+	enum aic_code rc;
+	int64_t age_us;
+
+	pthread_mutex_lock(&l->lock);
+	age_us = l->looked_us ? aic_clock_us() - l->looked_us : INT64_MAX;
+	if (age_us > LOOK_US && !l->looking)
+		look_again(w, level);
+	else if (age_us > LOOK_MAX_US)
+		while (l->looking)
+			pthread_cond_wait(&l->over, &l->lock);
+	rc = l->code;
+	if (rc)
+		*err = l->why;
+	pthread_mutex_unlock(&l->lock);
 	return rc;
 }
 

@@ -17,6 +17,7 @@
 #include "err.h"
 #include "http.h"
 #include "id.h"
+#include "log.h"
 #include "metrics.h"
 #include "openai.h"
 #include "personal.h"
@@ -55,6 +56,16 @@ struct worker_reset {
 	int64_t until_us; /* it matters */
 };
 
+/* What the last look at the database found, for all who ask whether it is there. */
+struct worker_look {
+	pthread_mutex_t lock;
+	pthread_cond_t over;
+	bool looking; /* one thread does */
+	int64_t looked_us; /* when the last look ended; 0: there was none */
+	enum aic_code code;
+	struct aic_err why; /* when it failed */
+};
+
 struct worker {
 	struct aic_conf conf;
 	struct aic_db *db;
@@ -77,6 +88,7 @@ struct worker {
 	enum aic_cache_state cache_told; /* what the log says of the cache */
 
 	atomic_bool fits; /* worker_fits() has said so */
+	struct worker_look look;
 };
 
 /*
@@ -121,9 +133,20 @@ worker_check(struct worker *w, struct aic_err *err) AIC_MUST_CHECK;
 enum aic_code worker_fits(struct worker *w, int64_t deadline_us,
     struct aic_err *err) AIC_MUST_CHECK;
 
-/* worker_ready -- the same in one cheap look, for /health/ready. */
-enum aic_code
-worker_ready(struct worker *w, struct aic_err *err) AIC_MUST_CHECK;
+/*
+ * worker_ready -- the same in one cheap look, which all share who ask within a second.
+ *
+ * Anybody may ask, without a key and as often as he likes. So one thread at a time looks;
+ * the others take what the look before has found, or wait for this one where there was
+ * none within the last two seconds.
+ *
+ * level     of the line in the log when a look fails, one a look
+ *
+ * Errors:   AIC_EDB
+ * Blocks:   on the database, for a second at most
+ */
+enum aic_code worker_ready(struct worker *w, enum aic_level level,
+    struct aic_err *err);
 
 /* worker_wait, worker_waited -- a chat of a key waits for another one of it. Half of
  * the slots are for that, and no more. Errors: AIC_EBUSY. */

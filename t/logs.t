@@ -180,6 +180,7 @@ $s->stop_pg;
 	is $line->{level}, 'error', '... is an error';
 	is $line->{code}, 'EDB', '... of the database';
 }
+$s->ready_with(503);
 both('not ready', 503, sub ($id) {
 	$s->get('/health/ready', headers => { 'X-Request-Id' => $id });
 });

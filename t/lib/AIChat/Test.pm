@@ -367,6 +367,20 @@ sub with_json ($got)
 	return $got;
 }
 
+# Readiness is up to a second old: waits until it has this status, for so many seconds,
+# and returns the last answer.
+sub ready_with ($self, $status, $seconds = 5)
+{
+	my $got;
+
+	eval { wait_for(sub {
+		$got = $self->get('/health/ready',
+		    headers => { 'X-API-KEY' => undef });
+		return $got->{status} == $status;
+	}, $seconds, 'readiness') };
+	return $got;
+}
+
 sub get ($self, $path, %o) { return $self->request('GET', $path, %o) }
 
 # The body is a reference, sent as JSON, or bytes, sent as they are.
