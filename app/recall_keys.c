@@ -26,6 +26,12 @@ recall_key_seller(char key[AIC_CACHE_KEY_SIZE], int64_t telegram_id)
 }
 
 void
+recall_key_unsaved(char key[AIC_CACHE_KEY_SIZE], int64_t telegram_id)
+{
+	aic_cache_key(key, "unsaved", telegram_id);
+}
+
+void
 recall_key_context(char key[AIC_CACHE_KEY_SIZE], int64_t telegram_id,
     int64_t exchanges)
 {
@@ -56,12 +62,13 @@ recall_mark_reset(struct aic_cache *cache, int64_t telegram_id)
 bool
 recall_forget(struct aic_cache *cache, int64_t telegram_id)
 {
-	char key[2 + AIC_CONTEXT_MAX + 1][AIC_CACHE_KEY_SIZE];
-	const char *keys[2 + AIC_CONTEXT_MAX + 1];
+	char key[3 + AIC_CONTEXT_MAX + 1][AIC_CACHE_KEY_SIZE];
+	const char *keys[3 + AIC_CONTEXT_MAX + 1];
 	int i, n = 0;
 
 	recall_key_used(key[n++], telegram_id);
 	recall_key_seller(key[n++], telegram_id);
+	recall_key_unsaved(key[n++], telegram_id);
 	for (i = 0; i <= AIC_CONTEXT_MAX; i++)
 		recall_key_context(key[n++], telegram_id, i);
 	for (i = 0; i < n; i++)

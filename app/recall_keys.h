@@ -14,6 +14,7 @@
 
 void recall_key_used(char key[AIC_CACHE_KEY_SIZE], int64_t telegram_id);
 void recall_key_seller(char key[AIC_CACHE_KEY_SIZE], int64_t telegram_id);
+void recall_key_unsaved(char key[AIC_CACHE_KEY_SIZE], int64_t telegram_id);
 
 /* recall_key_context -- exchanges: how many are remembered. Workers that remember
  * another number have keys of their own. */

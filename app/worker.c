@@ -100,6 +100,8 @@ worker_open(struct worker *w, struct aic_conf *conf, struct aic_err *err)
 	pthread_mutex_init(&w->lock, NULL);
 	pthread_mutex_init(&w->look.lock, NULL);
 	pthread_cond_init(&w->look.over, NULL);
+	aic_breaker_init(&w->saves, WORKER_SAVES_FAILED,
+	    WORKER_SAVES_OPEN_MS * AIC_MS);
 	w->conf = *conf;
 	db = (struct aic_db_conf){ .url = conf->database_url,
 		.pool = (int)conf->db_pool,
@@ -129,6 +131,11 @@ worker_open(struct worker *w, struct aic_conf *conf, struct aic_err *err)
 		rc = aic_cache_open(&w->cache, &cache, err);
 	if (!rc)
 		rc = recall_open(w, err);
+	if (!rc) {
+		w->unsaved = unsaved_open();
+		if (!w->unsaved)
+			rc = aic_fail(err, AIC_ENOMEM, "out of memory");
+	}
 	if (!rc)
 		rc = personal_open(&w->personal, w->http, conf, err);
 	if (rc)
@@ -165,6 +172,8 @@ worker_close(struct worker *w)
 	aic_db_close(w->db);
 	aic_prompt_done(&w->prompt);
 	aic_conf_done(&w->conf);
+	unsaved_close(w->unsaved);
+	aic_breaker_done(&w->saves);
 	pthread_cond_destroy(&w->look.over);
 	pthread_mutex_destroy(&w->look.lock);
 	pthread_mutex_destroy(&w->lock);
@@ -490,6 +499,7 @@ worker_tell(struct worker *w)
 		.cache_open = cache.state == AIC_CACHE_IS_OPEN,
 		.cache_connections = cache.connections,
 		.cache_busy = cache.busy,
+		.saves_open = aic_breaker_is_open(&w->saves),
 		.server_open = personal_is_open(w->personal) };
 	int i;
 

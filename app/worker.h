@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#include "breaker.h"
 #include "cache.h"
 #include "conf.h"
 #include "db.h"
@@ -22,6 +23,7 @@
 #include "openai.h"
 #include "personal.h"
 #include "prompt.h"
+#include "unsaved.h"
 
 #define WORKER_SERVICE "ai_chat"
 
@@ -30,6 +32,11 @@
  * neither model nor database. */
 #define WORKER_SPARE 8
 #define WORKER_LAST 2
+
+/* After so many saves in a row that failed, one chat is tried each so many
+ * milliseconds. */
+#define WORKER_SAVES_FAILED 3
+#define WORKER_SAVES_OPEN_MS 5000
 
 /* What a request will need for a while. */
 enum worker_room {
@@ -76,6 +83,8 @@ struct worker {
 	struct personal *personal; /* NULL: there is no Server */
 	struct aic_prompt prompt;
 	struct metrics *metrics;
+	struct aic_breaker saves; /* see keep_admit() */
+	struct unsaved *unsaved;
 
 	pthread_mutex_t lock;
 	int chats; /* under way */
