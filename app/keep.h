@@ -8,7 +8,7 @@
 #include "chat.h"
 
 /*
- * keep_admit -- may a chat be paid for? When saves have failed, only one chat at a time
+ * keep_admit -- may a chat be paid for? When the database has refused saves in a row, only one chat at a time
  * is, to try whether they succeed again. One whose answer is there already costs nothing
  * and may always.
  *

@@ -1014,6 +1014,7 @@ aic_db_run(struct aic_db *db, struct aic_db_call *calls, int n,
 	pthread_cond_destroy(&self.changed);
 	if (self.out == RAN)
 		return AIC_OK;
+	err->refused = self.out == REFUSED;
 	err->retry_after_s = why.retry_after_s;
 	return aic_fail(err, why.code, "%s", why.detail);
 }
