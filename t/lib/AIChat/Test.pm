@@ -326,7 +326,15 @@ sub sanitizer_reports ($self)
 
 # -- HTTP --------------------------------------------------------------------
 
-sub url ($self, $path = '') { return $self->{stack}->url . $path }
+# /metrics has a listener of its own.
+sub url ($self, $path = '')
+{
+	return 'http://127.0.0.1:' . $self->metrics_port . $path
+	    if $path eq '/metrics' && !$self->{stack}{hosts};
+	return $self->{stack}->url . $path;
+}
+
+sub metrics_port ($self) { return $self->{stack}->metrics_port }
 sub port ($self) { return $self->{stack}->port }
 sub dir ($self) { return $self->{dir} }
 sub stack ($self) { return $self->{stack} }
