@@ -115,7 +115,8 @@ worker_open(struct worker *w, struct aic_conf *conf, struct aic_err *err)
 	set_models(ai.models, conf);
 	/* The one secret that workers of all machines have in common. */
 	cache = (struct aic_cache_conf){ .url = conf->redis_url,
-		.secret = conf->api_keys };
+		.secret = conf->api_keys,
+		.scoped = true };
 	http = (struct aic_http_conf){
 		.calls_max = CALLS_EACH * (int)conf->threads + CALLS_SPARE,
 		.connections_max = (int)conf->upstream_connections
@@ -231,6 +232,8 @@ worker_fits(struct worker *w, int64_t deadline_us, struct aic_err *err)
 	aic_db_call(&call, &ready);
 	rc = aic_db_run(w->db, &call, 1, deadline_us, err);
 	aic_db_call_done(&call);
+	if (!rc)
+		rc = recall_set_scope(w->cache, w->db, deadline_us, err);
 	if (!rc)
 		atomic_store(&w->fits, true);
 	return rc;
