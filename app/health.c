@@ -64,8 +64,8 @@ health_ready(struct job *job, struct aic_err *err)
 	aic_buf_printf(&job->out,
 	    "{\"status\":\"%s\",\"checks\":{\"database\":\"%s\","
 	    "\"upstream\":\"%s\",\"cache\":\"%s\"}}",
-	    db ? "ready" : "unready", state,
-	    upstream(job->worker->openai), cache(job->worker->cache));
+	    db ? "ready" : "unready", state, upstream(job->worker->openai),
+	    cache(job->worker->cache));
 	return AIC_OK;
 }
 

@@ -217,8 +217,8 @@ keep_chat(struct chat *c, struct aic_err *err)
 	case UNKNOWN:
 		/* A database that is away refuses reservations, too, and so no
 		 * chat is paid; as soon as it is back, chats go on. */
-		leave(c, err->refused ? AIC_BREAKER_FAILED
-				      : AIC_BREAKER_NEUTRAL);
+		leave(c,
+		    err->refused ? AIC_BREAKER_FAILED : AIC_BREAKER_NEUTRAL);
 		return err->code;
 	case NO_LEASE: /* reserved again, and to be given back */
 	case NO_SLOT:

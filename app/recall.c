@@ -369,8 +369,8 @@ recall_unsaved(struct chat *c)
 	if (!c->job->worker->cache)
 		return;
 	aic_buf_init(&b, AIC_CACHE_VALUE_MAX);
-	aic_buf_printf(&b, "%s %lld %s", c->digest,
-	    (long long)c->answer.tokens, c->answer.text);
+	aic_buf_printf(&b, "%s %lld %s", c->digest, (long long)c->answer.tokens,
+	    c->answer.text);
 	data = aic_buf_take(&b, &len);
 	aic_buf_done(&b);
 	put = later(c->job, data, len, UNSAVED_MS);

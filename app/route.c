@@ -22,7 +22,8 @@ struct route {
 
 static const struct route routes[] = {
 	{ "GET", "/health", AIC_AUTH_NONE, WORKER_ROOM_NONE, health_live },
-	{ "GET", "/health/ready", AIC_AUTH_NONE, WORKER_ROOM_NONE, health_ready },
+	{ "GET", "/health/ready", AIC_AUTH_NONE, WORKER_ROOM_NONE,
+	    health_ready },
 	{ "GET", "/metrics", AIC_AUTH_NONE, WORKER_ROOM_NONE, health_metrics },
 	{ "POST", "/v1/chat/send", AIC_AUTH_CALLER, WORKER_ROOM_CHAT,
 	    chat_send },

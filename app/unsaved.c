@@ -129,7 +129,8 @@ unsaved_take(struct unsaved *u, int64_t telegram_id,
 	pthread_mutex_lock(&u->lock);
 	if (u->bytes > 0)
 		drop_old(u, now_us);
-	for (a = u->answers; u->bytes > 0 && a < u->answers + ANSWERS_MAX; a++) {
+	for (a = u->answers; u->bytes > 0 && a < u->answers + ANSWERS_MAX;
+	     a++) {
 		if (!a->text || a->telegram_id != telegram_id ||
 		    strcmp(a->digest, digest) != 0)
 			continue;

@@ -114,9 +114,9 @@ worker_open(struct worker *w, struct aic_conf *conf, struct aic_err *err)
 		.retry_floor = conf->retry_floor };
 	set_models(ai.models, conf);
 	/* The one secret that workers of all machines have in common. */
-	cache = (struct aic_cache_conf){ .url = conf->redis_url,
-		.secret = conf->api_keys,
-		.scoped = true };
+	cache = (struct aic_cache_conf){
+		.url = conf->redis_url, .secret = conf->api_keys, .scoped = true
+	};
 	http = (struct aic_http_conf){
 		.calls_max = CALLS_EACH * (int)conf->threads + CALLS_SPARE,
 		.connections_max = (int)conf->upstream_connections

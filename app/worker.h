@@ -154,8 +154,8 @@ enum aic_code worker_fits(struct worker *w, int64_t deadline_us,
  * Errors:   AIC_EDB
  * Blocks:   on the database, for a second at most
  */
-enum aic_code worker_ready(struct worker *w, enum aic_level level,
-    struct aic_err *err);
+enum aic_code
+worker_ready(struct worker *w, enum aic_level level, struct aic_err *err);
 
 /* worker_wait, worker_waited -- a chat of a key waits for another one of it. Half of
  * the slots are for that, and no more. Errors: AIC_EBUSY. */

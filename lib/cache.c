@@ -342,8 +342,7 @@ on_value(void *arg, const struct aic_redis_reply *reply)
 	full_key(l->cache, item->key, key);
 	if (reply->type != AIC_REDIS_STRING || reply->len < AIC_SEAL_SIZE ||
 	    reply->len > AIC_SEAL_SIZE + AIC_CACHE_VALUE_MAX ||
-	    !aic_seal_check(l->seal, key, l->now_ms, reply->data,
-		reply->len))
+	    !aic_seal_check(l->seal, key, l->now_ms, reply->data, reply->len))
 		return;
 	item->len = reply->len - AIC_SEAL_SIZE;
 	item->data = malloc(item->len + 1);
@@ -422,8 +421,8 @@ write_put(const struct aic_cache *c, struct conn *conn,
 
 	full_key(c, put->key, key);
 	if (put->len > AIC_CACHE_VALUE_MAX ||
-	    !aic_seal_put(conn->seal, key, now_ms() + put->ttl_ms,
-		put->data, put->len, seal))
+	    !aic_seal_put(conn->seal, key, now_ms() + put->ttl_ms, put->data,
+		put->len, seal))
 		return false;
 	snprintf(ttl, sizeof(ttl), "%" PRId64, put->ttl_ms);
 	aic_redis_command(conn->redis, put->only_new ? 6 : 5);
