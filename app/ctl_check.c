@@ -43,7 +43,7 @@ static const struct aic_db_stmt room = {
 
 /* Only reads. Where the session looks for names; true where a schema of the role's name
  * comes among them, which anybody may have made. */
-static const struct aic_db_stmt path = {
+static const struct aic_db_stmt search_path = {
 	"ctl_path",
 	"SELECT current_setting('search_path'),"
 	"  current_setting('search_path') LIKE '%$user%'",
@@ -282,7 +282,7 @@ check_path(struct check *k)
 	struct aic_err err = AIC_ERR_INIT;
 	struct aic_db_call call;
 
-	aic_db_call(&call, &path);
+	aic_db_call(&call, &search_path);
 	if (ctl_db(k->c, &call, 1, ROOM_S, &err)) {
 		tell(k, "search_path", false, "%s", err.detail);
 		return;

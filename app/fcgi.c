@@ -109,6 +109,7 @@ read_params(char **env, struct fcgi_request *rq)
 		PARAM("HTTP_X_API_KEY", api_key),
 		PARAM("HTTP_IDEMPOTENCY_KEY", key),
 		PARAM("X_REQUEST_ID", id),
+		PARAM("PUBLIC", is_public),
 #undef PARAM
 	};
 	const char **to;

@@ -67,6 +67,7 @@ struct metrics_now {
 	int64_t others; /* requests that only need the database */
 	int64_t db_connections, db_busy, db_waiting;
 	int64_t db_up; /* 1, or 0 when connecting fails */
+	int64_t saves_open; /* the breaker of saves */
 	int64_t open[AIC_OPENAI_MODELS]; /* breakers */
 	int64_t cache; /* 1: there should be a Redis, and of it: */
 	int64_t cache_up, cache_open; /* 1 or 0 */

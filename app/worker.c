@@ -22,6 +22,11 @@
  * longer than this is not ready. */
 #define READY_US (1 * AIC_S)
 
+/* For so long a look at the database is as good as a new one; and with the time that
+ * the next one may take. */
+#define LOOK_US (1 * AIC_S)
+#define LOOK_MAX_US (LOOK_US + READY_US)
+
 /* When all slots are taken: chats take seconds, so one will be free soon. */
 #define BUSY_RETRY_AFTER_S 2
 
@@ -89,6 +94,10 @@ worker_open(struct worker *w, struct aic_conf *conf, struct aic_err *err)
 
 	memset(w, 0, sizeof(*w));
 	pthread_mutex_init(&w->lock, NULL);
+	pthread_mutex_init(&w->look.lock, NULL);
+	pthread_cond_init(&w->look.over, NULL);
+	aic_breaker_init(&w->saves, WORKER_SAVES_FAILED,
+	    WORKER_SAVES_OPEN_MS * AIC_MS);
 	w->conf = *conf;
 	db = (struct aic_db_conf){ .url = conf->database_url,
 		.schema = conf->db_schema,
@@ -102,8 +111,9 @@ worker_open(struct worker *w, struct aic_conf *conf, struct aic_err *err)
 		.retry_floor = conf->retry_floor };
 	set_models(ai.models, conf);
 	/* The one secret that workers of all machines have in common. */
-	cache = (struct aic_cache_conf){ .url = conf->redis_url,
-		.secret = conf->api_keys };
+	cache = (struct aic_cache_conf){
+		.url = conf->redis_url, .secret = conf->api_keys, .scoped = true
+	};
 	http = (struct aic_http_conf){
 		.calls_max = CALLS_EACH * (int)conf->threads + CALLS_SPARE,
 		.connections_max = (int)conf->upstream_connections
@@ -119,6 +129,11 @@ worker_open(struct worker *w, struct aic_conf *conf, struct aic_err *err)
 		rc = aic_cache_open(&w->cache, &cache, err);
 	if (!rc)
 		rc = recall_open(w, err);
+	if (!rc) {
+		w->unsaved = unsaved_open();
+		if (!w->unsaved)
+			rc = aic_fail(err, AIC_ENOMEM, "out of memory");
+	}
 	if (!rc)
 		rc = personal_open(&w->personal, w->http, conf, err);
 	if (rc)
@@ -155,6 +170,10 @@ worker_close(struct worker *w)
 	aic_db_close(w->db);
 	aic_prompt_done(&w->prompt);
 	aic_conf_done(&w->conf);
+	unsaved_close(w->unsaved);
+	aic_breaker_done(&w->saves);
+	pthread_cond_destroy(&w->look.over);
+	pthread_mutex_destroy(&w->look.lock);
 	pthread_mutex_destroy(&w->lock);
 	memset(w, 0, sizeof(*w));
 }
@@ -281,6 +300,8 @@ worker_fits(struct worker *w, int64_t deadline_us, struct aic_err *err)
 	if (atomic_load_explicit(&w->fits, memory_order_relaxed))
 		return AIC_OK;
 	rc = try_chat(w, deadline_us, err);
+	if (!rc)
+		rc = recall_set_scope(w->cache, w->db, deadline_us, err);
 	if (rc)
 		return rc;
 	atomic_store(&w->fits, true);
@@ -288,8 +309,8 @@ worker_fits(struct worker *w, int64_t deadline_us, struct aic_err *err)
 	return AIC_OK;
 }
 
-enum aic_code
-worker_ready(struct worker *w, struct aic_err *err)
+static enum aic_code
+look_at_database(struct worker *w, struct aic_err *err)
 {
 	int64_t until = aic_clock_us() + READY_US;
 	enum aic_code rc;
@@ -299,6 +320,48 @@ worker_ready(struct worker *w, struct aic_err *err)
 		rc = try_key(w, until, err);
 	if (!rc)
 		check_durability(w, until);
+	return rc;
+}
+
+/* With the lock held, which is let go meanwhile. */
+static void
+look_again(struct worker *w, enum aic_level level)
+{
+	struct worker_look *l = &w->look;
+	struct aic_err err = AIC_ERR_INIT;
+	enum aic_code rc;
+
+	l->looking = true;
+	pthread_mutex_unlock(&l->lock);
+	rc = look_at_database(w, &err);
+	if (rc)
+		aic_log_event(level, "unready", "%s", err.detail);
+	pthread_mutex_lock(&l->lock);
+	l->looking = false;
+	l->code = rc;
+	l->why = err;
+	l->looked_us = aic_clock_us();
+	pthread_cond_broadcast(&l->over);
+}
+
+enum aic_code
+worker_ready(struct worker *w, enum aic_level level, struct aic_err *err)
+{
+	struct worker_look *l = &w->look;
+	enum aic_code rc;
+	int64_t age_us;
+
+	pthread_mutex_lock(&l->lock);
+	age_us = l->looked_us ? aic_clock_us() - l->looked_us : INT64_MAX;
+	if (age_us > LOOK_US && !l->looking)
+		look_again(w, level);
+	else if (age_us > LOOK_MAX_US)
+		while (l->looking)
+			pthread_cond_wait(&l->over, &l->lock);
+	rc = l->code;
+	if (rc)
+		*err = l->why;
+	pthread_mutex_unlock(&l->lock);
 	return rc;
 }
 
@@ -511,6 +574,7 @@ worker_tell(struct worker *w)
 		.cache_open = cache.state == AIC_CACHE_IS_OPEN,
 		.cache_connections = cache.connections,
 		.cache_busy = cache.busy,
+		.saves_open = aic_breaker_is_open(&w->saves),
 		.server_open = personal_is_open(w->personal) };
 	int i;
 

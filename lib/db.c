@@ -878,6 +878,18 @@ give_up(struct aic_db *db, struct batch *b, const char *why)
  * The first few of the queue, as a list. One whose time is over is left out: a trip
  * ends with the first deadline in it, and would take the others down.
  */
+/*
+ * Behind a pooler, which is where nothing is prepared, a batch travels alone: PgBouncer
+ * 1.18 gives the server to another client when the first transaction of a trip is over,
+ * and where a message of the next one is longer than its packets (pkt_buf, 4 KB), the
+ * rest of that message goes to the wrong server.
+ */
+static int
+trip_max(const struct aic_db *db)
+{
+	return db->prepare ? TRIP_MAX : 1;
+}
+
 static struct batch *
 take_trip(struct aic_db *db)
 {
@@ -885,7 +897,7 @@ take_trip(struct aic_db *db)
 	int64_t now = aic_clock_us();
 	int n = 0;
 
-	while (db->queue && n < TRIP_MAX) {
+	while (db->queue && n < trip_max(db)) {
 		b = db->queue;
 		if (b->deadline_us <= now) {
 			give_up(db, b, "all are in use");
@@ -975,7 +987,7 @@ give_conn(struct aic_db *db, struct conn *c)
 static bool
 may_wait(const struct aic_db *db, const struct batch *b)
 {
-	return db->n_trips > 0 && db->n_queue < TRIP_MAX &&
+	return db->n_trips > 0 && db->n_queue < trip_max(db) &&
 	    aic_clock_us() - b->since_us < PATIENCE_US;
 }
 
@@ -1152,6 +1164,7 @@ aic_db_run(struct aic_db *db, struct aic_db_call *calls, int n,
 	pthread_cond_destroy(&self.changed);
 	if (self.out == RAN)
 		return AIC_OK;
+	err->refused = self.out == REFUSED;
 	err->retry_after_s = why.retry_after_s;
 	return aic_fail(err, why.code, "%s", why.detail);
 }

@@ -12,6 +12,7 @@
 #define AIC_ERR_H
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #define AIC_MUST_CHECK __attribute__((warn_unused_result))
@@ -53,6 +54,7 @@ struct aic_fault {
 
 struct aic_err {
 	enum aic_code code;
+	bool refused; /* with AIC_EDB: the database has answered, and says no */
 	int retry_after_s; /* > 0: when it makes sense to come again */
 	unsigned n_faults;
 	struct aic_fault faults[AIC_FAULTS_MAX];

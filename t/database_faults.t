@@ -113,7 +113,7 @@ for my $how (qw(cut truncate reset)) {
 	my @new = $s->start_chats(map { { telegram_id => 240 + $_ } } 1 .. 6);
 	is $s->get('/health')->{status}, 200,
 	    'a database that hangs: health goes on';
-	is $s->get('/health/ready')->{status}, 503, '... and is not ready';
+	is $s->ready_with(503)->{status}, 503, '... and is not ready';
 	my @got = finish_chats(@new, @thinking);
 	is((grep { $_->{status} == 503 && ref $_->{json}
 	    && $_->{headers}{'retry-after'} } @got), 10,

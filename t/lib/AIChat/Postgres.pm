@@ -212,6 +212,37 @@ sub drop_database ($self, $db)
 	    or $self->admin("drop database if exists $db with (force)");
 }
 
+# The settings of a connection string, of either form that libpq takes.
+sub settings_of ($string)
+{
+	my $plain = sub ($s) { $s =~ s/%([0-9a-f]{2})/chr hex $1/gier };
+	my %set;
+
+	if ($string !~ m{^postgres(?:ql)?://(?:([^/?@]*)@)?([^/?]*)(?:/([^?]*))?(?:\?(.*))?\z}s) {
+		while ($string =~ /\G\s*(\w+)\s*=\s*(?:'((?:\\.|[^'\\])*)'|((?:\\.|[^\s\\])*))/gcs) {
+			my ($name, $value) = ($1, $2 // $3);
+			$set{$name} = $value =~ s/\\(.)/$1/gsr;
+		}
+		return %set;
+	}
+	my ($who, $where, $db, $query) = ($1, $2, $3, $4);
+	my ($user, $password) = split /:/, $who // '', 2;
+	my (@hosts, @ports);
+	for (split /,/, $where) {
+		my ($host, $port) = /^(\[[^\]]*\]|[^:]*)(?::(\d*))?\z/;
+		push @hosts, $plain->($host // $_) =~ s/^\[(.*)\]\z/$1/r;
+		push @ports, $port // '';
+	}
+	%set = (user => $user, password => $password, dbname => $db);
+	$_ = $plain->($_) for grep { defined } values %set;
+	$set{host} = join ',', @hosts;
+	$set{port} = join ',', @ports if grep { length } @ports;
+	$set{$_->[0]} = $_->[1] for map { [ map { $plain->($_) } split /=/, $_, 2 ] }
+	    split /&/, $query // '';
+	delete @set{ grep { !length($set{$_} // '') } keys %set };
+	return %set;
+}
+
 # The rows of a query as array references, a null as undef.
 sub psql ($url, $sql)
 {
