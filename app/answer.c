@@ -43,8 +43,8 @@ answer_limits(struct aic_buf *to, int64_t telegram_id,
 	    "\"requests_remaining\":%lld,\"daily_limit\":%lld,"
 	    "\"reset_date\":\"%s\",\"reset_at\":\"%s\"}",
 	    (long long)telegram_id, (long long)s->used,
-	    (long long)aic_limit_left(s),
-	    (long long)s->limit, s->day, s->reset_at);
+	    (long long)aic_limit_left(s), (long long)s->limit, s->day,
+	    s->reset_at);
 }
 
 void

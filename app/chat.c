@@ -111,6 +111,11 @@ chat_run(struct chat *c, struct aic_err *err)
 	rc = worker_fits(c->job->worker, c->job->stage_end_us, err);
 	if (rc)
 		return rc;
+	/* One with a key may have its answer already. */
+	keep_find(c);
+	rc = c->key ? AIC_OK : keep_look(c, err);
+	if (rc)
+		return rc;
 
 	/* A day that is known to be used up ends here. */
 	route_stage(c->job, "looking into the cache");
@@ -125,6 +130,12 @@ chat_run(struct chat *c, struct aic_err *err)
 	route_stage(c->job, "reserving a chat");
 	rc = reserve_chat(c, err);
 	if (rc || c->job->replayed)
+		return rc;
+
+	/* Nobody pays for what cannot be saved. */
+	route_stage(c->job, "checking whether saves succeed");
+	rc = keep_admit(c, err);
+	if (rc)
 		return rc;
 
 	/* From here on chat_done() has a reservation to settle. No database
@@ -289,6 +300,10 @@ ask_model(struct chat *c, struct aic_err *err)
 	int64_t start = aic_clock_us();
 	enum aic_code rc;
 
+	if (c->paid) {
+		job->recalled = true;
+		return AIC_OK;
+	}
 	if (answer_again(c))
 		return AIC_OK;
 	if (ask.deadline_us - start < AIC_RETRY_LEAST_US) {
@@ -307,6 +322,7 @@ ask_model(struct chat *c, struct aic_err *err)
 	log_breakers(&job->worker->conf, &c->answer);
 	metrics_time(chat_metrics(c), METRICS_MODEL, job->ai_us);
 	metrics_model(chat_metrics(c), &c->answer);
+	c->paid = !rc && c->key;
 	return rc;
 }
 
@@ -338,6 +354,7 @@ chat_done(struct chat *c)
 	if (c->held || c->in_doubt)
 		reserve_undo(c);
 	chat_set_held(c, false);
+	keep_done(c);
 	personal_drop(c->job);
 	free(c->seller);
 	recall_done(&c->recall);

@@ -47,6 +47,9 @@ struct chat {
 	bool common; /* asked without history, and without the seller's data */
 	struct aic_buf body; /* of the model's request */
 	struct aic_openai_answer answer;
+	bool paid; /* answer is there, has a key, and is not saved */
+	bool admitted; /* by the breaker of saves */
+	uint64_t save_round; /* of that breaker */
 	int64_t remaining; /* chats of the day, this one counted */
 };
 

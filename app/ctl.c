@@ -13,6 +13,7 @@
 
 #include "clock.h"
 #include "json.h"
+#include "recall_keys.h"
 #include "retain.h"
 
 /* A document: 100 exchanges of 1 MiB are more than anybody reads. */
@@ -160,6 +161,7 @@ enum aic_code
 ctl_open_db(struct ctl *c, struct aic_err *err)
 {
 	const struct aic_db_conf conf = { .url = c->conf.database_url,
+		.schema = c->conf.db_schema,
 		.pool = 1,
 		.timeout_ms = STATEMENT_MS,
 		.prepare = c->conf.db_prepare };
@@ -172,7 +174,8 @@ ctl_tell_cache(struct ctl *c, bool (*tell)(struct aic_cache *, int64_t),
     const char *otherwise)
 {
 	const struct aic_cache_conf conf = { .url = c->conf.redis_url,
-		.secret = c->conf.api_keys };
+		.secret = c->conf.api_keys,
+		.scoped = true };
 	struct aic_err err = AIC_ERR_INIT;
 	struct aic_cache *cache;
 
@@ -184,6 +187,7 @@ ctl_tell_cache(struct ctl *c, bool (*tell)(struct aic_cache *, int64_t),
 	if (!cache)
 		return;
 	aic_cache_first(cache, aic_clock_us() + CACHE_US);
+	recall_set_scope(cache, c->db, aic_clock_us() + CACHE_US, &err);
 	if (!tell(cache, c->id))
 		ctl_warn("Redis could not be told: %s", otherwise);
 	aic_cache_close(cache);

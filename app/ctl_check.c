@@ -13,6 +13,7 @@
 #include "ctl_run.h"
 #include "ctl_service.h"
 #include "ctl_upstream.h"
+#include "durable.h"
 #include "fcgi.h"
 #include "http.h"
 #include "json.h"
@@ -48,6 +49,16 @@ static const struct aic_db_stmt room = {
 static const struct aic_db_stmt asked_last = {
 	"ctl_asked_last",
 	"SELECT telegram_id FROM ai_chat_requests ORDER BY id DESC LIMIT 1",
+	0,
+	NULL,
+};
+
+/* Only reads. Where the session looks for names; true where a schema of the role's name
+ * comes among them, which anybody may have made. */
+static const struct aic_db_stmt search_path = {
+	"ctl_path",
+	"SELECT current_setting('search_path'),"
+	"  current_setting('search_path') LIKE '%$user%'",
 	0,
 	NULL,
 };
@@ -260,6 +271,49 @@ check_connections(struct check *k)
 }
 
 static void
+check_durability(struct check *k)
+{
+	struct aic_err err = AIC_ERR_INIT;
+	struct aic_db_call call;
+	const char *why;
+
+	aic_durable_ask(&call);
+	if (ctl_db(k->c, &call, 1, ROOM_S, &err)) {
+		tell(k, "durability", false, "%s", err.detail);
+		return;
+	}
+	why = aic_durable_got(&call);
+	tell(k, "durability", !*why, "%s%s",
+	    *why ? "answered chats can be lost in a crash of PostgreSQL: "
+		 : "a commit survives a crash of PostgreSQL",
+	    why);
+	aic_db_call_done(&call);
+}
+
+/* Behind a pooler that refuses start-up options it is the role's. */
+static void
+check_path(struct check *k)
+{
+	struct aic_err err = AIC_ERR_INIT;
+	struct aic_db_call call;
+
+	aic_db_call(&call, &search_path);
+	if (ctl_db(k->c, &call, 1, ROOM_S, &err)) {
+		tell(k, "search_path", false, "%s", err.detail);
+		return;
+	}
+	if (*aic_db_get(&call, 0, 1) == 't')
+		tell(k, "search_path", false,
+		    "%s: whoever makes a schema of that name can have code run "
+		    "with the rights of the role; set it on the role",
+		    aic_db_get(&call, 0, 0));
+	else
+		tell(k, "search_path", true, "sessions look in %s",
+		    aic_db_get(&call, 0, 0));
+	aic_db_call_done(&call);
+}
+
+static void
 check_site(struct check *k, const struct ctl_nginx_site *site)
 {
 	long long deadline = k->c->conf.deadline_ms;
@@ -378,7 +432,7 @@ ask_server(struct check *k, struct aic_http *http, const char *path,
 /* An id that is no number comes first: where the path is there, its framework refuses that
  * before anybody is looked up, or registered. */
 static void
-check_path(struct check *k, struct aic_http *http, const char *path)
+check_server_path(struct check *k, struct aic_http *http, const char *path)
 {
 	struct aic_http_answer a;
 	char id[24];
@@ -424,7 +478,7 @@ check_server(struct check *k)
 		tell(k, "server", false, "%s", err.detail);
 	} else {
 		for (i = 0; i < paths.n; i++)
-			check_path(k, http, paths.path[i]);
+			check_server_path(k, http, paths.path[i]);
 		aic_http_close(http);
 	}
 	aic_paths_done(&paths);
@@ -484,6 +538,8 @@ ctl_check(struct ctl *c, struct aic_err *err)
 		check_schema(&k);
 		check_connections(&k);
 		check_server(&k);
+		check_durability(&k);
+		check_path(&k);
 	}
 	check_nginx(&k);
 	if (k.has_conf)

@@ -25,6 +25,27 @@
  */
 #define SILENCE_MAX_S 4
 
+/* Status line and headers of an answer; reply.c has some 200 bytes of them. */
+#define HEAD_MAX 1024
+
+/*
+ * Content of one record, and so of one write. Nginx 1.22 loses the timer of a request
+ * when a read fills one of its buffers to the last byte and nothing more has come yet
+ * (ngx_readv_chain() then answers "again" and leaves the event ready). A process of Nginx
+ * that was told to quit exits when no timer is left, and cuts that answer: with libfcgi's
+ * own records of 8,192 bytes each reload under load did. So no write but the last one
+ * may end where a buffer ends. Buffers begin at the start of the answer or behind a
+ * read that has taken all there was, and their sizes are multiples of 4 KB; the ends of
+ * the writes are multiples of 8,152 = 8 * 1,019, and 1,019 is odd, hence the first of them
+ * that is also a multiple of 4,096 comes after 4 MB, and of 8,192 after 8 MB. The last
+ * write has room for the records that end the request, so that it is the end of all.
+ */
+#define RECORD_BYTES 8144
+_Static_assert((RECORD_BYTES + 8) % 8 == 0 && (RECORD_BYTES + 8) / 8 % 2 == 1,
+    "an odd number of 8 bytes a record");
+_Static_assert(RECORD_BYTES + 4 * 8 <= 8192,
+    "libfcgi's buffer has room for the end of the request, too");
+
 struct fcgi {
 	FCGX_Request request;
 	bool all_read; /* nothing of the request is left in the socket */
@@ -88,6 +109,7 @@ read_params(char **env, struct fcgi_request *rq)
 		PARAM("HTTP_X_API_KEY", api_key),
 		PARAM("HTTP_IDEMPOTENCY_KEY", key),
 		PARAM("X_REQUEST_ID", id),
+		PARAM("PUBLIC", is_public),
 #undef PARAM
 	};
 	const char **to;
@@ -233,9 +255,22 @@ fcgi_answer(struct fcgi *f, int status, const char *reason, const char *headers,
     const char *body, size_t len)
 {
 	FCGX_Stream *out = f->request.out;
+	char head[HEAD_MAX];
+	size_t n, room;
 
-	FCGX_FPrintF(out, "Status: %d %s\r\n%sContent-Length: %ld\r\n\r\n",
-	    status, reason, headers, (long)len);
+	n = (size_t)snprintf(head, sizeof(head),
+	    "Status: %d %s\r\n%sContent-Length: %zu\r\n\r\n", status, reason,
+	    headers, len);
+	if (n >= sizeof(head))
+		return false;
+	FCGX_PutStr(head, (int)n, out);
+	for (room = RECORD_BYTES - n; len > room; room = RECORD_BYTES) {
+		FCGX_PutStr(body, (int)room, out);
+		if (FCGX_FFlush(out) != 0)
+			return false;
+		body += room;
+		len -= room;
+	}
 	FCGX_PutStr(body, (int)len, out);
 	/* The last stream to be closed sends the end of the request along with
 	 * the rest, in one write. Only the stream's error tells the truth. */

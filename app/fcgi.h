@@ -25,6 +25,8 @@ struct fcgi_request {
 	const char *query;
 	const char *api_key; /* NULL: none */
 	const char *key; /* Idempotency-Key; NULL or empty: none */
+	const char
+	    *is_public; /* NULL or empty: it is from this machine's monitor */
 	const char *id; /* X-Request-Id, made by Nginx when need be */
 	size_t content_length;
 };

@@ -2,6 +2,8 @@
 
 #include "health.h"
 
+#include <string.h>
+
 #include "clock.h"
 #include "log.h"
 
@@ -36,23 +38,34 @@ cache(struct aic_cache *c)
 	return words[aic_cache_look(c).state];
 }
 
+static const char *
+database(struct worker *w)
+{
+	struct aic_err why = AIC_ERR_INIT;
+
+	if (worker_ready(w, AIC_LOG_WARN, &why))
+		return "down";
+	/* When a trial is due, the next chat will tell. A balancer that sends chats to
+	 * nobody who is unready would never see it close. */
+	return aic_breaker_wait(&w->saves, aic_clock_us()) > 0 ? "open" : "ok";
+}
+
 enum aic_code
 health_ready(struct job *job, struct aic_err *err)
 {
-	struct aic_err why = AIC_ERR_INIT;
+	const char *state;
 	bool db;
 
 	(void)err;
 	route_stage(job, "asking the database");
-	db = worker_ready(job->worker, &why) == AIC_OK;
-	if (!db)
-		aic_log_event(AIC_LOG_WARN, "unready", "%s", why.detail);
+	state = database(job->worker);
+	db = strcmp(state, "ok") == 0;
 	job->status = db ? 200 : 503;
 	aic_buf_printf(&job->out,
 	    "{\"status\":\"%s\",\"checks\":{\"database\":\"%s\","
 	    "\"upstream\":\"%s\",\"cache\":\"%s\"}}",
-	    db ? "ready" : "unready", db ? "ok" : "down",
-	    upstream(job->worker->openai), cache(job->worker->cache));
+	    db ? "ready" : "unready", state, upstream(job->worker->openai),
+	    cache(job->worker->cache));
 	return AIC_OK;
 }
 
@@ -63,9 +76,8 @@ health_metrics(struct job *job, struct aic_err *err)
 
 	(void)err;
 	/* At night nobody else would find out that it is back. */
-	if (aic_db_look(job->worker->db).down &&
-	    worker_ready(job->worker, &why) != AIC_OK)
-		aic_log_event(AIC_LOG_DEBUG, "unready", "%s", why.detail);
+	if (aic_db_look(job->worker->db).down)
+		worker_ready(job->worker, AIC_LOG_DEBUG, &why);
 	worker_tell(job->worker);
 	job->type = "text/plain; version=0.0.4; charset=utf-8";
 	metrics_write(job->worker->metrics, &job->out);

@@ -9,8 +9,9 @@
 /* health_live -- GET /health: asks nobody. */
 enum aic_code health_live(struct job *job, struct aic_err *err);
 
-/* health_ready -- GET /health/ready: asks the database, and what is known of the
- * model and of Redis; never makes a paid call. */
+/* health_ready -- GET /health/ready: what is known of the database, the model and of
+ * Redis; never makes a paid call. The database is asked once a second at most, whoever
+ * asks how often, see worker_ready(). */
 enum aic_code health_ready(struct job *job, struct aic_err *err);
 
 /* health_metrics -- GET /metrics: all workers of this machine, for Prometheus. Looks

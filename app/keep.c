@@ -2,7 +2,10 @@
 
 #include "keep.h"
 
+#include <string.h>
+
 #include "clock.h"
+#include "log.h"
 #include "reserve.h"
 #include "save.h"
 
@@ -12,6 +15,89 @@
 
 /* Between two looks at what became of a save, when the first one failed. */
 #define SETTLE_PAUSE_US (50 * AIC_MS)
+
+/* --- paid in vain ------------------------------------------------------ */
+
+static enum aic_code
+refuse(int64_t wait_us, struct aic_err *err)
+{
+	err->retry_after_s = (int)((wait_us + AIC_S - 1) / AIC_S);
+	aic_says(err, "Answers cannot be saved now");
+	return aic_fail(err, AIC_EDB,
+	    "the last chats could not be saved, so the model is not asked");
+}
+
+enum aic_code
+keep_look(struct chat *c, struct aic_err *err)
+{
+	int64_t wait_us;
+
+	if (c->paid)
+		return AIC_OK;
+	wait_us = aic_breaker_wait(&c->job->worker->saves, aic_clock_us());
+	return wait_us > 0 ? refuse(wait_us, err) : AIC_OK;
+}
+
+enum aic_code
+keep_admit(struct chat *c, struct aic_err *err)
+{
+	int64_t wait_us;
+
+	if (c->paid)
+		return AIC_OK;
+	wait_us = aic_breaker_enter(&c->job->worker->saves, aic_clock_us(),
+	    c->job->deadline_us, &c->save_round);
+	if (wait_us > 0)
+		return refuse(wait_us, err);
+	c->admitted = true;
+	return AIC_OK;
+}
+
+static void
+leave(struct chat *c, enum aic_breaker_verdict verdict)
+{
+	enum aic_breaker_change change;
+
+	/* A success says something about saves, whoever's it was. */
+	if (!c->admitted && verdict != AIC_BREAKER_WELL)
+		return;
+	c->admitted = false;
+	change = aic_breaker_leave(&c->job->worker->saves, c->save_round,
+	    verdict, aic_clock_us());
+	if (change == AIC_BREAKER_OPENED)
+		aic_log_event(AIC_LOG_ERROR, "breaker",
+		    "%d chats in a row could not be saved: one at a time is "
+		    "tried, each %d ms, and the others are refused",
+		    WORKER_SAVES_FAILED, WORKER_SAVES_OPEN_MS);
+	else if (change == AIC_BREAKER_CLOSED)
+		aic_log_event(AIC_LOG_INFO, "breaker",
+		    "chats can be saved again");
+}
+
+void
+keep_find(struct chat *c)
+{
+	if (!c->key || c->paid)
+		return;
+	c->answer.text = unsaved_take(c->job->worker->unsaved,
+	    c->in.telegram_id, c->digest, &c->answer.tokens, aic_clock_us());
+	c->paid = c->answer.text != NULL;
+}
+
+void
+keep_done(struct chat *c)
+{
+	leave(c, AIC_BREAKER_NEUTRAL);
+	if (!c->paid)
+		return;
+	recall_unsaved(c);
+	unsaved_keep(c->job->worker->unsaved, c->in.telegram_id, c->digest,
+	    c->answer.text, c->answer.tokens, aic_clock_us());
+	c->answer.text = NULL;
+	c->paid = false;
+}
+
+/* --- saving ------------------------------------------------------------ */
 
 enum saved {
 	SAVED,
@@ -125,9 +211,15 @@ keep_chat(struct chat *c, struct aic_err *err)
 	metrics_time(chat_metrics(c), METRICS_SAVE, c->job->save_us);
 	switch (rc) {
 	case SAVED:
+		leave(c, AIC_BREAKER_WELL);
+		c->paid = false;
 		return AIC_OK;
 	case UNKNOWN:
-		c->job->perhaps_saved = true;
+		/* A database that is away refuses reservations, too, and so no
+		 * chat is paid; as soon as it is back, chats go on. */
+		c->job->perhaps_saved = !err->refused;
+		leave(c,
+		    err->refused ? AIC_BREAKER_FAILED : AIC_BREAKER_NEUTRAL);
 		return err->code;
 	case NO_LEASE: /* reserved again, and to be given back */
 	case NO_SLOT:

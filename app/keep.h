@@ -8,6 +8,26 @@
 #include "chat.h"
 
 /*
+ * keep_admit -- may a chat be paid for? When the database has refused saves in a row, only one chat at a time
+ * is, to try whether they succeed again. One whose answer is there already costs nothing
+ * and may always.
+ *
+ * Errors:   AIC_EDB  the circuit breaker of saves is open; err->retry_after_s is set
+ */
+enum aic_code keep_admit(struct chat *c, struct aic_err *err) AIC_MUST_CHECK;
+
+/* keep_look -- would keep_admit() refuse? Takes nothing; the same errors. */
+enum aic_code keep_look(struct chat *c, struct aic_err *err) AIC_MUST_CHECK;
+
+/* keep_find -- is there an answer that was paid for and could not be saved? Then
+ * c->paid is set, and c->answer. */
+void keep_find(struct chat *c);
+
+/* keep_done -- a chat has ended: its place at the breaker is given back, and an answer
+ * that was paid for and not saved is kept for a repeat. */
+void keep_done(struct chat *c);
+
+/*
  * keep_chat -- save the exchange, count it and use the reservation up.
  *
  * Errors:   AIC_EDB    the database did not say; nothing was counted, as far as

@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -182,13 +183,79 @@ file_name(char *to, size_t size, const char *dir, int number)
 	snprintf(to, size, "%s/%d" SUFFIX, dir, number);
 }
 
-static struct page *
-map(int fd, bool write)
-{
-	void *p = mmap(NULL, sizeof(struct page),
-	    write ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd, 0);
+/*
+ * A mapped page that the file does not have any more, because somebody has truncated
+ * it, raises SIGBUS when it is touched, and that would end the process. So the handler
+ * puts plain memory in its place, and counting goes on from zero, which to Prometheus
+ * is a restart. A signal has no argument, hence the two variables; a process has one
+ * struct metrics.
+ */
+static struct page *_Atomic mapped;
+static atomic_bool lost;
 
-	return p == MAP_FAILED ? NULL : p;
+static void
+on_bus_error(int sig, siginfo_t *info, void *context)
+{
+	char *page = (char *)atomic_load(&mapped), *at = info->si_addr;
+	int saved = errno;
+
+	(void)context;
+	if (page && at >= page && at < page + sizeof(struct page) &&
+	    mmap(page, sizeof(struct page), PROT_READ | PROT_WRITE,
+		MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == page)
+		atomic_store(&lost, true);
+	else
+		signal(sig, SIG_DFL); /* any other one is a fault of ours */
+	errno = saved;
+}
+
+static struct page *
+map(int fd)
+{
+	struct sigaction action = { .sa_sigaction = on_bus_error,
+		.sa_flags = SA_SIGINFO | SA_RESTART };
+	void *p = mmap(NULL, sizeof(struct page), PROT_READ | PROT_WRITE,
+	    MAP_SHARED, fd, 0);
+
+	if (p == MAP_FAILED)
+		return NULL;
+	sigemptyset(&action.sa_mask);
+	atomic_store(&mapped, p);
+	sigaction(SIGBUS, &action, NULL);
+	return p;
+}
+
+static void
+unmap(struct page *page)
+{
+	atomic_store(&mapped, NULL);
+	munmap(page, sizeof(*page));
+}
+
+bool
+metrics_was_lost(void)
+{
+	return atomic_exchange(&lost, false);
+}
+
+/* Errors of a volume that has no room, or is broken: no reason not to serve. */
+static enum aic_code
+fail_write(struct aic_err *err, const char *path, int why)
+{
+	bool full = why == ENOSPC || why == EDQUOT || why == EIO;
+
+	return aic_fail(err, full ? AIC_EBUSY : AIC_ECONF,
+	    "could not write \"%s\": %s", path, strerror(why));
+}
+
+/* All its blocks, too: to touch one that there is no room for would raise SIGBUS. */
+static int
+give_size(int fd, bool ours)
+{
+	/* Of another version; emptied first, so that it is all zeroes. */
+	if (!ours && ftruncate(fd, 0) != 0)
+		return errno;
+	return posix_fallocate(fd, 0, sizeof(struct page));
 }
 
 static bool
@@ -207,28 +274,25 @@ open_file(struct metrics *m, struct aic_err *err)
 {
 	struct flock lock = whole_file();
 	char path[4096];
+	int why;
 
 	if (mkdir(m->dir, 0755) != 0 && errno != EEXIST)
-		return aic_fail(err, AIC_ECONF,
+		return aic_fail(err, errno == ENOSPC ? AIC_EBUSY : AIC_ECONF,
 		    "could not make AI_CHAT_METRICS_DIR \"%s\": %s", m->dir,
 		    strerror(errno));
 	file_name(path, sizeof(path), m->dir, m->number);
 	m->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
 	if (m->fd < 0)
-		return aic_fail(err, AIC_ECONF, "could not open \"%s\": %s",
-		    path, strerror(errno));
+		return fail_write(err, path, errno);
 	if (fcntl(m->fd, F_OFD_SETLK, &lock) != 0)
 		return aic_fail(err, AIC_ECONF,
 		    "\"%s\" belongs to another worker: is AI_CHAT_INSTANCE "
 		    "its own?",
 		    path);
-	/* Of another version; emptied first, so that it is all zeroes. */
-	if (!is_ours(m->fd) &&
-	    (ftruncate(m->fd, 0) != 0 ||
-		ftruncate(m->fd, sizeof(struct page)) != 0))
-		return aic_fail(err, AIC_ECONF, "could not write \"%s\": %s",
-		    path, strerror(errno));
-	m->page = map(m->fd, true);
+	why = give_size(m->fd, is_ours(m->fd));
+	if (why)
+		return fail_write(err, path, why);
+	m->page = map(m->fd);
 	return m->page ? AIC_OK : aic_fail(err, AIC_ENOMEM, "out of memory");
 }
 
@@ -278,7 +342,7 @@ metrics_close(struct metrics *m)
 		return;
 	if (m->page && m->dir) {
 		m->page->running = 0;
-		munmap(m->page, sizeof(*m->page));
+		unmap(m->page);
 	} else {
 		free(m->page);
 	}
@@ -410,11 +474,12 @@ metrics_now(struct metrics *m, const struct metrics_now *now)
 
 /* --- telling ----------------------------------------------------------- */
 
-/* A worker as it is told of. */
+/* A worker as it is told of. Other workers' pages are copies: a mapped file could be
+ * truncated while it is looked at. */
 struct view {
 	int number;
 	bool up;
-	const struct page *page;
+	struct page *page;
 	const struct metrics *m; /* whose routes they are */
 };
 
@@ -429,6 +494,19 @@ by_number(const void *a, const void *b)
 	const struct view *x = a, *y = b;
 
 	return x->number - y->number;
+}
+
+/* NULL: not all of it is there any more, or no memory. */
+static struct page *
+read_page(int fd)
+{
+	struct page *page = malloc(sizeof(*page));
+
+	if (page && pread(fd, page, sizeof(*page), 0) != sizeof(*page)) {
+		free(page);
+		page = NULL;
+	}
+	return page;
 }
 
 static void
@@ -447,7 +525,7 @@ add_view(struct views *all, const char *dir, int but, const char *name)
 	if (fd < 0)
 		return;
 	if (is_ours(fd))
-		v->page = map(fd, false);
+		v->page = read_page(fd);
 	if (v->page) {
 		v->number = (int)number;
 		v->up = is_owned(fd);
@@ -492,8 +570,7 @@ look_away(struct views *all, const struct page *own)
 
 	for (i = 0; i < all->n; i++)
 		if (all->v[i].page != own)
-			munmap((void *)(uintptr_t)all->v[i].page,
-			    sizeof(struct page));
+			free(all->v[i].page);
 }
 
 #define AT(field) offsetof(struct page, field)
@@ -749,6 +826,9 @@ static const struct family families[] = {
 	{ "database_up", "gauge",
 	    "Whether the worker reaches the database, as far as it knows.",
 	    NOW(db_up), LIVING },
+	{ "save_breaker_open", "gauge",
+	    "Whether new chats are refused (1) because answers cannot be saved.",
+	    NOW(saves_open), LIVING },
 	{ "database_connections", "gauge", "Open connections to the database.",
 	    NOW(db_connections), LIVING },
 	{ "database_connections_busy", "gauge", "Those that are in use.",

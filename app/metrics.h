@@ -69,6 +69,7 @@ struct metrics_now {
 	int64_t others; /* requests that only need the database */
 	int64_t db_connections, db_busy, db_waiting;
 	int64_t db_up; /* 1, or 0 when connecting fails */
+	int64_t saves_open; /* the breaker of saves */
 	int64_t open[AIC_OPENAI_MODELS]; /* breakers */
 	int64_t cache; /* 1: there should be a Redis, and of it: */
 	int64_t cache_up, cache_open; /* 1 or 0 */
@@ -86,12 +87,17 @@ struct metrics;
  * routes    the names of the routes, kept; no more than METRICS_ROUTES - 1
  *
  * Errors:   AIC_ECONF  the file cannot be made, or belongs to a living worker
+ *           AIC_EBUSY  its volume is full or broken
  *           AIC_ENOMEM
  * Memory:   gives; metrics_close()
  */
 enum aic_code metrics_open(struct metrics **ret_metrics, const char *dir,
     int number, const char *const *routes, int n_routes,
     struct aic_err *err) AIC_MUST_CHECK;
+
+/* metrics_was_lost -- true, once, after the worker's file was truncated by somebody: it
+ * counts on, in plain memory. */
+bool metrics_was_lost(void);
 
 /* metrics_close -- a worker that ends as it should; it is no longer told of as one
  * that is down. NULL is fine. */

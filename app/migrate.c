@@ -45,7 +45,8 @@ struct migrate {
 static const char usage[] =
     "usage: ai-chat-migrate [--dir DIR] [--status] [--wait]\n"
     "\n"
-    "Brings the database of DATABASE_URL (or DATABASE_URL_FILE) up to date: runs\n"
+    "Brings the database of DATABASE_URL (or DATABASE_URL_FILE) up to date, in the\n"
+    "schema AI_CHAT_DB_SCHEMA (public): runs\n"
     "the files NNNN_name.sql of DIR that it has not seen yet, in order, each in a\n"
     "transaction of its own, and then the files always_*.sql.\n"
     "\n"
@@ -235,19 +236,96 @@ connect_to(struct migrate *m, const char *url)
 	return fail("could not connect to the database: %s", why);
 }
 
+/*
+ * The first field of a query that gives no row where all is well; where it gives one,
+ * that is the reason to stop, and false.
+ */
 static bool
-prepare(struct migrate *m, const char *url)
+check(struct migrate *m, const char *doing, const char *sql, int n,
+    const char *const *param)
 {
-	if (!connect_to(m, url))
+	PGresult *res = query(m, doing, sql, n, param);
+	bool ok = res != NULL;
+
+	if (ok && PQntuples(res) > 0)
+		ok = fail("%s", PQgetvalue(res, 0, 0));
+	PQclear(res);
+	return ok;
+}
+
+/*
+ * Tables are made and looked for in one schema, whatever search_path the role has: a
+ * schema that somebody else has made, named like our role, comes first in the usual
+ * one. A search_path among the options of the URL is the administrator's own, and
+ * remains.
+ *
+ * Tables that the role's search_path finds elsewhere are those of an earlier version:
+ * the service would go on with empty ones.
+ */
+static bool
+set_schema(struct migrate *m, const char *schema)
+{
+	static const char elsewhere[] =
+	    "SELECT format('the tables are in schema %I, and not in %I: set "
+	    "AI_CHAT_DB_SCHEMA=%1$s', n.nspname, $1::text)"
+	    " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n"
+	    "  ON n.oid OPERATOR(pg_catalog.=) c.relnamespace"
+	    " WHERE c.oid OPERATOR(pg_catalog.=)"
+	    "   pg_catalog.to_regclass('ai_chat_requests')"
+	    "  AND n.nspname OPERATOR(pg_catalog.<>) $1::pg_catalog.name"
+	    "  AND pg_catalog.pg_has_role(c.relowner, 'USAGE')"
+	    "  AND pg_catalog.to_regclass(pg_catalog.format("
+	    "   '%I.ai_chat_requests', $1::text)) IS NULL"
+	    "  AND (SELECT s.source FROM pg_catalog.pg_settings s"
+	    "   WHERE s.name OPERATOR(pg_catalog.=) 'search_path')"
+	    "   OPERATOR(pg_catalog.<>) 'client'";
+	static const char set[] =
+	    "SELECT pg_catalog.set_config('search_path',"
+	    "  pg_catalog.format('%I, pg_temp', $1::text), false)"
+	    " FROM pg_catalog.pg_settings s"
+	    " WHERE s.name OPERATOR(pg_catalog.=) 'search_path'"
+	    "  AND s.source OPERATOR(pg_catalog.<>) 'client'";
+	PGresult *res;
+
+	if (!check(m, "look for the tables", elsewhere, 1, &schema))
+		return false;
+	res = query(m, "set the schema", set, 1, &schema);
+	PQclear(res);
+	return res != NULL;
+}
+
+/* Migrations change tables and functions, which their owner alone may. */
+static bool
+check_owner(struct migrate *m)
+{
+	static const char others[] =
+	    "SELECT format('table %I belongs to role %I, and %I is no member of "
+	    "it: run ai-chat-migrate as %2$I, or GRANT %2$I TO %3$I',"
+	    "  c.relname, r.rolname, current_user)"
+	    " FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner"
+	    " WHERE c.oid IN (to_regclass('ai_chat_daily_limits'),"
+	    "   to_regclass('ai_chat_requests'),"
+	    "   to_regclass('ai_chat_migrations'))"
+	    "  AND NOT pg_has_role(c.relowner, 'USAGE') LIMIT 1";
+
+	return check(m, "look for the owner of the tables", others, 0, NULL);
+}
+
+static bool
+prepare(struct migrate *m, const struct aic_conf *conf)
+{
+	if (!connect_to(m, conf->database_url))
 		return false;
 	PQsetNoticeProcessor(m->conn, print_notice, NULL);
 	if (!run(m, "set the session up",
-		"SET client_encoding = 'UTF8'; SET client_min_messages = notice"))
+		"SET client_encoding = 'UTF8'; SET client_min_messages = notice") ||
+	    !set_schema(m, conf->db_schema))
 		return false;
 	if (m->status_only)
 		return true;
-	return run(m, "lock the database against other migrations",
-		   "SELECT pg_advisory_lock(" LOCK_KEY ")") &&
+	return check_owner(m) &&
+	    run(m, "lock the database against other migrations",
+		"SELECT pg_advisory_lock(" LOCK_KEY ")") &&
 	    run(m, "create the table of migrations",
 		"SET client_min_messages = warning;"
 		"CREATE TABLE IF NOT EXISTS ai_chat_migrations ("
@@ -350,11 +428,11 @@ handle(struct migrate *m, const struct file *f)
 }
 
 static int
-migrate_all(struct migrate *m, const char *url)
+migrate_all(struct migrate *m, const struct aic_conf *conf)
 {
 	int i, status, worst = 0;
 
-	if (!list_files(m) || !prepare(m, url))
+	if (!list_files(m) || !prepare(m, conf))
 		return 1;
 	for (i = 0; i < m->n_files; i++) {
 		status = handle(m, &m->files[i]);
@@ -422,7 +500,7 @@ main(int argc, char **argv)
 		fail("%s", err.detail);
 		return 2;
 	}
-	status = migrate_all(&m, conf.database_url);
+	status = migrate_all(&m, &conf);
 	PQfinish(m.conn);
 	while (m.n_files > 0)
 		free(m.files[--m.n_files].name);

@@ -66,9 +66,9 @@ struct personal_ask {
  * Errors:   AIC_ENOMEM
  * Memory:   gives; personal_close()
  */
-enum aic_code personal_open(struct personal **ret_personal,
-    struct aic_http *http, const struct aic_conf *conf,
-    struct aic_err *err) AIC_MUST_CHECK;
+enum aic_code
+personal_open(struct personal **ret_personal, struct aic_http *http,
+    const struct aic_conf *conf, struct aic_err *err) AIC_MUST_CHECK;
 
 /* personal_close -- no question may be under way. NULL is fine. */
 void personal_close(struct personal *p);

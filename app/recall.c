@@ -103,9 +103,9 @@ read_used(const char *text, const struct aic_conf *conf,
 
 /* What is looked for, each NULL where it is not. */
 struct looks {
-	struct aic_cache_item items[4];
+	struct aic_cache_item items[5];
 	int n;
-	struct aic_cache_item *used, *context, *seller, *answer;
+	struct aic_cache_item *used, *context, *seller, *answer, *unsaved;
 };
 
 static void
@@ -120,6 +120,10 @@ choose(struct chat *c, struct looks *l)
 		l->context = &l->items[l->n++];
 		recall_key_context(l->context->key, user,
 		    conf->context_messages);
+	}
+	if (c->key && !c->paid) {
+		l->unsaved = &l->items[l->n++];
+		recall_key_unsaved(l->unsaved->key, user);
 	}
 	if (chat_has_data(c))
 		return;
@@ -144,6 +148,24 @@ take(struct aic_cache_item *item)
 	return data;
 }
 
+/* The digest of what was asked, the tokens, and the answer. */
+static void
+take_unsaved(struct chat *c, const char *text)
+{
+	size_t n = strlen(c->digest);
+	char *rest;
+	int64_t tokens;
+
+	if (strncmp(text, c->digest, n) != 0 || text[n] != ' ')
+		return;
+	tokens = strtoll(text + n, &rest, 10);
+	if (*rest != ' ')
+		return;
+	c->answer.text = strdup(rest + 1);
+	c->answer.tokens = tokens;
+	c->paid = c->answer.text != NULL;
+}
+
 static void
 take_all(struct chat *c, struct looks *l)
 {
@@ -162,6 +184,8 @@ take_all(struct chat *c, struct looks *l)
 	}
 	if (l->answer)
 		c->recall.answer = take(l->answer);
+	if (l->unsaved && l->unsaved->data)
+		take_unsaved(c, l->unsaved->data);
 }
 
 enum aic_code
@@ -330,6 +354,26 @@ recall_kept(struct chat *c)
 	if (c->common && *c->recall.question && !c->job->recalled &&
 	    c->answer.model == 0 && !c->answer.cut_off)
 		keep_answer(c);
+}
+
+void
+recall_unsaved(struct chat *c)
+{
+	struct aic_cache_put *put;
+	struct aic_buf b;
+	char *data;
+	size_t len = 0;
+
+	if (!c->job->worker->cache)
+		return;
+	aic_buf_init(&b, AIC_CACHE_VALUE_MAX);
+	aic_buf_printf(&b, "%s %lld %s", c->digest, (long long)c->answer.tokens,
+	    c->answer.text);
+	data = aic_buf_take(&b, &len);
+	aic_buf_done(&b);
+	put = later(c->job, data, len, UNSAVED_MS);
+	if (put)
+		recall_key_unsaved(put->key, c->in.telegram_id);
 }
 
 void

@@ -5,6 +5,7 @@
  *   used     that a user's day is used up, so that a refusal costs no database work
  *   context  the last exchanges, of a version that the reservation has to confirm
  *   seller   what the Server told of the seller
+ *   unsaved  the last answer that was paid for and could not be saved, for a repeat
  *   answer   to a common question: without history, and without the seller's data
  *
  * PostgreSQL decides about everything that counts. All of this may be missing, late or
@@ -76,6 +77,9 @@ void recall_refused(struct chat *c);
 
 /* recall_kept -- the chat is kept: its context, and what it learned. */
 void recall_kept(struct chat *c);
+
+/* recall_unsaved -- the answer could not be saved. */
+void recall_unsaved(struct chat *c);
 
 /* recall_keep -- put by what was noted. Blocks: 50 ms at most; the caller has his
  * answer already. */

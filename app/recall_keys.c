@@ -13,6 +13,46 @@
 _Static_assert(MARK_MS *AIC_MS > RECALL_LOOK_MAX_US + AIC_CACHE_CALL_US,
     "old news find the mark");
 
+/* Only reads. */
+static const struct aic_db_stmt whose = { "whose",
+	"SELECT (SELECT system_identifier FROM pg_control_system())::text,"
+	"  oid::text, datname::text"
+	" FROM pg_database WHERE datname = current_database()",
+	0, NULL };
+
+/* The same where a role may not ask for the first; only reads. */
+static const struct aic_db_stmt whose_at_all = { "whose_at_all",
+	"SELECT '', oid::text, datname::text"
+	" FROM pg_database WHERE datname = current_database()",
+	0, NULL };
+
+enum aic_code
+recall_set_scope(struct aic_cache *cache, struct aic_db *db,
+    int64_t deadline_us, struct aic_err *err)
+{
+	struct aic_db_call call;
+	enum aic_code rc;
+	char name[256];
+
+	if (!cache || aic_cache_has_scope(cache))
+		return AIC_OK;
+	aic_db_call(&call, &whose);
+	rc = aic_db_run(db, &call, 1, deadline_us, err);
+	if (rc && err->refused) {
+		aic_db_call_done(&call);
+		aic_db_call(&call, &whose_at_all);
+		rc = aic_db_run(db, &call, 1, deadline_us, err);
+	}
+	if (!rc) {
+		snprintf(name, sizeof(name), "%s %s %s",
+		    aic_db_get(&call, 0, 0), aic_db_get(&call, 0, 1),
+		    aic_db_get(&call, 0, 2));
+		aic_cache_set_scope(cache, name);
+	}
+	aic_db_call_done(&call);
+	return rc;
+}
+
 void
 recall_key_used(char key[AIC_CACHE_KEY_SIZE], int64_t telegram_id)
 {
@@ -23,6 +63,12 @@ void
 recall_key_seller(char key[AIC_CACHE_KEY_SIZE], int64_t telegram_id)
 {
 	aic_cache_key(key, "seller2", telegram_id);
+}
+
+void
+recall_key_unsaved(char key[AIC_CACHE_KEY_SIZE], int64_t telegram_id)
+{
+	aic_cache_key(key, "unsaved", telegram_id);
 }
 
 void
@@ -56,12 +102,13 @@ recall_mark_reset(struct aic_cache *cache, int64_t telegram_id)
 bool
 recall_forget(struct aic_cache *cache, int64_t telegram_id)
 {
-	char key[2 + AIC_CONTEXT_MAX + 1][AIC_CACHE_KEY_SIZE];
-	const char *keys[2 + AIC_CONTEXT_MAX + 1];
+	char key[3 + AIC_CONTEXT_MAX + 1][AIC_CACHE_KEY_SIZE];
+	const char *keys[3 + AIC_CONTEXT_MAX + 1];
 	int i, n = 0;
 
 	recall_key_used(key[n++], telegram_id);
 	recall_key_seller(key[n++], telegram_id);
+	recall_key_unsaved(key[n++], telegram_id);
 	for (i = 0; i <= AIC_CONTEXT_MAX; i++)
 		recall_key_context(key[n++], telegram_id, i);
 	for (i = 0; i < n; i++)

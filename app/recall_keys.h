@@ -11,9 +11,21 @@
 #include <stdint.h>
 
 #include "cache.h"
+#include "db.h"
 
 void recall_key_used(char key[AIC_CACHE_KEY_SIZE], int64_t telegram_id);
 void recall_key_seller(char key[AIC_CACHE_KEY_SIZE], int64_t telegram_id);
+void recall_key_unsaved(char key[AIC_CACHE_KEY_SIZE], int64_t telegram_id);
+
+/*
+ * recall_set_scope -- have the keys name the database: its cluster by the number that
+ * initdb gave it, and the database in it. Once that is known, this does nothing.
+ *
+ * Errors:   AIC_EDB  nothing is found in Redis, and nothing kept, until it is known
+ * Blocks:   on the database, until the deadline
+ */
+enum aic_code recall_set_scope(struct aic_cache *cache, struct aic_db *db,
+    int64_t deadline_us, struct aic_err *err);
 
 /* recall_key_context -- exchanges: how many are remembered. Workers that remember
  * another number have keys of their own. */

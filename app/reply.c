@@ -186,7 +186,7 @@ put_limit(struct aic_buf *out, const struct aic_limit_state *s)
 static const char *
 message_of(const struct job *job, enum aic_code rc, const struct aic_err *err)
 {
-	if (rc == AIC_EUPSTREAM && err->refused)
+	if (rc == AIC_EUPSTREAM && err->declined)
 		return refused;
 	return job->perhaps_saved ? perhaps_saved : verdicts[rc].message;
 }

@@ -55,6 +55,7 @@ replay(struct chat *c, const struct aic_repeat *first, struct aic_err *err)
 		    AIC_REPEAT_HEADER,
 		    "This key came with another body before");
 	free(c->answer.text);
+	c->paid = false;
 	c->answer.text = strdup(first->response);
 	if (!c->answer.text)
 		return aic_fail(err, AIC_ENOMEM, "out of memory");

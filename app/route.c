@@ -25,7 +25,8 @@ static const struct route routes[] = {
 	/* The one of the service that callers may come from. */
 	{ "GET", "/v1/chat/health", AIC_AUTH_NONE, WORKER_ROOM_NONE,
 	    health_live },
-	{ "GET", "/health/ready", AIC_AUTH_NONE, WORKER_ROOM_DB, health_ready },
+	{ "GET", "/health/ready", AIC_AUTH_NONE, WORKER_ROOM_NONE,
+	    health_ready },
 	{ "GET", "/metrics", AIC_AUTH_NONE, WORKER_ROOM_NONE, health_metrics },
 	{ "POST", "/v1/chat/send", AIC_AUTH_CALLER, WORKER_ROOM_CHAT,
 	    chat_send },
@@ -100,6 +101,17 @@ serve(struct job *job, const struct route *r, struct aic_err *err)
 	return rc;
 }
 
+/* The figures are open only where Nginx has a listener for them alone. */
+static enum aic_auth_need
+need_of(const struct job *job, const struct route *r)
+{
+	const char *is_public = job->rq.is_public;
+
+	if (!r || (r->handler == health_metrics && is_public && *is_public))
+		return AIC_AUTH_CALLER;
+	return r->need;
+}
+
 static enum aic_code
 run(struct job *job, const struct route *r, struct aic_err *err)
 {
@@ -108,7 +120,7 @@ run(struct job *job, const struct route *r, struct aic_err *err)
 
 	route_stage(job, "checking the key");
 	rc = aic_auth_check(conf->api_keys, conf->api_admin_key,
-	    r ? r->need : AIC_AUTH_CALLER, job->rq.api_key, err);
+	    need_of(job, r), job->rq.api_key, err);
 	if (rc)
 		return rc;
 	route_stage(job, "finding the route");

@@ -125,6 +125,10 @@ user_reset(struct job *job, struct aic_err *err)
 	if (rc)
 		return rc;
 	route_stage(job, "resetting the limit");
+	/* Redis has to be told under the right name. */
+	rc = worker_fits(job->worker, job->stage_end_us, err);
+	if (rc)
+		return rc;
 	aic_limit_reset_ask(&call, in.telegram_id, job->worker->conf.timezone);
 	rc = route_db(job, &call, 1, err);
 	if (rc)

@@ -6,10 +6,14 @@
 #include <string.h>
 
 #include "clock.h"
+#include "context.h"
+#include "durable.h"
 #include "limit.h"
 #include "recall.h"
 #include "recall_keys.h"
 #include "log.h"
+#include "repeat.h"
+#include "save.h"
 
 /* The newest file of sql/ that this program cannot do without. */
 #define SCHEMA_VERSION 4
@@ -17,6 +21,11 @@
 /* /health/ready is asked by machines every few seconds; a database that needs
  * longer than this is not ready. */
 #define READY_US (1 * AIC_S)
+
+/* For so long a look at the database is as good as a new one; and with the time that
+ * the next one may take. */
+#define LOOK_US (1 * AIC_S)
+#define LOOK_MAX_US (LOOK_US + READY_US)
 
 /* When all slots are taken: chats take seconds, so one will be free soon. */
 #define BUSY_RETRY_AFTER_S 2
@@ -28,7 +37,9 @@
 
 /* Only reads. */
 static const struct aic_db_stmt migrated = { "migrated",
-	"SELECT to_regclass('ai_chat_migrations') IS NOT NULL", 0, NULL };
+	"SELECT to_regclass('ai_chat_migrations') IS NOT NULL,"
+	" current_setting('search_path')",
+	0, NULL };
 
 /* $1 zone. Only reads. */
 static const struct aic_db_stmt check = {
@@ -37,16 +48,6 @@ static const struct aic_db_stmt check = {
 	"  EXISTS (SELECT FROM pg_timezone_names WHERE name = $1::text),"
 	"  current_setting('transaction_read_only')",
 	1,
-	NULL,
-};
-
-/* Only reads, and hardly that: the names must exist. */
-static const struct aic_db_stmt ready = {
-	"ready",
-	"SELECT l.leases, l.context_from, l.context_seq,"
-	"  r.chat_id, r.key_digest, r.remaining_requests"
-	" FROM ai_chat_daily_limits l, ai_chat_requests r LIMIT 0",
-	0,
 	NULL,
 };
 
@@ -93,8 +94,13 @@ worker_open(struct worker *w, struct aic_conf *conf, struct aic_err *err)
 
 	memset(w, 0, sizeof(*w));
 	pthread_mutex_init(&w->lock, NULL);
+	pthread_mutex_init(&w->look.lock, NULL);
+	pthread_cond_init(&w->look.over, NULL);
+	aic_breaker_init(&w->saves, WORKER_SAVES_FAILED,
+	    WORKER_SAVES_OPEN_MS * AIC_MS);
 	w->conf = *conf;
 	db = (struct aic_db_conf){ .url = conf->database_url,
+		.schema = conf->db_schema,
 		.pool = (int)conf->db_pool,
 		.timeout_ms = (int)conf->db_timeout_ms,
 		.prepare = conf->db_prepare };
@@ -105,8 +111,9 @@ worker_open(struct worker *w, struct aic_conf *conf, struct aic_err *err)
 		.retry_floor = conf->retry_floor };
 	set_models(ai.models, conf);
 	/* The one secret that workers of all machines have in common. */
-	cache = (struct aic_cache_conf){ .url = conf->redis_url,
-		.secret = conf->api_keys };
+	cache = (struct aic_cache_conf){
+		.url = conf->redis_url, .secret = conf->api_keys, .scoped = true
+	};
 	http = (struct aic_http_conf){ .calls_max = CALLS_EACH *
 			(int)conf->threads +
 		    CALLS_SPARE + personal_calls(conf),
@@ -123,6 +130,11 @@ worker_open(struct worker *w, struct aic_conf *conf, struct aic_err *err)
 		rc = aic_cache_open(&w->cache, &cache, err);
 	if (!rc)
 		rc = recall_open(w, err);
+	if (!rc) {
+		w->unsaved = unsaved_open();
+		if (!w->unsaved)
+			rc = aic_fail(err, AIC_ENOMEM, "out of memory");
+	}
 	if (!rc)
 		rc = personal_open(&w->personal, w->http, conf, err);
 	if (rc)
@@ -134,8 +146,17 @@ enum aic_code
 worker_open_metrics(struct worker *w, const char *const *routes, int n_routes,
     struct aic_err *err)
 {
-	return metrics_open(&w->metrics, w->conf.metrics_dir,
-	    (int)w->conf.instance, routes, n_routes, err);
+	int number = (int)w->conf.instance;
+	enum aic_code rc;
+
+	rc = metrics_open(&w->metrics, w->conf.metrics_dir, number, routes,
+	    n_routes, err);
+	if (rc != AIC_EBUSY)
+		return rc;
+	/* Chats do not need it. */
+	aic_log_event(AIC_LOG_ERROR, "metrics",
+	    "counting in memory, which no other worker sees: %s", err->detail);
+	return metrics_open(&w->metrics, NULL, number, routes, n_routes, err);
 }
 
 void
@@ -150,6 +171,10 @@ worker_close(struct worker *w)
 	aic_db_close(w->db);
 	aic_prompt_done(&w->prompt);
 	aic_conf_done(&w->conf);
+	unsaved_close(w->unsaved);
+	aic_breaker_done(&w->saves);
+	pthread_cond_destroy(&w->look.over);
+	pthread_mutex_destroy(&w->look.lock);
 	pthread_mutex_destroy(&w->lock);
 	memset(w, 0, sizeof(*w));
 }
@@ -167,8 +192,9 @@ worker_check(struct worker *w, struct aic_err *err)
 		return rc;
 	if (*aic_db_get(&call, 0, 0) != 't')
 		rc = aic_fail(err, AIC_EDB,
-		    "the database has no tables of this service: run "
-		    "ai-chat-migrate");
+		    "the database has no tables of this service (looked in %s): "
+		    "run ai-chat-migrate, or set AI_CHAT_DB_SCHEMA",
+		    aic_db_get(&call, 0, 1));
 	aic_db_call_done(&call);
 	if (rc)
 		return rc;
@@ -194,31 +220,149 @@ worker_check(struct worker *w, struct aic_err *err)
 	return rc;
 }
 
+/* Once: log the settings of the server under which an answered chat can be lost. */
+static void
+check_durability(struct worker *w, int64_t deadline_us)
+{
+	struct aic_err err = AIC_ERR_INIT;
+	struct aic_db_call call;
+
+	if (atomic_exchange(&w->durability_checked, true))
+		return;
+	aic_durable_ask(&call);
+	if (aic_db_run(w->db, &call, 1, deadline_us, &err)) {
+		atomic_store(&w->durability_checked, false);
+		return;
+	}
+	if (*aic_durable_got(&call))
+		aic_log_event(AIC_LOG_WARN, "durability",
+		    "answered chats can be lost in a crash of PostgreSQL: %s",
+		    aic_durable_got(&call));
+	aic_db_call_done(&call);
+}
+
+/*
+ * The statements of a chat, for a user that there is not, a limit that lets nobody in
+ * and a reservation that nobody has. The server does all it does for a chat, checks
+ * names, types, rights and whether it may write, and finds no row to read or to write.
+ */
+static const char nil[] = "00000000-0000-0000-0000-000000000000";
+
+static enum aic_code
+run_and_forget(struct worker *w, struct aic_db_call *calls, int n,
+    int64_t deadline_us, struct aic_err *err)
+{
+	enum aic_code rc = aic_db_run(w->db, calls, n, deadline_us, err);
+	int i;
+
+	for (i = 0; i < n; i++)
+		aic_db_call_done(&calls[i]);
+	return rc;
+}
+
+static enum aic_code
+try_chat(struct worker *w, int64_t deadline_us, struct aic_err *err)
+{
+	struct aic_limit_hold h = {
+		.chat_id = nil, .zone = w->conf.timezone, .limit = -1
+	};
+	struct aic_save s = { .message = "", .response = "" };
+	struct aic_context_terms terms = { .exchanges = 0 };
+	struct aic_db_call calls[4];
+
+	aic_limit_hold_ask(&calls[0], &h);
+	aic_context_ask(&calls[1], 0, &terms);
+	aic_save_ask(&calls[2], &s);
+	aic_limit_drop_ask(&calls[3], 0, nil);
+	return run_and_forget(w, calls, 4, deadline_us, err);
+}
+
+/* What a chat with a key needs besides. */
+static enum aic_code
+try_key(struct worker *w, int64_t deadline_us, struct aic_err *err)
+{
+	struct aic_limit_hold h = { .chat_id = nil,
+		.of_key = true,
+		.zone = w->conf.timezone,
+		.limit = -1 };
+	struct aic_db_call calls[3];
+
+	aic_repeat_queue_ask(&calls[0], 0);
+	aic_limit_hold_ask(&calls[1], &h);
+	aic_repeat_ask(&calls[2], 0, nil, NULL);
+	return run_and_forget(w, calls, 3, deadline_us, err);
+}
+
 enum aic_code
 worker_fits(struct worker *w, int64_t deadline_us, struct aic_err *err)
 {
-	struct aic_db_call call;
 	enum aic_code rc;
 
 	if (atomic_load_explicit(&w->fits, memory_order_relaxed))
 		return AIC_OK;
-	aic_db_call(&call, &ready);
-	rc = aic_db_run(w->db, &call, 1, deadline_us, err);
-	aic_db_call_done(&call);
+	rc = try_chat(w, deadline_us, err);
 	if (!rc)
-		atomic_store(&w->fits, true);
+		rc = recall_set_scope(w->cache, w->db, deadline_us, err);
+	if (rc)
+		return rc;
+	atomic_store(&w->fits, true);
+	check_durability(w, deadline_us);
+	return AIC_OK;
+}
+
+static enum aic_code
+look_at_database(struct worker *w, struct aic_err *err)
+{
+	int64_t until = aic_clock_us() + READY_US;
+	enum aic_code rc;
+
+	rc = try_chat(w, until, err);
+	if (!rc)
+		rc = try_key(w, until, err);
+	if (!rc)
+		check_durability(w, until);
 	return rc;
 }
 
-enum aic_code
-worker_ready(struct worker *w, struct aic_err *err)
+/* With the lock held, which is let go meanwhile. */
+static void
+look_again(struct worker *w, enum aic_level level)
 {
-	struct aic_db_call call;
+	struct worker_look *l = &w->look;
+	struct aic_err err = AIC_ERR_INIT;
 	enum aic_code rc;
 
-	aic_db_call(&call, &ready);
-	rc = aic_db_run(w->db, &call, 1, aic_clock_us() + READY_US, err);
-	aic_db_call_done(&call);
+	l->looking = true;
+	pthread_mutex_unlock(&l->lock);
+	rc = look_at_database(w, &err);
+	if (rc)
+		aic_log_event(level, "unready", "%s", err.detail);
+	pthread_mutex_lock(&l->lock);
+	l->looking = false;
+	l->code = rc;
+	l->why = err;
+	l->looked_us = aic_clock_us();
+	pthread_cond_broadcast(&l->over);
+}
+
+enum aic_code
+worker_ready(struct worker *w, enum aic_level level, struct aic_err *err)
+{
+	struct worker_look *l = &w->look;
+	enum aic_code rc;
+	int64_t age_us;
+
+	pthread_mutex_lock(&l->lock);
+	age_us = l->looked_us ? aic_clock_us() - l->looked_us : INT64_MAX;
+	if (age_us > LOOK_US && !l->looking)
+		look_again(w, level);
+	else if (age_us > LOOK_MAX_US)
+		while (l->looking)
+			pthread_cond_wait(&l->over, &l->lock);
+	rc = l->code;
+	if (rc)
+		*err = l->why;
+	pthread_mutex_unlock(&l->lock);
 	return rc;
 }
 
@@ -431,6 +575,7 @@ worker_tell(struct worker *w)
 		.cache_open = cache.state == AIC_CACHE_IS_OPEN,
 		.cache_connections = cache.connections,
 		.cache_busy = cache.busy,
+		.saves_open = aic_breaker_is_open(&w->saves),
 		.server_open = personal_is_open(w->personal) };
 	int i;
 
@@ -442,6 +587,11 @@ worker_tell(struct worker *w)
 	now.others = w->others;
 	pthread_mutex_unlock(&w->lock);
 	metrics_now(w->metrics, &now);
+	if (metrics_was_lost())
+		aic_log_event(AIC_LOG_ERROR, "metrics",
+		    "file %lld in AI_CHAT_METRICS_DIR was truncated: counting "
+		    "in memory until the next start",
+		    (long long)w->conf.instance);
 	log_cache(w, &cache);
 }
 

@@ -11,16 +11,19 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#include "breaker.h"
 #include "cache.h"
 #include "conf.h"
 #include "db.h"
 #include "err.h"
 #include "http.h"
 #include "id.h"
+#include "log.h"
 #include "metrics.h"
 #include "openai.h"
 #include "personal.h"
 #include "prompt.h"
+#include "unsaved.h"
 
 #define WORKER_SERVICE "ai_chat"
 
@@ -29,6 +32,11 @@
  * neither model nor database. */
 #define WORKER_SPARE 8
 #define WORKER_LAST 2
+
+/* After so many saves in a row that failed, one chat is tried each so many
+ * milliseconds. */
+#define WORKER_SAVES_FAILED 3
+#define WORKER_SAVES_OPEN_MS 5000
 
 /* What a request will need for a while. */
 enum worker_room {
@@ -55,6 +63,16 @@ struct worker_reset {
 	int64_t until_us; /* it matters */
 };
 
+/* What the last look at the database found, for all who ask whether it is there. */
+struct worker_look {
+	pthread_mutex_t lock;
+	pthread_cond_t over;
+	bool looking; /* one thread does */
+	int64_t looked_us; /* when the last look ended; 0: there was none */
+	enum aic_code code;
+	struct aic_err why; /* when it failed */
+};
+
 struct worker {
 	struct aic_conf conf;
 	struct aic_db *db;
@@ -65,6 +83,8 @@ struct worker {
 	struct personal *personal; /* NULL: there is no Server */
 	struct aic_prompt prompt;
 	struct metrics *metrics;
+	struct aic_breaker saves; /* see keep_admit() */
+	struct unsaved *unsaved;
 
 	pthread_mutex_t lock;
 	int chats; /* under way */
@@ -77,6 +97,8 @@ struct worker {
 	enum aic_cache_state cache_told; /* what the log says of the cache */
 
 	atomic_bool fits; /* worker_fits() has said so */
+	atomic_bool durability_checked; /* and logged, where it is wanting */
+	struct worker_look look;
 };
 
 /*
@@ -121,9 +143,25 @@ worker_check(struct worker *w, struct aic_err *err) AIC_MUST_CHECK;
 enum aic_code worker_fits(struct worker *w, int64_t deadline_us,
     struct aic_err *err) AIC_MUST_CHECK;
 
-/* worker_ready -- the same in one cheap look, for /health/ready. */
+/*
+ * worker_ready -- could a chat be reserved and kept now? All who ask within a second
+ * share one look.
+ *
+ * The statements of a chat are run, where they find nothing, so a right that was revoked,
+ * a column that is gone and a server that is read-only are found, and what is prepared is
+ * prepared again where it has become stale. Nothing is written.
+ *
+ * Anybody may ask, without a key and as often as he likes. So one thread at a time looks;
+ * the others take what the look before has found, or wait for this one where there was
+ * none within the last two seconds.
+ *
+ * level     of the line in the log when a look fails, one a look
+ *
+ * Errors:   AIC_EDB
+ * Blocks:   on the database, for READY_US at most; two round trips
+ */
 enum aic_code
-worker_ready(struct worker *w, struct aic_err *err) AIC_MUST_CHECK;
+worker_ready(struct worker *w, enum aic_level level, struct aic_err *err);
 
 /* worker_wait, worker_waited -- a chat of a key waits for another one of it. Half of
  * the slots are for that, and no more. Errors: AIC_EBUSY. */

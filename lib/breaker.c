@@ -39,6 +39,17 @@ aic_breaker_wait(struct aic_breaker *b, int64_t now_us)
 	return wait;
 }
 
+bool
+aic_breaker_is_open(struct aic_breaker *b)
+{
+	bool open;
+
+	pthread_mutex_lock(&b->lock);
+	open = b->open;
+	pthread_mutex_unlock(&b->lock);
+	return open;
+}
+
 int64_t
 aic_breaker_enter(struct aic_breaker *b, int64_t now_us, int64_t until_us,
     uint64_t *ret_round)

@@ -68,6 +68,9 @@ int64_t aic_breaker_enter(struct aic_breaker *b, int64_t now_us,
 enum aic_breaker_change aic_breaker_leave(struct aic_breaker *b, uint64_t round,
     enum aic_breaker_verdict verdict, int64_t now_us);
 
+/* aic_breaker_is_open -- has it opened, and no trial succeeded since? */
+bool aic_breaker_is_open(struct aic_breaker *b);
+
 /* aic_breaker_wait -- what aic_breaker_enter() would say, without entering. */
 int64_t aic_breaker_wait(struct aic_breaker *b, int64_t now_us);
 

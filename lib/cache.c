@@ -4,18 +4,24 @@
 
 #include <inttypes.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "breaker.h"
+#include "digest.h"
 #include "id.h"
 #include "redis.h"
 #include "seal.h"
 
 /* Changes whenever what lies under a key does: an older worker's is not ours. */
 #define PREFIX "aic:1:"
+
+/* Behind it: 16 hexadecimal digits of a digest, and a colon. */
+#define SCOPE_SIZE (16 + 1 + 1)
+#define FULL_KEY_SIZE (AIC_CACHE_KEY_SIZE + SCOPE_SIZE)
 
 /* A call takes 0.1 ms, so one connection serves what a worker of 10,000 calls a
  * second asks; these are for its bursts. */
@@ -65,6 +71,9 @@ struct aic_cache {
 	int64_t backoff_us;
 	int64_t tick_us; /* the next look */
 	char why[AIC_CACHE_WHY];
+	char scope[SCOPE_SIZE]; /* set before has_scope */
+	atomic_bool has_scope;
+	bool scoped; /* it is needed */
 	bool stopping;
 	int users; /* who frees: the last of the owner and the keeper */
 	bool keeping;
@@ -87,6 +96,39 @@ aic_cache_key_of(char key[AIC_CACHE_KEY_SIZE], const char *kind,
     const char *digest)
 {
 	snprintf(key, AIC_CACHE_KEY_SIZE, PREFIX "%s:%s", kind, digest);
+}
+
+void
+aic_cache_set_scope(struct aic_cache *c, const char *name)
+{
+	const char *const texts[] = { name, NULL };
+	unsigned char digest[AIC_DIGEST_BYTES];
+	char hex[AIC_DIGEST_HEX_SIZE];
+
+	if (!c || !aic_digest(texts, digest))
+		return;
+	aic_digest_hex(digest, hex);
+	pthread_mutex_lock(&c->lock);
+	if (!atomic_load(&c->has_scope)) {
+		snprintf(c->scope, sizeof(c->scope), "%.16s:", hex);
+		atomic_store(&c->has_scope, true);
+	}
+	pthread_mutex_unlock(&c->lock);
+}
+
+bool
+aic_cache_has_scope(const struct aic_cache *c)
+{
+	return c && atomic_load(&c->has_scope);
+}
+
+/* The key as Redis and the seal have it. */
+static void
+full_key(const struct aic_cache *c, const char *key, char to[FULL_KEY_SIZE])
+{
+	snprintf(to, FULL_KEY_SIZE, PREFIX "%s%s",
+	    atomic_load(&c->has_scope) ? c->scope : "",
+	    key + sizeof(PREFIX) - 1);
 }
 
 const char *
@@ -263,7 +305,7 @@ enter(struct aic_cache *c, int64_t start_us, struct conn *ret_conn,
 {
 	enum aic_cache_end end;
 
-	if (!c)
+	if (!c || (c->scoped && !atomic_load(&c->has_scope)))
 		return AIC_CACHE_OFF;
 	end = borrow(c, ret_conn);
 	if (end != AIC_CACHE_OK)
@@ -277,6 +319,7 @@ enter(struct aic_cache *c, int64_t start_us, struct conn *ret_conn,
 }
 
 struct looking {
+	const struct aic_cache *cache;
 	struct aic_cache_item *items;
 	struct aic_seal *seal;
 	int64_t now_ms;
@@ -289,16 +332,17 @@ on_value(void *arg, const struct aic_redis_reply *reply)
 {
 	struct looking *l = arg;
 	struct aic_cache_item *item;
+	char key[FULL_KEY_SIZE];
 
 	if (reply->item < 0) {
 		l->refused = true;
 		return;
 	}
 	item = &l->items[reply->item];
+	full_key(l->cache, item->key, key);
 	if (reply->type != AIC_REDIS_STRING || reply->len < AIC_SEAL_SIZE ||
 	    reply->len > AIC_SEAL_SIZE + AIC_CACHE_VALUE_MAX ||
-	    !aic_seal_check(l->seal, item->key, l->now_ms, reply->data,
-		reply->len))
+	    !aic_seal_check(l->seal, key, l->now_ms, reply->data, reply->len))
 		return;
 	item->len = reply->len - AIC_SEAL_SIZE;
 	item->data = malloc(item->len + 1);
@@ -313,7 +357,8 @@ aic_cache_get(struct aic_cache *c, struct aic_cache_item *items, int n,
     int64_t deadline_us)
 {
 	int64_t start = aic_clock_us();
-	struct looking l = { .items = items };
+	struct looking l = { .cache = c, .items = items };
+	char key[FULL_KEY_SIZE];
 	struct aic_redis_ask ask = {
 		.replies = 1, .items = n, .on_reply = on_value, .arg = &l
 	};
@@ -335,8 +380,10 @@ aic_cache_get(struct aic_cache *c, struct aic_cache_item *items, int n,
 	    (size_t)n * (FRAME + AIC_SEAL_SIZE + AIC_CACHE_VALUE_MAX);
 	aic_redis_command(conn.redis, 1 + n);
 	aic_redis_text(conn.redis, "MGET");
-	for (i = 0; i < n; i++)
-		aic_redis_text(conn.redis, items[i].key);
+	for (i = 0; i < n; i++) {
+		full_key(c, items[i].key, key);
+		aic_redis_text(conn.redis, key);
+	}
 	end = call(c, &conn, round, &ask, start, deadline_us);
 	/* Half an answer is none. */
 	if (end != AIC_CACHE_OK)
@@ -366,19 +413,21 @@ on_reply(void *arg, const struct aic_redis_reply *reply)
 }
 
 static bool
-write_put(struct conn *conn, const struct aic_cache_put *put)
+write_put(const struct aic_cache *c, struct conn *conn,
+    const struct aic_cache_put *put)
 {
 	unsigned char seal[AIC_SEAL_SIZE];
-	char ttl[24];
+	char ttl[24], key[FULL_KEY_SIZE];
 
+	full_key(c, put->key, key);
 	if (put->len > AIC_CACHE_VALUE_MAX ||
-	    !aic_seal_put(conn->seal, put->key, now_ms() + put->ttl_ms,
-		put->data, put->len, seal))
+	    !aic_seal_put(conn->seal, key, now_ms() + put->ttl_ms, put->data,
+		put->len, seal))
 		return false;
 	snprintf(ttl, sizeof(ttl), "%" PRId64, put->ttl_ms);
 	aic_redis_command(conn->redis, put->only_new ? 6 : 5);
 	aic_redis_text(conn->redis, "SET");
-	aic_redis_text(conn->redis, put->key);
+	aic_redis_text(conn->redis, key);
 	aic_redis_word_of(conn->redis, seal, sizeof(seal), put->data, put->len);
 	aic_redis_text(conn->redis, "PX");
 	aic_redis_text(conn->redis, ttl);
@@ -406,7 +455,7 @@ aic_cache_put(struct aic_cache *c, const struct aic_cache_put *puts, int n,
 	if (end != AIC_CACHE_OK)
 		return end;
 	for (i = 0; i < n; i++)
-		ask.replies += write_put(&conn, &puts[i]);
+		ask.replies += write_put(c, &conn, &puts[i]);
 	if (ask.replies == 0) {
 		judge(c, round, AIC_BREAKER_NEUTRAL, "");
 		give_back(c, &conn, true);
@@ -429,6 +478,7 @@ aic_cache_forget(struct aic_cache *c, const char *const *keys, int n,
 		.on_reply = on_reply,
 		.arg = &refused };
 	enum aic_cache_end end;
+	char key[FULL_KEY_SIZE];
 	struct conn conn;
 	uint64_t round;
 	int i;
@@ -438,8 +488,10 @@ aic_cache_forget(struct aic_cache *c, const char *const *keys, int n,
 		return end;
 	aic_redis_command(conn.redis, 1 + n);
 	aic_redis_text(conn.redis, "DEL");
-	for (i = 0; i < n; i++)
-		aic_redis_text(conn.redis, keys[i]);
+	for (i = 0; i < n; i++) {
+		full_key(c, keys[i], key);
+		aic_redis_text(conn.redis, key);
+	}
 	end = call(c, &conn, round, &ask, start, deadline_us);
 	return end == AIC_CACHE_OK && refused ? AIC_CACHE_REFUSED : end;
 }
@@ -687,6 +739,7 @@ aic_cache_open(struct aic_cache **ret_cache, const struct aic_cache_conf *conf,
 	if (!c)
 		return aic_fail(err, AIC_ENOMEM, "out of memory");
 	c->users = 1;
+	c->scoped = conf->scoped;
 	pthread_mutex_init(&c->lock, NULL);
 	pthread_cond_init(&c->changed, NULL);
 	aic_breaker_init(&c->breaker, FAILURES, OPEN_US);

@@ -51,6 +51,7 @@ enum aic_cache_state {
 struct aic_cache_conf {
 	const char *url; /* see aic_redis_parse(); NULL: off */
 	const char *secret; /* the same for all workers that share it */
+	bool scoped; /* nothing is done before aic_cache_set_scope() */
 };
 
 /*
@@ -64,6 +65,14 @@ struct aic_cache_conf {
  */
 enum aic_code aic_cache_open(struct aic_cache **ret_cache,
     const struct aic_cache_conf *conf, struct aic_err *err) AIC_MUST_CHECK;
+
+/*
+ * aic_cache_set_scope -- name what the values belong to, such as a database: they are
+ * kept under keys that begin with it, so that several installations may share a Redis
+ * and a secret. The first name counts, later calls change nothing.
+ */
+void aic_cache_set_scope(struct aic_cache *c, const char *name);
+bool aic_cache_has_scope(const struct aic_cache *c);
 
 /* aic_cache_close -- nobody uses it any more. Blocks: a tenth of a second at most; a
  * keeper that hangs in the resolver is left behind, and tidies up after itself. */

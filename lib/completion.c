@@ -514,7 +514,7 @@ refuses(struct aic_err *err, const char *why)
 {
 	enum aic_code rc = useless(err, why);
 
-	err->refused = true;
+	err->declined = true;
 	return rc;
 }
 

@@ -31,6 +31,7 @@ enum kind {
 	PROXY,
 	PATHS, /* of the seller-data API */
 	CA, /* the path of a file of certificates */
+	SCHEMA, /* a name in the database */
 	ZONE, /* the last of the texts */
 	NUM,
 	REAL,
@@ -158,6 +159,7 @@ static const struct setting table[] = {
 	{ "AI_CHAT_DEADLINE_MS", NUM, 0, "55000", 1000, 600000,
 	    AT(deadline_ms) },
 	{ "AI_CHAT_THREADS", NUM, 0, "64", 1, 10000, AT(threads) },
+	{ "AI_CHAT_DB_SCHEMA", SCHEMA, 0, "public", 0, 0, AT(db_schema) },
 	{ "AI_CHAT_DB_POOL", NUM, 0, "4", 1, 1000, AT(db_pool) },
 	{ "AI_CHAT_DB_TIMEOUT_MS", NUM, 0, "3000", 100, 5000,
 	    AT(db_timeout_ms) },
@@ -541,6 +543,9 @@ set_text(struct aic_conf *conf, const struct setting *s, char *value,
 	case CA:
 		rc = aic_value_ca(s->name, value, err);
 		break;
+	case SCHEMA:
+		rc = aic_value_schema(s->name, value, err);
+		break;
 	case ZONE:
 		rc = check_zone(s, value, err);
 		break;
@@ -726,7 +731,8 @@ aic_conf_load_url(struct aic_conf *ret_conf, char *const *env,
 	size_t i;
 
 	for (i = 0; !rc && i < N_SETTINGS; i++)
-		if (table[i].offset == AT(database_url))
+		if (table[i].offset == AT(database_url) ||
+		    table[i].offset == AT(db_schema))
 			rc = load_one(&conf, &table[i], env, err);
 	if (rc) {
 		aic_conf_done(&conf);

@@ -77,6 +77,7 @@ struct aic_conf {
 	int64_t threads; /* chats in flight */
 	int64_t db_pool; /* connections */
 	int64_t db_timeout_ms;
+	char *db_schema; /* with the tables */
 	int64_t db_prepare; /* 1: prepared statements */
 	enum aic_level log_level;
 };

@@ -42,7 +42,8 @@ static const struct aic_db_stmt clear = {
 	"  WHERE telegram_id = $1::bigint)"
 	" ON CONFLICT (telegram_id) DO UPDATE SET"
 	"  context_from = now(), context_seq = l.context_seq + 1,"
-	"  updated_at = now()",
+	"  updated_at = now()"
+	" RETURNING " AIC_DB_SQL_DURABLE,
 	2,
 	NULL,
 };

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "buf.h"
 #include "clock.h"
 
 /* More statements than this in one program would be a design of its own. */
@@ -36,6 +37,15 @@
 /* Servers in one URL; more of them nobody waits for. */
 #define HOSTS_MAX 8
 
+/* What set_params() adds to the URL's, and a NULL. */
+#define OWN_PARAMS 12
+
+/* In less than this TCP makes up for a few packets that were lost. */
+#define USER_TIMEOUT_MIN_MS 1000
+
+/* A URL is not longer than a setting, and ours are a few hundred bytes. */
+#define OPTIONS_MAX (16 * 1024)
+
 /* When the database is away: come again soon, but not at once. */
 #define RETRY_AFTER_S 2
 
@@ -45,7 +55,9 @@ struct conn {
 	/* What this connection has prepared, by address. */
 	const struct aic_db_stmt *prepared[STMTS_MAX];
 	int n_prepared;
+	int generation; /* of the pool, when it was connected */
 	bool unfit; /* the server said that it cannot serve us */
+	bool silent; /* no answer came in time */
 };
 
 /* What became of one try to run a batch. */
@@ -53,6 +65,7 @@ enum outcome {
 	RAN,
 	REFUSED, /* the server said no, and would again */
 	AGAIN, /* the server said no, and may say yes: a deadlock */
+	STALE, /* a prepared statement failed, which its text might not */
 	LOST, /* no answer: the connection broke, or another batch was late */
 	LATE, /* no answer: the deadline passed */
 };
@@ -75,6 +88,8 @@ struct batch {
 	bool waits; /* in the queue, for `changed', and was not woken yet */
 	bool lazy; /* committed without waiting for the disk */
 	int preparing; /* calls whose statement is prepared on this trip, as bits */
+	int reusing; /* calls whose statement was prepared before them, as bits */
+	bool plain; /* it was STALE: run without prepared statements */
 	pthread_cond_t changed;
 };
 
@@ -88,8 +103,9 @@ struct aic_db {
 	int n_hosts;
 	atomic_int first_host;
 	PQconninfoOption *options;
-	char timeouts[320];
-	bool prepare;
+	char *server_options; /* start-up options, ours and those of the URL */
+	char user_timeout[16];
+	atomic_bool prepare;
 
 	pthread_mutex_t lock; /* of all below */
 	struct batch *queue, **queue_end;
@@ -98,6 +114,9 @@ struct aic_db {
 	struct conn *all;
 	int n_all;
 	int n_trips; /* under way */
+	/* Raised when prepared statements were found to be stale; a connection of an
+	 * earlier generation is closed instead of being used again. */
+	int generation;
 	int64_t down_since_us; /* connecting fails since; 0: it does not */
 	int64_t retry_us; /* while it does: nobody tries before */
 	bool trying; /* while it does: somebody is at it */
@@ -171,16 +190,76 @@ set_hosts(struct aic_db *db, int n, struct aic_err *err)
 	return AIC_OK;
 }
 
+/*
+ * The start-up options: ours, and after them those of the URL, because the server
+ * takes the last one of a name. So the URL replaces what it names, and nothing else.
+ *
+ * With the search_path of the role, "$user" first, whoever may create a schema could put
+ * an operator or a function in the way, which would then run with our rights.
+ *
+ * An empty `options' in the URL means none at all, for PgBouncer, which refuses them.
+ *
+ * A row lock ends first: it is the lesser trouble to report. The rest is for a worker's
+ * host that is cut off, maybe between a statement and the end of its transaction, where
+ * no timeout of statements runs: the server lets go of its locks within 25 s. It means
+ * nothing on a unix socket.
+ */
 static enum aic_code
-set_params(struct aic_db *db, const char *url, int timeout_ms,
+set_options(struct aic_db *db, const char *of_url, const char *schema,
+    int timeout_ms, struct aic_err *err)
+{
+	struct aic_buf b;
+
+	aic_buf_init(&b, OPTIONS_MAX);
+	if (schema && (!of_url || *of_url))
+		aic_buf_printf(&b, "-c search_path=pg_catalog,\"%s\",pg_temp ",
+		    schema);
+	if (!of_url || *of_url)
+		aic_buf_printf(&b,
+		    "-c statement_timeout=%d -c lock_timeout=%d "
+		    "-c idle_in_transaction_session_timeout=%d "
+		    "-c plan_cache_mode=force_generic_plan "
+		    "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 "
+		    "-c tcp_keepalives_count=3 -c tcp_user_timeout=25000 ",
+		    timeout_ms, timeout_ms * 9 / 10, timeout_ms);
+	aic_buf_puts(&b, of_url ? of_url : "");
+	db->server_options = aic_buf_take(&b, NULL);
+	return db->server_options ? AIC_OK
+				  : aic_fail(err, AIC_ENOMEM, "out of memory");
+}
+
+/*
+ * What the kernel on our side does about a peer that has fallen silent, where the URL
+ * does not say it. What was sent and not acknowledged for a third of the time of a
+ * stage, a second at least, ends the connection, so that there is time to run the batch
+ * on another one. A connection that is idle is probed; one whose peer is gone ends
+ * within 20 s. They mean nothing on a unix socket.
+ */
+static const char *
+own_param(struct aic_db *db, const char *keyword)
+{
+	if (strcmp(keyword, "tcp_user_timeout") == 0)
+		return db->user_timeout;
+	if (strcmp(keyword, "keepalives_idle") == 0)
+		return "10";
+	if (strcmp(keyword, "keepalives_interval") == 0)
+		return "3";
+	if (strcmp(keyword, "keepalives_count") == 0)
+		return "3";
+	return NULL;
+}
+
+static enum aic_code
+set_params(struct aic_db *db, const struct aic_db_conf *conf,
     struct aic_err *err)
 {
 	PQconninfoOption *o;
+	const char *options = NULL, *value;
+	enum aic_code rc;
 	char *wrong = NULL;
-	bool own_options = false;
 	int n = 0;
 
-	db->options = PQconninfoParse(url, &wrong);
+	db->options = PQconninfoParse(conf->url, &wrong);
 	if (!db->options) {
 		/* The message may quote the URL, with a password in it. */
 		PQfreemem(wrong);
@@ -189,44 +268,37 @@ set_params(struct aic_db *db, const char *url, int timeout_ms,
 	}
 	for (o = db->options; o->keyword; o++)
 		n++;
-	db->keys = calloc((size_t)n + 4, sizeof(*db->keys));
-	db->values[0] = calloc((size_t)n + 4, sizeof(*db->values[0]));
+	db->keys = calloc((size_t)n + OWN_PARAMS, sizeof(*db->keys));
+	db->values[0] = calloc((size_t)n + OWN_PARAMS, sizeof(*db->values[0]));
 	if (!db->keys || !db->values[0])
 		return aic_fail(err, AIC_ENOMEM, "out of memory");
 	n = 0;
+	snprintf(db->user_timeout, sizeof(db->user_timeout), "%d",
+	    conf->timeout_ms / 3 > USER_TIMEOUT_MIN_MS ? conf->timeout_ms / 3
+						       : USER_TIMEOUT_MIN_MS);
 	for (o = db->options; o->keyword; o++) {
-		if (!o->val)
+		value = o->val ? o->val : own_param(db, o->keyword);
+		if (!value)
 			continue;
-		if (strcmp(o->keyword, "options") == 0)
-			own_options = true;
+		if (strcmp(o->keyword, "options") == 0) {
+			options = o->val;
+			continue;
+		}
 		/* Text goes out as it came in, whatever the URL says. */
 		if (strcmp(o->keyword, "client_encoding") == 0)
 			continue;
 		db->keys[n] = o->keyword;
-		db->values[0][n++] = o->val;
+		db->values[0][n++] = value;
 	}
 	db->keys[n] = "client_encoding";
 	db->values[0][n++] = "UTF8";
 	db->keys[n] = "fallback_application_name";
 	db->values[0][n++] = "ai-chat";
-	if (!own_options) {
-		/*
-		 * A row lock ends first: it is the lesser trouble to report. The
-		 * rest is for a worker's host that is cut off, maybe between a
-		 * statement and the end of its transaction, where no timeout of
-		 * statements runs: the server lets go of its locks within 25 s.
-		 * It means nothing on a unix socket.
-		 */
-		snprintf(db->timeouts, sizeof(db->timeouts),
-		    "-c statement_timeout=%d -c lock_timeout=%d "
-		    "-c idle_in_transaction_session_timeout=%d "
-		    "-c plan_cache_mode=force_generic_plan "
-		    "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 "
-		    "-c tcp_keepalives_count=3 -c tcp_user_timeout=25000",
-		    timeout_ms, timeout_ms * 9 / 10, timeout_ms);
-		db->keys[n] = "options";
-		db->values[0][n++] = db->timeouts;
-	}
+	rc = set_options(db, options, conf->schema, conf->timeout_ms, err);
+	if (rc)
+		return rc;
+	db->keys[n] = "options";
+	db->values[0][n++] = db->server_options;
 	return set_hosts(db, n, err);
 }
 
@@ -243,9 +315,9 @@ aic_db_open(struct aic_db **ret_db, const struct aic_db_conf *conf,
 		return aic_fail(err, AIC_ENOMEM, "out of memory");
 	pthread_mutex_init(&db->lock, NULL);
 	db->queue_end = &db->queue;
-	db->prepare = conf->prepare;
+	atomic_init(&db->prepare, conf->prepare);
 	db->timeout_us = conf->timeout_ms * AIC_MS;
-	rc = set_params(db, conf->url, conf->timeout_ms, err);
+	rc = set_params(db, conf, err);
 	if (rc) {
 		aic_db_close(db);
 		return rc;
@@ -280,6 +352,7 @@ aic_db_close(struct aic_db *db)
 		for (j = 0; j < 3; j++)
 			free(db->lists[i][j]);
 	}
+	free(db->server_options);
 	PQconninfoFree(db->options);
 	pthread_mutex_destroy(&db->lock);
 	free(db);
@@ -489,10 +562,13 @@ send_call(struct aic_db *db, struct conn *c, struct batch *b, int i)
 	    ? call->stmt->lazy
 	    : call->stmt;
 
-	if (!db->prepare || c->n_prepared == STMTS_MAX)
+	if (b->plain || c->n_prepared == STMTS_MAX ||
+	    !atomic_load(&db->prepare))
 		return PQsendQueryParams(c->pg, stmt->sql, call->n, NULL,
 		    call->param, NULL, NULL, 0);
-	if (!is_prepared(c, stmt)) {
+	if (is_prepared(c, stmt)) {
+		b->reusing |= 1 << i;
+	} else {
 		if (!PQsendPrepare(c->pg, stmt->name, stmt->sql, 0, NULL))
 			return false;
 		b->preparing |= 1 << i;
@@ -509,7 +585,7 @@ send_all(struct aic_db *db, struct conn *c, struct batch *trip)
 	int i;
 
 	for (b = trip; b; b = b->next) {
-		b->preparing = 0;
+		b->preparing = b->reusing = 0;
 		for (i = 0; i < b->n; i++)
 			if (!send_call(db, c, b, i))
 				return false;
@@ -549,28 +625,52 @@ next_result(struct conn *c, int64_t deadline_us, PGresult **ret_res)
 }
 
 /*
+ * May a statement that was prepared earlier fail like this, where its text, sent now,
+ * would not? What it was prepared for has changed: a column has another type (0A000),
+ * a type or a table was dropped and made again under another number (XX000, class
+ * 42), or the statement is gone (26000), because a pooler reset the session, or because
+ * another batch of the trip was to prepare it and could not. The batch is run again as
+ * text; if that fails as well, it was the statement's own fault.
+ */
+static bool
+may_be_stale(const char *state)
+{
+	return strncmp(state, "42", 2) == 0 || strncmp(state, "0A", 2) == 0 ||
+	    strncmp(state, "26", 2) == 0 || strncmp(state, "XX", 2) == 0;
+}
+
+/*
  * A failure without an SQLSTATE was made by libpq itself: the connection is
- * gone. Classes 08 and 57P say so in the server's own words. 26000: a statement
- * that another batch of the trip was to prepare, and could not. 25006: a server
- * that has become a standby.
+ * gone. Classes 08 and 57P say so in the server's own words. 25006: a server that
+ * has become a standby. 42P05: there is a statement of this name, which this
+ * connection has not prepared; so a pooler gives the same session to several
+ * connections, and statements cannot be prepared.
  */
 static enum outcome
-judge(struct conn *c, const PGresult *res)
+judge(struct aic_db *db, struct conn *c, const struct batch *b, int at,
+    const PGresult *res)
 {
 	const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
 
 	if (!state || PQstatus(c->pg) == CONNECTION_BAD ||
 	    strncmp(state, "08", 2) == 0 || strncmp(state, "57P", 3) == 0 ||
-	    strcmp(state, "26000") == 0 || strcmp(state, "25006") == 0)
+	    strcmp(state, "25006") == 0)
 		return LOST;
 	if (strcmp(state, "40001") == 0 || strcmp(state, "40P01") == 0)
 		return AGAIN;
+	if (strcmp(state, "42P05") == 0 && b->preparing & 1 << at) {
+		atomic_store(&db->prepare, false);
+		return STALE;
+	}
+	if (b->reusing & 1 << at && may_be_stale(state))
+		return STALE;
 	return REFUSED;
 }
 
 /* Read the results of one batch, up to its sync; the first failure counts. */
 static enum outcome
-read_batch(struct conn *c, struct batch *b, int64_t deadline_us)
+read_batch(struct aic_db *db, struct conn *c, struct batch *b,
+    int64_t deadline_us)
 {
 	enum outcome out = RAN, got;
 	int at = 0, nulls = 0;
@@ -607,7 +707,7 @@ read_batch(struct conn *c, struct batch *b, int64_t deadline_us)
 			continue;
 		default:
 			if (out == RAN) {
-				out = judge(c, res);
+				out = judge(db, c, b, at, res);
 				c->unfit = c->unfit ||
 				    (out == LOST &&
 					PQstatus(c->pg) == CONNECTION_OK);
@@ -723,7 +823,7 @@ run_trip(struct aic_db *db, struct conn *c, struct batch *trip)
 	if (send_all(db, c, trip))
 		out = flush_out(c, first_deadline(trip));
 	for (b = trip; b && out != LOST && out != LATE; b = b->next) {
-		out = b->out = read_batch(c, b, first_deadline(b));
+		out = b->out = read_batch(db, c, b, first_deadline(b));
 		/* It was to prepare a statement and has not: start afresh. */
 		if (b->preparing && out != RAN)
 			c->n_prepared = STMTS_MAX;
@@ -732,6 +832,7 @@ run_trip(struct aic_db *db, struct conn *c, struct batch *trip)
 		if (b->out == LOST || b->out == LATE)
 			note_lost(c, b, out);
 	settle_lazy(trip);
+	c->silent = out == LATE;
 	if (out == LOST || out == LATE || c->n_prepared == STMTS_MAX)
 		conn_drop(c);
 }
@@ -777,6 +878,18 @@ give_up(struct aic_db *db, struct batch *b, const char *why)
  * The first few of the queue, as a list. One whose time is over is left out: a trip
  * ends with the first deadline in it, and would take the others down.
  */
+/*
+ * Behind a pooler, which is where nothing is prepared, a batch travels alone: PgBouncer
+ * 1.18 gives the server to another client when the first transaction of a trip is over,
+ * and where a message of the next one is longer than its packets (pkt_buf, 4 KB), the
+ * rest of that message goes to the wrong server.
+ */
+static int
+trip_max(const struct aic_db *db)
+{
+	return db->prepare ? TRIP_MAX : 1;
+}
+
 static struct batch *
 take_trip(struct aic_db *db)
 {
@@ -784,7 +897,7 @@ take_trip(struct aic_db *db)
 	int64_t now = aic_clock_us();
 	int n = 0;
 
-	while (db->queue && n < TRIP_MAX) {
+	while (db->queue && n < trip_max(db)) {
 		b = db->queue;
 		if (b->deadline_us <= now) {
 			give_up(db, b, "all are in use");
@@ -801,7 +914,28 @@ take_trip(struct aic_db *db)
 }
 
 static void
-finish_trip(struct aic_db *db, struct batch *trip)
+drop_idle(struct aic_db *db)
+{
+	struct conn *c;
+
+	for (c = db->idle; c; c = c->next)
+		conn_drop(c);
+}
+
+/*
+ * As text a statement ran that had failed when it was prepared. All connections may
+ * have it prepared for what is no more, so none of them is used again: the idle ones
+ * are closed here, the others when they come back.
+ */
+static void
+note_stale(struct aic_db *db)
+{
+	db->generation++;
+	drop_idle(db);
+}
+
+static void
+finish_trip(struct aic_db *db, const struct conn *c, struct batch *trip)
 {
 	struct batch *b, *next;
 
@@ -811,7 +945,11 @@ finish_trip(struct aic_db *db, struct batch *trip)
 			note_up(db);
 		else
 			drop_results(b);
-		if ((b->out == LOST || b->out == AGAIN) &&
+		if (b->out == RAN && b->plain &&
+		    c->generation == db->generation)
+			note_stale(db);
+		b->plain = b->plain || b->out == STALE;
+		if ((b->out == LOST || b->out == AGAIN || b->out == STALE) &&
 		    aic_clock_us() < b->deadline_us)
 			enqueue(db, b);
 		else
@@ -839,6 +977,8 @@ take_conn(struct aic_db *db)
 static void
 give_conn(struct aic_db *db, struct conn *c)
 {
+	if (c->pg && c->generation != db->generation)
+		conn_drop(c);
 	c->next = db->idle;
 	db->idle = c;
 }
@@ -847,7 +987,7 @@ give_conn(struct aic_db *db, struct conn *c)
 static bool
 may_wait(const struct aic_db *db, const struct batch *b)
 {
-	return db->n_trips > 0 && db->n_queue < TRIP_MAX &&
+	return db->n_trips > 0 && db->n_queue < trip_max(db) &&
 	    aic_clock_us() - b->since_us < PATIENCE_US;
 }
 
@@ -901,6 +1041,7 @@ lead(struct aic_db *db, struct batch *self)
 	if (!c->pg) {
 		/* While it is away, one at a time tries. */
 		db->trying = true;
+		c->generation = db->generation;
 		pthread_mutex_unlock(&db->lock);
 		ok = connect_one(db, c, self->deadline_us, &why);
 		pthread_mutex_lock(&db->lock);
@@ -924,7 +1065,16 @@ lead(struct aic_db *db, struct batch *self)
 		if (c->unfit)
 			note_connect(db, false);
 		c->unfit = false;
-		finish_trip(db, trip);
+		/*
+		 * The network may swallow all connections that were made before some
+		 * moment, and serve new ones. The idle ones would each cost a batch
+		 * its deadline to find out, and making one costs milliseconds. Those
+		 * in use are about to find out by themselves.
+		 */
+		if (c->silent)
+			drop_idle(db);
+		c->silent = false;
+		finish_trip(db, c, trip);
 	}
 	give_conn(db, c);
 	wake_next(db);
@@ -1014,6 +1164,7 @@ aic_db_run(struct aic_db *db, struct aic_db_call *calls, int n,
 	pthread_cond_destroy(&self.changed);
 	if (self.out == RAN)
 		return AIC_OK;
+	err->refused = self.out == REFUSED;
 	err->retry_after_s = why.retry_after_s;
 	return aic_fail(err, why.code, "%s", why.detail);
 }

@@ -3,12 +3,18 @@
  *
  * libpq is driven without blocking: a server that hangs cannot run its own
  * statement_timeout, so the deadline is kept here, and a connection that missed
- * one is thrown away (it is never cancelled: PQcancel() waits for the server).
+ * one is thrown away (it is never cancelled: PQcancel() waits for the server), and its
+ * idle siblings with it, because what swallowed its packets may swallow theirs.
  *
  * Statements go in batches: what is put into one aic_db_run() makes one round
  * trip and one transaction. Batches of several threads that wait for a connection
  * at the same time share a trip, each still a transaction of its own, and wait for
  * the disk once; so the busier the service, the less a chat costs.
+ *
+ * Statements are prepared once for each connection. Where one fails that was prepared
+ * earlier, its batch is run again as text: another service may have changed a column's
+ * type, or restored the tables. If the text runs, all connections are made anew, so the
+ * caller of a batch sees nothing of it.
  *
  * A batch whose connection breaks is run again, though the
  * server may have committed it: so every statement of this project must mean the
@@ -32,9 +38,14 @@ struct aic_db;
 
 struct aic_db_conf {
 	const char *url; /* any libpq connection string; borrowed */
+	/* Where the tables are, as aic_value_schema() has it: the session looks there
+	 * and in pg_catalog alone. NULL: as the role has it. Borrowed. */
+	const char *schema;
 	int pool; /* connections, 1.. */
 	int timeout_ms; /* told to the server too; see aic_db_open() */
-	bool prepare; /* prepared statements; off behind an old PgBouncer */
+	/* Prepared statements; off behind an old PgBouncer. It is switched off by itself
+	 * where the connections turn out to share sessions. */
+	bool prepare;
 };
 
 /* A statement: static, its address is its identity. */
@@ -51,6 +62,18 @@ struct aic_db_stmt {
 	const struct aic_db_stmt *lazy;
 };
 
+/*
+ * AIC_DB_SQL_DURABLE -- as SQL, an expression for the rows that a statement returns: its
+ * commit waits for the disk, whatever synchronous_commit the role, the database or a
+ * pooler set for the session. Only "off" is replaced. Every other value waits for the
+ * local disk at least, and remains as the administrator chose it, because a standby
+ * may depend on it. Of the transaction alone, so nothing remains in a session that a
+ * pooler gives to others.
+ */
+#define AIC_DB_SQL_DURABLE                                                     \
+	"CASE WHEN current_setting('synchronous_commit') = 'off'"              \
+	" THEN set_config('synchronous_commit', 'on', true) END"
+
 /* One statement with its parameters, and then its result. */
 struct aic_db_call {
 	const struct aic_db_stmt *stmt;
@@ -65,8 +88,9 @@ struct aic_db_call {
  * succeeds while the database is away.
  *
  * statement_timeout, lock_timeout and idle_in_transaction_session_timeout are set
- * through the start-up options, unless the URL has `options' itself (PgBouncer
- * refuses them: set the timeouts on the role there).
+ * through the start-up options. `options' of the URL replace those that they name. With
+ * empty `options' nothing is set (PgBouncer refuses them: set the timeouts on the role
+ * there).
  *
  * Errors:   AIC_ECONF  the URL is not one; AIC_ENOMEM
  * Memory:   gives; aic_db_close()

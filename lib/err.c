@@ -78,7 +78,7 @@ aic_says(struct aic_err *err, const char *fmt, ...)
 {
 	va_list ap;
 
-	err->refused = false;
+	err->declined = false;
 	va_start(ap, fmt);
 	format(err->says, sizeof(err->says), fmt, ap);
 	va_end(ap);

@@ -44,6 +44,10 @@
  * which TLS would make 25 KB larger for each of thousands. */
 #define CROWD 48
 
+/* For how long, after libcurl has sent a request again, it is found out whether the
+ * server had refused it. The first one counts as an attempt, whichever it was. */
+#define REFUSALS_US (600 * AIC_S)
+
 /* For how long it is believed that no idle connection has ended. */
 #define LOOK_US (5 * AIC_MS)
 
@@ -91,6 +95,8 @@ struct aic_http_call {
 	const void *stream_of; /* the HTTP/2 connection; NULL: none */
 	struct aic_http_call *prev, *next; /* in the list of its state */
 	struct aic_http_call *next_sending; /* in http->sending */
+	int nudges; /* still to come; 0: it is not in http->nudged */
+	struct aic_http_call *next_nudged;
 };
 
 struct list {
@@ -105,6 +111,8 @@ struct route {
 	struct aic_http_route now;
 	struct list waiting;
 	int64_t used_us; /* when a call ended last */
+	int64_t
+	    resent_us; /* when libcurl was about to send one again; 0: never */
 };
 
 /* What is known of a descriptor. */
@@ -153,6 +161,7 @@ struct aic_http {
 	atomic_int n_begun; /* any thread may look */
 	struct aic_http_call *sending; /* whose requests are going out */
 	int n_unsent;
+	struct aic_http_call *nudged; /* see nudge_long() */
 	const void *suspect; /* an HTTP/2 connection that may have failed */
 	struct sock *socks; /* by descriptor */
 	int n_socks;
@@ -391,6 +400,17 @@ on_watch(CURL *easy, curl_socket_t fd, int what, void *arg, void *sock_arg)
 	return 0;
 }
 
+/* libcurl is about to send a request. If it is not the first time, the connection ended or
+ * refused it. */
+static void
+note_resent(struct aic_http_call *call)
+{
+	if (!call->stream_of)
+		return;
+	call->http->suspect = call->stream_of;
+	call->route->resent_us = aic_clock_us();
+}
+
 static curl_socket_t
 on_open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 {
@@ -399,6 +419,7 @@ on_open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 	int fd;
 
 	(void)purpose;
+	note_resent(call);
 	if (!aic_http_transfer_may_connect(&call->transfer))
 		return CURL_SOCKET_BAD;
 	fd = socket(address->family, address->socktype | SOCK_CLOEXEC,
@@ -516,9 +537,7 @@ on_request(void *arg, char *ip, char *local_ip, int port, int local_port)
 	}
 	leave_opening(call);
 	set_unsent(call, false);
-	/* libcurl sends it again, because the first connection ended or refused it. */
-	if (call->stream_of)
-		call->http->suspect = call->stream_of;
+	note_resent(call);
 	if (!aic_http_transfer_may_send(&call->transfer))
 		return CURL_PREREQFUNC_ABORT;
 	if (!call->plain)
@@ -557,6 +576,84 @@ fail_call(struct aic_http *h, struct aic_http_call *call, enum aic_http_end end,
 	end_call(h, call);
 }
 
+static struct aic_http_call *
+find_neighbour(struct aic_http *h, const void *stream_of,
+    const struct aic_http_call *call)
+{
+	struct aic_http_call *other;
+
+	for (other = h->begun.head; other; other = other->next)
+		if (other != call && other->stream_of == stream_of)
+			return other;
+	return NULL;
+}
+
+/* Have libcurl read and write on the call's connection, although no event says that
+ * there is anything to do. To pause a transfer and let it go on does that. */
+static void
+nudge(struct aic_http_call *call)
+{
+	curl_easy_pause(call->transfer.easy, CURLPAUSE_RECV);
+	curl_easy_pause(call->transfer.easy, CURLPAUSE_CONT);
+}
+
+/*
+ * A stream of HTTP/2 whose data do not fit into its buffer stops libcurl 7.88 within
+ * what it has read from the connection. Later the stream takes its data; but the rest,
+ * which may be any stream's, is looked at only when the socket has more or when
+ * libcurl has another reason to run the stream. Where nothing more comes, all streams of
+ * the connection would wait until their deadlines. So each time that data have come for
+ * an answer which may have filled the buffer, its stream is run twice more: once for what
+ * did not fit, and once for the rest.
+ */
+#define NUDGES 2
+
+static void
+on_long(struct aic_http_transfer *t)
+{
+	struct aic_http_call *call = t->owner;
+
+	if (!call->stream_of)
+		return;
+	if (call->nudges == 0) {
+		call->next_nudged = call->http->nudged;
+		call->http->nudged = call;
+	}
+	call->nudges = NUDGES;
+}
+
+static void
+nudge_long(struct aic_http *h)
+{
+	struct aic_http_call **p = &h->nudged, *call;
+
+	while ((call = *p)) {
+		nudge(call);
+		if (--call->nudges == 0)
+			*p = call->next_nudged;
+		else
+			p = &call->next_nudged;
+	}
+}
+
+/* The call has been taken out, maybe in the middle of that. */
+static void
+leave_nudged(struct aic_http *h, struct aic_http_call *call)
+{
+	struct aic_http_call **p = &h->nudged, *other = NULL;
+
+	if (call->nudges == 0)
+		return;
+	while (*p != call)
+		p = &(*p)->next_nudged;
+	*p = call->next_nudged;
+	call->nudges = 0;
+	if (!h->broken)
+		other = find_neighbour(h, call->stream_of, call);
+	if (other)
+		on_long(&other->transfer);
+}
+
 /* Out of libcurl's hands, whatever it did last. */
 static void
 take_out(struct aic_http *h, struct aic_http_call *call)
@@ -569,6 +666,7 @@ take_out(struct aic_http *h, struct aic_http_call *call)
 	call->route->used_us = aic_clock_us();
 	list_remove(&h->begun, call);
 	h->n_begun--;
+	leave_nudged(h, call);
 }
 
 static void
@@ -593,6 +691,8 @@ begin_call(struct aic_http *h, struct aic_http_call *call, bool own)
 	 * share them opens the next, and the others wait for it. */
 	curl_easy_setopt(e, CURLOPT_PIPEWAIT,
 	    r->now.protocol == AIC_HTTP_2 && !own ? 1L : 0L);
+	aic_http_transfer_watch_refusals(&call->transfer,
+	    r->resent_us > 0 && aic_clock_us() - r->resent_us < REFUSALS_US);
 	if (curl_multi_add_handle(h->multi, e) != CURLM_OK) {
 		fail_call(h, call, AIC_HTTP_NO_MEMORY, "out of memory");
 		return;
@@ -673,18 +773,6 @@ run_libcurl(struct aic_http *h, int fd, int mask)
 	rc = curl_multi_socket_action(h->multi, fd, mask, &running);
 	if (rc != CURLM_OK)
 		h->broken = true;
-}
-
-static struct aic_http_call *
-find_neighbour(struct aic_http *h, const void *stream_of,
-    const struct aic_http_call *call)
-{
-	struct aic_http_call *other;
-
-	for (other = h->begun.head; other; other = other->next)
-		if (other != call && other->stream_of == stream_of)
-			return other;
-	return NULL;
 }
 
 static void
@@ -820,7 +908,7 @@ reverse(struct aic_http_call *newest)
  *
  * libcurl 7.88 writes RST_STREAM into a buffer of the connection, which goes out with
  * the next bytes of another stream: with a call that begins on it, or in answer to
- * what the server sends. To pause another stream and let it go on sends the buffer.
+ * what the server sends. To nudge another stream sends the buffer.
  * A connection without other streams is closed instead.
  */
 static void
@@ -833,10 +921,8 @@ abort_transfer(struct aic_http *h, struct aic_http_call *call)
 	if (!other)
 		curl_easy_setopt(call->transfer.easy, CURLOPT_FORBID_REUSE, 1L);
 	take_out(h, call);
-	if (other) {
-		curl_easy_pause(other->transfer.easy, CURLPAUSE_RECV);
-		curl_easy_pause(other->transfer.easy, CURLPAUSE_CONT);
-	}
+	if (other)
+		nudge(other);
 	curl_easy_setopt(call->transfer.easy, CURLOPT_FORBID_REUSE, 0L);
 }
 
@@ -943,6 +1029,8 @@ work_off(struct aic_http *h)
 		run_libcurl(h, CURL_SOCKET_TIMEOUT, 0);
 	finish_transfers(h);
 	free_sent(h);
+	if (!h->broken)
+		nudge_long(h);
 }
 
 static int
@@ -1326,6 +1414,8 @@ new_call(struct aic_http *h, const struct aic_http_request *req)
 	call->cancelled_as = AIC_HTTP_GONE;
 	call->deadline_us = req->deadline_us;
 	call->connect_us = req->connect_us;
+	call->transfer.owner = call;
+	call->transfer.on_long = on_long;
 	call->plain = strncmp(req->url, "http://", 7) == 0;
 	atomic_init(&call->owners, 2);
 	sem_init(&call->wake, 0, 0);

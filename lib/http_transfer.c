@@ -37,6 +37,9 @@ on_receive(char *data, size_t size, size_t n, void *arg)
 		t->too_big = true;
 	else
 		aic_buf_put(body, data, size * n);
+	/* A full buffer can be somewhat less of a body that was compressed. */
+	if (body->len >= RECEIVE_BUFFER / 2 && t->on_long)
+		t->on_long(t);
 	return t->too_big || body->failed ? 0 : size * n;
 }
 
@@ -57,6 +60,22 @@ on_header(char *data, size_t size, size_t n, void *arg)
 		return 0;
 	}
 	return size * n;
+}
+
+/* What libcurl 7.88 says, and only in its log, when a stream was refused before it was
+ * processed. On a connection that other calls use there is no other sign of it. */
+#define REFUSED "REFUSED_STREAM, retrying"
+
+static int
+on_log(CURL *easy, curl_infotype type, char *text, size_t n, void *arg)
+{
+	struct aic_http_transfer *t = arg;
+
+	(void)easy;
+	if (type == CURLINFO_TEXT && n >= sizeof(REFUSED) - 1 &&
+	    memcmp(text, REFUSED, sizeof(REFUSED) - 1) == 0)
+		t->requests = 0;
+	return 0;
 }
 
 CURL *
@@ -84,6 +103,7 @@ aic_http_transfer_handle(CURLSH *share)
 	curl_easy_setopt(e, CURLOPT_TCP_KEEPINTVL, 5L);
 	curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_receive);
 	curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
+	curl_easy_setopt(e, CURLOPT_DEBUGFUNCTION, on_log);
 	return e;
 }
 
@@ -135,6 +155,7 @@ aic_http_transfer_init(struct aic_http_transfer *t,
 	curl_easy_setopt(e, CURLOPT_ERRORBUFFER, t->why);
 	curl_easy_setopt(e, CURLOPT_WRITEDATA, t);
 	curl_easy_setopt(e, CURLOPT_HEADERDATA, t);
+	curl_easy_setopt(e, CURLOPT_DEBUGDATA, t);
 	return set_target(t, req, trust);
 }
 
@@ -156,6 +177,12 @@ aic_http_transfer_take_body(struct aic_http_transfer *t,
 	    t->body.data ? t->body.data : "");
 	curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE,
 	    (curl_off_t)t->body.len);
+}
+
+void
+aic_http_transfer_watch_refusals(struct aic_http_transfer *t, bool on)
+{
+	curl_easy_setopt(t->easy, CURLOPT_VERBOSE, on ? 1L : 0L);
 }
 
 bool

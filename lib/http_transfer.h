@@ -21,10 +21,14 @@ struct aic_http_transfer {
 	bool has_body; /* a POST */
 	struct aic_buf body; /* of the request */
 	struct aic_http_answer answer;
-	int requests; /* that went out, or were about to */
+	int requests; /* that went out, or were about to, and may be processed */
 	size_t header_bytes;
 	bool header_done;
 	bool too_big;
+	/* Called when something has come, and libcurl's buffer may have been too small
+	 * for what came with it; NULL: not called */
+	void (*on_long)(struct aic_http_transfer *t);
+	void *owner; /* the callee's */
 	bool no_socket; /* no descriptor, or no memory, for a connection */
 	char why[CURL_ERROR_SIZE]; /* written by libcurl */
 };
@@ -59,6 +63,11 @@ void aic_http_transfer_take_body(struct aic_http_transfer *t,
  * paid for, so that one is refused. A GET changes nothing and may be repeated.
  */
 bool aic_http_transfer_may_send(struct aic_http_transfer *t);
+
+/* aic_http_transfer_watch_refusals -- have libcurl's log read, or not, for a stream that
+ * the server refused, because such a request was not processed and may be sent again. To
+ * write the log costs some percent of an exchange's CPU. */
+void aic_http_transfer_watch_refusals(struct aic_http_transfer *t, bool on);
 
 /* aic_http_transfer_may_connect -- likewise, about a connection to be opened for it:
  * none is needed for a request that may not be sent. */

@@ -7,6 +7,10 @@
 
 #include "id.h"
 
+/* A reservation is for AI_CHAT_DEADLINE_MS, 600 s at most, and
+ * AIC_LIMIT_LEASE_SPARE_MS. */
+#define LEASE_MAX "605 seconds"
+
 /*
  * $1 user, $2 chat, $3 zone, $4 lease in ms, $5 limit, $6 how many at once, $7 when
  * this chat was first reserved.
@@ -128,14 +132,26 @@ static const struct aic_db_stmt peek = {
 	NULL,
 };
 
-/* $1 user, $2 zone. Twice is once: 0 is 0. */
+/*
+ * $1 user, $2 zone. Twice is once: 0 is 0.
+ *
+ * The clock may have been ahead for a while, and have left times in the row that are
+ * not over for years. The day becomes that of the clock, even where this is an earlier
+ * one. Reservations of a later day, or for longer than the longest deadline, are dropped:
+ * a chat that is still in flight takes a slot again when it is saved. The others stay.
+ */
 static const struct aic_db_stmt reset = {
 	"reset",
-	"UPDATE ai_chat_daily_limits SET request_count = 0,"
-	"  last_reset_date = greatest(last_reset_date,"
-	"   (now() AT TIME ZONE $2::text)::date),"
+	"UPDATE ai_chat_daily_limits l SET request_count = 0,"
+	"  last_reset_date = (now() AT TIME ZONE $2::text)::date,"
+	"  leases = CASE WHEN l.leases = '{}' THEN l.leases ELSE"
+	"   ARRAY(SELECT x FROM unnest(l.leases) x"
+	"    WHERE (x).day <= (now() AT TIME ZONE $2::text)::date"
+	"    AND (x).until <= now() + interval '" LEASE_MAX "') END,"
+	"  created_at = least(l.created_at, now()),"
+	"  context_from = least(l.context_from, now()),"
 	"  updated_at = now()"
-	" WHERE telegram_id = $1::bigint RETURNING id",
+	" WHERE telegram_id = $1::bigint RETURNING id, " AIC_DB_SQL_DURABLE,
 	2,
 	NULL,
 };

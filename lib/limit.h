@@ -9,7 +9,9 @@
  * wait for the row's lock, and all of them pass.
  *
  * What day it is, PostgreSQL says. A counter never goes back to an earlier day,
- * so a clock that steps back gives nobody a second allowance.
+ * so a clock that steps back gives nobody a second allowance. Only an operator's reset
+ * opens the day of the clock, whatever day the counter stands for: else one step of the
+ * clock into the future would shut a user out until then.
  *
  * Each function comes in two halves round aic_db_run(), so that several
  * statements can share one round trip.
@@ -108,7 +110,8 @@ bool aic_limit_is_used_up(const struct aic_limit_state *s);
 /* aic_limit_left -- the chats that are left; -1: there is no limit. */
 int64_t aic_limit_left(const struct aic_limit_state *s);
 
-/* aic_limit_reset_ask -- the count becomes 0; chats in flight stay reserved. */
+/* aic_limit_reset_ask -- the count becomes 0, and the day that of the clock; chats in
+ * flight stay reserved. */
 void aic_limit_reset_ask(struct aic_db_call *call, int64_t telegram_id,
     const char *zone);
 

@@ -46,17 +46,40 @@ add(struct aic_log *l, const char *s, size_t n)
 	l->len += n;
 }
 
+/*
+ * What a terminal, an editor or a reader of lines obeys instead of showing it: control
+ * characters, of which U+0085 ends a line and U+009B begins a command of a terminal;
+ * Unicode's own separators of lines and paragraphs; what turns the direction of
+ * writing, and so shows a line in another order; what is invisible.
+ */
+static bool
+is_control(uint32_t cp)
+{
+	return cp < 0x20 || (cp >= 0x7f && cp <= 0x9f) || cp == 0xad ||
+	    cp == 0x61c || cp == 0x180e || (cp >= 0x200b && cp <= 0x200f) ||
+	    (cp >= 0x2028 && cp <= 0x202e) || (cp >= 0x2060 && cp <= 0x206f) ||
+	    cp == 0xfeff || (cp >= 0xfff9 && cp <= 0xfffb) ||
+	    (cp >= 0xe0000 && cp <= 0xe007f);
+}
+
+/* The length of a character that may stand in a line as it is; 0: of none. */
+static size_t
+shown(const char *s, size_t len)
+{
+	uint32_t cp = 0;
+	size_t n = aic_utf8_next(s, len, &cp);
+
+	return n > 0 && !is_control(cp) ? n : 0;
+}
+
 static bool
 is_plain(const char *s, size_t len)
 {
 	size_t i = 0, n;
 
 	while (i < len) {
-		if ((unsigned char)s[i] <= ' ' || s[i] == '"' || s[i] == '=' ||
-		    s[i] == '\\' || s[i] == 0x7f)
-			return false;
-		n = aic_utf8_next(s + i, len - i, NULL);
-		if (n == 0)
+		n = shown(s + i, len - i);
+		if (n == 0 || strchr(" \"=\\", s[i]))
 			return false;
 		i += n;
 	}
@@ -71,12 +94,11 @@ add_quoted(struct aic_log *l, const char *s, size_t len)
 
 	add(l, "\"", 1);
 	while (i < len) {
-		n = aic_utf8_next(s + i, len - i, NULL);
+		n = shown(s + i, len - i);
 		if (s[i] == '"' || s[i] == '\\') {
 			add(l, "\\", 1);
 			add(l, s + i, 1);
-		} else if (n == 0 || (unsigned char)s[i] < ' ' ||
-		    s[i] == 0x7f) {
+		} else if (n == 0) {
 			snprintf(esc, sizeof(esc), "\\x%02x",
 			    (unsigned)(unsigned char)s[i]);
 			add(l, esc, 4);

@@ -2,8 +2,10 @@
  * log -- one line an event, key=value, on standard error.
  *
  * A line is built on the caller's stack and leaves in one write(2), so lines of
- * several threads never mix. Values are quoted when they need it; control bytes,
- * and those that are not UTF-8, are escaped: journalctl hides a line that has any.
+ * several threads never mix. Values are quoted when they need it; control characters,
+ * what separates lines, turns the direction of writing or is invisible, and bytes that
+ * are not UTF-8, are escaped byte by byte: journalctl hides a line that has control
+ * bytes, and the others could show a reader a line that nobody wrote.
  * Never log a message, an answer, a prompt or a key.
  *
  * Threads: any.

@@ -13,10 +13,12 @@
 /*
  * $1 user. Changes nothing. Whoever is changing the user's row is waited for, and the row
  * is held until the end of the batch: so what comes next sees all that came before.
+ * The commit of the lock waits for the disk, and so for the commits before it, unless a
+ * reservation in the same batch decides otherwise.
  */
 static const struct aic_db_stmt queue = {
 	"queue",
-	"SELECT FROM ai_chat_daily_limits"
+	"SELECT " AIC_DB_SQL_DURABLE " FROM ai_chat_daily_limits"
 	" WHERE telegram_id = $1::bigint FOR UPDATE",
 	1,
 	NULL,

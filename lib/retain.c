@@ -79,7 +79,8 @@ static const struct aic_db_stmt forget_some = {
 	"forget_some",
 	"DELETE FROM ai_chat_requests WHERE telegram_id = $1::bigint"
 	" AND id = ANY (ARRAY(SELECT id FROM ai_chat_requests"
-	"  WHERE telegram_id = $1::bigint LIMIT $2::int)) RETURNING id",
+	"  WHERE telegram_id = $1::bigint LIMIT $2::int))"
+	" RETURNING id, " AIC_DB_SQL_DURABLE,
 	2,
 	NULL,
 };
@@ -96,7 +97,7 @@ static const struct aic_db_stmt forget_leases = {
 	"UPDATE ai_chat_daily_limits SET leases = '{}',"
 	"  created_at = clock_timestamp(),"
 	"  updated_at = 'epoch'"
-	" WHERE telegram_id = $1::bigint RETURNING id",
+	" WHERE telegram_id = $1::bigint RETURNING id, " AIC_DB_SQL_DURABLE,
 	1,
 	NULL,
 };
@@ -106,7 +107,7 @@ static const struct aic_db_stmt forget_leases = {
 static const struct aic_db_stmt forget_rest = {
 	"forget_rest",
 	"DELETE FROM ai_chat_requests WHERE telegram_id = $1::bigint"
-	" RETURNING id",
+	" RETURNING id, " AIC_DB_SQL_DURABLE,
 	1,
 	NULL,
 };
@@ -116,7 +117,7 @@ static const struct aic_db_stmt forget_counter = {
 	"forget_counter",
 	"DELETE FROM ai_chat_daily_limits WHERE telegram_id = $1::bigint"
 	" AND last_reset_date < (now() AT TIME ZONE 'UTC')::date - 1"
-	" RETURNING id",
+	" RETURNING id, " AIC_DB_SQL_DURABLE,
 	1,
 	NULL,
 };

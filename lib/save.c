@@ -40,7 +40,7 @@ static const struct aic_db_stmt save_lazy = {
 
 static const struct aic_db_stmt save = {
 	"save",
-	SAVE(""),
+	SAVE(", " AIC_DB_SQL_DURABLE),
 	8,
 	&save_lazy,
 };
@@ -53,7 +53,7 @@ static const struct aic_db_stmt save = {
 static const struct aic_db_stmt sync_row = {
 	"sync",
 	"UPDATE ai_chat_daily_limits SET updated_at = now()"
-	" WHERE telegram_id = $1::bigint",
+	" WHERE telegram_id = $1::bigint RETURNING " AIC_DB_SQL_DURABLE,
 	1,
 	NULL,
 };

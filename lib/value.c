@@ -20,6 +20,9 @@
 /* The path that the worker appends to a base URL. */
 #define COMPLETIONS "/chat/completions"
 
+/* Of an identifier of PostgreSQL; a longer one is cut off there. */
+#define SCHEMA_MAX 63
+
 /* The bundle of all roots that Debian trusts has 220 KiB. */
 #define CA_FILE_MAX (1024 * 1024)
 
@@ -341,5 +344,20 @@ aic_value_ca(const char *name, const char *path, struct aic_err *err)
 		return aic_fail(err, AIC_ECONF,
 		    "%s \"%s\" has a certificate that cannot be read", name,
 		    path);
+	return AIC_OK;
+}
+
+enum aic_code
+aic_value_schema(const char *name, const char *value, struct aic_err *err)
+{
+	size_t len = strlen(value);
+
+	if (len < 1 || len > SCHEMA_MAX || isdigit((unsigned char)*value) ||
+	    strspn(value, "abcdefghijklmnopqrstuvwxyz0123456789_") != len ||
+	    strncmp(value, "pg_", 3) == 0)
+		return aic_fail(err, AIC_ECONF,
+		    "%s is not the name of a schema: small letters, digits and "
+		    "underscores, and no \"pg_\" first",
+		    name);
 	return AIC_OK;
 }

@@ -70,4 +70,14 @@ enum aic_code aic_value_proxy(const char *name, char *value,
 enum aic_code aic_value_ca(const char *name, const char *path,
     struct aic_err *err) AIC_MUST_CHECK;
 
+/*
+ * aic_value_schema -- the name of a schema, as it is written without quotes: small
+ * letters, digits and underscores, no digit first, 63 bytes at most; not pg_temp or
+ * another one of the server's own.
+ *
+ * Errors:   AIC_ECONF
+ */
+enum aic_code aic_value_schema(const char *name, const char *value,
+    struct aic_err *err) AIC_MUST_CHECK;
+
 #endif

@@ -3,10 +3,18 @@
 -- Where there is a table users with a unique integer id, user_id refers to it; where it
 -- has telegram_id as well, user_id is filled from it. A users table of another
 -- shape, or one that we have no rights to, is left alone, with a notice: an answered
--- chat must not be lost to a table that is not ours.
+-- chat must not be lost to a table that is not ours. For the same reason the function
+-- that fills it reads a table alone, and not a view or a row security policy: their
+-- functions would run with our rights.
 DO $link$
 DECLARE
+  schema text := (SELECT n.nspname FROM pg_class c
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.oid = 'ai_chat_requests'::regclass);
   users regclass := to_regclass('users');
+  users_name text := (SELECT format('%I.%I', n.nspname, c.relname)
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.oid = users);
   id_ok boolean;
   telegram_ok boolean;
   lock text := '';
@@ -40,12 +48,28 @@ BEGIN
       -- old rows are checked without a lock that stops the service.
       EXECUTE format('ALTER TABLE ai_chat_requests'
         ' ADD CONSTRAINT ai_chat_requests_user_id_fkey FOREIGN KEY (user_id)'
-        ' REFERENCES %s (id) ON DELETE SET NULL NOT VALID', users);
-      ALTER TABLE ai_chat_requests
-        VALIDATE CONSTRAINT ai_chat_requests_user_id_fkey;
+        ' REFERENCES %s (id) ON DELETE SET NULL NOT VALID', users_name);
       -- Deleting a user looks for his rows.
       CREATE INDEX IF NOT EXISTS ai_chat_requests_user_id_idx
         ON ai_chat_requests (user_id) WHERE user_id IS NOT NULL;
+    END IF;
+
+    -- An earlier service had no foreign key, so there may be numbers of users who are
+    -- gone. New rows are checked all the same.
+    IF EXISTS (SELECT FROM pg_constraint
+        WHERE conrelid = 'ai_chat_requests'::regclass
+          AND conname = 'ai_chat_requests_user_id_fkey'
+          AND NOT convalidated) THEN
+      BEGIN
+        ALTER TABLE ai_chat_requests
+          VALIDATE CONSTRAINT ai_chat_requests_user_id_fkey;
+      EXCEPTION WHEN foreign_key_violation THEN
+        RAISE NOTICE 'rows of ai_chat_requests have a user_id that users does not'
+          ' have: the foreign key is NOT VALID, and checks new rows alone';
+      WHEN insufficient_privilege THEN
+        RAISE NOTICE 'no right to read users: the foreign key is NOT VALID, and'
+          ' checks new rows alone';
+      END;
     END IF;
 
     SELECT EXISTS (SELECT FROM pg_attribute
@@ -71,19 +95,25 @@ BEGIN
       lock := 'FOR KEY SHARE SKIP LOCKED';
     END IF;
     EXECUTE format($make$
-      CREATE OR REPLACE FUNCTION ai_chat_fill_user_id() RETURNS trigger
-      LANGUAGE plpgsql AS $body$
+      CREATE OR REPLACE FUNCTION %1$I.ai_chat_fill_user_id() RETURNS trigger
+      LANGUAGE plpgsql SECURITY DEFINER
+      SET search_path = pg_catalog, %1$I, pg_temp
+      SET row_security = off AS $body$
       BEGIN
-        SELECT u.id INTO NEW.user_id FROM %s u
-          WHERE u.telegram_id = NEW.telegram_id AND u.id <= 2147483647
-          ORDER BY u.id LIMIT 1 %s;
+        IF EXISTS (SELECT FROM pg_class WHERE oid = to_regclass(%2$L)
+            AND relkind IN ('r', 'p')) THEN
+          SELECT u.id INTO NEW.user_id FROM %2$s u
+            WHERE u.telegram_id = NEW.telegram_id AND u.id <= 2147483647
+            ORDER BY u.id LIMIT 1 %3$s;
+        END IF;
         RETURN NEW;
-      EXCEPTION WHEN insufficient_privilege OR undefined_table
-          OR undefined_column THEN
+      EXCEPTION WHEN OTHERS THEN
         -- It was changed since; the next migration has a look.
         NEW.user_id := NULL;
         RETURN NEW;
-      END $body$ $make$, users, lock);
+      END $body$ $make$, schema, users_name, lock);
+    EXECUTE format('REVOKE EXECUTE ON FUNCTION %I.ai_chat_fill_user_id()'
+      ' FROM PUBLIC', schema);
     CREATE OR REPLACE TRIGGER ai_chat_fill_user_id
       BEFORE INSERT ON ai_chat_requests
       FOR EACH ROW WHEN (NEW.user_id IS NULL)

@@ -7,7 +7,9 @@ use AIChat::Stack;
 use AIChat::Test;
 use JSON::PP ();
 
-my $s = AIChat::Test->new(workers => 2, env => {
+# Its check is content with a server that syncs, which that of other tests does not.
+my $s = AIChat::Test->new(workers => 2,
+    pg_conf => { fsync => 'on', full_page_writes => 'on' }, env => {
 	AI_CHAT_DAILY_LIMIT => 5,
 	AI_CHAT_DEADLINE_MS => 5000,
 	AI_CHAT_DB_TIMEOUT_MS => 1800,
@@ -269,8 +271,8 @@ sub meddle ($verb, $do, $sub)
 	unlike $got->{out}, qr/^(?!ok )/m, '... finds all well';
 	my $json = done('check --json', 'check', '--json')->{json};
 	is_deeply [ map { $_->{check} } @{ $json->{checks} } ],
-	    [ qw(settings database schema connections nginx site timeouts body
-	    workers) ], '... and has looked at all that';
+	    [ qw(settings database schema connections durability search_path
+	    nginx site timeouts body workers) ], '... and has looked at all that';
 	ok $json->{ok}, '... which is in one word, too';
 
 	# The same with one thing wrong.
@@ -289,11 +291,14 @@ sub meddle ($verb, $do, $sub)
 	};
 	$wrong->('a setting', 'settings', qr/AI_CHAT_THREADS/,
 	    AI_CHAT_THREADS => 'canary-no-secret' =~ s/canary-//r);
-	$wrong->('a missing database', 'database schema connections',
+	$wrong->('a missing database', 'database schema connections durability search_path',
 	    qr/connect/, DATABASE_URL =>
 	    q("postgresql://u:canary@127.0.0.1:1/x?connect_timeout=2"));
 	$wrong->('a deadline over that of Nginx', 'timeouts',
 	    qr/not under both .*15000 ms/, AI_CHAT_DEADLINE_MS => 15000);
+	$wrong->('no start-up options, and the path of the role', 'search_path',
+	    qr/"\$user", public: whoever/, DATABASE_URL =>
+	    '"' . $s->db_url . '&options="');
 	$wrong->('too many connections', 'connections',
 	    qr/2 x AI_CHAT_DB_POOL \(150\) is 300/, AI_CHAT_DB_POOL => 150);
 

@@ -113,7 +113,7 @@ for my $how (qw(cut truncate reset)) {
 	my @new = $s->start_chats(map { { telegram_id => 240 + $_ } } 1 .. 6);
 	is $s->get('/health')->{status}, 200,
 	    'a database that hangs: health goes on';
-	is $s->get('/health/ready')->{status}, 503, '... and is not ready';
+	is $s->ready_with(503)->{status}, 503, '... and is not ready';
 	my @got = finish_chats(@new, @thinking);
 	is((grep { $_->{status} == 503 && ref $_->{json}
 	    && $_->{headers}{'retry-after'} } @got), 10,
@@ -141,6 +141,27 @@ for my $how (qw(cut truncate reset)) {
 	is $row->[0], $row->[1], '... what is kept is counted';
 	cmp_ok $row->[2], '<=', 1, '... no more than once each';
 	all_threads_serve(260, '... and no thread is lost');
+}
+
+# The network swallows what goes over the connections that there are, and serves new
+# ones: one chat finds out for all of them.
+{
+	# Whoever waits for a slow connection makes another one.
+	$proxy->fault(latency_ms => 60);
+	my $n = 0;
+	wait_for(sub {
+		$s->send_many(map { { telegram_id => 2700 + $n++ } } 1 .. 12);
+		$proxy->counts->{open} == 4;
+	}, 20, 'four connections');
+	$proxy->clear;
+	$proxy->fault(stall => 1, old => 1);
+	my @got = map { $s->send(telegram_id => 280 + $_) } 1 .. 6;
+	cmp_ok scalar(grep { $_->{status} != 200 } @got), '<=', 1,
+	    'all connections fall silent: one chat fails at most';
+	is((grep { $_->{status} !~ /^(?:200|503)$/ } @got), 0, '... with 503');
+	$proxy->cut_all;
+	$proxy->clear;
+	all_threads_serve(370, '... and all threads serve');
 }
 
 # All of it hangs when a chat is to be kept, and comes to it when the caller has

@@ -61,7 +61,7 @@ for my $mode (qw(fast immediate immediate)) {
 	$s->restart_worker($_) for 1, 2;
 	is $s->get('/health')->{status}, 200,
 	    'without PostgreSQL a worker starts, and is alive';
-	is $s->get('/health/ready')->{status}, 503, '... and not ready';
+	is $s->ready_with(503)->{status}, 503, '... and not ready';
 	my $got = $s->send(telegram_id => 1001);
 	is $got->{status}, 503, '... and refuses chats';
 	cmp_ok $got->{seconds}, '<', 4, '... in time';

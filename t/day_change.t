@@ -16,6 +16,8 @@ $s->sql('create schema later;
     create function later.now() returns timestamptz language sql stable
 	as $$ select pg_catalog.now() + shift from later.clock $$');
 $s->sql("alter database $s->{db} set search_path = later, pg_catalog, public");
+$s->stack->settings->{DATABASE_URL} .=
+    '&options=-c%20search_path%3Dlater,pg_catalog,public';
 $s->restart_worker($_) for 1, 2;
 
 sub set_clock ($at) { $s->sql("update later.clock set shift =
@@ -119,6 +121,40 @@ my $tomorrow = $s->value("select '$today'::date + 1");
 	    '... and the new one when it comes';
 	is $s->value('select min(request_count) from ai_chat_daily_limits'),
 	    $LIMIT, 'no counter is below what was answered';
+}
+
+# Forward by years, and back again: who has chatted meanwhile has used up a day that is
+# to come; an operator gives him the present one, and nothing else does.
+{
+	set_clock("'$today'::timestamptz + interval '12 hours'");
+	is $s->send(telegram_id => 13)->{status}, 200, 'a chat';
+	step_clock('10 years');
+	is_deeply tally($s->send_many(map { { telegram_id => 13 } } 1 .. $LIMIT)),
+	    { 200 => $LIMIT }, 'ten years forward: another day';
+	# The reservation of a worker that is killed then would last for ten years.
+	my @sock = $s->start_chats({ telegram_id => 14,
+	    message => '[[delay=20000 id=lasting]]' });
+	wait_for(sub { $s->model_count('lasting') }, 10, 'the model to be asked');
+	$s->kill_worker($_) for 1, 2;
+	$s->expect_log(qr/upstream prematurely closed/, qr/no live upstreams/,
+	    qr/connect\(\) to/);
+	finish_chats(@sock);
+	$s->start_worker($_) for 1, 2;
+	step_clock('-10 years');
+
+	my $got = $s->send(telegram_id => 13);
+	is $got->{status}, 429, '... and back: the day to come is used up';
+	cmp_ok $got->{headers}{'retry-after'}, '>', 3e8, '... for ten years';
+	is $s->get('/v1/chat/limits/14')->{json}{requests_today}, 1,
+	    '... and what was reserved stays so';
+	for my $user (13, 14) {
+		$s->post('/v1/chat/reset-limit', { telegram_id => $user });
+		is_deeply row($user), [ 0, $today, 0 ],
+		    "a reset opens the day of the clock for user $user";
+		is_deeply tally($s->send_many(map { { telegram_id => $user } }
+		    1 .. $LIMIT + 1)), { 200 => $LIMIT, 429 => 1 },
+		    '... with the allowance of a day';
+	}
 }
 
 done_testing;

@@ -134,8 +134,9 @@ cmp_ok answered_by($_), '>=', 2, "host $_ is asked" for qw(one two);
 	    . $hosts->address('one') . ':9001/health'));
 	is $got->{status}, 403, 'who is not the front can\'t pass it by';
 	is $got->{content}, '{"detail":"Forbidden"}', '... and is told in JSON';
-	is $hosts->run_on('one', 'ss', '-Htln') =~ tr/\n//, 2,
-	    'a host listens with its Nginx and the model\'s stand-in alone';
+	is $hosts->run_on('one', 'ss', '-Htln') =~ tr/\n//, 3,
+	    'a host listens with its Nginx, for callers and for figures, and the '
+	    . 'model\'s stand-in alone';
 }
 # Those of the server, as its own host sees them when all is acknowledged.
 wait_for(sub {

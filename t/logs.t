@@ -180,6 +180,7 @@ $s->stop_pg;
 	is $line->{level}, 'error', '... is an error';
 	is $line->{code}, 'EDB', '... of the database';
 }
+$s->ready_with(503);
 both('not ready', 503, sub ($id) {
 	$s->get('/health/ready', headers => { 'X-Request-Id' => $id });
 });
@@ -194,10 +195,19 @@ wait_for(sub { $s->get('/health/ready')->{status} == 200 }, 20,
 	    'bytes that are no text' => '/%ff%fe%80' . '%d0' x 300,
 	    'quotes and line breaks' => '/%22%0alevel=error%20req=x%22%5c',
 	    'words' => '/' . '%D0%AF' x 200);
+	# U+0085, U+2028, U+009B, U+202E: line ends, a terminal's command, and what turns
+	# the direction of writing.
+	$strange{'bytes that forge a line'} =
+	    '/%C2%85%E2%80%A8level=error%C2%9B2J%E2%80%AE';
 	for my $title (sort keys %strange) {
 		my (undef, $line) = get($title, 404, $strange{$title});
 		is $line->{code}, 'ENOROUTE', '... all of the line is there';
 	}
+	my $log = $s->worker_log(1);
+	like $log, qr/path="\/\\xc2\\x85\\xe2\\x80\\xa8level/,
+	    'what could forge a line is escaped';
+	unlike $log . access_log(), qr/[\x{80}-\x{9f}\x{2028}-\x{202e}]/,
+	    '... in both logs';
 	both('a long method', 405, sub ($id) {
 		$s->raw_request(join "\r\n", 'A' x 7000 . ' /health HTTP/1.1',
 		    'Host: a', "X-Request-Id: $id", 'Connection: close',

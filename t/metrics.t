@@ -56,7 +56,7 @@ sub chats ($m, $outcome) { return total($m, 'chats_total', "outcome=\"$outcome\"
 	is $said, '', '... at all';
 
 	my $sock = IO::Socket::INET->new(PeerAddr => '127.0.0.1',
-	    PeerPort => $s->port, LocalAddr => '127.0.0.2');
+	    PeerPort => $s->metrics_port, LocalAddr => '127.0.0.2');
 	print $sock "GET /metrics HTTP/1.0\r\n\r\n";
 	like scalar(<$sock>), qr/ 403 /, 'but from another address it is refused';
 

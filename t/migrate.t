@@ -211,11 +211,11 @@ for my $url ('canary', 'postgresql://u:canary%zz@h/d', 'postgresql://u:ca/nary@h
 	    glob "$TOP/sql/0*.sql");
 	my ($status, $text) = migrate($s, '--dir', $old);
 	is $status, 0, 'a database of the first version' or diag $text;
-	$s->expect_log(qr/code=EDB.*context_from/,
-	    qr/column l.context_from does not exist/);
+	$s->expect_log(qr/code=EDB.*context_seq/,
+	    qr/column l.context_seq does not exist/);
 	is chat($s, 1)->{status}, 503, '... and a newer worker: no chat';
 	is $s->model_count, 0, '... and no call of the model that leads nowhere';
-	is $s->get('/health/ready')->{status}, 503, '... it is not ready';
+	is $s->ready_with(503)->{status}, 503, '... it is not ready';
 	works($s, 'migrated');
 	is chat($s, 1)->{status}, 200, '... it chats, and was not restarted';
 }

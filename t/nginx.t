@@ -149,6 +149,32 @@ for my $id ('', 'a b', 'x' x 65, 'a;b', 'é') {
 	is $got->{content}, '{"detail":"Forbidden"}', '... and says so in JSON';
 	ok $got->{headers}{'x-request-id'}, '... with the request id';
 	isnt $s->get('/metrics')->{status}, 403, '... where it is answered';
+
+	# As through a proxy on this machine, whose address tells nothing of the caller.
+	my $public = 'http://127.0.0.1:' . $s->port . '/metrics';
+	$got = HTTP::Tiny->new->get($public);
+	is $got->{status}, 403, 'where callers ask it needs a key';
+	unlike $got->{content}, qr/ai_chat_/, '... and tells nothing without one';
+	$got = HTTP::Tiny->new->get($public,
+	    { headers => { 'X-API-KEY' => $AIChat::Test::KEY } });
+	is $got->{status}, 200, '... and is told with one';
+	is HTTP::Tiny->new->get('http://127.0.0.1:' . $s->metrics_port
+	    . '/health')->{status}, 404, 'its own listener has nothing else';
+}
+
+# -- a key that comes twice --------------------------------------------------------
+
+# docs/integration.md: before 1.23 Nginx takes the first, and since then none counts.
+{
+	my ($minor) = qx(nginx -v 2>&1) =~ m{nginx/1\.(\d+)};
+	my %got = map { $_ => $s->raw_request(join "\r\n",
+	    'GET /v1/chat/limits/1 HTTP/1.1', 'Host: a', 'Connection: close',
+	    (map { "X-API-KEY: $_" } split /,/), '', '')->{status} }
+	    "$AIChat::Test::KEY,wrong", "wrong,$AIChat::Test::KEY";
+	is $got{"wrong,$AIChat::Test::KEY"}, 403,
+	    'a wrong key and then a right one: refused';
+	is $got{"$AIChat::Test::KEY,wrong"}, $minor < 23 ? 200 : 403,
+	    '... and the other way round, as documented';
 }
 
 # -- no worker ---------------------------------------------------------------

@@ -163,6 +163,8 @@ my $path = '/v1/chat/limits/1';
 	    '... with those whose key is too long to be one';
 	is count(200, burst(30, '/health', $KEY)), 30,
 	    'health is told to everybody';
+	cmp_ok count(429, burst(120, '/health/ready')), '>=', 40,
+	    '... but not as often as somebody likes';
 
 	my @made_up = map { burst(1, $path, "X-API-KEY: made-up-$_") } 1 .. 40;
 	cmp_ok count(429, @made_up), '>', 0,

@@ -150,6 +150,29 @@ $s->expect_log(qr/code=EDB/, qr/msg="could not/,
 	cmp_ok $rows, '>=', $answered, '... and all that was answered is kept';
 }
 
+# -- prepared statements -----------------------------------------------------
+
+# A mistake in the settings: this PgBouncer gives one session to several connections,
+# so that what one has prepared is in the way of the others, or not there.
+$s->restart_worker($_, AI_CHAT_DB_PREPARE => 1) for 1, 2;
+$s->expect_log(qr/ERROR:  prepared statement/);
+{
+	my ($got, $rows, $counted) = load_with([ 3000 .. 3199 ], sub ($load) {
+		wait_for(sub { $load->count(200) >= 500 }, 30, 'five hundred');
+	});
+	is((grep { $_->{status} != 200 } @$got), 0,
+	    'with prepared statements, which it does not support: no chat fails');
+	is "$rows $counted", @$got . ' ' . @$got, '... all kept and counted';
+	$s->sql('select pg_terminate_backend(pid) from pg_stat_activity
+	    where datname = current_database() and pid <> pg_backend_pid()
+	    and usename = current_user') for 1, 2;
+	wait_for(sub { $s->send(telegram_id => 5)->{status} == 200 }, 10,
+	    'a chat over new sessions');
+	my @got = map { $s->send(telegram_id => 5) } 1 .. 10;
+	is((grep { $_->{status} != 200 } @got), 0, '... nor over new sessions');
+}
+$s->restart_worker($_, AI_CHAT_DB_PREPARE => 0) for 1, 2;
+
 # -- the role's timeouts -----------------------------------------------------
 
 $s->expect_log(qr/lock timeout/);

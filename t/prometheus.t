@@ -25,7 +25,7 @@ my @procs;
 sub write_config ($rules)
 {
 	my $config = slurp("$DIR/prometheus.yml");
-	$config =~ s/127\.0\.0\.1:9001/127.0.0.1:@{[ $s->port ]}/;
+	$config =~ s/127\.0\.0\.1:9002/127.0.0.1:@{[ $s->metrics_port ]}/;
 	$config =~ s/127\.0\.0\.1:9093/127.0.0.1:$port{alertmanager}/;
 	$config =~ s/_interval: 15s/_interval: 250ms/g;
 	$config =~ s/scrape_timeout: 5s/scrape_timeout: 250ms/;

@@ -259,7 +259,8 @@ sub use_up ($user)
 # What Redis says of a limit is worth nothing that was not written by a worker.
 {
 	my $used = '4 4 9999999999 2030-01-01 2030-01-02T00:00:00+00:00';
-	$s->redis_cli('set', 'aic:1:used:33', $used);
+	my ($scope) = (keys_of('aic:*:used:*'))[0] =~ /^(aic:1:\w{16}):/;
+	$s->redis_cli('set', "$scope:used:33", $used);
 	is((chat(33))[0]{status}, 200, 'a made-up refusal is none');
 	use_up(34);
 	my ($key) = keys_of('aic:*:used:34');
@@ -269,6 +270,25 @@ sub use_up ($user)
 	is((chat(34))[0]{status}, 429,
 	    'and a Redis that knows nothing lets nobody through');
 	is $s->ledger(34)->{count}, $LIMIT, '... who is not counted';
+}
+
+# Two installations with one Redis and one key of the callers: each has its own users.
+{
+	my $other = AIChat::Test->new(with => 0, env => {
+		REDIS_URL => $s->stack->settings->{REDIS_URL},
+		AI_CHAT_DAILY_LIMIT => $LIMIT });
+	wait_for(sub {
+		$other->get('/health/ready')->{json}{checks}{cache} eq 'ok';
+	}, 10, 'Redis');
+	use_up(36);
+	is((chat(36))[0]{status}, 429, 'a user has used his day up here');
+	wait_for(sub { keys_of('aic:*:used:36') }, 5, 'Redis to know it');
+	is $other->send(telegram_id => 36)->{status}, 200,
+	    '... and not in another installation with the same Redis and key';
+	$other->send(telegram_id => 37);
+	wait_for(sub { keys_of('aic:*:context*:37') }, 5, 'his context');
+	is keys_of('aic:*:context*:36'), 2,
+	    '... whose keys name another database';
 }
 
 # Redis does not hear of a reset.

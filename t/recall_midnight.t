@@ -13,6 +13,8 @@ $s->sql('create schema later;
     create function later.now() returns timestamptz language sql stable
 	as $$ select pg_catalog.now() + shift from later.clock $$');
 $s->sql("alter database $s->{db} set search_path = later, pg_catalog, public");
+$s->stack->settings->{DATABASE_URL} .=
+    '&options=-c%20search_path%3Dlater,pg_catalog,public';
 $s->restart_worker(1);
 wait_for(sub { $s->get('/health/ready')->{json}{checks}{cache} eq 'ok' }, 15,
     'Redis');

@@ -135,7 +135,7 @@ like $s->post('/v1/chat/history', { telegram_id => 20 })->{content},
 	    '... with Retry-After';
 	is why($got), 'Database is not available',
 	    '... and no word of why';
-	$got = $s->get('/health/ready');
+	$got = $s->ready_with(503);
 	is_answer($got, 503, 'not ready');
 	like $got->{headers}{'retry-after'}, qr/^[1-9]\d*$/,
 	    '... with Retry-After';

@@ -212,7 +212,7 @@ chat('no table', 503, '');
 $s->sql('alter table gone rename to ai_chat_daily_limits');
 $s->stop_pg;
 chat('no database', 503, '') for 1, 2;
-note_answer('not ready', $s->get('/health/ready'), 503);
+note_answer('not ready', $s->ready_with(503), 503);
 note_answer('no limits', $s->get('/v1/chat/limits/1', %KEY), 503);
 note_answer('no history', $s->post('/v1/chat/history', { telegram_id => 1 },
     %KEY), 503);

@@ -99,6 +99,7 @@ my @bad_sent = (@bad_keys, 'canary x', "canary\xd0\xba");
 my %bad = (
 	OPENAI_TEMPERATURE => [ '2.1', '-0.1', 'warm', '0,7', 'nan', '1e1', ' 1',
 	    '0x1' ],
+	AI_CHAT_DB_SCHEMA => [ 'Public', 'a b', 'a"b', 'a,b', '1a', 'pg_temp' ],
 	OPENAI_MAX_TOKENS => [ 0, -1, '1.5', 'many', '1e3', '99999999999999' ],
 	OPENAI_BASE_URL => [ 'api.openai.com', 'ftp://x/v1', 'https://',
 	    'https:///v1', 'https://x/v1?key=y', 'https://x/ v1',

@@ -12,7 +12,6 @@ my $TABLES = qr/\bai_chat_(?:daily_limits|requests)\b/;
 
 # Those that are not, and why they need not be.
 my %EXCEPTION = (
-	ready => 'reads no row: the names must exist',
 	prune_exchanges => 'walks a whole table, which is each shard\'s by itself',
 	prune_users => 'the same',
 	stats_all => 'sums all up, for an operator; a sum of each shard\'s sums',

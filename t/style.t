@@ -9,10 +9,11 @@ my $TOP = AIChat::Stack::top();
 
 # Where SQL may stand: the stages that own their queries, and who migrates or
 # looks at the schema.
-my %sql = map { $_ => 1 } map { ("lib/$_.c") } qw(context db history limit repeat
-    retain save stats);
+my %sql = map { $_ => 1 } map { ("lib/$_.c") } qw(context db durable history limit
+    repeat retain save stats);
 $sql{$_} = 1 for qw(app/ctl_check.c app/migrate.c app/worker.c);
 $sql{'lib/redis.c'} = 1;	# a SELECT of its own
+$sql{'app/recall_keys.c'} = 1;	# asks which database it is
 
 my @banned = (
 	[ qr/\b(?:strcpy|strcat|sprintf|vsprintf|gets|strtok|atoi|atol|atoll|atof

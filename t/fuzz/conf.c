@@ -162,6 +162,8 @@ check_taken(const struct aic_conf *c)
 	assert(strncmp(url, "http://", 7) == 0 ||
 	    strncmp(url, "https://", 8) == 0);
 	assert(url[strlen(url) - 1] != '/' && !strpbrk(url, " \t?#"));
+	assert(*c->db_schema && strlen(c->db_schema) < 64 &&
+	    !strpbrk(c->db_schema, "\"'\\ ,;"));
 	assert(*c->timezone != '/' && !strpbrk(c->timezone, ". '\"\\;"));
 
 	assert(isfinite(c->openai_temperature));

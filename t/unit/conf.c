@@ -166,6 +166,7 @@ what_is_not_set_has_the_default_of_the_contract(void **state)
 	assert_int_equal(conf.db_pool, 4);
 	assert_int_equal(conf.db_timeout_ms, 3000);
 	assert_int_equal(conf.db_prepare, 1);
+	assert_string_equal(conf.db_schema, "public");
 	assert_int_equal(conf.log_level, AIC_LOG_INFO);
 	aic_conf_done(&conf);
 }
@@ -249,6 +250,29 @@ a_number_must_be_whole_and_in_its_range(void **state)
 }
 
 static void
+a_schema_is_a_name_that_needs_no_quotes(void **state)
+{
+	static const char *const bad[] = { " ", "Public", "a b", "a\"b", "a'b",
+		"a,b", "1a", "$user", "a.b", "a\\", "pg_temp", "pg_catalog",
+		"\xd1\x8f", "a;b", "a\nb" };
+	char longest[] =
+	    "a23456789012345678901234567890123456789012345678901234"
+	    "567890123";
+	struct aic_conf conf;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		refused_value("AI_CHAT_DB_SCHEMA", bad[i]);
+	refused_value("AI_CHAT_DB_SCHEMA",
+	    "a234567890123456789012345678901234567890123456789012345678901234");
+	conf = taken("AI_CHAT_DB_SCHEMA", longest);
+	aic_conf_done(&conf);
+	conf = taken("AI_CHAT_DB_SCHEMA", "_1");
+	aic_conf_done(&conf);
+}
+
+static void
 the_values_that_are_set_are_taken(void **state)
 {
 	struct aic_conf conf;
@@ -280,7 +304,8 @@ the_values_that_are_set_are_taken(void **state)
 			     "AI_CHAT_ANSWER_RESERVE=65",
 			     "AI_CHAT_DEADLINE_MS=30000", "AI_CHAT_THREADS=65",
 			     "AI_CHAT_DB_POOL=5", "AI_CHAT_DB_TIMEOUT_MS=2000",
-			     "AI_CHAT_DB_PREPARE=0", "LOG_LEVEL=debug",
+			     "AI_CHAT_DB_PREPARE=0", "AI_CHAT_DB_SCHEMA=s_1",
+			     "LOG_LEVEL=debug",
 			     "OPENAI_BASE_URL=http://127.0.0.1:9/v1"),
 	    AIC_OK);
 	assert_string_equal(conf.api_admin_key, "adm");
@@ -312,6 +337,7 @@ the_values_that_are_set_are_taken(void **state)
 	assert_int_equal(conf.db_pool, 5);
 	assert_int_equal(conf.db_timeout_ms, 2000);
 	assert_int_equal(conf.db_prepare, 0);
+	assert_string_equal(conf.db_schema, "s_1");
 	assert_int_equal(conf.log_level, AIC_LOG_DEBUG);
 	assert_string_equal(conf.openai_base_url, "http://127.0.0.1:9/v1");
 	aic_conf_done(&conf);
@@ -979,6 +1005,7 @@ UNIT_MAIN_WITH(make_path, remove_path,
     T(an_empty_optional_setting_is_as_good_as_none),
     T(a_mandatory_setting_must_be_there_and_not_empty),
     T(a_number_must_be_whole_and_in_its_range),
+    T(a_schema_is_a_name_that_needs_no_quotes),
     T(the_values_that_are_set_are_taken),
     T(a_temperature_is_digits_and_a_point_from_0_to_2),
     T(a_level_is_one_of_four_words_or_as_python_has_it),

@@ -45,9 +45,11 @@ soon(void)
 static struct aic_db *
 open_url(const char *url, int pool, bool prepare)
 {
-	struct aic_db_conf conf = {
-		.url = url, .pool = pool, .timeout_ms = 3000, .prepare = prepare
-	};
+	struct aic_db_conf conf = { .url = url,
+		.schema = "public",
+		.pool = pool,
+		.timeout_ms = 3000,
+		.prepare = prepare };
 	struct aic_err err = AIC_ERR_INIT;
 	struct aic_db *d = NULL;
 
@@ -321,6 +323,230 @@ a_refused_statement_undoes_its_batch_and_leaves_no_results(void **state)
 	}
 	assert_int_equal(look("SELECT count(*) FROM t_put"), 0);
 	check_echo(db, "still fit", 1);
+}
+
+static const struct aic_db_stmt timeouts = { "t_timeouts",
+	"SELECT concat_ws(' ', current_setting('statement_timeout'),"
+	" current_setting('lock_timeout'),"
+	" current_setting('idle_in_transaction_session_timeout'),"
+	" current_setting('plan_cache_mode'), current_setting('DateStyle'))",
+	0, NULL };
+
+static void
+options_of_the_url_replace_what_they_name_and_nothing_else(void **state)
+{
+	static const char *const rows[][2] = {
+		{ "", "0 0 0 auto ISO, MDY" },
+		{ "-c DateStyle=SQL",
+		    "3s 2700ms 3s force_generic_plan SQL, MDY" },
+		{ "-c DateStyle=SQL --lock-timeout=77",
+		    "3s 77ms 3s force_generic_plan SQL, MDY" },
+		{ "-clock_timeout=5 -c plan_cache_mode=auto",
+		    "3s 5ms 3s auto ISO, MDY" },
+	};
+	struct aic_db_call c;
+	struct aic_db *other;
+	struct aic_err err;
+	char url[1200];
+	size_t i;
+
+	(void)state;
+	NEED_SERVER;
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		snprintf(url, sizeof(url), "%s options='%s'", own_url,
+		    rows[i][0]);
+		other = open_url(url, 1, true);
+		aic_db_call(&c, &timeouts);
+		assert_int_equal(run(other, &c, 1, &err), AIC_OK);
+		assert_string_equal(aic_db_get(&c, 0, 0), rows[i][1]);
+		aic_db_call_done(&c);
+		aic_db_close(other);
+	}
+}
+
+static const struct aic_db_stmt all_of_it = { "t_all",
+	"SELECT * FROM t_all WHERE n = $1::int", 1, NULL };
+static const struct aic_db_stmt of_type = { "t_typed",
+	"SELECT ($1::t_pair).a + 1", 1, NULL };
+static const struct aic_db_stmt deallocate = { "t_dealloc", "DEALLOCATE ALL", 0,
+	NULL };
+static const struct aic_db_stmt no_table = { "t_nowhere",
+	"SELECT n FROM t_nowhere", 0, NULL };
+static const struct aic_db_stmt taken = { "t_taken", "SELECT 5", 0, NULL };
+static const struct aic_db_stmt take_name = { "t_take",
+	"PREPARE t_taken AS SELECT 6", 0, NULL };
+
+/* The only field of a statement that runs. */
+static int64_t
+field(struct aic_db *d, const struct aic_db_stmt *stmt, const char *param)
+{
+	struct aic_db_call c;
+	struct aic_err err;
+	int64_t n;
+
+	aic_db_call(&c, stmt);
+	if (stmt->n_params > 0)
+		aic_db_text(&c, param);
+	if (run(d, &c, 1, &err) != AIC_OK)
+		fail_msg("%s", err.detail);
+	n = PQntuples(c.res) > 0 ? aic_db_get_int(&c, 0, 0) : 0;
+	aic_db_call_done(&c);
+	return n;
+}
+
+/* All connections of the pool have the statement prepared afterwards, or at least as
+ * many as a few threads make. */
+static void *
+warm_up(void *arg)
+{
+	int i;
+
+	for (i = 0; i < 20; i++)
+		check_echo(arg, "warm", i);
+	return NULL;
+}
+
+static void
+what_was_prepared_and_became_stale_is_prepared_again(void **state)
+{
+	static const char *const changes[] = {
+		"ALTER TABLE t_all ALTER n TYPE bigint",
+		"ALTER TABLE t_all ADD more text",
+		"DROP TABLE t_all; CREATE TABLE t_all (n int, x text);"
+		"INSERT INTO t_all VALUES (7)",
+	};
+	static const char type_again[] = "DROP TYPE t_pair;"
+					 "CREATE TYPE t_pair AS (a int, b int)";
+	struct aic_db *pool;
+	struct aic_err err;
+	struct aic_db_call c;
+	size_t i;
+
+	(void)state;
+	NEED_SERVER;
+	assert_true(exec(plain,
+	    "CREATE TABLE t_all (n int);"
+	    "INSERT INTO t_all VALUES (7);"
+	    "CREATE TYPE t_pair AS (a int, b int)"));
+	pool = open_url(own_url, 1, true);
+	for (i = 0; i < sizeof(changes) / sizeof(changes[0]); i++) {
+		assert_int_equal(field(pool, &all_of_it, "7"), 7);
+		assert_true(exec(plain, changes[i]));
+		assert_int_equal(field(pool, &all_of_it, "7"), 7);
+	}
+	assert_int_equal(field(pool, &of_type, "(1,2)"), 2);
+	assert_true(exec(plain, type_again));
+	assert_int_equal(field(pool, &of_type, "(1,2)"), 2);
+	/* A session that was reset. */
+	assert_int_equal(field(pool, &deallocate, NULL), 0);
+	assert_int_equal(field(pool, &of_type, "(1,2)"), 2);
+	/* What is wrong stays wrong, and says so. */
+	assert_true(exec(plain, "CREATE TABLE t_nowhere (n int)"));
+	assert_int_equal(field(pool, &no_table, NULL), 0);
+	assert_true(exec(plain, "DROP TABLE t_nowhere"));
+	for (i = 0; i < 2; i++) {
+		aic_db_call(&c, &no_table);
+		assert_int_equal(run(pool, &c, 1, &err), AIC_EDB);
+		assert_non_null(strstr(err.detail, "42P01"));
+	}
+	check_echo(pool, "still fit", 1);
+	aic_db_close(pool);
+}
+
+static int64_t
+backends_of(const char *application)
+{
+	char sql[200];
+
+	snprintf(sql, sizeof(sql),
+	    "SELECT count(*) FROM pg_stat_activity"
+	    " WHERE application_name = '%s'",
+	    application);
+	return look(sql);
+}
+
+static void
+a_statement_that_is_wrong_costs_no_connection(void **state)
+{
+	struct aic_db_call c;
+	struct aic_db *pool;
+	pthread_t t[4];
+	struct aic_err err;
+	int64_t pid;
+	char url[1200];
+	int i;
+
+	(void)state;
+	NEED_SERVER;
+	snprintf(url, sizeof(url), "%s application_name=t_stale", own_url);
+	pool = open_url(url, 4, true);
+	for (i = 0; i < 4; i++)
+		pthread_create(&t[i], NULL, warm_up, pool);
+	for (i = 0; i < 4; i++)
+		pthread_join(t[i], NULL);
+	assert_true(backends_of("t_stale") > 0);
+	assert_true(exec(plain, "CREATE TABLE t_nowhere (n int)"));
+	field(pool, &no_table, NULL);
+	pid = look("SELECT max(pid) FROM pg_stat_activity"
+		   " WHERE application_name = 't_stale'");
+	assert_true(exec(plain, "DROP TABLE t_nowhere"));
+	/* The statement's own fault costs no connection. */
+	for (i = 0; i < 3; i++) {
+		aic_db_call(&c, &no_table);
+		assert_int_equal(run(pool, &c, 1, &err), AIC_EDB);
+	}
+	assert_int_equal(look("SELECT max(pid) FROM pg_stat_activity"
+			      " WHERE application_name = 't_stale'"),
+	    pid);
+	aic_db_close(pool);
+}
+
+static void
+a_session_that_others_share_gets_no_prepared_statements(void **state)
+{
+	struct aic_db *pool;
+	int i;
+
+	(void)state;
+	NEED_SERVER;
+	pool = open_url(own_url, 1, true);
+	field(pool, &take_name, NULL);
+	for (i = 0; i < 3; i++)
+		assert_int_equal(field(pool, &taken, NULL), 5);
+	check_echo(pool, "as text", 1);
+	aic_db_close(pool);
+}
+
+static const struct aic_db_stmt commit_waits = { "t_commit",
+	"SELECT coalesce(" AIC_DB_SQL_DURABLE
+	", current_setting('synchronous_commit'))",
+	0, NULL };
+
+static void
+a_durable_commit_replaces_off_and_nothing_else(void **state)
+{
+	static const char *const rows[][2] = { { "off", "on" }, { "on", "on" },
+		{ "local", "local" }, { "remote_write", "remote_write" },
+		{ "remote_apply", "remote_apply" } };
+	struct aic_db_call c[2];
+	struct aic_db *other;
+	struct aic_err err;
+	char url[1200];
+	size_t i;
+
+	(void)state;
+	NEED_SERVER;
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		snprintf(url, sizeof(url),
+		    "%s options='-c synchronous_commit=%s'", own_url,
+		    rows[i][0]);
+		other = open_url(url, 1, true);
+		aic_db_call(&c[0], &commit_waits);
+		assert_int_equal(run(other, c, 1, &err), AIC_OK);
+		assert_string_equal(aic_db_get(&c[0], 0, 0), rows[i][1]);
+		aic_db_call_done(&c[0]);
+		aic_db_close(other);
+	}
 }
 
 static void
@@ -946,6 +1172,51 @@ reset_makes_the_count_nothing_and_leaves_chats_in_flight(void **state)
 	assert_int_equal(used(user), 1);
 }
 
+static void
+a_reset_opens_the_day_of_the_clock_after_one_that_was_ahead(void **state)
+{
+	char id[AIC_ID_SIZE], lease[AIC_LEASE_SIZE], ahead[AIC_LEASE_SIZE];
+	int64_t user = next_user++;
+	struct aic_limit_state st;
+	char sql[600];
+
+	(void)state;
+	NEED_SERVER;
+	chat(user, "q", "a", 1);
+	new_id(id);
+	assert_true(hold_lease(user, id, LEASE, 30, ahead));
+	/* All that a clock leaves which was ten years ahead. */
+	snprintf(sql, sizeof(sql),
+	    "UPDATE ai_chat_daily_limits SET request_count = 30,"
+	    " last_reset_date = last_reset_date + 3650,"
+	    " leases = ARRAY[ROW((leases[1]).chat_id, last_reset_date + 3650,"
+	    "  (leases[1]).until + interval '10 years')::ai_chat_lease],"
+	    " created_at = now() + interval '10 years',"
+	    " context_from = now() + interval '10 years'"
+	    " WHERE telegram_id = %lld",
+	    (long long)user);
+	assert_true(exec(plain, sql));
+	new_id(id);
+	assert_false(hold(user, id, 30));
+	assert_true(peek_in(user, "UTC").reset_in_s > 3600 * 24 * 365);
+	assert_true(reset(user));
+	st = peek_in(user, "UTC");
+	assert_int_equal(st.used, 0);
+	assert_int_equal(st.live, 0);
+	assert_in_range(st.reset_in_s, 1, 86400);
+	snprintf(sql, sizeof(sql),
+	    "SELECT count(*) FROM ai_chat_daily_limits"
+	    " WHERE created_at <= now() AND context_from <= now()"
+	    " AND telegram_id = %lld",
+	    (long long)user);
+	assert_int_equal(look(sql), 1);
+	assert_true(hold_lease(user, id, LEASE, 30, lease));
+	assert_int_equal(save(user, lease), 1);
+	assert_int_equal(used(user), 1);
+	/* The one that was in flight meanwhile has no slot any more. */
+	assert_int_equal(save(user, ahead), -1);
+}
+
 /* --- save ----------------------------------------------------------------- */
 
 static void
@@ -1234,6 +1505,11 @@ UNIT_MAIN_WITH(make_database, drop_database, T(parameters_arrive_as_they_are),
     T(a_batch_is_one_transaction_in_order),
     T(one_statement_may_come_twice_in_a_batch),
     T(a_refused_statement_undoes_its_batch_and_leaves_no_results),
+    T(a_durable_commit_replaces_off_and_nothing_else),
+    T(options_of_the_url_replace_what_they_name_and_nothing_else),
+    T(what_was_prepared_and_became_stale_is_prepared_again),
+    T(a_statement_that_is_wrong_costs_no_connection),
+    T(a_session_that_others_share_gets_no_prepared_statements),
     T(a_deadline_is_kept_and_the_next_call_is_well),
     T(a_connection_that_was_ended_is_mended_unnoticed),
     T(a_statement_that_always_breaks_ends_with_the_deadline),
@@ -1248,6 +1524,7 @@ UNIT_MAIN_WITH(make_database, drop_database, T(parameters_arrive_as_they_are),
     T(the_day_ends_at_the_next_midnight_of_the_zone),
     T(a_counter_of_yesterday_starts_again_and_of_tomorrow_stays),
     T(reset_makes_the_count_nothing_and_leaves_chats_in_flight),
+    T(a_reset_opens_the_day_of_the_clock_after_one_that_was_ahead),
     T(a_save_counts_once_however_often_it_is_made),
     T(a_save_without_a_reservation_changes_nothing),
     T(a_save_whose_slot_was_given_away_changes_nothing),

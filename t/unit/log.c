@@ -60,6 +60,32 @@ line_with(const char *key, const char *value)
 	return caught();
 }
 
+/* U+0085, U+009B, U+00AD, U+200B, U+2028, U+2029, U+202E, U+2066, U+FEFF, U+E0041. */
+static void
+nothing_forges_a_line_or_hides_in_one(void **state)
+{
+	static const char *const bad[] = { "\xc2\x85", "\xc2\x9b", "\xc2\xad",
+		"\xe2\x80\x8b", "\xe2\x80\xa8", "\xe2\x80\xa9", "\xe2\x80\xae",
+		"\xe2\x81\xa6", "\xef\xbb\xbf", "\xf3\xa0\x81\x81", "\x1b",
+		"\x7f" };
+	char value[64], want[128];
+	size_t i, j, n;
+
+	(void)state;
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		snprintf(value, sizeof(value), "a%slevel", bad[i]);
+		n = (size_t)snprintf(want, sizeof(want),
+		    "level=error event=e k=\"a");
+		for (j = 0; bad[i][j]; j++)
+			n += (size_t)snprintf(want + n, sizeof(want) - n,
+			    "\\x%02x", (unsigned)(unsigned char)bad[i][j]);
+		snprintf(want + n, sizeof(want) - n, "level\"\n");
+		assert_string_equal(line_with("k", value), want);
+	}
+	assert_string_equal(line_with("k", "Вопрос—ответ"),
+	    "level=error event=e k=Вопрос—ответ\n");
+}
+
 static void
 an_event_is_one_line_of_pairs(void **state)
 {
@@ -328,6 +354,7 @@ a_log_that_cannot_be_written_does_no_harm(void **state)
 }
 
 UNIT_MAIN(T(an_event_is_one_line_of_pairs),
+    T(nothing_forges_a_line_or_hides_in_one),
     T(a_text_that_is_null_or_empty_adds_no_pair),
     T(values_are_quoted_when_they_need_it_and_control_bytes_escaped),
     T(no_byte_of_a_value_makes_a_second_line_or_a_control),

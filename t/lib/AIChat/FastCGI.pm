@@ -30,9 +30,9 @@ sub take ($sock, $n)
 	return $got;
 }
 
-# Sends one request with these params and body; returns status and body, or
-# nothing when the worker does not answer in time.
-sub request ($path, $params, $body = '', $seconds = 5)
+# Sends one request with these params and body; returns all that the worker says to it,
+# as it is, or nothing when the worker does not answer in time.
+sub exchange ($path, $params, $body = '', $seconds = 5)
 {
 	my $sock = IO::Socket::UNIX->new(Peer => $path) or return;
 	my $limit = pack 'l!l!', $seconds, 0;
@@ -50,14 +50,28 @@ sub request ($path, $params, $body = '', $seconds = 5)
 	    . record(FCGI_IN, '');
 	syswrite($sock, $out) == length $out or return;
 
-	my $answer = '';
+	my $said = '';
 	while (my $head = take($sock, 8)) {
 		my (undef, $type, undef, $len, $pad) = unpack 'CCnnC', $head;
-		my $content = '';
-		$content = take($sock, $len) // return if $len;
-		take($sock, $pad) // return if $pad;
-		$answer .= $content if $type == FCGI_OUT;
+		my $rest = '';
+		$rest = take($sock, $len + $pad) // return if $len + $pad;
+		$said .= $head . $rest;
 		last if $type == FCGI_END;
+	}
+	return $said;
+}
+
+# The same; returns status and body.
+sub request (@args)
+{
+	my $said = exchange(@args) // return;
+	my $answer = '';
+
+	for (my $at = 0; $at < length $said;) {
+		my (undef, $type, undef, $len, $pad) =
+		    unpack 'CCnnC', substr $said, $at, 8;
+		$answer .= substr $said, $at + 8, $len if $type == FCGI_OUT;
+		$at += 8 + $len + $pad;
 	}
 	my ($headers, $text) = split /\r\n\r\n/, $answer, 2;
 	return if !defined $text;

@@ -53,6 +53,7 @@ my %WHOLE = map { $_ => 1 } (
 	# are closed.
 	'lose_reply',
 	'chance',	# of a connection to have the faults, 0 to 1
+	'old',		# only those that are open now have the faults
 	'times',	# cut, reset, truncate and lose_reply happen so often
 );
 
@@ -242,16 +243,17 @@ sub carry_out ($what, $arg)
 	start_listening() if !$listener && !$faults{whole}{refuse};
 	stop_listening() if $listener && $faults{whole}{refuse};
 	for my $c (values %conns) {
-		strike($c);
+		strike($c, 1);
 		pump($_) for grep { !$_->{done} } @$c{qw(up down)};
 	}
 	return {};
 }
 
 # Which faults a connection has from now on.
-sub strike ($c)
+sub strike ($c, $is_old = 0)
 {
-	my $hit = rand() < ($faults{whole}{chance} // 1);
+	my $hit = rand() < ($faults{whole}{chance} // 1)
+	    && ($is_old || !$faults{whole}{old});
 
 	for my $d (@$c{qw(up down)}) {
 		$d->{faults} = $hit ? $faults{ $d->{name} } : {};

@@ -9,6 +9,7 @@ package AIChat::Load;
 #	my @answers = $load->stop;
 
 use v5.36;
+use utf8;
 use IO::Select;
 use POSIX ();
 use Time::HiRes qw(sleep time);
@@ -16,7 +17,9 @@ use Time::HiRes qw(sleep time);
 # One process for all of them.
 #   callers  how many chats are under way at any time
 #   users    who asks, in turn
-#   message
+#   message  with or without a mark of the stand-in model
+#   sizes    [ bytes ]: of the answers, at random; default is what people get.  An
+#            empty list leaves the answers to the message
 #   pause    of a caller, between an answer that is no 200 and his next chat
 sub start ($class, $test, %o)
 {
@@ -28,6 +31,7 @@ sub start ($class, $test, %o)
 	pipe my $r, my $w or die "could not make a pipe: $!\n";
 	$self->{pid} = fork // die "could not fork: $!\n";
 	if (!$self->{pid}) {
+		srand;
 		close $w;
 		my $ok = eval { run($test, \%o, $r, $out); 1 };
 		print $out "died $@" if !$ok;
@@ -68,15 +72,33 @@ sub stop ($self)
 	return $self->answers;
 }
 
+# Most answers are a screen or two, and some are long: only these meet all the buffers
+# between a worker and its caller.
+my @SIZES = ((1_000) x 4, (4_000) x 4, (11_000) x 4, 30_000, 90_000, 300_000);
+
+# The message, asking for an answer of some size.
+sub sized ($message, $sizes)
+{
+	return $message if !@$sizes || $message =~ /\[\[[^\]]*\b(?:text|body|raw|size)=/;
+	my $text = 'Проверьте%20остатки.%20';
+	utf8::encode(my $bytes = $text =~ s/%20/ /gr);
+	my $repeat = 1 + int $sizes->[ rand @$sizes ] / length $bytes;
+	my $keys = "text=$text repeat=$repeat";
+
+	return $message =~ s/\]\]/ $keys]]/r if $message =~ /\[\[.*\]\]/;
+	return "[[$keys]] $message";
+}
+
 sub run ($test, $o, $stop, $out)
 {
+	my $sizes = $o->{sizes} // \@SIZES;
 	my $select = IO::Select->new($stop);
 	my ($next, %calls) = (0);
 	my $ask = sub {
 		my $user = $o->{users}[ $next++ % @{ $o->{users} } ];
 		my $sock = $test->connect;
 		print $sock $test->chat_bytes(telegram_id => $user,
-		    message => $o->{message} // 'Вопрос');
+		    message => sized($o->{message} // 'Вопрос', $sizes));
 		$sock->flush;
 		$calls{$sock} = { sock => $sock, user => $user, began => time,
 		    raw => '' };
@@ -109,9 +131,15 @@ sub run ($test, $o, $stop, $out)
 	}
 }
 
+# Longer JSON is not parsed, only looked at from both ends: it would take the time that
+# the callers need.
+use constant PARSED_MAX => 16 * 1024;
+
 sub note ($test, $call, $out)
 {
-	my $got = AIChat::Test::parse_answer($call->{raw});
+	my $long = length $call->{raw} > PARSED_MAX;
+	my $got = AIChat::Test::parse_answer($long
+	    ? $call->{raw} =~ s/\r\n\r\n\{.*\}\z/\r\n\r\n{}/sr : $call->{raw});
 
 	printf $out "%d %d %.6f %.6f %d %d %s\n", $call->{user},
 	    $got->{status}, $call->{began}, time,

@@ -91,6 +91,25 @@ sub stop ($self, $mode = 'fast')
 	return (delete $self->{proc})->stop($signal{$mode}, 30);
 }
 
+# SIGKILL to the postmaster and all its processes at one moment: what was in shared
+# memory alone, such as WAL that was not written yet, is lost.  The postmaster is
+# stopped first, so that it starts no more of them.
+sub kill_all ($self)
+{
+	my $proc = delete $self->{proc};
+	my $pid = $proc->pid;
+
+	kill 'STOP', $pid;
+	wait_for(sub { slurp("/proc/$pid/stat") =~ /\) [Tt] / }, 10,
+	    'the postmaster to stop');
+	my @all = ($pid, split ' ', slurp("/proc/$pid/task/$pid/children"));
+	kill 'KILL', @all;
+	$proc->stop('KILL');
+	wait_for(sub {
+		!grep { (eval { slurp("/proc/$_/cmdline") } // '') ne '' } @all;
+	}, 10, 'all of PostgreSQL to be gone');
+}
+
 # A session whose client has just left may not have noticed it yet, and would log an
 # error if it was terminated.  So sessions get two seconds to end by themselves.
 sub stop_after_sessions ($self)
@@ -191,6 +210,37 @@ sub drop_database ($self, $db)
 {
 	eval { $self->admin("drop database if exists $db"); 1 }
 	    or $self->admin("drop database if exists $db with (force)");
+}
+
+# The settings of a connection string, of either form that libpq takes.
+sub settings_of ($string)
+{
+	my $plain = sub ($s) { $s =~ s/%([0-9a-f]{2})/chr hex $1/gier };
+	my %set;
+
+	if ($string !~ m{^postgres(?:ql)?://(?:([^/?@]*)@)?([^/?]*)(?:/([^?]*))?(?:\?(.*))?\z}s) {
+		while ($string =~ /\G\s*(\w+)\s*=\s*(?:'((?:\\.|[^'\\])*)'|((?:\\.|[^\s\\])*))/gcs) {
+			my ($name, $value) = ($1, $2 // $3);
+			$set{$name} = $value =~ s/\\(.)/$1/gsr;
+		}
+		return %set;
+	}
+	my ($who, $where, $db, $query) = ($1, $2, $3, $4);
+	my ($user, $password) = split /:/, $who // '', 2;
+	my (@hosts, @ports);
+	for (split /,/, $where) {
+		my ($host, $port) = /^(\[[^\]]*\]|[^:]*)(?::(\d*))?\z/;
+		push @hosts, $plain->($host // $_) =~ s/^\[(.*)\]\z/$1/r;
+		push @ports, $port // '';
+	}
+	%set = (user => $user, password => $password, dbname => $db);
+	$_ = $plain->($_) for grep { defined } values %set;
+	$set{host} = join ',', @hosts;
+	$set{port} = join ',', @ports if grep { length } @ports;
+	$set{$_->[0]} = $_->[1] for map { [ map { $plain->($_) } split /=/, $_, 2 ] }
+	    split /&/, $query // '';
+	delete @set{ grep { !length($set{$_} // '') } keys %set };
+	return %set;
 }
 
 # The rows of a query as array references, a null as undef.

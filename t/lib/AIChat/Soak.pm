@@ -76,7 +76,9 @@ sub settings
 
 sub start_stack
 {
-	my $s = AIChat::Test->new(workers => WORKERS, own_pg => 1, redis => 1,
+	my $s = AIChat::Test->new(workers => WORKERS, redis => 1,
+	    # The WAL writer shall not write what no commit has waited for.
+	    pg_conf => { wal_writer_delay => '10s' },
 	    server => 1, proxy => [ qw(database model server redis workers) ],
 	    env => { settings() });
 	# Faults are what this is for.
@@ -261,6 +263,7 @@ my %FAULTS = (
 	} ],
 	'worker frozen' => [ 4, \&freeze_worker ],
 	'PostgreSQL crashed' => [ 2, sub ($self) { restart_pg($self, 'immediate') } ],
+	'PostgreSQL killed' => [ 3, \&kill_pg ],
 	'PostgreSQL restarted' => [ 1, sub ($self) { restart_pg($self, 'fast') } ],
 	'database sessions ended' => [ 3, sub ($self) {
 		$self->sql_as_admin('select pg_terminate_backend(pid)
@@ -357,6 +360,21 @@ sub restart_pg ($self, $mode)
 	$self->{s}->stop_pg($mode);
 	$self->pass(rand 1);
 	$self->{s}->start_pg;
+}
+
+# All its processes at one moment: what was in its shared memory alone is lost.  Whether
+# the role's commits wait for the disk by default, chance decides for the time after;
+# sessions have the value that they began with, so it is set before.
+sub kill_pg ($self)
+{
+	my $value = rand() < 0.5 ? 'off' : 'on';
+
+	$self->sql_as_admin("alter role ai_chat set synchronous_commit = $value");
+	$self->{s}->kill_pg;
+	$self->pass(rand 0.3);
+	$self->{s}->start_pg;
+	$self->{say}->("       synchronous_commit = $value from now on")
+	    if $self->{say};
 }
 
 # It may be away for other reasons just now.

@@ -34,6 +34,7 @@ sub find_build
 #   dir        state: data/, log/
 #   run        sockets and pids, a short path; made when not given
 #   port       where Nginx listens
+#   metrics_port    where Nginx gives /metrics without a key; default a free one
 #   settings   the workers' settings, as in the environment
 #   build      the programs
 #   pg         an AIChat::Postgres, when it is ours
@@ -54,6 +55,7 @@ sub new ($class, %o)
 {
 	my $self = bless { workers => {}, settings => {}, %o }, $class;
 	$self->{build} //= find_build();
+	$self->{metrics_port} //= free_port();
 	$self->{run} //= temp_dir('ai-chat');
 	$self->{log} = "$self->{dir}/log";
 	make_path($self->{log});
@@ -62,6 +64,7 @@ sub new ($class, %o)
 
 sub run_dir ($self) { return $self->{run} }
 sub port ($self) { return $self->{port} }
+sub metrics_port ($self) { return $self->{metrics_port} }
 sub pg ($self) { return $self->{pg} }
 sub settings ($self) { return $self->{settings} }
 sub address ($self) { return $self->{address} // '127.0.0.1' }
@@ -355,6 +358,7 @@ sub write_nginx_conf ($self)
 	    $is_front ? 'ai-chat-front.conf.in' : 'ai-chat.conf.in',
 	    LISTEN => $self->address . ":$self->{port}"
 		. ($self->{listen} // ''),
+	    METRICS => "127.0.0.1:$self->{metrics_port}",
 	    SHARED => "$TOP/nginx",
 	    UPSTREAM => "$self->{run}/upstream.conf",
 	    HOSTS => "$self->{run}/upstream.conf",

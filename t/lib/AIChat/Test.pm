@@ -327,7 +327,15 @@ sub sanitizer_reports ($self)
 
 # -- HTTP --------------------------------------------------------------------
 
-sub url ($self, $path = '') { return $self->{stack}->url . $path }
+# /metrics has a listener of its own.
+sub url ($self, $path = '')
+{
+	return 'http://127.0.0.1:' . $self->metrics_port . $path
+	    if $path eq '/metrics' && !$self->{stack}{hosts};
+	return $self->{stack}->url . $path;
+}
+
+sub metrics_port ($self) { return $self->{stack}->metrics_port }
 sub port ($self) { return $self->{stack}->port }
 sub dir ($self) { return $self->{dir} }
 sub stack ($self) { return $self->{stack} }
@@ -365,6 +373,20 @@ sub request ($self, $method, $path, %o)
 sub with_json ($got)
 {
 	$got->{json} = eval { $JSON->decode($got->{content}) };
+	return $got;
+}
+
+# Readiness is up to a second old: waits until it has this status, for so many seconds,
+# and returns the last answer.
+sub ready_with ($self, $status, $seconds = 5)
+{
+	my $got;
+
+	eval { wait_for(sub {
+		$got = $self->get('/health/ready',
+		    headers => { 'X-API-KEY' => undef });
+		return $got->{status} == $status;
+	}, $seconds, 'readiness') };
 	return $got;
 }
 
@@ -672,6 +694,7 @@ sub ledger ($self, $user)
 sub db_url ($self) { return $self->{db_url} }
 
 sub stop_pg ($self, $mode = 'fast') { $self->{stack}->pg->stop($mode) }
+sub kill_pg ($self) { $self->{stack}->pg->kill_all }
 sub start_pg ($self) { $self->{stack}->pg->start }
 
 # The postmaster of a cluster of our own.

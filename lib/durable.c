@@ -1,0 +1,36 @@
+#include "config.h"
+
+#include "durable.h"
+
+/*
+ * Only reads. fsync: nothing is sure to be on the disk. full_page_writes: a page that
+ * was half written when the power failed cannot be repaired. An unlogged table is
+ * emptied after every crash.
+ */
+static const struct aic_db_stmt durable = {
+	"durable",
+	"SELECT concat_ws(', ',"
+	"  CASE WHEN current_setting('fsync') = 'off'"
+	"   THEN 'fsync is off' END,"
+	"  CASE WHEN current_setting('full_page_writes') = 'off'"
+	"   THEN 'full_page_writes is off' END,"
+	"  (SELECT string_agg('table ' || c.relname || ' is unlogged', ', '"
+	"    ORDER BY c.relname) FROM pg_class c"
+	"   WHERE c.relpersistence <> 'p' AND c.oid IN"
+	"    (to_regclass('ai_chat_daily_limits'),"
+	"     to_regclass('ai_chat_requests'))))",
+	0,
+	NULL,
+};
+
+void
+aic_durable_ask(struct aic_db_call *call)
+{
+	aic_db_call(call, &durable);
+}
+
+const char *
+aic_durable_got(const struct aic_db_call *call)
+{
+	return aic_db_get(call, 0, 0);
+}

@@ -1,0 +1,121 @@
+# The database reads, reserves and does not save: few chats are paid in vain, the others
+# are refused before the model is asked, and whoever repeats under his key gets the
+# answer that was paid for.
+
+use v5.36;
+use utf8;
+use AIChat::Test;
+
+my $s = AIChat::Test->new(workers => 1, with => 0, env => {
+	AI_CHAT_DAILY_LIMIT => 1000,
+	AI_CHAT_DB_TIMEOUT_MS => 500,
+});
+$s->expect_log(qr/code=EDB/, qr/event=breaker/, qr/permission denied/,
+    qr/No space left/, qr/could not extend/);
+
+sub metric ($name)
+{
+	my $text = $s->get('/metrics', headers => { 'X-API-KEY' => undef })
+	    ->{content};
+	return $text =~ /^ai_chat_\Q$name\E\{worker="1"\} (\d+)$/m ? $1 : undef;
+}
+
+sub keyed ($key, %o)
+{
+	return $s->send(telegram_id => 9, headers => { 'Idempotency-Key' => $key },
+	    message => "[[id=$key]] Вопрос", %o);
+}
+
+# -- no right to insert -------------------------------------------------------
+
+is $s->send(telegram_id => 1)->{status}, 200, 'a chat is saved';
+is metric('save_breaker_open'), 0, '... and the circuit breaker of saves closed';
+is $s->ready_with(200)->{status}, 200, '... ready';
+
+$s->sql('revoke insert on ai_chat_requests from ai_chat');
+is keyed('first')->{status}, 503, 'no right to insert: a chat fails';
+my $before = $s->model_count;
+my @got = map { $s->send_many(map { { telegram_id => $_ } } 1 .. 5) } 1 .. 20;
+is((grep { $_->{status} == 503 } @got), 100, '... as a hundred others');
+is((grep { !$_->{headers}{'retry-after'} } @got), 0, '... with Retry-After');
+cmp_ok $s->model_count - $before, '<=', 6,
+    '... of which those are paid that were in flight when it was found out';
+is $s->value('select sum(request_count) from ai_chat_daily_limits'), 1,
+    '... and none is counted';
+is $s->value('select coalesce(sum(cardinality(leases)), 0)
+    from ai_chat_daily_limits'), 0, '... nor stays reserved';
+like $got[-1]{json}{detail}, qr/cannot be saved/, '... and are told why';
+is metric('save_breaker_open'), 1, 'the circuit breaker is open';
+my $ready = $s->ready_with(503);
+is $ready->{json}{checks}{database}, 'open', '... as readiness says';
+like $s->worker_log(1), qr/level=error event=breaker .*could not be saved/,
+    '... and the log';
+
+# -- one trial at a time ------------------------------------------------------
+
+wait_for(sub { $s->get('/health/ready')->{status} == 200 }, 10, 'a trial');
+$before = $s->model_count;
+@got = $s->send_many(map { { telegram_id => $_ } } 1 .. 30);
+is $s->model_count - $before, 1, 'of thirty at once one makes the trial';
+is((grep { $_->{status} == 503 } @got), 30, '... which fails');
+
+# -- paid and not saved ---------------------------------------------------------
+
+is $s->model_count('first'), 1, 'the chat with a key was paid once';
+is keyed('first')->{status}, 503, '... and fails when it is repeated';
+is $s->model_count('first'), 1, '... which costs nothing';
+is keyed('second')->{status}, 503, 'another one is refused';
+is $s->model_count('second') // 0, 0, '... before it is paid';
+
+$s->sql('grant insert on ai_chat_requests to ai_chat');
+my $again = keyed('first');
+is $again->{status}, 200, 'when rows can be inserted the first one is saved';
+is $s->model_count('first'), 1, '... without being paid again';
+is metric('save_breaker_open'), 0, '... and that closes the circuit breaker';
+is keyed('first')->{content}, $again->{content}, '... and is replayed';
+is keyed('second')->{status}, 200, 'all others are answered';
+is_deeply $s->ledger(9), { count => 2, rows => 2, leases => 0 },
+    '... and counted once';
+is $s->ready_with(200)->{status}, 200, 'ready again';
+like $s->worker_log(1), qr/event=breaker .*can be saved again/, '... says the log';
+
+# -- a disk that is full ----------------------------------------------------------
+
+$s->sql(q{create function full_disk() returns trigger language plpgsql as $$
+    begin raise 'could not extend file: No space left on device'
+    using errcode = 'disk_full'; end $$});
+$s->sql('create trigger full_disk before insert on ai_chat_requests
+    for each row execute function full_disk()');
+$before = $s->model_count;
+@got = map { $s->send(telegram_id => $_) } 11 .. 60;
+is((grep { $_->{status} == 503 } @got), 50, 'a full disk: fifty chats fail');
+cmp_ok $s->model_count - $before, '<=', 4, '... and few are paid';
+$s->sql('drop trigger full_disk on ai_chat_requests');
+wait_for(sub { $s->send(telegram_id => 11)->{status} == 200 }, 10,
+    'an answer when there is room');
+ok 1, 'when there is room chats are answered by themselves';
+
+# -- another worker -----------------------------------------------------------
+
+{
+	my $r = AIChat::Test->new(workers => 1, with => 0, redis => 1,
+	    env => { AI_CHAT_DB_TIMEOUT_MS => 500 });
+	$r->expect_log(qr/code=EDB/, qr/event=breaker/, qr/permission denied/);
+	my @chat = (telegram_id => 5, message => '[[id=shared]] Вопрос',
+	    headers => { 'Idempotency-Key' => 'shared' });
+
+	wait_for(sub { $r->get('/health/ready')->{json}{checks}{cache} eq 'ok' },
+	    10, 'Redis');
+	$r->sql('revoke insert on ai_chat_requests from ai_chat');
+	is $r->send(@chat)->{status}, 503, 'with Redis: a chat that is not saved';
+	wait_for(sub { $r->redis_cli('keys', '*unsaved*') =~ /\S/ }, 5,
+	    'the answer in Redis');
+	$r->restart_worker(1);
+	wait_for(sub { $r->get('/health/ready')->{json}{checks}{cache} eq 'ok' },
+	    10, 'Redis');
+	$r->sql('grant insert on ai_chat_requests to ai_chat');
+	is $r->send(@chat)->{status}, 200, '... is saved by another worker';
+	is $r->model_count('shared'), 1, '... and was paid once';
+}
+
+done_testing;
