@@ -25,11 +25,7 @@ enum aic_format {
 /* What callers and settings call them; a NULL ends it. */
 extern const char *const aic_format_names[AIC_FORMAT__MAX + 1];
 
-/*
- * More than this is not read as Markdown: the parser has inputs that cost it the
- * square of their length, 35 ms for this much. It is thirty times what the rules
- * ask of the model.
- */
+/* More than this is shown as it is: thirty times what the rules ask of the model. */
 #define AIC_TELEGRAM_MARKDOWN_MAX ((size_t)64 * 1024)
 
 /*
@@ -37,16 +33,17 @@ extern const char *const aic_format_names[AIC_FORMAT__MAX + 1];
  *
  * Balanced, never a tag around nothing, and no nesting that Telegram takes back:
  * nothing within code and pre, no link in a link, no quotation in a quotation.
- * Lists, headings, tables and rules become lines; raw HTML is text. An answer that
- * would show nothing (a link's definition alone), or is too long or too costly to
- * parse, is shown as it was written.
+ * Lists, headings, tables and rules become lines; raw HTML is text. Links lead to the
+ * web; the target of any other stands behind its text. What is text and what is
+ * markup, markdown.h says: no visible character of the text is lost, and no figure
+ * changes. An answer that would show nothing, or is too long, is shown as it was
+ * written.
  *
  * markdown  valid UTF-8
  * to        empty
  *
  * Errors:   AIC_ENOMEM
- * Source:   Bot API, "HTML style"; CommonMark with GitHub's tables, strikethrough
- *           and task lists
+ * Source:   Bot API, "HTML style"
  */
 enum aic_code aic_telegram_html(const char *markdown, size_t len,
     struct aic_buf *to) AIC_MUST_CHECK;
