@@ -28,7 +28,8 @@
 /* What a line stands in; columns count from the content of what is around it. */
 struct container {
 	enum aic_markdown what; /* QUOTE, LIST or ITEM */
-	size_t need; /* ITEM: columns that its lines have before them at least */
+	size_t
+	    need; /* ITEM: columns that its lines have before them at least */
 	size_t content; /* ... and at most */
 	size_t code; /* what the last one had that is not code */
 	char mark; /* LIST: a bullet, or what stands behind the numbers */
@@ -419,9 +420,9 @@ read_item(struct reader *r, struct line *l, size_t *n)
 		    detail);
 		r->apart = apart; /* its first item is, too */
 	}
-	detail = (struct aic_markdown_detail){ .s = m.number,
-		.len = m.number_len,
-		.task = m.task };
+	detail = (struct aic_markdown_detail){
+		.s = m.number, .len = m.number_len, .task = m.task
+	};
 	open_container(r,
 	    (struct container){ .what = AIC_MARKDOWN_ITEM,
 		.need = m.indent + 2,
@@ -522,8 +523,7 @@ language_of(const struct line *info)
 	if (info->n == 0 || !isalpha((unsigned char)info->s[0]))
 		return 0;
 	while (i < info->n &&
-	    (isalnum((unsigned char)info->s[i]) ||
-		strchr("+-_.#", info->s[i])))
+	    (isalnum((unsigned char)info->s[i]) || strchr("+-_.#", info->s[i])))
 		i++;
 	if (i > AIC_MARKDOWN_LANGUAGE_MAX ||
 	    (i < info->n && !is_blank(info->s[i])))
@@ -559,8 +559,8 @@ read_fence(struct reader *r, const struct line *l, size_t n)
 	if (!scan_fence(l, &f, &info))
 		return false;
 	close_to(r, n, false);
-	if (info.n == 0 && r->markdown.len > 0 &&
-	    r->markdown.mark == f.mark && f.len >= r->markdown.len) {
+	if (info.n == 0 && r->markdown.len > 0 && r->markdown.mark == f.mark &&
+	    f.len >= r->markdown.len) {
 		r->markdown.len = 0;
 		r->apart = true;
 		return true;
@@ -625,7 +625,8 @@ is_delimiter_row(const struct line *l)
 			cell.n--;
 		}
 		cell.n -= cell.n > 1 && cell.s[cell.n - 1] == ':';
-		if (cell.n == 0 || cell.s[0] != '-' || run_of(&cell, 0) < cell.n)
+		if (cell.n == 0 || cell.s[0] != '-' ||
+		    run_of(&cell, 0) < cell.n)
 			return false;
 	}
 	return t.n > 1;
@@ -705,13 +706,13 @@ read_text(struct reader *r, const struct line *l, size_t n)
 {
 	struct line t = trimmed(l);
 
-	if (r->leaf == TABLE && is_lazy(r, n) &&
-	    find_pipe(t.s, 0, t.n) < t.n) {
+	if (r->leaf == TABLE && is_lazy(r, n) && find_pipe(t.s, 0, t.n) < t.n) {
 		put_row(r, &t, false);
 		return;
 	}
 	if (r->leaf == PARAGRAPH && is_lazy(r, n)) {
-		if (read_table(r, l) || (n == r->n_open && read_underline(r, l)))
+		if (read_table(r, l) ||
+		    (n == r->n_open && read_underline(r, l)))
 			return;
 		r->last_line = r->text.len + 1;
 		aic_buf_putc(&r->text, '\n');
@@ -750,10 +751,9 @@ enum aic_code
 aic_markdown_read(const char *s, size_t len,
     const struct aic_markdown_writer *writer, void *arg)
 {
-	struct reader r = { .writer = writer,
-		.arg = arg,
-		.next = s,
-		.end = s + len };
+	struct reader r = {
+		.writer = writer, .arg = arg, .next = s, .end = s + len
+	};
 	struct line l;
 	bool failed;
 

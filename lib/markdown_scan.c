@@ -35,8 +35,9 @@ begins(const char *s, size_t at, size_t n, const char *with)
 static size_t
 scheme_at(const char *s, size_t at, size_t n)
 {
-	static const char *const schemes[] = { "https:", "http:", "mailto:",
-		"tel:", "tg:", "ftp:" };
+	static const char *const schemes[] = {
+		"https:", "http:", "mailto:", "tel:", "tg:", "ftp:"
+	};
 	size_t i;
 
 	for (i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++)
@@ -171,8 +172,7 @@ aic_markdown_scan_address(const char *s, size_t at, size_t n)
 	for (i = at + 1; i < end; i++) {
 		if (s[i] == '@' && sign == 0 && i > at + 1)
 			sign = i;
-		else if (!isalnum((unsigned char)s[i]) &&
-		    !strchr(".-_+", s[i]))
+		else if (!isalnum((unsigned char)s[i]) && !strchr(".-_+", s[i]))
 			return 0;
 	}
 	return sign > 0 && sign + 1 < end ? end + 1 : 0;

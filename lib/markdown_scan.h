@@ -40,8 +40,8 @@ struct aic_markdown_run {
 };
 
 /* aic_markdown_scan_run -- a run of len times the same of * _ ~ at s[at]. */
-struct aic_markdown_run aic_markdown_scan_run(const char *s, size_t at,
-    size_t len, size_t n);
+struct aic_markdown_run
+aic_markdown_scan_run(const char *s, size_t at, size_t len, size_t n);
 
 /* aic_markdown_escapable -- a backslash before it is markup. */
 bool aic_markdown_escapable(char c);

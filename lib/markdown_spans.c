@@ -31,11 +31,13 @@ struct aic_markdown_token {
 	union {
 		uint32_t cp; /* CHARACTER */
 		struct {
-			size_t below; /* the delimiter that may open before it */
+			size_t
+			    below; /* the delimiter that may open before it */
 			struct aic_markdown_run can;
 			unsigned char left; /* that are not matched */
 			unsigned char n_opens, n_closes;
-			unsigned char opens[3], closes[3]; /* each 1 or 2 long */
+			unsigned char opens[3],
+			    closes[3]; /* each 1 or 2 long */
 		} run;
 		struct {
 			size_t below; /* the bracket before it */
@@ -95,8 +97,8 @@ end_text(struct scan *c)
 			i++;
 		if (i > from)
 			add_token(c->sp,
-			    (struct aic_markdown_token){ TEXT, from, i - from,
-				{ 0 } });
+			    (struct aic_markdown_token){
+				TEXT, from, i - from, { 0 } });
 		if (i < c->at) {
 			add_token(c->sp,
 			    (struct aic_markdown_token){ BREAK, i, 1, { 0 } });
@@ -158,8 +160,8 @@ scan_code(struct scan *c)
 			break;
 	}
 	c->no_backticks[len] = i == c->n;
-	if (i == c->n || (c->at > 0 && digit_at(c, c->at - 1) &&
-			     digit_at(c, from)) ||
+	if (i == c->n ||
+	    (c->at > 0 && digit_at(c, c->at - 1) && digit_at(c, from)) ||
 	    (digit_at(c, i - 1) && digit_at(c, i + len))) {
 		c->at = from;
 		return;
@@ -277,8 +279,7 @@ close_bracket(struct scan *c)
 		open->len = target.len;
 		take(c, CLOSE, end);
 		if (!c->sp->failed && target.title) {
-			last_token(c)->title.at =
-			    (size_t)(target.title - c->s);
+			last_token(c)->title.at = (size_t)(target.title - c->s);
 			last_token(c)->title.len = target.title_len;
 		}
 		has_link = has_link || !image;
@@ -289,7 +290,8 @@ close_bracket(struct scan *c)
 	if (c->bracket != NONE) {
 		below = &c->sp->tokens[c->bracket];
 		below->bracket.has_link = below->bracket.has_link || has_link;
-		below->bracket.has_image = below->bracket.has_image || has_image;
+		below->bracket.has_image = below->bracket.has_image ||
+		    has_image;
 	}
 }
 
@@ -323,8 +325,7 @@ scan_pointed(struct scan *c)
 	    (struct aic_markdown_token){ OPEN, from, end - 1 - from, { 0 } });
 	add_token(c->sp,
 	    (struct aic_markdown_token){ TEXT, from, end - 1 - from, { 0 } });
-	add_token(c->sp,
-	    (struct aic_markdown_token){ CLOSE, end, 0, { 0 } });
+	add_token(c->sp, (struct aic_markdown_token){ CLOSE, end, 0, { 0 } });
 	c->text = end;
 	if (c->bracket != NONE && !c->sp->failed)
 		c->sp->tokens[c->bracket].bracket.has_link = true;
@@ -385,7 +386,7 @@ scan_entity(struct scan *c)
 		c->at++;
 		return;
 	}
-	take(c, CHARACTER, c->at + len);
+	take(c, cp == '\n' ? BREAK : CHARACTER, c->at + len);
 	if (!c->sp->failed)
 		last_token(c)->cp = cp;
 }
@@ -495,9 +496,8 @@ match(struct aic_markdown_token *tokens, const char *s, struct scope *scope,
 	    has_opener(scope->n[mark], closer->run.left)) {
 		opener = &tokens[scope->opener];
 		other = mark_of(s[opener->at]);
-		len = other == mark
-		    ? takes(closer->run.left, opener->run.left)
-		    : 0;
+		len = other == mark ? takes(closer->run.left, opener->run.left)
+				    : 0;
 		scope->n[other][opener->run.left]--;
 		if (len == 0) {
 			scope->opener = opener->run.below;

@@ -28,7 +28,7 @@ void aic_markdown_spans_done(struct aic_markdown_spans *sp);
 
 /* aic_markdown_spans_read -- lines of text, between which there are line breaks.
  * Errors: sp->failed */
-void aic_markdown_spans_read(struct aic_markdown_spans *sp, const char *s,
-    size_t n);
+void
+aic_markdown_spans_read(struct aic_markdown_spans *sp, const char *s, size_t n);
 
 #endif

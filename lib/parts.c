@@ -5,10 +5,14 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "telegram_text.h"
 #include "utf8.h"
 
 /* The longest entity that aic_telegram_html() writes is &amp; */
 #define ENTITY_MAX 6
+
+/* What a check box is shown as. */
+#define CHECK_BOX 0x2610
 
 /* From the worst place for a cut to the best one. */
 enum place { ANYWHERE, CHARACTER, WORD, SENTENCE, LINE, PARAGRAPH, PLACE__MAX };
@@ -27,6 +31,8 @@ static const struct aic_parts_amount most[AIC_FORMAT__MAX] = {
 	    SIZE_MAX, SIZE_MAX },
 	[AIC_FORMAT_HTML] = { AIC_PARTS_UNITS, AIC_PARTS_BYTES,
 	    AIC_PARTS_ENTITIES, AIC_PARTS_TARGETS, SIZE_MAX },
+	[AIC_FORMAT_RICH] = { AIC_PARTS_RICH_UNITS, AIC_PARTS_RICH_BYTES,
+	    SIZE_MAX, SIZE_MAX, AIC_PARTS_RICH_BLOCKS },
 };
 
 void
@@ -43,6 +49,27 @@ aic_parts_begin(struct aic_parts *p, const char *text, size_t len,
 	p->max.bytes -= (size_t)reserve * AIC_PARTS_UNIT_BYTES;
 }
 
+/* The name of a tag, of its beginning or of its end. */
+static const char *
+name_of(const char *tag)
+{
+	return tag + 1 + (tag[1] == '/');
+}
+
+static size_t
+name_len(const char *tag)
+{
+	return strcspn(name_of(tag), " >");
+}
+
+static bool
+is_tag(const char *tag, const char *name)
+{
+	size_t n = strlen(name);
+
+	return strncmp(name_of(tag), name, n) == 0 && name_len(tag) == n;
+}
+
 static struct token
 read_token(const struct aic_parts *p, const char *at)
 {
@@ -54,8 +81,10 @@ read_token(const struct aic_parts *p, const char *at)
 	if (html && *at == '<')
 		end = memchr(at, '>', left);
 	if (end) {
-		t.tag = true;
+		t.tag = !is_tag(at, "input");
 		t.next = end + 1;
+		t.cp = CHECK_BOX;
+		t.kind = AIC_TELEGRAM_SEEN;
 		return t;
 	}
 	len = aic_utf8_next(at, left, &t.cp);
@@ -71,30 +100,34 @@ read_token(const struct aic_parts *p, const char *at)
 
 /* --- tags -------------------------------------------------------------- */
 
-static size_t
-name_len(const char *tag)
-{
-	return strcspn(tag + 1, " >");
-}
-
-static bool
-is_tag(const char *tag, const char *name)
-{
-	size_t n = strlen(name);
-
-	return strncmp(tag + 1, name, n) == 0 && name_len(tag) == n;
-}
-
 static void
 meet_tag(struct aic_parts *p, const char *s, const char *next)
 {
 	if (s[1] == '/') {
 		if (p->n_open > 0)
 			p->n_open--;
-	} else if (p->n_open < AIC_PARTS_DEPTH) {
+	} else if (next[-2] != '/' && !is_tag(s, "br") &&
+	    p->n_open < AIC_PARTS_DEPTH) {
 		p->open[p->n_open].s = s;
 		p->open[p->n_open++].len = (size_t)(next - s);
 	}
+}
+
+/* Blocks of a rich message that a tag begins; what is in an item or a quotation is
+ * one, even without a tag. */
+static size_t
+blocks_of(const char *tag)
+{
+	static const char *const one[] = { "p", "h1", "h2", "h3", "h4", "h5",
+		"h6", "pre", "hr/", "ul", "ol", "table", "tr" };
+	size_t i;
+
+	if (is_tag(tag, "li") || is_tag(tag, "blockquote"))
+		return 2;
+	for (i = 0; i < sizeof(one) / sizeof(one[0]); i++)
+		if (is_tag(tag, one[i]))
+			return 1;
+	return 0;
 }
 
 /* How many of the first n that are open can be split: Telegram ends such an entity
@@ -105,8 +138,8 @@ splittable(const struct aic_parts *p, int n)
 	size_t count = 0;
 
 	while (n-- > 0)
-		count += is_tag(p->open[n].s, "b") || is_tag(p->open[n].s, "i") ||
-		    is_tag(p->open[n].s, "s");
+		count += is_tag(p->open[n].s, "b") ||
+		    is_tag(p->open[n].s, "i") || is_tag(p->open[n].s, "s");
 	return count;
 }
 
@@ -121,6 +154,8 @@ add_tag(const struct aic_parts *p, int n, const char *s, size_t len,
 	to->bytes += len + name_len(s) + strlen("</>");
 	if (n == 0 || !is_tag(p->open[n - 1].s, "pre"))
 		to->entities += 1 + 2 * splittable(p, n);
+	to->blocks += blocks_of(s);
+	to->units += is_tag(s, "br");
 	if (is_tag(s, "a"))
 		to->targets += len - strlen("<a href=\"\">");
 }
@@ -160,7 +195,8 @@ aic_parts_fit(const struct aic_parts *p)
 	for (at = p->at; at < p->end; at = t.next) {
 		t = read_token(p, at);
 		if (t.tag) {
-			add_tag(&met, met.n_open, at, (size_t)(t.next - at), &a);
+			add_tag(&met, met.n_open, at, (size_t)(t.next - at),
+			    &a);
 			meet_tag(&met, at, t.next);
 		} else {
 			a.units += t.units;
@@ -242,6 +278,21 @@ struct between {
 	int newlines;
 };
 
+/* A tag between them: the blocks of a rich message are lines. */
+static void
+pass_tag(const struct aic_parts *met, const char *tag, bool outermost,
+    struct between *b)
+{
+	if (met->format != AIC_FORMAT_RICH)
+		return;
+	if (is_tag(tag, "td") || is_tag(tag, "th"))
+		b->blank = true;
+	else if (is_tag(tag, "br"))
+		b->newlines++;
+	else if (blocks_of(tag) > 0)
+		b->newlines += outermost ? 2 : 1;
+}
+
 static enum place
 place_of(const struct between *b, uint32_t next, bool code)
 {
@@ -258,20 +309,29 @@ place_of(const struct between *b, uint32_t next, bool code)
 
 /*
  * Where the next part begins: its first character that is seen, or, in code, the
- * beginning of that line, unless that is mostly blank. What is open there is p->open.
+ * beginning of that line, unless that is mostly blank, or the beginning of the row of
+ * a table, so that empty cells before it stay. What is open there is p->open.
  * NULL: nothing is left.
  */
 static const char *
 skip_blank(struct aic_parts *p)
 {
-	const char *at, *line = NULL;
+	const char *at, *line = NULL, *row = NULL;
 	struct token t;
+	int n_row = 0;
 
 	for (at = p->at; at < p->end; at = t.next) {
 		t = read_token(p, at);
+		if (t.tag && is_tag(at, "tr")) {
+			row = at[1] == '/' ? NULL : at;
+			n_row = p->n_open;
+		}
 		if (t.tag)
 			meet_tag(p, at, t.next);
-		else if (t.kind == AIC_TELEGRAM_SEEN)
+		else if (t.kind == AIC_TELEGRAM_SEEN && row) {
+			p->n_open = n_row;
+			return row;
+		} else if (t.kind == AIC_TELEGRAM_SEEN)
 			return line && (size_t)(at - line) < p->max.units / 2
 			    ? line
 			    : at;
@@ -292,13 +352,17 @@ find_cut(const struct aic_parts *p, const char *start)
 	struct between b = { 0 };
 	struct token t = { .next = start };
 	struct aic_parts met = *p;
+	bool outermost;
 	enum place i;
 
 	for (at = start; at < p->end; at = t.next) {
 		t = read_token(p, at);
 		if (t.tag) {
-			add_tag(&met, met.n_open, at, (size_t)(t.next - at), &a);
+			add_tag(&met, met.n_open, at, (size_t)(t.next - at),
+			    &a);
+			outermost = met.n_open == 0;
 			meet_tag(&met, at, t.next);
+			pass_tag(&met, at, outermost || met.n_open == 0, &b);
 			continue;
 		}
 		a.units += t.units;
@@ -328,6 +392,7 @@ bool
 aic_parts_next(struct aic_parts *p, struct aic_buf *to)
 {
 	const char *start, *cut, *s, *next;
+	struct token t;
 
 	aic_buf_clear(to);
 	start = skip_blank(p);
@@ -340,8 +405,10 @@ aic_parts_next(struct aic_parts *p, struct aic_buf *to)
 		s = memchr(s, '<', (size_t)(cut - s));
 		if (!s)
 			break;
-		next = read_token(p, s).next;
-		meet_tag(p, s, next);
+		t = read_token(p, s);
+		next = t.next;
+		if (t.tag)
+			meet_tag(p, s, next);
 	}
 	put_closing(p, to);
 	p->at = cut;
@@ -363,20 +430,15 @@ units_of(const char *s)
 }
 
 static void
-put_note(struct aic_buf *to, const char *note, bool html)
+put_note(struct aic_buf *to, const char *note, enum aic_format format)
 {
-	const char *s;
-
-	aic_buf_puts(to, "\n\n");
-	for (s = note; *s; s++) {
-		if (html && strchr("&<>", *s))
-			aic_buf_puts(to,
-			    *s == '&'	    ? "&amp;"
-				: *s == '<' ? "&lt;"
-					    : "&gt;");
-		else
-			aic_buf_putc(to, *s);
-	}
+	aic_buf_puts(to, format == AIC_FORMAT_RICH ? "<p>" : "\n\n");
+	if (format == AIC_FORMAT_PLAIN)
+		aic_buf_puts(to, note);
+	else
+		aic_telegram_escape(to, note, strlen(note), false);
+	if (format == AIC_FORMAT_RICH)
+		aic_buf_puts(to, "</p>");
 }
 
 bool
@@ -393,9 +455,10 @@ aic_parts_first(const char *text, size_t len, enum aic_format format,
 		return !to->failed;
 	}
 	p.max.units -= room;
-	p.max.bytes -= room * AIC_PARTS_UNIT_BYTES;
+	p.max.bytes -= room * AIC_PARTS_UNIT_BYTES + strlen("<p></p>");
+	p.max.blocks--;
 	if (!aic_parts_next(&p, to))
 		return false;
-	put_note(to, note, format != AIC_FORMAT_PLAIN);
+	put_note(to, note, format);
 	return !to->failed;
 }

@@ -57,7 +57,8 @@ struct aic_parts {
 /*
  * aic_parts_begin -- text, of which there is len, is kept until the last part.
  *
- * format    how it was made: AIC_FORMAT_HTML by aic_telegram_html()
+ * format    how it was made: AIC_FORMAT_HTML by aic_telegram_html(), AIC_FORMAT_RICH by
+ *           aic_telegram_rich()
  * reserve   0..2048, units to leave free in each part
  */
 void aic_parts_begin(struct aic_parts *p, const char *text, size_t len,
@@ -73,7 +74,8 @@ bool aic_parts_fit(const struct aic_parts *p);
  * between two characters, at the last such place that leaves no part under a quarter
  * of its size. White space at a cut is lost, and nothing else. What is open there is
  * closed, and opened again in the next part. No part is empty for Telegram, and each
- * keeps to all of the limits above.
+ * keeps to all of the limits above. A rich message is cut between its blocks first,
+ * then between items or rows; an item that is cut shows its number again.
  *
  * Errors:   false when there is no other part, or no memory: to->failed
  */

@@ -3,14 +3,9 @@
 #include "telegram.h"
 
 #include <string.h>
-#include <strings.h>
 
 #include "markdown.h"
-#include "utf8.h"
-
-/* A longer one, escaped, stays text: two of them and a message's worth of text must
- * fit into one message. */
-#define HREF_MAX 2048
+#include "telegram_text.h"
 
 /* Deeper ones get no more indent. */
 #define INDENT_MAX 8
@@ -23,11 +18,6 @@
 #define LINKS_MAX 2
 #define LINK_BYTES_MAX (4 * AIC_TELEGRAM_MARKDOWN_MAX)
 
-const char *const aic_format_names[AIC_FORMAT__MAX + 1] = {
-	[AIC_FORMAT_PLAIN] = "plain",
-	[AIC_FORMAT_HTML] = "telegram-html",
-};
-
 /* From the outside to the inside, where several begin at once. */
 enum tag { QUOTE, LINK, BOLD, ITALIC, STRIKE, CODE, PRE, TAG__MAX };
 
@@ -36,7 +26,7 @@ static const char *const tags[TAG__MAX] = { "blockquote", "a", "b", "i", "s",
 
 struct link {
 	struct aic_buf href; /* its target */
-	struct aic_buf text;
+	struct aic_buf text; /* what is shown of it */
 	bool web; /* Telegram shows it as a link */
 };
 
@@ -70,74 +60,10 @@ struct page {
 
 	struct link links[LINKS_MAX];
 	int n_links;
-	char language[AIC_MARKDOWN_LANGUAGE_MAX + 1]; /* of the code; "": none */
+	char
+	    language[AIC_MARKDOWN_LANGUAGE_MAX + 1]; /* of the code; "": none */
 	bool code_begun;
 };
-
-/* --- characters -------------------------------------------------------- */
-
-enum aic_telegram_kind
-aic_telegram_kind(uint32_t cp)
-{
-	if (cp < 0x80)
-		return cp <= ' ' ? AIC_TELEGRAM_SPACE : AIC_TELEGRAM_SEEN;
-	if (cp == 0x85 || cp == 0xa0 || cp == 0x1680 || cp == 0x180e ||
-	    (cp >= 0x2000 && cp <= 0x200a) || cp == 0x2028 || cp == 0x2029 ||
-	    cp == 0x202f || cp == 0x205f || cp == 0x2800 || cp == 0x3000 ||
-	    cp == 0xfffc)
-		return AIC_TELEGRAM_SPACE;
-	if ((cp >= 0x200b && cp <= 0x200f) || (cp >= 0x202a && cp <= 0x202e) ||
-	    cp == 0x2060 || cp == 0xfeff || cp == 0x30a || cp == 0x333 ||
-	    cp == 0x33f || (cp >= 0xe0000 && cp <= 0xe007f))
-		return AIC_TELEGRAM_HIDDEN;
-	return AIC_TELEGRAM_SEEN;
-}
-
-static bool
-is_seen(const char *s, size_t n)
-{
-	uint32_t cp = 0;
-	size_t len;
-
-	for (; n > 0; s += len, n -= len) {
-		len = aic_utf8_next(s, n, &cp);
-		if (len == 0 || aic_telegram_kind(cp) == AIC_TELEGRAM_SEEN)
-			return true;
-	}
-	return false;
-}
-
-static void
-put_escaped(struct aic_buf *to, const char *s, size_t n, bool quotes)
-{
-	size_t i, from = 0;
-	const char *as;
-
-	for (i = 0; i < n; i++) {
-		switch (s[i]) {
-		case '&':
-			as = "&amp;";
-			break;
-		case '<':
-			as = "&lt;";
-			break;
-		case '>':
-			as = "&gt;";
-			break;
-		case '"':
-			as = quotes ? "&quot;" : NULL;
-			break;
-		default:
-			as = NULL;
-		}
-		if (!as)
-			continue;
-		aic_buf_put(to, s + from, i - from);
-		aic_buf_puts(to, as);
-		from = i + 1;
-	}
-	aic_buf_put(to, s + from, n - from);
-}
 
 /* --- tags -------------------------------------------------------------- */
 
@@ -189,7 +115,7 @@ open_tag(struct page *p, enum tag tag)
 	aic_buf_puts(p->to, tags[tag]);
 	if (tag == LINK) {
 		aic_buf_puts(p->to, " href=\"");
-		put_escaped(p->to, p->links[0].href.data,
+		aic_telegram_escape(p->to, p->links[0].href.data,
 		    p->links[0].href.len, true);
 		aic_buf_putc(p->to, '"');
 	}
@@ -287,35 +213,11 @@ static void
 put_text(struct page *p, const char *s, size_t n)
 {
 	begin_text(p);
-	p->seen = p->seen || is_seen(s, n);
-	put_escaped(p->to, s, n, false);
+	p->seen = p->seen || aic_telegram_is_seen(s, n);
+	aic_telegram_escape(p->to, s, n, false);
 }
 
 /* --- links ------------------------------------------------------------- */
-
-/* http or https, and nothing in it that would end it early. */
-static bool
-is_web(const struct aic_buf *href)
-{
-	size_t host, i, escaped = href->len;
-
-	if (href->len > 7 && strncasecmp(href->data, "http://", 7) == 0)
-		host = 7;
-	else if (href->len > 8 && strncasecmp(href->data, "https://", 8) == 0)
-		host = 8;
-	else
-		return false;
-	if (strchr("/?#:.", href->data[host]))
-		return false;
-	for (i = 0; i < href->len; i++) {
-		if ((unsigned char)href->data[i] <= ' ' ||
-		    href->data[i] == 0x7f)
-			return false;
-		if (strchr("&<>\"", href->data[i]))
-			escaped += strlen("&quot;") - 1;
-	}
-	return escaped <= HREF_MAX;
-}
 
 static void
 enter_link(struct page *p, const struct aic_markdown_detail *d)
@@ -325,25 +227,9 @@ enter_link(struct page *p, const struct aic_markdown_detail *d)
 	aic_buf_clear(&link->href);
 	aic_buf_clear(&link->text);
 	aic_buf_put(&link->href, d->s, d->len);
-	link->web = p->n_links == 1 && is_web(&link->href);
+	link->web = p->n_links == 1 &&
+	    aic_telegram_leads(&link->href) == AIC_TELEGRAM_WEB;
 	p->wanted[LINK] += link->web;
-}
-
-/* The address in mailto: and tel:, else all of it. */
-static size_t
-address_at(const struct aic_buf *href)
-{
-	if (href->len > 7 && strncasecmp(href->data, "mailto:", 7) == 0)
-		return 7;
-	if (href->len > 4 && strncasecmp(href->data, "tel:", 4) == 0)
-		return 4;
-	return 0;
-}
-
-static bool
-is_same(const struct aic_buf *text, const char *s, size_t n)
-{
-	return text->len == n && memcmp(text->data, s, n) == 0;
 }
 
 /* What no link leads to stands behind the text, unless it is the text. */
@@ -351,18 +237,17 @@ static void
 leave_link(struct page *p)
 {
 	struct link *link = &p->links[--p->n_links];
-	size_t at = address_at(&link->href), n = link->href.len - at;
-	const char *s = link->href.data + at;
+	size_t at;
 
 	if (link->web) {
 		unwant(p, LINK);
 		return;
 	}
-	if (!is_seen(s, n) || is_same(&link->text, s, n) ||
-	    is_same(&link->text, link->href.data, link->href.len))
+	at = aic_telegram_address(&link->href, &link->text);
+	if (at == link->href.len)
 		return;
 	put_text(p, " (", 2);
-	put_text(p, s, n);
+	put_text(p, link->href.data + at, link->href.len - at);
 	put_text(p, ")", 1);
 }
 
@@ -635,7 +520,7 @@ aic_telegram_html(const char *markdown, size_t len, struct aic_buf *to)
 	}
 	if (!p.seen) {
 		aic_buf_clear(to);
-		put_escaped(to, markdown, len, false);
+		aic_telegram_escape(to, markdown, len, false);
 	}
 	return to->failed ? AIC_ENOMEM : AIC_OK;
 }

@@ -262,10 +262,9 @@ message_wrong(const char *s, size_t len, bool html,
     const struct message_limits *limits, struct aic_buf *shown,
     struct aic_buf *told)
 {
-	struct reader r = { .at = s,
-		.end = s + len,
-		.shown = shown,
-		.told = told };
+	struct reader r = {
+		.at = s, .end = s + len, .shown = shown, .told = told
+	};
 	size_t before = shown->len;
 	const char *wrong;
 
@@ -303,9 +302,8 @@ static const char *const nothings[] = { "\xc2\x85", "\u00a0", "\u030a",
 	"\u205f", "\u2060", "\u2800", "\u3000", "\ufeff", "\ufffc",
 	"\xf3\xa0\x80", "\xf3\xa0\x81" };
 
-/* The length of what shows nothing at s, of which there is len; 0: it shows. */
-static size_t
-nothing_at(const char *s, size_t len)
+size_t
+message_nothing_at(const char *s, size_t len)
 {
 	size_t i, n;
 
@@ -328,7 +326,7 @@ message_is_empty(const char *s, size_t len)
 	size_t n;
 
 	for (; s < end; s += n) {
-		n = nothing_at(s, (size_t)(end - s));
+		n = message_nothing_at(s, (size_t)(end - s));
 		if (n == 0)
 			return false;
 	}
@@ -343,7 +341,7 @@ strip(const struct aic_buf *from, struct aic_buf *to)
 	size_t left = from->len, n;
 
 	for (; left > 0; s += n, left -= n) {
-		n = nothing_at(s, left);
+		n = message_nothing_at(s, left);
 		if (n == 0)
 			aic_buf_putc(to, *s);
 		n += n == 0;
@@ -415,7 +413,7 @@ words_of_markup(const struct source *m)
 	    strncmp(s, "~~~", left < 3 ? left : 3) == 0) {
 		for (i = 0; i < left && s[i] == *s;)
 			i++;
-		while (i < left && s[i] == ' ')
+		while (i < left && (s[i] == ' ' || s[i] == '\t'))
 			i++;
 		if (i == left || !isalpha((unsigned char)s[i]))
 			return i;
@@ -489,7 +487,7 @@ message_lost(const char *markdown, size_t len, const struct aic_buf *told)
 		n = words_of_markup(&m);
 		if (n > 0)
 			continue;
-		n = nothing_at(m.s + m.at, len - m.at);
+		n = message_nothing_at(m.s + m.at, len - m.at);
 		if (n > 0)
 			continue;
 		n = 1;
@@ -524,8 +522,8 @@ static const char *
 check_part(const struct aic_buf *part, bool html,
     const struct message_limits *l, struct aic_buf *shown, char **ret_at)
 {
-	const char *wrong = message_wrong(part->data, part->len, html, l,
-	    shown, NULL);
+	const char *wrong = message_wrong(part->data, part->len, html, l, shown,
+	    NULL);
 
 	if (wrong && !*ret_at)
 		*ret_at = strndup(part->data, part->len);

@@ -1,9 +1,10 @@
 /*
  * Markdown as models write it, random, and what becomes of it.
  *
- *   markdown.t [DOCUMENTS [SEED]]
+ *   markdown.t [DOCUMENTS [RICH [SEED]]]
  *
- * Each document is looked at as message.h does: every part is a message that Telegram
+ * so many as ordinary messages, and so many as rich ones. Each document is looked at
+ * as message.h and rich.h do: every part is a message that Telegram
  * takes, and nothing visible is lost. Besides that the figures, formulas and names
  * that the generator wrote are shown as they are, in their order. One document in
  * four is damaged after it was written, and one in eight is a heap of markup; of
@@ -19,9 +20,10 @@
 #include <time.h>
 
 #include "message.h"
+#include "rich.h"
 #include "telegram.h"
 
-#define DOCUMENTS 6000
+#define DOCUMENTS 3000
 #define TEXT_MAX ((size_t)256 * 1024)
 #define DEPTH_MAX 4
 
@@ -83,13 +85,14 @@ put_figure(struct doc *d, const char *s)
 
 static const char *const words[] = { "продажи", "Комиссия", "остаток", "на",
 	"складе", "Коледино", "карточка", "товара", "выкуп", "отзывы,",
-	"рейтинг", "и", "не", "за", "неделю", "Wildberries", "SEO", "логистика.",
-	"Цена", "СПП", "снизить", "цену", "конкуренты", "кол-во", "руб./шт.",
-	"т.\u00a0е.", "«Платье", "летнее»", "„вложенные“", "“кавычки”", "—",
-	"(скобки)", "вопрос?", "да!", "и/или", "A/B-тест", "e-mail", "№", "ёж",
-	"📦", "⭐️", "👍🏽", "👨‍👩‍👧", "🇷🇺", "1️⃣", "✅", "→",
-	"•", "café", "Zoë", "$", "%", "#тег", "@seller", "C#", "AT&T", "R&D",
-	"a<b", "x>y", "\"да\"", "'нет'", "&", "<b>", "</i>", "&nbsp;", "&lt;" };
+	"рейтинг", "и", "не", "за", "неделю", "Wildberries", "SEO",
+	"логистика.", "Цена", "СПП", "снизить", "цену", "конкуренты", "кол-во",
+	"руб./шт.", "т.\u00a0е.", "«Платье", "летнее»", "„вложенные“",
+	"“кавычки”", "—", "(скобки)", "вопрос?", "да!", "и/или", "A/B-тест",
+	"e-mail", "№", "ёж", "📦", "⭐️", "👍🏽", "👨‍👩‍👧",
+	"🇷🇺", "1️⃣", "✅", "→", "•", "café", "Zoë", "$", "%", "#тег",
+	"@seller", "C#", "AT&T", "R&D", "a<b", "x>y", "\"да\"", "'нет'", "&",
+	"<b>", "</i>", "&nbsp;", "&lt;" };
 
 /* A single sign is as good as a word. */
 static const char *const signs[] = { "*", "**", "_", "~", "~~", "\\", "|", "<",
@@ -228,8 +231,8 @@ static void
 put_code(struct doc *d)
 {
 	static const char *const codes[] = { "nm_id", "a * b * %d", "**kw",
-		"<b>&amp;", "x = \"%d\"", "1 < 2 && 3", "[a](b)", "\\d+", "~%d~",
-		"GET /api/v%d", "_%d_" };
+		"<b>&amp;", "x = \"%d\"", "1 < 2 && 3", "[a](b)", "\\d+",
+		"~%d~", "GET /api/v%d", "_%d_" };
 	char s[128], tick[8] = "`";
 
 	fill(d, codes[draw(d, N(codes))], s, sizeof(s));
@@ -394,9 +397,9 @@ write_code(struct doc *d)
 	static const char *const langs[] = { "", "python", "json", "c++", "sql",
 		"bash title=a" };
 	static const char *const lines[] = { "x = %d * 2 ** 3", "  # Итого: %d",
-		"if a < %d && b > 1:", "    return \"%d\"", "| %d | не таблица |",
-		"- %d не список", "<b>%d</b> &amp;", "**%d**", "\\frac{%d}{2}",
-		"[%d](x)", "> %d", "_%d_" };
+		"if a < %d && b > 1:", "    return \"%d\"",
+		"| %d | не таблица |", "- %d не список", "<b>%d</b> &amp;",
+		"**%d**", "\\frac{%d}{2}", "[%d](x)", "> %d", "_%d_" };
 	size_t n = draw(d, 6);
 	char s[128];
 
@@ -516,8 +519,9 @@ write_signs(struct doc *d)
 	begin_line(d);
 	put(d, "Знаки ");
 	while (n-- > 0) {
-		put(d, one_in(d, 3) ? words[draw(d, N(words))]
-				    : signs[draw(d, N(signs))]);
+		put(d,
+		    one_in(d, 3) ? words[draw(d, N(words))]
+				 : signs[draw(d, N(signs))]);
 		if (one_in(d, 3))
 			put(d, " ");
 	}
@@ -602,7 +606,8 @@ write_document(struct doc *d)
 	size_t i, n, kind = draw(d, 8);
 
 	d->indent = 0;
-	d->quoted = d->bold = d->italic = d->struck = d->linked = d->cell = false;
+	d->quoted = d->bold = d->italic = d->struck = d->linked = d->cell =
+	    false;
 	aic_buf_clear(&d->text);
 	aic_buf_clear(&d->figures);
 	if (kind == 0) {
@@ -633,9 +638,9 @@ find_figures(const struct doc *d, const struct aic_buf *shown)
 	for (i = 0; i < d->figures.len; i += len) {
 		memcpy(&len, d->figures.data + i, sizeof(len));
 		i += sizeof(len);
-		at = at ? memmem(at, (size_t)(end - at), d->figures.data + i,
-			      len)
-			: NULL;
+		at = at
+		    ? memmem(at, (size_t)(end - at), d->figures.data + i, len)
+		    : NULL;
 		if (!at) {
 			snprintf(figure, sizeof(figure), "%.*s", (int)len,
 			    d->figures.data + i);
@@ -647,15 +652,18 @@ find_figures(const struct doc *d, const struct aic_buf *shown)
 }
 
 static const char *
-check_figures(const struct doc *d, char **ret_at)
+check_figures(const struct doc *d, bool rich, char **ret_at)
 {
+	const char *s = d->text.data, *wrong = NULL, *figure;
 	struct aic_buf html, shown;
-	const char *wrong = NULL, *figure;
 
 	aic_buf_init(&html, 64 * TEXT_MAX);
 	aic_buf_init(&shown, 64 * TEXT_MAX);
-	if (aic_telegram_html(d->text.data, d->text.len, &html) ||
-	    message_wrong(html.data, html.len, true, NULL, &shown, NULL))
+	if (rich ? aic_telegram_rich(s, d->text.len, &html) ||
+		    rich_wrong(html.data, html.len, NULL, &shown, NULL)
+		 : aic_telegram_html(s, d->text.len, &html) ||
+		    message_wrong(html.data, html.len, true, NULL, &shown,
+			NULL))
 		wrong = "no message";
 	figure = wrong ? NULL : find_figures(d, &shown);
 	if (figure) {
@@ -668,16 +676,17 @@ check_figures(const struct doc *d, char **ret_at)
 }
 
 static bool
-check_document(const struct doc *d, bool exact)
+check_document(const struct doc *d, bool exact, bool rich)
 {
 	const char *wrong;
 	char *at = NULL;
 
 	if (message_is_empty(d->text.data, d->text.len))
 		return true;
-	wrong = message_check_answer(d->text.data, d->text.len, &at);
+	wrong = (rich ? rich_check_answer : message_check_answer)(d->text.data,
+	    d->text.len, &at);
 	if (!wrong && exact)
-		wrong = check_figures(d, &at);
+		wrong = check_figures(d, rich, &at);
 	if (wrong)
 		printf("# %s: %s\n# in:\n%.*s\n", wrong, at ? at : "",
 		    (int)d->text.len, d->text.data);
@@ -685,26 +694,40 @@ check_document(const struct doc *d, bool exact)
 	return !wrong;
 }
 
-int
-main(int argc, char **argv)
+static bool
+run(uint64_t seed, long n, bool rich)
 {
-	const char *given = argc > 2 ? argv[2] : getenv("AIC_SEED");
-	long i, n = argc > 1 ? strtol(argv[1], NULL, 10) : DOCUMENTS;
-	struct doc d = { .seed = (uint64_t)time(NULL) * 2654435761 | 1 };
+	struct doc d = { .seed = seed };
 	bool ok = true;
+	long i;
 
-	if (given)
-		d.seed = strtoull(given, NULL, 10) | 1;
-	printf("1..1\n# AIC_SEED=%" PRIu64 "\n", d.seed);
-	fflush(stdout);
 	aic_buf_init(&d.text, TEXT_MAX);
 	aic_buf_init(&d.figures, 16 * TEXT_MAX);
 	for (i = 0; i < n && ok; i++)
-		ok = check_document(&d, write_document(&d));
-	printf("%sok 1 - what models write is shown in messages that Telegram "
+		ok = check_document(&d, write_document(&d), rich);
+	printf("%sok %d - what models write is shown in %s that Telegram "
 	       "takes, and all of it\n# %ld documents\n",
-	    ok ? "" : "not ", i);
+	    ok ? "" : "not ", 1 + rich, rich ? "rich messages" : "messages", i);
+	fflush(stdout);
 	aic_buf_done(&d.text);
 	aic_buf_done(&d.figures);
+	return ok;
+}
+
+int
+main(int argc, char **argv)
+{
+	const char *given = argc > 3 ? argv[3] : getenv("AIC_SEED");
+	long n = argc > 1 ? strtol(argv[1], NULL, 10) : DOCUMENTS;
+	long rich = argc > 2 ? strtol(argv[2], NULL, 10) : DOCUMENTS;
+	uint64_t seed = (uint64_t)time(NULL) * 2654435761;
+	bool ok;
+
+	if (given)
+		seed = strtoull(given, NULL, 10);
+	printf("1..2\n# AIC_SEED=%" PRIu64 "\n", seed);
+	fflush(stdout);
+	ok = run(seed | 1, n, false);
+	ok = run(seed | 1, rich, true) && ok;
 	return ok ? 0 : 1;
 }

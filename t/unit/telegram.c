@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "message.h"
+#include "rich.h"
 #include "unit.h"
 
 static void
@@ -495,6 +496,8 @@ whatever_it_writes_telegram_takes_it(void **state)
 		if (message_is_empty(text, len))
 			continue;
 		wrong = message_check_answer(text, len, &at);
+		if (!wrong)
+			wrong = rich_check_answer(text, len, &at);
 		if (wrong)
 			print_error("# %s: %s\n# of: %.*s\n", wrong, at,
 			    (int)len, text);
