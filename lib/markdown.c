@@ -59,6 +59,7 @@ struct reader {
 	bool fence_begun; /* it has a line */
 	struct fence markdown; /* what is in it is read; len 0: there is none */
 	bool apart; /* the last line was blank */
+	bool failed; /* no memory; a buffer that is cleared forgets it */
 };
 
 /* A line, of which what is before `at' has been read. */
@@ -169,6 +170,13 @@ next_line(struct reader *r, struct line *ret)
 
 /* --- blocks that end ---------------------------------------------------- */
 
+static void
+clear(struct reader *r, struct aic_buf *b)
+{
+	r->failed = r->failed || b->failed;
+	aic_buf_clear(b);
+}
+
 static bool
 take_apart(struct reader *r)
 {
@@ -216,7 +224,7 @@ close_leaf(struct reader *r)
 		leave(r, AIC_MARKDOWN_FENCE);
 	else if (leaf == TABLE)
 		leave(r, AIC_MARKDOWN_TABLE);
-	aic_buf_clear(&r->text);
+	clear(r, &r->text);
 }
 
 /* Down to n containers; a list without an item in it ends, unless it gets one. */
@@ -469,7 +477,7 @@ read_underline(struct reader *r, const struct line *l)
 		return false;
 	r->leaf = NO_LEAF;
 	put_block(r, AIC_MARKDOWN_HEADING, 1, r->text.data, r->text.len);
-	aic_buf_clear(&r->text);
+	clear(r, &r->text);
 	return true;
 }
 
@@ -652,7 +660,7 @@ put_cell(struct reader *r, const char *s, size_t n)
 	size_t i;
 
 	l = trimmed(&l);
-	aic_buf_clear(&r->cell);
+	clear(r, &r->cell);
 	for (i = 0; i < l.n; i++)
 		if (l.s[i] != '\\' || i + 1 == l.n || l.s[i + 1] != '|')
 			aic_buf_putc(&r->cell, l.s[i]);
@@ -694,7 +702,7 @@ read_table(struct reader *r, const struct line *l)
 		    r->last_line - 1);
 	enter(r, AIC_MARKDOWN_TABLE, none);
 	put_row(r, &head, true);
-	aic_buf_clear(&r->text);
+	clear(r, &r->text);
 	r->leaf = TABLE;
 	return true;
 }
@@ -763,7 +771,7 @@ aic_markdown_read(const char *s, size_t len,
 	while (next_line(&r, &l))
 		read_line(&r, &l);
 	close_to(&r, 0, false);
-	failed = r.spans.failed || r.text.failed || r.cell.failed;
+	failed = r.failed || r.spans.failed || r.cell.failed;
 	aic_markdown_spans_done(&r.spans);
 	aic_buf_done(&r.text);
 	aic_buf_done(&r.cell);

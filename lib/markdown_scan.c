@@ -392,7 +392,8 @@ aic_markdown_scan_run(const char *s, size_t at, size_t len, size_t n)
 	    begins_operand(next);
 	formula = formula || (prev == '(' && is_word(char_before(s, at - 1)));
 	r.opens = !is_blank(next) && !is_word(prev) && !formula;
-	r.closes = !is_blank(prev) && !is_one_of(prev, "([{") && !formula;
+	r.closes = !is_blank(prev) && !is_one_of(prev, "([{") &&
+	    !(formula && next < 0x80);
 	if (s[at] == '_')
 		r.closes = r.closes && !is_word(next);
 	return r;

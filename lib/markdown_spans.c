@@ -686,6 +686,7 @@ say_token(struct speaker *p, size_t i)
 	case CHARACTER:
 		aic_buf_clear(scratch);
 		aic_utf8_put(scratch, t->cp);
+		p->sp->failed = p->sp->failed || scratch->failed;
 		say(p, scratch->data, scratch->len);
 		break;
 	case BREAK:

@@ -42,6 +42,7 @@ struct page {
 	int n_open;
 
 	bool begun; /* something is written */
+	bool failed; /* no memory */
 	bool seen; /* ... and it shows */
 	int gap; /* line breaks before what comes */
 	bool headed; /* what comes stands under a heading */
@@ -224,6 +225,8 @@ enter_link(struct page *p, const struct aic_markdown_detail *d)
 {
 	struct link *link = &p->links[p->n_links++];
 
+	/* A buffer that is cleared forgets that it failed. */
+	p->failed = p->failed || link->href.failed || link->text.failed;
 	aic_buf_clear(&link->href);
 	aic_buf_clear(&link->text);
 	aic_buf_put(&link->href, d->s, d->len);
@@ -496,6 +499,8 @@ put_markdown(const char *markdown, size_t len, struct page *p)
 		aic_buf_init(&p->links[i].text, LINK_BYTES_MAX);
 	}
 	rc = aic_markdown_read(markdown, len, &writer, p);
+	if (p->failed)
+		rc = AIC_ENOMEM;
 	for (i = 0; i < LINKS_MAX; i++) {
 		if (p->links[i].href.failed || p->links[i].text.failed)
 			rc = AIC_ENOMEM;

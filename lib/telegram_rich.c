@@ -33,6 +33,7 @@ struct element {
 	    start[TAG_MAX]; /* "<li value=\"7\">"; "": made when it is opened */
 	bool open; /* it is written */
 	bool full; /* something is in it */
+	bool seen; /* ... and it shows */
 };
 
 struct link {
@@ -47,6 +48,7 @@ struct page {
 	struct element elements[ELEMENTS_MAX];
 	int n;
 	int deeper; /* spans that no element is left for */
+	bool failed; /* no memory */
 	bool seen; /* something is shown */
 	int breaks; /* before what comes: of lines in code, of one in a paragraph */
 	bool begun; /* there is text in the block */
@@ -181,12 +183,17 @@ static void
 put_text(struct page *p, const char *s, size_t n)
 {
 	bool code = is_within(p, "pre");
+	int i;
 
 	for (; p->begun && p->breaks > 0; p->breaks--)
 		aic_buf_puts(p->to, code ? "\n" : "<br>");
 	p->breaks = 0;
 	open_all(p);
-	p->seen = p->seen || p->prefix_len > 0 || aic_telegram_is_seen(s, n);
+	if (p->prefix_len > 0 || aic_telegram_is_seen(s, n)) {
+		p->seen = true;
+		for (i = 0; i < p->n; i++)
+			p->elements[i].seen = true;
+	}
 	aic_telegram_escape(p->to, p->prefix, p->prefix_len, false);
 	p->prefix_len = 0;
 	aic_telegram_escape(p->to, s, n, false);
@@ -214,16 +221,19 @@ line_break(void *arg)
 		p->breaks += p->begun;
 }
 
+/* --- blocks ------------------------------------------------------------- */
+
+/* In an item or a quotation that begins with it, it would part nothing. */
 static void
 rule(void *arg)
 {
 	struct page *p = arg;
+	const struct element *in = container(p);
 
-	open_all(p);
+	if (in && !in->full)
+		return;
 	aic_buf_puts(p->to, "<hr/>");
 }
-
-/* --- blocks ------------------------------------------------------------- */
 
 static void
 begin_block(struct page *p)
@@ -288,7 +298,7 @@ leave_item(struct page *p)
 {
 	const struct element *e = &p->elements[p->n - 1];
 
-	if (!e->full && (p->prefix_len > 0 || strstr(e->start, "value"))) {
+	if (!e->seen && (p->prefix_len > 0 || strstr(e->start, "value"))) {
 		enter_paragraph(p, AIC_MARKDOWN_PARAGRAPH);
 		put_text(p, "—", strlen("—"));
 		pop(p);
@@ -360,6 +370,8 @@ enter_link(struct page *p, const struct aic_markdown_detail *d)
 {
 	struct link *link = &p->links[p->n_links++];
 
+	/* A buffer that is cleared forgets that it failed. */
+	p->failed = p->failed || link->target.failed || link->text.failed;
 	aic_buf_clear(&link->target);
 	aic_buf_clear(&link->text);
 	aic_buf_put(&link->target, d->s, d->len);
@@ -507,6 +519,8 @@ put_markdown(const char *markdown, size_t len, struct page *p)
 		aic_buf_init(&p->links[i].text, LINK_BYTES_MAX);
 	}
 	rc = aic_markdown_read(markdown, len, &writer, p);
+	if (p->failed)
+		rc = AIC_ENOMEM;
 	for (i = 0; i < LINKS_MAX; i++) {
 		if (p->links[i].target.failed || p->links[i].text.failed)
 			rc = AIC_ENOMEM;

@@ -156,6 +156,8 @@ aic_telegram_address(const struct aic_buf *target, const struct aic_buf *text)
 {
 	size_t at = begins(target, "mailto:");
 
+	if (target->len == 0)
+		return 0;
 	if (at == 0)
 		at = begins(target, "tel:");
 	if (!aic_telegram_is_seen(target->data + at, target->len - at) ||

@@ -60,6 +60,10 @@ items_keep_their_numbers(void **state)
 	    "<ol><li value=\"3\">☑ c</li></ol>");
 	becomes("- # A\n- > b",
 	    "<ul><li><b>A</b></li><li><blockquote>b</blockquote></li></ul>");
+	becomes("1. ***\n2. &nbsp;\n\na",
+	    "<ol><li value=\"1\">—</li><li value=\"2\">\u00a0<p>—</p></li></ol>"
+	    "<p>a</p>");
+	becomes("- a\n\n  ---\n", "<ul><li>a<hr/></li></ul>");
 	becomes("7. >\n\na", "<ol><li value=\"7\">—</li></ol><p>a</p>");
 }
 
