@@ -167,15 +167,20 @@ aic_markdown_scan_autolink(const char *s, size_t at, size_t n)
 size_t
 aic_markdown_scan_address(const char *s, size_t at, size_t n)
 {
-	size_t i, end = scan_pointed(s, at, n), sign = 0;
+	size_t i, end = scan_pointed(s, at, n), sign = 0, dot = 0;
 
+	if (end == 0 || !isalpha((unsigned char)s[at + 1]))
+		return 0;
 	for (i = at + 1; i < end; i++) {
-		if (s[i] == '@' && sign == 0 && i > at + 1)
+		if (s[i] == '@' && sign == 0)
 			sign = i;
-		else if (!isalnum((unsigned char)s[i]) && !strchr(".-_+", s[i]))
+		else if (!isalnum((unsigned char)s[i]) &&
+		    !strchr(".-_+", s[i]))
 			return 0;
+		if (s[i] == '.' && sign > 0)
+			dot = i;
 	}
-	return sign > 0 && sign + 1 < end ? end + 1 : 0;
+	return dot > sign + 1 && dot + 1 < end ? end + 1 : 0;
 }
 
 size_t

@@ -187,7 +187,7 @@ my @kinds = (
 sub is_whole_html ($j)
 {
 	return $j->{response} =~ /^<b>a<\/b>\n<i>b<\/i> <a href="http:\/\/d">c</
-	    && @{ $j->{parts} } == 2 && $j->{parts}[1] =~ /<code>e<\/code>$/
+	    && @{ $j->{parts} } > 1 && $j->{parts}[-1] =~ /<code>e<\/code>$/
 	    && $j->{remaining_requests} == $LIMIT - 1;
 }
 

@@ -518,6 +518,11 @@ static const struct message_limits limits[] = {
 	{ 41, 32768, 100, 9500 },
 };
 
+#define N_LIMITS (sizeof(limits) / sizeof(limits[0]))
+
+/* What is longer is cut by the first and by one other of them. */
+#define LONG 2000
+
 static const char *
 check_part(const struct aic_buf *part, bool html,
     const struct message_limits *l, struct aic_buf *shown, char **ret_at)
@@ -589,8 +594,10 @@ check_text(const char *s, size_t len, bool html, struct aic_buf *whole,
 	wrong = message_wrong(s, len, html, NULL, &shown, told);
 	strip(&shown, whole);
 	aic_buf_done(&shown);
-	for (i = 0; !wrong && i < sizeof(limits) / sizeof(limits[0]); i++)
-		wrong = check_parts(s, len, html, &limits[i], whole, ret_at);
+	for (i = 0; !wrong && i < N_LIMITS; i++)
+		if (len < LONG || i == 0 || i == 1 + len % (N_LIMITS - 1))
+			wrong = check_parts(s, len, html, &limits[i], whole,
+			    ret_at);
 	if (wrong && !*ret_at)
 		*ret_at = strndup(s, len);
 	return wrong;

@@ -240,6 +240,7 @@ figures_and_formulas_stay(void **state)
 	stays("01. первый\n007. второй");
 	stays("в\n2024. Потом");
 	stays("a[1](2+x) и 5`6`7");
+	becomes("<9@w> <a@b>", "&lt;9@w&gt; &lt;a@b&gt;");
 	becomes("[1](http://x)2 **3**.5", "<a href=\"http://x\">1</a> 2 "
 					  "<b>3</b>.5");
 	stays("https://x.ru/a_b_/c*d*e~~f?x_=1");
