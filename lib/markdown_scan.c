@@ -174,8 +174,7 @@ aic_markdown_scan_address(const char *s, size_t at, size_t n)
 	for (i = at + 1; i < end; i++) {
 		if (s[i] == '@' && sign == 0)
 			sign = i;
-		else if (!isalnum((unsigned char)s[i]) &&
-		    !strchr(".-_+", s[i]))
+		else if (!isalnum((unsigned char)s[i]) && !strchr(".-_+", s[i]))
 			return 0;
 		if (s[i] == '.' && sign > 0)
 			dot = i;
