@@ -18,13 +18,16 @@ static const char note[] =
     "Ответ не поместился в одно сообщение. Напишите «продолжи», и я пришлю "
     "остальное.";
 
+/* The largest part, and a note. */
+#define PART_MAX (AIC_PARTS_RICH_BYTES + AIC_PARTS_UNITS)
+
 static void
 put_parts(struct aic_buf *to, struct aic_parts *p)
 {
 	struct aic_buf part;
 	int n;
 
-	aic_buf_init(&part, AIC_PARTS_BYTES);
+	aic_buf_init(&part, PART_MAX);
 	for (n = 0; aic_parts_next(p, &part); n++) {
 		aic_buf_puts(to, n ? "," : ",\"parts\":[");
 		aic_json_put_str(to, part.data);
@@ -43,7 +46,7 @@ put_first(struct aic_buf *to, const char *text, size_t len,
 {
 	struct aic_buf part;
 
-	aic_buf_init(&part, AIC_PARTS_BYTES + AIC_PARTS_UNITS);
+	aic_buf_init(&part, PART_MAX);
 	if (aic_parts_first(text, len, form->format, (int)form->reserve, note,
 		&part))
 		aic_json_put_str(to, part.data);
@@ -81,7 +84,9 @@ show_answer(struct aic_buf *to, const char *text, const struct show_form *form,
 		put_answer(to, text, strlen(text), form);
 	} else {
 		aic_buf_init(&html, HTML_MAX);
-		rc = aic_telegram_html(text, strlen(text), &html);
+		rc = form->format == AIC_FORMAT_RICH
+		    ? aic_telegram_rich(text, strlen(text), &html)
+		    : aic_telegram_html(text, strlen(text), &html);
 		if (!rc)
 			put_answer(to, html.data, html.len, form);
 		aic_buf_done(&html);

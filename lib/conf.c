@@ -493,7 +493,8 @@ set_format(struct aic_conf *conf, const struct setting *s, const char *value,
 			return AIC_OK; /* NOLINT(clang-analyzer-unix.Malloc) */
 		}
 	return aic_fail(err, AIC_ECONF,
-	    "%s must be plain or telegram-html, not \"%.40s\"", s->name, value);
+	    "%s must be plain, telegram-html or telegram-rich, not \"%.40s\"",
+	    s->name, value);
 }
 
 static enum aic_code

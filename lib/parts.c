@@ -2,23 +2,37 @@
 
 #include "parts.h"
 
+#include <stdint.h>
 #include <string.h>
 
+#include "telegram_text.h"
 #include "utf8.h"
 
 /* The longest entity that aic_telegram_html() writes is &amp; */
 #define ENTITY_MAX 6
 
+/* What a check box is shown as. */
+#define CHECK_BOX 0x2610
+
 /* From the worst place for a cut to the best one. */
 enum place { ANYWHERE, CHARACTER, WORD, SENTENCE, LINE, PARAGRAPH, PLACE__MAX };
 
-/* A tag, or one code point as it stands in the source. */
+/* A tag, or what is shown: one code point, or a check box. */
 struct token {
 	const char *next;
 	bool tag;
 	enum aic_telegram_kind kind;
 	uint32_t cp; /* '&': of an entity too, whichever it is */
 	size_t units;
+};
+
+static const struct aic_parts_amount most[AIC_FORMAT__MAX] = {
+	[AIC_FORMAT_PLAIN] = { AIC_PARTS_UNITS, AIC_PARTS_BYTES, SIZE_MAX,
+	    SIZE_MAX, SIZE_MAX },
+	[AIC_FORMAT_HTML] = { AIC_PARTS_UNITS, AIC_PARTS_BYTES,
+	    AIC_PARTS_ENTITIES, AIC_PARTS_TARGETS, SIZE_MAX },
+	[AIC_FORMAT_RICH] = { AIC_PARTS_RICH_UNITS, AIC_PARTS_RICH_BYTES,
+	    SIZE_MAX, SIZE_MAX, AIC_PARTS_RICH_BLOCKS },
 };
 
 void
@@ -28,55 +42,60 @@ aic_parts_begin(struct aic_parts *p, const char *text, size_t len,
 	*p = (struct aic_parts){
 		.at = text,
 		.end = text + len,
-		.html = format == AIC_FORMAT_HTML,
-		.units_max = AIC_PARTS_UNITS - (size_t)reserve,
-		.bytes_max = AIC_PARTS_BYTES -
-		    (size_t)reserve * AIC_PARTS_UNIT_BYTES,
+		.format = format,
+		.max = most[format],
 	};
+	p->max.units -= (size_t)reserve;
+	p->max.bytes -= (size_t)reserve * AIC_PARTS_UNIT_BYTES;
+}
+
+/* The name of a tag, of its beginning or of its end. */
+static const char *
+name_of(const char *tag)
+{
+	return tag + 1 + (tag[1] == '/');
+}
+
+static size_t
+name_len(const char *tag)
+{
+	return strcspn(name_of(tag), " >");
+}
+
+static bool
+is_tag(const char *tag, const char *name)
+{
+	size_t n = strlen(name);
+
+	return strncmp(name_of(tag), name, n) == 0 && name_len(tag) == n;
 }
 
 static struct token
 read_token(const struct aic_parts *p, const char *at)
 {
+	bool html = p->format != AIC_FORMAT_PLAIN;
 	size_t left = (size_t)(p->end - at), len;
 	struct token t = { .units = 1 };
 	const char *end = NULL;
 
-	if (p->html && *at == '<')
+	if (html && *at == '<')
 		end = memchr(at, '>', left);
 	if (end) {
-		t.tag = true;
+		t.tag = !is_tag(at, "input");
 		t.next = end + 1;
+		t.cp = CHECK_BOX;
+		t.kind = AIC_TELEGRAM_SEEN;
 		return t;
 	}
 	len = aic_utf8_next(at, left, &t.cp);
 	if (len == 0) /* not to be, but it must not stop us */
 		len = 1;
-	if (p->html && *at == '&')
+	if (html && *at == '&')
 		end = memchr(at, ';', left < ENTITY_MAX ? left : ENTITY_MAX);
 	t.next = end ? end + 1 : at + len;
 	t.kind = aic_telegram_kind(t.cp);
 	t.units = t.cp > 0xffff ? 2 : 1;
 	return t;
-}
-
-bool
-aic_parts_fit(const struct aic_parts *p)
-{
-	size_t len = (size_t)(p->end - p->at), units = 0;
-	const char *at;
-	struct token t;
-
-	if (len > p->bytes_max)
-		return false;
-	if (len <= p->units_max)
-		return true;
-	for (at = p->at; at < p->end && units <= p->units_max; at = t.next) {
-		t = read_token(p, at);
-		if (!t.tag)
-			units += t.units;
-	}
-	return units <= p->units_max;
 }
 
 /* --- tags -------------------------------------------------------------- */
@@ -87,16 +106,106 @@ meet_tag(struct aic_parts *p, const char *s, const char *next)
 	if (s[1] == '/') {
 		if (p->n_open > 0)
 			p->n_open--;
-	} else if (p->n_open < AIC_PARTS_DEPTH) {
+	} else if (next[-2] != '/' && !is_tag(s, "br") &&
+	    p->n_open < AIC_PARTS_DEPTH) {
 		p->open[p->n_open].s = s;
 		p->open[p->n_open++].len = (size_t)(next - s);
 	}
 }
 
+/* Blocks of a rich message that a tag begins; what is in an item or a quotation is
+ * one, even without a tag. */
 static size_t
-name_len(const char *tag)
+blocks_of(const char *tag)
 {
-	return strcspn(tag + 1, " >");
+	static const char *const one[] = { "p", "h1", "h2", "h3", "h4", "h5",
+		"h6", "pre", "hr/", "ul", "ol", "table", "tr" };
+	size_t i;
+
+	if (is_tag(tag, "li") || is_tag(tag, "blockquote"))
+		return 2;
+	for (i = 0; i < sizeof(one) / sizeof(one[0]); i++)
+		if (is_tag(tag, one[i]))
+			return 1;
+	return 0;
+}
+
+/* How many of the first n that are open can be split: Telegram ends such an entity
+ * where another begins, and begins it anew. */
+static size_t
+splittable(const struct aic_parts *p, int n)
+{
+	size_t count = 0;
+
+	while (n-- > 0)
+		count += is_tag(p->open[n].s, "b") ||
+		    is_tag(p->open[n].s, "i") || is_tag(p->open[n].s, "s");
+	return count;
+}
+
+/* What a tag that begins in the first n that are open adds to a message: the bytes of
+ * its end, too, so that a message can always be closed. */
+static void
+add_tag(const struct aic_parts *p, int n, const char *s, size_t len,
+    struct aic_parts_amount *to)
+{
+	if (s[1] == '/')
+		return;
+	to->bytes += len + name_len(s) + strlen("</>");
+	if (n == 0 || !is_tag(p->open[n - 1].s, "pre"))
+		to->entities += 1 + 2 * splittable(p, n);
+	to->blocks += blocks_of(s);
+	to->units += is_tag(s, "br");
+	if (is_tag(s, "a"))
+		to->targets += len - strlen("<a href=\"\">");
+}
+
+static struct aic_parts_amount
+opening_amount(const struct aic_parts *p)
+{
+	struct aic_parts_amount a = { 0 };
+	int i;
+
+	for (i = 0; i < p->n_open; i++)
+		add_tag(p, i, p->open[i].s, p->open[i].len, &a);
+	return a;
+}
+
+static bool
+exceeds(const struct aic_parts_amount *a, const struct aic_parts_amount *max,
+    size_t share)
+{
+	return a->units > max->units / share || a->bytes > max->bytes / share ||
+	    a->entities > max->entities / share ||
+	    a->targets > max->targets / share ||
+	    a->blocks > max->blocks / share;
+}
+
+bool
+aic_parts_fit(const struct aic_parts *p)
+{
+	struct aic_parts met = *p;
+	struct aic_parts_amount a = { 0 };
+	struct token t;
+	const char *at;
+
+	if ((size_t)(p->end - p->at) <= p->max.units &&
+	    p->format == AIC_FORMAT_PLAIN)
+		return true;
+	for (at = p->at; at < p->end; at = t.next) {
+		t = read_token(p, at);
+		if (t.tag) {
+			add_tag(&met, met.n_open, at, (size_t)(t.next - at),
+			    &a);
+			meet_tag(&met, at, t.next);
+		} else {
+			a.units += t.units;
+			a.bytes += (size_t)(t.next - at);
+		}
+		if (exceeds(&a, &p->max, 1))
+			return false;
+	}
+	return true;
 }
 
 static bool
@@ -105,31 +214,9 @@ is_code(const struct aic_parts *p)
 	int i;
 
 	for (i = 0; i < p->n_open; i++)
-		if (strncmp(p->open[i].s, "<pre", 4) == 0)
+		if (is_tag(p->open[i].s, "pre"))
 			return true;
 	return false;
-}
-
-static size_t
-opening_bytes(const struct aic_parts *p)
-{
-	size_t n = 0;
-	int i;
-
-	for (i = 0; i < p->n_open; i++)
-		n += p->open[i].len;
-	return n;
-}
-
-static size_t
-closing_bytes(const struct aic_parts *p)
-{
-	size_t n = 0;
-	int i;
-
-	for (i = 0; i < p->n_open; i++)
-		n += name_len(p->open[i].s) + strlen("</>");
-	return n;
 }
 
 static void
@@ -191,6 +278,21 @@ struct between {
 	int newlines;
 };
 
+/* A tag between them: the blocks of a rich message are lines. */
+static void
+pass_tag(const struct aic_parts *met, const char *tag, bool outermost,
+    struct between *b)
+{
+	if (met->format != AIC_FORMAT_RICH)
+		return;
+	if (is_tag(tag, "td") || is_tag(tag, "th"))
+		b->blank = true;
+	else if (is_tag(tag, "br"))
+		b->newlines++;
+	else if (blocks_of(tag) > 0)
+		b->newlines += outermost ? 2 : 1;
+}
+
 static enum place
 place_of(const struct between *b, uint32_t next, bool code)
 {
@@ -207,21 +309,30 @@ place_of(const struct between *b, uint32_t next, bool code)
 
 /*
  * Where the next part begins: its first character that is seen, or, in code, the
- * beginning of that line, unless that is mostly blank. What is open there is p->open.
+ * beginning of that line, unless that is mostly blank, or the beginning of the row of
+ * a table, so that empty cells before it stay. What is open there is p->open.
  * NULL: nothing is left.
  */
 static const char *
 skip_blank(struct aic_parts *p)
 {
-	const char *at, *line = NULL;
+	const char *at, *line = NULL, *row = NULL;
 	struct token t;
+	int n_row = 0;
 
 	for (at = p->at; at < p->end; at = t.next) {
 		t = read_token(p, at);
+		if (t.tag && is_tag(at, "tr")) {
+			row = at[1] == '/' ? NULL : at;
+			n_row = p->n_open;
+		}
 		if (t.tag)
 			meet_tag(p, at, t.next);
-		else if (t.kind == AIC_TELEGRAM_SEEN)
-			return line && (size_t)(at - line) < p->units_max / 2
+		else if (t.kind == AIC_TELEGRAM_SEEN && row) {
+			p->n_open = n_row;
+			return row;
+		} else if (t.kind == AIC_TELEGRAM_SEEN)
+			return line && (size_t)(at - line) < p->max.units / 2
 			    ? line
 			    : at;
 		if (t.tag || t.cp == '\n')
@@ -235,35 +346,38 @@ skip_blank(struct aic_parts *p)
 static const char *
 find_cut(const struct aic_parts *p, const char *start)
 {
-	size_t opening = opening_bytes(p), units = 0, kept = 0, bytes;
+	struct aic_parts_amount a = opening_amount(p), kept = a;
 	const char *best[PLACE__MAX] = { NULL };
 	const char *at, *end = start; /* behind the last that is kept */
 	struct between b = { 0 };
 	struct token t = { .next = start };
 	struct aic_parts met = *p;
+	bool outermost;
 	enum place i;
 
 	for (at = start; at < p->end; at = t.next) {
 		t = read_token(p, at);
-		units += t.tag ? 0 : t.units;
 		if (t.tag) {
+			add_tag(&met, met.n_open, at, (size_t)(t.next - at),
+			    &a);
+			outermost = met.n_open == 0;
 			meet_tag(&met, at, t.next);
+			pass_tag(&met, at, outermost || met.n_open == 0, &b);
 			continue;
 		}
+		a.units += t.units;
+		a.bytes += (size_t)(t.next - at);
 		if (t.kind == AIC_TELEGRAM_SPACE) {
 			b.blank = b.blank || !keeps_together(t.cp);
 			b.newlines += t.cp == '\n';
 			continue;
 		}
-		bytes = opening + (size_t)(end - start);
-		if (kept > p->units_max / 4 || bytes > p->bytes_max / 4)
+		if (exceeds(&kept, &p->max, 4))
 			best[place_of(&b, t.cp, is_code(&met))] = end;
-		bytes = opening + (size_t)(t.next - start) +
-		    closing_bytes(&met);
-		if (units > p->units_max || bytes > p->bytes_max)
+		if (exceeds(&a, &p->max, 1))
 			break;
 		end = t.next;
-		kept = units;
+		kept = a;
 		b = (struct between){ .last = t.cp };
 	}
 	if (at >= p->end)
@@ -278,6 +392,7 @@ bool
 aic_parts_next(struct aic_parts *p, struct aic_buf *to)
 {
 	const char *start, *cut, *s, *next;
+	struct token t;
 
 	aic_buf_clear(to);
 	start = skip_blank(p);
@@ -286,12 +401,14 @@ aic_parts_next(struct aic_parts *p, struct aic_buf *to)
 	cut = find_cut(p, start);
 	put_opening(p, to);
 	aic_buf_put(to, start, (size_t)(cut - start));
-	for (s = start; p->html && s < cut; s = next) {
+	for (s = start; p->format != AIC_FORMAT_PLAIN && s < cut; s = next) {
 		s = memchr(s, '<', (size_t)(cut - s));
 		if (!s)
 			break;
-		next = read_token(p, s).next;
-		meet_tag(p, s, next);
+		t = read_token(p, s);
+		next = t.next;
+		if (t.tag)
+			meet_tag(p, s, next);
 	}
 	put_closing(p, to);
 	p->at = cut;
@@ -313,20 +430,15 @@ units_of(const char *s)
 }
 
 static void
-put_note(struct aic_buf *to, const char *note, bool html)
+put_note(struct aic_buf *to, const char *note, enum aic_format format)
 {
-	const char *s;
-
-	aic_buf_puts(to, "\n\n");
-	for (s = note; *s; s++) {
-		if (html && strchr("&<>", *s))
-			aic_buf_puts(to,
-			    *s == '&'	    ? "&amp;"
-				: *s == '<' ? "&lt;"
-					    : "&gt;");
-		else
-			aic_buf_putc(to, *s);
-	}
+	aic_buf_puts(to, format == AIC_FORMAT_RICH ? "<p>" : "\n\n");
+	if (format == AIC_FORMAT_PLAIN)
+		aic_buf_puts(to, note);
+	else
+		aic_telegram_escape(to, note, strlen(note), false);
+	if (format == AIC_FORMAT_RICH)
+		aic_buf_puts(to, "</p>");
 }
 
 bool
@@ -342,10 +454,11 @@ aic_parts_first(const char *text, size_t len, enum aic_format format,
 		aic_buf_put(to, text, len);
 		return !to->failed;
 	}
-	p.units_max -= room;
-	p.bytes_max -= room * AIC_PARTS_UNIT_BYTES;
+	p.max.units -= room;
+	p.max.bytes -= room * AIC_PARTS_UNIT_BYTES + strlen("<p></p>");
+	p.max.blocks--;
 	if (!aic_parts_next(&p, to))
 		return false;
-	put_note(to, note, p.html);
+	put_note(to, note, format);
 	return !to->failed;
 }

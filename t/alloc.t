@@ -112,6 +112,11 @@ my @kinds = (
 		format => 'telegram-html') },
 	    got => sub ($j, @) { is_whole_html($j) }, user => 7000,
 	    ledger => [ [ 1, 3, 0 ], [ 0, 2, 0 ], [ 0, 2, 1 ] ] },
+	{ what => 'a chat as a rich message', status => 200,
+	    ask => sub ($n) { send_to(9000 + $n, message => $MARKDOWN,
+		format => 'telegram-rich') },
+	    got => sub ($j, @) { is_whole_rich($j) }, user => 9000,
+	    ledger => [ [ 1, 3, 0 ], [ 0, 2, 0 ], [ 0, 2, 1 ] ] },
 	{ what => 'a chat that has to connect to the database', status => 200,
 	    before => \&lose_connection,
 	    ask => sub ($n) { send_all(2000 + $n) },
@@ -187,7 +192,17 @@ my @kinds = (
 sub is_whole_html ($j)
 {
 	return $j->{response} =~ /^<b>a<\/b>\n<i>b<\/i> <a href="http:\/\/d">c</
-	    && @{ $j->{parts} } == 2 && $j->{parts}[1] =~ /<code>e<\/code>$/
+	    && @{ $j->{parts} } > 1 && $j->{parts}[-1] =~ /<code>e<\/code>$/
+	    && $j->{remaining_requests} == $LIMIT - 1;
+}
+
+sub is_whole_rich ($j)
+{
+	my $one = '<h1>a</h1><p><i>b</i> <a href="http://d">c</a> &lt;</p>'
+	    . '<ul><li><code>e</code></li></ul>';
+
+	return $j->{response} eq $one x 400
+	    && $j->{response} eq join('', @{ $j->{parts} })
 	    && $j->{remaining_requests} == $LIMIT - 1;
 }
 
@@ -226,7 +241,7 @@ sub is_told_or_not ($j, $user)
 $s->sql("insert into ai_chat_requests (telegram_id, chat_id, message, response,
     tokens_used, request_date) select u, gen_random_uuid(), 'вопрос ' || i,
     'ответ', 7, (now() at time zone 'UTC')::date
-    from generate_series(1000, 8999) u, generate_series(1, 2) i");
+    from generate_series(1000, 9999) u, generate_series(1, 2) i");
 $s->sql("insert into ai_chat_daily_limits (telegram_id, request_count,
     last_reset_date) select u, $LIMIT, (now() at time zone 'UTC')::date
     from generate_series(4000, 5999) u");

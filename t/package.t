@@ -37,7 +37,7 @@ is run([ 'dpkg-deb', '-f', $deb, 'Version' ]), "$version\n",
     'its version is that of the programs';
 my $depends = run([ 'dpkg-deb', '-f', $deb, 'Depends' ]);
 like $depends, qr/\b\Q$_\E\b/, "it needs $_"
-    for qw(nginx spawn-fcgi libpq5 libcurl4 libfcgi0ldbl libjson-c5 libmd4c0);
+    for qw(nginx spawn-fcgi libpq5 libcurl4 libfcgi0ldbl libjson-c5);
 
 my %file = map {
 	my ($mode, $owner, undef, undef, undef, $path) = split ' ', $_, 6;
@@ -112,7 +112,7 @@ sub make_root
 	my $root = temp_dir('ai-chat-root', '/var/tmp');
 	run([ 'debootstrap', '--variant=minbase', '--include=nginx-light,'
 	    . 'spawn-fcgi,postgresql,systemd-sysv,libcurl4,libfcgi0ldbl,'
-	    . 'libjson-c5,libmd4c0,libpq5,curl,ca-certificates', $suite, $root,
+	    . 'libjson-c5,libpq5,curl,ca-certificates', $suite, $root,
 	    $uri // () ], log => "$dir/debootstrap.log");
 	return $root;
 }

@@ -3,8 +3,8 @@
 #include "message.h"
 
 #include <ctype.h>
-#include <md4c.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -25,7 +25,10 @@ static const char *const names[] = { "b", "i", "u", "s", "code", "pre", "a",
 
 struct reader {
 	const char *at, *end;
-	struct aic_buf *shown;
+	struct aic_buf *shown, *told;
+	const char *href; /* of the link that is open */
+	size_t href_len;
+	size_t entities, targets;
 	int open[DEPTH];
 	size_t begun[DEPTH]; /* shown when it was opened */
 	int n;
@@ -58,6 +61,13 @@ take(struct reader *r, const char *what)
 		return false;
 	r->at += n;
 	return true;
+}
+
+static void
+tell(struct reader *r, const char *s, size_t n)
+{
+	if (r->told)
+		aic_buf_put(r->told, s, n);
 }
 
 static int
@@ -103,9 +113,34 @@ take_href(struct reader *r)
 		if (*r->at == '&' ? !take_entity(r) : !r->at++)
 			return "a bare & in a link";
 	}
-	if (r->at - from < 8 || !take(r, "\""))
+	r->href = from;
+	r->href_len = (size_t)(r->at - from);
+	r->targets += r->href_len;
+	if (r->href_len < 8 || !take(r, "\""))
 		return "a link without an end";
 	return NULL;
+}
+
+/* Behind the text of the link, from there on, unless that is the target. */
+static void
+tell_href(struct reader *r, size_t from)
+{
+	struct reader href = { .at = r->href, .end = r->href + r->href_len };
+	struct aic_buf target;
+	char c;
+
+	aic_buf_init(&target, r->href_len);
+	while (href.at < href.end) {
+		c = *href.at == '&' ? take_entity(&href) : *href.at++;
+		aic_buf_putc(&target, c);
+	}
+	if (target.len != r->shown->len - from ||
+	    memcmp(target.data, r->shown->data + from, target.len) != 0) {
+		tell(r, "\n", 1);
+		tell(r, target.data, target.len);
+		tell(r, "\n", 1);
+	}
+	aic_buf_done(&target);
 }
 
 static const char *
@@ -120,6 +155,7 @@ take_class(struct reader *r)
 		r->at++;
 	if (r->at == from || !take(r, "\""))
 		return "an odd language";
+	r->entities--; /* it is one with its pre */
 	return NULL;
 }
 
@@ -163,6 +199,7 @@ take_start(struct reader *r)
 		wrong = "a start tag that does not end";
 	if (wrong)
 		return wrong;
+	r->entities++;
 	r->open[r->n] = name;
 	r->begun[r->n++] = r->shown->len;
 	return NULL;
@@ -179,6 +216,8 @@ take_stop(struct reader *r)
 		return "an end tag that does not match";
 	if (r->shown->len == r->begun[--r->n])
 		return "a tag around nothing";
+	if (is(name, "a"))
+		tell_href(r, r->begun[r->n]);
 	/* <pre><code>...</code></pre>, and nothing behind the code. */
 	if (is(name, "code") && within(r, "pre") &&
 	    strncmp(r->at, "</pre>", 6) != 0)
@@ -204,6 +243,7 @@ take_one(struct reader *r, bool html)
 		if (!c)
 			return "a bare &";
 		aic_buf_putc(r->shown, c);
+		tell(r, &c, 1);
 		r->units++;
 		return NULL;
 	}
@@ -211,6 +251,7 @@ take_one(struct reader *r, bool html)
 	if (n == 0 || cp == 0)
 		return "not UTF-8";
 	aic_buf_put(r->shown, r->at, n);
+	tell(r, r->at, n);
 	r->at += n;
 	r->units += cp > 0xffff ? 2 : 1;
 	return NULL;
@@ -218,9 +259,12 @@ take_one(struct reader *r, bool html)
 
 const char *
 message_wrong(const char *s, size_t len, bool html,
-    const struct message_limits *limits, struct aic_buf *shown)
+    const struct message_limits *limits, struct aic_buf *shown,
+    struct aic_buf *told)
 {
-	struct reader r = { .at = s, .end = s + len, .shown = shown };
+	struct reader r = {
+		.at = s, .end = s + len, .shown = shown, .told = told
+	};
 	size_t before = shown->len;
 	const char *wrong;
 
@@ -240,6 +284,10 @@ message_wrong(const char *s, size_t len, bool html,
 		return "a message that is too long";
 	if (limits && len > limits->bytes)
 		return "a message with too much source";
+	if (limits && r.entities > limits->entities)
+		return "a message with too many entities";
+	if (limits && r.targets > limits->targets)
+		return "a message with too long targets";
 	return NULL;
 }
 
@@ -254,9 +302,8 @@ static const char *const nothings[] = { "\xc2\x85", "\u00a0", "\u030a",
 	"\u205f", "\u2060", "\u2800", "\u3000", "\ufeff", "\ufffc",
 	"\xf3\xa0\x80", "\xf3\xa0\x81" };
 
-/* The length of what shows nothing at s, of which there is len; 0: it shows. */
-static size_t
-nothing_at(const char *s, size_t len)
+size_t
+message_nothing_at(const char *s, size_t len)
 {
 	size_t i, n;
 
@@ -279,7 +326,7 @@ message_is_empty(const char *s, size_t len)
 	size_t n;
 
 	for (; s < end; s += n) {
-		n = nothing_at(s, (size_t)(end - s));
+		n = message_nothing_at(s, (size_t)(end - s));
 		if (n == 0)
 			return false;
 	}
@@ -294,7 +341,7 @@ strip(const struct aic_buf *from, struct aic_buf *to)
 	size_t left = from->len, n;
 
 	for (; left > 0; s += n, left -= n) {
-		n = nothing_at(s, left);
+		n = message_nothing_at(s, left);
 		if (n == 0)
 			aic_buf_putc(to, *s);
 		n += n == 0;
@@ -303,90 +350,185 @@ strip(const struct aic_buf *from, struct aic_buf *to)
 
 /* --- what the model said ----------------------------------------------- */
 
-static int
-ignore_block(MD_BLOCKTYPE type, void *detail, void *arg)
+/* A place in the Markdown, of which what is before it has been looked for. */
+struct source {
+	const char *s;
+	size_t n, at;
+};
+
+static char
+peek(const struct source *m, size_t at)
 {
-	(void)type;
-	(void)detail;
-	(void)arg;
-	return 0;
+	return at < m->n ? m->s[at] : '\0';
 }
 
-static int
-ignore_span(MD_SPANTYPE type, void *detail, void *arg)
+static char
+before(const struct source *m)
 {
-	(void)type;
-	(void)detail;
-	(void)arg;
-	return 0;
+	return m->at > 0 ? m->s[m->at - 1] : '\0';
 }
 
-static int
-keep_text(MD_TEXTTYPE type, const MD_CHAR *s, MD_SIZE n, void *arg)
-{
-	if (type != MD_TEXT_ENTITY && type != MD_TEXT_NULLCHAR)
-		aic_buf_put(arg, s, n);
-	return 0;
-}
-
-/* Letters and digits: all that is not ASCII, and what is one in it. */
+/* An ASCII letter or digit or a Cyrillic letter, on both sides. */
 static bool
-is_letter(char c)
+is_within_word(const struct source *m)
 {
-	return (unsigned char)c >= 0x80 || isalnum((unsigned char)c);
+	unsigned char prev = (unsigned char)before(m);
+	unsigned char next = (unsigned char)peek(m, m->at + 1);
+
+	if (prev >= 0x80 && m->at > 1)
+		prev = (unsigned char)m->s[m->at - 2];
+	return (isalnum(prev) || (prev >= 0xd0 && prev <= 0xd3)) &&
+	    (isalnum(next) || (next >= 0xd0 && next <= 0xd3));
 }
 
+/* The line has nothing but these. */
 static bool
-has_words_of(const struct aic_buf *shown, const char *text, size_t len)
+is_line_of(const struct source *m, const char *set)
 {
-	static const MD_PARSER parser = {
-		.flags = MD_FLAG_NOHTML | MD_FLAG_NOINDENTEDCODEBLOCKS |
-		    MD_FLAG_TABLES | MD_FLAG_STRIKETHROUGH | MD_FLAG_TASKLISTS,
-		.enter_block = ignore_block,
-		.leave_block = ignore_block,
-		.enter_span = ignore_span,
-		.leave_span = ignore_span,
-		.text = keep_text,
-	};
-	const char *at = shown->data, *end = at + shown->len;
-	struct aic_buf said, words;
-	size_t i;
+	size_t from = m->at, to = m->at;
 
-	aic_buf_init(&said, MOST);
-	aic_buf_init(&words, MOST);
-	if (len <= AIC_TELEGRAM_MARKDOWN_MAX)
-		md_parse(text, (MD_SIZE)len, &parser, &said);
-	else
-		aic_buf_put(&said, text, len);
-	strip(&said, &words);
-	for (i = 0; i < words.len && at; i++) {
-		if (!is_letter(words.data[i]))
-			continue;
-		at = memchr(at, words.data[i], (size_t)(end - at));
-		at += at != NULL;
+	while (from > 0 && !strchr("\r\n", m->s[from - 1]))
+		from--;
+	for (to = from; to < m->n && !strchr("\r\n", m->s[to]); to++)
+		if (!m->s[to] || !strchr(set, m->s[to]))
+			return false;
+	return true;
+}
+
+/* How many bytes of markup that looks like text stand there. */
+static size_t
+words_of_markup(const struct source *m)
+{
+	static const char *const words[] = { "<br>", "<br/>", "<br />", "<br >",
+		"mailto:", "tel:", "[x]" };
+	const char *s = m->s + m->at;
+	size_t left = m->n - m->at, i, len;
+
+	for (i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		len = strlen(words[i]);
+		if (len <= left && strncasecmp(words[i], s, len) == 0)
+			return len;
 	}
-	aic_buf_done(&said);
-	aic_buf_done(&words);
-	return at != NULL;
+	if (strncmp(s, "```", left < 3 ? left : 3) == 0 ||
+	    strncmp(s, "~~~", left < 3 ? left : 3) == 0) {
+		for (i = 0; i < left && s[i] == *s;)
+			i++;
+		while (i < left && (s[i] == ' ' || s[i] == '\t'))
+			i++;
+		if (i == left || !isalpha((unsigned char)s[i]))
+			return i;
+		while (i < left && s[i] &&
+		    (isalnum((unsigned char)s[i]) || strchr("+-_.#", s[i])))
+			i++;
+		return i; /* with the language of the code */
+	}
+	if (*s != '&')
+		return 0;
+	for (i = 1; i < left && i < 12 &&
+	     (isalnum((unsigned char)s[i]) || s[i] == '#');)
+		i++;
+	return i < left && s[i] == ';' ? i + 1 : 0;
+}
+
+/* ASCII that is always text there, whatever is around it. */
+static bool
+is_text(const struct source *m)
+{
+	char c = m->s[m->at], prev = before(m), next = peek(m, m->at + 1);
+
+	if (isalnum((unsigned char)c))
+		return true;
+	switch (c) {
+	case ',':
+	case '?':
+	case '/':
+	case '%':
+	case '@':
+	case '{':
+	case '}':
+	case '^':
+	case '$':
+	case ';':
+		return true;
+	case ':':
+		return !is_line_of(m, "|:- \t>");
+	case '=':
+		return !is_line_of(m, "= \t>");
+	case '~':
+		return prev != '~' && next != '~';
+	case '*':
+	case '_':
+	case '-':
+		return is_within_word(m);
+	case '.':
+	case '#':
+	case '\\':
+		return isalnum((unsigned char)next);
+	case '+':
+		return next != '\0' && !isspace((unsigned char)next);
+	case '!':
+		return next != '[';
+	case '<':
+		return isdigit((unsigned char)next);
+	default:
+		return false;
+	}
+}
+
+const char *
+message_lost(const char *markdown, size_t len, const struct aic_buf *told)
+{
+	struct source m = { .s = markdown, .n = len };
+	const char *at = told->data, *end = at + told->len, *found;
+	const char *digit = NULL; /* told, and its place in the Markdown */
+	size_t n, last = 0;
+
+	for (; m.at < len; m.at += n) {
+		n = words_of_markup(&m);
+		if (n > 0)
+			continue;
+		n = message_nothing_at(m.s + m.at, len - m.at);
+		if (n > 0)
+			continue;
+		n = 1;
+		if ((unsigned char)m.s[m.at] < 0x80 && !is_text(&m))
+			continue;
+		found = at ? memchr(at, m.s[m.at], (size_t)(end - at)) : NULL;
+		if (!found)
+			return m.s + m.at;
+		if (isdigit((unsigned char)*found)) {
+			if (digit && found == digit + 1 && m.at != last + 1)
+				return m.s + m.at;
+			digit = found;
+			last = m.at;
+		}
+		at = found + 1;
+	}
+	return NULL;
 }
 
 /* --- an answer --------------------------------------------------------- */
 
 /* Small ones have more cuts. */
 static const struct message_limits limits[] = {
-	{ 4096, 32768 },
-	{ 4032, 32384 },
-	{ 2048, 20480 },
-	{ 300, 5000 },
-	{ 41, 32768 },
+	{ 4096, 32768, 100, 9500 },
+	{ 4032, 32384, 100, 9500 },
+	{ 2048, 20480, 100, 9500 },
+	{ 300, 5000, 20, 9500 },
+	{ 41, 32768, 100, 9500 },
 };
+
+#define N_LIMITS (sizeof(limits) / sizeof(limits[0]))
+
+/* What is longer is cut by the first and by one other of them. */
+#define LONG 2000
 
 static const char *
 check_part(const struct aic_buf *part, bool html,
     const struct message_limits *l, struct aic_buf *shown, char **ret_at)
 {
-	const char *wrong = message_wrong(part->data, part->len, html, l,
-	    shown);
+	const char *wrong = message_wrong(part->data, part->len, html, l, shown,
+	    NULL);
 
 	if (wrong && !*ret_at)
 		*ret_at = strndup(part->data, part->len);
@@ -408,9 +550,11 @@ check_parts(const char *s, size_t len, bool html,
 	aic_buf_init(&seen, MOST);
 	aic_parts_begin(&p, s, len, html ? AIC_FORMAT_HTML : AIC_FORMAT_PLAIN,
 	    l->units >= 2048 ? (int)(4096 - l->units) : 0);
-	p.units_max = l->units;
-	if (p.bytes_max > l->bytes)
-		p.bytes_max = l->bytes;
+	p.max.units = l->units;
+	if (p.max.bytes > l->bytes)
+		p.max.bytes = l->bytes;
+	if (p.max.entities > l->entities)
+		p.max.entities = l->entities;
 	while (!wrong && aic_parts_next(&p, &part)) {
 		before = shown.len;
 		wrong = check_part(&part, html, l, &shown, ret_at);
@@ -426,8 +570,11 @@ check_parts(const char *s, size_t len, bool html,
 		(seen.len > 0 &&
 		    memcmp(seen.data, whole->data, seen.len) != 0)))
 		wrong = "the parts do not show what the whole shows";
-	/* At the worst they are a quarter full, by units or by bytes. */
-	if (!wrong && n > 2 + 4 * len / l->units + 4 * len * 10 / l->bytes)
+	/* At the worst they are a quarter full, by units, by bytes or by entities, of
+	 * which one takes seven bytes and counts for seven. */
+	if (!wrong &&
+	    n > 2 + 4 * len / l->units + 4 * len * 10 / l->bytes +
+		    4 * len / l->entities)
 		wrong = "there are too many parts";
 	aic_buf_done(&part);
 	aic_buf_done(&shown);
@@ -437,45 +584,71 @@ check_parts(const char *s, size_t len, bool html,
 
 static const char *
 check_text(const char *s, size_t len, bool html, struct aic_buf *whole,
-    char **ret_at)
+    struct aic_buf *told, char **ret_at)
 {
 	const char *wrong;
 	struct aic_buf shown;
 	size_t i;
 
 	aic_buf_init(&shown, MOST);
-	wrong = message_wrong(s, len, html, NULL, &shown);
+	wrong = message_wrong(s, len, html, NULL, &shown, told);
 	strip(&shown, whole);
 	aic_buf_done(&shown);
-	for (i = 0; !wrong && i < sizeof(limits) / sizeof(limits[0]); i++)
-		wrong = check_parts(s, len, html, &limits[i], whole, ret_at);
+	for (i = 0; !wrong && i < N_LIMITS; i++)
+		if (len < LONG || i == 0 || i == 1 + len % (N_LIMITS - 1))
+			wrong = check_parts(s, len, html, &limits[i], whole,
+			    ret_at);
 	if (wrong && !*ret_at)
 		*ret_at = strndup(s, len);
+	return wrong;
+}
+
+/* What is shown of the text before and behind a place. */
+#define AROUND 150
+
+static const char *
+check_lost(const char *text, size_t len, const struct aic_buf *told,
+    char **ret_at)
+{
+	static const char wrong[] = "this is lost, or another figure";
+	const char *lost = message_lost(text, len, told);
+
+	size_t at = (size_t)(lost ? lost - text : 0);
+	size_t before = at < AROUND ? at : AROUND;
+	size_t behind = len - at < AROUND ? len - at : AROUND;
+
+	if (!lost)
+		return NULL;
+	*ret_at = malloc(2 * AROUND + sizeof(" HERE "));
+	if (*ret_at)
+		snprintf(*ret_at, 2 * AROUND + sizeof(" HERE "),
+		    "%.*s HERE %.*s", (int)before, lost - before, (int)behind,
+		    lost);
 	return wrong;
 }
 
 const char *
 message_check_answer(const char *text, size_t len, char **ret_at)
 {
-	struct aic_buf html, whole, plain;
+	struct aic_buf html, whole, told;
 	const char *wrong;
 
 	*ret_at = NULL;
 	aic_buf_init(&html, MOST);
 	aic_buf_init(&whole, MOST);
-	aic_buf_init(&plain, MOST);
+	aic_buf_init(&told, MOST);
 	if (aic_telegram_html(text, len, &html) != AIC_OK)
 		wrong = "no memory";
 	else
-		wrong = check_text(html.data, html.len, true, &whole, ret_at);
-	if (!wrong && !has_words_of(&whole, text, len)) {
-		wrong = "words are missing";
-		*ret_at = strndup(html.data, html.len);
-	}
+		wrong = check_text(html.data, html.len, true, &whole, &told,
+		    ret_at);
 	if (!wrong)
-		wrong = check_text(text, len, false, &plain, ret_at);
+		wrong = check_lost(text, len, &told, ret_at);
+	aic_buf_clear(&whole);
+	if (!wrong)
+		wrong = check_text(text, len, false, &whole, NULL, ret_at);
 	aic_buf_done(&html);
 	aic_buf_done(&whole);
-	aic_buf_done(&plain);
+	aic_buf_done(&told);
 	return wrong;
 }

@@ -16,6 +16,8 @@
 struct message_limits {
 	size_t units; /* UTF-16, as shown */
 	size_t bytes; /* of the source */
+	size_t entities; /* pieces that are formatted */
+	size_t targets; /* bytes of all targets of links */
 };
 
 /*
@@ -24,9 +26,18 @@ struct message_limits {
  *
  * limits    NULL: any length
  * shown     gets what is shown, behind what it has
+ * told      the same with the targets of links behind their text; may be NULL
  */
 const char *message_wrong(const char *s, size_t len, bool html,
-    const struct message_limits *limits, struct aic_buf *shown);
+    const struct message_limits *limits, struct aic_buf *shown,
+    struct aic_buf *told);
+
+/*
+ * message_lost -- the first visible character of a text in Markdown that is neither
+ * markup nor told, in its order, or that makes another figure of two; NULL: none.
+ */
+const char *
+message_lost(const char *markdown, size_t len, const struct aic_buf *told);
 
 /*
  * message_check_answer -- bring a text, as a model may write it, through
@@ -38,6 +49,9 @@ const char *message_wrong(const char *s, size_t len, bool html,
  * the caller's to free().
  */
 const char *message_check_answer(const char *text, size_t len, char **ret_at);
+
+/* message_nothing_at -- the length of the character at s when it shows nothing, else 0. */
+size_t message_nothing_at(const char *s, size_t len);
 
 /* message_is_empty -- Telegram would call such a text empty. */
 bool message_is_empty(const char *s, size_t len);

@@ -7,6 +7,7 @@
 #include "buf.h"
 #include "fuzz.h"
 #include "message.h"
+#include "rich.h"
 #include "utf8.h"
 
 bool
@@ -23,6 +24,8 @@ fuzz_one(const char *data, size_t len)
 	taken = text.len > 0 && !message_is_empty(text.data, text.len);
 	if (taken)
 		wrong = message_check_answer(text.data, text.len, &at);
+	if (taken && !wrong)
+		wrong = rich_check_answer(text.data, text.len, &at);
 	if (wrong)
 		fprintf(stderr, "%s: %s\n", wrong, at);
 	assert(!wrong);

@@ -17,7 +17,7 @@ cut(enum aic_format format, size_t units, const char *text,
 
 	aic_buf_init(&part, 1024 * 1024);
 	aic_parts_begin(&p, text, strlen(text), format, 0);
-	p.units_max = units;
+	p.max.units = units;
 	for (; *want; want++) {
 		assert_true(aic_parts_next(&p, &part));
 		assert_string_equal(part.data, *want);
@@ -142,12 +142,67 @@ the_source_of_a_part_has_a_limit_too(void **state)
 		memcpy(text + i * (sizeof(link) - 1), link, sizeof(link));
 	aic_buf_init(&part, 4096);
 	aic_parts_begin(&p, text, strlen(text), AIC_FORMAT_HTML, 0);
-	p.bytes_max = 200;
+	p.max.bytes = 200;
 	assert_false(aic_parts_fit(&p));
 	for (; aic_parts_next(&p, &part); n++)
 		assert_true(part.len <= 200);
 	assert_int_equal(n, 5);
 	aic_buf_done(&part);
+}
+
+/* Of so many links, each with a target of so many bytes: how many parts? */
+static int
+parts_of_links(int links, int target, size_t entities_max, size_t targets_max)
+{
+	struct aic_buf text, part;
+	struct aic_parts p;
+	size_t entities, targets;
+	const char *at;
+	int i, n = 0;
+
+	aic_buf_init(&text, 1024 * 1024);
+	aic_buf_init(&part, AIC_PARTS_BYTES);
+	for (i = 0; i < links; i++)
+		aic_buf_printf(&text, "<a href=\"http://%0*d\">т</a> ",
+		    target - 7, i);
+	aic_parts_begin(&p, text.data, text.len, AIC_FORMAT_HTML, 0);
+	assert_false(aic_parts_fit(&p));
+	for (; aic_parts_next(&p, &part); n++) {
+		entities = targets = 0;
+		for (at = part.data; (at = strstr(at, "<a ")); at++) {
+			entities++;
+			targets += (size_t)target;
+		}
+		assert_in_range(entities, 1, entities_max);
+		assert_in_range(targets, 1, targets_max);
+	}
+	assert_false(part.failed);
+	aic_buf_done(&text);
+	aic_buf_done(&part);
+	return n;
+}
+
+static void
+telegram_counts_entities_and_targets(void **state)
+{
+	static const char bold[] = "<b>a <a href=\"http://x\">b</a> c</b> ";
+	struct aic_buf text;
+	struct aic_parts p;
+	int i;
+
+	(void)state;
+	assert_int_equal(parts_of_links(250, 20, 100, 9500), 3);
+	assert_int_equal(parts_of_links(90, 180, 100, 9500), 2);
+	/* A link within bold makes three of that. */
+	aic_buf_init(&text, 1024 * 1024);
+	for (i = 0; i < 25; i++)
+		aic_buf_puts(&text, bold);
+	aic_parts_begin(&p, text.data, text.len, AIC_FORMAT_HTML, 0);
+	assert_true(aic_parts_fit(&p));
+	aic_buf_puts(&text, bold);
+	aic_parts_begin(&p, text.data, text.len, AIC_FORMAT_HTML, 0);
+	assert_false(aic_parts_fit(&p));
+	aic_buf_done(&text);
 }
 
 static bool
@@ -224,5 +279,5 @@ UNIT_MAIN(T(what_fits_is_one_part), T(it_is_cut_at_paragraphs_first),
     T(a_cut_too_early_is_none), T(white_space_at_a_cut_is_lost),
     T(characters_stay_whole), T(tags_are_closed_and_opened_again),
     T(code_keeps_its_indent), T(what_shows_nothing_is_no_part),
-    T(the_source_of_a_part_has_a_limit_too), T(the_reserve_is_left_free),
+    T(the_source_of_a_part_has_a_limit_too), T(telegram_counts_entities_and_targets), T(the_reserve_is_left_free),
     T(without_room_there_is_no_part), T(the_first_part_ends_in_a_note))

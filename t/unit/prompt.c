@@ -411,10 +411,12 @@ rules_ask_for_what_the_format_can_show(void **state)
 		assert_non_null(strstr(prompt.rules, "Правила: Ответ читают"));
 		/* Once: what follows stays as it is. */
 		assert_non_null(strstr(prompt.rules, " и {{format}}.\"}"));
-		if (i == AIC_FORMAT_HTML)
-			assert_non_null(strstr(prompt.rules, "**жирным**"));
-		else
+		if (i == AIC_FORMAT_PLAIN)
 			assert_null(strstr(prompt.rules, "**"));
+		else
+			assert_non_null(strstr(prompt.rules, "**жирным**"));
+		assert_int_equal(strstr(prompt.rules, "## Раздел") != NULL,
+		    i == AIC_FORMAT_RICH);
 		aic_prompt_done(&prompt);
 	}
 	prompt = load(LIT("{{format"));

@@ -1,0 +1,779 @@
+#include "config.h"
+
+#include "markdown.h"
+
+#include <ctype.h>
+#include <string.h>
+#include <strings.h>
+
+#include "markdown_spans.h"
+
+#define TAB 4
+#define FENCE_MIN 3
+#define RULE_MIN 3
+#define HEADING_MAX 6
+
+/* Of an item's number, as CommonMark has it. */
+#define NUMBER_MAX 9
+
+/* A longer one within a paragraph is more likely a year at the end of a sentence. */
+#define NUMBER_IN_TEXT_MAX 2
+
+/* Of blanks behind an item's mark; where there are more, one is. */
+#define PAD_MAX 4
+
+/* A list and its item are two. */
+#define CONTAINERS_MAX ((size_t)2 * AIC_MARKDOWN_DEPTH)
+
+/* What a line stands in; columns count from the content of what is around it. */
+struct container {
+	enum aic_markdown what; /* QUOTE, LIST or ITEM */
+	size_t
+	    need; /* ITEM: columns that its lines have before them at least */
+	size_t content; /* ... and at most */
+	size_t code; /* what the last one had that is not code */
+	char mark; /* LIST: a bullet, or what stands behind the numbers */
+	bool ordered;
+};
+
+enum leaf { NO_LEAF, PARAGRAPH, FENCE, TABLE };
+
+struct fence {
+	char mark;
+	size_t len, indent;
+};
+
+struct reader {
+	const struct aic_markdown_writer *writer;
+	void *arg;
+	struct aic_markdown_spans spans;
+	const char *next, *end; /* the lines that come */
+
+	struct container open[CONTAINERS_MAX];
+	size_t n_open;
+	enum leaf leaf;
+	struct aic_buf text; /* of the paragraph */
+	size_t last_line; /* where that begins in it */
+	struct aic_buf cell;
+	struct fence fence; /* FENCE */
+	bool fence_begun; /* it has a line */
+	struct fence markdown; /* what is in it is read; len 0: there is none */
+	bool apart; /* the last line was blank */
+	bool failed; /* no memory; a buffer that is cleared forgets it */
+};
+
+/* A line, of which what is before `at' has been read. */
+struct line {
+	const char *s;
+	size_t n, at;
+};
+
+/* The number, or the bullet, of an item. */
+struct mark {
+	size_t indent, width, content;
+	const char *number;
+	size_t number_len; /* with the mark behind it; 0: a bullet */
+	char mark;
+	char task;
+};
+
+/* --- lines ------------------------------------------------------------- */
+
+static bool
+is_blank(char c)
+{
+	return c == ' ' || c == '\t' || c == '\v' || c == '\f';
+}
+
+static size_t
+skip_blanks(const struct line *l, size_t at)
+{
+	while (at < l->n && is_blank(l->s[at]))
+		at++;
+	return at;
+}
+
+static char
+ink(const struct line *l)
+{
+	size_t at = skip_blanks(l, l->at);
+
+	return at < l->n ? l->s[at] : '\0';
+}
+
+/* In columns. */
+static size_t
+indent_of(const struct line *l)
+{
+	size_t at, columns = 0;
+
+	for (at = l->at; at < l->n && is_blank(l->s[at]); at++)
+		columns += l->s[at] == '\t' ? TAB - columns % TAB : 1;
+	return columns;
+}
+
+static void
+skip_columns(struct line *l, size_t max)
+{
+	size_t columns = 0, width;
+
+	while (l->at < l->n && is_blank(l->s[l->at])) {
+		width = l->s[l->at] == '\t' ? TAB - columns % TAB : 1;
+		if (columns + width > max)
+			break;
+		columns += width;
+		l->at++;
+	}
+}
+
+/* What is left, without the blanks around it. */
+static struct line
+trimmed(const struct line *l)
+{
+	struct line t = { .at = 0 };
+	size_t from = skip_blanks(l, l->at), to = l->n;
+
+	while (to > from && is_blank(l->s[to - 1]))
+		to--;
+	t.s = l->s + from;
+	t.n = to - from;
+	return t;
+}
+
+static size_t
+run_of(const struct line *l, size_t at)
+{
+	size_t i = at;
+
+	while (i < l->n && l->s[i] == l->s[at])
+		i++;
+	return i - at;
+}
+
+static bool
+next_line(struct reader *r, struct line *ret)
+{
+	const char *s = r->next;
+	size_t n;
+
+	if (s == r->end)
+		return false;
+	for (n = 0; s + n < r->end && s[n] != '\n' && s[n] != '\r';)
+		n++;
+	*ret = (struct line){ .s = s, .n = n };
+	s += n;
+	if (s < r->end)
+		s += *s == '\r' && s + 1 < r->end && s[1] == '\n' ? 2 : 1;
+	r->next = s;
+	return true;
+}
+
+/* --- blocks that end ---------------------------------------------------- */
+
+static void
+clear(struct reader *r, struct aic_buf *b)
+{
+	r->failed = r->failed || b->failed;
+	aic_buf_clear(b);
+}
+
+static bool
+take_apart(struct reader *r)
+{
+	bool apart = r->apart;
+
+	r->apart = false;
+	return apart;
+}
+
+static void
+enter(struct reader *r, enum aic_markdown what,
+    struct aic_markdown_detail detail)
+{
+	detail.apart = take_apart(r);
+	r->writer->enter(r->arg, what, &detail);
+}
+
+static void
+leave(struct reader *r, enum aic_markdown what)
+{
+	r->writer->leave(r->arg, what);
+}
+
+static void
+put_block(struct reader *r, enum aic_markdown what, int level, const char *s,
+    size_t n)
+{
+	if (n == 0)
+		return;
+	enter(r, what, (struct aic_markdown_detail){ .level = level });
+	aic_markdown_spans_read(&r->spans, s, n);
+	leave(r, what);
+}
+
+static void
+close_leaf(struct reader *r)
+{
+	enum leaf leaf = r->leaf;
+
+	r->leaf = NO_LEAF;
+	if (leaf == PARAGRAPH)
+		put_block(r, AIC_MARKDOWN_PARAGRAPH, 0, r->text.data,
+		    r->text.len);
+	else if (leaf == FENCE)
+		leave(r, AIC_MARKDOWN_FENCE);
+	else if (leaf == TABLE)
+		leave(r, AIC_MARKDOWN_TABLE);
+	clear(r, &r->text);
+}
+
+/* Down to n containers; a list without an item in it ends, unless it gets one. */
+static void
+close_to(struct reader *r, size_t n, bool keeps_list)
+{
+	close_leaf(r);
+	while (r->n_open > n)
+		leave(r, r->open[--r->n_open].what);
+	if (n > 0 && r->open[n - 1].what == AIC_MARKDOWN_LIST && !keeps_list)
+		leave(r, r->open[--r->n_open].what);
+}
+
+static void
+open_container(struct reader *r, struct container c,
+    struct aic_markdown_detail detail)
+{
+	r->open[r->n_open++] = c;
+	enter(r, c.what, detail);
+}
+
+/* --- containers --------------------------------------------------------- */
+
+/* How many of those that are open this line stands in; what says so is skipped. */
+static size_t
+match_containers(struct reader *r, struct line *l)
+{
+	struct container *c;
+	size_t i, at, indent;
+
+	for (i = 0; i < r->n_open; i++) {
+		c = &r->open[i];
+		if (c->what == AIC_MARKDOWN_QUOTE) {
+			at = skip_blanks(l, l->at);
+			if (at == l->n || l->s[at] != '>')
+				break;
+			l->at = at + 1;
+			skip_columns(l, 1);
+		} else if (c->what == AIC_MARKDOWN_ITEM && ink(l)) {
+			indent = indent_of(l);
+			if (indent < c->need)
+				break;
+			if (r->leaf != FENCE)
+				c->code = indent < c->content ? indent
+							      : c->content;
+			skip_columns(l, c->code);
+		}
+	}
+	return i;
+}
+
+/* The paragraph, the code or the table goes on with less indent than its item. */
+static bool
+is_lazy(const struct reader *r, size_t n)
+{
+	for (; n < r->n_open; n++)
+		if (r->open[n].what == AIC_MARKDOWN_QUOTE)
+			return false;
+	return true;
+}
+
+static bool
+is_digit(const struct line *l, size_t at)
+{
+	return at < l->n && isdigit((unsigned char)l->s[at]);
+}
+
+/* "> 5" and ">= 5" are comparisons, unless the next line is quoted, too. */
+static bool
+is_comparison(const struct reader *r, const struct line *l)
+{
+	size_t at = skip_blanks(l, skip_blanks(l, l->at) + 1), end = at;
+	const char *next = r->next;
+
+	while (next < r->end && is_blank(*next))
+		next++;
+	if (next < r->end && *next == '>')
+		return false;
+	if (at < l->n && l->s[at] == '=')
+		return true;
+	while (is_digit(l, end))
+		end++;
+	return end > at &&
+	    !(end + 1 < l->n && strchr(".)", l->s[end]) &&
+		is_blank(l->s[end + 1]));
+}
+
+static bool
+read_quote(struct reader *r, struct line *l, size_t *n)
+{
+	static const struct aic_markdown_detail none;
+
+	if (ink(l) != '>' || *n == CONTAINERS_MAX || is_comparison(r, l))
+		return false;
+	close_to(r, *n, false);
+	open_container(r, (struct container){ .what = AIC_MARKDOWN_QUOTE },
+	    none);
+	l->at = skip_blanks(l, l->at) + 1;
+	skip_columns(l, 1);
+	*n = r->n_open;
+	return true;
+}
+
+static bool
+scan_number(const struct line *l, size_t at, struct mark *m)
+{
+	size_t i = at;
+
+	while (is_digit(l, i) && i - at < NUMBER_MAX)
+		i++;
+	if (i == at || i == l->n || (l->s[i] != '.' && l->s[i] != ')') ||
+	    (l->s[at] == '0' && i - at > 1))
+		return false;
+	m->mark = l->s[i];
+	m->number = l->s + at;
+	m->number_len = m->width = i + 1 - at;
+	return true;
+}
+
+/* What an item begins with, and behind it something to show. */
+static bool
+scan_mark(const struct line *l, struct mark *ret)
+{
+	struct mark m = { .indent = indent_of(l) };
+	size_t at = skip_blanks(l, l->at), from;
+	struct line rest = *l;
+
+	if (at == l->n)
+		return false;
+	if (strchr("-*+", l->s[at])) {
+		m.mark = l->s[at];
+		m.width = 1;
+	} else if (!scan_number(l, at, &m)) {
+		return false;
+	}
+	from = at + m.width;
+	if (from >= l->n || !is_blank(l->s[from]))
+		return false;
+	rest.at = from;
+	if (!ink(&rest))
+		return false;
+	if (m.mark == '+' && is_digit(l, skip_blanks(l, from)))
+		return false;
+	m.content = indent_of(&rest);
+	m.content = m.indent + m.width + (m.content > PAD_MAX ? 1 : m.content);
+	*ret = m;
+	return true;
+}
+
+static void
+scan_task(struct line *l, struct mark *m)
+{
+	size_t at = skip_blanks(l, l->at);
+	struct line rest = *l;
+
+	if (l->n - at < 4 || l->s[at] != '[' || !strchr(" xX", l->s[at + 1]) ||
+	    l->s[at + 2] != ']' || !is_blank(l->s[at + 3]))
+		return;
+	rest.at = at + 3;
+	if (!ink(&rest))
+		return;
+	m->task = l->s[at + 1] == ' ' ? ' ' : 'x';
+	l->at = skip_blanks(l, at + 3);
+}
+
+static bool
+is_item_of(const struct reader *r, size_t n, const struct mark *m)
+{
+	const struct container *c = n > 0 ? &r->open[n - 1] : NULL;
+
+	return c && c->what == AIC_MARKDOWN_LIST && c->mark == m->mark &&
+	    c->ordered == (m->number_len > 0);
+}
+
+static bool
+read_item(struct reader *r, struct line *l, size_t *n)
+{
+	struct aic_markdown_detail detail = { 0 };
+	bool goes_on, apart;
+	struct mark m;
+
+	if (!scan_mark(l, &m))
+		return false;
+	if (r->leaf == PARAGRAPH && *n == r->n_open &&
+	    m.number_len > NUMBER_IN_TEXT_MAX + 1)
+		return false;
+	goes_on = is_item_of(r, *n, &m);
+	if (*n + 1 + !goes_on > CONTAINERS_MAX)
+		return false;
+	close_to(r, *n, goes_on);
+	l->at = skip_blanks(l, l->at) + m.width;
+	skip_columns(l, m.content - m.indent - m.width);
+	scan_task(l, &m);
+	apart = r->apart;
+	if (!goes_on) {
+		detail.ordered = m.number_len > 0;
+		open_container(r,
+		    (struct container){ .what = AIC_MARKDOWN_LIST,
+			.mark = m.mark,
+			.ordered = detail.ordered },
+		    detail);
+		r->apart = apart; /* its first item is, too */
+	}
+	detail = (struct aic_markdown_detail){
+		.s = m.number, .len = m.number_len, .task = m.task
+	};
+	open_container(r,
+	    (struct container){ .what = AIC_MARKDOWN_ITEM,
+		.need = m.indent + 2,
+		.content = m.content,
+		.code = m.content },
+	    detail);
+	*n = r->n_open;
+	return true;
+}
+
+/* --- headings, rules, code ---------------------------------------------- */
+
+static bool
+read_heading(struct reader *r, const struct line *l, size_t n)
+{
+	struct line t = trimmed(l);
+	size_t level, to;
+
+	level = t.n > 0 && t.s[0] == '#' ? run_of(&t, 0) : 0;
+	if (level == 0 || level > HEADING_MAX || level == t.n ||
+	    !is_blank(t.s[level]))
+		return false;
+	t.at = level;
+	t = trimmed(&t);
+	for (to = t.n; to > 0 && t.s[to - 1] == '#';)
+		to--;
+	if (to < t.n && to > 0 && is_blank(t.s[to - 1])) {
+		t.n = to;
+		t = trimmed(&t);
+	}
+	close_to(r, n, false);
+	put_block(r, AIC_MARKDOWN_HEADING, (int)level, t.s, t.n);
+	return true;
+}
+
+/* "===" under one line. */
+static bool
+read_underline(struct reader *r, const struct line *l)
+{
+	struct line t = trimmed(l);
+
+	if (t.n < 2 || t.s[0] != '=' || run_of(&t, 0) < t.n ||
+	    r->leaf != PARAGRAPH || r->last_line > 0)
+		return false;
+	r->leaf = NO_LEAF;
+	put_block(r, AIC_MARKDOWN_HEADING, 1, r->text.data, r->text.len);
+	clear(r, &r->text);
+	return true;
+}
+
+static bool
+read_rule(struct reader *r, const struct line *l, size_t n)
+{
+	size_t i, marks = 0;
+	char mark = ink(l);
+
+	if (!mark || !strchr("-*_", mark))
+		return false;
+	for (i = l->at; i < l->n; i++) {
+		if (l->s[i] != mark && !is_blank(l->s[i]))
+			return false;
+		marks += l->s[i] == mark;
+	}
+	if (marks < RULE_MIN)
+		return false;
+	close_to(r, n, false);
+	r->apart = false;
+	r->writer->rule(r->arg);
+	return true;
+}
+
+static bool
+scan_fence(const struct line *l, struct fence *ret, struct line *ret_info)
+{
+	struct line t = trimmed(l);
+	struct fence f = { .indent = indent_of(l) };
+
+	if (t.n < FENCE_MIN || (t.s[0] != '`' && t.s[0] != '~'))
+		return false;
+	f.mark = t.s[0];
+	f.len = run_of(&t, 0);
+	t.at = f.len;
+	t = trimmed(&t);
+	if (f.len < FENCE_MIN ||
+	    (f.mark == '`' && t.n > 0 && memchr(t.s, '`', t.n)))
+		return false;
+	*ret = f;
+	*ret_info = t;
+	return true;
+}
+
+/* The length of the language that an info string begins with. */
+static size_t
+language_of(const struct line *info)
+{
+	size_t i = 0;
+
+	if (info->n == 0 || !isalpha((unsigned char)info->s[0]))
+		return 0;
+	while (i < info->n &&
+	    (isalnum((unsigned char)info->s[i]) || strchr("+-_.#", info->s[i])))
+		i++;
+	if (i > AIC_MARKDOWN_LANGUAGE_MAX ||
+	    (i < info->n && !is_blank(info->s[i])))
+		return 0;
+	return i;
+}
+
+static void
+put_code(struct reader *r, const char *s, size_t n)
+{
+	if (r->fence_begun)
+		r->writer->line_break(r->arg);
+	r->fence_begun = true;
+	if (n > 0)
+		r->writer->text(r->arg, s, n);
+}
+
+static bool
+is_markdown(const struct line *info)
+{
+	return (info->n == 2 && strncasecmp(info->s, "md", 2) == 0) ||
+	    (info->n == 8 && strncasecmp(info->s, "markdown", 8) == 0);
+}
+
+/* Of what stands behind the fence, the language is markup and the rest is code. */
+static bool
+read_fence(struct reader *r, const struct line *l, size_t n)
+{
+	struct aic_markdown_detail detail = { 0 };
+	struct fence f;
+	struct line info;
+
+	if (!scan_fence(l, &f, &info))
+		return false;
+	close_to(r, n, false);
+	if (info.n == 0 && r->markdown.len > 0 && r->markdown.mark == f.mark &&
+	    f.len >= r->markdown.len) {
+		r->markdown.len = 0;
+		r->apart = true;
+		return true;
+	}
+	if (r->markdown.len == 0 && is_markdown(&info)) {
+		r->markdown = f;
+		r->apart = true;
+		return true;
+	}
+	detail.s = info.s;
+	detail.len = info.at = language_of(&info);
+	enter(r, AIC_MARKDOWN_FENCE, detail);
+	r->leaf = FENCE;
+	r->fence = f;
+	r->fence_begun = false;
+	info = trimmed(&info);
+	if (info.n > 0)
+		put_code(r, info.s, info.n);
+	return true;
+}
+
+static void
+read_code(struct reader *r, struct line *l)
+{
+	struct fence f;
+	struct line info;
+
+	if (scan_fence(l, &f, &info) && info.n == 0 &&
+	    f.mark == r->fence.mark && f.len >= r->fence.len) {
+		close_leaf(r);
+		return;
+	}
+	skip_columns(l, r->fence.indent);
+	put_code(r, l->s + l->at, l->n - l->at);
+}
+
+/* --- tables ------------------------------------------------------------- */
+
+/* The next one from at that is not escaped; n: there is none. */
+static size_t
+find_pipe(const char *s, size_t at, size_t n)
+{
+	while (at < n && (s[at] != '|' || (at > 0 && s[at - 1] == '\\')))
+		at++;
+	return at;
+}
+
+static bool
+is_delimiter_row(const struct line *l)
+{
+	struct line t = trimmed(l), cell;
+	size_t at, end;
+
+	if (find_pipe(t.s, 0, t.n) == t.n)
+		return false;
+	for (at = t.s[0] == '|'; at < t.n; at = end + 1) {
+		end = find_pipe(t.s, at, t.n);
+		cell = (struct line){ .s = t.s + at, .n = end - at };
+		cell = trimmed(&cell);
+		if (cell.n > 1 && cell.s[0] == ':') {
+			cell.s++;
+			cell.n--;
+		}
+		cell.n -= cell.n > 1 && cell.s[cell.n - 1] == ':';
+		if (cell.n == 0 || cell.s[0] != '-' ||
+		    run_of(&cell, 0) < cell.n)
+			return false;
+	}
+	return t.n > 1;
+}
+
+/* There is more in it than bars. */
+static bool
+has_cells(const struct line *l)
+{
+	size_t i;
+
+	for (i = 0; i < l->n; i++)
+		if (l->s[i] != '|' && !is_blank(l->s[i]))
+			return true;
+	return false;
+}
+
+static void
+put_cell(struct reader *r, const char *s, size_t n)
+{
+	static const struct aic_markdown_detail none;
+	struct line l = { .s = s, .n = n };
+	size_t i;
+
+	l = trimmed(&l);
+	clear(r, &r->cell);
+	for (i = 0; i < l.n; i++)
+		if (l.s[i] != '\\' || i + 1 == l.n || l.s[i + 1] != '|')
+			aic_buf_putc(&r->cell, l.s[i]);
+	enter(r, AIC_MARKDOWN_CELL, none);
+	aic_markdown_spans_read(&r->spans, r->cell.data, r->cell.len);
+	leave(r, AIC_MARKDOWN_CELL);
+}
+
+static void
+put_row(struct reader *r, const struct line *l, bool head)
+{
+	struct aic_markdown_detail detail = { .head = head };
+	struct line t = trimmed(l);
+	size_t at, end;
+
+	enter(r, AIC_MARKDOWN_ROW, detail);
+	for (at = t.s[0] == '|'; at < t.n; at = end + 1) {
+		end = find_pipe(t.s, at, t.n);
+		put_cell(r, t.s + at, end - at);
+	}
+	leave(r, AIC_MARKDOWN_ROW);
+}
+
+/* Its first row is the last line of the paragraph. */
+static bool
+read_table(struct reader *r, const struct line *l)
+{
+	static const struct aic_markdown_detail none;
+	struct line head = { .s = r->text.data, .n = r->text.len };
+
+	if (r->leaf != PARAGRAPH || !is_delimiter_row(l))
+		return false;
+	head.at = r->last_line;
+	head = trimmed(&head);
+	if (find_pipe(head.s, 0, head.n) == head.n || !has_cells(&head))
+		return false;
+	if (r->last_line > 0)
+		put_block(r, AIC_MARKDOWN_PARAGRAPH, 0, r->text.data,
+		    r->last_line - 1);
+	enter(r, AIC_MARKDOWN_TABLE, none);
+	put_row(r, &head, true);
+	clear(r, &r->text);
+	r->leaf = TABLE;
+	return true;
+}
+
+/* --- a text ------------------------------------------------------------- */
+
+static void
+read_text(struct reader *r, const struct line *l, size_t n)
+{
+	struct line t = trimmed(l);
+
+	if (r->leaf == TABLE && is_lazy(r, n) && find_pipe(t.s, 0, t.n) < t.n) {
+		put_row(r, &t, false);
+		return;
+	}
+	if (r->leaf == PARAGRAPH && is_lazy(r, n)) {
+		if (read_table(r, l) ||
+		    (n == r->n_open && read_underline(r, l)))
+			return;
+		r->last_line = r->text.len + 1;
+		aic_buf_putc(&r->text, '\n');
+	} else {
+		close_to(r, n, false);
+		r->leaf = PARAGRAPH;
+		r->last_line = 0;
+	}
+	aic_buf_put(&r->text, t.s, t.n);
+}
+
+static void
+read_line(struct reader *r, struct line *l)
+{
+	size_t n = match_containers(r, l);
+
+	if (r->leaf == FENCE && is_lazy(r, n)) {
+		read_code(r, l);
+		return;
+	}
+	if (!ink(l)) {
+		close_to(r, n, false);
+		r->apart = true;
+		return;
+	}
+	do {
+		if (read_heading(r, l, n) || read_fence(r, l, n) ||
+		    read_rule(r, l, n))
+			return;
+	} while (read_quote(r, l, &n) || read_item(r, l, &n));
+	if (ink(l))
+		read_text(r, l, n);
+}
+
+enum aic_code
+aic_markdown_read(const char *s, size_t len,
+    const struct aic_markdown_writer *writer, void *arg)
+{
+	struct reader r = {
+		.writer = writer, .arg = arg, .next = s, .end = s + len
+	};
+	struct line l;
+	bool failed;
+
+	aic_markdown_spans_init(&r.spans, writer, arg);
+	aic_buf_init(&r.text, len + 1);
+	aic_buf_init(&r.cell, len + 1);
+	while (next_line(&r, &l))
+		read_line(&r, &l);
+	close_to(&r, 0, false);
+	failed = r.failed || r.spans.failed || r.cell.failed;
+	aic_markdown_spans_done(&r.spans);
+	aic_buf_done(&r.text);
+	aic_buf_done(&r.cell);
+	return failed ? AIC_ENOMEM : AIC_OK;
+}

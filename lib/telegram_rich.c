@@ -1,0 +1,575 @@
+#include "config.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "markdown.h"
+#include "telegram.h"
+#include "telegram_text.h"
+
+/*
+ * Deeper lists are paragraphs. At the most there are three lists with an item each, a
+ * quotation, a table, a row and a cell, and a link, bold, italic, struck text and code
+ * in it: 15 levels.
+ */
+#define LISTS_MAX 3
+
+/* Blocks within each other, shown or not, and then spans; deeper ones are not shown. */
+#define ELEMENTS_MAX (2 * AIC_MARKDOWN_DEPTH + 16)
+
+/* The numbers of items that begin within each other, "999999999. ☐ ", and bars. */
+#define PREFIX_MAX (AIC_MARKDOWN_DEPTH * 16)
+
+/* "<ol>" with its number, or a heading's level. */
+#define TAG_MAX 48
+
+#define LINKS_MAX 2
+#define LINK_BYTES_MAX (4 * AIC_TELEGRAM_MARKDOWN_MAX)
+
+struct element {
+	enum aic_markdown what;
+	const char *tag; /* NULL: what is in it stands in what is around it */
+	char
+	    start[TAG_MAX]; /* "<li value=\"7\">"; "": made when it is opened */
+	bool open; /* it is written */
+	bool full; /* something is in it */
+	bool seen; /* ... and it shows */
+};
+
+struct link {
+	struct aic_buf target;
+	struct aic_buf text; /* what is shown of it */
+	bool leads;
+};
+
+/* Tags are opened when there is something to show in them. */
+struct page {
+	struct aic_buf *to;
+	struct element elements[ELEMENTS_MAX];
+	int n;
+	int deeper; /* spans that no element is left for */
+	bool failed; /* no memory */
+	bool seen; /* something is shown */
+	int breaks; /* before what comes: of lines in code, of one in a paragraph */
+	bool begun; /* there is text in the block */
+	char
+	    prefix[PREFIX_MAX]; /* numbers of items that are paragraphs; bars */
+	size_t prefix_len;
+	int lists, quotes; /* that are shown */
+	int cells; /* of the row */
+	size_t row_len; /* of the prefix, before its bars */
+	bool head; /* it is the first one */
+	struct link links[LINKS_MAX];
+	int n_links;
+	char language[AIC_MARKDOWN_LANGUAGE_MAX + 1];
+};
+
+/* --- elements ----------------------------------------------------------- */
+
+static bool
+is_within(const struct page *p, const char *tag)
+{
+	int i;
+
+	for (i = 0; i < p->n; i++)
+		if (p->elements[i].tag && strcmp(p->elements[i].tag, tag) == 0)
+			return true;
+	return false;
+}
+
+static struct element *
+push(struct page *p, enum aic_markdown what, const char *tag)
+{
+	struct element *e = &p->elements[p->n++];
+
+	*e = (struct element){ .what = what, .tag = tag };
+	if (tag)
+		snprintf(e->start, sizeof(e->start), "<%s>", tag);
+	return e;
+}
+
+/* Bold in bold is bold. */
+static bool
+push_span(struct page *p, enum aic_markdown what, const char *tag)
+{
+	if (p->n == ELEMENTS_MAX) {
+		p->deeper++;
+		return false;
+	}
+	push(p, what, is_within(p, tag) ? NULL : tag);
+	return true;
+}
+
+static void
+open_link(struct page *p)
+{
+	struct aic_buf *target = &p->links[0].target;
+
+	aic_buf_puts(p->to, "<a href=\"");
+	aic_telegram_escape(p->to, target->data, target->len, true);
+	aic_buf_puts(p->to, "\">");
+}
+
+static void
+open_element(struct page *p, struct element *e)
+{
+	if (e->what == AIC_MARKDOWN_LINK)
+		open_link(p);
+	else
+		aic_buf_puts(p->to, e->start);
+	if (e->what == AIC_MARKDOWN_FENCE && p->language[0]) {
+		aic_buf_puts(p->to, "<code class=\"language-");
+		aic_buf_puts(p->to, p->language);
+		aic_buf_puts(p->to, "\">");
+	}
+	e->open = true;
+}
+
+static void
+open_all(struct page *p)
+{
+	int i;
+
+	for (i = 0; i < p->n; i++) {
+		if (p->elements[i].tag && !p->elements[i].open)
+			open_element(p, &p->elements[i]);
+		p->elements[i].full = true;
+	}
+}
+
+static void
+pop(struct page *p)
+{
+	struct element *e;
+
+	if (p->deeper > 0) {
+		p->deeper--;
+		return;
+	}
+	e = &p->elements[--p->n];
+	if (!e->open)
+		return;
+	if (e->what == AIC_MARKDOWN_FENCE && p->language[0])
+		aic_buf_puts(p->to, "</code>");
+	aic_buf_puts(p->to, "</");
+	aic_buf_puts(p->to, e->tag);
+	aic_buf_putc(p->to, '>');
+}
+
+/* What a block stands in: the list's item, the quotation, or NULL. */
+static const struct element *
+container(const struct page *p)
+{
+	int i;
+
+	for (i = p->n; i-- > 0;)
+		if (p->elements[i].tag)
+			return &p->elements[i];
+	return NULL;
+}
+
+/* --- text --------------------------------------------------------------- */
+
+static void
+add_prefix(struct page *p, const char *s, size_t n)
+{
+	if (n > sizeof(p->prefix) - p->prefix_len)
+		return;
+	memcpy(p->prefix + p->prefix_len, s, n);
+	p->prefix_len += n;
+}
+
+static void
+put_text(struct page *p, const char *s, size_t n)
+{
+	bool code = is_within(p, "pre");
+	int i;
+
+	for (; p->begun && p->breaks > 0; p->breaks--)
+		aic_buf_puts(p->to, code ? "\n" : "<br>");
+	p->breaks = 0;
+	open_all(p);
+	if (p->prefix_len > 0 || aic_telegram_is_seen(s, n)) {
+		p->seen = true;
+		for (i = 0; i < p->n; i++)
+			p->elements[i].seen = true;
+	}
+	aic_telegram_escape(p->to, p->prefix, p->prefix_len, false);
+	p->prefix_len = 0;
+	aic_telegram_escape(p->to, s, n, false);
+	p->begun = true;
+}
+
+static void
+text(void *arg, const char *s, size_t n)
+{
+	struct page *p = arg;
+	int i;
+
+	for (i = 0; i < p->n_links; i++)
+		aic_buf_put(&p->links[i].text, s, n);
+	put_text(p, s, n);
+}
+
+/* Of those in a paragraph, several are one. */
+static void
+line_break(void *arg)
+{
+	struct page *p = arg;
+
+	if (is_within(p, "pre") || p->breaks == 0)
+		p->breaks += p->begun;
+}
+
+/* --- blocks ------------------------------------------------------------- */
+
+/* In an item or a quotation that begins with it, it would part nothing. */
+static void
+rule(void *arg)
+{
+	struct page *p = arg;
+	const struct element *in = container(p);
+
+	if (in && !in->full)
+		return;
+	aic_buf_puts(p->to, "<hr/>");
+}
+
+static void
+begin_block(struct page *p)
+{
+	p->begun = false;
+	p->breaks = 0;
+}
+
+static void
+enter_list(struct page *p, const struct aic_markdown_detail *d)
+{
+	push(p, AIC_MARKDOWN_LIST,
+	    p->lists == LISTS_MAX ? NULL
+		: d->ordered	  ? "ol"
+				  : "ul");
+	p->lists += p->lists < LISTS_MAX;
+}
+
+static void
+leave_list(struct page *p)
+{
+	p->lists -= p->elements[p->n - 1].tag != NULL;
+	pop(p);
+}
+
+static void
+enter_item(struct page *p, const struct aic_markdown_detail *d)
+{
+	bool shown = p->elements[p->n - 1].tag != NULL;
+	struct element *e = push(p, AIC_MARKDOWN_ITEM, shown ? "li" : NULL);
+
+	if (!shown) {
+		add_prefix(p, d->len > 0 ? d->s : "•",
+		    d->len > 0 ? d->len : strlen("•"));
+		add_prefix(p, " ", 1);
+	} else if (d->len > 0) {
+		snprintf(e->start, sizeof(e->start), "<li value=\"%.*s\">",
+		    (int)d->len - 1, d->s);
+	} else if (d->task) {
+		snprintf(e->start, sizeof(e->start),
+		    "<li><input type=\"checkbox\"%s>",
+		    d->task == ' ' ? "" : " checked");
+		return;
+	}
+	if (d->task)
+		add_prefix(p, d->task == ' ' ? "☐ " : "☑ ", strlen("☐ "));
+}
+
+/* The first paragraph of an item or a quotation needs no tag. */
+static void
+enter_paragraph(struct page *p, enum aic_markdown what)
+{
+	const struct element *in = container(p);
+
+	begin_block(p);
+	push(p, what, in && !in->full ? NULL : "p");
+}
+
+/* A number that nothing stands behind is shown with a dash. */
+static void
+leave_item(struct page *p)
+{
+	const struct element *e = &p->elements[p->n - 1];
+
+	if (!e->seen && (p->prefix_len > 0 || strstr(e->start, "value"))) {
+		enter_paragraph(p, AIC_MARKDOWN_PARAGRAPH);
+		put_text(p, "—", strlen("—"));
+		pop(p);
+	}
+	pop(p);
+}
+
+static void
+enter_heading(struct page *p, int level)
+{
+	struct element *e;
+
+	if (container(p)) {
+		enter_paragraph(p, AIC_MARKDOWN_HEADING);
+		push(p, AIC_MARKDOWN_BOLD, "b");
+		return;
+	}
+	begin_block(p);
+	e = push(p, AIC_MARKDOWN_HEADING, "h1");
+	e->tag = (const char *const[]){ "h1", "h2", "h3", "h4", "h5",
+		"h6" }[level - 1];
+	snprintf(e->start, sizeof(e->start), "<%s>", e->tag);
+}
+
+static void
+leave_heading(struct page *p)
+{
+	if (p->elements[p->n - 1].what == AIC_MARKDOWN_BOLD)
+		pop(p);
+	pop(p);
+}
+
+/* Cells that no column is left for are in the last one. */
+static void
+enter_cell(struct page *p)
+{
+	begin_block(p);
+	if (++p->cells > AIC_TELEGRAM_COLUMNS)
+		add_prefix(p, " | ", 3);
+	else
+		push(p, AIC_MARKDOWN_CELL, p->head ? "th" : "td");
+}
+
+static void
+leave_cell(struct page *p)
+{
+	if (p->cells >= AIC_TELEGRAM_COLUMNS)
+		return;
+	open_all(p);
+	pop(p);
+}
+
+static void
+leave_row(struct page *p)
+{
+	if (p->cells >= AIC_TELEGRAM_COLUMNS) {
+		open_all(p);
+		pop(p);
+	}
+	if (p->prefix_len > p->row_len) /* bars that nothing stood behind */
+		p->prefix_len = p->row_len;
+	pop(p);
+}
+
+/* --- links -------------------------------------------------------------- */
+
+static void
+enter_link(struct page *p, const struct aic_markdown_detail *d)
+{
+	struct link *link = &p->links[p->n_links++];
+
+	/* A buffer that is cleared forgets that it failed. */
+	p->failed = p->failed || link->target.failed || link->text.failed;
+	aic_buf_clear(&link->target);
+	aic_buf_clear(&link->text);
+	aic_buf_put(&link->target, d->s, d->len);
+	link->leads = p->n_links == 1 &&
+	    aic_telegram_leads(&link->target) != AIC_TELEGRAM_ELSEWHERE;
+	if (!push_span(p, AIC_MARKDOWN_LINK, "a"))
+		link->leads = false;
+	else if (!link->leads)
+		p->elements[p->n - 1].tag = NULL;
+}
+
+static void
+leave_link(struct page *p)
+{
+	struct link *link = &p->links[--p->n_links];
+	size_t at = link->target.len;
+
+	pop(p);
+	if (!link->leads)
+		at = aic_telegram_address(&link->target, &link->text);
+	if (at == link->target.len)
+		return;
+	put_text(p, " (", 2);
+	put_text(p, link->target.data + at, link->target.len - at);
+	put_text(p, ")", 1);
+}
+
+/* --- what stands in the Markdown ----------------------------------------- */
+
+static void
+enter_block(struct page *p, enum aic_markdown what,
+    const struct aic_markdown_detail *d)
+{
+	switch (what) {
+	case AIC_MARKDOWN_QUOTE:
+		push(p, what, p->quotes++ > 0 ? NULL : "blockquote");
+		break;
+	case AIC_MARKDOWN_LIST:
+		enter_list(p, d);
+		break;
+	case AIC_MARKDOWN_ITEM:
+		enter_item(p, d);
+		break;
+	case AIC_MARKDOWN_HEADING:
+		enter_heading(p, d->level);
+		break;
+	case AIC_MARKDOWN_FENCE:
+		begin_block(p);
+		memcpy(p->language, d->s, d->len);
+		p->language[d->len] = '\0';
+		push(p, what, "pre");
+		break;
+	case AIC_MARKDOWN_TABLE:
+		push(p, what, "table");
+		break;
+	case AIC_MARKDOWN_ROW:
+		p->cells = 0;
+		p->row_len = p->prefix_len;
+		p->head = d->head;
+		push(p, what, "tr");
+		break;
+	case AIC_MARKDOWN_CELL:
+		enter_cell(p);
+		break;
+	default:
+		enter_paragraph(p, what);
+	}
+}
+
+static void
+enter(void *arg, enum aic_markdown what, const struct aic_markdown_detail *d)
+{
+	struct page *p = arg;
+
+	switch (what) {
+	case AIC_MARKDOWN_BOLD:
+		push_span(p, what, "b");
+		break;
+	case AIC_MARKDOWN_ITALIC:
+		push_span(p, what, "i");
+		break;
+	case AIC_MARKDOWN_STRIKE:
+		push_span(p, what, "s");
+		break;
+	case AIC_MARKDOWN_CODE:
+		push_span(p, what, "code");
+		break;
+	case AIC_MARKDOWN_LINK:
+		enter_link(p, d);
+		break;
+	default:
+		enter_block(p, what, d);
+	}
+}
+
+static void
+leave(void *arg, enum aic_markdown what)
+{
+	struct page *p = arg;
+
+	switch (what) {
+	case AIC_MARKDOWN_QUOTE:
+		p->quotes--;
+		pop(p);
+		break;
+	case AIC_MARKDOWN_LIST:
+		leave_list(p);
+		break;
+	case AIC_MARKDOWN_ITEM:
+		leave_item(p);
+		break;
+	case AIC_MARKDOWN_HEADING:
+		leave_heading(p);
+		break;
+	case AIC_MARKDOWN_CELL:
+		leave_cell(p);
+		break;
+	case AIC_MARKDOWN_ROW:
+		leave_row(p);
+		break;
+	case AIC_MARKDOWN_LINK:
+		leave_link(p);
+		break;
+	default:
+		pop(p);
+	}
+}
+
+static const struct aic_markdown_writer writer = {
+	.enter = enter,
+	.leave = leave,
+	.text = text,
+	.line_break = line_break,
+	.rule = rule,
+};
+
+static enum aic_code
+put_markdown(const char *markdown, size_t len, struct page *p)
+{
+	enum aic_code rc;
+	int i;
+
+	for (i = 0; i < LINKS_MAX; i++) {
+		aic_buf_init(&p->links[i].target, LINK_BYTES_MAX);
+		aic_buf_init(&p->links[i].text, LINK_BYTES_MAX);
+	}
+	rc = aic_markdown_read(markdown, len, &writer, p);
+	if (p->failed)
+		rc = AIC_ENOMEM;
+	for (i = 0; i < LINKS_MAX; i++) {
+		if (p->links[i].target.failed || p->links[i].text.failed)
+			rc = AIC_ENOMEM;
+		aic_buf_done(&p->links[i].target);
+		aic_buf_done(&p->links[i].text);
+	}
+	return rc;
+}
+
+/* As it is: a line ends with a break, and blank ones end a paragraph. */
+static void
+put_plain(struct aic_buf *to, const char *s, size_t n)
+{
+	const char *end = s + n, *line;
+	bool open = false;
+
+	for (; s < end; s = line + (line < end)) {
+		line = memchr(s, '\n', (size_t)(end - s));
+		if (!line)
+			line = end;
+		if (!aic_telegram_is_seen(s, (size_t)(line - s))) {
+			if (open)
+				aic_buf_puts(to, "</p>");
+			open = false;
+			continue;
+		}
+		aic_buf_puts(to, open ? "<br>" : "<p>");
+		aic_telegram_escape(to, s, (size_t)(line - s), false);
+		open = true;
+	}
+	if (open)
+		aic_buf_puts(to, "</p>");
+}
+
+enum aic_code
+aic_telegram_rich(const char *markdown, size_t len, struct aic_buf *to)
+{
+	struct page p = { .to = to };
+	enum aic_code rc;
+
+	if (len <= AIC_TELEGRAM_MARKDOWN_MAX) {
+		aic_buf_room(to, 2 * len);
+		rc = put_markdown(markdown, len, &p);
+		if (rc)
+			return rc;
+	}
+	if (!p.seen) {
+		aic_buf_clear(to);
+		put_plain(to, markdown, len);
+	}
+	return to->failed ? AIC_ENOMEM : AIC_OK;
+}

@@ -1,0 +1,528 @@
+#include "config.h"
+
+#include "rich.h"
+
+#include <ctype.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "message.h"
+#include "parts.h"
+#include "telegram.h"
+#include "utf8.h"
+
+#define MOST (64 * 1024 * 1024)
+#define LEVELS 16
+#define COLUMNS 20
+
+/* Where an element may be, and what may be in it. */
+enum kind { OUTSIDE, BLOCKS, LIST, ITEM, TABLE, ROW, TEXT, SPAN, PRE, CODE };
+
+static const struct {
+	const char *name;
+	enum kind kind;
+} names[] = {
+	{ "p", TEXT },
+	{ "h1", TEXT },
+	{ "h2", TEXT },
+	{ "h3", TEXT },
+	{ "h4", TEXT },
+	{ "h5", TEXT },
+	{ "h6", TEXT },
+	{ "pre", PRE },
+	{ "blockquote", BLOCKS },
+	{ "ul", LIST },
+	{ "ol", LIST },
+	{ "li", ITEM },
+	{ "table", TABLE },
+	{ "tr", ROW },
+	{ "th", TEXT },
+	{ "td", TEXT },
+	{ "b", SPAN },
+	{ "i", SPAN },
+	{ "s", SPAN },
+	{ "a", SPAN },
+	{ "code", CODE },
+};
+
+#define N_NAMES ((int)(sizeof(names) / sizeof(names[0])))
+
+struct level {
+	int name;
+	size_t shown; /* before it */
+	bool blocks, text; /* there are some in it */
+	size_t cells;
+};
+
+struct reader {
+	const char *at, *end;
+	struct aic_buf *shown, *told;
+	struct level levels[LEVELS];
+	int n;
+	size_t characters, blocks;
+	const char *href;
+	size_t href_len;
+};
+
+static void
+tell(struct reader *r, const char *s, size_t n, bool shown)
+{
+	if (shown)
+		aic_buf_put(r->shown, s, n);
+	if (r->told)
+		aic_buf_put(r->told, s, n);
+}
+
+static bool
+take(struct reader *r, const char *what)
+{
+	size_t n = strlen(what);
+
+	if ((size_t)(r->end - r->at) < n || memcmp(r->at, what, n) != 0)
+		return false;
+	r->at += n;
+	return true;
+}
+
+static char
+take_entity(struct reader *r)
+{
+	return take(r, "&lt;")	? '<'
+	    : take(r, "&gt;")	? '>'
+	    : take(r, "&amp;")	? '&'
+	    : take(r, "&quot;") ? '"'
+				: '\0';
+}
+
+static enum kind
+kind_at(const struct reader *r)
+{
+	return r->n > 0 ? names[r->levels[r->n - 1].name].kind : OUTSIDE;
+}
+
+static bool
+within(const struct reader *r, int name)
+{
+	int i;
+
+	for (i = 0; i < r->n; i++)
+		if (r->levels[i].name == name)
+			return true;
+	return false;
+}
+
+static bool
+is(int name, const char *what)
+{
+	return strcmp(names[name].name, what) == 0;
+}
+
+static bool
+is_cell(int name)
+{
+	return is(name, "td") || is(name, "th");
+}
+
+static bool
+is_in_code(const struct reader *r)
+{
+	int i;
+
+	for (i = 0; i < r->n; i++)
+		if (names[r->levels[i].name].kind == PRE)
+			return true;
+	return false;
+}
+
+/* Text, or what is in a line with it. */
+static const char *
+add_text(struct reader *r)
+{
+	struct level *in = r->n > 0 ? &r->levels[r->n - 1] : NULL;
+	enum kind kind = kind_at(r);
+
+	if (kind == OUTSIDE || kind == LIST || kind == TABLE || kind == ROW)
+		return "text where there is none";
+	if ((kind == ITEM || kind == BLOCKS) && in->blocks)
+		return "text behind a block";
+	if ((kind == ITEM || kind == BLOCKS) && !in->text)
+		r->blocks++; /* its paragraph */
+	in->text = true;
+	return NULL;
+}
+
+static const char *
+add_block(struct reader *r)
+{
+	enum kind kind = kind_at(r);
+
+	if (kind != OUTSIDE && kind != ITEM && kind != BLOCKS)
+		return "a block where there is none";
+	if (r->n > 0)
+		r->levels[r->n - 1].blocks = true;
+	r->blocks++;
+	tell(r, "\n", 1, true);
+	return NULL;
+}
+
+static const char *
+check_place(struct reader *r, int name)
+{
+	enum kind in = kind_at(r);
+
+	switch (names[name].kind) {
+	case ITEM:
+		r->blocks++;
+		return in == LIST ? NULL : "an item without a list";
+	case ROW:
+		r->blocks++;
+		return in == TABLE ? NULL : "a row without a table";
+	case CODE:
+		if (in == PRE)
+			return r->shown->len > r->levels[r->n - 1].shown
+			    ? "code that is not all of pre"
+			    : NULL;
+		/* FALLTHROUGH */
+	case SPAN:
+		if (in == PRE || in == CODE)
+			return "a tag in code";
+		if (within(r, name))
+			return "a tag in itself";
+		return add_text(r);
+	default:
+		if (is_cell(name) && ++r->levels[r->n - 1].cells > COLUMNS)
+			return "too many columns";
+		if (is_cell(name))
+			return in == ROW ? NULL : "a cell without a row";
+		if (is(name, "blockquote") && within(r, name))
+			return "a quotation in a quotation";
+		return add_block(r);
+	}
+}
+
+static const char *
+take_href(struct reader *r)
+{
+	const char *from;
+
+	if (!take(r, " href=\""))
+		return "an a without href";
+	from = r->at;
+	if (!take(r, "http") && !take(r, "HTTP") && !take(r, "mailto:") &&
+	    !take(r, "tel:"))
+		return "a link that leads elsewhere";
+	while (r->at < r->end && *r->at != '"') {
+		if ((unsigned char)*r->at <= ' ' || strchr("<>", *r->at))
+			return "an odd character in a link";
+		if (*r->at == '&' ? !take_entity(r) : !r->at++)
+			return "a bare & in a link";
+	}
+	r->href = from;
+	r->href_len = (size_t)(r->at - from);
+	return take(r, "\"") ? NULL : "a link without an end";
+}
+
+static const char *
+take_value(struct reader *r)
+{
+	const char *from;
+
+	if (!take(r, " value=\""))
+		return NULL;
+	for (from = r->at; r->at < r->end && isdigit((unsigned char)*r->at);)
+		r->at++;
+	if (r->at == from || r->at - from > 9)
+		return "an odd number of an item";
+	tell(r, from, (size_t)(r->at - from), true);
+	tell(r, ". ", 2, true);
+	if (!is(r->levels[r->n - 1].name, "ol"))
+		return "a number in a list that has none";
+	return take(r, "\"") ? NULL : "a number without an end";
+}
+
+static const char *
+take_language(struct reader *r)
+{
+	const char *from;
+
+	if (!take(r, " class=\"language-"))
+		return NULL;
+	if (kind_at(r) != PRE)
+		return "a language outside of pre";
+	from = r->at;
+	while (r->at<r->end && * r->at> ' ' && !strchr("\"<>&", *r->at))
+		r->at++;
+	return r->at > from && take(r, "\"") ? NULL : "an odd language";
+}
+
+/* What has no end. */
+static bool
+take_void(struct reader *r, const char **ret_wrong)
+{
+	if (take(r, "<br>")) {
+		*ret_wrong = add_text(r);
+		r->characters++;
+		tell(r, "\n", 1, true);
+		return true;
+	}
+	if (take(r, "<hr/>")) {
+		*ret_wrong = add_block(r);
+		return true;
+	}
+	if (take(r, "<input type=\"checkbox\">") ||
+	    take(r, "<input type=\"checkbox\" checked>")) {
+		*ret_wrong = kind_at(r) != ITEM || r->levels[r->n - 1].text ||
+			r->levels[r->n - 1].blocks
+		    ? "a check box that does not begin an item"
+		    : NULL;
+		tell(r, "☑ ", strlen("☑ "), true);
+		return true;
+	}
+	return false;
+}
+
+static int
+take_name(struct reader *r)
+{
+	const char *from = r->at;
+	size_t n;
+	int i;
+
+	while (r->at < r->end && isalnum((unsigned char)*r->at))
+		r->at++;
+	n = (size_t)(r->at - from);
+	for (i = 0; i < N_NAMES; i++)
+		if (strlen(names[i].name) == n &&
+		    memcmp(names[i].name, from, n) == 0)
+			return i;
+	return -1;
+}
+
+static const char *
+take_start(struct reader *r)
+{
+	int name = take_name(r);
+	const char *wrong;
+	size_t begun;
+
+	if (name < 0)
+		return "an unknown tag";
+	if (r->n == LEVELS)
+		return "too many levels";
+	wrong = check_place(r, name);
+	begun = r->shown->len;
+	if (!wrong && is(name, "a"))
+		wrong = take_href(r);
+	if (!wrong && is(name, "li"))
+		wrong = take_value(r);
+	if (!wrong && is(name, "code"))
+		wrong = take_language(r);
+	if (!wrong && !take(r, ">"))
+		wrong = "an odd start tag";
+	r->levels[r->n++] = (struct level){ .name = name, .shown = begun };
+	return wrong;
+}
+
+static void
+tell_href(struct reader *r, size_t from)
+{
+	struct reader href = { .at = r->href, .end = r->href + r->href_len };
+	struct aic_buf target;
+	char c;
+
+	aic_buf_init(&target, r->href_len);
+	while (href.at < href.end) {
+		c = *href.at == '&' ? take_entity(&href) : *href.at++;
+		aic_buf_putc(&target, c);
+	}
+	if (target.len != r->shown->len - from ||
+	    memcmp(target.data, r->shown->data + from, target.len) != 0) {
+		tell(r, "\n", 1, false);
+		tell(r, target.data, target.len, false);
+		tell(r, "\n", 1, false);
+	}
+	aic_buf_done(&target);
+}
+
+static const char *
+take_stop(struct reader *r)
+{
+	int name = take_name(r);
+	struct level *l;
+
+	if (name < 0 || !take(r, ">"))
+		return "an odd end tag";
+	if (r->n == 0 || r->levels[r->n - 1].name != name)
+		return "an end tag that does not match";
+	l = &r->levels[--r->n];
+	if (!is_cell(name) && !l->blocks && r->shown->len == l->shown)
+		return "a tag around nothing";
+	if (is(name, "a"))
+		tell_href(r, l->shown);
+	if (is(name, "code") && kind_at(r) == PRE &&
+	    strncmp(r->at, "</pre>", 6) != 0)
+		return "code that is not all of pre";
+	if (names[name].kind != SPAN && names[name].kind != CODE)
+		tell(r, "\n", 1, true);
+	return NULL;
+}
+
+static const char *
+take_character(struct reader *r)
+{
+	const char *wrong = add_text(r);
+	uint32_t cp = 0;
+	size_t n;
+	char c;
+
+	if (wrong)
+		return wrong;
+	r->characters++;
+	if (*r->at == '&') {
+		c = take_entity(r);
+		tell(r, &c, 1, true);
+		return c ? NULL : "a bare &";
+	}
+	n = aic_utf8_next(r->at, (size_t)(r->end - r->at), &cp);
+	if (n == 0 || cp == 0)
+		return "not UTF-8";
+	if (cp == '\n' && !is_in_code(r))
+		return "a line break that is not shown";
+	tell(r, r->at, n, true);
+	r->at += n;
+	return NULL;
+}
+
+static const char *
+take_one(struct reader *r)
+{
+	const char *wrong = NULL;
+
+	if (take_void(r, &wrong))
+		return wrong;
+	if (take(r, "</"))
+		return take_stop(r);
+	if (take(r, "<"))
+		return take_start(r);
+	return *r->at == '>' ? "a bare >" : take_character(r);
+}
+
+const char *
+rich_wrong(const char *s, size_t len, const struct rich_limits *limits,
+    struct aic_buf *shown, struct aic_buf *told)
+{
+	struct reader r = {
+		.at = s, .end = s + len, .shown = shown, .told = told
+	};
+	size_t before = shown->len;
+	const char *wrong;
+
+	while (r.at < r.end) {
+		wrong = take_one(&r);
+		if (wrong)
+			return wrong;
+	}
+	if (r.n > 0)
+		return "a tag without an end";
+	if (shown->failed)
+		return "no memory";
+	if (shown->len == before ||
+	    message_is_empty(shown->data + before, shown->len - before))
+		return "an empty message";
+	if (limits && r.characters > limits->characters)
+		return "a message that is too long";
+	if (limits && r.blocks > limits->blocks)
+		return "a message of too many blocks";
+	return NULL;
+}
+
+/* --- an answer ----------------------------------------------------------- */
+
+/* Small ones have more cuts. */
+static const struct rich_limits limits[] = {
+	{ 32768, 500 },
+	{ 2000, 50 },
+	{ 200, 500 },
+	{ 4000, 20 },
+};
+
+/* All of it is in the parts, in its order; items that were cut show their number
+ * again. */
+static bool
+is_in(const struct aic_buf *whole, const struct aic_buf *parts)
+{
+	const char *at = parts->data, *end = at + parts->len;
+	size_t i, n;
+
+	for (i = 0; i < whole->len && at; i += n) {
+		n = message_nothing_at(whole->data + i, whole->len - i);
+		if (n > 0)
+			continue;
+		n = 1;
+		at = memchr(at, whole->data[i], (size_t)(end - at));
+		at += at != NULL;
+	}
+	return i == whole->len && at;
+}
+
+static const char *
+check_parts(const struct aic_buf *html, const struct rich_limits *l,
+    const struct aic_buf *whole, char **ret_at)
+{
+	struct aic_buf part, shown;
+	const char *wrong = NULL;
+	struct aic_parts p;
+	size_t n = 0;
+
+	aic_buf_init(&part, MOST);
+	aic_buf_init(&shown, MOST);
+	aic_parts_begin(&p, html->data, html->len, AIC_FORMAT_RICH, 0);
+	p.max.units = l->characters;
+	p.max.blocks = l->blocks;
+	if (aic_parts_fit(&p))
+		wrong = rich_wrong(html->data, html->len, l, &shown, NULL);
+	aic_buf_clear(&shown);
+	for (; !wrong && aic_parts_next(&p, &part); n++) {
+		wrong = rich_wrong(part.data, part.len, l, &shown, NULL);
+		if (wrong)
+			*ret_at = strndup(part.data, part.len);
+	}
+	if (!wrong && (part.failed || shown.failed))
+		wrong = "no memory";
+	if (!wrong && !is_in(whole, &shown))
+		wrong = "the parts do not show what the whole shows";
+	if (!wrong && shown.len > whole->len + n * 64)
+		wrong = "the parts show more than the whole";
+	aic_buf_done(&part);
+	aic_buf_done(&shown);
+	return wrong;
+}
+
+const char *
+rich_check_answer(const char *text, size_t len, char **ret_at)
+{
+	struct aic_buf html, shown, told;
+	const char *wrong = "no memory", *lost;
+	size_t i;
+
+	*ret_at = NULL;
+	aic_buf_init(&html, MOST);
+	aic_buf_init(&shown, MOST);
+	aic_buf_init(&told, MOST);
+	if (aic_telegram_rich(text, len, &html) == AIC_OK)
+		wrong = rich_wrong(html.data, html.len, NULL, &shown, &told);
+	lost = wrong ? NULL : message_lost(text, len, &told);
+	if (lost) {
+		wrong = "this is lost from a rich message, or another figure";
+		*ret_at = strndup(lost, len - (size_t)(lost - text));
+	}
+	for (i = 0; !wrong && i < sizeof(limits) / sizeof(limits[0]); i++)
+		wrong = check_parts(&html, &limits[i], &shown, ret_at);
+	if (wrong && !*ret_at)
+		*ret_at = strndup(html.data ? html.data : "", html.len);
+	aic_buf_done(&html);
+	aic_buf_done(&shown);
+	aic_buf_done(&told);
+	return wrong;
+}
