@@ -217,7 +217,7 @@ static void
 version_of(const struct chat *c, const char *version,
     char to[AIC_ID_CONTEXT_SIZE])
 {
-	snprintf(to, AIC_ID_CONTEXT_SIZE, "%s %lld", version,
+	snprintf(to, AIC_ID_CONTEXT_SIZE, "%.42s %lld", version,
 	    (long long)chat_context_terms(c).ttl_s);
 }
 
