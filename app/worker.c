@@ -2,6 +2,7 @@
 
 #include "worker.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -96,6 +97,8 @@ worker_open(struct worker *w, struct aic_conf *conf, struct aic_err *err)
 	pthread_mutex_init(&w->lock, NULL);
 	pthread_mutex_init(&w->look.lock, NULL);
 	pthread_cond_init(&w->look.over, NULL);
+	pthread_mutex_init(&w->fit.lock, NULL);
+	pthread_cond_init(&w->fit.over, NULL);
 	aic_breaker_init(&w->saves, WORKER_SAVES_FAILED,
 	    WORKER_SAVES_OPEN_MS * AIC_MS);
 	w->conf = *conf;
@@ -173,6 +176,8 @@ worker_close(struct worker *w)
 	aic_conf_done(&w->conf);
 	unsaved_close(w->unsaved);
 	aic_breaker_done(&w->saves);
+	pthread_cond_destroy(&w->fit.over);
+	pthread_mutex_destroy(&w->fit.lock);
 	pthread_cond_destroy(&w->look.over);
 	pthread_mutex_destroy(&w->look.lock);
 	pthread_mutex_destroy(&w->lock);
@@ -293,14 +298,11 @@ try_key(struct worker *w, int64_t deadline_us, struct aic_err *err)
 	return run_and_forget(w, calls, 3, deadline_us, err);
 }
 
-enum aic_code
-worker_fits(struct worker *w, int64_t deadline_us, struct aic_err *err)
+static enum aic_code
+try_fit(struct worker *w, int64_t deadline_us, struct aic_err *err)
 {
-	enum aic_code rc;
+	enum aic_code rc = try_chat(w, deadline_us, err);
 
-	if (atomic_load_explicit(&w->fits, memory_order_relaxed))
-		return AIC_OK;
-	rc = try_chat(w, deadline_us, err);
 	if (!rc)
 		rc = recall_set_scope(w->cache, w->db, deadline_us, err);
 	if (rc)
@@ -308,6 +310,53 @@ worker_fits(struct worker *w, int64_t deadline_us, struct aic_err *err)
 	atomic_store(&w->fits, true);
 	check_durability(w, deadline_us);
 	return AIC_OK;
+}
+
+/* With the lock held: what the thread finds that tries already. */
+static enum aic_code
+await_fit(struct worker_fit *f, pthread_mutex_t *lock, int64_t deadline_us,
+    struct aic_err *err)
+{
+	struct timespec until = aic_clock_spec(deadline_us);
+	unsigned tries = f->tries;
+	int rc = 0;
+
+	while (f->tries == tries && rc != ETIMEDOUT)
+		rc = pthread_cond_clockwait(&f->over, lock, CLOCK_MONOTONIC,
+		    &until);
+	if (f->tries == tries)
+		return aic_fail(err, AIC_EDB,
+		    "the database did not answer in time");
+	if (f->code)
+		*err = f->why;
+	return f->code;
+}
+
+enum aic_code
+worker_fits(struct worker *w, int64_t deadline_us, struct aic_err *err)
+{
+	struct worker_fit *f = &w->fit;
+	enum aic_code rc;
+
+	if (atomic_load_explicit(&w->fits, memory_order_relaxed))
+		return AIC_OK;
+	pthread_mutex_lock(&f->lock);
+	if (f->trying) {
+		rc = await_fit(f, &f->lock, deadline_us, err);
+		pthread_mutex_unlock(&f->lock);
+		return rc;
+	}
+	f->trying = true;
+	pthread_mutex_unlock(&f->lock);
+	rc = try_fit(w, deadline_us, err);
+	pthread_mutex_lock(&f->lock);
+	f->trying = false;
+	f->tries++;
+	f->code = rc;
+	f->why = *err;
+	pthread_cond_broadcast(&f->over);
+	pthread_mutex_unlock(&f->lock);
+	return rc;
 }
 
 static enum aic_code

@@ -73,6 +73,17 @@ struct worker_look {
 	struct aic_err why; /* when it failed */
 };
 
+/* One thread finds out whether the database fits; those that come meanwhile share what it
+ * finds. A crowd of first chats would else be a crowd of looks. */
+struct worker_fit {
+	pthread_mutex_t lock;
+	pthread_cond_t over;
+	bool trying;
+	unsigned tries; /* that have ended */
+	enum aic_code code; /* of the last */
+	struct aic_err why; /* when it failed */
+};
+
 struct worker {
 	struct aic_conf conf;
 	struct aic_db *db;
@@ -98,6 +109,7 @@ struct worker {
 
 	atomic_bool fits; /* worker_fits() has said so */
 	atomic_bool durability_checked; /* and logged, where it is wanting */
+	struct worker_fit fit;
 	struct worker_look look;
 };
 

@@ -50,7 +50,7 @@ if (my $why = $@) {
 }
 
 my $s = AIChat::Test->new(workers => 0, nginx => 0, model => 0,
-    env => { OPENAI_API_KEY => $KEY, AI_CHAT_BREAKER_FAILURES => 0,
+    env => { AI_CHAT_ANSWER_FORMAT => 'plain', OPENAI_API_KEY => $KEY, AI_CHAT_BREAKER_FAILURES => 0,
 	AI_CHAT_DEADLINE_MS => 8000 });
 my $port = free_port();
 
