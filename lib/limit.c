@@ -12,8 +12,8 @@
 #define LEASE_MAX "605 seconds"
 
 /*
- * $1 user, $2 chat, $3 zone, $4 lease in ms, $5 limit, $6 how many at once, $7 when
- * this chat was first reserved.
+ * $1 user, $2 chat, $3 zone, $4 lease in ms, $5 limit (below 0: nothing is reserved, nor
+ * a row made), $6 how many at once, $7 when this chat was first reserved.
  *
  * Twice is once: the lease of the same chat is replaced, not added. Every
  * expression of the DO UPDATE part is evaluated on the newest version of the row,
@@ -33,6 +33,7 @@
 	"  ARRAY[ROW($2::uuid, d.day,"                                         \
 	"   now() + $4::int * interval '1 ms')::ai_chat_lease]"                \
 	" FROM (SELECT (now() AT TIME ZONE $3::text)::date AS day) d"          \
+	" WHERE $5::bigint >= 0"                                               \
 	" ON CONFLICT (telegram_id) DO UPDATE SET"                             \
 	"  request_count = CASE"                                               \
 	"   WHEN l.last_reset_date < excluded.last_reset_date"                 \

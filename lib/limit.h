@@ -53,7 +53,9 @@ struct aic_limit_hold {
 	bool of_key; /* its chat_id is one; refused beside and after another */
 	const char *zone; /* whose midnight begins the day */
 	int64_t lease_ms; /* until the reservation lapses */
-	int64_t limit; /* chats a day; 0: there is none */
+	/* chats a day; 0: there is none; below 0: nothing is reserved, and the statement
+	 * only shows that the database takes it */
+	int64_t limit;
 	int64_t at_once; /* reservations that the user may have; 0: no cap */
 	/*
 	 * Of a chat whose reservation has lapsed: when it was first reserved, as

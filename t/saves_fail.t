@@ -32,8 +32,12 @@ is $s->send(telegram_id => 1)->{status}, 200, 'a chat is saved';
 is metric('save_breaker_open'), 0, '... and the circuit breaker of saves closed';
 is $s->ready_with(200)->{status}, 200, '... ready';
 
-$s->sql('revoke insert on ai_chat_requests from ai_chat');
-is keyed('first')->{status}, 503, 'no right to insert: a chat fails';
+$s->sql(q{create function full_disk() returns trigger language plpgsql as $$
+    begin raise 'could not extend file: No space left on device'
+    using errcode = 'disk_full'; end $$});
+$s->sql('create trigger full_disk before insert on ai_chat_requests
+    for each row execute function full_disk()');
+is keyed('first')->{status}, 503, 'a full disk: a chat fails';
 my $before = $s->model_count;
 my @got = map { $s->send_many(map { { telegram_id => $_ } } 1 .. 5) } 1 .. 20;
 is((grep { $_->{status} == 503 } @got), 100, '... as a hundred others');
@@ -44,7 +48,7 @@ is $s->value('select sum(request_count) from ai_chat_daily_limits'), 1,
     '... and none is counted';
 is $s->value('select coalesce(sum(cardinality(leases)), 0)
     from ai_chat_daily_limits'), 0, '... nor stays reserved';
-like $got[-1]{json}{detail}, qr/cannot be saved/, '... and are told why';
+like $got[-1]{json}{detail}{error}, qr/cannot be saved/, '... and are told why';
 is metric('save_breaker_open'), 1, 'the circuit breaker is open';
 my $ready = $s->ready_with(503);
 is $ready->{json}{checks}{database}, 'open', '... as readiness says';
@@ -67,9 +71,9 @@ is $s->model_count('first'), 1, '... which costs nothing';
 is keyed('second')->{status}, 503, 'another one is refused';
 is $s->model_count('second') // 0, 0, '... before it is paid';
 
-$s->sql('grant insert on ai_chat_requests to ai_chat');
+$s->sql('drop trigger full_disk on ai_chat_requests');
 my $again = keyed('first');
-is $again->{status}, 200, 'when rows can be inserted the first one is saved';
+is $again->{status}, 200, 'when there is room the first one is saved';
 is $s->model_count('first'), 1, '... without being paid again';
 is metric('save_breaker_open'), 0, '... and that closes the circuit breaker';
 is keyed('first')->{content}, $again->{content}, '... and is replayed';
@@ -79,21 +83,19 @@ is_deeply $s->ledger(9), { count => 2, rows => 2, leases => 0 },
 is $s->ready_with(200)->{status}, 200, 'ready again';
 like $s->worker_log(1), qr/event=breaker .*can be saved again/, '... says the log';
 
-# -- a disk that is full ----------------------------------------------------------
+# -- a right that is missing ----------------------------------------------------------
 
-$s->sql(q{create function full_disk() returns trigger language plpgsql as $$
-    begin raise 'could not extend file: No space left on device'
-    using errcode = 'disk_full'; end $$});
-$s->sql('create trigger full_disk before insert on ai_chat_requests
-    for each row execute function full_disk()');
+$s->sql('revoke insert on ai_chat_requests from ai_chat');
 $before = $s->model_count;
 @got = map { $s->send(telegram_id => $_) } 11 .. 60;
-is((grep { $_->{status} == 503 } @got), 50, 'a full disk: fifty chats fail');
+is((grep { $_->{status} == 503 } @got), 50, 'no right to insert: fifty chats fail');
 cmp_ok $s->model_count - $before, '<=', 4, '... and few are paid';
-$s->sql('drop trigger full_disk on ai_chat_requests');
+is $s->ready_with(503)->{json}{checks}{database}, 'down',
+    '... and readiness finds it out';
+$s->sql('grant insert on ai_chat_requests to ai_chat');
 wait_for(sub { $s->send(telegram_id => 11)->{status} == 200 }, 10,
-    'an answer when there is room');
-ok 1, 'when there is room chats are answered by themselves';
+    'an answer with the right');
+ok 1, 'with the right chats are answered by themselves';
 
 # -- another worker -----------------------------------------------------------
 
