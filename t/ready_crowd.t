@@ -11,6 +11,10 @@ my $s = AIChat::Test->new(own_pg => 1, env => {
 	AI_CHAT_DB_POOL => 2,
 }, pg_conf => { log_statement => 'all' });
 my $test = $$;
+my @callers;
+
+# Should the test die, its callers must not outlive it.
+END { kill KILL => @callers if $$ == ($test // 0) }
 
 # Callers without a key, as fast as they are answered; each notes the answers that are
 # not 200.
@@ -32,6 +36,7 @@ sub start_crowd ($n)
 			}
 			POSIX::_exit(1);
 		}
+		push @callers, $pid;
 		[ $pid, $file ];
 	} 1 .. $n;
 }
@@ -42,6 +47,7 @@ sub stop_crowd (@crowd)
 	my %all;
 
 	kill TERM => map { $_->[0] } @crowd;
+	@callers = ();
 	for (@crowd) {
 		my ($pid, $file) = @$_;
 		waitpid $pid, 0;

@@ -108,8 +108,9 @@ ok 1, 'with the right chats are answered by themselves';
 
 	wait_for(sub { $r->get('/health/ready')->{json}{checks}{cache} eq 'ok' },
 	    10, 'Redis');
+	is $r->send(telegram_id => 6)->{status}, 200, 'with Redis: a chat';
 	$r->sql('revoke insert on ai_chat_requests from ai_chat');
-	is $r->send(@chat)->{status}, 503, 'with Redis: a chat that is not saved';
+	is $r->send(@chat)->{status}, 503, '... and one that is not saved';
 	wait_for(sub { $r->redis_cli('keys', '*unsaved*') =~ /\S/ }, 5,
 	    'the answer in Redis');
 	$r->restart_worker(1);
