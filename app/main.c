@@ -33,9 +33,12 @@
 
 /* A chat takes and gives back some 50 KB. Memory below this is kept, in each arena, for
  * the next one: to return it to the kernel and fault it in again costs more than the chat's
- * own work. What is larger, is rare, and goes back at once. */
+ * own work. */
 #define KEEP_FREE (2 * 1024 * 1024)
-#define LARGE (1024 * 1024)
+
+/* What is as large as this gets pages of its own, and goes back at once. It is rare but for
+ * libcurl's buffer for receiving, most of which is never touched. */
+#define LARGE (32 * 1024)
 
 /* After a failed accept(): long enough for a descriptor to be freed. */
 #define ACCEPT_PAUSE_US (50 * AIC_MS)

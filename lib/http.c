@@ -88,6 +88,7 @@ struct aic_http_call {
 	struct route *route;
 	enum { HANDED_OVER, WAITING, BEGUN, ENDED } state;
 	bool opening; /* counted in route->now.opening */
+	bool resent; /* libcurl was about to send it once more */
 	bool unsent; /* begun, and the request has not gone out */
 	int64_t give_up_us; /* then, no connection will be there any more */
 	int connecting; /* sockets that are being connected for it */
@@ -407,6 +408,7 @@ note_resent(struct aic_http_call *call)
 {
 	if (!call->stream_of)
 		return;
+	call->resent = true;
 	call->http->suspect = call->stream_of;
 	call->route->resent_us = aic_clock_us();
 }
@@ -545,6 +547,8 @@ on_request(void *arg, char *ip, char *local_ip, int port, int local_port)
 	if (s)
 		s->stream_of = call->stream_of;
 	if (call->transfer.has_body) {
+		/* It may be there from before: libcurl sends a refused one again. */
+		leave_sending(call);
 		call->next_sending = call->http->sending;
 		call->http->sending = call;
 	}
@@ -559,8 +563,12 @@ end_call(struct aic_http *h, struct aic_http_call *call)
 		list_remove(&call->route->waiting, call);
 	call->state = ENDED;
 	call->transfer.answer.took_us = aic_clock_us() - call->start_us;
-	if (call->transfer.easy)
+	/* libcurl 7.88 keeps in a handle that a stream was refused, and would take the next
+	 * connection that ends for another refusal. */
+	if (call->transfer.answer.end == AIC_HTTP_ANSWERED && !call->resent)
 		give_handle(h, call->transfer.easy);
+	else
+		curl_easy_cleanup(call->transfer.easy);
 	call->transfer.easy = NULL;
 	atomic_fetch_sub(&h->calls, 1);
 	atomic_store(&call->over, true);

@@ -11,11 +11,15 @@
 #include "clock.h"
 #include "http_trust.h"
 
-/* Chats wait by the thousand, so what each of them holds is kept small: a page
- * for receiving, and for sending the least that libcurl takes, which is freed when
- * the body has gone out. */
+/* Chats wait by the thousand, so what each of them holds is kept small: for sending the
+ * least that libcurl takes, which is freed when the body has gone out. */
 #define SEND_BUFFER 16384L
-#define RECEIVE_BUFFER 4096L
+
+/* As much as libcurl 7.88 reads from an HTTP/2 connection at a time (H2_BUFSIZE). With
+ * less, a DATA frame that does not fit stops the stream, and where it is the last one and
+ * nothing comes behind it, the end of the stream is not seen. malloc() gives the buffer
+ * pages of its own (LARGE in app/main.c), of which a short answer touches one or two. */
+#define RECEIVE_BUFFER 32768L
 
 /* An answer of the API has a dozen headers; 64 KiB is what its own docs allow. */
 #define HEADERS_MAX (64 * 1024)
@@ -38,7 +42,7 @@ on_receive(char *data, size_t size, size_t n, void *arg)
 	else
 		aic_buf_put(body, data, size * n);
 	/* A full buffer can be somewhat less of a body that was compressed. */
-	if (body->len >= RECEIVE_BUFFER / 2 && t->on_long)
+	if (t->header_bytes + body->len >= RECEIVE_BUFFER / 2 && t->on_long)
 		t->on_long(t);
 	return t->too_big || body->failed ? 0 : size * n;
 }
@@ -63,7 +67,8 @@ on_header(char *data, size_t size, size_t n, void *arg)
 }
 
 /* What libcurl 7.88 says, and only in its log, when a stream was refused before it was
- * processed. On a connection that other calls use there is no other sign of it. */
+ * processed, and was the first one of its connection. Of others it says the same as of a
+ * connection that has ended, and they count as attempts. */
 #define REFUSED "REFUSED_STREAM, retrying"
 
 static int
