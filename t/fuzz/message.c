@@ -134,8 +134,8 @@ tell_href(struct reader *r, size_t from)
 		c = *href.at == '&' ? take_entity(&href) : *href.at++;
 		aic_buf_putc(&target, c);
 	}
-	if (target.len != r->shown->len - from ||
-	    memcmp(target.data, r->shown->data + from, target.len) != 0) {
+	if (!message_says(r->shown->data + from, r->shown->len - from,
+		&target)) {
 		tell(r, "\n", 1);
 		tell(r, target.data, target.len);
 		tell(r, "\n", 1);
@@ -331,6 +331,14 @@ message_is_empty(const char *s, size_t len)
 			return false;
 	}
 	return true;
+}
+
+bool
+message_says(const char *s, size_t len, const struct aic_buf *what)
+{
+	return len >= what->len &&
+	    memcmp(s + len - what->len, what->data, what->len) == 0 &&
+	    message_is_empty(s, len - what->len);
 }
 
 /* A text without what shows nothing. */

@@ -170,6 +170,7 @@ links_lead_to_the_web(void **state)
 	becomes("[](http://x.ru)", "<a href=\"http://x.ru\">http://x.ru</a>");
 	becomes("[a](javascript:x) [b](tg://user?id=1) [c](/d) <e@f.ru>",
 	    "a (javascript:x) b (tg://user?id=1) c (/d) e@f.ru");
+	becomes("[&nbsp;](/a/b)", "\u00a0/a/b");
 	becomes("[a](http://) [b](https:///c) [d](<http://x y>)",
 	    "a (http://) b (https:///c) d (http://x y)");
 	becomes("[](mailto:a@b.ru) [a](mailto:a@b.ru) [+7](tel:+7)",
