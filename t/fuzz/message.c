@@ -417,8 +417,9 @@ words_of_markup(const struct source *m)
 		if (len <= left && strncasecmp(words[i], s, len) == 0)
 			return len;
 	}
-	if (strncmp(s, "```", left < 3 ? left : 3) == 0 ||
-	    strncmp(s, "~~~", left < 3 ? left : 3) == 0) {
+	if (strchr(" \t>\r\n", before(m)) &&
+	    (strncmp(s, "```", left < 3 ? left : 3) == 0 ||
+		strncmp(s, "~~~", left < 3 ? left : 3) == 0)) {
 		for (i = 0; i < left && s[i] == *s;)
 			i++;
 		while (i < left && (s[i] == ' ' || s[i] == '\t'))
