@@ -699,6 +699,8 @@ begin_call(struct aic_http *h, struct aic_http_call *call, bool own)
 	 * share them opens the next, and the others wait for it. */
 	curl_easy_setopt(e, CURLOPT_PIPEWAIT,
 	    r->now.protocol == AIC_HTTP_2 && !own ? 1L : 0L);
+	aic_http_transfer_set_http1(&call->transfer,
+	    r->now.protocol == AIC_HTTP_1);
 	aic_http_transfer_watch_refusals(&call->transfer,
 	    r->resent_us > 0 && aic_clock_us() - r->resent_us < REFUSALS_US);
 	if (curl_multi_add_handle(h->multi, e) != CURLM_OK) {

@@ -20,6 +20,7 @@
  * nothing comes behind it, the end of the stream is not seen. malloc() gives the buffer
  * pages of its own (LARGE in app/main.c), of which a short answer touches one or two. */
 #define RECEIVE_BUFFER 32768L
+#define RECEIVE_BUFFER_1 4096L /* with HTTP/1.1 */
 
 /* An answer of the API has a dozen headers; 64 KiB is what its own docs allow. */
 #define HEADERS_MAX (64 * 1024)
@@ -99,7 +100,6 @@ aic_http_transfer_handle(CURLSH *share)
 	/* The resolver's thread is not waited for. */
 	curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L);
 	curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
-	curl_easy_setopt(e, CURLOPT_BUFFERSIZE, RECEIVE_BUFFER);
 	curl_easy_setopt(e, CURLOPT_UPLOAD_BUFFERSIZE, SEND_BUFFER);
 	curl_easy_setopt(e, CURLOPT_MAXAGE_CONN, (long)AIC_HTTP_IDLE_MAX_S);
 	/* A peer that vanished without a word is noticed within half a minute. */
@@ -182,6 +182,13 @@ aic_http_transfer_take_body(struct aic_http_transfer *t,
 	    t->body.data ? t->body.data : "");
 	curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE,
 	    (curl_off_t)t->body.len);
+}
+
+void
+aic_http_transfer_set_http1(struct aic_http_transfer *t, bool http1)
+{
+	curl_easy_setopt(t->easy, CURLOPT_BUFFERSIZE,
+	    http1 ? RECEIVE_BUFFER_1 : RECEIVE_BUFFER);
 }
 
 void

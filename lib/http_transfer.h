@@ -64,6 +64,10 @@ void aic_http_transfer_take_body(struct aic_http_transfer *t,
  */
 bool aic_http_transfer_may_send(struct aic_http_transfer *t);
 
+/* aic_http_transfer_set_http1 -- before it begins: is it known that the server speaks
+ * HTTP/1.1? Then a smaller buffer will do. */
+void aic_http_transfer_set_http1(struct aic_http_transfer *t, bool http1);
+
 /* aic_http_transfer_watch_refusals -- have libcurl's log read, or not, for a stream that
  * the server refused, because such a request was not processed and may be sent again. To
  * write the log costs some percent of an exchange's CPU. */

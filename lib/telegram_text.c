@@ -145,10 +145,14 @@ aic_telegram_leads(const struct aic_buf *target)
 	return AIC_TELEGRAM_ELSEWHERE;
 }
 
+/* Nothing else can be seen in the text. */
 static bool
 is_same(const struct aic_buf *text, const char *s, size_t n)
 {
-	return text->len == n && memcmp(text->data, s, n) == 0;
+	size_t before = text->len > n ? text->len - n : 0;
+
+	return text->len >= n && memcmp(text->data + before, s, n) == 0 &&
+	    !aic_telegram_is_seen(text->data, before);
 }
 
 size_t

@@ -134,8 +134,8 @@ tell_href(struct reader *r, size_t from)
 		c = *href.at == '&' ? take_entity(&href) : *href.at++;
 		aic_buf_putc(&target, c);
 	}
-	if (target.len != r->shown->len - from ||
-	    memcmp(target.data, r->shown->data + from, target.len) != 0) {
+	if (!message_says(r->shown->data + from, r->shown->len - from,
+		&target)) {
 		tell(r, "\n", 1);
 		tell(r, target.data, target.len);
 		tell(r, "\n", 1);
@@ -333,6 +333,14 @@ message_is_empty(const char *s, size_t len)
 	return true;
 }
 
+bool
+message_says(const char *s, size_t len, const struct aic_buf *what)
+{
+	return len >= what->len &&
+	    memcmp(s + len - what->len, what->data, what->len) == 0 &&
+	    message_is_empty(s, len - what->len);
+}
+
 /* A text without what shows nothing. */
 static void
 strip(const struct aic_buf *from, struct aic_buf *to)
@@ -409,8 +417,9 @@ words_of_markup(const struct source *m)
 		if (len <= left && strncasecmp(words[i], s, len) == 0)
 			return len;
 	}
-	if (strncmp(s, "```", left < 3 ? left : 3) == 0 ||
-	    strncmp(s, "~~~", left < 3 ? left : 3) == 0) {
+	if (strchr(" \t>\r\n", before(m)) &&
+	    (strncmp(s, "```", left < 3 ? left : 3) == 0 ||
+		strncmp(s, "~~~", left < 3 ? left : 3) == 0)) {
 		for (i = 0; i < left && s[i] == *s;)
 			i++;
 		while (i < left && (s[i] == ' ' || s[i] == '\t'))

@@ -53,6 +53,9 @@ const char *message_check_answer(const char *text, size_t len, char **ret_at);
 /* message_nothing_at -- the length of the character at s when it shows nothing, else 0. */
 size_t message_nothing_at(const char *s, size_t len);
 
+/* message_says -- a text is just this, but for what shows nothing before it. */
+bool message_says(const char *s, size_t len, const struct aic_buf *what);
+
 /* message_is_empty -- Telegram would call such a text empty. */
 bool message_is_empty(const char *s, size_t len);
 

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "message.h"
 #include "parts.h"
@@ -209,8 +210,10 @@ take_href(struct reader *r)
 	if (!take(r, " href=\""))
 		return "an a without href";
 	from = r->at;
-	if (!take(r, "http") && !take(r, "HTTP") && !take(r, "mailto:") &&
-	    !take(r, "tel:"))
+	if (strncasecmp(from, "http:", 5) != 0 &&
+	    strncasecmp(from, "https:", 6) != 0 &&
+	    strncasecmp(from, "mailto:", 7) != 0 &&
+	    strncasecmp(from, "tel:", 4) != 0)
 		return "a link that leads elsewhere";
 	while (r->at < r->end && *r->at != '"') {
 		if ((unsigned char)*r->at <= ' ' || strchr("<>", *r->at))
@@ -336,8 +339,8 @@ tell_href(struct reader *r, size_t from)
 		c = *href.at == '&' ? take_entity(&href) : *href.at++;
 		aic_buf_putc(&target, c);
 	}
-	if (target.len != r->shown->len - from ||
-	    memcmp(target.data, r->shown->data + from, target.len) != 0) {
+	if (!message_says(r->shown->data + from, r->shown->len - from,
+		&target)) {
 		tell(r, "\n", 1, false);
 		tell(r, target.data, target.len, false);
 		tell(r, "\n", 1, false);

@@ -262,14 +262,14 @@ the_first_part_ends_in_a_note(void **state)
 	memset(text, 'a', 5000);
 	assert_true(aic_parts_first(text, 4096, AIC_FORMAT_PLAIN, 0, "n", &to));
 	assert_int_equal(to.len, 4096);
-	assert_true(aic_parts_first(text, 5000, AIC_FORMAT_PLAIN, 64,
-	    "😀<", &to));
+	assert_true(aic_parts_first(text, 5000, AIC_FORMAT_PLAIN, 64, "😀<",
+	    &to));
 	assert_int_equal(to.len, 4096 - 64 + strlen("😀") - 2);
 	assert_string_equal(to.data + to.len - 8, "a\n\n😀<");
 	memcpy(text, "<b>", 3);
 	memcpy(text + 4996, "</b>", 4);
-	assert_true(
-	    aic_parts_first(text, 5000, AIC_FORMAT_HTML, 0, "a < b", &to));
+	assert_true(aic_parts_first(text, 5000, AIC_FORMAT_HTML, 0, "a < b",
+	    &to));
 	assert_string_equal(to.data + to.len - 15, "a</b>\n\na &lt; b");
 	assert_int_equal(to.len, 4096 + 7 + 3);
 	aic_buf_done(&to);
@@ -279,5 +279,6 @@ UNIT_MAIN(T(what_fits_is_one_part), T(it_is_cut_at_paragraphs_first),
     T(a_cut_too_early_is_none), T(white_space_at_a_cut_is_lost),
     T(characters_stay_whole), T(tags_are_closed_and_opened_again),
     T(code_keeps_its_indent), T(what_shows_nothing_is_no_part),
-    T(the_source_of_a_part_has_a_limit_too), T(telegram_counts_entities_and_targets), T(the_reserve_is_left_free),
+    T(the_source_of_a_part_has_a_limit_too),
+    T(telegram_counts_entities_and_targets), T(the_reserve_is_left_free),
     T(without_room_there_is_no_part), T(the_first_part_ends_in_a_note))

@@ -170,6 +170,7 @@ links_lead_to_the_web(void **state)
 	becomes("[](http://x.ru)", "<a href=\"http://x.ru\">http://x.ru</a>");
 	becomes("[a](javascript:x) [b](tg://user?id=1) [c](/d) <e@f.ru>",
 	    "a (javascript:x) b (tg://user?id=1) c (/d) e@f.ru");
+	becomes("[&nbsp;](/a/b)", "\u00a0/a/b");
 	becomes("[a](http://) [b](https:///c) [d](<http://x y>)",
 	    "a (http://) b (https:///c) d (http://x y)");
 	becomes("[](mailto:a@b.ru) [a](mailto:a@b.ru) [+7](tel:+7)",
@@ -241,8 +242,9 @@ figures_and_formulas_stay(void **state)
 	stays("в\n2024. Потом");
 	stays("a[1](2+x) и 5`6`7");
 	becomes("<9@w> <a@b>", "&lt;9@w&gt; &lt;a@b&gt;");
-	becomes("[1](http://x)2 **3**.5", "<a href=\"http://x\">1</a> 2 "
-					  "<b>3</b>.5");
+	becomes("[1](http://x)2 **3**.5",
+	    "<a href=\"http://x\">1</a> 2 "
+	    "<b>3</b>.5");
 	stays("https://x.ru/a_b_/c*d*e~~f?x_=1");
 	becomes("**https://x.ru/_a_**", "<b>https://x.ru/_a_</b>");
 	becomes("2. Да\n5. Нет\n7. Через", "2. Да\n5. Нет\n7. Через");
@@ -374,10 +376,12 @@ the_checker_knows_what_telegram_refuses(void **state)
 	(void)state;
 	aic_buf_init(&shown, 4096);
 	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
-		if (!message_wrong(bad[i], strlen(bad[i]), true, NULL, &shown, NULL))
+		if (!message_wrong(bad[i], strlen(bad[i]), true, NULL, &shown,
+			NULL))
 			fail_msg("taken: %s", bad[i]);
 	for (i = 0; i < sizeof(good) / sizeof(good[0]); i++)
-		if (message_wrong(good[i], strlen(good[i]), true, NULL, &shown, NULL))
+		if (message_wrong(good[i], strlen(good[i]), true, NULL, &shown,
+			NULL))
 			fail_msg("refused: %s", good[i]);
 	aic_buf_done(&shown);
 }
@@ -390,18 +394,22 @@ the_checker_counts_as_telegram_does(void **state)
 
 	(void)state;
 	aic_buf_init(&shown, 4096);
-	assert_null(message_wrong(LIT("<b>😀</b>&lt;"), true, &three, &shown, NULL));
+	assert_null(message_wrong(LIT("<b>😀</b>&lt;"), true, &three, &shown,
+	    NULL));
 	assert_string_equal(shown.data, "😀<");
 	assert_non_null(message_wrong(LIT("😀😀"), true, &three, &shown, NULL));
-	assert_non_null(message_wrong(LIT("абвг"), false, &three, &shown, NULL));
-	assert_non_null(message_wrong(LIT("&lt;"), false, &three, &shown, NULL));
+	assert_non_null(message_wrong(LIT("абвг"), false, &three, &shown,
+	    NULL));
+	assert_non_null(message_wrong(LIT("&lt;"), false, &three, &shown,
+	    NULL));
 	assert_non_null(message_wrong(LIT("<b>a</b><i>b</i><s>c</s>"), true,
 	    &three, &shown, NULL));
 	assert_null(message_wrong(
 	    LIT("<pre><code class=\"language-c\">a</code></pre><s>c</s>"), true,
 	    &three, &shown, NULL));
-	assert_non_null(message_wrong(LIT("<a href=\"http://xxxxxxxxxxxxxx\">a</a>"),
-	    true, &three, &shown, NULL));
+	assert_non_null(
+	    message_wrong(LIT("<a href=\"http://xxxxxxxxxxxxxx\">a</a>"), true,
+		&three, &shown, NULL));
 	aic_buf_done(&shown);
 }
 
@@ -516,8 +524,7 @@ UNIT_MAIN(T(text_is_escaped_and_nothing_else), T(emphasis_becomes_tags),
     T(images_are_links), T(entities_are_what_they_mean),
     T(figures_and_formulas_stay), T(nothing_is_swallowed),
     T(what_would_show_nothing_is_shown_as_it_is), T(no_answer_takes_long),
-    T(an_answer_too_long_to_parse_is_shown_as_it_is),
-    T(without_room_it_fails), T(the_checker_knows_what_telegram_refuses),
-    T(the_checker_counts_as_telegram_does),
-    T(the_checker_misses_what_is_lost),
+    T(an_answer_too_long_to_parse_is_shown_as_it_is), T(without_room_it_fails),
+    T(the_checker_knows_what_telegram_refuses),
+    T(the_checker_counts_as_telegram_does), T(the_checker_misses_what_is_lost),
     T(whatever_it_writes_telegram_takes_it))
