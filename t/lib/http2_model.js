@@ -37,6 +37,7 @@ const script = {
 	raw_times: 0, // on so many connections
 	raw_prime: 0, // each answers so many requests before,
 	raw_after: 1, // and breaks when so many more have arrived
+	raw_pad: 0, // so many bytes more in what it answers before
 	raw_deaf: false, // it does not close when the client sends GOAWAY
 	max_version: 'TLSv1.3',
 };
@@ -324,7 +325,7 @@ function raw(connection)
 		if (prime > 0) {
 			prime--;
 			request.ended = 'answered';
-			socket.write(whole(id, marks.text));
+			socket.write(whole(id, marks.text + 'x'.repeat(script.raw_pad)));
 			return;
 		}
 		request.ended = 'broken';
