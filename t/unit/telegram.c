@@ -342,6 +342,41 @@ no_answer_takes_long(void **state)
 	free(text);
 }
 
+/* Of the text over and over, in seconds; the least of three. */
+static double
+time_of(const char *again)
+{
+	size_t n = AIC_TELEGRAM_MARKDOWN_MAX, len = strlen(again), i;
+	double least = 1000, took;
+	struct aic_buf to;
+	clock_t begun;
+	char *text = malloc(n);
+	int round;
+
+	assert_non_null(text);
+	for (i = 0; i < n; i++)
+		text[i] = again[i % len];
+	for (round = 0; round < 3; round++) {
+		aic_buf_init(&to, 64 * 1024 * 1024);
+		begun = clock();
+		assert_int_equal(aic_telegram_html(text, n, &to), AIC_OK);
+		took = (double)(clock() - begun) / CLOCKS_PER_SEC;
+		least = took < least ? took : least;
+		aic_buf_done(&to);
+	}
+	free(text);
+	return least;
+}
+
+static void
+an_address_takes_as_long_as_the_addresses_in_it(void **state)
+{
+	(void)state;
+	/* A thousand times as long where each is scanned to the end. */
+	assert_true(time_of("http://") < 20 * time_of("http:// ") + 0.01);
+	assert_true(time_of("hhttps://x") < 20 * time_of("http:// ") + 0.01);
+}
+
 static void
 an_answer_too_long_to_parse_is_shown_as_it_is(void **state)
 {
@@ -551,6 +586,7 @@ UNIT_MAIN(T(text_is_escaped_and_nothing_else), T(emphasis_becomes_tags),
     T(figures_and_formulas_stay), T(comparisons_keep_their_signs),
     T(nothing_is_swallowed),
     T(what_would_show_nothing_is_shown_as_it_is), T(no_answer_takes_long),
+    T(an_address_takes_as_long_as_the_addresses_in_it),
     T(an_answer_too_long_to_parse_is_shown_as_it_is), T(without_room_it_fails),
     T(the_checker_knows_what_telegram_refuses),
     T(the_checker_counts_as_telegram_does), T(the_checker_misses_what_is_lost),
