@@ -908,6 +908,9 @@ put_whole(struct writer *w, enum aic_seller_part part, const char *name,
 	if (json_object_is_type(v, json_type_object) && !is_failed(v)) {
 		ok = put_lines(w, v, 1);
 	} else if (json_object_is_type(v, json_type_array) && begin == 0) {
+		/* Without memory there may be no label. */
+		if (w->b->failed)
+			return;
 		w->b->data[w->b->len - 1] = ' ';
 		ok = put_elements(w, 0, v);
 		aic_buf_putc(w->b, '\n');
