@@ -19,6 +19,7 @@
 #include "http.h"
 #include "log.h"
 #include "notify.h"
+#include "personal.h"
 #include "route.h"
 #include "worker.h"
 
@@ -244,6 +245,7 @@ wait_for_signal(struct crew *c, const sigset_t *signals)
 		worker_drop_all(c->worker);
 		worker_reset_all(c->worker);
 		worker_keep_warm(c->worker);
+		personal_sweep(c->worker);
 		worker_tell(c->worker);
 		us = TICK_US;
 		if (c->notify.ping_us && c->ping_us - aic_clock_us() < us)

@@ -27,9 +27,6 @@
  * so with more of them at once the Server is too slow anyway. */
 #define SELLERS_MAX 64
 
-/* Of these so many are looked at by each question. */
-#define SWEEP_MAX 4
-
 /* A path that said "Not Found" to so many questions in a row is not there; one that has
  * answered before is believed longer. */
 #define MISSING_MAX 3
@@ -62,7 +59,6 @@ struct personal {
 	pthread_mutex_t lock; /* of all below */
 	struct path path[AIC_PATHS_MAX];
 	struct seller sellers[SELLERS_MAX];
-	int next; /* to be looked at */
 };
 
 static int64_t
@@ -326,10 +322,9 @@ note_path(struct personal *p, int i, enum metrics_server how)
 
 /* Takes a call that has ended; the value is what came of it. */
 static enum metrics_server
-take_answer(struct job *job, struct personal_fact *f, int i,
+take_answer(struct personal *p, struct personal_fact *f, int i,
     const struct aic_http_answer *a)
 {
-	struct personal *p = job->worker->personal;
 	enum metrics_server how = read_answer(p, a, &f->told);
 
 	if (how == METRICS_SERVER_REFUSED)
@@ -349,9 +344,9 @@ take_answer(struct job *job, struct personal_fact *f, int i,
 /* What is over by now, of calls for which nobody waits. True: something is left for the
  * seller's next question. */
 static bool
-collect(struct job *job, struct personal_fact facts[AIC_PATHS_MAX])
+collect(struct worker *w, struct personal_fact facts[AIC_PATHS_MAX])
 {
-	struct personal *p = job->worker->personal;
+	struct personal *p = w->personal;
 	const struct aic_http_answer *a;
 	enum metrics_server how;
 	bool any = false;
@@ -360,10 +355,10 @@ collect(struct job *job, struct personal_fact facts[AIC_PATHS_MAX])
 	for (i = 0; i < p->paths.n; i++) {
 		a = facts[i].call ? aic_http_wait(facts[i].call, 0) : NULL;
 		if (a) {
-			how = take_answer(job, &facts[i], i, a);
+			how = take_answer(p, &facts[i], i, a);
 			if (how == METRICS_SERVER_TOLD)
 				how = METRICS_SERVER_LATE;
-			metrics_server(job->worker->metrics, how);
+			metrics_server(w->metrics, how);
 			/* It is slow, and not away. */
 			if (verdict_of(how) == AIC_BREAKER_WELL)
 				leave(p, 0, AIC_BREAKER_WELL, how);
@@ -375,38 +370,76 @@ collect(struct job *job, struct personal_fact facts[AIC_PATHS_MAX])
 	return any;
 }
 
-/* The calls of others whose sellers may not come back. The lock is not held while
- * libcurl is driven. */
-static void
-sweep(struct job *job)
+/* Has none of the calls to be looked at, and is something worth to be kept? */
+static bool
+is_settled(const struct personal *p, const struct personal_fact *facts)
 {
-	struct personal *p = job->worker->personal;
-	struct seller s, *place;
+	bool any = false;
 	int i;
 
-	for (i = 0; i < SWEEP_MAX; i++) {
-		pthread_mutex_lock(&p->lock);
-		place = &p->sellers[p->next];
-		p->next = (p->next + 1) % SELLERS_MAX;
-		s = *place;
-		/* Nobody else finds it meanwhile. */
+	for (i = 0; i < p->paths.n; i++) {
+		if (facts[i].call)
+			return false;
+		any = any || (facts[i].late && is_known(&facts[i]));
+	}
+	return any;
+}
+
+/* The place of this seller, else a free one, else that of the oldest. */
+static struct seller *
+find_seller(struct personal *p, int64_t id)
+{
+	struct seller *best = &p->sellers[0];
+	int i;
+
+	for (i = 0; i < SELLERS_MAX; i++) {
+		if (p->sellers[i].id == id)
+			return &p->sellers[i];
+		if (best->id &&
+		    (!p->sellers[i].id ||
+			p->sellers[i].kept_us < best->kept_us))
+			best = &p->sellers[i];
+	}
+	return best;
+}
+
+/* The lock is not held while libcurl is driven; whoever looks for the seller meanwhile
+ * does not find him, and asks again. */
+static void
+sweep(struct worker *w, struct seller *place)
+{
+	struct personal *p = w->personal;
+	struct seller s, *to;
+
+	pthread_mutex_lock(&p->lock);
+	s = *place;
+	if (s.id && is_settled(p, s.facts))
+		s.id = 0;
+	else
 		*place = (struct seller){ .id = 0 };
-		pthread_mutex_unlock(&p->lock);
-		if (s.id == 0)
-			continue;
-		if (!collect(job, s.facts)) {
-			facts_done(s.facts);
-			continue;
-		}
+	pthread_mutex_unlock(&p->lock);
+	if (s.id == 0)
+		return;
+	if (collect(w, s.facts)) {
 		pthread_mutex_lock(&p->lock);
-		if (place->id == 0) {
-			*place = s;
+		to = find_seller(p, s.id);
+		if (to->id == 0) {
+			*to = s;
 			s.id = 0;
 		}
 		pthread_mutex_unlock(&p->lock);
-		if (s.id)
-			facts_done(s.facts);
 	}
+	if (s.id)
+		facts_done(s.facts);
+}
+
+void
+personal_sweep(struct worker *w)
+{
+	int i;
+
+	for (i = 0; w->personal && i < SELLERS_MAX; i++)
+		sweep(w, &w->personal->sellers[i]);
 }
 
 /* What was left behind by the seller's last question. */
@@ -433,24 +466,6 @@ take_seller(struct personal *p, int64_t id, struct personal_ask *ask)
 		left[i] = (struct personal_fact){ .call = NULL };
 	}
 	facts_done(left);
-}
-
-/* The place of this seller, else a free one, else that of the oldest. */
-static struct seller *
-find_seller(struct personal *p, int64_t id)
-{
-	struct seller *best = &p->sellers[0];
-	int i;
-
-	for (i = 0; i < SELLERS_MAX; i++) {
-		if (p->sellers[i].id == id)
-			return &p->sellers[i];
-		if (best->id &&
-		    (!p->sellers[i].id ||
-			p->sellers[i].kept_us < best->kept_us))
-			best = &p->sellers[i];
-	}
-	return best;
 }
 
 static void
@@ -516,7 +531,7 @@ personal_copy(struct job *job, size_t *ret_len)
 
 	if (!p || !ask->over || !ask->keep)
 		return NULL;
-	(void)collect(job, ask->facts);
+	(void)collect(job->worker, ask->facts);
 	for (i = 0; i < p->paths.n; i++)
 		ask->fresh = ask->fresh || ask->facts[i].late;
 	if (!ask->fresh)
@@ -577,7 +592,6 @@ personal_start(struct job *job)
 	if (!p)
 		return;
 	take_seller(p, job->user, ask);
-	sweep(job);
 	ask->start_us = now;
 	for (i = 0; i < p->paths.n; i++)
 		wanted += !ask->facts[i].call && !is_known(&ask->facts[i]);
@@ -650,7 +664,7 @@ wait_for_all(struct job *job, int64_t until_us, enum metrics_server *best,
 		a = aic_http_wait(ask->facts[i].call, end_us);
 		note_time(job, a);
 		if (a) {
-			how = take_answer(job, &ask->facts[i], i, a);
+			how = take_answer(p, &ask->facts[i], i, a);
 			metrics_server(job->worker->metrics, how);
 			ask->fresh = ask->fresh || ask->facts[i].at_s > 0;
 		} else if (end_us == until_us) { /* the time was ours */
@@ -715,7 +729,7 @@ personal_finish(struct job *job)
 
 	/* With what came late goes what came in time: a Server that is busy with the
 	 * former would be late with the latter as well. */
-	if (p && collect(job, ask->facts))
+	if (p && collect(job->worker, ask->facts))
 		put_seller(p, job->user, ask);
 	facts_done(ask->facts);
 	*ask = (struct personal_ask){ .start_us = 0 };

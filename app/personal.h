@@ -30,6 +30,7 @@
 
 struct job;
 struct personal;
+struct worker;
 
 /* For so long a call may be under way. */
 #define PERSONAL_LATE_US (10 * AIC_S)
@@ -116,6 +117,15 @@ char *personal_copy(struct job *job, size_t *ret_len) AIC_MUST_CHECK;
 /* personal_drop -- the chat has ended. Where that was before personal_get(), cancel the
  * calls. */
 void personal_drop(struct job *job);
+
+/*
+ * personal_sweep -- read the answers that came late, whose bodies are much larger than what
+ * is kept of them, and drop what no question can use any more. To be called every second,
+ * because the sellers may not ask again.
+ *
+ * Blocks:   about as long as it takes to parse what came since the last call
+ */
+void personal_sweep(struct worker *w);
 
 /* personal_finish -- the caller has his answer: where calls are still under way, or came
  * late, leave all to the seller's next question. */

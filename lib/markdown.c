@@ -59,6 +59,7 @@ struct reader {
 	bool fence_begun; /* it has a line */
 	struct fence markdown; /* what is in it is read; len 0: there is none */
 	bool apart; /* the last line was blank */
+	const char *compared; /* before it, "> 5" is known to be a comparison */
 	bool failed; /* no memory; a buffer that is cleared forgets it */
 };
 
@@ -150,21 +151,22 @@ run_of(const struct line *l, size_t at)
 	return i - at;
 }
 
+/* The line at *at, which is moved behind it. */
 static bool
-next_line(struct reader *r, struct line *ret)
+next_line(const char **at, const char *end, struct line *ret)
 {
-	const char *s = r->next;
+	const char *s = *at;
 	size_t n;
 
-	if (s == r->end)
+	if (s == end)
 		return false;
-	for (n = 0; s + n < r->end && s[n] != '\n' && s[n] != '\r';)
+	for (n = 0; s + n < end && s[n] != '\n' && s[n] != '\r';)
 		n++;
 	*ret = (struct line){ .s = s, .n = n };
 	s += n;
-	if (s < r->end)
-		s += *s == '\r' && s + 1 < r->end && s[1] == '\n' ? 2 : 1;
-	r->next = s;
+	if (s < end)
+		s += *s == '\r' && s + 1 < end && s[1] == '\n' ? 2 : 1;
+	*at = s;
 	return true;
 }
 
@@ -248,6 +250,14 @@ open_container(struct reader *r, struct container c,
 
 /* --- containers --------------------------------------------------------- */
 
+/* ">=" never marks a quotation. Behind ">" there may be the "===" of a heading. */
+static bool
+is_at_least(const struct line *l, size_t at)
+{
+	return at + 1 < l->n && l->s[at] == '>' && l->s[at + 1] == '=' &&
+	    (at + 2 == l->n || l->s[at + 2] != '=');
+}
+
 /* How many of those that are open this line stands in; what says so is skipped. */
 static size_t
 match_containers(struct reader *r, struct line *l)
@@ -259,7 +269,7 @@ match_containers(struct reader *r, struct line *l)
 		c = &r->open[i];
 		if (c->what == AIC_MARKDOWN_QUOTE) {
 			at = skip_blanks(l, l->at);
-			if (at == l->n || l->s[at] != '>')
+			if (at == l->n || l->s[at] != '>' || is_at_least(l, at))
 				break;
 			l->at = at + 1;
 			skip_columns(l, 1);
@@ -292,24 +302,61 @@ is_digit(const struct line *l, size_t at)
 	return at < l->n && isdigit((unsigned char)l->s[at]);
 }
 
-/* "> 5" and ">= 5" are comparisons, unless the next line is quoted, too. */
+/* Is ">" at `at' the sign of a comparison: "> 5" or "> = 5", but not "> 5. Item"? */
 static bool
-is_comparison(const struct reader *r, const struct line *l)
+compares(const struct line *l, size_t at)
 {
-	size_t at = skip_blanks(l, skip_blanks(l, l->at) + 1), end = at;
-	const char *next = r->next;
+	size_t from = skip_blanks(l, at + 1), end = from;
 
-	while (next < r->end && is_blank(*next))
-		next++;
-	if (next < r->end && *next == '>')
-		return false;
-	if (at < l->n && l->s[at] == '=')
+	if (from < l->n && l->s[from] == '=')
 		return true;
 	while (is_digit(l, end))
 		end++;
-	return end > at &&
+	return end > from &&
 	    !(end + 1 < l->n && strchr(".)", l->s[end]) &&
 		is_blank(l->s[end + 1]));
+}
+
+/* Behind the marks of those of the first n containers that are quotations. */
+static size_t
+skip_marks(const struct reader *r, size_t n, const struct line *l)
+{
+	size_t i, at = skip_blanks(l, 0);
+
+	for (i = 0; i < n; i++)
+		if (r->open[i].what == AIC_MARKDOWN_QUOTE && at < l->n &&
+		    l->s[at] == '>')
+			at = skip_blanks(l, at + 1);
+	return at;
+}
+
+/*
+ * A line that may be a comparison is one, unless the lines below it begin with ">" as
+ * well and one of these cannot be a comparison: then all of them are a quotation. In
+ * "> 5 a day\n> 10 a week" both signs are comparisons; in "> 5 a day\n> as said" neither
+ * is. What the look ahead has found holds for each line that it has passed, so a run of
+ * comparisons is looked at once.
+ */
+static bool
+is_comparison(struct reader *r, const struct line *l, size_t n)
+{
+	const char *end = r->next, *ahead = r->next;
+	size_t at = skip_blanks(l, l->at);
+	struct line next;
+
+	if (!compares(l, at))
+		return false;
+	if (is_at_least(l, at) || l->s < r->compared)
+		return true;
+	for (; next_line(&ahead, r->end, &next); end = ahead) {
+		at = skip_marks(r, n, &next);
+		if (at == next.n || next.s[at] != '>' || is_at_least(&next, at))
+			break;
+		if (!compares(&next, at))
+			return false;
+	}
+	r->compared = end;
+	return true;
 }
 
 static bool
@@ -317,7 +364,8 @@ read_quote(struct reader *r, struct line *l, size_t *n)
 {
 	static const struct aic_markdown_detail none;
 
-	if (ink(l) != '>' || *n == CONTAINERS_MAX || is_comparison(r, l))
+	if (ink(l) != '>' || *n == CONTAINERS_MAX ||
+	    is_comparison(r, l, *n))
 		return false;
 	close_to(r, *n, false);
 	open_container(r, (struct container){ .what = AIC_MARKDOWN_QUOTE },
@@ -760,7 +808,8 @@ aic_markdown_read(const char *s, size_t len,
     const struct aic_markdown_writer *writer, void *arg)
 {
 	struct reader r = {
-		.writer = writer, .arg = arg, .next = s, .end = s + len
+		.writer = writer, .arg = arg, .next = s, .end = s + len,
+		.compared = s
 	};
 	struct line l;
 	bool failed;
@@ -768,7 +817,7 @@ aic_markdown_read(const char *s, size_t len,
 	aic_markdown_spans_init(&r.spans, writer, arg);
 	aic_buf_init(&r.text, len + 1);
 	aic_buf_init(&r.cell, len + 1);
-	while (next_line(&r, &l))
+	while (next_line(&r.next, r.end, &l))
 		read_line(&r, &l);
 	close_to(&r, 0, false);
 	failed = r.failed || r.spans.failed || r.cell.failed;

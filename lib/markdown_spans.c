@@ -436,9 +436,13 @@ scan_one(struct scan *c)
 		break;
 	case 'h':
 	case 'H':
-		end = aic_markdown_scan_url(c->s, c->at, c->n);
-		if (end > 0 && c->at >= c->url)
-			c->url = end;
+		/* What is inside one is not scanned again: "http://http://" would
+		 * take the square of its length. */
+		if (c->at >= c->url) {
+			end = aic_markdown_scan_url(c->s, c->at, c->n);
+			if (end > 0)
+				c->url = end;
+		}
 		c->at++;
 		break;
 	default:

@@ -908,6 +908,9 @@ put_whole(struct writer *w, enum aic_seller_part part, const char *name,
 	if (json_object_is_type(v, json_type_object) && !is_failed(v)) {
 		ok = put_lines(w, v, 1);
 	} else if (json_object_is_type(v, json_type_array) && begin == 0) {
+		/* Without memory there may be no label. */
+		if (w->b->failed)
+			return;
 		w->b->data[w->b->len - 1] = ' ';
 		ok = put_elements(w, 0, v);
 		aic_buf_putc(w->b, '\n');
@@ -1079,6 +1082,22 @@ block_end(const char *at)
 	return at;
 }
 
+/* Are these lines there already? The same words within a list, behind blanks, are other
+ * lines. */
+static bool
+has_block(const struct aic_buf *in, const char *block, size_t n)
+{
+	const char *at = in->data, *end = at + in->len;
+
+	while (at && at < end) {
+		if ((size_t)(end - at) >= n && memcmp(at, block, n) == 0)
+			return true;
+		at = memchr(at, '\n', (size_t)(end - at));
+		at += at != NULL;
+	}
+	return false;
+}
+
 /* The lines of a part, without those that are there already: two documents often tell
  * the same figure. */
 static void
@@ -1095,10 +1114,8 @@ add_part(struct aic_buf *to, const char *text)
 	}
 	for (; *text; text = end) {
 		end = block_end(text);
-		if (to->len > 0 &&
-		    memmem(to->data, to->len, text, (size_t)(end - text)))
-			continue;
-		aic_buf_put(to, text, (size_t)(end - text));
+		if (!has_block(to, text, (size_t)(end - text)))
+			aic_buf_put(to, text, (size_t)(end - text));
 	}
 }
 

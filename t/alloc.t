@@ -135,10 +135,17 @@ my @kinds = (
 	    got => sub ($j, @) { $j->{response} eq 'Привет' }, user => 8000,
 	    ledger => [ [ 1, 3, 0 ], [ 0, 2, 0 ], [ 0, 2, 1 ] ] },
 	{ what => 'a chat with what the Server knows, or without', status => 200,
+	    before => sub { $s->server_set(0) },
 	    ask => sub ($n) {
 		send_to(6000 + $n, message => "$QUESTION\[[id=u@{[ 6000 + $n ]}]]");
 	    },
 	    got => \&is_told_or_not, user => 6000,
+	    ledger => [ [ 1, 3, 0 ], [ 0, 2, 0 ], [ 0, 2, 1 ] ] },
+	{ what => 'a chat with a list that the Server knows', status => 200,
+	    before => sub { $s->server_set(0, body => { reviews => [ 'a', 'b' ] }) },
+	    ask => sub ($n) { my $id = 10000 + $n;
+		send_to($id, message => "[[id=u$id]]") },
+	    got => \&is_told_list_or_not, user => 10000,
 	    ledger => [ [ 1, 3, 0 ], [ 0, 2, 0 ], [ 0, 2, 1 ] ] },
 	{ what => 'a chat over the limit', status => 429,
 	    ask => sub ($n) { send_all(4000 + $n) },
@@ -237,11 +244,19 @@ sub is_told_or_not ($j, $user)
 	    =~ /^Заказы:.*«Маломерит, и нитки торчат»\z/ms;
 }
 
+sub is_told_list_or_not ($j, $user)
+{
+	my (undef, $data) = split_question(
+	    $s->model_last("u$user")->{body}{messages}[-1]{content});
+
+	return ($data // 'Отзывы: «a», «b»') eq 'Отзывы: «a», «b»';
+}
+
 # All of them have two exchanges; those of two kinds a full day.
 $s->sql("insert into ai_chat_requests (telegram_id, chat_id, message, response,
     tokens_used, request_date) select u, gen_random_uuid(), 'вопрос ' || i,
     'ответ', 7, (now() at time zone 'UTC')::date
-    from generate_series(1000, 9999) u, generate_series(1, 2) i");
+    from generate_series(1000, 10999) u, generate_series(1, 2) i");
 $s->sql("insert into ai_chat_daily_limits (telegram_id, request_count,
     last_reset_date) select u, $LIMIT, (now() at time zone 'UTC')::date
     from generate_series(4000, 5999) u");

@@ -226,6 +226,25 @@ fresh_worker();
 	    '... until it is back';
 }
 
+# -- late ---------------------------------------------------------------------
+
+# A body takes hundreds of times the memory of what is kept of it.
+fresh_worker();
+ask();
+{
+	my @late = 801 .. 804;
+	$s->server_set($_, delay_ms => 1500) for @late;
+	is((ask(telegram_id => $_))[1], '', "seller $_ is answered before the Server")
+	    for @late;
+	ok wait_for(sub {
+		$s->get('/metrics', headers => { 'X-API-KEY' => undef })->{content}
+		    =~ /^ai_chat_server_calls_total\{worker="1",result="late"\} 4$/m;
+	}, 20, 'late answers'), 'what comes late is read though nobody asks again';
+	my (undef, $told) = ask(telegram_id => 804);
+	like $told, qr/^Заказы:/m, '... and is there for the next question';
+	is $s->server_count(804), 1, '... for which the Server is not asked';
+}
+
 # -- beside the database -----------------------------------------------------
 
 fresh_worker();

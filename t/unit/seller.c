@@ -441,6 +441,32 @@ documents_become_one_text_and_copies_are_the_same(void **state)
 }
 
 static void
+what_stands_within_a_list_is_another_line(void **state)
+{
+	static const char *const docs[] = {
+		"{\"orders\":{\"x\":{\"a\":{\"count\":7},\"b\":{\"count\":8}}}}",
+		"{\"orders\":{\"b\":{\"count\":8},\"x\":{\"a\":{\"count\":7},"
+		"\"b\":{\"count\":8}}}}",
+	};
+	struct aic_seller all[2];
+	char *text;
+	int i;
+
+	(void)state;
+	for (i = 0; i < 2; i++)
+		assert_int_equal(aic_seller_read(docs[i], strlen(docs[i]),
+				     PLENTY, &all[i]),
+		    AIC_OK);
+	assert_int_equal(aic_seller_join(all, 2, PLENTY, &text), AIC_OK);
+	assert_string_equal(text,
+	    "Заказы:\n- «x»:\n  - «a»: количество 7\n"
+	    "  - «b»: количество 8\n- «b»: количество 8");
+	free(text);
+	for (i = 0; i < 2; i++)
+		aic_seller_done(&all[i]);
+}
+
+static void
 what_tells_nothing_is_no_summary(void **state)
 {
 	static const char *const nothing[] = { "{}", "{\"sales\":null}",
@@ -627,6 +653,7 @@ UNIT_MAIN(T(the_figures_of_a_seller_are_told_in_russian),
     T(returns_and_cancelled_orders_are_no_revenue),
     T(the_worst_and_the_least_come_first_in_nested_lists_too),
     T(dates_are_short), T(documents_become_one_text_and_copies_are_the_same),
+    T(what_stands_within_a_list_is_another_line),
     T(what_tells_nothing_is_no_summary), T(nonsense_is_told_from_nothing),
     T(a_text_cannot_leave_its_quotes), T(long_texts_are_cut),
     T(a_summary_has_a_length_and_ends_with_a_line),

@@ -250,6 +250,31 @@ figures_and_formulas_stay(void **state)
 	becomes("2. Да\n5. Нет\n7. Через", "2. Да\n5. Нет\n7. Через");
 }
 
+/* A quotation has a line that cannot be a comparison. */
+static void
+comparisons_keep_their_signs(void **state)
+{
+	(void)state;
+	becomes("> 5 штук\n>= 7", "&gt; 5 штук\n&gt;= 7");
+	becomes("> Совет\n>= 5 шт. — норма",
+	    "<blockquote>Совет</blockquote>\n\n&gt;= 5 шт. — норма");
+	becomes("> 5 шт. в день\n> 10 шт. в неделю",
+	    "&gt; 5 шт. в день\n&gt; 10 шт. в неделю");
+	becomes(">=5\r\n>10\n>  2\n\n> = 3",
+	    "&gt;=5\n&gt;10\n&gt;  2\n\n&gt; = 3");
+	becomes("> > Да\n> > 5\n\n> Да\n> > 5\n> > 7",
+	    "<blockquote>Да\n5</blockquote>\n\n"
+	    "<blockquote>Да\n&gt; 5\n&gt; 7</blockquote>");
+	becomes("> 3 товара кончились\n> 2 скоро кончатся\n> Закажите",
+	    "<blockquote>3 товара кончились\n2 скоро кончатся\n"
+	    "Закажите</blockquote>");
+	becomes("> 5 штук\n> 1. Да",
+	    "<blockquote>5 штук\n\n1. Да</blockquote>");
+	becomes(">Итоги\n>=====\n>Да",
+	    "<blockquote><b>Итоги</b>\nДа</blockquote>");
+	becomes("- > 5 штук\n- > 7 штук", "• &gt; 5 штук\n• &gt; 7 штук");
+}
+
 static void
 nothing_is_swallowed(void **state)
 {
@@ -291,7 +316,8 @@ no_answer_takes_long(void **state)
 		"- ", "[a]: b\n" };
 	static const char *const again[] = { "*", "[", "![", "`", "<", "> ",
 		"- ", "[a](", "*a_ ", "|", "&", "1. ", "a\n", "\\", "]", "~",
-		"[a]: u\n", "```\n", "a|", "(", "**a *b ", "  - a\n", "\t>" };
+		"[a]: u\n", "```\n", "a|", "(", "**a *b ", "  - a\n", "\t>",
+		"> 5\n", ">= 5\n> 5\n", "> > 5\n> 5\n" };
 	size_t size = AIC_TELEGRAM_MARKDOWN_MAX, i, j, k, n;
 	char *text = malloc(size + 1);
 	struct aic_buf to;
@@ -314,6 +340,41 @@ no_answer_takes_long(void **state)
 	/* Half a second where it was written. */
 	assert_true((clock() - begun) / CLOCKS_PER_SEC < 60);
 	free(text);
+}
+
+/* Of the text over and over, in seconds; the least of three. */
+static double
+time_of(const char *again)
+{
+	size_t n = AIC_TELEGRAM_MARKDOWN_MAX, len = strlen(again), i;
+	double least = 1000, took;
+	struct aic_buf to;
+	clock_t begun;
+	char *text = malloc(n);
+	int round;
+
+	assert_non_null(text);
+	for (i = 0; i < n; i++)
+		text[i] = again[i % len];
+	for (round = 0; round < 3; round++) {
+		aic_buf_init(&to, 64 * 1024 * 1024);
+		begun = clock();
+		assert_int_equal(aic_telegram_html(text, n, &to), AIC_OK);
+		took = (double)(clock() - begun) / CLOCKS_PER_SEC;
+		least = took < least ? took : least;
+		aic_buf_done(&to);
+	}
+	free(text);
+	return least;
+}
+
+static void
+an_address_takes_as_long_as_the_addresses_in_it(void **state)
+{
+	(void)state;
+	/* A thousand times as long where each is scanned to the end. */
+	assert_true(time_of("http://") < 20 * time_of("http:// ") + 0.01);
+	assert_true(time_of("hhttps://x") < 20 * time_of("http:// ") + 0.01);
 }
 
 static void
@@ -522,8 +583,10 @@ UNIT_MAIN(T(text_is_escaped_and_nothing_else), T(emphasis_becomes_tags),
     T(lists_become_lines), T(quotations_are_one_deep), T(tables_become_lines),
     T(links_lead_to_the_web), T(a_target_that_is_too_long_is_text),
     T(images_are_links), T(entities_are_what_they_mean),
-    T(figures_and_formulas_stay), T(nothing_is_swallowed),
+    T(figures_and_formulas_stay), T(comparisons_keep_their_signs),
+    T(nothing_is_swallowed),
     T(what_would_show_nothing_is_shown_as_it_is), T(no_answer_takes_long),
+    T(an_address_takes_as_long_as_the_addresses_in_it),
     T(an_answer_too_long_to_parse_is_shown_as_it_is), T(without_room_it_fails),
     T(the_checker_knows_what_telegram_refuses),
     T(the_checker_counts_as_telegram_does), T(the_checker_misses_what_is_lost),
