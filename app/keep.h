@@ -8,9 +8,10 @@
 #include "chat.h"
 
 /*
- * keep_admit -- may a chat be paid for? When the database has refused saves in a row, only one chat at a time
- * is, to try whether they succeed again. One whose answer is there already costs nothing
- * and may always.
+ * keep_admit -- may a chat be paid for? When saves in a row were refused for a reason that
+ * concerns all, or did not end though the database can be reached, only one chat at a
+ * time is, to try whether they succeed again. One whose answer is there already costs
+ * nothing and may always.
  *
  * Errors:   AIC_EDB  the circuit breaker of saves is open; err->retry_after_s is set
  */

@@ -38,7 +38,7 @@ recall_set_scope(struct aic_cache *cache, struct aic_db *db,
 		return AIC_OK;
 	aic_db_call(&call, &whose);
 	rc = aic_db_run(db, &call, 1, deadline_us, err);
-	if (rc && err->refused) {
+	if (rc && *err->sqlstate) {
 		aic_db_call_done(&call);
 		aic_db_call(&call, &whose_at_all);
 		rc = aic_db_run(db, &call, 1, deadline_us, err);

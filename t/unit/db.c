@@ -550,6 +550,52 @@ a_durable_commit_replaces_off_and_nothing_else(void **state)
 }
 
 static void
+a_refusal_concerns_all_unless_the_reason_may_be_in_one_row(void **state)
+{
+	static const char *const all[] = { "42501", "42P01", "42703", "25006",
+		"25P02", "53100", "53200", "58030", "XX000", "XX001", "0A000",
+		"2200H", "3F000", "28000" };
+	static const char *const one[] = { "", "55P03", "57014", "22001",
+		"22021", "22P02", "23502", "23503", "23505", "23514", "40001",
+		"40P01", "P0001", "54000" };
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		assert_true(aic_db_concerns_all(all[i]));
+	for (i = 0; i < sizeof(one) / sizeof(one[0]); i++)
+		assert_false(aic_db_concerns_all(one[i]));
+}
+
+static void
+a_failure_has_the_sqlstate_of_a_refusal_alone(void **state)
+{
+	struct aic_db_call c;
+	struct aic_err err;
+
+	(void)state;
+	NEED_SERVER;
+	aic_db_call(&c, &divide);
+	aic_db_int(&c, 0);
+	assert_int_equal(run(db, &c, 1, &err), AIC_EDB);
+	assert_string_equal(err.sqlstate, "22012");
+	/* One that ends the session says so, and is none. */
+	err = (struct aic_err)AIC_ERR_INIT;
+	aic_db_call(&c, &suicide);
+	assert_int_equal(aic_db_run(db, &c, 1, aic_clock_us() + 300 * AIC_MS,
+			     &err),
+	    AIC_EDB);
+	assert_string_equal(err.sqlstate, "");
+	err = (struct aic_err)AIC_ERR_INIT;
+	aic_db_call(&c, &sleeps);
+	aic_db_int(&c, 5);
+	assert_int_equal(aic_db_run(db, &c, 1, aic_clock_us() + 300 * AIC_MS,
+			     &err),
+	    AIC_EDB);
+	assert_string_equal(err.sqlstate, "");
+}
+
+static void
 a_deadline_is_kept_and_the_next_call_is_well(void **state)
 {
 	int64_t start = aic_clock_us();
@@ -1510,6 +1556,8 @@ UNIT_MAIN_WITH(make_database, drop_database, T(parameters_arrive_as_they_are),
     T(what_was_prepared_and_became_stale_is_prepared_again),
     T(a_statement_that_is_wrong_costs_no_connection),
     T(a_session_that_others_share_gets_no_prepared_statements),
+    T(a_refusal_concerns_all_unless_the_reason_may_be_in_one_row),
+    T(a_failure_has_the_sqlstate_of_a_refusal_alone),
     T(a_deadline_is_kept_and_the_next_call_is_well),
     T(a_connection_that_was_ended_is_mended_unnoticed),
     T(a_statement_that_always_breaks_ends_with_the_deadline),
