@@ -84,10 +84,11 @@ keep_find(struct chat *c)
 	c->paid = c->answer.text != NULL;
 }
 
-void
-keep_done(struct chat *c)
+/* A repeat of the chat gets the reservation as soon as it is given back: until then
+ * the answer has to be where the repeat finds it. */
+static void
+put_by(struct chat *c)
 {
-	leave(c, AIC_BREAKER_NEUTRAL);
 	if (!c->paid)
 		return;
 	recall_unsaved(c);
@@ -95,6 +96,13 @@ keep_done(struct chat *c)
 	    c->answer.text, c->answer.tokens, aic_clock_us());
 	c->answer.text = NULL;
 	c->paid = false;
+}
+
+void
+keep_done(struct chat *c)
+{
+	leave(c, AIC_BREAKER_NEUTRAL);
+	put_by(c);
 }
 
 /* --- saving ------------------------------------------------------------ */
@@ -246,8 +254,11 @@ keep_chat(struct chat *c, struct aic_err *err)
 			rc = find(c, err);
 		if (rc == UNKNOWN) {
 			away = is_away(c);
+			put_by(c);
 			settled = settle(c);
 			rc = settled == SAVED ? SAVED : UNKNOWN;
+			if (rc == SAVED)
+				keep_find(c);
 		}
 		if (rc == NO_LEASE) {
 			metrics_lapse(chat_metrics(c));
