@@ -240,21 +240,58 @@ as('mallory', 'create function ai_chat.tell_users() returns boolean language plp
     alter table public.users enable row level security');
 is_served(1, 'row security with their function on users');
 is one('select count(*) from public.users_ran'), 0, '... which does not run';
-admin('alter table public.users rename to users_of_old');
+as('mallory', 'drop policy p on public.users;
+    alter table public.users disable row level security');
+
+# What they may do to a table of their own so that reading it runs their code.
+sub none_ran ($title)
+{
+	is one('select count(*) from public.users_ran where who <> \'mallory\''),
+	    0, $title;
+}
+
+sub user_of ($user) { return $s->value("select user_id from public.ai_chat_requests
+    where telegram_id = $user order by id desc limit 1") }
+
 admin('grant create on schema public to mallory');
+is_served(1, 'without it');
+is user_of(1), 1, '... users are read';
+ok as('mallory', 'create type ai_chat.digit as enum (\'1\', \'2\');
+    create function ai_chat.to_number(ai_chat.digit) returns bigint
+	language plpgsql as \'begin insert into public.users_ran
+	values (current_user); return 1; end\';
+    create cast (ai_chat.digit as bigint)
+	with function ai_chat.to_number(ai_chat.digit) as implicit;
+    alter table public.users alter telegram_id type ai_chat.digit
+	using telegram_id::text::ai_chat.digit'),
+    'a column of users gets a type with a cast of theirs';
+is_served(1, '... chats are served');
+none_ran('... and the cast does not run');
+ok as('mallory', 'alter table public.users alter telegram_id type bigint
+	using telegram_id::text::bigint; drop type ai_chat.digit cascade;
+    create function ai_chat.is_one(int) returns boolean language plpgsql
+	immutable as \'begin return ai_chat.tell_users(); end\';
+    create index users_hostile on public.users (id) where ai_chat.is_one(1)'),
+    'an index on users gets a function of theirs';
+is_served(1, '... chats are served');
+none_ran('... and the function does not run');
+as('mallory', 'drop index users_hostile');
+is_served(1, 'without either');
+is user_of(1), 1, '... users are read again';
+
+admin('alter table public.users rename to users_of_old');
 as('mallory', 'create view public.users as select 1 as id, 1::bigint as telegram_id
     where ai_chat.tell_users(); grant all on public.users to public');
 is_served(1, 'a view in place of users');
-is one('select count(*) from public.users_ran'), 0, '... which is not read';
+none_ran('... which is not read');
 {
 	my ($status) = migrate();
 	is $status, 0, '... nor at a migration';
-	is one('select count(*) from public.users_ran where who <> \'mallory\''),
-	    0, '... whose role runs nothing of it';
+	none_ran('... whose role runs nothing of it');
 }
 admin('drop view public.users; alter table users_of_old rename to users;
-    drop policy p on users; alter table users disable row level security;
-    drop schema ai_chat cascade');
+    alter table users owner to postgres; drop schema ai_chat cascade;
+    drop owned by mallory');
 
 # -- users that are gone -----------------------------------------------------
 
