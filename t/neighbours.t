@@ -279,6 +279,75 @@ as('mallory', 'drop index users_hostile');
 is_served(1, 'without either');
 is user_of(1), 1, '... users are read again';
 
+# Who may create in our own schema makes what fits better than the server's.
+ok !as('mallory', 'create function public.cardinality(public.ai_chat_lease[])
+    returns int language sql as \'select 0\''),
+    'nobody else makes functions of a reservation';
+admin('grant usage on type ai_chat_lease to mallory');
+ok as('mallory', join '; ', (map {
+	my ($name, $args, $returns, $value) = @$_;
+	"create function public.$name($args) returns $returns language plpgsql
+	    as 'begin insert into public.users_ran values (current_user);
+	    return $value; end'";
+    } [ 'cardinality', 'public.ai_chat_lease[]', 'int',
+	'array_length($1, 1)' ],
+    [ 'array_remove', 'public.ai_chat_lease[], public.ai_chat_lease',
+	'public.ai_chat_lease[]', '$1' ],
+    [ 'same_lease', 'public.ai_chat_lease, public.ai_chat_lease', 'boolean',
+	'true' ],
+    [ 'same_leases', 'public.ai_chat_lease[], public.ai_chat_lease[]',
+	'boolean', 'true' ],
+    [ 'with_lease', 'public.ai_chat_lease[], public.ai_chat_lease',
+	'public.ai_chat_lease[]', '$1' ],
+    [ 'times', 'int, interval', 'interval',
+	'$2 operator(pg_catalog.*) $1::float8' ],
+    [ 'times', 'numeric, int', 'numeric',
+	'$1 operator(pg_catalog.*) $2::numeric' ],
+    [ 'same_table', 'oid, regclass', 'boolean',
+	'$1 operator(pg_catalog.=) $2::oid' ],
+    [ 'same_type', 'oid, regtype', 'boolean',
+	'$1 operator(pg_catalog.=) $2::oid' ],
+    [ 'joined', 'bigint, bigint', 'text', '\'\'\'\'' ],
+    [ 'per', 'numeric, int', 'numeric', '$1' ],
+    [ 'per', 'numeric, bigint', 'numeric', '$1' ],
+    [ 'format', 'text, text', 'text', '$1' ],
+    [ 'format', 'text, name, name', 'text', '$1' ],
+    [ 'format', 'text, name, name, name', 'text', '$1' ],
+    [ 'format', 'text, name, text', 'text', '$1' ],
+    [ 'concat_ws', 'text, text, text, text', 'text', '$1' ],
+    [ 'convert_to', 'text, text', 'bytea',
+	'pg_catalog.convert_to($1, $2::name)' ],
+    [ 'has_table_privilege', 'regclass, text', 'boolean', 'true' ],
+    [ 'has_column_privilege', 'regclass, text, text', 'boolean', 'true' ]),
+    (map {
+	my ($name, $function, $left, $right) = @$_;
+	"create operator public.$name (function = public.$function,
+	    leftarg = $left, rightarg = $right)";
+    } [ '=', 'same_lease', ('public.ai_chat_lease') x 2 ],
+    [ '=', 'same_leases', ('public.ai_chat_lease[]') x 2 ],
+    [ '||', 'with_lease', 'public.ai_chat_lease[]', 'public.ai_chat_lease' ],
+    [ '*', 'times', 'int', 'interval' ], [ '*', 'times', 'numeric', 'int' ],
+    [ '=', 'same_table', 'oid', 'regclass' ],
+    [ '=', 'same_type', 'oid', 'regtype' ],
+    [ '||', 'joined', 'bigint', 'bigint' ],
+    [ '/', 'per', 'numeric', 'int' ], [ '/', 'per', 'numeric', 'bigint' ])),
+    'a role that may create in our schema makes what fits better';
+admin("select pg_terminate_backend(pid) from pg_stat_activity
+    where application_name = 'ai-chat'");
+is_served($_, '... chats are served') for 1, 1, 72;
+is $s->send(telegram_id => 1, headers => { 'Idempotency-Key' => 'k' })->{status},
+    200, '... with a key as well' for 1, 2;
+is $s->get('/v1/chat/stats/1')->{status}, 200, '... and statistics';
+is $s->get('/v1/chat/limits/1')->{status}, 200, '... limits';
+is $s->post('/v1/chat/reset-limit', { telegram_id => 1 })->{status}, 200,
+    '... resets';
+is $s->ctl('prune', '--older-than', 30)->{status}, 0, '... prunes';
+{
+	my ($status, $text) = migrate();
+	is $status, 0, '... migrations go on' or diag $text;
+}
+is_served(1, '... and chats after them');
+none_ran('... and nothing of theirs has run as anybody else');
 admin('alter table public.users rename to users_of_old');
 as('mallory', 'create view public.users as select 1 as id, 1::bigint as telegram_id
     where ai_chat.tell_users(); grant all on public.users to public');
