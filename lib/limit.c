@@ -150,6 +150,10 @@ static const struct aic_db_stmt peek = {
  * not over for years. The day becomes that of the clock, even where this is an earlier
  * one. Reservations of a later day, or for longer than the longest deadline, are dropped:
  * a chat that is still in flight takes a slot again when it is saved. The others stay.
+ *
+ * Other times stay as they are, NULL as well. now() is the time at which the reset
+ * began, before it waited for the row: whoever was forgotten and came again meanwhile is
+ * newer than that, and still new.
  */
 static const struct aic_db_stmt reset = {
 	"reset",
@@ -160,8 +164,10 @@ static const struct aic_db_stmt reset = {
 	"   ARRAY(SELECT x FROM pg_catalog.unnest(l.leases) x"
 	"    WHERE (x).day <= (now() AT TIME ZONE $2::text)::date"
 	"    AND (x).until <= now() + interval '" LEASE_MAX "') END,"
-	"  created_at = least(l.created_at, now()),"
-	"  context_from = least(l.context_from, now()),"
+	"  created_at = CASE WHEN l.created_at > clock_timestamp()"
+	"   THEN clock_timestamp() ELSE l.created_at END,"
+	"  context_from = CASE WHEN l.context_from > clock_timestamp()"
+	"   THEN clock_timestamp() ELSE l.context_from END,"
 	"  updated_at = now()"
 	" WHERE telegram_id = $1::bigint RETURNING id, " AIC_DB_SQL_DURABLE,
 	2,
