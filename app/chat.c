@@ -132,8 +132,10 @@ chat_run(struct chat *c, struct aic_err *err)
 	if (rc || c->job->replayed)
 		return rc;
 
-	/* Nobody pays for what cannot be saved. */
+	/* Nobody pays for what cannot be saved, nor for what another chat of the key
+	 * has paid meanwhile. */
 	route_stage(c->job, "checking whether saves succeed");
+	keep_find(c);
 	rc = keep_admit(c, err);
 	if (rc)
 		return rc;
@@ -351,10 +353,10 @@ show(struct chat *c, struct aic_err *err)
 void
 chat_done(struct chat *c)
 {
+	keep_done(c);
 	if (c->held || c->in_doubt)
 		reserve_undo(c);
 	chat_set_held(c, false);
-	keep_done(c);
 	personal_drop(c->job);
 	free(c->seller);
 	recall_done(&c->recall);

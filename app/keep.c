@@ -84,10 +84,11 @@ keep_find(struct chat *c)
 	c->paid = c->answer.text != NULL;
 }
 
-void
-keep_done(struct chat *c)
+/* A repeat of the chat gets the reservation as soon as it is given back: until then
+ * the answer has to be where the repeat finds it. */
+static void
+put_by(struct chat *c)
 {
-	leave(c, AIC_BREAKER_NEUTRAL);
 	if (!c->paid)
 		return;
 	recall_unsaved(c);
@@ -95,6 +96,13 @@ keep_done(struct chat *c)
 	    c->answer.text, c->answer.tokens, aic_clock_us());
 	c->answer.text = NULL;
 	c->paid = false;
+}
+
+void
+keep_done(struct chat *c)
+{
+	leave(c, AIC_BREAKER_NEUTRAL);
+	put_by(c);
 }
 
 /* --- saving ------------------------------------------------------------ */
@@ -187,19 +195,71 @@ settle(struct chat *c)
 	return rc;
 }
 
+static bool
+is_away(const struct chat *c)
+{
+	return aic_db_look(c->job->worker->db).down;
+}
+
+/*
+ * What a save that failed says of the saves of others.
+ *
+ * A refusal: its SQLSTATE tells. A lock that was not to be had is one of the user's row,
+ * unless settle() has changed this row meanwhile: then the table of exchanges is locked.
+ *
+ * No answer: where settle() has had one, which took a commit that waited for the disk,
+ * the server was restarted, or was busy for a while. Where connecting fails, it is away,
+ * and no further chat gets a reservation; as soon as it is back, chats go on. Otherwise
+ * it serves us and its commits do not end: its disk hangs, or a standby that they wait
+ * for is gone. Reservations do not wait for such commits, so all chats would be paid
+ * in vain. But where another save has succeeded meanwhile, only one connection hangs; and
+ * of one user several saves may wait together for his row, so they count once.
+ *
+ * start_us  when the save began
+ * settled   NO_SLOT where it was not asked
+ * away      the database was before it was asked
+ */
+static enum aic_breaker_verdict
+judge(const struct chat *c, int64_t start_us, enum saved settled, bool away,
+    const struct aic_err *err)
+{
+	struct worker *w = c->job->worker;
+	bool failed;
+
+	if (err->code != AIC_EDB)
+		return AIC_BREAKER_NEUTRAL;
+	if (strcmp(err->sqlstate, AIC_DB_LOCKED) == 0)
+		failed = settled == NO_LEASE;
+	else if (*err->sqlstate)
+		failed = aic_db_concerns_all(err->sqlstate);
+	else
+		failed = settled == UNKNOWN && !away && !is_away(c) &&
+		    atomic_load(&w->saved_us) < start_us &&
+		    atomic_exchange(&w->hung_user, c->in.telegram_id) !=
+			c->in.telegram_id;
+	return failed ? AIC_BREAKER_FAILED : AIC_BREAKER_NEUTRAL;
+}
+
 enum aic_code
 keep_chat(struct chat *c, struct aic_err *err)
 {
 	int64_t start = aic_clock_us();
-	enum saved rc;
+	enum saved rc, settled = NO_SLOT;
+	bool away = false;
 	int i;
 
 	for (i = 0; i < SAVES_MAX; i++) {
 		rc = save_once(c, err);
 		if (rc == NO_LEASE)
 			rc = find(c, err);
-		if (rc == UNKNOWN && settle(c) == SAVED)
-			rc = SAVED;
+		if (rc == UNKNOWN) {
+			away = is_away(c);
+			put_by(c);
+			settled = settle(c);
+			rc = settled == SAVED ? SAVED : UNKNOWN;
+			if (rc == SAVED)
+				keep_find(c);
+		}
 		if (rc == NO_LEASE) {
 			metrics_lapse(chat_metrics(c));
 			rc = hold_again(c, err);
@@ -211,15 +271,13 @@ keep_chat(struct chat *c, struct aic_err *err)
 	metrics_time(chat_metrics(c), METRICS_SAVE, c->job->save_us);
 	switch (rc) {
 	case SAVED:
+		atomic_store(&c->job->worker->saved_us, aic_clock_us());
 		leave(c, AIC_BREAKER_WELL);
 		c->paid = false;
 		return AIC_OK;
 	case UNKNOWN:
-		/* A database that is away refuses reservations, too, and so no
-		 * chat is paid; as soon as it is back, chats go on. */
-		c->job->perhaps_saved = !err->refused;
-		leave(c,
-		    err->refused ? AIC_BREAKER_FAILED : AIC_BREAKER_NEUTRAL);
+		c->job->perhaps_saved = settled == UNKNOWN;
+		leave(c, judge(c, start, settled, away, err));
 		return err->code;
 	case NO_LEASE: /* reserved again, and to be given back */
 	case NO_SLOT:

@@ -266,8 +266,8 @@ static bool
 set_schema(struct migrate *m, const char *schema)
 {
 	static const char elsewhere[] =
-	    "SELECT format('the tables are in schema %I, and not in %I: set "
-	    "AI_CHAT_DB_SCHEMA=%1$s', n.nspname, $1::text)"
+	    "SELECT pg_catalog.format('the tables are in schema %I, and not in %I: "
+	    "set AI_CHAT_DB_SCHEMA=%1$s', n.nspname, $1::text)"
 	    " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n"
 	    "  ON n.oid OPERATOR(pg_catalog.=) c.relnamespace"
 	    " WHERE c.oid OPERATOR(pg_catalog.=)"
@@ -299,13 +299,13 @@ static bool
 check_owner(struct migrate *m)
 {
 	static const char others[] =
-	    "SELECT format('table %I belongs to role %I, and %I is no member of "
-	    "it: run ai-chat-migrate as %2$I, or GRANT %2$I TO %3$I',"
+	    "SELECT pg_catalog.format('table %I belongs to role %I, and %I is no "
+	    "member of it: run ai-chat-migrate as %2$I, or GRANT %2$I TO %3$I',"
 	    "  c.relname, r.rolname, current_user)"
 	    " FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner"
-	    " WHERE c.oid IN (to_regclass('ai_chat_daily_limits'),"
-	    "   to_regclass('ai_chat_requests'),"
-	    "   to_regclass('ai_chat_migrations'))"
+	    " WHERE c.oid IN (to_regclass('ai_chat_daily_limits')::oid,"
+	    "   to_regclass('ai_chat_requests')::oid,"
+	    "   to_regclass('ai_chat_migrations')::oid)"
 	    "  AND NOT pg_has_role(c.relowner, 'USAGE') LIMIT 1";
 
 	return check(m, "look for the owner of the tables", others, 0, NULL);
@@ -362,8 +362,9 @@ look_up(struct migrate *m, const struct file *f, const char *sql)
 	PQclear(res);
 	snprintf(version, sizeof(version), "%d", f->version);
 	res = query(m, "look a migration up",
-	    "SELECT checksum = encode(sha256(convert_to($2::text, 'UTF8')),"
-	    " 'hex') FROM ai_chat_migrations WHERE version = $1::int",
+	    "SELECT checksum = encode("
+	    "  sha256(pg_catalog.convert_to($2::text, 'UTF8')), 'hex')"
+	    " FROM ai_chat_migrations WHERE version = $1::int",
 	    2, param);
 	if (!res)
 		return FAILED;
@@ -387,7 +388,8 @@ apply(struct migrate *m, const struct file *f, const char *sql)
 		res = query(m, "record a migration",
 		    "INSERT INTO ai_chat_migrations (version, name, checksum)"
 		    " VALUES ($1::int, $2::text,"
-		    "  encode(sha256(convert_to($3::text, 'UTF8')), 'hex'))",
+		    "  encode(sha256(pg_catalog.convert_to($3::text, 'UTF8')),"
+		    "  'hex'))",
 		    3, param);
 		ok = res != NULL;
 		PQclear(res);

@@ -346,7 +346,7 @@ keep_answer(struct chat *c)
 void
 recall_kept(struct chat *c)
 {
-	if (!c->job->worker->cache || c->job->replayed)
+	if (!c->job->worker->cache || c->job->replayed || !c->answer.text)
 		return;
 	keep_context(c);
 	c->job->asked.keep = true;

@@ -39,7 +39,7 @@ struct recall {
 };
 
 /* What is to be kept once the caller has his answer. */
-#define RECALL_PUTS 3
+#define RECALL_PUTS 4
 
 struct recall_later {
 	struct aic_cache_put puts[RECALL_PUTS];

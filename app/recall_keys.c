@@ -13,23 +13,27 @@
 _Static_assert(MARK_MS *AIC_MS > RECALL_LOOK_MAX_US + AIC_CACHE_CALL_US,
     "old news find the mark");
 
-/* Only reads. */
-static const struct aic_db_stmt whose = { "whose",
-	"SELECT (SELECT system_identifier FROM pg_control_system())::text,"
-	"  oid::text, datname::text"
-	" FROM pg_database WHERE datname = current_database()",
-	0, NULL };
+/*
+ * The database's number is that of this session, because pg_database may be closed to
+ * the role. Only reads.
+ */
+#define WHOSE(cluster)                                                         \
+	"SELECT " cluster ", a.datid::text, current_database()::text"          \
+	" FROM pg_stat_get_activity(pg_backend_pid()) a"
 
-/* The same where a role may not ask for the first; only reads. */
-static const struct aic_db_stmt whose_at_all = { "whose_at_all",
-	"SELECT '', oid::text, datname::text"
-	" FROM pg_database WHERE datname = current_database()",
-	0, NULL };
+static const struct aic_db_stmt whose = { "whose",
+	WHOSE("(SELECT system_identifier FROM pg_control_system())::text"), 0,
+	NULL };
+
+/* Where the role may not ask for the number of the cluster. */
+static const struct aic_db_stmt whose_at_all = { "whose_at_all", WHOSE("''"), 0,
+	NULL };
 
 enum aic_code
 recall_set_scope(struct aic_cache *cache, struct aic_db *db,
     int64_t deadline_us, struct aic_err *err)
 {
+	struct aic_err why = AIC_ERR_INIT;
 	struct aic_db_call call;
 	enum aic_code rc;
 	char name[256];
@@ -37,20 +41,21 @@ recall_set_scope(struct aic_cache *cache, struct aic_db *db,
 	if (!cache || aic_cache_has_scope(cache))
 		return AIC_OK;
 	aic_db_call(&call, &whose);
-	rc = aic_db_run(db, &call, 1, deadline_us, err);
-	if (rc && err->refused) {
-		aic_db_call_done(&call);
+	rc = aic_db_run(db, &call, 1, deadline_us, &why);
+	if (rc && strcmp(why.sqlstate, AIC_DB_NO_RIGHT) == 0) {
+		why = (struct aic_err)AIC_ERR_INIT;
 		aic_db_call(&call, &whose_at_all);
-		rc = aic_db_run(db, &call, 1, deadline_us, err);
+		rc = aic_db_run(db, &call, 1, deadline_us, &why);
 	}
-	if (!rc) {
-		snprintf(name, sizeof(name), "%s %s %s",
-		    aic_db_get(&call, 0, 0), aic_db_get(&call, 0, 1),
-		    aic_db_get(&call, 0, 2));
-		aic_cache_set_scope(cache, name);
+	if (rc) {
+		*err = why;
+		return rc;
 	}
+	snprintf(name, sizeof(name), "%s %s %s", aic_db_get(&call, 0, 0),
+	    aic_db_get(&call, 0, 1), aic_db_get(&call, 0, 2));
+	aic_cache_set_scope(cache, name);
 	aic_db_call_done(&call);
-	return rc;
+	return AIC_OK;
 }
 
 void

@@ -21,7 +21,8 @@ void recall_key_unsaved(char key[AIC_CACHE_KEY_SIZE], int64_t telegram_id);
  * recall_set_scope -- have the keys name the database: its cluster by the number that
  * initdb gave it, and the database in it. Once that is known, this does nothing.
  *
- * Errors:   AIC_EDB  nothing is found in Redis, and nothing kept, until it is known
+ * Errors:   AIC_EDB  nothing is found in Redis, and nothing kept, until it is known;
+ *                    err->sqlstate is set where the database refuses to tell
  * Blocks:   on the database, until the deadline
  */
 enum aic_code recall_set_scope(struct aic_cache *cache, struct aic_db *db,

@@ -298,13 +298,30 @@ try_key(struct worker *w, int64_t deadline_us, struct aic_err *err)
 	return run_and_forget(w, calls, 3, deadline_us, err);
 }
 
+/* Chats do not need Redis: where the database will not be named, they do without. */
+static enum aic_code
+name_database(struct worker *w, int64_t deadline_us, struct aic_err *err)
+{
+	enum aic_code rc;
+
+	rc = recall_set_scope(w->cache, w->db, deadline_us, err);
+	if (!rc || !*err->sqlstate)
+		return rc;
+	aic_log_event(AIC_LOG_WARN, "cache",
+	    "Redis is not used, because its keys could not name the database: "
+	    "%s",
+	    err->detail);
+	*err = (struct aic_err)AIC_ERR_INIT;
+	return AIC_OK;
+}
+
 static enum aic_code
 try_fit(struct worker *w, int64_t deadline_us, struct aic_err *err)
 {
 	enum aic_code rc = try_chat(w, deadline_us, err);
 
 	if (!rc)
-		rc = recall_set_scope(w->cache, w->db, deadline_us, err);
+		rc = name_database(w, deadline_us, err);
 	if (rc)
 		return rc;
 	atomic_store(&w->fits, true);

@@ -95,6 +95,8 @@ struct worker {
 	struct aic_prompt prompt;
 	struct metrics *metrics;
 	struct aic_breaker saves; /* see keep_admit() */
+	_Atomic int64_t saved_us; /* when a save succeeded last */
+	_Atomic int64_t hung_user; /* whose save did not end, the last one */
 	struct unsaved *unsaved;
 
 	pthread_mutex_t lock;

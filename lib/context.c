@@ -21,7 +21,7 @@
 static const struct aic_db_stmt context = {
 	"context",
 	"SELECT message, response,"
-	"  (extract(epoch FROM created_at) * 1000000)::bigint"
+	"  (extract(epoch FROM created_at) * 1000000.0)::bigint"
 	" FROM ai_chat_requests"
 	" WHERE telegram_id = $1::bigint"
 	" ORDER BY created_at DESC, id DESC LIMIT $2::int",

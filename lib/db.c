@@ -443,6 +443,8 @@ fail_with(struct aic_err *err, const char *doing, const char *sqlstate,
 		if (text[i] == '\n')
 			text[i] = text[i + 1] ? ' ' : '\0';
 	err->retry_after_s = RETRY_AFTER_S;
+	snprintf(err->sqlstate, sizeof(err->sqlstate), "%s",
+	    sqlstate ? sqlstate : "");
 	return aic_fail(err, AIC_EDB, "could not %s: %s%s%s", doing,
 	    sqlstate ? sqlstate : "", sqlstate ? " " : "", text);
 }
@@ -665,6 +667,25 @@ judge(struct aic_db *db, struct conn *c, const struct batch *b, int at,
 	if (b->reusing & 1 << at && may_be_stale(state))
 		return STALE;
 	return REFUSED;
+}
+
+/*
+ * A right or a table that is missing, a transaction that may not write, no room, an
+ * error of the disk or of the server itself. 2200H: a sequence has no more numbers. Not
+ * here: data that a column or a constraint does not take, a deadlock, a timeout, what
+ * somebody's trigger raises.
+ */
+bool
+aic_db_concerns_all(const char *sqlstate)
+{
+	static const char *const classes[] = { "0A", "25", "28", "3D", "3F",
+		"42", "53", "58", "F0", "XX" };
+	size_t i;
+
+	for (i = 0; i < sizeof(classes) / sizeof(classes[0]); i++)
+		if (strncmp(sqlstate, classes[i], 2) == 0)
+			return true;
+	return strcmp(sqlstate, "2200H") == 0;
 }
 
 /* Read the results of one batch, up to its sync; the first failure counts. */
@@ -1164,7 +1185,10 @@ aic_db_run(struct aic_db *db, struct aic_db_call *calls, int n,
 	pthread_cond_destroy(&self.changed);
 	if (self.out == RAN)
 		return AIC_OK;
-	err->refused = self.out == REFUSED;
+	/* Of a connection that broke, the server may have told why. */
+	if (self.out == LOST || self.out == LATE)
+		*why.sqlstate = '\0';
+	memcpy(err->sqlstate, why.sqlstate, sizeof(err->sqlstate));
 	err->retry_after_s = why.retry_after_s;
 	return aic_fail(err, why.code, "%s", why.detail);
 }

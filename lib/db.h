@@ -118,13 +118,27 @@ void aic_db_int(struct aic_db_call *call, int64_t value);
  * On AIC_OK each call has its result in `res', else none has.
  *
  * Errors:   AIC_EDB  err->detail has the SQLSTATE and the server's message, and
- *           err->retry_after_s is set; AIC_ENOMEM
+ *           err->retry_after_s is set; err->sqlstate is "" where no answer came,
+ *           and then the batch may have been committed; AIC_ENOMEM
  * Blocks:   until the deadline at most, but for DNS
  * Memory:   gives results; aic_db_call_done()
  * Source:   PostgreSQL 15, 34.4 and 34.5 (asynchronous processing, pipeline mode)
  */
 enum aic_code aic_db_run(struct aic_db *db, struct aic_db_call *calls, int n,
     int64_t deadline_us, struct aic_err *err) AIC_MUST_CHECK;
+
+/* SQLSTATEs that callers act upon: insufficient_privilege, lock_not_available. */
+#define AIC_DB_NO_RIGHT "42501"
+#define AIC_DB_LOCKED "55P03"
+
+/*
+ * aic_db_concerns_all -- would the server refuse the same statement for any user's
+ * data? False where the reason may be in one row.
+ *
+ * sqlstate  of a refusal, as err->sqlstate has it
+ * Source:   PostgreSQL 15, appendix A (error codes)
+ */
+bool aic_db_concerns_all(const char *sqlstate);
 
 /* How things stand, for those who watch. */
 struct aic_db_state {

@@ -9,16 +9,16 @@
  */
 static const struct aic_db_stmt durable = {
 	"durable",
-	"SELECT concat_ws(', ',"
+	"SELECT pg_catalog.concat_ws(', ',"
 	"  CASE WHEN current_setting('fsync') = 'off'"
 	"   THEN 'fsync is off' END,"
 	"  CASE WHEN current_setting('full_page_writes') = 'off'"
 	"   THEN 'full_page_writes is off' END,"
-	"  (SELECT string_agg('table ' || c.relname || ' is unlogged', ', '"
-	"    ORDER BY c.relname) FROM pg_class c"
+	"  (SELECT string_agg('table ' || c.relname::text || ' is unlogged',"
+	"    ', ' ORDER BY c.relname) FROM pg_class c"
 	"   WHERE c.relpersistence <> 'p' AND c.oid IN"
-	"    (to_regclass('ai_chat_daily_limits'),"
-	"     to_regclass('ai_chat_requests'))))",
+	"    (to_regclass('ai_chat_daily_limits')::oid,"
+	"     to_regclass('ai_chat_requests')::oid)))",
 	0,
 	NULL,
 };

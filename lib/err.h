@@ -55,7 +55,8 @@ struct aic_fault {
 struct aic_err {
 	enum aic_code code;
 	bool declined; /* with AIC_EUPSTREAM: the model will not answer this */
-	bool refused; /* with AIC_EDB: the database has answered, and says no */
+	/* With AIC_EDB: why the database refused; "": it did not answer. */
+	char sqlstate[6];
 	int retry_after_s; /* > 0: when it makes sense to come again */
 	unsigned n_faults;
 	struct aic_fault faults[AIC_FAULTS_MAX];

@@ -60,7 +60,7 @@ aic_id_of_key(char id[AIC_ID_SIZE], const unsigned char key[AIC_ID_KEY_BYTES],
  * where he was before.
  */
 #define AIC_ID_SQL_CONTEXT                                                     \
-	"l.context_seq || ' ' ||"                                              \
+	"l.context_seq::text || ' ' ||"                                        \
 	" coalesce(extract(epoch FROM l.created_at)::text, '')"
 #define AIC_ID_CONTEXT_SIZE 64
 

@@ -7,6 +7,14 @@
 
 #include "id.h"
 
+/*
+ * Whoever may create functions and operators in the schema of the tables could make one
+ * that fits the types of an expression better than the server's, and it would run with
+ * our rights. So the statements of the whole project use operators whose types are
+ * exactly those that the server has (float8 * interval, and not int * interval), and
+ * those that take any type, as for ai_chat_lease, by their full name.
+ */
+
 /* A reservation is for AI_CHAT_DEADLINE_MS, 600 s at most, and
  * AIC_LIMIT_LEASE_SPARE_MS. */
 #define LEASE_MAX "605 seconds"
@@ -31,7 +39,7 @@
 	" (telegram_id, last_reset_date, leases)"                              \
 	" SELECT $1::bigint, d.day,"                                           \
 	"  ARRAY[ROW($2::uuid, d.day,"                                         \
-	"   now() + $4::int * interval '1 ms')::ai_chat_lease]"                \
+	"   now() + $4::float8 * interval '1 ms')::ai_chat_lease]"             \
 	" FROM (SELECT (now() AT TIME ZONE $3::text)::date AS day) d"          \
 	" WHERE $5::bigint >= 0"                                               \
 	" ON CONFLICT (telegram_id) DO UPDATE SET"                             \
@@ -40,29 +48,30 @@
 	"   THEN 0 ELSE l.request_count END,"                                  \
 	"  last_reset_date ="                                                  \
 	"   greatest(l.last_reset_date, excluded.last_reset_date),"            \
-	"  leases = CASE WHEN l.leases = '{}' THEN '{}'::ai_chat_lease[] ELSE" \
-	"   ARRAY(SELECT x FROM unnest(l.leases) x"                            \
+	"  leases = CASE WHEN l.leases OPERATOR(pg_catalog.=) '{}'"            \
+	"   THEN '{}'::ai_chat_lease[] ELSE"                                   \
+	"   ARRAY(SELECT x FROM pg_catalog.unnest(l.leases) x"                 \
 	"    WHERE (x).until > now() AND (x).chat_id <> $2::uuid) END"         \
-	"   || ROW($2::uuid,"                                                  \
+	"   OPERATOR(pg_catalog.||) ROW($2::uuid,"                             \
 	"    greatest(l.last_reset_date, excluded.last_reset_date),"           \
-	"    now() + $4::int * interval '1 ms')::ai_chat_lease,"               \
+	"    now() + $4::float8 * interval '1 ms')::ai_chat_lease,"            \
 	"  updated_at = now()"                                                 \
 	" WHERE CASE WHEN l.last_reset_date < excluded.last_reset_date"        \
 	"   THEN 0 ELSE l.request_count END"                                   \
-	"  + CASE WHEN l.leases = '{}' THEN 0 ELSE"                            \
-	"   (SELECT count(*) FROM unnest(l.leases) x"                          \
+	"  + CASE WHEN l.leases OPERATOR(pg_catalog.=) '{}' THEN 0 ELSE"       \
+	"   (SELECT count(*) FROM pg_catalog.unnest(l.leases) x"               \
 	"    WHERE x.until > now() AND x.chat_id <> $2::uuid AND x.day ="      \
 	"     greatest(l.last_reset_date, excluded.last_reset_date)) END"      \
 	"  < $5::bigint"                                                       \
-	"  AND ($6::bigint = 0 OR l.leases = '{}' OR"                          \
-	"   (SELECT count(*) FROM unnest(l.leases) x"                          \
+	"  AND ($6::bigint = 0 OR l.leases OPERATOR(pg_catalog.=) '{}' OR"     \
+	"   (SELECT count(*) FROM pg_catalog.unnest(l.leases) x"               \
 	"    WHERE x.until > now() AND x.chat_id <> $2::uuid) < $6::bigint)"   \
 	"  AND ($7::timestamptz IS NULL OR l.created_at IS NULL"               \
 	"   OR l.created_at <= $7::timestamptz)" and_alone                     \
-	" RETURNING l.leases[cardinality(l.leases)], now(),"                   \
+	" RETURNING l.leases[pg_catalog.cardinality(l.leases)], now(),"        \
 	"  set_config('synchronous_commit', 'off', true),"                     \
 	" " AIC_ID_SQL_CONTEXT ","                                             \
-	"  (extract(epoch FROM l.context_from) * 1000000)::bigint"
+	"  (extract(epoch FROM l.context_from) * 1000000.0)::bigint"
 
 static const struct aic_db_stmt hold = { "hold", HOLD(""), 7, NULL };
 
@@ -78,7 +87,7 @@ static const struct aic_db_stmt hold = { "hold", HOLD(""), 7, NULL };
  */
 static const struct aic_db_stmt hold_key = {
 	"hold_key",
-	HOLD(" AND NOT EXISTS (SELECT FROM unnest(l.leases) x"
+	HOLD(" AND NOT EXISTS (SELECT FROM pg_catalog.unnest(l.leases) x"
 	     "  WHERE x.until > now() AND x.chat_id <> $2::uuid"
 	     "  AND " LEASE_OF_KEY ")"
 	     " AND NOT EXISTS (SELECT FROM ai_chat_requests r"
@@ -95,11 +104,12 @@ static const struct aic_db_stmt hold_key = {
 static const struct aic_db_stmt drop = {
 	"drop",
 	"UPDATE ai_chat_daily_limits l SET"
-	"  leases = ARRAY(SELECT x FROM unnest(l.leases) x"
+	"  leases = ARRAY(SELECT x FROM pg_catalog.unnest(l.leases) x"
 	"   WHERE (x).chat_id <> $2::uuid),"
 	"  updated_at = now()"
 	" WHERE telegram_id = $1::bigint AND EXISTS"
-	"  (SELECT FROM unnest(l.leases) x WHERE x.chat_id = $2::uuid)"
+	"  (SELECT FROM pg_catalog.unnest(l.leases) x"
+	"   WHERE x.chat_id = $2::uuid)"
 	" RETURNING set_config('synchronous_commit', 'off', true)",
 	2,
 	NULL,
@@ -121,9 +131,9 @@ static const struct aic_db_stmt peek = {
 	"   (u.day + 1)::timestamp AT TIME ZONE $2::text AS at"
 	"  FROM (SELECT l.id IS NOT NULL AS known, c.day,"
 	"    CASE WHEN l.last_reset_date = c.day THEN l.request_count ELSE 0 END"
-	"     + (SELECT count(*) FROM unnest(l.leases) x"
+	"     + (SELECT count(*) FROM pg_catalog.unnest(l.leases) x"
 	"      WHERE x.until > now() AND x.day = c.day) AS used,"
-	"    (SELECT count(*) FROM unnest(l.leases) x"
+	"    (SELECT count(*) FROM pg_catalog.unnest(l.leases) x"
 	"      WHERE x.until > now()) AS live"
 	"   FROM (SELECT (now() AT TIME ZONE $2::text)::date AS today) t"
 	"   LEFT JOIN ai_chat_daily_limits l ON l.telegram_id = $1::bigint"
@@ -140,17 +150,24 @@ static const struct aic_db_stmt peek = {
  * not over for years. The day becomes that of the clock, even where this is an earlier
  * one. Reservations of a later day, or for longer than the longest deadline, are dropped:
  * a chat that is still in flight takes a slot again when it is saved. The others stay.
+ *
+ * Other times stay as they are, NULL as well. now() is the time at which the reset
+ * began, before it waited for the row: whoever was forgotten and came again meanwhile is
+ * newer than that, and still new.
  */
 static const struct aic_db_stmt reset = {
 	"reset",
 	"UPDATE ai_chat_daily_limits l SET request_count = 0,"
 	"  last_reset_date = (now() AT TIME ZONE $2::text)::date,"
-	"  leases = CASE WHEN l.leases = '{}' THEN l.leases ELSE"
-	"   ARRAY(SELECT x FROM unnest(l.leases) x"
+	"  leases = CASE WHEN l.leases OPERATOR(pg_catalog.=) '{}'"
+	"   THEN l.leases ELSE"
+	"   ARRAY(SELECT x FROM pg_catalog.unnest(l.leases) x"
 	"    WHERE (x).day <= (now() AT TIME ZONE $2::text)::date"
 	"    AND (x).until <= now() + interval '" LEASE_MAX "') END,"
-	"  created_at = least(l.created_at, now()),"
-	"  context_from = least(l.context_from, now()),"
+	"  created_at = CASE WHEN l.created_at > clock_timestamp()"
+	"   THEN clock_timestamp() ELSE l.created_at END,"
+	"  context_from = CASE WHEN l.context_from > clock_timestamp()"
+	"   THEN clock_timestamp() ELSE l.context_from END,"
 	"  updated_at = now()"
 	" WHERE telegram_id = $1::bigint RETURNING id, " AIC_DB_SQL_DURABLE,
 	2,

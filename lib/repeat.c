@@ -37,7 +37,7 @@ static const struct aic_db_stmt repeat = {
 	"SELECT r.response, r.tokens_used, r.remaining_requests,"
 	"  r.key_digest = $3::bytea,"
 	"  (SELECT bool_and(" LEASE_OF_BODY ")"
-	"   FROM ai_chat_daily_limits l, unnest(l.leases) x"
+	"   FROM ai_chat_daily_limits l, pg_catalog.unnest(l.leases) x"
 	"   WHERE l.telegram_id = $1::bigint AND x.until > now()"
 	"   AND x.chat_id <> $2::uuid AND " LEASE_OF_KEY ")"
 	" FROM (VALUES (1)) one LEFT JOIN"

@@ -15,13 +15,13 @@
 	"WITH counted AS (UPDATE ai_chat_daily_limits AS l SET"                \
 	"  request_count = l.request_count + CASE WHEN"                        \
 	"   l.last_reset_date = ($2::ai_chat_lease).day THEN 1 ELSE 0 END,"    \
-	"  leases = array_remove(l.leases, $2::ai_chat_lease),"                \
+	"  leases = pg_catalog.array_remove(l.leases, $2::ai_chat_lease),"     \
 	"  context_seq = l.context_seq + 1,"                                   \
 	"  updated_at = now()"                                                 \
 	" WHERE l.telegram_id = $1::bigint"                                    \
-	"  AND $2::ai_chat_lease = ANY (l.leases)"                             \
+	"  AND $2::ai_chat_lease OPERATOR(pg_catalog.=) ANY (l.leases)"        \
 	"  AND clock_timestamp() < ($2::ai_chat_lease).until"                  \
-	"   - $8::int * interval '1 ms'"                                       \
+	"   - $8::float8 * interval '1 ms'"                                    \
 	" RETURNING l.request_count" returning ")"                             \
 	" INSERT INTO ai_chat_requests (telegram_id, chat_id, request_date,"   \
 	"  message, response, tokens_used, key_digest, remaining_requests)"    \

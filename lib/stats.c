@@ -9,8 +9,8 @@
  */
 static const struct aic_db_stmt stats = {
 	"stats",
-	"SELECT s.n, s.t, round(s.n::numeric / $2::int, 2),"
-	"  coalesce(round(s.t::numeric / nullif(s.n, 0), 2), 0.00), 0"
+	"SELECT s.n, s.t, round(s.n::numeric / $2::numeric, 2),"
+	"  coalesce(round(s.t::numeric / nullif(s.n, 0)::numeric, 2), 0.00), 0"
 	" FROM (SELECT today, today - $2::int + 1 AS first"
 	"  FROM (SELECT (now() AT TIME ZONE $3::text)::date AS today) t) d"
 	" CROSS JOIN LATERAL (SELECT count(*) AS n,"
@@ -25,8 +25,9 @@ static const struct aic_db_stmt stats = {
 /* $1 days, $2 zone. Only reads. */
 static const struct aic_db_stmt stats_all = {
 	"stats_all",
-	"SELECT s.n, s.t, round(s.n::numeric / $1::int, 2),"
-	"  coalesce(round(s.t::numeric / nullif(s.n, 0), 2), 0.00), s.users"
+	"SELECT s.n, s.t, round(s.n::numeric / $1::numeric, 2),"
+	"  coalesce(round(s.t::numeric / nullif(s.n, 0)::numeric, 2), 0.00),"
+	"  s.users"
 	" FROM (SELECT (now() AT TIME ZONE $2::text)::date AS today) d"
 	" CROSS JOIN LATERAL (SELECT count(*) AS n,"
 	"    coalesce(sum(tokens_used), 0) AS t,"

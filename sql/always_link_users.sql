@@ -3,34 +3,55 @@
 -- Where there is a table users with a unique integer id, user_id refers to it; where it
 -- has telegram_id as well, user_id is filled from it. A users table of another
 -- shape, or one that we have no rights to, is left alone, with a notice: an answered
--- chat must not be lost to a table that is not ours. For the same reason the function
--- that fills it reads a table alone, and not a view or a row security policy: their
--- functions would run with our rights.
+-- chat must not be lost to a table that is not ours.
+--
+-- The function that fills user_id reads the table with our rights, and its owner may
+-- change it at any time. So the function locks the table against changes and then makes
+-- sure that nothing of the owner's runs when it reads: no view, no row security policy,
+-- no type whose comparison with a number takes a cast of theirs, and, where the owner is
+-- another role, no children and no index or statistics with a function or an operator
+-- that is not the server's (the planner may run those of an index).
 DO $link$
 DECLARE
   schema text := (SELECT n.nspname FROM pg_class c
     JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.oid = 'ai_chat_requests'::regclass);
-  users regclass := to_regclass('users');
-  users_name text := (SELECT format('%I.%I', n.nspname, c.relname)
+    WHERE c.oid = 'ai_chat_requests'::regclass::oid);
+  -- A user_id that refers to a table already tells where users are: an earlier version
+  -- looked for it in the search_path of the role.
+  users regclass := coalesce(to_regclass('users'),
+    (SELECT k.confrelid::regclass FROM pg_constraint k JOIN pg_attribute a
+        ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1]
+      WHERE k.conrelid = 'ai_chat_requests'::regclass::oid AND k.contype = 'f'
+        AND pg_catalog.cardinality(k.conkey) = 1 AND a.attname = 'user_id'
+      ORDER BY k.oid LIMIT 1));
+  users_name text := (SELECT pg_catalog.format('%I.%I', n.nspname, c.relname)
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.oid = users);
+    WHERE c.oid = users::oid);
   id_ok boolean;
   telegram_ok boolean;
   lock text := '';
+  kind "char" := (SELECT c.relkind FROM pg_class c WHERE c.oid = users::oid);
+  trigger_made boolean := EXISTS (SELECT FROM pg_trigger
+    WHERE tgname = 'ai_chat_fill_user_id'
+      AND tgrelid = 'ai_chat_requests'::regclass::oid);
 BEGIN
   <<link>>
   BEGIN
     IF users IS NULL THEN
+      IF trigger_made THEN
+        RAISE NOTICE 'there is no table users in schema %: user_id stays empty',
+          schema;
+      END IF;
       EXIT link;
     END IF;
 
     SELECT EXISTS (
       SELECT FROM pg_index i JOIN pg_attribute a
         ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
-      WHERE i.indrelid = users AND i.indisunique AND i.indnkeyatts = 1
+      WHERE i.indrelid = users::oid AND i.indisunique AND i.indnkeyatts = 1
         AND i.indpred IS NULL AND i.indexprs IS NULL
-        AND a.attname = 'id' AND a.atttypid IN ('int4'::regtype, 'int8'::regtype)
+        AND a.attname = 'id'
+        AND a.atttypid IN ('int4'::regtype::oid, 'int8'::regtype::oid)
     ) INTO id_ok;
     IF NOT id_ok THEN
       RAISE NOTICE 'users has no unique integer id: user_id stays empty';
@@ -38,15 +59,15 @@ BEGIN
     END IF;
 
     IF NOT EXISTS (SELECT FROM pg_constraint
-        WHERE conrelid = 'ai_chat_requests'::regclass
+        WHERE conrelid = 'ai_chat_requests'::regclass::oid
           AND conname = 'ai_chat_requests_user_id_fkey') THEN
-      IF NOT has_column_privilege(users, 'id', 'REFERENCES') THEN
+      IF NOT has_column_privilege(users::oid, 'id', 'REFERENCES') THEN
         RAISE NOTICE 'no right to refer to users: user_id stays empty';
         EXIT link;
       END IF;
       -- A person who leaves takes the link along, not the history. Not valid first:
       -- old rows are checked without a lock that stops the service.
-      EXECUTE format('ALTER TABLE ai_chat_requests'
+      EXECUTE pg_catalog.format('ALTER TABLE ai_chat_requests'
         ' ADD CONSTRAINT ai_chat_requests_user_id_fkey FOREIGN KEY (user_id)'
         ' REFERENCES %s (id) ON DELETE SET NULL NOT VALID', users_name);
       -- Deleting a user looks for his rows.
@@ -57,7 +78,7 @@ BEGIN
     -- An earlier service had no foreign key, so there may be numbers of users who are
     -- gone. New rows are checked all the same.
     IF EXISTS (SELECT FROM pg_constraint
-        WHERE conrelid = 'ai_chat_requests'::regclass
+        WHERE conrelid = 'ai_chat_requests'::regclass::oid
           AND conname = 'ai_chat_requests_user_id_fkey'
           AND NOT convalidated) THEN
       BEGIN
@@ -73,16 +94,16 @@ BEGIN
     END IF;
 
     SELECT EXISTS (SELECT FROM pg_attribute
-      WHERE attrelid = users AND attname = 'telegram_id' AND NOT attisdropped
-        AND atttypid IN ('int4'::regtype, 'int8'::regtype)
+      WHERE attrelid = users::oid AND attname = 'telegram_id' AND NOT attisdropped
+        AND atttypid IN ('int4'::regtype::oid, 'int8'::regtype::oid)
     ) INTO telegram_ok;
     IF NOT telegram_ok THEN
       RAISE NOTICE 'users has no integer telegram_id: user_id stays empty';
       EXIT link;
     END IF;
 
-    IF NOT has_column_privilege(users, 'id', 'SELECT')
-        OR NOT has_column_privilege(users, 'telegram_id', 'SELECT') THEN
+    -- Of the whole table, for it is locked.
+    IF NOT has_table_privilege(users::oid, 'SELECT') THEN
       RAISE NOTICE 'no right to read users: user_id stays empty';
       EXIT link;
     END IF;
@@ -91,19 +112,36 @@ BEGIN
     -- of the foreign key; one that another service holds for long is passed over, for a
     -- chat must not wait for it. Without the right to it that may happen, and the chat of one
     -- who is deleted at that very moment fails.
-    IF has_any_column_privilege(users, 'UPDATE') THEN
+    IF has_any_column_privilege(users::oid, 'UPDATE') THEN
       lock := 'FOR KEY SHARE SKIP LOCKED';
     END IF;
-    EXECUTE format($make$
+    EXECUTE pg_catalog.format($make$
       CREATE OR REPLACE FUNCTION %1$I.ai_chat_fill_user_id() RETURNS trigger
       LANGUAGE plpgsql SECURITY DEFINER
-      SET search_path = pg_catalog, %1$I, pg_temp
+      SET search_path = pg_catalog, pg_temp
       SET row_security = off AS $body$
       BEGIN
-        IF EXISTS (SELECT FROM pg_class WHERE oid = to_regclass(%2$L)
-            AND relkind IN ('r', 'p')) THEN
-          SELECT u.id INTO NEW.user_id FROM %2$s u
-            WHERE u.telegram_id = NEW.telegram_id AND u.id <= 2147483647
+        LOCK TABLE ONLY %2$s IN ACCESS SHARE MODE;
+        IF EXISTS (SELECT FROM pg_class c
+            WHERE c.oid = to_regclass(%2$L)::oid AND c.relkind = %4$L
+              AND (SELECT count(*) FROM pg_attribute a
+                WHERE a.attrelid = c.oid AND a.attname IN ('id', 'telegram_id')
+                  AND NOT a.attisdropped AND a.atttypid
+                    IN ('int4'::regtype::oid, 'int8'::regtype::oid)) = 2
+              AND (pg_get_userbyid(c.relowner) = current_user OR (c.relkind = 'r'
+                AND NOT EXISTS (SELECT FROM pg_index i JOIN pg_depend d
+                  ON d.classid = 'pg_class'::regclass::oid
+                    AND d.objid = i.indexrelid
+                  WHERE i.indrelid = c.oid AND d.refclassid IN
+                    ('pg_proc'::regclass::oid, 'pg_operator'::regclass::oid))
+                AND NOT EXISTS (SELECT FROM pg_statistic_ext t JOIN pg_depend d
+                  ON d.classid = 'pg_statistic_ext'::regclass::oid
+                    AND d.objid = t.oid
+                  WHERE t.stxrelid = c.oid AND d.refclassid IN
+                    ('pg_proc'::regclass::oid,
+                    'pg_operator'::regclass::oid))))) THEN
+          SELECT u.id INTO NEW.user_id FROM %5$s %2$s u
+            WHERE u.telegram_id = NEW.telegram_id::bigint AND u.id <= 2147483647
             ORDER BY u.id LIMIT 1 %3$s;
         END IF;
         RETURN NEW;
@@ -111,8 +149,10 @@ BEGIN
         -- It was changed since; the next migration has a look.
         NEW.user_id := NULL;
         RETURN NEW;
-      END $body$ $make$, schema, users_name, lock);
-    EXECUTE format('REVOKE EXECUTE ON FUNCTION %I.ai_chat_fill_user_id()'
+      END $body$ $make$, schema, users_name, lock, kind,
+      -- Children of a table that is not partitioned are other tables.
+      CASE kind WHEN 'r' THEN 'ONLY' ELSE '' END);
+    EXECUTE pg_catalog.format('REVOKE EXECUTE ON FUNCTION %I.ai_chat_fill_user_id()'
       ' FROM PUBLIC', schema);
     CREATE OR REPLACE TRIGGER ai_chat_fill_user_id
       BEFORE INSERT ON ai_chat_requests
@@ -121,8 +161,8 @@ BEGIN
     RETURN;
   END;
   -- What an earlier run made would now fail, and the chats with it.
-  IF EXISTS (SELECT FROM pg_trigger WHERE tgname = 'ai_chat_fill_user_id'
-      AND tgrelid = 'ai_chat_requests'::regclass) THEN
+  IF trigger_made THEN
+    RAISE NOTICE 'the trigger that filled user_id is dropped';
     DROP TRIGGER ai_chat_fill_user_id ON ai_chat_requests;
   END IF;
 END

@@ -29,6 +29,8 @@ sub is_ready ($got, $status, $database, $upstream, $title)
 
 is health()->{content}, $HEALTH, 'alive';
 is_ready(ready(), 200, 'ok', 'ok', 'ready');
+is $s->value('select count(*) from ai_chat_daily_limits'), 0,
+    '... and the look at the database leaves no row';
 
 # -- the model ---------------------------------------------------------------
 

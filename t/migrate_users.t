@@ -156,4 +156,37 @@ for my $users ('create table users (id text primary key, telegram_id bigint)',
 	is keep($s, 5), undef, '... chats are kept';
 }
 
+# An earlier version looked for users in the search_path of the role, and so found them
+# in another schema than its own tables.
+{
+	my $s = fresh("$USERS; insert into users (telegram_id) values (5);
+	    create schema shop");
+	my $url = $s->db_url;
+	my $run = sub (%env) {
+		return program('ai-chat-migrate', { DATABASE_URL => $url,
+		    AI_CHAT_DB_SCHEMA => 'shop', %env }, '--dir', "$TOP/sql");
+	};
+	is +($run->(DATABASE_URL =>
+	    "$url&options=-c%20search_path%3Dshop,public"))[0], 0,
+	    'users in another schema than ours';
+	$s->sql("alter role ai_chat in database $s->{db}
+	    set search_path = shop, public");
+	is keep($s, 5), 1, '... are linked';
+	my ($status, $text) = $run->();
+	is $status, 0, 'the next run, which looks in our schema alone' or diag $text;
+	is $text, '', '... finds them by the foreign key';
+	is keep($s, 5), 1, '... and they stay linked';
+	is $s->value("select conrelid::regclass || ' ' || confrelid::regclass
+	    from pg_constraint where contype = 'f'"), 'ai_chat_requests users',
+	    '... by the same one';
+	$s->sql('alter table ai_chat_requests
+	    drop constraint ai_chat_requests_user_id_fkey');
+	($status, $text) = $run->();
+	is $status, 0, 'without a foreign key';
+	like $text, qr/NOTICE: +there is no table users in schema shop/,
+	    '... it says that it does not find them';
+	is keep($s, 5), undef, '... and chats are kept without their user';
+	$s->sql("alter role ai_chat in database $s->{db} reset search_path");
+}
+
 done_testing;

@@ -240,21 +240,127 @@ as('mallory', 'create function ai_chat.tell_users() returns boolean language plp
     alter table public.users enable row level security');
 is_served(1, 'row security with their function on users');
 is one('select count(*) from public.users_ran'), 0, '... which does not run';
-admin('alter table public.users rename to users_of_old');
+as('mallory', 'drop policy p on public.users;
+    alter table public.users disable row level security');
+
+# What they may do to a table of their own so that reading it runs their code.
+sub none_ran ($title)
+{
+	is one('select count(*) from public.users_ran where who <> \'mallory\''),
+	    0, $title;
+}
+
+sub user_of ($user) { return $s->value("select user_id from public.ai_chat_requests
+    where telegram_id = $user order by id desc limit 1") }
+
 admin('grant create on schema public to mallory');
+is_served(1, 'without it');
+is user_of(1), 1, '... users are read';
+ok as('mallory', 'create type ai_chat.digit as enum (\'1\', \'2\');
+    create function ai_chat.to_number(ai_chat.digit) returns bigint
+	language plpgsql as \'begin insert into public.users_ran
+	values (current_user); return 1; end\';
+    create cast (ai_chat.digit as bigint)
+	with function ai_chat.to_number(ai_chat.digit) as implicit;
+    alter table public.users alter telegram_id type ai_chat.digit
+	using telegram_id::text::ai_chat.digit'),
+    'a column of users gets a type with a cast of theirs';
+is_served(1, '... chats are served');
+none_ran('... and the cast does not run');
+ok as('mallory', 'alter table public.users alter telegram_id type bigint
+	using telegram_id::text::bigint; drop type ai_chat.digit cascade;
+    create function ai_chat.is_one(int) returns boolean language plpgsql
+	immutable as \'begin return ai_chat.tell_users(); end\';
+    create index users_hostile on public.users (id) where ai_chat.is_one(1)'),
+    'an index on users gets a function of theirs';
+is_served(1, '... chats are served');
+none_ran('... and the function does not run');
+as('mallory', 'drop index users_hostile');
+is_served(1, 'without either');
+is user_of(1), 1, '... users are read again';
+
+# Who may create in our own schema makes what fits better than the server's.
+ok !as('mallory', 'create function public.cardinality(public.ai_chat_lease[])
+    returns int language sql as \'select 0\''),
+    'nobody else makes functions of a reservation';
+admin('grant usage on type ai_chat_lease to mallory');
+ok as('mallory', join '; ', (map {
+	my ($name, $args, $returns, $value) = @$_;
+	"create function public.$name($args) returns $returns language plpgsql
+	    as 'begin insert into public.users_ran values (current_user);
+	    return $value; end'";
+    } [ 'cardinality', 'public.ai_chat_lease[]', 'int',
+	'array_length($1, 1)' ],
+    [ 'array_remove', 'public.ai_chat_lease[], public.ai_chat_lease',
+	'public.ai_chat_lease[]', '$1' ],
+    [ 'same_lease', 'public.ai_chat_lease, public.ai_chat_lease', 'boolean',
+	'true' ],
+    [ 'same_leases', 'public.ai_chat_lease[], public.ai_chat_lease[]',
+	'boolean', 'true' ],
+    [ 'with_lease', 'public.ai_chat_lease[], public.ai_chat_lease',
+	'public.ai_chat_lease[]', '$1' ],
+    [ 'times', 'int, interval', 'interval',
+	'$2 operator(pg_catalog.*) $1::float8' ],
+    [ 'times', 'numeric, int', 'numeric',
+	'$1 operator(pg_catalog.*) $2::numeric' ],
+    [ 'same_table', 'oid, regclass', 'boolean',
+	'$1 operator(pg_catalog.=) $2::oid' ],
+    [ 'same_type', 'oid, regtype', 'boolean',
+	'$1 operator(pg_catalog.=) $2::oid' ],
+    [ 'joined', 'bigint, bigint', 'text', '\'\'\'\'' ],
+    [ 'per', 'numeric, int', 'numeric', '$1' ],
+    [ 'per', 'numeric, bigint', 'numeric', '$1' ],
+    [ 'format', 'text, text', 'text', '$1' ],
+    [ 'format', 'text, name, name', 'text', '$1' ],
+    [ 'format', 'text, name, name, name', 'text', '$1' ],
+    [ 'format', 'text, name, text', 'text', '$1' ],
+    [ 'concat_ws', 'text, text, text, text', 'text', '$1' ],
+    [ 'convert_to', 'text, text', 'bytea',
+	'pg_catalog.convert_to($1, $2::name)' ],
+    [ 'has_table_privilege', 'regclass, text', 'boolean', 'true' ],
+    [ 'has_column_privilege', 'regclass, text, text', 'boolean', 'true' ]),
+    (map {
+	my ($name, $function, $left, $right) = @$_;
+	"create operator public.$name (function = public.$function,
+	    leftarg = $left, rightarg = $right)";
+    } [ '=', 'same_lease', ('public.ai_chat_lease') x 2 ],
+    [ '=', 'same_leases', ('public.ai_chat_lease[]') x 2 ],
+    [ '||', 'with_lease', 'public.ai_chat_lease[]', 'public.ai_chat_lease' ],
+    [ '*', 'times', 'int', 'interval' ], [ '*', 'times', 'numeric', 'int' ],
+    [ '=', 'same_table', 'oid', 'regclass' ],
+    [ '=', 'same_type', 'oid', 'regtype' ],
+    [ '||', 'joined', 'bigint', 'bigint' ],
+    [ '/', 'per', 'numeric', 'int' ], [ '/', 'per', 'numeric', 'bigint' ])),
+    'a role that may create in our schema makes what fits better';
+admin("select pg_terminate_backend(pid) from pg_stat_activity
+    where application_name = 'ai-chat'");
+is_served($_, '... chats are served') for 1, 1, 72;
+is $s->send(telegram_id => 1, headers => { 'Idempotency-Key' => 'k' })->{status},
+    200, '... with a key as well' for 1, 2;
+is $s->get('/v1/chat/stats/1')->{status}, 200, '... and statistics';
+is $s->get('/v1/chat/limits/1')->{status}, 200, '... limits';
+is $s->post('/v1/chat/reset-limit', { telegram_id => 1 })->{status}, 200,
+    '... resets';
+is $s->ctl('prune', '--older-than', 30)->{status}, 0, '... prunes';
+{
+	my ($status, $text) = migrate();
+	is $status, 0, '... migrations go on' or diag $text;
+}
+is_served(1, '... and chats after them');
+none_ran('... and nothing of theirs has run as anybody else');
+admin('alter table public.users rename to users_of_old');
 as('mallory', 'create view public.users as select 1 as id, 1::bigint as telegram_id
     where ai_chat.tell_users(); grant all on public.users to public');
 is_served(1, 'a view in place of users');
-is one('select count(*) from public.users_ran'), 0, '... which is not read';
+none_ran('... which is not read');
 {
 	my ($status) = migrate();
 	is $status, 0, '... nor at a migration';
-	is one('select count(*) from public.users_ran where who <> \'mallory\''),
-	    0, '... whose role runs nothing of it';
+	none_ran('... whose role runs nothing of it');
 }
 admin('drop view public.users; alter table users_of_old rename to users;
-    drop policy p on users; alter table users disable row level security;
-    drop schema ai_chat cascade');
+    alter table users owner to postgres; drop schema ai_chat cascade;
+    drop owned by mallory');
 
 # -- users that are gone -----------------------------------------------------
 

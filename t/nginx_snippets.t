@@ -165,6 +165,8 @@ my $path = '/v1/chat/limits/1';
 	    'health is told to everybody';
 	cmp_ok count(429, burst(120, '/health/ready')), '>=', 40,
 	    '... but not as often as somebody likes';
+	cmp_ok count(429, burst(120, '/v1/chat/health')), '>=', 40,
+	    '... by neither of its names';
 
 	my @made_up = map { burst(1, $path, "X-API-KEY: made-up-$_") } 1 .. 40;
 	cmp_ok count(429, @made_up), '>', 0,

@@ -291,6 +291,33 @@ sub use_up ($user)
 	    '... whose keys name another database';
 }
 
+# A role that may not see which database it is.
+{
+	my $closed = AIChat::Test->new(with => 0, env => {
+		REDIS_URL => $s->stack->settings->{REDIS_URL} });
+	my $admin = sub ($sql) {
+		$closed->stack->pg->admin($sql, $closed->{db});
+	};
+	$closed->expect_log(qr/event=cache /, qr/permission denied for/);
+	$admin->('revoke select on pg_database from public');
+	is $closed->send(telegram_id => 3601)->{status}, 200,
+	    'a role that may not read pg_database: a chat is answered';
+	wait_for_key('aic:*:context*:3601');
+	pass '... and Redis is used';
+	$admin->('revoke execute on function pg_control_system() from public');
+	$closed->restart_worker(1);
+	is $closed->send(telegram_id => 3602)->{status}, 200,
+	    '... nor ask for the number of the cluster';
+	wait_for_key('aic:*:context*:3602');
+	$admin->('revoke execute on function pg_stat_get_activity(int)
+	    from public');
+	$closed->restart_worker(1);
+	is $closed->send(telegram_id => 3603)->{status}, 200,
+	    '... nor for that of the database: chats are answered';
+	like $closed->worker_log(1), qr/event=cache .*Redis is not used/,
+	    '... without Redis, as the log says';
+}
+
 # Redis does not hear of a reset.
 {
 	use_up(36);

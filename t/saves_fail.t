@@ -83,6 +83,30 @@ is_deeply $s->ledger(9), { count => 2, rows => 2, leases => 0 },
 is $s->ready_with(200)->{status}, 200, 'ready again';
 like $s->worker_log(1), qr/event=breaker .*can be saved again/, '... says the log';
 
+# -- a repeat that waits for the first chat -------------------------------------
+
+# The one that waits gets the slot as soon as the first one gives it back.
+{
+	my @paid;
+	for my $round (1 .. 8) {
+		$s->sql('create trigger full_disk before insert on ai_chat_requests
+		    for each row execute function full_disk()');
+		my @socks = $s->start_chats(map { { telegram_id => 20 + $round,
+		    message => "[[id=waits$round delay=300]] Вопрос",
+		    headers => { 'Idempotency-Key' => 'waits' } } } 1 .. 3);
+		wait_for(sub { $s->model_count("waits$round") }, 10,
+		    'the first of them');
+		finish_chats(@socks);
+		push @paid, $s->model_count("waits$round");
+		$s->sql('drop trigger full_disk on ai_chat_requests');
+		is keyed('waits', telegram_id => 20 + $round, message =>
+		    "[[id=waits$round delay=300]] Вопрос")->{status}, 200,
+		    "three at once under a key that are not saved, round $round";
+		push @paid, $s->model_count("waits$round");
+	}
+	is "@paid", join(' ', (1) x 16), '... are paid once, and their repeat not';
+}
+
 # -- a right that is missing ----------------------------------------------------------
 
 $s->sql('revoke insert on ai_chat_requests from ai_chat');

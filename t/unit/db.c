@@ -550,6 +550,52 @@ a_durable_commit_replaces_off_and_nothing_else(void **state)
 }
 
 static void
+a_refusal_concerns_all_unless_the_reason_may_be_in_one_row(void **state)
+{
+	static const char *const all[] = { "42501", "42P01", "42703", "25006",
+		"25P02", "53100", "53200", "58030", "XX000", "XX001", "0A000",
+		"2200H", "3F000", "28000" };
+	static const char *const one[] = { "", "55P03", "57014", "22001",
+		"22021", "22P02", "23502", "23503", "23505", "23514", "40001",
+		"40P01", "P0001", "54000" };
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		assert_true(aic_db_concerns_all(all[i]));
+	for (i = 0; i < sizeof(one) / sizeof(one[0]); i++)
+		assert_false(aic_db_concerns_all(one[i]));
+}
+
+static void
+a_failure_has_the_sqlstate_of_a_refusal_alone(void **state)
+{
+	struct aic_db_call c;
+	struct aic_err err;
+
+	(void)state;
+	NEED_SERVER;
+	aic_db_call(&c, &divide);
+	aic_db_int(&c, 0);
+	assert_int_equal(run(db, &c, 1, &err), AIC_EDB);
+	assert_string_equal(err.sqlstate, "22012");
+	/* One that ends the session says so, and is none. */
+	err = (struct aic_err)AIC_ERR_INIT;
+	aic_db_call(&c, &suicide);
+	assert_int_equal(aic_db_run(db, &c, 1, aic_clock_us() + 300 * AIC_MS,
+			     &err),
+	    AIC_EDB);
+	assert_string_equal(err.sqlstate, "");
+	err = (struct aic_err)AIC_ERR_INIT;
+	aic_db_call(&c, &sleeps);
+	aic_db_int(&c, 5);
+	assert_int_equal(aic_db_run(db, &c, 1, aic_clock_us() + 300 * AIC_MS,
+			     &err),
+	    AIC_EDB);
+	assert_string_equal(err.sqlstate, "");
+}
+
+static void
 a_deadline_is_kept_and_the_next_call_is_well(void **state)
 {
 	int64_t start = aic_clock_us();
@@ -1173,6 +1219,79 @@ reset_makes_the_count_nothing_and_leaves_chats_in_flight(void **state)
 }
 
 static void
+a_reset_leaves_times_that_have_come_as_they_are(void **state)
+{
+	static const char *const times[] = { "NULL", "now() - interval '1 h'" };
+	int64_t user = next_user++;
+	char sql[400];
+	size_t i;
+
+	(void)state;
+	NEED_SERVER;
+	chat(user, "q", "a", 1);
+	for (i = 0; i < sizeof(times) / sizeof(times[0]); i++) {
+		snprintf(sql, sizeof(sql),
+		    "CREATE TEMPORARY TABLE was AS SELECT (%s)::timestamptz AS t;"
+		    "UPDATE ai_chat_daily_limits SET created_at = t,"
+		    " context_from = t FROM was WHERE telegram_id = %lld",
+		    times[i], (long long)user);
+		assert_true(exec(plain, sql));
+		assert_true(reset(user));
+		snprintf(sql, sizeof(sql),
+		    "SELECT count(*) FROM ai_chat_daily_limits, was"
+		    " WHERE created_at IS NOT DISTINCT FROM t"
+		    " AND context_from IS NOT DISTINCT FROM t"
+		    " AND telegram_id = %lld",
+		    (long long)user);
+		assert_int_equal(look(sql), 1);
+		assert_true(exec(plain, "DROP TABLE was"));
+	}
+}
+
+static void *
+reset_user(void *arg)
+{
+	reset(*(int64_t *)arg);
+	return NULL;
+}
+
+/* Somebody is forgotten while a reset waits for his row: he is still new. */
+static void
+a_reset_that_waited_makes_nobody_older(void **state)
+{
+	int64_t user = next_user++, until = soon();
+	pthread_t thread;
+	char sql[200];
+
+	(void)state;
+	NEED_SERVER;
+	chat(user, "q", "a", 1);
+	snprintf(sql, sizeof(sql),
+	    "BEGIN; SELECT FROM ai_chat_daily_limits WHERE telegram_id = %lld"
+	    " FOR UPDATE",
+	    (long long)user);
+	assert_true(exec(plain, sql));
+	pthread_create(&thread, NULL, reset_user, &user);
+	while (look("SELECT count(*) FROM pg_locks WHERE NOT granted AND"
+		    " transactionid = pg_current_xact_id()::xid") == 0 &&
+	    aic_clock_us() < until)
+		aic_clock_sleep(aic_clock_us() + 10 * AIC_MS);
+	snprintf(sql, sizeof(sql),
+	    "CREATE TEMPORARY TABLE was AS SELECT clock_timestamp() AS t;"
+	    "UPDATE ai_chat_daily_limits SET created_at = t FROM was"
+	    " WHERE telegram_id = %lld; COMMIT",
+	    (long long)user);
+	assert_true(exec(plain, sql));
+	pthread_join(thread, NULL);
+	snprintf(sql, sizeof(sql),
+	    "SELECT count(*) FROM ai_chat_daily_limits, was"
+	    " WHERE created_at = t AND telegram_id = %lld",
+	    (long long)user);
+	assert_int_equal(look(sql), 1);
+	assert_true(exec(plain, "DROP TABLE was"));
+}
+
+static void
 a_reset_opens_the_day_of_the_clock_after_one_that_was_ahead(void **state)
 {
 	char id[AIC_ID_SIZE], lease[AIC_LEASE_SIZE], ahead[AIC_LEASE_SIZE];
@@ -1510,6 +1629,8 @@ UNIT_MAIN_WITH(make_database, drop_database, T(parameters_arrive_as_they_are),
     T(what_was_prepared_and_became_stale_is_prepared_again),
     T(a_statement_that_is_wrong_costs_no_connection),
     T(a_session_that_others_share_gets_no_prepared_statements),
+    T(a_refusal_concerns_all_unless_the_reason_may_be_in_one_row),
+    T(a_failure_has_the_sqlstate_of_a_refusal_alone),
     T(a_deadline_is_kept_and_the_next_call_is_well),
     T(a_connection_that_was_ended_is_mended_unnoticed),
     T(a_statement_that_always_breaks_ends_with_the_deadline),
@@ -1524,6 +1645,8 @@ UNIT_MAIN_WITH(make_database, drop_database, T(parameters_arrive_as_they_are),
     T(the_day_ends_at_the_next_midnight_of_the_zone),
     T(a_counter_of_yesterday_starts_again_and_of_tomorrow_stays),
     T(reset_makes_the_count_nothing_and_leaves_chats_in_flight),
+    T(a_reset_leaves_times_that_have_come_as_they_are),
+    T(a_reset_that_waited_makes_nobody_older),
     T(a_reset_opens_the_day_of_the_clock_after_one_that_was_ahead),
     T(a_save_counts_once_however_often_it_is_made),
     T(a_save_without_a_reservation_changes_nothing),
