@@ -532,8 +532,12 @@ log_cache(struct worker *w, const struct aic_cache_look *cache)
 	if (!cache->tried)
 		return;
 	pthread_mutex_lock(&w->lock);
-	same = cache->state == w->cache_told;
+	/* The state can be known before its reason. */
+	same = cache->state == w->cache_told &&
+	    (cache->state == AIC_CACHE_IS_OK ||
+		strcmp(cache->why, w->cache_why) == 0);
 	w->cache_told = cache->state;
+	memcpy(w->cache_why, cache->why, sizeof(w->cache_why));
 	pthread_mutex_unlock(&w->lock);
 	if (same)
 		return;

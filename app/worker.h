@@ -108,6 +108,7 @@ struct worker {
 	struct worker_reset resets[WORKER_RESETS];
 	int n_resets;
 	enum aic_cache_state cache_told; /* what the log says of the cache */
+	char cache_why[AIC_CACHE_WHY];
 
 	atomic_bool fits; /* worker_fits() has said so */
 	atomic_bool durability_checked; /* and logged, where it is wanting */
