@@ -334,7 +334,8 @@ show(struct chat *c, struct aic_err *err)
 	const struct aic_conf *conf = &c->job->worker->conf;
 	struct aic_buf *out = &c->job->out;
 	bool named = c->in.format >= 0;
-	/* Whoever names no format sends the response as it is, in one message. */
+	/* A caller that names no format sends the response to Telegram as one
+	 * message. */
 	struct show_form form = { .format = named
 		    ? (enum aic_format)c->in.format
 		    : conf->answer_format,

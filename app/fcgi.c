@@ -31,9 +31,9 @@
 /*
  * Content of one record, and so of one write. Nginx 1.22 loses the timer of a request
  * when a read fills one of its buffers to the last byte and nothing more has come yet
- * (ngx_readv_chain() then answers "again" and leaves the event ready). A process of Nginx
- * that was told to quit exits when no timer is left, and cuts that answer: with libfcgi's
- * own records of 8,192 bytes each reload under load did. So no write but the last one
+ * (ngx_readv_chain() then answers "again" and leaves the event ready). After a
+ * reload, an old process of Nginx exits when no timer is left, which cuts that answer:
+ * with libfcgi's own records of 8,192 bytes each reload under load did. So no write but the last one
  * may end where a buffer ends. Buffers begin at the start of the answer or behind a
  * read that has taken all there was, and their sizes are multiples of 4 KB; the ends of
  * the writes are multiples of 8,152 = 8 * 1,019, and 1,019 is odd, hence the first of them

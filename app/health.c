@@ -45,8 +45,8 @@ database(struct worker *w)
 
 	if (worker_ready(w, AIC_LOG_WARN, &why))
 		return "down";
-	/* When a trial is due, the next chat will tell. A balancer that sends chats to
-	 * nobody who is unready would never see it close. */
+	/* When a trial is due, readiness says "ok", because only a chat can close the
+	 * breaker: a balancer sends no chats to a worker that is not ready. */
 	return aic_breaker_wait(&w->saves, aic_clock_us()) > 0 ? "open" : "ok";
 }
 

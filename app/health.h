@@ -10,8 +10,8 @@
 enum aic_code health_live(struct job *job, struct aic_err *err);
 
 /* health_ready -- GET /health/ready: what is known of the database, the model and of
- * Redis; never makes a paid call. The database is asked once a second at most, whoever
- * asks how often, see worker_ready(). */
+ * Redis; never makes a paid call. The database is asked once a second at most,
+ * however many requests come, see worker_ready(). */
 enum aic_code health_ready(struct job *job, struct aic_err *err);
 
 /* health_metrics -- GET /metrics: all workers of this machine, for Prometheus. Looks

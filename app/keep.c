@@ -58,7 +58,7 @@ leave(struct chat *c, enum aic_breaker_verdict verdict)
 {
 	enum aic_breaker_change change;
 
-	/* A success says something about saves, whoever's it was. */
+	/* A success counts even where this chat was not the breaker's trial. */
 	if (!c->admitted && verdict != AIC_BREAKER_WELL)
 		return;
 	c->admitted = false;
@@ -204,8 +204,8 @@ is_away(const struct chat *c)
 /*
  * What a save that failed says of the saves of others.
  *
- * A refusal: its SQLSTATE tells. A lock that was not to be had is one of the user's row,
- * unless settle() has changed this row meanwhile: then the table of exchanges is locked.
+ * A refusal: its SQLSTATE decides. A lock that could not be taken in time is that of the
+ * user's row, unless settle() has changed this row meanwhile: then the table of exchanges is locked.
  *
  * No answer: where settle() has had one, which took a commit that waited for the disk,
  * the server was restarted, or was busy for a while. Where connecting fails, it is away,

@@ -474,7 +474,7 @@ metrics_now(struct metrics *m, const struct metrics_now *now)
 
 /* --- telling ----------------------------------------------------------- */
 
-/* A worker as it is told of. Other workers' pages are copies: a mapped file could be
+/* A worker's figures for one scrape. Other workers' pages are copies: a mapped file could be
  * truncated while it is looked at. */
 struct view {
 	int number;

@@ -403,8 +403,8 @@ find_seller(struct personal *p, int64_t id)
 	return best;
 }
 
-/* The lock is not held while libcurl is driven; whoever looks for the seller meanwhile
- * does not find him, and asks again. */
+/* The lock is not held while libcurl is driven. A question of the same seller that comes
+ * meanwhile does not find the entry, and asks the API again. */
 static void
 sweep(struct worker *w, struct seller *place)
 {

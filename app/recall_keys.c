@@ -14,8 +14,8 @@ _Static_assert(MARK_MS *AIC_MS > RECALL_LOOK_MAX_US + AIC_CACHE_CALL_US,
     "old news find the mark");
 
 /*
- * The database's number is that of this session, because pg_database may be closed to
- * the role. Only reads.
+ * The database's number comes from the statistics of the connection, because the role may
+ * have no right to read pg_database. Only reads.
  */
 #define WHOSE(cluster)                                                         \
 	"SELECT " cluster ", a.datid::text, current_database()::text"          \

@@ -155,7 +155,7 @@ sub is_clean ($told, $id, $what)
 	my $wrong = qr/потери|модерац|конверсия|Нет данных|Неизвестно|оценка 0|комиссия
 	    |продаж\ в\ день|Покупатель|\d{4}-\d\d-\d\dT|Все\ в\ порядке|хватит/x;
 
-	unlike $told, $wrong, "$what: no placeholder, no stranger's name";
+	unlike $told, $wrong, "$what: no made-up value, no name of another seller";
 	my @marks = ($told =~ /ИП Пример (\d+)/g, $told =~ /\b(\d+)-\d+[»,]/g,
 	    map { int $_ / 1000 } $told =~ /артикул WB (\d+)/g);
 	is join(' ', grep { $_ != $id } @marks), '', '... and nobody else\'s';

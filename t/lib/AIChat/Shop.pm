@@ -328,6 +328,7 @@ sub handle ($self, $answer, $shop, $head)
 		my $body = $JSON->encode({ detail => 'Кабинет WB не найден' });
 		return $name eq 'orders/statistics' ? 500 : 404, $body;
 	}
+	# As long as the real API takes for a shop of this size.
 	sleep $shop->{$id}->takes($name);
 	return 200, $answer->{$id}{$name};
 }
