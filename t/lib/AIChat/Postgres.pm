@@ -40,7 +40,15 @@ sub is_shared ($self) { return $self->{shared} }
 sub log_path ($self) { return $self->{log} }
 sub proc ($self) { return $self->{proc} }
 
+# The server's own program.  What Debian has of the same name in the path, such as psql,
+# is a script that chooses a version first, which takes four times as long.
 sub bin ($name)
+{
+	state %found;
+	return $found{$name} //= find_bin($name);
+}
+
+sub find_bin ($name)
 {
 	my ($newest) = sort { $b->[0] <=> $a->[0] }
 	    map { m{/(\d+)/bin/} ? [ $1, $_ ] : () }
@@ -246,7 +254,7 @@ sub settings_of ($string)
 # The rows of a query as array references, a null as undef.
 sub psql ($url, $sql)
 {
-	my $text = run([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1',
+	my $text = run([ bin('psql'), '-XAtq', '-v', 'ON_ERROR_STOP=1',
 	    '-P', "null=\x1a", '-F', "\x1f", '-R', "\x1e", '-d', $url,
 	    '-c', $sql ], env => { base_env(), PGCLIENTENCODING => 'UTF8',
 	    PGCONNECT_TIMEOUT => 10 });
