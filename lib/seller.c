@@ -1171,8 +1171,13 @@ block_end(const char *at)
 static bool
 has_block(const struct aic_buf *in, const char *block, size_t n)
 {
-	const char *at = in->data, *end = at + in->len;
+	const char *at, *end;
 
+	/* An empty one has no memory. */
+	if (in->len == 0)
+		return false;
+	at = in->data;
+	end = at + in->len;
 	while (at && at < end) {
 		if ((size_t)(end - at) >= n && memcmp(at, block, n) == 0)
 			return true;

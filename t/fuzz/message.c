@@ -403,7 +403,8 @@ const char *
 message_lost(const char *markdown, size_t len, const struct aic_buf *told)
 {
 	struct source m = { .s = markdown, .n = len };
-	const char *at = told->data, *end = at + told->len, *found;
+	const char *at = told->len > 0 ? told->data : "";
+	const char *end = at + told->len, *found;
 	const char *digit = NULL; /* told, and its place in the Markdown */
 	size_t n, last = 0;
 

@@ -373,7 +373,8 @@ static const struct rich_limits limits[] = {
 static bool
 is_in(const struct aic_buf *whole, const struct aic_buf *parts)
 {
-	const char *at = parts->data, *end = at + parts->len;
+	const char *at = parts->len > 0 ? parts->data : "";
+	const char *end = at + parts->len;
 	size_t i, n;
 
 	for (i = 0; i < whole->len && at; i += n) {
