@@ -551,7 +551,8 @@ read_sizes(struct json_object *obj, double *ret)
 static void
 add_number(struct sums *s, enum order order, int word, double x)
 {
-	if (how_of(word) == AIC_WORDS_RATING && (x == 0 || order != WORST_FIRST))
+	if (how_of(word) == AIC_WORDS_RATING &&
+	    (x == 0 || order != WORST_FIRST))
 		return;
 	s->sum[word] += x;
 	s->n[word]++;
@@ -650,10 +651,7 @@ keep_first(struct first *f, struct json_object *item, double place)
 static void
 begin_sum(struct writer *w, bool all, int *n)
 {
-	aic_buf_puts(w->b,
-	    (*n)++	? ", "
-		: all	? " итого "
-			: " итого по ним ");
+	aic_buf_puts(w->b, (*n)++ ? ", " : all ? " итого " : " итого по ним ");
 }
 
 /* all: the list is not one page of several. */

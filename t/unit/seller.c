@@ -267,9 +267,10 @@ every_name_of_wb_assist_means_what_it_means_there(void **state)
 	    "- скоро закончатся (1):\n  1) заказы за 30 дней 40 шт., остаток 3 "
 	    "шт., хватит на 2,25 дня, риск низкий");
 	/* All of these are buyouts and returns added up. */
-	check("{\"data\":{\"sales\":{\"total_sales\":90,\"total_count\":90,\"buyouts\":80,"
-	      "\"returns\":10,\"total_amount\":99000,\"buyouts_amount\":90000,"
-	      "\"returns_amount\":9000}}}",
+	check(
+	    "{\"data\":{\"sales\":{\"total_sales\":90,\"total_count\":90,\"buyouts\":80,"
+	    "\"returns\":10,\"total_amount\":99000,\"buyouts_amount\":90000,"
+	    "\"returns_amount\":9000}}}",
 	    "Продажи:\n"
 	    "- выкупы: 80\n"
 	    "- возвраты: 10\n"
