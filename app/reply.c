@@ -10,8 +10,8 @@
 
 /*
  * For a 429 and a 5xx the answer has two texts. The error is English, for logs. The
- * message is Russian and is shown to the seller as it is: what happened, that nothing was
- * counted, and when to try again. A bot in use puts the message into a <code> of HTML,
+ * message is Russian and is shown to the seller as it is, in one or two sentences: what
+ * happened, whether the question was counted, and when to try again. A bot in use puts the message into a <code> of HTML,
  * without escaping it, and cuts it at 200 characters. So no message is longer, or has a
  * character that HTML would need to escape. Nginx's own texts are in
  * nginx/ai-chat-maps.conf; docs/texts.md has all of them.
@@ -25,7 +25,7 @@ struct verdict {
 
 #define INTERNAL_ERROR "Internal Server Error"
 #define INTERNAL_MESSAGE                                                                                                            \
-	"Внутренняя ошибка сервиса. Вопрос не засчитан. Попробуйте ещё раз " \
+	"Внутренняя ошибка сервиса, вопрос не засчитан. Попробуйте ещё раз " \
 	"через пару минут."
 #define INTERNAL                                                               \
 	{                                                                      \
@@ -42,19 +42,19 @@ static const struct verdict verdicts[] = {
 	[AIC_EBIG] = { 413, "Request body too large", NULL },
 	[AIC_ELIMIT] = { 429, NULL, NULL },
 	[AIC_ECROWD] = { 429, "Too many chats at once",
-	    "Ответ на предыдущий вопрос ещё готовится, а новый не засчитан. "
-	    "Дождитесь ответа и задайте вопрос ещё раз." },
+	    "Предыдущий вопрос ещё обрабатывается, поэтому новый не засчитан. "
+	    "Дождитесь ответа и задайте новый вопрос ещё раз." },
 	[AIC_EUPSTREAM] = { 500, NULL,
-	    "ИИ-ассистент не смог ответить. Вопрос не засчитан. Попробуйте ещё "
+	    "ИИ-ассистент не смог ответить, вопрос не засчитан. Попробуйте ещё "
 	    "раз через пару минут." },
 	[AIC_EOPEN] = { 503, "The model is not available now",
-	    "ИИ-ассистент сейчас недоступен. Вопрос не засчитан. Попробуйте "
+	    "ИИ-ассистент сейчас недоступен, вопрос не засчитан. Попробуйте "
 	    "ещё раз через минуту." },
 	[AIC_EDB] = { 503, "Database is not available",
-	    "Сервис временно недоступен. Вопрос не засчитан. Попробуйте ещё "
+	    "Сервис временно недоступен, вопрос не засчитан. Попробуйте ещё "
 	    "раз через минуту." },
 	[AIC_EBUSY] = { 503, "Too many requests in flight",
-	    "Сервис сейчас перегружен. Вопрос не засчитан. Попробуйте ещё раз "
+	    "Сервис сейчас перегружен, вопрос не засчитан. Попробуйте ещё раз "
 	    "через минуту." },
 	/* Nobody reads it; the number is for the log. */
 	[AIC_EGONE] = { 499, "Client closed request", NULL },
@@ -67,12 +67,12 @@ _Static_assert(sizeof(verdicts) / sizeof(verdicts[0]) == AIC__MAX,
 
 /* The model answered, and will answer the same question the same way. */
 static const char refused[] =
-    "ИИ-ассистент отказался отвечать на этот вопрос. Вопрос не засчитан. "
-    "Попробуйте задать его другими словами.";
+    "ИИ-ассистент отказался отвечать, вопрос не засчитан. Попробуйте задать "
+    "его другими словами.";
 
 /* The database broke off while it saved, and did not say how that ended. */
 static const char perhaps_saved[] =
-    "Не удалось сохранить ответ; возможно, вопрос засчитан. Попробуйте ещё раз "
+    "Не удалось сохранить ответ, вопрос мог быть засчитан. Попробуйте ещё раз "
     "через минуту.";
 
 /* A status line without a reason is one that HTTP does not allow. */

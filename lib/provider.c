@@ -290,9 +290,14 @@ static void
 hide(struct aic_buf *body, const char *token)
 {
 	size_t n = strlen(token);
-	char *at = body->data, *end = at + body->len;
+	char *at, *end;
 
-	while (body->len >= n) {
+	/* An empty body has no memory. */
+	if (body->len < n)
+		return;
+	at = body->data;
+	end = at + body->len;
+	for (;;) {
 		at = memmem(at, (size_t)(end - at), token, n);
 		if (!at)
 			return;

@@ -20,7 +20,7 @@
 #define LINES_MAX 40 /* of an object */
 #define FIELDS_MAX 10 /* of an item, in one line */
 #define ITEMS_MAX 5 /* of a list */
-#define DEPTH_MAX 3
+#define DEPTH_MAX 4
 #define NAME_MAX_CHARS 40
 #define TEXT_MAX_CHARS 80
 #define LONG_MAX_CHARS 200 /* of a review */
@@ -50,6 +50,8 @@ struct writer {
 	int outer; /* the word of the object around */
 	bool in_list; /* writing an item of a list */
 	enum order order; /* of the lists of this part */
+	size_t pages; /* items of all pages of the next list; 0: not known */
+	struct json_object *period; /* of the next totals, or NULL */
 };
 
 static bool
@@ -321,12 +323,31 @@ put_scalar(struct writer *w, int word, struct json_object *v)
 	return json_object_is_type(v, json_type_string) && put_text(w, word, v);
 }
 
+static bool put_fields(struct writer *w, struct json_object *obj, int depth);
+
+/* " (с 01.11.2025, по 28.11.2025)" behind the label of totals. */
+static void
+put_period(struct writer *w)
+{
+	struct json_object *period = w->period;
+	size_t begin = w->b->len;
+
+	w->period = NULL;
+	aic_buf_puts(w->b, " (");
+	if (put_fields(w, period, DEPTH_MAX))
+		aic_buf_putc(w->b, ')');
+	else
+		cut_to(w->b, begin);
+}
+
 static bool
 put_label(struct writer *w, int word, const char *name)
 {
 	if (word == 0)
 		return put_quoted(w, name, strlen(name), NAME_MAX_CHARS);
 	aic_buf_puts(w->b, aic_words_get(word)->label);
+	if (w->period && aic_words_is_totals(word))
+		put_period(w);
 	return true;
 }
 
@@ -336,8 +357,6 @@ is_scalar(struct json_object *v)
 	return v && !json_object_is_type(v, json_type_object) &&
 	    !json_object_is_type(v, json_type_array);
 }
-
-static bool put_fields(struct writer *w, struct json_object *obj, int depth);
 
 /* A few of a list, in one line. */
 static bool
@@ -464,6 +483,15 @@ struct sums {
 	size_t none_left, bad, no_revenue;
 };
 
+/* Wildberries' saleID of a return is R and digits. Other servers have names of their own
+ * in this field, which may begin with any letter. */
+static bool
+is_return_id(const char *id)
+{
+	return id[0] == 'R' && id[1] != '\0' &&
+	    strspn(id + 1, "0123456789") == strlen(id + 1);
+}
+
 /* Cancelled, or a return: its money is no revenue, and its pieces are not sold. */
 static bool
 is_no_revenue(struct json_object *item)
@@ -487,7 +515,7 @@ is_no_revenue(struct json_object *item)
 		value = aic_words_value(text);
 		if ((how_of(word) == AIC_WORDS_KIND && value &&
 			value->no_revenue) ||
-		    (how_of(word) == AIC_WORDS_SALE_ID && *text == 'R'))
+		    (how_of(word) == AIC_WORDS_SALE_ID && is_return_id(text)))
 			return true;
 	}
 	return false;
@@ -515,11 +543,16 @@ read_sizes(struct json_object *obj, double *ret)
 	return true;
 }
 
+/*
+ * A rating of 0 is no review yet. Of other things than reviews a rating is an average
+ * already: of a product, or of a day. Their average would be another figure than that of
+ * the reviews.
+ */
 static void
-add_number(struct sums *s, int word, double x)
+add_number(struct sums *s, enum order order, int word, double x)
 {
-	/* No review yet. */
-	if (how_of(word) == AIC_WORDS_RATING && x == 0)
+	if (how_of(word) == AIC_WORDS_RATING &&
+	    (x == 0 || order != WORST_FIRST))
 		return;
 	s->sum[word] += x;
 	s->n[word]++;
@@ -581,7 +614,7 @@ add_item(struct sums *s, struct json_object *item, enum order order)
 		    !read_number(v, &x))
 			continue;
 		if (how_of(word) != AIC_WORDS_DAYS)
-			add_number(s, word, x);
+			add_number(s, order, word, x);
 		if (!place_of(order, word, x, &here) || days ||
 		    (placed && how_of(word) != AIC_WORDS_DAYS))
 			continue;
@@ -616,13 +649,14 @@ keep_first(struct first *f, struct json_object *item, double place)
 }
 
 static void
-begin_sum(struct writer *w, int *n)
+begin_sum(struct writer *w, bool all, int *n)
 {
-	aic_buf_puts(w->b, (*n)++ ? ", " : " итого ");
+	aic_buf_puts(w->b, (*n)++ ? ", " : all ? " итого " : " итого по ним ");
 }
 
+/* all: the list is not one page of several. */
 static void
-put_sums(struct writer *w, const struct sums *s)
+put_sums(struct writer *w, const struct sums *s, bool all)
 {
 	double x;
 	int i, n = 0;
@@ -632,7 +666,7 @@ put_sums(struct writer *w, const struct sums *s)
 		if (s->n[i] == 0 || !isfinite(x) || fabs(x) >= HUGE_NUMBER ||
 		    !is_told(w, i, x))
 			continue;
-		begin_sum(w, &n);
+		begin_sum(w, all, &n);
 		if (how_of(i) == AIC_WORDS_RATING) {
 			aic_buf_puts(w->b, "средняя оценка ");
 			x /= (double)s->n[i];
@@ -643,16 +677,16 @@ put_sums(struct writer *w, const struct sums *s)
 		aic_buf_puts(w->b, aic_words_get(i)->unit);
 	}
 	if (s->none_left) {
-		begin_sum(w, &n);
+		begin_sum(w, all, &n);
 		aic_buf_printf(w->b, "нет в наличии: %zu", s->none_left);
 	}
 	if (s->bad) {
-		begin_sum(w, &n);
+		begin_sum(w, all, &n);
 		aic_buf_printf(w->b, "с оценкой %d и ниже: %zu", BAD_RATING,
 		    s->bad);
 	}
 	if (s->no_revenue) {
-		begin_sum(w, &n);
+		begin_sum(w, all, &n);
 		aic_buf_printf(w->b, "отменено и возвращено: %zu",
 		    s->no_revenue);
 	}
@@ -675,19 +709,26 @@ put_items(struct writer *w, struct json_object *list, enum order order,
 	struct sums sums = { .bad = 0 };
 	struct json_object *item;
 	double place;
+	size_t pages = w->pages;
 	int k, outer = w->outer;
 
 	w->in_list = true;
 	w->outer = 0;
+	w->pages = 0;
 	for (i = 0; i < n; i++) {
 		item = json_object_array_get_idx(list, i);
 		place = add_item(&sums, item, order);
 		keep_first(&first, item,
 		    order == NEWEST_FIRST ? -(double)i : place);
 	}
-	aic_buf_printf(w->b, " (%zu):", n);
+	aic_buf_printf(w->b, " (%zu", n);
+	if (pages > n) {
+		aic_buf_puts(w->b, " из ");
+		put_grouped(w, (double)pages, false);
+	}
+	aic_buf_puts(w->b, "):");
 	if (n > 1)
-		put_sums(w, &sums);
+		put_sums(w, &sums, pages <= n);
 	aic_buf_putc(w->b, '\n');
 	for (k = 0; k < first.n && !is_full(w); k++) {
 		mark = w->b->len;
@@ -701,6 +742,7 @@ put_items(struct writer *w, struct json_object *list, enum order order,
 	}
 	w->in_list = false;
 	w->outer = outer;
+	w->pages = pages;
 }
 
 /* --- objects, a line a member ------------------------------------------ */
@@ -730,6 +772,23 @@ is_deep(struct json_object *obj)
 			return true;
 	}
 	return false;
+}
+
+/* How many items there are in all, where the lists of an object are one page; 0: not
+ * known. */
+static size_t
+read_pages(struct json_object *obj)
+{
+	struct json_object *pagination, *total;
+	int64_t n;
+
+	if (!json_object_object_get_ex(obj, "pagination", &pagination) ||
+	    !json_object_is_type(pagination, json_type_object) ||
+	    !json_object_object_get_ex(pagination, "total", &total) ||
+	    !json_object_is_type(total, json_type_int))
+		return 0;
+	n = json_object_get_int64(total);
+	return n > 0 && (double)n < HUGE_NUMBER ? (size_t)n : 0;
 }
 
 static bool put_lines(struct writer *w, struct json_object *obj, int depth);
@@ -774,8 +833,10 @@ put_lines(struct writer *w, struct json_object *obj, int depth)
 {
 	struct json_object_iterator it, end = json_object_iter_end(obj);
 	bool parts = has_parts(obj);
+	size_t pages = w->pages;
 	int shown = 0, known;
 
+	w->pages = read_pages(obj);
 	for (known = 1; known >= 0; known--)
 		for (it = json_object_iter_begin(obj);
 		     !json_object_iter_equal(&it, &end) && shown < LINES_MAX &&
@@ -788,6 +849,7 @@ put_lines(struct writer *w, struct json_object *obj, int depth)
 				shown += put_line(w, name,
 				    json_object_iter_peek_value(&it), depth);
 		}
+	w->pages = pages;
 	return shown > 0;
 }
 
@@ -947,10 +1009,28 @@ move_place(struct json_object *obj, const char *name,
 	return strcmp(name, "summary") != 0 || !(orders && sales);
 }
 
+/* The period that the totals of a document are of, or NULL. Beside another document's the
+ * totals alone would say nothing. */
+static struct json_object *
+find_period(struct json_object *obj)
+{
+	struct json_object *meta, *period;
+
+	if (!json_object_object_get_ex(obj, "summary", NULL) &&
+	    !json_object_object_get_ex(obj, "aggregates", NULL))
+		return NULL;
+	if (!json_object_object_get_ex(obj, "period", &period) &&
+	    !(json_object_object_get_ex(obj, "meta", &meta) &&
+		json_object_object_get_ex(meta, "date_range", &period)))
+		return NULL;
+	return json_object_is_type(period, json_type_object) ? period : NULL;
+}
+
 static void
 put_document(struct writer w[PARTS], struct json_object *obj, int depth)
 {
 	struct json_object_iterator it, end = json_object_iter_end(obj);
+	struct json_object *period = find_period(obj);
 	enum aic_seller_part part;
 	const struct place *place;
 	int lists;
@@ -971,8 +1051,10 @@ put_document(struct writer w[PARTS], struct json_object *obj, int depth)
 			    json_object_is_type(v, json_type_array) != lists)
 				continue;
 			part = place->part;
-			if (!move_place(obj, name, &part))
+			if (v == period || !move_place(obj, name, &part))
 				continue;
+			w[part].pages = read_pages(obj);
+			w[part].period = place->how == MEMBER ? period : NULL;
 			if (place->how == WHOLE)
 				put_whole(&w[part], part, name, v);
 			else if (place->how == MEMBER)
@@ -1087,8 +1169,13 @@ block_end(const char *at)
 static bool
 has_block(const struct aic_buf *in, const char *block, size_t n)
 {
-	const char *at = in->data, *end = at + in->len;
+	const char *at, *end;
 
+	/* An empty one has no memory. */
+	if (in->len == 0)
+		return false;
+	at = in->data;
+	end = at + in->len;
 	while (at && at < end) {
 		if ((size_t)(end - at) >= n && memcmp(at, block, n) == 0)
 			return true;

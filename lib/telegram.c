@@ -10,25 +10,11 @@
 /* Deeper ones get no more indent. */
 #define INDENT_MAX 8
 
-/* The numbers and bullets of items that begin within each other, "999999999. ☐ ", or
- * the bars of empty cells. */
-#define PREFIX_MAX (AIC_MARKDOWN_DEPTH * 16)
-
-/* A link, and an image in it. */
-#define LINKS_MAX 2
-#define LINK_BYTES_MAX (4 * AIC_TELEGRAM_MARKDOWN_MAX)
-
 /* From the outside to the inside, where several begin at once. */
 enum tag { QUOTE, LINK, BOLD, ITALIC, STRIKE, CODE, PRE, TAG__MAX };
 
 static const char *const tags[TAG__MAX] = { "blockquote", "a", "b", "i", "s",
 	"code", "pre" };
-
-struct link {
-	struct aic_buf href; /* its target */
-	struct aic_buf text; /* what is shown of it */
-	bool web; /* Telegram shows it as a link */
-};
 
 /*
  * Tags are opened when there is something to show in them, and line breaks written
@@ -42,12 +28,10 @@ struct page {
 	int n_open;
 
 	bool begun; /* something is written */
-	bool failed; /* no memory */
 	bool seen; /* ... and it shows */
 	int gap; /* line breaks before what comes */
 	bool headed; /* what comes stands under a heading */
-	char prefix[PREFIX_MAX]; /* bullets, bars */
-	size_t prefix_len;
+	struct aic_telegram_prefix prefix; /* bullets, bars */
 	size_t outer_len; /* of it, before the quotation that begins */
 	int bullets; /* in it */
 
@@ -59,8 +43,7 @@ struct page {
 	size_t row_len; /* of the prefix, before its bars */
 	bool head; /* it is the first one */
 
-	struct link links[LINKS_MAX];
-	int n_links;
+	struct aic_telegram_links links;
 	char
 	    language[AIC_MARKDOWN_LANGUAGE_MAX + 1]; /* of the code; "": none */
 	bool code_begun;
@@ -116,8 +99,8 @@ open_tag(struct page *p, enum tag tag)
 	aic_buf_puts(p->to, tags[tag]);
 	if (tag == LINK) {
 		aic_buf_puts(p->to, " href=\"");
-		aic_telegram_escape(p->to, p->links[0].href.data,
-		    p->links[0].href.len, true);
+		aic_telegram_escape(p->to, p->links.link[0].target.data,
+		    p->links.link[0].target.len, true);
 		aic_buf_putc(p->to, '"');
 	}
 	aic_buf_putc(p->to, '>');
@@ -152,18 +135,9 @@ begin_block(struct page *p, int n)
 }
 
 static void
-add_prefix(struct page *p, const char *s, size_t n)
-{
-	if (n > sizeof(p->prefix) - p->prefix_len)
-		return;
-	memcpy(p->prefix + p->prefix_len, s, n);
-	p->prefix_len += n;
-}
-
-static void
 drop_prefix(struct page *p)
 {
-	p->prefix_len = p->outer_len = 0;
+	p->prefix.len = p->outer_len = 0;
 	p->bullets = 0;
 	p->numbered = false;
 }
@@ -193,13 +167,13 @@ begin_text(struct page *p)
 	close_tags(p, keep);
 	if (p->begun && p->gap > 0)
 		begin_line(p);
-	p->seen = p->seen || p->prefix_len > 0;
-	aic_buf_put(p->to, p->prefix, p->outer_len);
+	p->seen = p->seen || p->prefix.len > 0;
+	aic_buf_put(p->to, p->prefix.s, p->outer_len);
 	if (wants(p, QUOTE) && p->n_open == 0)
 		open_tag(p, QUOTE);
-	aic_buf_put(p->to, p->prefix + p->outer_len,
-	    p->prefix_len - p->outer_len);
-	if (p->prefix_len > p->outer_len && p->wanted[PRE])
+	aic_buf_put(p->to, p->prefix.s + p->outer_len,
+	    p->prefix.len - p->outer_len);
+	if (p->prefix.len > p->outer_len && p->wanted[PRE])
 		aic_buf_putc(p->to, '\n');
 	drop_prefix(p);
 	p->begun = true;
@@ -223,34 +197,26 @@ put_text(struct page *p, const char *s, size_t n)
 static void
 enter_link(struct page *p, const struct aic_markdown_detail *d)
 {
-	struct link *link = &p->links[p->n_links++];
+	struct aic_telegram_link *link = aic_telegram_link_begin(&p->links,
+	    d->s, d->len);
 
-	/* A buffer that is cleared forgets that it failed. */
-	p->failed = p->failed || link->href.failed || link->text.failed;
-	aic_buf_clear(&link->href);
-	aic_buf_clear(&link->text);
-	aic_buf_put(&link->href, d->s, d->len);
-	link->web = p->n_links == 1 &&
-	    aic_telegram_leads(&link->href) == AIC_TELEGRAM_WEB;
-	p->wanted[LINK] += link->web;
+	link->shown = link->leads == AIC_TELEGRAM_WEB;
+	p->wanted[LINK] += link->shown;
 }
 
-/* What no link leads to stands behind the text, unless it is the text. */
 static void
 leave_link(struct page *p)
 {
-	struct link *link = &p->links[--p->n_links];
-	size_t at;
+	struct aic_telegram_link *link = aic_telegram_link_end(&p->links);
+	const char *address;
+	size_t n = aic_telegram_address(link, &address);
 
-	if (link->web) {
+	if (link->shown)
 		unwant(p, LINK);
-		return;
-	}
-	at = aic_telegram_address(&link->href, &link->text);
-	if (at == link->href.len)
+	if (n == 0)
 		return;
 	put_text(p, " (", 2);
-	put_text(p, link->href.data + at, link->href.len - at);
+	put_text(p, address, n);
 	put_text(p, ")", 1);
 }
 
@@ -275,16 +241,16 @@ enter_item(struct page *p, const struct aic_markdown_detail *d)
 {
 	begin_block(p, d->apart ? 2 : 1);
 	if (d->len > 0) {
-		add_prefix(p, d->s, d->len);
-		add_prefix(p, " ", 1);
+		aic_telegram_prefix_add(&p->prefix, d->s, d->len);
+		aic_telegram_prefix_add(&p->prefix, " ", 1);
 		p->numbered = true;
 	}
 	if (d->task == ' ')
-		add_prefix(p, "☐ ", strlen("☐ "));
+		aic_telegram_prefix_add(&p->prefix, "☐ ", strlen("☐ "));
 	else if (d->task)
-		add_prefix(p, "☑ ", strlen("☑ "));
+		aic_telegram_prefix_add(&p->prefix, "☑ ", strlen("☑ "));
 	else if (d->len == 0)
-		add_prefix(p, "• ", strlen("• "));
+		aic_telegram_prefix_add(&p->prefix, "• ", strlen("• "));
 	p->bullets++;
 }
 
@@ -292,7 +258,7 @@ enter_item(struct page *p, const struct aic_markdown_detail *d)
 static void
 leave_item(struct page *p)
 {
-	if (p->numbered && p->prefix_len > 0)
+	if (p->numbered && p->prefix.len > 0)
 		begin_text(p);
 	drop_prefix(p);
 }
@@ -303,7 +269,7 @@ enter_quote(struct page *p)
 	begin_block(p, 2);
 	if (p->wanted[QUOTE]++ > 0)
 		return;
-	p->outer_len = p->prefix_len;
+	p->outer_len = p->prefix.len;
 	p->quoted_lists = p->n_lists;
 }
 
@@ -346,13 +312,13 @@ enter(void *arg, enum aic_markdown what, const struct aic_markdown_detail *d)
 	case AIC_MARKDOWN_ROW:
 		begin_block(p, 1);
 		p->cells = 0;
-		p->row_len = p->prefix_len;
+		p->row_len = p->prefix.len;
 		p->wanted[BOLD] += d->head;
 		p->head = d->head;
 		break;
 	case AIC_MARKDOWN_CELL:
 		if (p->cells++ > 0)
-			add_prefix(p, " | ", 3);
+			aic_telegram_prefix_add(&p->prefix, " | ", 3);
 		break;
 	case AIC_MARKDOWN_BOLD:
 		p->wanted[BOLD]++;
@@ -403,8 +369,8 @@ leave(void *arg, enum aic_markdown what)
 		end_block(p);
 		break;
 	case AIC_MARKDOWN_ROW: /* bars that nothing stood behind */
-		if (p->prefix_len > p->row_len)
-			p->prefix_len = p->row_len;
+		if (p->prefix.len > p->row_len)
+			p->prefix.len = p->row_len;
 		if (p->head)
 			unwant(p, BOLD);
 		p->head = false;
@@ -450,10 +416,8 @@ static void
 text(void *arg, const char *s, size_t n)
 {
 	struct page *p = arg;
-	int i;
 
-	for (i = 0; i < p->n_links; i++)
-		aic_buf_put(&p->links[i].text, s, n);
+	aic_telegram_link_text(&p->links, s, n);
 	put_text(p, s, n);
 	p->code_begun = true;
 }
@@ -488,28 +452,6 @@ static const struct aic_markdown_writer writer = {
 	.rule = rule,
 };
 
-static enum aic_code
-put_markdown(const char *markdown, size_t len, struct page *p)
-{
-	enum aic_code rc;
-	int i;
-
-	for (i = 0; i < LINKS_MAX; i++) {
-		aic_buf_init(&p->links[i].href, LINK_BYTES_MAX);
-		aic_buf_init(&p->links[i].text, LINK_BYTES_MAX);
-	}
-	rc = aic_markdown_read(markdown, len, &writer, p);
-	if (p->failed)
-		rc = AIC_ENOMEM;
-	for (i = 0; i < LINKS_MAX; i++) {
-		if (p->links[i].href.failed || p->links[i].text.failed)
-			rc = AIC_ENOMEM;
-		aic_buf_done(&p->links[i].href);
-		aic_buf_done(&p->links[i].text);
-	}
-	return rc;
-}
-
 enum aic_code
 aic_telegram_html(const char *markdown, size_t len, struct aic_buf *to)
 {
@@ -519,7 +461,7 @@ aic_telegram_html(const char *markdown, size_t len, struct aic_buf *to)
 	if (len <= AIC_TELEGRAM_MARKDOWN_MAX) {
 		/* Mostly it is all that is asked for. */
 		aic_buf_room(to, len + len / 4);
-		rc = put_markdown(markdown, len, &p);
+		rc = aic_telegram_read(markdown, len, &writer, &p, &p.links);
 		if (rc)
 			return rc;
 	}

@@ -17,14 +17,8 @@
 /* Blocks within each other, shown or not, and then spans; deeper ones are not shown. */
 #define ELEMENTS_MAX (2 * AIC_MARKDOWN_DEPTH + 16)
 
-/* The numbers of items that begin within each other, "999999999. ☐ ", and bars. */
-#define PREFIX_MAX (AIC_MARKDOWN_DEPTH * 16)
-
 /* "<ol>" with its number, or a heading's level. */
 #define TAG_MAX 48
-
-#define LINKS_MAX 2
-#define LINK_BYTES_MAX (4 * AIC_TELEGRAM_MARKDOWN_MAX)
 
 struct element {
 	enum aic_markdown what;
@@ -36,31 +30,22 @@ struct element {
 	bool seen; /* ... and it shows */
 };
 
-struct link {
-	struct aic_buf target;
-	struct aic_buf text; /* what is shown of it */
-	bool leads;
-};
-
 /* Tags are opened when there is something to show in them. */
 struct page {
 	struct aic_buf *to;
 	struct element elements[ELEMENTS_MAX];
 	int n;
 	int deeper; /* spans that no element is left for */
-	bool failed; /* no memory */
 	bool seen; /* something is shown */
 	int breaks; /* before what comes: of lines in code, of one in a paragraph */
 	bool begun; /* there is text in the block */
-	char
-	    prefix[PREFIX_MAX]; /* numbers of items that are paragraphs; bars */
-	size_t prefix_len;
+	/* Numbers of items that are paragraphs; bars. */
+	struct aic_telegram_prefix prefix;
 	int lists, quotes; /* that are shown */
 	int cells; /* of the row */
 	size_t row_len; /* of the prefix, before its bars */
 	bool head; /* it is the first one */
-	struct link links[LINKS_MAX];
-	int n_links;
+	struct aic_telegram_links links;
 	char language[AIC_MARKDOWN_LANGUAGE_MAX + 1];
 };
 
@@ -103,7 +88,7 @@ push_span(struct page *p, enum aic_markdown what, const char *tag)
 static void
 open_link(struct page *p)
 {
-	struct aic_buf *target = &p->links[0].target;
+	const struct aic_buf *target = &p->links.link[0].target;
 
 	aic_buf_puts(p->to, "<a href=\"");
 	aic_telegram_escape(p->to, target->data, target->len, true);
@@ -171,15 +156,6 @@ container(const struct page *p)
 /* --- text --------------------------------------------------------------- */
 
 static void
-add_prefix(struct page *p, const char *s, size_t n)
-{
-	if (n > sizeof(p->prefix) - p->prefix_len)
-		return;
-	memcpy(p->prefix + p->prefix_len, s, n);
-	p->prefix_len += n;
-}
-
-static void
 put_text(struct page *p, const char *s, size_t n)
 {
 	bool code = is_within(p, "pre");
@@ -189,13 +165,13 @@ put_text(struct page *p, const char *s, size_t n)
 		aic_buf_puts(p->to, code ? "\n" : "<br>");
 	p->breaks = 0;
 	open_all(p);
-	if (p->prefix_len > 0 || aic_telegram_is_seen(s, n)) {
+	if (p->prefix.len > 0 || aic_telegram_is_seen(s, n)) {
 		p->seen = true;
 		for (i = 0; i < p->n; i++)
 			p->elements[i].seen = true;
 	}
-	aic_telegram_escape(p->to, p->prefix, p->prefix_len, false);
-	p->prefix_len = 0;
+	aic_telegram_escape(p->to, p->prefix.s, p->prefix.len, false);
+	p->prefix.len = 0;
 	aic_telegram_escape(p->to, s, n, false);
 	p->begun = true;
 }
@@ -204,10 +180,8 @@ static void
 text(void *arg, const char *s, size_t n)
 {
 	struct page *p = arg;
-	int i;
 
-	for (i = 0; i < p->n_links; i++)
-		aic_buf_put(&p->links[i].text, s, n);
+	aic_telegram_link_text(&p->links, s, n);
 	put_text(p, s, n);
 }
 
@@ -266,9 +240,9 @@ enter_item(struct page *p, const struct aic_markdown_detail *d)
 	struct element *e = push(p, AIC_MARKDOWN_ITEM, shown ? "li" : NULL);
 
 	if (!shown) {
-		add_prefix(p, d->len > 0 ? d->s : "•",
+		aic_telegram_prefix_add(&p->prefix, d->len > 0 ? d->s : "•",
 		    d->len > 0 ? d->len : strlen("•"));
-		add_prefix(p, " ", 1);
+		aic_telegram_prefix_add(&p->prefix, " ", 1);
 	} else if (d->len > 0) {
 		snprintf(e->start, sizeof(e->start), "<li value=\"%.*s\">",
 		    (int)d->len - 1, d->s);
@@ -279,7 +253,8 @@ enter_item(struct page *p, const struct aic_markdown_detail *d)
 		return;
 	}
 	if (d->task)
-		add_prefix(p, d->task == ' ' ? "☐ " : "☑ ", strlen("☐ "));
+		aic_telegram_prefix_add(&p->prefix,
+		    d->task == ' ' ? "☐ " : "☑ ", strlen("☐ "));
 }
 
 /* The first paragraph of an item or a quotation needs no tag. */
@@ -298,7 +273,7 @@ leave_item(struct page *p)
 {
 	const struct element *e = &p->elements[p->n - 1];
 
-	if (!e->seen && (p->prefix_len > 0 || strstr(e->start, "value"))) {
+	if (!e->seen && (p->prefix.len > 0 || strstr(e->start, "value"))) {
 		enter_paragraph(p, AIC_MARKDOWN_PARAGRAPH);
 		put_text(p, "—", strlen("—"));
 		pop(p);
@@ -337,7 +312,7 @@ enter_cell(struct page *p)
 {
 	begin_block(p);
 	if (++p->cells > AIC_TELEGRAM_COLUMNS)
-		add_prefix(p, " | ", 3);
+		aic_telegram_prefix_add(&p->prefix, " | ", 3);
 	else
 		push(p, AIC_MARKDOWN_CELL, p->head ? "th" : "td");
 }
@@ -358,8 +333,8 @@ leave_row(struct page *p)
 		open_all(p);
 		pop(p);
 	}
-	if (p->prefix_len > p->row_len) /* bars that nothing stood behind */
-		p->prefix_len = p->row_len;
+	if (p->prefix.len > p->row_len) /* bars that nothing stood behind */
+		p->prefix.len = p->row_len;
 	pop(p);
 }
 
@@ -368,34 +343,27 @@ leave_row(struct page *p)
 static void
 enter_link(struct page *p, const struct aic_markdown_detail *d)
 {
-	struct link *link = &p->links[p->n_links++];
+	struct aic_telegram_link *link = aic_telegram_link_begin(&p->links,
+	    d->s, d->len);
+	bool pushed = push_span(p, AIC_MARKDOWN_LINK, "a");
 
-	/* A buffer that is cleared forgets that it failed. */
-	p->failed = p->failed || link->target.failed || link->text.failed;
-	aic_buf_clear(&link->target);
-	aic_buf_clear(&link->text);
-	aic_buf_put(&link->target, d->s, d->len);
-	link->leads = p->n_links == 1 &&
-	    aic_telegram_leads(&link->target) != AIC_TELEGRAM_ELSEWHERE;
-	if (!push_span(p, AIC_MARKDOWN_LINK, "a"))
-		link->leads = false;
-	else if (!link->leads)
+	link->shown = pushed && link->leads != AIC_TELEGRAM_ELSEWHERE;
+	if (pushed && !link->shown)
 		p->elements[p->n - 1].tag = NULL;
 }
 
 static void
 leave_link(struct page *p)
 {
-	struct link *link = &p->links[--p->n_links];
-	size_t at = link->target.len;
+	struct aic_telegram_link *link = aic_telegram_link_end(&p->links);
+	const char *address;
+	size_t n = aic_telegram_address(link, &address);
 
 	pop(p);
-	if (!link->leads)
-		at = aic_telegram_address(&link->target, &link->text);
-	if (at == link->target.len)
+	if (n == 0)
 		return;
 	put_text(p, " (", 2);
-	put_text(p, link->target.data + at, link->target.len - at);
+	put_text(p, address, n);
 	put_text(p, ")", 1);
 }
 
@@ -429,7 +397,7 @@ enter_block(struct page *p, enum aic_markdown what,
 		break;
 	case AIC_MARKDOWN_ROW:
 		p->cells = 0;
-		p->row_len = p->prefix_len;
+		p->row_len = p->prefix.len;
 		p->head = d->head;
 		push(p, what, "tr");
 		break;
@@ -508,28 +476,6 @@ static const struct aic_markdown_writer writer = {
 	.rule = rule,
 };
 
-static enum aic_code
-put_markdown(const char *markdown, size_t len, struct page *p)
-{
-	enum aic_code rc;
-	int i;
-
-	for (i = 0; i < LINKS_MAX; i++) {
-		aic_buf_init(&p->links[i].target, LINK_BYTES_MAX);
-		aic_buf_init(&p->links[i].text, LINK_BYTES_MAX);
-	}
-	rc = aic_markdown_read(markdown, len, &writer, p);
-	if (p->failed)
-		rc = AIC_ENOMEM;
-	for (i = 0; i < LINKS_MAX; i++) {
-		if (p->links[i].target.failed || p->links[i].text.failed)
-			rc = AIC_ENOMEM;
-		aic_buf_done(&p->links[i].target);
-		aic_buf_done(&p->links[i].text);
-	}
-	return rc;
-}
-
 /* As it is: a line ends with a break, and blank ones end a paragraph. */
 static void
 put_plain(struct aic_buf *to, const char *s, size_t n)
@@ -563,7 +509,7 @@ aic_telegram_rich(const char *markdown, size_t len, struct aic_buf *to)
 
 	if (len <= AIC_TELEGRAM_MARKDOWN_MAX) {
 		aic_buf_room(to, 2 * len);
-		rc = put_markdown(markdown, len, &p);
+		rc = aic_telegram_read(markdown, len, &writer, &p, &p.links);
 		if (rc)
 			return rc;
 	}

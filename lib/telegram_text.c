@@ -13,6 +13,8 @@
  * fit into one message. */
 #define TARGET_MAX 2048
 
+#define LINK_BYTES_MAX (4 * AIC_TELEGRAM_MARKDOWN_MAX)
+
 const char *const aic_format_names[AIC_FORMAT__MAX + 1] = {
 	[AIC_FORMAT_PLAIN] = "plain",
 	[AIC_FORMAT_HTML] = "telegram-html",
@@ -124,8 +126,8 @@ is_phone(const char *s)
 	return digits > 0;
 }
 
-enum aic_telegram_target
-aic_telegram_leads(const struct aic_buf *target)
+static enum aic_telegram_target
+find_target(const struct aic_buf *target)
 {
 	size_t at;
 
@@ -155,18 +157,92 @@ is_same(const struct aic_buf *text, const char *s, size_t n)
 	    !aic_telegram_is_seen(text->data, before);
 }
 
-size_t
-aic_telegram_address(const struct aic_buf *target, const struct aic_buf *text)
+struct aic_telegram_link *
+aic_telegram_link_begin(struct aic_telegram_links *links, const char *target,
+    size_t n)
 {
+	struct aic_telegram_link *link = &links->link[links->n++];
+
+	/* A buffer that is cleared forgets that it failed. */
+	links->failed = links->failed || link->target.failed ||
+	    link->text.failed;
+	aic_buf_clear(&link->target);
+	aic_buf_clear(&link->text);
+	aic_buf_put(&link->target, target, n);
+	link->leads = links->n == 1 ? find_target(&link->target)
+				    : AIC_TELEGRAM_ELSEWHERE;
+	link->shown = false;
+	return link;
+}
+
+void
+aic_telegram_link_text(struct aic_telegram_links *links, const char *s,
+    size_t n)
+{
+	int i;
+
+	for (i = 0; i < links->n; i++)
+		aic_buf_put(&links->link[i].text, s, n);
+}
+
+struct aic_telegram_link *
+aic_telegram_link_end(struct aic_telegram_links *links)
+{
+	return &links->link[--links->n];
+}
+
+size_t
+aic_telegram_address(const struct aic_telegram_link *link,
+    const char **ret_address)
+{
+	const struct aic_buf *target = &link->target;
 	size_t at = begins(target, "mailto:");
 
-	if (target->len == 0)
+	*ret_address = "";
+	if (link->shown || target->len == 0)
 		return 0;
 	if (at == 0)
 		at = begins(target, "tel:");
 	if (!aic_telegram_is_seen(target->data + at, target->len - at) ||
-	    is_same(text, target->data + at, target->len - at) ||
-	    is_same(text, target->data, target->len))
-		return target->len;
-	return at;
+	    is_same(&link->text, target->data + at, target->len - at) ||
+	    is_same(&link->text, target->data, target->len))
+		return 0;
+	*ret_address = target->data + at;
+	return target->len - at;
+}
+
+/* --- prefixes ---------------------------------------------------------- */
+
+void
+aic_telegram_prefix_add(struct aic_telegram_prefix *prefix, const char *s,
+    size_t n)
+{
+	if (n > sizeof(prefix->s) - prefix->len)
+		return;
+	memcpy(prefix->s + prefix->len, s, n);
+	prefix->len += n;
+}
+
+/* --- reading ----------------------------------------------------------- */
+
+enum aic_code
+aic_telegram_read(const char *markdown, size_t len,
+    const struct aic_markdown_writer *writer, void *arg,
+    struct aic_telegram_links *links)
+{
+	struct aic_telegram_link *link, *end = links->link + AIC_TELEGRAM_LINKS;
+	enum aic_code rc;
+
+	for (link = links->link; link < end; link++) {
+		aic_buf_init(&link->target, LINK_BYTES_MAX);
+		aic_buf_init(&link->text, LINK_BYTES_MAX);
+	}
+	rc = aic_markdown_read(markdown, len, writer, arg);
+	for (link = links->link; link < end; link++) {
+		links->failed = links->failed || link->target.failed ||
+		    link->text.failed;
+		aic_buf_done(&link->target);
+		aic_buf_done(&link->text);
+	}
+	return links->failed ? AIC_ENOMEM : rc;
 }

@@ -97,6 +97,7 @@ enum word {
 	YESTERDAY_SUM,
 	YESTERDAY_COUNT,
 	ALL_ORDERS,
+	ORDERS_SUM,
 	ALL_SALES,
 	ACTIVE_ORDERS,
 	OTHER_ORDERS,
@@ -231,6 +232,7 @@ static const struct aic_word words[WORDS] = {
 	[YESTERDAY_SUM] = { "сумма вчера", " ₽", AIC_WORDS_MONEY },
 	[YESTERDAY_COUNT] = { "количество вчера", "", AIC_WORDS_PLAIN },
 	[ALL_ORDERS] = { "всего заказов", "", AIC_WORDS_PLAIN },
+	[ORDERS_SUM] = { "сумма заказов", " ₽", AIC_WORDS_MONEY_SUM },
 	[ALL_SALES] = { "продажи", "", AIC_WORDS_SUM },
 	[ACTIVE_ORDERS] = { "активные", "", AIC_WORDS_PLAIN },
 	[OTHER_ORDERS] = { "без статуса", "", AIC_WORDS_PLAIN },
@@ -459,16 +461,16 @@ static const struct name names[] = {
 	{ "orders30d", MONTH },
 	{ "orders7d", WEEK },
 	{ "orders90d", QUARTER },
-	{ "ordersamount", SUM },
+	{ "ordersamount", ORDERS_SUM },
 	{ "orderscount", ORDERS },
 	{ "orderslast24h", ORDERS_OF_MONTH },
 	{ "orderspeed", SPEED },
 	{ "ordersperday", PER_DAY },
 	{ "ordersquantity", ORDERS },
 	{ "ordersstats", TOTALS },
-	{ "orderssum", SUM },
+	{ "orderssum", ORDERS_SUM },
 	{ "orderstoday", TODAY },
-	{ "ordersum", SUM },
+	{ "ordersum", ORDERS_SUM },
 	{ "ordersyesterday", YESTERDAY },
 	{ "outofstock", ZERO },
 	{ "outofstockcount", ZERO },
@@ -697,6 +699,12 @@ aic_words_within(int outer, int word)
 }
 
 bool
+aic_words_is_totals(int word)
+{
+	return word == TOTALS;
+}
+
+bool
 aic_words_is_part(int word)
 {
 	return word == BUYOUTS_SUM || word == RETURNS_SUM;
@@ -705,7 +713,7 @@ aic_words_is_part(int word)
 bool
 aic_words_is_double(int word)
 {
-	return word == ALL_SALES || word == SUM;
+	return word == ALL_SALES || word == COUNT || word == SUM;
 }
 
 const struct aic_words_value *

@@ -20,11 +20,11 @@ enum aic_words_how {
 	AIC_WORDS_MONEY, /* with kopecks, if there are any */
 	AIC_WORDS_MONEY_SUM, /* likewise, and they add up */
 	AIC_WORDS_BACK_SUM, /* likewise, of money that went back */
-	AIC_WORDS_RATING, /* in a list they have an average */
+	AIC_WORDS_RATING, /* in a list of reviews they have an average */
 	AIC_WORDS_DAYS, /* the noun behind the number takes its form */
 	AIC_WORDS_CANCEL, /* a count that adds up; true: the item is no revenue */
 	AIC_WORDS_KIND, /* one of some texts, see aic_words_value() */
-	AIC_WORDS_SALE_ID, /* not told; with an R it is a return's */
+	AIC_WORDS_SALE_ID, /* not told; an R and digits are a return's */
 	AIC_WORDS_ID, /* names a thing: its digits are not grouped */
 	AIC_WORDS_LONG, /* a text that may be longer than others */
 	AIC_WORDS_SKIP, /* of no use to anybody, or somebody's name */
@@ -60,6 +60,9 @@ const struct aic_word *aic_words_get(int word);
  * In sales_periods of wb_assist "7_days" begins on Monday, and "30_days" with the month.
  */
 int aic_words_within(int outer, int word);
+
+/* aic_words_is_totals -- figures of the period that the document is about. */
+bool aic_words_is_totals(int word);
 
 /*
  * aic_words_is_part, aic_words_is_double -- an object that has the amount of buyouts or

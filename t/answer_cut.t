@@ -1,7 +1,9 @@
-# A worker that dies within its answer: the caller can tell, and the chat is kept.
+# A worker that dies within its answer: the caller can tell, and the chat is kept.  So the
+# seller is not told that it was not counted.
 
 use v5.36;
 use utf8;
+use AIChat::Bot;
 use AIChat::Test;
 
 my $s = AIChat::Test->new(proxy => [ 'workers' ]);
@@ -24,6 +26,8 @@ for my $bytes (0, 20, 105, 150, 400) {
 		    "a worker that dies after $bytes bytes: 502, in JSON";
 		like $got->{headers}{'retry-after'}, qr/^[1-9]/,
 		    '... and when to come again';
+		like $got->{json}{detail}{message}, qr/, вопрос мог быть засчитан\./,
+		    '... and that it may have been counted';
 	} else {
 		$seen{part}++;
 		is $got->{status}, 200,
@@ -40,6 +44,25 @@ for my $bytes (0, 20, 105, 150, 400) {
 	    '... and the next one is answered';
 }
 ok $seen{none} && $seen{part}, 'both were seen';
+
+# On the screens of both versions of the bot in production.
+for my $version (qw(old new)) {
+	my $user = $version eq 'old' ? 3000 : 3001;
+	my $bot = AIChat::Bot->new(version => $version, url => $s->url,
+	    key => $AIChat::Test::KEY);
+	$proxy->fault(down => { cut => 0 });
+	my $got = $bot->ask($user, 'Вопрос');
+	$proxy->clear;
+	is $got->{status}, 502, "a worker that dies after the save, $version bot";
+	is scalar @{ $got->{screen} }, 1, '... one message';
+	like $got->{screen}[0], $version eq 'old' ? qr/^Произошла ошибка/
+	    : qr/\nСвязь с сервисом прервалась, вопрос мог быть засчитан\. Попробуйте ещё раз через минуту\.\z/,
+	    '... that can be read, and is true';
+	ok !$got->{left_chat}, '... and the chat goes on';
+	is join(' ', @{ $bot->{refused} }), '', '... Telegram refused nothing';
+	is_deeply $s->ledger($user), { count => 1, rows => 1, leases => 0 },
+	    '... for it was counted';
+}
 
 # The same with a worker that closes in an orderly way.
 {

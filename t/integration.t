@@ -84,10 +84,10 @@ is scalar @{ $s->model_last('new')->{body}{messages} }, 2,
     'a new conversation has the rules and the question';
 ok defined((split_question($s->model_last('new')->{body}{messages}[-1]{content}))[1]),
     '... with the data';
-like $got->{bad}, qr/^ИИ-ассистент не смог ответить\. Вопрос не засчитан\./,
+like $got->{bad}, qr/^ИИ-ассистент не смог ответить, вопрос не засчитан\./,
     'a failure is told as the service says it';
-is $got->{'too long'}, 'Вопрос слишком длинный, знаков: 4001. Сократите его до 4000,'
-    . ' пожалуйста.', 'too long a question is told with its length';
+is $got->{'too long'}, 'Вопрос длиннее 4000 знаков (сейчас 4001). Сократите его, пожалуйста.',
+    'too long a question is told with its length';
 like $got->{$_}, qr/^Не получилось/, "... and a fault of the bot as one: $_"
     for qw(blank stranger), 'not new';
 like slurp("$dir/bot.log"), qr/ERROR:ai_chat:AI Chat: HTTP $_->[0]: .*$_->[1]/,

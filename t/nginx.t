@@ -186,6 +186,8 @@ $s->expect_log(qr/connect\(\) to unix:\S+ failed/, qr/upstream prematurely/,
 	my $got = $s->send;
 	is_error($got, 502, 'Service temporarily unavailable', 'no worker');
 	like $got->{headers}{'retry-after'}, qr/^\d+$/, '... with Retry-After';
+	like $got->{json}{detail}{message}, qr/, вопрос не засчитан\./,
+	    '... nothing was sent, so nothing is counted';
 
 	$got = $s->raw_request(head('HEAD /health HTTP/1.1'));
 	is $got->{status}, 502, '... HEAD too';
@@ -202,6 +204,9 @@ $s->expect_log(qr/upstream timed out/);
 	my $got = $s->send;
 	is_error($got, 504, 'Gateway Timeout', 'a worker that hangs');
 	like $got->{headers}{'retry-after'}, qr/^\d+$/, '... with Retry-After';
+	like $got->{json}{detail}{message},
+	    qr/^Ответ не пришёл вовремя, вопрос мог быть засчитан\./,
+	    '... the worker may count it all the same';
 	$s->kill_worker(1, 'CONT');
 }
 

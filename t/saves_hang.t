@@ -109,7 +109,7 @@ for my $case ([ 'a constraint', 'add constraint one check (telegram_id <> 5)',
 	    for each row execute function gives_up()');
 	my $got = $s->send(telegram_id => 3);
 	is $got->{status}, 503, 'a save without an answer in time: the chat fails';
-	like message($got), qr/не засчитан/,
+	like message($got), qr/вопрос не засчитан/,
 	    '... and where it was not made, that is told';
 	is_deeply $s->ledger(3), { count => 0, rows => 0, leases => 0 },
 	    '... which it was not';
@@ -130,7 +130,7 @@ wait_for(sub { $s->send(telegram_id => 199)->{status} == 503 }, 10,
     'a save that hangs');
 {
 	my $got = $s->send(telegram_id => 200);
-	like message($got), qr/возможно/,
+	like message($got), qr/вопрос мог быть засчитан/,
 	    'a save that hangs: it is told that it may have been made';
 	cmp_ok paid_of(30, 200, 'commits that hang: all chats fail'), '<=', 4,
 	    '... and few are paid';

@@ -6,7 +6,7 @@ use v5.36;
 use utf8;
 use AIChat::Shop;
 use AIChat::Test;
-use List::Util qw(first);
+use List::Util qw(first head sum0 uniq);
 use Time::HiRes qw(time);
 
 my @small = map { AIChat::Shop->new(id => 10 + $_, orders => 60 + 35 * $_,
@@ -162,20 +162,268 @@ sub is_clean ($told, $id, $what)
 	cmp_ok length $told, '<=', 8000, '... not too long';
 }
 
+# -- the whole text of the other endpoints ----------------------------------------
+
+# Fields that have something to tell.
+sub fields (@fields) { return join ', ', grep { defined && $_ ne '' } @fields }
+
+sub some ($label, $n) { return $n ? "$label " . number($n) : '' }
+
+sub days ($n)
+{
+	my $form = $n != int $n ? 'дня' : $n % 100 >= 11 && $n % 100 <= 14 ? 'дней'
+	    : $n % 10 == 1 ? 'день' : $n % 10 >= 2 && $n % 10 <= 4 ? 'дня' : 'дней';
+	return 'хватит на ' . number($n) . " $form";
+}
+
+# A list: how many there are here and in all, what they come to, and five of them.
+sub list ($label, $n, $all, $sums, @items)
+{
+	my $of = $all > $n ? "$n из " . number($all) : $n;
+	my $by = $all > $n ? ' итого по ним' : ' итого';
+	my $i = 0;
+
+	return if !$n;
+	return ("$label ($of):" . ($n > 1 && $sums ne '' ? "$by $sums" : ''),
+	    map { "  @{[ ++$i ]}) $_" } head(5, @items));
+}
+
+sub named ($shop, $good)
+{
+	return ("товар «$shop->{goods}[$good]{name}»",
+	    "артикул WB $shop->{goods}[$good]{nm_id}");
+}
+
+sub by_amount (@orders)
+{
+	return @orders[ sort { $orders[$b]{amount} <=> $orders[$a]{amount} || $a <=> $b }
+	    0 .. $#orders ];
+}
+
+sub recent_orders ($shop)
+{
+	my @active = grep { $_->{status} eq 'active' } @{ $shop->{list} };
+	my @ten = AIChat::Shop::newest(10, @active);
+	my $sum = AIChat::Shop::amount(@ten);
+
+	return list('Заказы', scalar @ten, scalar @active, 'сумма ' . money($sum)
+	    . ', цена для покупателя ' . money($sum * 0.75), map { fields(
+		'сумма ' . money($_->{amount}),
+		'цена для покупателя ' . money($_->{amount} * 0.75),
+		'дата ' . AIChat::Shop::day($_->{age}, '%d.%m.%Y') . ' 10:11',
+		named($shop, $_->{good}), $_->{good} % 2 ? 'оценка 4,5' : '',
+		'скидка WB 25 %', 'склад «Коледино»',
+		'регион «Приволжский федеральный округ»') } by_amount(@ten));
+}
+
+sub month ($shop)
+{
+	my @all = grep { $_->{age} < 30 } @{ $shop->{list} };
+	my @sold = $shop->sold(30);
+	my $back = grep { AIChat::Shop::is_return($_) } @sold;
+
+	return '- итоги (дней 30, по 28.11.2025, с 29.10.2025): отменено '
+	    . number(scalar grep { $_->{status} eq 'canceled' } @all)
+	    . ', заказы ' . number(scalar @all) . ', выкупы '
+	    . number(@sold - $back) . ', возвраты ' . number($back);
+}
+
+sub trend_fields ($t, @zero)
+{
+	return ('заказы ' . number($t->{orders}),
+	    'сумма заказов ' . money($t->{orders_amount}),
+	    some('выкупы', $t->{buyouts}) || (@zero ? 'выкупы 0' : ''),
+	    'сумма выкупов ' . money($t->{buyouts_amount}),
+	    some('возвраты', $t->{returns}) || (@zero ? 'возвраты 0' : ''),
+	    'сумма возвратов ' . money($t->{returns_amount}));
+}
+
+sub week ($shop)
+{
+	my $total = $shop->trend(8, 1);
+	my @shares = map { AIChat::Shop::share(@$total{@$_}) }
+	    [qw(buyouts orders)], [qw(returns buyouts)];
+	my $shares = fields(map { $shares[$_] ? (qw(выкупа возвратов))[$_] . ' '
+	    . number($shares[$_]) . ' %' : '' } 0, 1);
+	my @best = head(5, $shop->best(8, 1));
+
+	$shares =~ s/(выкупа|возвратов)/доля $1/g;
+	return ('- итоги (по 27.11.2025, с 21.11.2025):',
+	    $shares ? "  - конверсия: $shares" : (),
+	    '  - итоги: ' . fields(trend_fields($total, 0)),
+	    list('- по дням', 7, 7, fields(trend_fields($total)), map { fields(
+		$_ % 2 ? 'оценка 4,5' : '',
+		'дата ' . AIChat::Shop::day($_, '%d.%m.%Y'),
+		trend_fields($shop->trend($_ + 1, $_))) } 1 .. 5),
+	    list('- лучшие товары', scalar @best, 0,
+		'заказы ' . number(sum0(map { $_->[1] } @best)),
+		map { fields(named($shop, $_->[0]), "заказы " . number($_->[1])) } @best));
+}
+
+sub all_stocks ($shop)
+{
+	my @all = $shop->in_stock;
+	my @page = head(15, @all);
+	my @least = @page[ sort { $page[$a]{stock} <=> $page[$b]{stock} || $a <=> $b }
+	    0 .. $#page ];
+	my $place = sub ($good) {
+		my %places = AIChat::Shop::places($good);
+		return join ', ', map { my $name = $_; map {
+		    "«$name» (по размерам («$_» $places{$name}{$_}),"
+			. " остаток $places{$name}{$_} шт., склад «$name»)"
+		} keys %{ $places{$name} } } sort keys %places;
+	};
+
+	return list('- товары', scalar @page, scalar @all, 'остаток '
+	    . number(sum0(map { $_->{stock} } @page)) . ' шт.', map { fields(
+		"товар «$_->{name}»", "артикул WB $_->{nm_id}",
+		"остаток $_->{stock} шт.", 'по складам (' . $place->($_) . ')')
+	    } @least);
+}
+
+sub risks ($shop)
+{
+	my @risk = $shop->at_risk;
+	my @page = head(20, @risk);
+
+	return (list('- скоро закончатся', scalar @page, scalar @risk, 'остаток '
+	    . number(sum0(map { $_->{good}{stock} } @page)) . ' шт.', map { fields(
+		"остаток $_->{good}{stock} шт.", days($_->{days}),
+		"товар «$_->{good}{name}»", "артикул WB $_->{good}{nm_id}",
+		'заказы за 30 дней ' . number($_->{orders}) . ' шт.',
+		'риск низкий', 'размер «44»', 'склад «Коледино»') } @page),
+	    '- прогноз на 30 дней', '- итоги: позиций ' . number(scalar @risk));
+}
+
+sub sales ($shop, $kind)
+{
+	my $figures = $shop->sales_figures;
+	my %figures = ('доля выкупа' => number($figures->{buyout_rate}) . ' %',
+	    'выкупы' => number($figures->{buyouts_count}),
+	    'возвраты' => number($figures->{returns_count}),
+	    'сумма выкупов' => money($figures->{buyouts_amount}),
+	    'сумма возвратов' => money($figures->{returns_amount}));
+	delete $figures{'доля выкупа'} if !$figures->{buyout_rate};
+	return map { $figures{$_} ? "- $_: $figures{$_}" : () } 'доля выкупа',
+	    'сумма выкупов', 'выкупы', 'сумма возвратов', 'возвраты'
+	    if $kind eq 'statistics';
+
+	my @sold = $shop->sold;
+	@sold = grep { !AIChat::Shop::is_return($_) == ($kind eq 'buyouts') } @sold
+	    if $kind ne 'recent';
+	my @ten = AIChat::Shop::newest(10, @sold);
+	my ($back) = $kind eq 'recent'
+	    ? scalar grep { AIChat::Shop::is_return($_) } @ten : 0;
+	my @counted = $back ? grep { !AIChat::Shop::is_return($_) } @ten : @ten;
+	my @told = (by_amount(@counted), $back
+	    ? grep { AIChat::Shop::is_return($_) } @ten : ());
+	my %label = (recent => 'продажи', buyouts => 'выкупы', returns => 'возвраты');
+
+	return (($kind eq 'recent' ? '- итоги: '
+	    . join ', ', map { "$_ $figures{$_}" } sort keys %figures : ()),
+	    list("- $label{$kind}", scalar @ten, 0, fields(
+		@counted ? 'сумма ' . money(AIChat::Shop::amount(@counted)) : '',
+		$back ? "отменено и возвращено: $back" : ''), map { fields(
+		    'сумма ' . money($_->{amount}), named($shop, $_->{good}),
+		    'дата ' . AIChat::Shop::day($_->{age} - 10, '%d.%m.%Y'),
+		    'размер «44»', $kind ne 'recent' ? ''
+			: AIChat::Shop::is_return($_) ? 'вид возврат' : 'вид выкуп')
+		} @told));
+}
+
+# The same text, whatever the order of the fields of a line is.
+sub is_text ($told, $what, @lines)
+{
+	my $same = sub ($line) {
+		my ($begin, $fields) = $line =~ /\A(.*?(?:\d\) |: итого |: ))(.*)\z/s
+		    or return $line;
+		return $begin . join ', ', sort split /, (?=\D)/, $fields;
+	};
+	is join("\n", map { $same->($_) } split /\n/, $told),
+	    join("\n", map { $same->($_) } @lines), $what;
+}
+
+my @lists = qw(orders/recent stocks/all analytics/summary analytics/daily-trends
+    stocks/dynamic-critical);
+# These take users.id, which is the telegram_id of each shop here and nowhere else: what is
+# tested is what the worker makes of their answers.
+my @sales = map { "sales/$_" } qw(statistics recent buyouts returns);
+
+sub is_lists ($told, $shop, $what)
+{
+	is_text($told, "$what: the text is right, and nothing else in it",
+	    recent_orders($shop), 'Продажи:', month($shop), week($shop),
+	    'Остатки:', all_stocks($shop), risks($shop));
+}
+
+sub is_sales ($told, $shop, $what)
+{
+	is_text($told, "$what: the text is right, and nothing else in it",
+	    'Продажи:', map { sales($shop, m{/(.*)}) } @sales);
+}
+
 # -- forty questions ------------------------------------------------------------
 
-for my $round (1 .. 5) {
-	my @asked = map { { shop => $_, mark => 'q' . ++$marks } } @small;
+my @questions = (
+	# What the bot's own endpoints tell.
+	'Как дела сегодня?', 'Сколько заказов было вчера?',
+	'Заказов больше или меньше, чем вчера?', 'Какая выручка за неделю?',
+	'Сколько заказов за месяц?', 'Сколько у меня товаров?',
+	'Что заканчивается на складе?', 'Чего нет в наличии?',
+	'Какая доля отмен?', 'Сколько выкупили?', 'Сколько вернули?',
+	'На какую сумму возвраты?', 'Какие отзывы плохие?',
+	'Сколько отзывов без ответа?', 'Какая у меня средняя оценка?',
+	'Что продаётся лучше всего?', 'Какой средний чек?',
+	'Когда обновлялись данные?', 'Сколько продано с понедельника?',
+	'Сколько продано с начала месяца?', 'Что мне сделать в первую очередь?',
+	'Как называется мой кабинет?', 'Сколько всего заказов?',
+	'На какую сумму выкупы?',
+	# Lists, days and a period.
+	'Покажите последние заказы', 'На каком складе мало товара?',
+	'Какие размеры остались?', 'Что закончится через месяц?',
+	'Как шла неделя по дням?', 'Какой день был лучшим?',
+	'Какая доля выкупа за неделю?', 'Сколько отменили за 30 дней?',
+	# Sales alone.
+	'Покажите последние продажи', 'Какие были возвраты?',
+	'Какой возврат самый дорогой?', 'Какая доля выкупа за всё время?',
+	'Сколько всего выкупов?', 'Какой выкуп самый дорогой?',
+	'Какого размера возвращают?', 'Когда была последняя продажа?');
+is scalar @{[ uniq @questions ]}, 40, 'forty questions';
+my @left = @questions;
+
+# The next eight of them, one by each of the small shops, all at the same time.
+sub ask_all ($what, $check)
+{
+	my @asked = map { { shop => $_, mark => 'q' . ++$marks,
+	    question => shift @left } } @small;
 	my @got = $s->send_many(map { { telegram_id => $_->{shop}{id},
-	    message => "Как дела? [[id=$_->{mark}]]" } } @asked);
-	is((grep { $_->{status} == 200 } @got), 8, "round $round: all are answered");
-	for (@asked) {
-		my ($told, $shop) = (told($_->{mark}), $_->{shop});
-		has_all($told, "seller $shop->{id}: each figure is right",
+	    message => "$_->{question} [[id=$_->{mark}]]" } } @asked);
+
+	is((grep { $_->{status} == 200 } @got), 8, "$what: all are answered");
+	$check->(told($_->{mark}), $_->{shop},
+	    "seller $_->{shop}{id}, «$_->{question}»") for @asked;
+}
+
+for my $round (1 .. 3) {
+	ask_all("round $round", sub ($told, $shop, $what) {
+		has_all($told, "$what: each figure is right",
 		    expected($shop), expected_late($shop));
 		is_clean($told, $shop->{id}, '...');
-	}
+	});
 }
+
+sub use_paths (@names)
+{
+	$s->restart_worker($_, %settings,
+	    SERVER_CONTEXT_PATHS => AIChat::Shop::paths(@names)) for 1, 2;
+}
+
+use_paths(@lists);
+ask_all('lists', \&is_lists);
+use_paths(@sales);
+ask_all('sales', \&is_sales);
+is scalar @left, 0, 'all forty questions are asked';
+use_paths();
 
 # -- a big shop -----------------------------------------------------------------
 
@@ -199,6 +447,23 @@ for my $round (1 .. 5) {
 	like $s->get('/metrics')->{content}, qr/^ai_chat_server_calls_total\{worker="\d",result="late"\} [1-9]/m,
 	    '... which the metrics count';
 }
+
+# The other endpoints likewise.
+for ([ 'lists', \@lists, \&is_lists, qr/^- прогноз на/m ],
+    [ 'sales', \@sales, \&is_sales, qr/^- возвраты \(/m ]) {
+	my ($what, $names, $check, $last) = @$_;
+
+	use_paths(@$names);
+	my $first = ask(99);
+	is $first->{status}, 200, "$what of 20,000 orders: answered";
+	cmp_ok $first->{seconds}, '<', 2, '... without waiting for all of them';
+	my $got = wait_for(sub {
+		my $got = ask(99, marks => 'delay=1500');
+		$got->{told} =~ $last && $got;
+	}, 30, 'what came late');
+	$check->($got->{told}, $big, '... the next question has all');
+}
+use_paths();
 
 # Three of them at once, at a Server that answers one thing at a time: some is late for
 # all, and nobody fails.

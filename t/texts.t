@@ -50,6 +50,8 @@ is join("\n", grep { s/$known//gr =~ /\p{Cyrillic}/ } @texts), '',
     'all of the page stand in the sources';
 is join("\n", grep { length > 200 || /[<>&"]/ } @texts), '',
     'each can be shown as it is';
+is join("\n", grep { (() = /[.!?](?= |\z)/g) > 2 } @texts), '',
+    'each is at most two sentences';
 is join("\n", grep { !/\A\p{Lu}/ || /  |\.\.| [.,;)]|\bAI\b/ } @texts), '',
     'each is a sentence';
 

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "html.h"
 #include "parts.h"
 #include "telegram.h"
 #include "utf8.h"
@@ -24,10 +25,9 @@ static const char *const names[] = { "b", "i", "u", "s", "code", "pre", "a",
 #define DEPTH N_NAMES /* for none may be in itself */
 
 struct reader {
-	const char *at, *end;
+	struct html_cursor c;
 	struct aic_buf *shown, *told;
-	const char *href; /* of the link that is open */
-	size_t href_len;
+	struct html_target target; /* of the link that is open */
 	size_t entities, targets;
 	int open[DEPTH];
 	size_t begun[DEPTH]; /* shown when it was opened */
@@ -52,111 +52,38 @@ within(const struct reader *r, const char *what)
 	return false;
 }
 
-static bool
-take(struct reader *r, const char *what)
-{
-	size_t n = strlen(what);
-
-	if ((size_t)(r->end - r->at) < n || memcmp(r->at, what, n) != 0)
-		return false;
-	r->at += n;
-	return true;
-}
-
-static void
-tell(struct reader *r, const char *s, size_t n)
-{
-	if (r->told)
-		aic_buf_put(r->told, s, n);
-}
-
 static int
 take_name(struct reader *r)
 {
-	const char *from = r->at;
+	const char *name;
+	size_t n = html_take_name(&r->c, &name);
 	int i;
 
-	while (r->at < r->end && islower((unsigned char)*r->at))
-		r->at++;
 	for (i = 0; i < N_NAMES; i++)
-		if (strlen(names[i]) == (size_t)(r->at - from) &&
-		    memcmp(names[i], from, strlen(names[i])) == 0)
+		if (strlen(names[i]) == n && memcmp(names[i], name, n) == 0)
 			return i;
 	return -1;
 }
 
-/* One of four; 0: it is none. */
-static char
-take_entity(struct reader *r)
+static const char *
+take_target(struct reader *r)
 {
-	return take(r, "&lt;")	? '<'
-	    : take(r, "&gt;")	? '>'
-	    : take(r, "&amp;")	? '&'
-	    : take(r, "&quot;") ? '"'
-				: '\0';
+	static const char *const schemes[] = { "http:", "https:", NULL };
+	const char *wrong = html_take_target(&r->c, schemes, &r->target);
+
+	if (wrong)
+		return wrong;
+	r->targets += r->target.len;
+	return r->target.len < strlen("http://x") ? "a link to nowhere" : NULL;
 }
 
 static const char *
-take_href(struct reader *r)
+take_language(struct reader *r)
 {
-	const char *from;
-
-	if (!take(r, " href=\""))
-		return "an a without href";
-	from = r->at;
-	if (!take(r, "http://") && !take(r, "https://") &&
-	    strncasecmp(r->at, "http", 4) != 0)
-		return "a link that leads out of the web";
-	while (r->at < r->end && *r->at != '"') {
-		if ((unsigned char)*r->at <= ' ' || strchr("<>", *r->at))
-			return "an odd character in a link";
-		if (*r->at == '&' ? !take_entity(r) : !r->at++)
-			return "a bare & in a link";
-	}
-	r->href = from;
-	r->href_len = (size_t)(r->at - from);
-	r->targets += r->href_len;
-	if (r->href_len < 8 || !take(r, "\""))
-		return "a link without an end";
-	return NULL;
-}
-
-/* Behind the text of the link, from there on, unless that is the target. */
-static void
-tell_href(struct reader *r, size_t from)
-{
-	struct reader href = { .at = r->href, .end = r->href + r->href_len };
-	struct aic_buf target;
-	char c;
-
-	aic_buf_init(&target, r->href_len);
-	while (href.at < href.end) {
-		c = *href.at == '&' ? take_entity(&href) : *href.at++;
-		aic_buf_putc(&target, c);
-	}
-	if (!message_says(r->shown->data + from, r->shown->len - from,
-		&target)) {
-		tell(r, "\n", 1);
-		tell(r, target.data, target.len);
-		tell(r, "\n", 1);
-	}
-	aic_buf_done(&target);
-}
-
-static const char *
-take_class(struct reader *r)
-{
-	const char *from;
-
 	if (r->n == 0 || !is(r->open[r->n - 1], "pre"))
 		return "a language outside of pre";
-	from = r->at;
-	while (r->at<r->end && * r->at> ' ' && !strchr("\"<>&", *r->at))
-		r->at++;
-	if (r->at == from || !take(r, "\""))
-		return "an odd language";
 	r->entities--; /* it is one with its pre */
-	return NULL;
+	return html_take_language(&r->c);
 }
 
 /* What may be in what. */
@@ -192,10 +119,11 @@ take_start(struct reader *r)
 		return "an unknown tag";
 	wrong = check_nesting(r, name);
 	if (!wrong && is(name, "a"))
-		wrong = take_href(r);
-	else if (!wrong && is(name, "code") && take(r, " class=\"language-"))
-		wrong = take_class(r);
-	if (!wrong && !take(r, ">"))
+		wrong = take_target(r);
+	else if (!wrong && is(name, "code") &&
+	    html_take(&r->c, " class=\"language-"))
+		wrong = take_language(r);
+	if (!wrong && !html_take(&r->c, ">"))
 		wrong = "a start tag that does not end";
 	if (wrong)
 		return wrong;
@@ -210,17 +138,18 @@ take_stop(struct reader *r)
 {
 	int name = take_name(r);
 
-	if (name < 0 || !take(r, ">"))
+	if (name < 0 || !html_take(&r->c, ">"))
 		return "an odd end tag";
 	if (r->n == 0 || r->open[r->n - 1] != name)
 		return "an end tag that does not match";
 	if (r->shown->len == r->begun[--r->n])
 		return "a tag around nothing";
-	if (is(name, "a"))
-		tell_href(r, r->begun[r->n]);
+	if (is(name, "a") && r->told)
+		html_tell_target(&r->target, r->shown->data + r->begun[r->n],
+		    r->shown->len - r->begun[r->n], r->told);
 	/* <pre><code>...</code></pre>, and nothing behind the code. */
 	if (is(name, "code") && within(r, "pre") &&
-	    strncmp(r->at, "</pre>", 6) != 0)
+	    strncmp(r->c.at, "</pre>", 6) != 0)
 		return "code that is not all of pre";
 	return NULL;
 }
@@ -228,32 +157,20 @@ take_stop(struct reader *r)
 static const char *
 take_one(struct reader *r, bool html)
 {
-	uint32_t cp = 0;
-	size_t n;
-	char c;
+	struct html_character character;
+	const char *wrong;
 
-	if (html && take(r, "</"))
+	if (html && html_take(&r->c, "</"))
 		return take_stop(r);
-	if (html && take(r, "<"))
+	if (html && html_take(&r->c, "<"))
 		return take_start(r);
-	if (html && *r->at == '>')
-		return "a bare >";
-	if (html && *r->at == '&') {
-		c = take_entity(r);
-		if (!c)
-			return "a bare &";
-		aic_buf_putc(r->shown, c);
-		tell(r, &c, 1);
-		r->units++;
-		return NULL;
-	}
-	n = aic_utf8_next(r->at, (size_t)(r->end - r->at), &cp);
-	if (n == 0 || cp == 0)
-		return "not UTF-8";
-	aic_buf_put(r->shown, r->at, n);
-	tell(r, r->at, n);
-	r->at += n;
-	r->units += cp > 0xffff ? 2 : 1;
+	wrong = html_take_character(&r->c, html, &character);
+	if (wrong)
+		return wrong;
+	aic_buf_put(r->shown, character.bytes, character.n);
+	if (r->told)
+		aic_buf_put(r->told, character.bytes, character.n);
+	r->units += character.cp > 0xffff ? 2 : 1;
 	return NULL;
 }
 
@@ -262,13 +179,11 @@ message_wrong(const char *s, size_t len, bool html,
     const struct message_limits *limits, struct aic_buf *shown,
     struct aic_buf *told)
 {
-	struct reader r = {
-		.at = s, .end = s + len, .shown = shown, .told = told
-	};
+	struct reader r = { .c = { s, s + len }, .shown = shown, .told = told };
 	size_t before = shown->len;
 	const char *wrong;
 
-	while (r.at < r.end) {
+	while (r.c.at < r.c.end) {
 		wrong = take_one(&r, html);
 		if (wrong)
 			return wrong;
@@ -488,7 +403,8 @@ const char *
 message_lost(const char *markdown, size_t len, const struct aic_buf *told)
 {
 	struct source m = { .s = markdown, .n = len };
-	const char *at = told->data, *end = at + told->len, *found;
+	const char *at = told->len > 0 ? told->data : "";
+	const char *end = at + told->len, *found;
 	const char *digit = NULL; /* told, and its place in the Markdown */
 	size_t n, last = 0;
 

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "html.h"
 #include "message.h"
 #include "parts.h"
 #include "telegram.h"
@@ -57,43 +58,20 @@ struct level {
 };
 
 struct reader {
-	const char *at, *end;
+	struct html_cursor c;
 	struct aic_buf *shown, *told;
 	struct level levels[LEVELS];
 	int n;
 	size_t characters, blocks;
-	const char *href;
-	size_t href_len;
+	struct html_target target; /* of the link that is open */
 };
 
 static void
-tell(struct reader *r, const char *s, size_t n, bool shown)
+tell(struct reader *r, const char *s, size_t n)
 {
-	if (shown)
-		aic_buf_put(r->shown, s, n);
+	aic_buf_put(r->shown, s, n);
 	if (r->told)
 		aic_buf_put(r->told, s, n);
-}
-
-static bool
-take(struct reader *r, const char *what)
-{
-	size_t n = strlen(what);
-
-	if ((size_t)(r->end - r->at) < n || memcmp(r->at, what, n) != 0)
-		return false;
-	r->at += n;
-	return true;
-}
-
-static char
-take_entity(struct reader *r)
-{
-	return take(r, "&lt;")	? '<'
-	    : take(r, "&gt;")	? '>'
-	    : take(r, "&amp;")	? '&'
-	    : take(r, "&quot;") ? '"'
-				: '\0';
 }
 
 static enum kind
@@ -163,7 +141,7 @@ add_block(struct reader *r)
 	if (r->n > 0)
 		r->levels[r->n - 1].blocks = true;
 	r->blocks++;
-	tell(r, "\n", 1, true);
+	tell(r, "\n", 1);
 	return NULL;
 }
 
@@ -203,83 +181,54 @@ check_place(struct reader *r, int name)
 }
 
 static const char *
-take_href(struct reader *r)
-{
-	const char *from;
-
-	if (!take(r, " href=\""))
-		return "an a without href";
-	from = r->at;
-	if (strncasecmp(from, "http:", 5) != 0 &&
-	    strncasecmp(from, "https:", 6) != 0 &&
-	    strncasecmp(from, "mailto:", 7) != 0 &&
-	    strncasecmp(from, "tel:", 4) != 0)
-		return "a link that leads elsewhere";
-	while (r->at < r->end && *r->at != '"') {
-		if ((unsigned char)*r->at <= ' ' || strchr("<>", *r->at))
-			return "an odd character in a link";
-		if (*r->at == '&' ? !take_entity(r) : !r->at++)
-			return "a bare & in a link";
-	}
-	r->href = from;
-	r->href_len = (size_t)(r->at - from);
-	return take(r, "\"") ? NULL : "a link without an end";
-}
-
-static const char *
 take_value(struct reader *r)
 {
 	const char *from;
 
-	if (!take(r, " value=\""))
+	if (!html_take(&r->c, " value=\""))
 		return NULL;
-	for (from = r->at; r->at < r->end && isdigit((unsigned char)*r->at);)
-		r->at++;
-	if (r->at == from || r->at - from > 9)
+	for (from = r->c.at;
+	     r->c.at < r->c.end && isdigit((unsigned char)*r->c.at);)
+		r->c.at++;
+	if (r->c.at == from || r->c.at - from > 9)
 		return "an odd number of an item";
-	tell(r, from, (size_t)(r->at - from), true);
-	tell(r, ". ", 2, true);
+	tell(r, from, (size_t)(r->c.at - from));
+	tell(r, ". ", 2);
 	if (!is(r->levels[r->n - 1].name, "ol"))
 		return "a number in a list that has none";
-	return take(r, "\"") ? NULL : "a number without an end";
+	return html_take(&r->c, "\"") ? NULL : "a number without an end";
 }
 
 static const char *
 take_language(struct reader *r)
 {
-	const char *from;
-
-	if (!take(r, " class=\"language-"))
+	if (!html_take(&r->c, " class=\"language-"))
 		return NULL;
-	if (kind_at(r) != PRE)
-		return "a language outside of pre";
-	from = r->at;
-	while (r->at<r->end && * r->at> ' ' && !strchr("\"<>&", *r->at))
-		r->at++;
-	return r->at > from && take(r, "\"") ? NULL : "an odd language";
+	return kind_at(r) == PRE ? html_take_language(&r->c)
+				 : "a language outside of pre";
 }
 
 /* What has no end. */
 static bool
 take_void(struct reader *r, const char **ret_wrong)
 {
-	if (take(r, "<br>")) {
+	if (html_take(&r->c, "<br>")) {
 		*ret_wrong = add_text(r);
 		r->characters++;
-		tell(r, "\n", 1, true);
+		tell(r, "\n", 1);
 		return true;
 	}
-	if (take(r, "<hr/>")) {
+	if (html_take(&r->c, "<hr/>")) {
 		*ret_wrong = add_block(r);
 		return true;
 	}
-	if (take(r, "<input type=\"checkbox\">") ||
-	    take(r, "<input type=\"checkbox\" checked>")) {
+	if (html_take(&r->c, "<input type=\"checkbox\">") ||
+	    html_take(&r->c, "<input type=\"checkbox\" checked>")) {
 		*ret_wrong = kind_at(r) != ITEM || r->levels[r->n - 1].text ||
 			r->levels[r->n - 1].blocks
 		    ? "a check box that does not begin an item"
 		    : NULL;
-		tell(r, "☑ ", strlen("☑ "), true);
+		tell(r, "☑ ", strlen("☑ "));
 		return true;
 	}
 	return false;
@@ -288,16 +237,13 @@ take_void(struct reader *r, const char **ret_wrong)
 static int
 take_name(struct reader *r)
 {
-	const char *from = r->at;
-	size_t n;
+	const char *name;
+	size_t n = html_take_name(&r->c, &name);
 	int i;
 
-	while (r->at < r->end && isalnum((unsigned char)*r->at))
-		r->at++;
-	n = (size_t)(r->at - from);
 	for (i = 0; i < N_NAMES; i++)
 		if (strlen(names[i].name) == n &&
-		    memcmp(names[i].name, from, n) == 0)
+		    memcmp(names[i].name, name, n) == 0)
 			return i;
 	return -1;
 }
@@ -305,6 +251,9 @@ take_name(struct reader *r)
 static const char *
 take_start(struct reader *r)
 {
+	static const char *const schemes[] = {
+		"http:", "https:", "mailto:", "tel:", NULL
+	};
 	int name = take_name(r);
 	const char *wrong;
 	size_t begun;
@@ -316,36 +265,15 @@ take_start(struct reader *r)
 	wrong = check_place(r, name);
 	begun = r->shown->len;
 	if (!wrong && is(name, "a"))
-		wrong = take_href(r);
+		wrong = html_take_target(&r->c, schemes, &r->target);
 	if (!wrong && is(name, "li"))
 		wrong = take_value(r);
 	if (!wrong && is(name, "code"))
 		wrong = take_language(r);
-	if (!wrong && !take(r, ">"))
+	if (!wrong && !html_take(&r->c, ">"))
 		wrong = "an odd start tag";
 	r->levels[r->n++] = (struct level){ .name = name, .shown = begun };
 	return wrong;
-}
-
-static void
-tell_href(struct reader *r, size_t from)
-{
-	struct reader href = { .at = r->href, .end = r->href + r->href_len };
-	struct aic_buf target;
-	char c;
-
-	aic_buf_init(&target, r->href_len);
-	while (href.at < href.end) {
-		c = *href.at == '&' ? take_entity(&href) : *href.at++;
-		aic_buf_putc(&target, c);
-	}
-	if (!message_says(r->shown->data + from, r->shown->len - from,
-		&target)) {
-		tell(r, "\n", 1, false);
-		tell(r, target.data, target.len, false);
-		tell(r, "\n", 1, false);
-	}
-	aic_buf_done(&target);
 }
 
 static const char *
@@ -354,20 +282,21 @@ take_stop(struct reader *r)
 	int name = take_name(r);
 	struct level *l;
 
-	if (name < 0 || !take(r, ">"))
+	if (name < 0 || !html_take(&r->c, ">"))
 		return "an odd end tag";
 	if (r->n == 0 || r->levels[r->n - 1].name != name)
 		return "an end tag that does not match";
 	l = &r->levels[--r->n];
 	if (!is_cell(name) && !l->blocks && r->shown->len == l->shown)
 		return "a tag around nothing";
-	if (is(name, "a"))
-		tell_href(r, l->shown);
+	if (is(name, "a") && r->told)
+		html_tell_target(&r->target, r->shown->data + l->shown,
+		    r->shown->len - l->shown, r->told);
 	if (is(name, "code") && kind_at(r) == PRE &&
-	    strncmp(r->at, "</pre>", 6) != 0)
+	    strncmp(r->c.at, "</pre>", 6) != 0)
 		return "code that is not all of pre";
 	if (names[name].kind != SPAN && names[name].kind != CODE)
-		tell(r, "\n", 1, true);
+		tell(r, "\n", 1);
 	return NULL;
 }
 
@@ -375,25 +304,16 @@ static const char *
 take_character(struct reader *r)
 {
 	const char *wrong = add_text(r);
-	uint32_t cp = 0;
-	size_t n;
-	char c;
+	struct html_character character;
 
+	if (!wrong)
+		wrong = html_take_character(&r->c, true, &character);
 	if (wrong)
 		return wrong;
-	r->characters++;
-	if (*r->at == '&') {
-		c = take_entity(r);
-		tell(r, &c, 1, true);
-		return c ? NULL : "a bare &";
-	}
-	n = aic_utf8_next(r->at, (size_t)(r->end - r->at), &cp);
-	if (n == 0 || cp == 0)
-		return "not UTF-8";
-	if (cp == '\n' && !is_in_code(r))
+	if (character.cp == '\n' && !is_in_code(r))
 		return "a line break that is not shown";
-	tell(r, r->at, n, true);
-	r->at += n;
+	r->characters++;
+	tell(r, character.bytes, character.n);
 	return NULL;
 }
 
@@ -404,24 +324,22 @@ take_one(struct reader *r)
 
 	if (take_void(r, &wrong))
 		return wrong;
-	if (take(r, "</"))
+	if (html_take(&r->c, "</"))
 		return take_stop(r);
-	if (take(r, "<"))
+	if (html_take(&r->c, "<"))
 		return take_start(r);
-	return *r->at == '>' ? "a bare >" : take_character(r);
+	return take_character(r);
 }
 
 const char *
 rich_wrong(const char *s, size_t len, const struct rich_limits *limits,
     struct aic_buf *shown, struct aic_buf *told)
 {
-	struct reader r = {
-		.at = s, .end = s + len, .shown = shown, .told = told
-	};
+	struct reader r = { .c = { s, s + len }, .shown = shown, .told = told };
 	size_t before = shown->len;
 	const char *wrong;
 
-	while (r.at < r.end) {
+	while (r.c.at < r.c.end) {
 		wrong = take_one(&r);
 		if (wrong)
 			return wrong;
@@ -455,7 +373,8 @@ static const struct rich_limits limits[] = {
 static bool
 is_in(const struct aic_buf *whole, const struct aic_buf *parts)
 {
-	const char *at = parts->data, *end = at + parts->len;
+	const char *at = parts->len > 0 ? parts->data : "";
+	const char *end = at + parts->len;
 	size_t i, n;
 
 	for (i = 0; i < whole->len && at; i += n) {

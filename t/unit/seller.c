@@ -267,9 +267,10 @@ every_name_of_wb_assist_means_what_it_means_there(void **state)
 	    "- скоро закончатся (1):\n  1) заказы за 30 дней 40 шт., остаток 3 "
 	    "шт., хватит на 2,25 дня, риск низкий");
 	/* All of these are buyouts and returns added up. */
-	check("{\"data\":{\"sales\":{\"total_sales\":90,\"buyouts\":80,"
-	      "\"returns\":10,\"total_amount\":99000,\"buyouts_amount\":90000,"
-	      "\"returns_amount\":9000}}}",
+	check(
+	    "{\"data\":{\"sales\":{\"total_sales\":90,\"total_count\":90,\"buyouts\":80,"
+	    "\"returns\":10,\"total_amount\":99000,\"buyouts_amount\":90000,"
+	    "\"returns_amount\":9000}}}",
 	    "Продажи:\n"
 	    "- выкупы: 80\n"
 	    "- возвраты: 10\n"
@@ -327,7 +328,8 @@ returns_and_cancelled_orders_are_no_revenue(void **state)
 		"\"status\":\"Cancelled\"" };
 	static const char *const yes[] = { "\"status\":\"active\"",
 		"\"type\":\"buyout\"", "\"isCancel\":false",
-		"\"saleID\":\"S123\"", "\"status\":null" };
+		"\"saleID\":\"S123\"", "\"sale_id\":\"RAk.r1f2\"",
+		"\"sale_id\":\"R\"", "\"status\":null" };
 	char json[200];
 	size_t i;
 
@@ -367,6 +369,65 @@ the_worst_and_the_least_come_first_in_nested_lists_too(void **state)
 	HAS("{\"stocks\":{\"items\":[{\"quantity\":1,\"days_left\":9},"
 	    "{\"quantity\":7,\"days_left\":2}]}}",
 	    "  1) количество 7 шт., хватит на 2 дня");
+}
+
+static void
+a_page_of_a_list_does_not_pass_for_all_of_it(void **state)
+{
+	(void)state;
+	check("{\"orders\":[{\"amount\":700},{\"amount\":100}],"
+	      "\"pagination\":{\"limit\":2,\"total\":18034}}",
+	    "Заказы (2 из 18 034): итого по ним сумма 800 ₽\n"
+	    "  1) сумма 700 ₽\n"
+	    "  2) сумма 100 ₽");
+	check("{\"stocks\":{\"products\":[{\"total_quantity\":7}],"
+	      "\"pagination\":{\"total\":3}}}",
+	    "Остатки:\n- товары (1 из 3):\n  1) остаток 7 шт.");
+	/* All of it, or a total that is none. */
+	HAS("{\"orders\":[{\"amount\":7}],\"pagination\":{\"total\":1}}",
+	    "Заказы (1):");
+	HAS("{\"orders\":[{\"amount\":7}],\"pagination\":{\"total\":-5}}",
+	    "Заказы (1):");
+	HAS("{\"orders\":[{\"amount\":7}],\"pagination\":{\"total\":\"9\"}}",
+	    "Заказы (1):");
+	HAS("{\"orders\":[{\"amount\":7}],\"pagination\":9}", "Заказы (1):");
+	/* Of the lists beside it alone. */
+	HAS("{\"stocks\":{\"pagination\":{\"total\":9},\"x\":{\"a\":{\"b\":1},"
+	    "\"items\":[{\"quantity\":1}]}}}",
+	    "- товары (1):");
+}
+
+static void
+totals_are_told_with_their_period(void **state)
+{
+	(void)state;
+	check("{\"summary\":{\"orders\":9,\"purchases\":5},\"period\":{"
+	      "\"start\":\"2025-10-29\",\"end\":\"2025-11-28\",\"days\":30}}",
+	    "Продажи:\n- итоги (с 29.10.2025, по 28.11.2025, дней 30): заказы "
+	    "9, выкупы 5");
+	check("{\"analytics\":{\"meta\":{\"date_range\":{\"start\":"
+	      "\"2025-11-21\",\"end\":\"2025-11-27\"}},\"aggregates\":{"
+	      "\"totals\":{\"orders\":9,\"orders_amount\":700,"
+	      "\"buyouts_amount\":50}}}}",
+	    "Продажи:\n- итоги (с 21.11.2025, по 27.11.2025):\n"
+	    "  - итоги: заказы 9, сумма заказов 700 ₽, сумма выкупов 50 ₽");
+	/* Alone it is a line; what is no period is none. */
+	check("{\"period\":{\"days\":30}}", "Продажи:\n- период: дней 30");
+	check("{\"period\":\"30d\",\"summary\":{\"orders\":9}}",
+	    "Продажи:\n- период: «30d»\n- итоги: заказы 9");
+	check("{\"period\":{},\"meta\":5,\"summary\":{\"orders\":9}}",
+	    "Продажи:\n- итоги: заказы 9");
+}
+
+static void
+only_ratings_of_reviews_have_an_average(void **state)
+{
+	(void)state;
+	check("{\"sales\":[{\"rating\":4},{\"rating\":2}]}",
+	    "Продажи (2):\n  1) оценка 4\n  2) оценка 2");
+	LACKS("{\"analytics\":{\"time_series\":[{\"avg_rating\":4},"
+	      "{\"avg_rating\":2}]}}",
+	    "итого");
 }
 
 static void
@@ -652,7 +713,10 @@ UNIT_MAIN(T(the_figures_of_a_seller_are_told_in_russian),
     T(a_zero_that_stands_for_not_known_is_not_told),
     T(returns_and_cancelled_orders_are_no_revenue),
     T(the_worst_and_the_least_come_first_in_nested_lists_too),
-    T(dates_are_short), T(documents_become_one_text_and_copies_are_the_same),
+    T(a_page_of_a_list_does_not_pass_for_all_of_it),
+    T(totals_are_told_with_their_period),
+    T(only_ratings_of_reviews_have_an_average), T(dates_are_short),
+    T(documents_become_one_text_and_copies_are_the_same),
     T(what_stands_within_a_list_is_another_line),
     T(what_tells_nothing_is_no_summary), T(nonsense_is_told_from_nothing),
     T(a_text_cannot_leave_its_quotes), T(long_texts_are_cut),

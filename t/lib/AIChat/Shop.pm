@@ -7,19 +7,27 @@ package AIChat::Shop;
 #	my $shop = AIChat::Shop->new(id => 7, orders => 20_000);
 #	my $server = AIChat::Shop::Server->start(key => 'k', shops => [ $shop ]);
 #
+# Its day is 28.11.2025.  An order that is bought out or comes back is a sale ten days
+# later.  The answers have what the response models of the Server leave of them: an order
+# in a list has no status there.
+#
 # All of a shop depends on its id and sizes alone.
 
 use v5.36;
 use utf8;
-use List::Util qw(sum0 uniq);
+use List::Util qw(head sum0);
+use POSIX qw(ceil strftime);
 
+my $TODAY = 1764288000;
 my @NAMES = qw(Юбка Платье Брюки Блузка Пальто Куртка);
 
 #   id          telegram_id of its seller
+#   user        its users.id
 #   orders, products, reviews   how many
 sub new ($class, %o)
 {
-	my $self = bless { orders => 100, products => 5, reviews => 12, %o }, $class;
+	my $self = bless { orders => 100, products => 5, reviews => 12,
+	    user => $o{id}, %o }, $class;
 	my $seed = $self->{id} * 7919;
 	my $next = sub ($n) {
 		$seed = ($seed * 1103515245 + 12345) % 2147483648;
@@ -50,6 +58,73 @@ sub within ($self, $days, $from = 0)
 	return grep { $_->{age} >= $from && $_->{age} < $days
 	    && $_->{status} ne 'canceled' } @{ $self->{list} };
 }
+
+# The day so many days ago.
+sub day ($age, $format = '%Y-%m-%d')
+{
+	return strftime($format, gmtime $TODAY - $age * 86400);
+}
+
+# The last of them, the newest first.
+sub newest ($n, @orders)
+{
+	my @sorted = @orders[ sort { $orders[$a]{age} <=> $orders[$b]{age} || $a <=> $b }
+	    0 .. $#orders ];
+	return @sorted[ 0 .. ($n < @sorted ? $n : @sorted) - 1 ];
+}
+
+sub is_return ($order) { return $order->{amount} % 7 == 0 }
+
+# What was sold within some days of orders: the sales, of which some are returns.
+sub sold ($self, $days = 10_000, $from = 0)
+{
+	return grep { $_->{age} > 10 } $self->within($days, $from);
+}
+
+# The goods that will be gone in 30 days, as they went in the last 30.
+sub at_risk ($self)
+{
+	my (%orders, @risk);
+
+	$orders{ $_->{good} }++ for $self->within(30);
+	for my $n (sort { $a <=> $b } keys %orders) {
+		my $good = $self->{goods}[$n];
+		my $days = sprintf('%.2f', $good->{stock} / ($orders{$n} / 30)) + 0;
+		push @risk, { good => $good, orders => $orders{$n}, days => $days }
+		    if $good->{stock} && $days <= 30;
+	}
+	return sort { $a->{days} <=> $b->{days}
+	    || $a->{good}{nm_id} <=> $b->{good}{nm_id} } @risk;
+}
+
+# The goods of which there are some, the most first.
+sub in_stock ($self)
+{
+	return sort { $b->{stock} <=> $a->{stock} || $a->{nm_id} <=> $b->{nm_id} }
+	    grep { $_->{stock} } @{ $self->{goods} };
+}
+
+# The pieces of a good by warehouse and size; what is none is not there.
+sub places ($good)
+{
+	my $first = ceil($good->{stock} / 2);
+	my %places = ('Коледино' => { 44 => $first },
+	    'Казань' => { 46 => $good->{stock} - $first });
+	delete $places{'Казань'} if $first == $good->{stock};
+	return %places;
+}
+
+# The best sold of some days, the most orders first: [ number of the good, orders ].
+sub best ($self, $days, $from = 0)
+{
+	my %count;
+
+	$count{ $_->{good} }++ for $self->within($days, $from);
+	return map { [ $_, $count{$_} ] }
+	    sort { $count{$b} <=> $count{$a} || $a <=> $b } keys %count;
+}
+
+sub share ($part, $of) { return $of ? sprintf('%.2f', $part / $of * 100) + 0 : 0 }
 
 sub amount (@orders) { return sum0(map { $_->{amount} } @orders) }
 
@@ -208,6 +283,172 @@ sub analytics_sales ($self)
 	} };
 }
 
+sub page ($limit, $total)
+{
+	return { limit => $limit, offset => 0, total => $total,
+	    has_more => $total > $limit ? \1 : \0 };
+}
+
+# Without status=active the cancelled ones are among them.
+sub orders_recent ($self, %query)
+{
+	my @all = grep { ($query{status} // $_->{status}) eq $_->{status} }
+	    @{ $self->{list} };
+	my $i = 0;
+
+	return { status => 'success', message => undef, telegram_text => '...',
+	    pagination => page(10, scalar @all), orders => [ map { {
+		id => ++$i, order_id => "dHr.r$i", amount => $_->{amount} + 0,
+		date => day($_->{age}) . 'T10:11:12.123456+03:00',
+		product_name => $self->{goods}[ $_->{good} ]{name},
+		nm_id => $self->{goods}[ $_->{good} ]{nm_id},
+		brand => 'Неизвестно', warehouse_from => 'Коледино',
+		warehouse_to => 'Приволжский федеральный округ',
+		commission_percent => 0.0, rating => $_->{good} % 2 ? 4.5 : 0.0,
+		spp_percent => 25, customer_price => $_->{amount} * 0.75,
+		discount_percent => undef, stocks => undef, image_url => undef,
+	} } newest(10, @all) ] };
+}
+
+sub stocks_all ($self, %)
+{
+	my @all = $self->in_stock;
+
+	return { status => 'success', telegram_text => '...', stocks => {
+		pagination => page(15, scalar @all),
+		products => [ map { my %places = places($_); {
+			nm_id => $_->{nm_id}, name => $_->{name},
+			total_quantity => $_->{stock}, warehouses => { map { $_ => {
+			    warehouse_name => $_, sizes => $places{$_},
+			    total_quantity => sum0(values %{ $places{$_} }) + 0,
+			} } keys %places },
+		} } head(15, @all) ],
+	} };
+}
+
+sub stocks_dynamic_critical ($self, %)
+{
+	my @risk = $self->at_risk;
+
+	return { status => 'success', telegram_text => '...', stocks => {
+		at_risk_positions => [ map { {
+			nm_id => $_->{good}{nm_id}, name => $_->{good}{name},
+			brand => undef, image_url => undef,
+			warehouse_name => 'Коледино', size => '44',
+			current_stock => $_->{good}{stock},
+			orders_last_24h => $_->{orders},
+			days_remaining => $_->{days}, risk_level => 'low',
+		} } head(20, @risk) ],
+		summary => { total_positions => scalar @risk },
+		pagination => page(20, scalar @risk), recommendations => undef,
+		perspective_days => 30,
+	} };
+}
+
+sub analytics_summary ($self, %)
+{
+	my @all = grep { $_->{age} < 30 } @{ $self->{list} };
+	my @sold = $self->sold(30);
+
+	return { success => \1, summary => { orders => scalar @all,
+		purchases => scalar(grep { !is_return($_) } @sold),
+		returns => scalar(grep { is_return($_) } @sold),
+		cancellations => scalar(grep { $_->{status} eq 'canceled' } @all) },
+	    period => { start => day(30), end => day(0), days => 30 } };
+}
+
+# Of one day, or of several: the orders, and the sales of those days.
+sub trend ($self, $days, $from)
+{
+	my @orders = $self->within($days, $from);
+	my @sold = $self->sold($days + 10, $from + 10);
+	my @back = grep { is_return($_) } @sold;
+	my @kept = grep { !is_return($_) } @sold;
+
+	return { orders => scalar @orders, orders_amount => amount(@orders) + 0,
+	    buyouts => scalar @kept, buyouts_amount => amount(@kept) + 0,
+	    returns => scalar @back, returns_amount => amount(@back) + 0 };
+}
+
+# A week that ended yesterday.
+sub daily_trends ($self, %)
+{
+	my $totals = $self->trend(8, 1);
+
+	return { status => 'success', message => undef, insights => [],
+	    telegram_text => 'Аналитика готова', analytics => {
+		meta => { days_window => 7, generated_at => day(0) . 'T12:00:00+03:00',
+		    date_range => { start => day(7), end => day(1) } },
+		time_series => [ map { { date => day($_),
+		    avg_rating => $_ % 2 ? 4.5 : 0.0,
+		    %{ $self->trend($_ + 1, $_) } } } reverse 1 .. 7 ],
+		aggregates => { totals => $totals, conversion => {
+		    buyout_rate_percent => share(@$totals{qw(buyouts orders)}),
+		    return_rate_percent => share(@$totals{qw(returns buyouts)}) } },
+		top_products => [ map { {
+			nm_id => $self->{goods}[ $_->[0] ]{nm_id},
+			name => $self->{goods}[ $_->[0] ]{name},
+			orders => $_->[1], buyouts => 0, returns => 0,
+			buyout_rate_percent => 0.0, return_rate_percent => 0.0,
+		} } head(5, $self->best(8, 1)) ],
+		chart => { format => 'png_base64', data => 'iVBORw0KGgo' x 5000 },
+	    } };
+}
+
+# Of all times, whatever is asked for.
+sub sales_figures ($self)
+{
+	my @sold = $self->sold;
+	my @back = grep { is_return($_) } @sold;
+	my @kept = grep { !is_return($_) } @sold;
+
+	return { total_count => scalar @sold, total_amount => amount(@sold) + 0,
+	    buyouts_count => scalar @kept, buyouts_amount => amount(@kept) + 0,
+	    returns_count => scalar @back, returns_amount => amount(@back) + 0,
+	    buyout_rate => @sold ? @kept / @sold * 100 : 0 };
+}
+
+# The id of a sale is any text there, that of a return as well as that of a buyout.
+sub sales_items ($self, $typed, @sold)
+{
+	my $i = 0;
+
+	return [ map { {
+		id => ++$i, sale_id => "RAk.r$i", order_id => "dHr.r$i",
+		nm_id => $self->{goods}[ $_->{good} ]{nm_id},
+		product_name => $self->{goods}[ $_->{good} ]{name},
+		brand => undef, size => '44', amount => $_->{amount} + 0,
+		sale_date => day($_->{age} - 10) . 'T00:00:00+03:00', status => undef,
+		$typed ? (type => is_return($_) ? 'return' : 'buyout',
+		    is_cancel => \0) : (),
+	} } newest(10, @sold) ];
+}
+
+sub sales_recent ($self, %)
+{
+	return { success => \1, data => { statistics => $self->sales_figures,
+	    sales => $self->sales_items(1, $self->sold) } };
+}
+
+sub sales_buyouts ($self, %)
+{
+	my $items = $self->sales_items(0, grep { !is_return($_) } $self->sold);
+	return { success => \1, data => { buyouts => $items,
+	    count => scalar @$items } };
+}
+
+sub sales_returns ($self, %)
+{
+	my $items = $self->sales_items(0, grep { is_return($_) } $self->sold);
+	return { success => \1, data => { returns => $items,
+	    count => scalar @$items } };
+}
+
+sub sales_statistics ($self, %)
+{
+	return { success => \1, data => $self->sales_figures };
+}
+
 # Seconds that a handler takes, for a shop of 20,000 orders; a small one takes 1 %.
 my %endpoint = (
 	'dashboard' => [ \&dashboard, 0.15 ],
@@ -215,16 +456,27 @@ my %endpoint = (
 	'reviews/summary' => [ \&reviews_summary, 0.15 ],
 	'orders/statistics' => [ \&orders_statistics, 0.02 ],
 	'analytics/sales' => [ \&analytics_sales, 1.3 ],
+	'orders/recent' => [ \&orders_recent, 0.05 ],
+	'stocks/all' => [ \&stocks_all, 0.1 ],
+	'stocks/dynamic-critical' => [ \&stocks_dynamic_critical, 1.0 ],
+	'analytics/summary' => [ \&analytics_summary, 0.1 ],
+	'analytics/daily-trends' => [ \&daily_trends, 0.02 ],
+	'sales/recent' => [ \&sales_recent, 0.05 ],
+	'sales/buyouts' => [ \&sales_buyouts, 0.02 ],
+	'sales/returns' => [ \&sales_returns, 0.02 ],
+	'sales/statistics' => [ \&sales_statistics, 0.05 ],
 );
 
-# Where a worker finds all of them, the quick ones first.
-sub paths ()
+# Where a worker finds these, or what the bot uses, the quick ones first.
+sub paths (@names)
 {
-	return join ',', map { "/api/v1/bot/$_" } map {
-		"$_?telegram_id={telegram_id}"
-		    . ($_ eq 'analytics/sales' ? '&period=7d' : '')
-	} qw(dashboard orders/statistics stocks/critical reviews/summary
-	    analytics/sales);
+	my %more = ('analytics/sales' => '&period=7d',
+	    'analytics/daily-trends' => '&days=7', 'orders/recent' => '&status=active');
+
+	@names = qw(dashboard orders/statistics stocks/critical reviews/summary
+	    analytics/sales) if !@names;
+	return join ',', map { "/api/v1/bot/$_?" . (m{^sales/} ? 'user' : 'telegram')
+	    . '_id={telegram_id}' . ($more{$_} // '') } @names;
 }
 
 sub takes ($self, $name)
@@ -255,6 +507,8 @@ sub start ($class, %o)
 	for my $shop (@{ $self->{shops} }) {
 		$answer{ $shop->{id} }{$_} = $JSON->encode($endpoint{$_}[0]->($shop))
 		    for keys %endpoint;
+		$answer{ $shop->{id} }{'orders/recent active'} = $JSON->encode(
+		    $shop->orders_recent(status => 'active'));
 	}
 	my %shop = map { $_->{id} => $_ } @{ $self->{shops} };
 	$self->{pid} = fork // die "could not fork: $!\n";
@@ -317,19 +571,23 @@ sub handle ($self, $answer, $shop, $head)
 	my ($path, $query) = $head =~ m{\AGET /api/v1/bot/([^? ]*)\??(\S*) }
 	    or return 404, '{"detail":"Not Found"}';
 	my $name = $endpoint{$path} ? $path : '';
-	my ($id) = $query =~ /(?:^|&)telegram_id=([^&]*)/;
+	my ($id) = $name =~ m{^sales/} ? $query =~ /(?:^|&)user_id=([^&]*)/
+	    : $query =~ /(?:^|&)telegram_id=([^&]*)/;
 
 	return 404, '{"detail":"Not Found"}' if !$name;
 	return 403, '{"detail":"Invalid API key"}'
 	    if $head !~ /^X-API-SECRET-KEY: \Q$self->{key}\E\r$/mi;
 	return 422, '{"detail":[{"type":"int_parsing"}]}'
 	    if ($id // '') !~ /^\d+\z/;
-	if (!$shop->{$id}) {
+	($id) = map { $_->{id} } grep { $_->{user} == $id } values %$shop
+	    if $name =~ m{^sales/};
+	if (!$shop->{ $id // '' }) {
 		my $body = $JSON->encode({ detail => 'Кабинет WB не найден' });
 		return $name eq 'orders/statistics' ? 500 : 404, $body;
 	}
 	# As long as the real API takes for a shop of this size.
 	sleep $shop->{$id}->takes($name);
+	$name .= ' active' if $name eq 'orders/recent' && $query =~ /status=active/;
 	return 200, $answer->{$id}{$name};
 }
 
