@@ -737,11 +737,11 @@ a_request_has_the_members_of_its_form(void **state)
 		struct aic_completion_form form;
 		const char *want;
 	} rows[] = {
-		{ { ",\"model\":\"m\"", true, 0.7, "max_tokens", 1000 },
+		{ { ",\"model\":\"m\"", true, 0.7, "max_tokens", 1000, NULL },
 		    "{\"messages\":[],\"model\":\"m\",\"temperature\":0.7,"
 		    "\"max_tokens\":1000}" },
 		{ { ",\"model\":\"m\"", false, 0.7, "max_completion_tokens",
-		      5 },
+		      5, NULL },
 		    "{\"messages\":[],\"model\":\"m\","
 		    "\"max_completion_tokens\":5}" },
 	};
