@@ -536,11 +536,11 @@ what_tells_nothing_is_no_summary(void **state)
 		"{\"sales\":{\"x\":null,\"y\":{},\"z\":[]}}",
 		"{\"sales\":{\"plan\":\" \\n\\u200b\"}}", "{\"answer\":42}" };
 	size_t i;
-	char *got;
+	char set[] = "set", *got;
 
 	(void)state;
 	for (i = 0; i < sizeof(nothing) / sizeof(nothing[0]); i++) {
-		got = (char *)"set";
+		got = set;
 		assert_int_equal(aic_seller_summary(nothing[i],
 				     strlen(nothing[i]), PLENTY, &got),
 		    AIC_OK);

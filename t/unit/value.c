@@ -336,4 +336,9 @@ remove_path(void **state)
 
 UNIT_MAIN_WITH(make_path, remove_path, T(blanks_around_a_key_are_removed),
     T(a_key_with_what_cannot_be_seen_is_refused),
-    T(a_url_is_a_scheme_a_host_and_a_path), T(a_base_url_is_not_the_whole_path))
+    T(a_url_is_a_scheme_a_host_and_a_path), T(a_base_url_is_not_the_whole_path),
+    T(a_proxy_is_a_scheme_a_user_a_host_and_a_port),
+    T(a_proxy_that_cannot_be_one_is_refused),
+    T(a_file_with_a_certificate_is_taken),
+    T(a_file_without_a_whole_certificate_is_refused),
+    T(what_is_no_file_is_refused))
