@@ -664,6 +664,61 @@ hold_connection(void *arg)
 	return NULL;
 }
 
+static const struct aic_db_stmt bump = { "t_bump",
+	"UPDATE t_deadlock SET n = n + 1 WHERE id = $1::int", 1, NULL };
+
+/* Changes both rows, the first one first. */
+static void *
+bump_both(void *arg)
+{
+	enum aic_code *rc = arg;
+	struct aic_db_call calls[2];
+	struct aic_err err;
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		aic_db_call(&calls[i], &bump);
+		aic_db_int(&calls[i], i + 1);
+	}
+	*rc = run(db, calls, 2, &err);
+	for (i = 0; i < 2; i++)
+		aic_db_call_done(&calls[i]);
+	return NULL;
+}
+
+/* The server ends the transaction that finds the deadlock, which is the one that has
+ * waited for deadlock_timeout, so the batch. */
+static void
+a_batch_that_a_deadlock_has_ended_is_run_again(void **state)
+{
+	int64_t until = aic_clock_us() + 10 * AIC_S;
+	enum aic_code rc = AIC_EBUG;
+	PGconn *other;
+	pthread_t t;
+
+	(void)state;
+	NEED_SERVER;
+	other = PQconnectdb(own_url);
+	assert_true(exec(other, "CREATE TABLE t_deadlock (id int, n int)"));
+	assert_true(exec(other,
+	    "INSERT INTO t_deadlock VALUES (1, 0), (2, 0)"));
+	assert_true(exec(other, "BEGIN"));
+	assert_true(exec(other, "UPDATE t_deadlock SET n = 10 WHERE id = 2"));
+	pthread_create(&t, NULL, bump_both, &rc);
+	while (look("SELECT count(*) FROM pg_stat_activity WHERE"
+		    " wait_event_type = 'Lock' AND query LIKE '%t_deadlock%'"
+		    " AND datname = current_database()") != 1) {
+		assert_true(aic_clock_us() < until);
+		aic_clock_sleep(aic_clock_us() + 5 * AIC_MS);
+	}
+	assert_true(exec(other, "UPDATE t_deadlock SET n = 10 WHERE id = 1"));
+	assert_true(exec(other, "COMMIT"));
+	pthread_join(t, NULL);
+	PQfinish(other);
+	assert_int_equal(rc, AIC_OK);
+	assert_int_equal(look("SELECT sum(n) FROM t_deadlock"), 22);
+}
+
 static void
 who_waits_for_a_connection_keeps_his_deadline(void **state)
 {
@@ -1634,6 +1689,7 @@ UNIT_MAIN_WITH(make_database, drop_database, T(parameters_arrive_as_they_are),
     T(a_deadline_is_kept_and_the_next_call_is_well),
     T(a_connection_that_was_ended_is_mended_unnoticed),
     T(a_statement_that_always_breaks_ends_with_the_deadline),
+    T(a_batch_that_a_deadlock_has_ended_is_run_again),
     T(who_waits_for_a_connection_keeps_his_deadline),
     T(batches_that_share_a_trip_have_fates_of_their_own),
     T(a_database_that_is_away_is_told_in_time),
