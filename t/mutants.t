@@ -49,17 +49,25 @@ is scalar(AIChat::Mutants::parse('list', "# one\n\n" . mutant("-a\n") . "\n# two
 like refused("mutant: m\nfile: f\n-a\n"), qr/no breaks tests/, 'a missing field is an error';
 like refused(mutant("a\n")), qr/what is "a"/, 'an unknown line is an error';
 like refused(mutant("-a b\n+a  b\n")), qr/changes nothing/, 'a mutant that changes nothing is an error';
-like AIChat::Mutants::failed_in(<<'END'), qr/^limits: no more$/, 'the first test that failed is found in the output of prove';
-/x/t/limits.t ..
+is_deeply [ AIChat::Mutants::failures_in(<<'END') ],
+/x/t/limits.t ....
 ok 1 - one
 not ok 2 - no more
 not ok 3 - either
-Failed 1/2 subtests
+Failed 2/3 subtests
+/x/t/unit/db.t ...
+ok 1 - all
+All 1 subtests passed
+/x/t/send.t ......
+ok 1 - sent
 
 Test Summary Report
 -------------------
-/x/t/limits.t (Wstat: 256 (exited 1) Tests: 2 Failed: 1)
+/x/t/limits.t  (Wstat: 256 (exited 1) Tests: 3 Failed: 2)
+/x/t/send.t    (Wstat: 65280 (exited 255) Tests: 1 Failed: 0)
 END
+    [ [ 'limits', 'no more' ], [ 'send', 'exited early' ] ],
+    'the tests that failed are found in the output of prove';
 
 # The list.
 my @mutants = AIChat::Mutants::load($TOP);
