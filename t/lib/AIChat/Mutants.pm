@@ -6,6 +6,7 @@ package AIChat::Mutants;
 
 use v5.36;
 use AIChat::Proc qw(slurp spew wait_for);
+use Fcntl qw(:flock);
 use File::Basename qw(dirname);
 use File::Find qw(find);
 use File::Path qw(make_path remove_tree);
@@ -173,6 +174,10 @@ sub new ($class, %o)
 	$self->{built} = "$self->{dir}/build";
 	$self->{logs} = "$self->{dir}/log";
 	make_path($self->{logs});
+	open $self->{lock}, '>>', "$self->{dir}/lock"
+	    or die "$self->{dir}/lock: $!\n";
+	flock $self->{lock}, LOCK_EX | LOCK_NB
+	    or die "another ./dev mutants is running in $self->{dir}\n";
 	return $self;
 }
 
@@ -256,7 +261,8 @@ sub failures ($self, $name, @tests)
 
 	unlink $log;
 	my $proc = AIChat::Proc->start(name => "the tests for $name", log => $log,
-	    death => 'TERM', env => { %ENV, AIC_BUILD => $self->{built} },
+	    death => 'TERM', env => { %ENV, AIC_BUILD => $self->{built},
+		HARNESS_PERL_SWITCHES => '-MAIChat::FirstFailure' },
 	    cmd => [ $^X, "$self->{tree}/t/prove", '-v', map { m{/}
 		? "$self->{built}/t/$_.t" : "$self->{tree}/t/$_.t" } @tests ]);
 	my $ended = eval {
@@ -268,9 +274,12 @@ sub failures ($self, $name, @tests)
 	kill 'TERM', -$proc->pid if !$ended;
 	$proc->stop('TERM', 30);
 	die $why if !$ended && $why !~ /^waited/;
+	my $text = slurp($log);
+	# A test that fails leaves what it has started there, which is much.
+	remove_tree($1) while $text =~ m{everything is kept in (/tmp/ai-chat-\S+)$}mg;
 	return [ "@tests", 'did not end' ] if !$ended;
 	return if $proc->status == 0;
-	my @failed = failures_in(slurp($log));
+	my @failed = failures_in($text);
 	die "t/prove failed, see $log\n" if !@failed;
 	return @failed;
 }
@@ -282,7 +291,7 @@ sub failures_in ($text)
 
 	for (split /\n/, $text) {
 		$test = $1 if m{^\S*?/t/(\S+)\.t \.+ *$};
-		$title{$test} //= $1 if /^not ok \d+ - (.*)/;
+		$title{$test} //= $1 if /^ *not ok \d+ - (.*)/;
 	}
 	return map { [ $_, $title{$_} // 'exited early' ] }
 	    $text =~ m{^\S*?/t/(\S+)\.t\s+\(Wstat: }mg;
