@@ -6,7 +6,7 @@ use v5.36;
 use utf8;
 use AIChat::Test;
 
-my $s = AIChat::Test->new(workers => 1, with => 0, env => {
+my $s = AIChat::Test->new(workers => 1, with => 0, proxy => [ 'database' ], env => {
 	AI_CHAT_DAILY_LIMIT => 1000,
 	AI_CHAT_DB_TIMEOUT_MS => 500,
 });
@@ -115,6 +115,25 @@ is $s->model_count('third'), 1, '... with the answer that was paid for';
 		push @paid, $s->model_count("waits$round");
 	}
 	is "@paid", join(' ', (1) x 16), '... are paid once, and their repeat not';
+}
+
+# The worker of the first chat has no answer to its question whether the chat was saved.
+# The repeat gets the reservation meanwhile.
+{
+	$s->sql('create trigger full_disk before insert on ai_chat_requests
+	    for each row execute function full_disk()');
+	$s->proxy('database')->fault(lose_reply => [ "\0find\0", "Z\0\0\0\5I" ],
+	    times => 1);
+	my @socks = $s->start_chats(map { { telegram_id => 30,
+	    message => '[[id=doubtful delay=300]] Вопрос',
+	    headers => { 'Idempotency-Key' => 'doubtful' } } } 1 .. 2);
+	finish_chats(@socks);
+	$s->proxy('database')->clear;
+	$s->sql('drop trigger full_disk on ai_chat_requests');
+	is $s->model_count('doubtful'), 1,
+	    'a chat whose save is in doubt, and its repeat: paid once';
+	wait_for(sub { $s->send(telegram_id => 31)->{status} == 200 }, 10,
+	    'the circuit breaker to close');
 }
 
 # -- a right that is missing ----------------------------------------------------------
