@@ -665,6 +665,28 @@ hold_connection(void *arg)
 	return NULL;
 }
 
+static const struct aic_db_stmt forgets = { "t_forgets", "DEALLOCATE ALL", 0,
+	NULL };
+
+/* What a pooler does when it gives the session to somebody else. */
+static void
+a_statement_that_the_session_has_forgotten_is_sent_as_text(void **state)
+{
+	struct aic_db_call c;
+	struct aic_err err;
+	struct aic_db *one;
+
+	(void)state;
+	NEED_SERVER;
+	one = open_url(own_url, 1, true);
+	check_echo(one, "prepared", 1);
+	aic_db_call(&c, &forgets);
+	assert_int_equal(run(one, &c, 1, &err), AIC_OK);
+	aic_db_call_done(&c);
+	check_echo(one, "as text", 2);
+	aic_db_close(one);
+}
+
 static const struct aic_db_stmt only_reads = { "t_only_reads",
 	"SELECT set_config('default_transaction_read_only', 'on', false)", 0,
 	NULL };
@@ -1812,6 +1834,7 @@ UNIT_MAIN_WITH(make_database, drop_database, T(parameters_arrive_as_they_are),
     T(a_deadline_is_kept_and_the_next_call_is_well),
     T(a_connection_that_was_ended_is_mended_unnoticed),
     T(a_statement_that_always_breaks_ends_with_the_deadline),
+    T(a_statement_that_the_session_has_forgotten_is_sent_as_text),
     T(a_connection_that_refuses_to_write_is_replaced),
     T(when_one_connection_is_silent_the_idle_ones_are_not_tried),
     T(a_batch_that_a_deadlock_has_ended_is_run_again),
