@@ -968,6 +968,33 @@ a_database_that_is_away_is_told_in_time(void **state)
 	aic_db_close(away);
 }
 
+/* For longer than a stage takes: then nobody waits for it until the deadline. */
+static void
+a_database_that_has_been_away_for_long_is_told_at_once(void **state)
+{
+	struct aic_db_conf conf = { .url = "postgresql://127.0.0.1:1/x",
+		.schema = "public",
+		.pool = 2,
+		.timeout_ms = 300,
+		.prepare = true };
+	struct aic_err err = AIC_ERR_INIT;
+	struct aic_db *away;
+	struct aic_db_call c;
+	int64_t start;
+
+	(void)state;
+	assert_int_equal(aic_db_open(&away, &conf, &err), AIC_OK);
+	aic_db_call(&c, &txid);
+	start = aic_clock_us();
+	assert_int_equal(aic_db_run(away, &c, 1, start + 500 * AIC_MS, &err),
+	    AIC_EDB);
+	start = aic_clock_us();
+	assert_int_equal(aic_db_run(away, &c, 1, start + 10 * AIC_S, &err),
+	    AIC_EDB);
+	assert_true(aic_clock_us() - start < 3 * AIC_S);
+	aic_db_close(away);
+}
+
 static void
 a_url_that_is_none_is_refused_and_not_quoted(void **state)
 {
@@ -1858,6 +1885,7 @@ UNIT_MAIN_WITH(make_database, drop_database, T(parameters_arrive_as_they_are),
     T(who_waits_for_a_connection_keeps_his_deadline),
     T(batches_that_share_a_trip_have_fates_of_their_own),
     T(a_database_that_is_away_is_told_in_time),
+    T(a_database_that_has_been_away_for_long_is_told_at_once),
     T(a_url_that_is_none_is_refused_and_not_quoted),
     T(hold_is_refused_when_the_day_is_used_up), T(a_limit_of_0_is_no_limit),
     T(a_chat_that_failed_gives_its_slot_back_once), T(a_lease_lapses_by_itself),
