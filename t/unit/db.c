@@ -1603,6 +1603,33 @@ a_save_above_the_limit_leaves_none_and_not_fewer(void **state)
 	assert_int_equal(left, 0);
 }
 
+/* The reservation is still there, but the caller has been told that the save failed. */
+static void
+a_save_after_its_time_changes_nothing(void **state)
+{
+	char id[AIC_ID_SIZE], lease[AIC_LEASE_SIZE];
+	int64_t user = next_user++, left = 0;
+	struct aic_save s = { .telegram_id = user,
+		.lease = lease,
+		.message = "q",
+		.response = "a",
+		.limit = 30,
+		.early_ms = LEASE };
+	struct aic_db_call c;
+	struct aic_err err;
+
+	(void)state;
+	NEED_SERVER;
+	new_id(id);
+	assert_true(hold_lease(user, id, LEASE, 30, lease));
+	aic_save_ask(&c, &s);
+	assert_int_equal(run(db, &c, 1, &err), AIC_OK);
+	assert_false(aic_save_got(&c, &left));
+	aic_db_call_done(&c);
+	assert_int_equal(stored(user), 0);
+	assert_int_equal(save(user, lease), 1);
+}
+
 static void
 a_save_without_a_reservation_changes_nothing(void **state)
 {
@@ -1899,6 +1926,7 @@ UNIT_MAIN_WITH(make_database, drop_database, T(parameters_arrive_as_they_are),
     T(a_reset_opens_the_day_of_the_clock_after_one_that_was_ahead),
     T(a_save_counts_once_however_often_it_is_made),
     T(a_save_above_the_limit_leaves_none_and_not_fewer),
+    T(a_save_after_its_time_changes_nothing),
     T(a_save_without_a_reservation_changes_nothing),
     T(a_save_whose_slot_was_given_away_changes_nothing),
     T(a_reservation_serves_its_own_user_alone),
