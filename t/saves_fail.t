@@ -136,6 +136,22 @@ is $s->model_count('third'), 1, '... with the answer that was paid for';
 	    'the circuit breaker to close');
 }
 
+# -- no place left for the answer -------------------------------------------------
+
+{
+	my %ask = (telegram_id => 40, message => '[[id=late delay=900]] Вопрос');
+	my ($sock) = $s->start_chats({ %ask, headers => { 'Idempotency-Key' => 'late' } });
+	wait_for(sub { $s->model_count('late') }, 10, 'the model to be asked');
+	$s->sql("update ai_chat_daily_limits set leases = '{}',
+	    request_count = 1000 where telegram_id = 40");
+	my ($got) = finish_chats($sock);
+	is $got->{status}, 503, 'an answer that no reservation is left for is not saved';
+	$s->sql('update ai_chat_daily_limits set request_count = 0
+	    where telegram_id = 40');
+	is keyed('late', %ask)->{status}, 200, '... the repeat is answered';
+	is $s->model_count('late'), 1, '... with the answer that was paid for';
+}
+
 # -- a right that is missing ----------------------------------------------------------
 
 $s->sql('revoke insert on ai_chat_requests from ai_chat');
