@@ -51,6 +51,11 @@ is_refused($s->raw_request("GET /v1/chat/limits/1 HTTP/1.1\r\nHost: a\r\n"
     'a name with underscores');
 is_refused($s->raw_request("GET /v1/chat/limits/1 HTTP/1.1\r\nHost: a\r\n"
     . "Connection: close\r\nX-API-KEY: k3\xd0\xba\r\n\r\n"), 'high bytes');
+for (map { ([ $_, 'k3' ], [ 'k3', $_ ]) } 'wrong', 'k3') {
+	my ($status) = AIChat::FastCGI::request($s->stack->socket_of(1),
+	    { DOCUMENT_URI => '/v1/chat/limits/1', HTTP_X_API_KEY => $_ });
+	is $status, 403, "a worker that gets two keys, @$_: none counts";
+}
 is_refused($s->get('/v1/chat/limits/1?X-API-KEY=k3&api_key=k3', with(undef)),
     'a key in the query');
 is_refused($s->get('/v1/chat/limits/1', headers => { 'X-API-KEY' => undef,

@@ -21,6 +21,27 @@ sub fill
 	return @socks;
 }
 
+# -- chats of one key ----------------------------------------------------------
+
+# Those that wait for the first one take half of the slots and no more.
+{
+	$s->restart_worker(1, AI_CHAT_THREADS => 4);
+	my @socks = $s->start_chats(map { { telegram_id => 60,
+	    message => '[[delay=2000 id=same]]',
+	    headers => { 'Idempotency-Key' => 'same' } } } 1 .. 4);
+	wait_for(sub { $s->model_count('same') && $s->taken(1) == 3 }, 10,
+	    'one of the chats to be refused');
+	is $s->send(telegram_id => 61)->{status}, 200,
+	    'repeats wait for the first chat of their key: others are answered';
+	my @got = finish_chats(@socks);
+	my ($refused) = grep { $_->{status} == 503 } @got;
+	is join(' ', sort map { $_->{status} } @got), '200 200 200 503',
+	    '... for those repeats that are too many are refused';
+	like why($refused), qr/wait for others of their key/, '... and told why';
+	is $s->model_count('same'), 1, '... with one call of the model';
+	$s->restart_worker(1, AI_CHAT_THREADS => 2);
+}
+
 # -- the third chat ----------------------------------------------------------
 
 {

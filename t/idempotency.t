@@ -362,8 +362,9 @@ for my $second (qw(sooner later)) {
 
 # -- callers who leave -------------------------------------------------------
 
+# While the model is asked, a worker looks for the caller once a second.
 {
-	my %ask = (telegram_id => 50, message => '[[id=left delay=900]]');
+	my %ask = (telegram_id => 50, message => '[[id=left delay=1700]]');
 	my ($sock) = $s->start_chats(chat('key', %ask));
 	wait_for(sub { $s->model_count('left') }, 10, 'the model to be asked');
 	close $sock;
@@ -426,6 +427,24 @@ for my $second (qw(sooner later)) {
 	paid(60, 1, 'one row, one count');
 	is $s->model_counts->{answered}, $answered + 1,
 	    '... and one answer of the model';
+}
+
+# The reservation of a killed worker lapses while a repeat waits for it.
+{
+	my %ask = (telegram_id => 61, message => '[[id=lapses delay=400]]');
+	my ($sock) = $s->start_chats(chat('key', %ask));
+	wait_for(sub { $s->model_count('lapses') }, 10, 'the first call');
+	my $busy = busy_one();
+	$s->kill_worker($busy);
+	finish_chats($sock);
+	$s->start_worker($busy);
+	$s->sql("update ai_chat_daily_limits set leases = array[row(
+	    (leases[1]).chat_id, (leases[1]).day, now() + interval '700 ms'
+	    )::ai_chat_lease] where telegram_id = 61");
+	my $got = send_key('key', %ask);
+	is $got->{status}, 200,
+	    'the reservation of a killed worker lapses: the repeat that waits is answered';
+	paid(61, 1, '... and counted once');
 }
 
 # Killed while it saves: it was committed, or it was not.

@@ -454,6 +454,11 @@ knows_all(71, 'what is too old for one worker', sub {
 	wait_for_key('aic:*:context5:72');
 	is_deeply [ keys_of('aic:*:answer:*') ], [],
 	    'an answer that was cut off is not kept';
+	$s->redis_cli('del', keys_of('aic:*:context5:72'));
+	$s->send(telegram_id => 72, message => 'Что такое ДРР? [[text=Личное]]');
+	wait_for_key('aic:*:context5:72');
+	is_deeply [ keys_of('aic:*:answer:*') ], [],
+	    '... nor is one that was given with what was said before';
 	$s->stack->start_second_model;
 	restart_all(OPENAI_MODEL => 'first[[status=503 retry_after_ms=1]]',
 	    OPENAI_FALLBACK_MODEL => 'second[[text=помощь]]');

@@ -6,7 +6,7 @@ use v5.36;
 use utf8;
 use AIChat::Test;
 
-my $s = AIChat::Test->new(workers => 1, with => 0, env => {
+my $s = AIChat::Test->new(workers => 1, with => 0, proxy => [ 'database' ], env => {
 	AI_CHAT_DAILY_LIMIT => 1000,
 	AI_CHAT_DB_TIMEOUT_MS => 500,
 });
@@ -83,6 +83,16 @@ is_deeply $s->ledger(9), { count => 2, rows => 2, leases => 0 },
 is $s->ready_with(200)->{status}, 200, 'ready again';
 like $s->worker_log(1), qr/event=breaker .*can be saved again/, '... says the log';
 
+# The answer that could not be saved is the answer to one question.
+$s->sql('create trigger full_disk before insert on ai_chat_requests
+    for each row execute function full_disk()');
+is keyed('third')->{status}, 503, 'one more chat is not saved';
+$s->sql('drop trigger full_disk on ai_chat_requests');
+is keyed('fourth')->{status}, 200, '... another question of the user is answered';
+is $s->model_count('fourth'), 1, '... by the model';
+is keyed('third')->{status}, 200, '... and the repeat of the first one';
+is $s->model_count('third'), 1, '... with the answer that was paid for';
+
 # -- a repeat that waits for the first chat -------------------------------------
 
 # The one that waits gets the slot as soon as the first one gives it back.
@@ -105,6 +115,41 @@ like $s->worker_log(1), qr/event=breaker .*can be saved again/, '... says the lo
 		push @paid, $s->model_count("waits$round");
 	}
 	is "@paid", join(' ', (1) x 16), '... are paid once, and their repeat not';
+}
+
+# The worker of the first chat has no answer to its question whether the chat was saved.
+# The repeat gets the reservation meanwhile.
+{
+	$s->sql('create trigger full_disk before insert on ai_chat_requests
+	    for each row execute function full_disk()');
+	# The connection stays open, and silent.
+	$s->proxy('database')->fault(lose_reply => [ "\0find\0", 'no such bytes' ]);
+	my @socks = $s->start_chats(map { { telegram_id => 30,
+	    message => '[[id=doubtful delay=300]] Вопрос',
+	    headers => { 'Idempotency-Key' => 'doubtful' } } } 1 .. 2);
+	finish_chats(@socks);
+	$s->proxy('database')->clear;
+	$s->sql('drop trigger full_disk on ai_chat_requests');
+	is $s->model_count('doubtful'), 1,
+	    'a chat whose save is in doubt, and its repeat: paid once';
+	wait_for(sub { $s->send(telegram_id => 31)->{status} == 200 }, 10,
+	    'the circuit breaker to close');
+}
+
+# -- no place left for the answer -------------------------------------------------
+
+{
+	my %ask = (telegram_id => 40, message => '[[id=late delay=900]] Вопрос');
+	my ($sock) = $s->start_chats({ %ask, headers => { 'Idempotency-Key' => 'late' } });
+	wait_for(sub { $s->model_count('late') }, 10, 'the model to be asked');
+	$s->sql("update ai_chat_daily_limits set leases = '{}',
+	    request_count = 1000 where telegram_id = 40");
+	my ($got) = finish_chats($sock);
+	is $got->{status}, 503, 'an answer that no reservation is left for is not saved';
+	$s->sql('update ai_chat_daily_limits set request_count = 0
+	    where telegram_id = 40');
+	is keyed('late', %ask)->{status}, 200, '... the repeat is answered';
+	is $s->model_count('late'), 1, '... with the answer that was paid for';
 }
 
 # -- a right that is missing ----------------------------------------------------------
@@ -130,20 +175,28 @@ ok 1, 'with the right chats are answered by themselves';
 	$r->expect_log(qr/code=EDB/, qr/event=breaker/, qr/permission denied/);
 	my @chat = (telegram_id => 5, message => '[[id=shared]] Вопрос',
 	    headers => { 'Idempotency-Key' => 'shared' });
+	my @other = (telegram_id => 5, message => '[[id=other]] Вопрос',
+	    headers => { 'Idempotency-Key' => 'other' });
 
 	wait_for(sub { $r->get('/health/ready')->{json}{checks}{cache} eq 'ok' },
 	    10, 'Redis');
 	is $r->send(telegram_id => 6)->{status}, 200, 'with Redis: a chat';
 	$r->sql('revoke insert on ai_chat_requests from ai_chat');
 	is $r->send(@chat)->{status}, 503, '... and one that is not saved';
-	wait_for(sub { $r->redis_cli('keys', '*unsaved*') =~ /\S/ }, 5,
-	    'the answer in Redis');
+	is $r->send(@chat, telegram_id => 7)->{status}, 503, '... nor is one of another user';
+	wait_for(sub { $r->redis_cli('keys', "*unsaved:$_") =~ /\S/ }, 5,
+	    "the answer to user $_ in Redis") for 5, 7;
+	is $r->ctl('forget', '--yes', 7)->{status}, 0, 'the other user is forgotten';
+	unlike $r->redis_cli('keys', '*unsaved:7'), qr/\S/, '... and the answer in Redis with him';
 	$r->restart_worker(1);
 	wait_for(sub { $r->get('/health/ready')->{json}{checks}{cache} eq 'ok' },
 	    10, 'Redis');
 	$r->sql('grant insert on ai_chat_requests to ai_chat');
-	is $r->send(@chat)->{status}, 200, '... is saved by another worker';
-	is $r->model_count('shared'), 1, '... and was paid once';
+	is $r->send(@other)->{status}, 200, 'another worker answers another question';
+	is $r->model_count('other'), 1, '... with an answer of the model';
+	my $paid = $r->model_count('shared');
+	is $r->send(@chat)->{status}, 200, '... saves the answer that was not saved';
+	is $r->model_count('shared'), $paid, '... and was paid once';
 }
 
 done_testing;

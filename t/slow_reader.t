@@ -1,4 +1,5 @@
-# Who is slow to read his answer holds up nobody: Nginx takes it off the worker.
+# Callers who are slow to read their answer, or to send their request, take no place in a
+# worker: Nginx has both.
 
 use v5.36;
 use utf8;
@@ -52,5 +53,32 @@ ok AIChat::Test::is_whole($raw), '... and then the rest, gets all of it';
 is scalar(() = $raw =~ /"created_at":/g), 50, '... fifty long answers';
 close $_ for $sock, @slow;
 is $s->get('/health')->{status}, 200, 'who leaves without it does no harm';
+
+# -- slow to send --------------------------------------------------------------
+
+# Nginx says "100 Continue" when it begins to read a body.
+{
+	my $body = '{"telegram_id":8,"limit":1}';
+	my @socks = map { $s->connect } 1 .. $N;
+	for my $sock (@socks) {
+		print $sock join "\r\n", 'POST /v1/chat/history HTTP/1.1', 'Host: a',
+		    'Connection: close', "X-API-KEY: $AIChat::Test::KEY",
+		    'Expect: 100-continue', 'Content-Length: ' . length $body, '', '';
+		$sock->flush;
+		like scalar(<$sock>), qr/ 100 /, 'a body is waited for';
+		<$sock>;
+		print $sock substr $body, 0, 5;
+		$sock->flush;
+	}
+	$got = $s->send(telegram_id => 8);
+	is $got->{status}, 200, 'ten who send slowly: others are answered';
+	is $s->taken(1), 0, '... and the worker knows nothing of the ten';
+	for my $sock (@socks) {
+		print $sock substr $body, 5;
+		$sock->flush;
+		local $/;
+		like scalar(<$sock>), qr/^HTTP\S+ 200 /, '... who are answered in the end';
+	}
+}
 
 done_testing;

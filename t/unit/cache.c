@@ -28,6 +28,7 @@ enum mode {
 	SILENT,
 	DRIPS, /* a byte at a time, for ever */
 	CLOSES, /* in the middle of a reply */
+	HALF, /* of several values the first one, and then it is silent */
 	LEAVES, /* without a word */
 	GARBAGE,
 	HUGE_BULK, /* announces a gigabyte */
@@ -107,8 +108,9 @@ struct word {
 	size_t len;
 };
 
+/* sent: how many of the words it answers; the first one is the command */
 static void
-get_all(int fd, const struct word *w, int n)
+get_all(int fd, const struct word *w, int n, int sent)
 {
 	struct entry *e;
 	char head[32];
@@ -116,7 +118,7 @@ get_all(int fd, const struct word *w, int n)
 
 	snprintf(head, sizeof(head), "*%d\r\n", n - 1);
 	say(fd, head);
-	for (i = 1; i < n; i++) {
+	for (i = 1; i < sent; i++) {
 		e = find(w[i].p, w[i].len);
 		if (!e) {
 			say(fd, "$-1\r\n");
@@ -152,7 +154,7 @@ obey(int fd, const struct word *w, int n)
 {
 	pthread_mutex_lock(&fake.lock);
 	if (memcmp(w[0].p, "MGET", 4) == 0) {
-		get_all(fd, w, n);
+		get_all(fd, w, n, n);
 	} else if (memcmp(w[0].p, "SET", 3) == 0) {
 		fake.saw_nx = n == 6;
 		if (n == 6 && find(w[1].p, w[1].len)) {
@@ -220,6 +222,11 @@ act(int fd, const struct word *w, int n)
 	case CLOSES:
 		say(fd, "*1\r\n$100\r\nabc");
 		return false;
+	case HALF:
+		pthread_mutex_lock(&fake.lock);
+		get_all(fd, w, n, 2);
+		pthread_mutex_unlock(&fake.lock);
+		return true;
 	case LEAVES:
 		return false;
 	case GARBAGE:
@@ -719,6 +726,25 @@ every_call_ends_in_time_whatever_the_server_does(void **state)
 }
 
 static void
+of_half_an_answer_nothing_is_used(void **state)
+{
+	struct aic_cache_item items[2];
+	enum aic_cache_end end;
+
+	NEEDS_REDIS();
+	put_for_sure(1, "one", 60000);
+	put_for_sure(2, "two", 60000);
+	has_connections(cache, 8);
+	aic_cache_key(items[0].key, "t", 1);
+	aic_cache_key(items[1].key, "t", 2);
+	fake.mode = HALF;
+	end = aic_cache_get(cache, items, 2, INT64_MAX);
+	assert_int_equal(end, AIC_CACHE_TIMEOUT);
+	assert_null(items[0].data);
+	assert_null(items[1].data);
+}
+
+static void
 an_error_is_an_answer_and_no_failure(void **state)
 {
 	enum aic_cache_end end;
@@ -790,6 +816,37 @@ a_server_that_hangs_is_noticed_without_a_call(void **state)
 	becomes(cache, AIC_CACHE_IS_OPEN);
 	fake.mute = false;
 	becomes(cache, AIC_CACHE_IS_OK);
+}
+
+static void *
+hurry(void *arg)
+{
+	struct aic_cache_item item = { .key = "k" };
+
+	(void)arg;
+	aic_cache_get(cache, &item, 1, aic_clock_us() + 3 * AIC_MS);
+	return NULL;
+}
+
+/* Several at once, because each new connection ends a run of failures. */
+static void
+callers_in_a_hurry_do_not_open_the_circuit_breaker(void **state)
+{
+	pthread_t ids[8];
+	int round, i;
+
+	NEEDS_REDIS();
+	for (round = 0; round < 3; round++) {
+		has_connections(cache, 8);
+		fake.mode = SILENT;
+		for (i = 0; i < 8; i++)
+			pthread_create(&ids[i], NULL, hurry, NULL);
+		for (i = 0; i < 8; i++)
+			pthread_join(ids[i], NULL);
+		assert_int_not_equal(aic_cache_look(cache).state,
+		    AIC_CACHE_IS_OPEN);
+		fake.mode = WELL;
+	}
 }
 
 static void
@@ -932,11 +989,13 @@ UNIT_MAIN(T(without_a_url_it_is_off), T(a_wrong_url_is_a_wrong_setting),
     C(a_server_that_keeps_it_too_long_is_not_believed),
     C(what_others_wrote_is_not_there),
     C(every_call_ends_in_time_whatever_the_server_does),
+    C(of_half_an_answer_nothing_is_used),
     C(an_error_is_an_answer_and_no_failure),
     C(a_put_that_fails_ends_in_time_too),
     C(three_failures_in_a_row_have_it_left_alone),
     C(a_server_that_hangs_is_noticed_without_a_call),
     C(a_caller_in_a_hurry_learns_nothing_about_the_server),
+    C(callers_in_a_hurry_do_not_open_the_circuit_breaker),
     C(connections_that_the_server_closed_are_not_used),
     C(it_comes_back_where_it_was), C(many_get_their_own_or_go_without),
     C(it_ends_while_the_server_hangs))

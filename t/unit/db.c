@@ -9,6 +9,7 @@
 
 #include <pthread.h>
 #include <regex.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -664,6 +665,192 @@ hold_connection(void *arg)
 	return NULL;
 }
 
+static const struct aic_db_stmt forgets = { "t_forgets", "DEALLOCATE ALL", 0,
+	NULL };
+
+/* What a pooler does when it gives the session to somebody else. */
+static void
+a_statement_that_the_session_has_forgotten_is_sent_as_text(void **state)
+{
+	struct aic_db_call c;
+	struct aic_err err;
+	struct aic_db *one;
+
+	(void)state;
+	NEED_SERVER;
+	one = open_url(own_url, 1, true);
+	check_echo(one, "prepared", 1);
+	aic_db_call(&c, &forgets);
+	assert_int_equal(run(one, &c, 1, &err), AIC_OK);
+	aic_db_call_done(&c);
+	check_echo(one, "as text", 2);
+	aic_db_close(one);
+}
+
+static const struct aic_db_stmt only_reads = { "t_only_reads",
+	"SELECT set_config('default_transaction_read_only', 'on', false)", 0,
+	NULL };
+static const struct aic_db_stmt note = { "t_note",
+	"INSERT INTO t_note VALUES (1)", 0, NULL };
+
+/* A server that was demoted to a standby refuses to write, with this SQLSTATE. */
+static void
+a_connection_that_refuses_to_write_is_replaced(void **state)
+{
+	struct aic_db_call c;
+	struct aic_err err;
+	struct aic_db *one;
+
+	(void)state;
+	NEED_SERVER;
+	assert_true(exec(plain, "CREATE TABLE t_note (n int)"));
+	one = open_url(own_url, 1, true);
+	aic_db_call(&c, &only_reads);
+	assert_int_equal(run(one, &c, 1, &err), AIC_OK);
+	aic_db_call_done(&c);
+	aic_db_call(&c, &note);
+	if (run(one, &c, 1, &err) != AIC_OK)
+		fail_msg("%s", err.detail);
+	aic_db_call_done(&c);
+	assert_int_equal(look("SELECT count(*) FROM t_note"), 1);
+	aic_db_close(one);
+}
+
+#define SILENT 3
+
+static const struct aic_db_stmt stays = { "t_stays",
+	"SELECT pg_backend_pid(), pg_sleep(2)", 0, NULL };
+
+struct sitter {
+	struct aic_db *db;
+	pid_t pid; /* of the server's process; 0: it did not tell */
+};
+
+static void *
+sit(void *arg)
+{
+	struct sitter *s = arg;
+	struct aic_db_call c;
+	struct aic_err err;
+
+	aic_db_call(&c, &stays);
+	if (run(s->db, &c, 1, &err) == AIC_OK)
+		s->pid = (pid_t)aic_db_get_int(&c, 0, 0);
+	aic_db_call_done(&c);
+	return NULL;
+}
+
+/* One after the other, because those that wait together share a connection. */
+static void
+wait_for_sitters(int n)
+{
+	int64_t until = aic_clock_us() + 10 * AIC_S;
+
+	while (
+	    look("SELECT count(*) FROM pg_stat_activity WHERE"
+		 " wait_event = 'PgSleep' AND datname = current_database()") !=
+	    n) {
+		assert_true(aic_clock_us() < until);
+		aic_clock_sleep(aic_clock_us() + 5 * AIC_MS);
+	}
+}
+
+/* All connections fall silent: one batch finds it out, and the next one has a new
+ * connection. */
+static void
+when_one_connection_is_silent_the_idle_ones_are_not_tried(void **state)
+{
+	struct sitter s[SILENT] = { { NULL, 0 } };
+	struct aic_err err = AIC_ERR_INIT;
+	struct aic_db *some;
+	struct aic_db_call c;
+	enum aic_code first, second;
+	pthread_t t[SILENT];
+	int i, stopped = 0;
+
+	(void)state;
+	NEED_SERVER;
+	some = open_url(own_url, SILENT, true);
+	for (i = 0; i < SILENT; i++) {
+		s[i].db = some;
+		pthread_create(&t[i], NULL, sit, &s[i]);
+		wait_for_sitters(i + 1);
+	}
+	for (i = 0; i < SILENT; i++)
+		pthread_join(t[i], NULL);
+	for (i = 0; i < SILENT; i++)
+		stopped += s[i].pid > 0 && kill(s[i].pid, SIGSTOP) == 0;
+	aic_db_call(&c, &txid);
+	first = aic_db_run(some, &c, 1, aic_clock_us() + 300 * AIC_MS, &err);
+	aic_db_call_done(&c);
+	second = aic_db_run(some, &c, 1, soon(), &err);
+	aic_db_call_done(&c);
+	for (i = 0; i < SILENT; i++)
+		if (s[i].pid > 0)
+			kill(s[i].pid, SIGCONT);
+	aic_db_close(some);
+	if (stopped < SILENT)
+		SKIP("the server's processes cannot be stopped");
+	assert_int_equal(first, AIC_EDB);
+	assert_int_equal(second, AIC_OK);
+}
+
+static const struct aic_db_stmt bump = { "t_bump",
+	"UPDATE t_deadlock SET n = n + 1 WHERE id = $1::int", 1, NULL };
+
+/* Changes both rows, the first one first. */
+static void *
+bump_both(void *arg)
+{
+	enum aic_code *rc = arg;
+	struct aic_db_call calls[2];
+	struct aic_err err;
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		aic_db_call(&calls[i], &bump);
+		aic_db_int(&calls[i], i + 1);
+	}
+	*rc = run(db, calls, 2, &err);
+	for (i = 0; i < 2; i++)
+		aic_db_call_done(&calls[i]);
+	return NULL;
+}
+
+/* The server ends the transaction that looks for a deadlock first, which is the batch:
+ * the other one looks later. */
+static void
+a_batch_that_a_deadlock_has_ended_is_run_again(void **state)
+{
+	int64_t until = aic_clock_us() + 10 * AIC_S;
+	enum aic_code rc = AIC_EBUG;
+	PGconn *other;
+	pthread_t t;
+
+	(void)state;
+	NEED_SERVER;
+	other = PQconnectdb(own_url);
+	assert_true(exec(other, "CREATE TABLE t_deadlock (id int, n int)"));
+	assert_true(exec(other,
+	    "INSERT INTO t_deadlock VALUES (1, 0), (2, 0)"));
+	assert_true(exec(other, "SET deadlock_timeout = '1min'"));
+	assert_true(exec(other, "BEGIN"));
+	assert_true(exec(other, "UPDATE t_deadlock SET n = 10 WHERE id = 2"));
+	pthread_create(&t, NULL, bump_both, &rc);
+	while (look("SELECT count(*) FROM pg_stat_activity WHERE"
+		    " wait_event_type = 'Lock' AND query LIKE '%t_deadlock%'"
+		    " AND datname = current_database()") != 1) {
+		assert_true(aic_clock_us() < until);
+		aic_clock_sleep(aic_clock_us() + 5 * AIC_MS);
+	}
+	assert_true(exec(other, "UPDATE t_deadlock SET n = 10 WHERE id = 1"));
+	assert_true(exec(other, "COMMIT"));
+	pthread_join(t, NULL);
+	PQfinish(other);
+	assert_int_equal(rc, AIC_OK);
+	assert_int_equal(look("SELECT sum(n) FROM t_deadlock"), 22);
+}
+
 static void
 who_waits_for_a_connection_keeps_his_deadline(void **state)
 {
@@ -778,6 +965,33 @@ a_database_that_is_away_is_told_in_time(void **state)
 	assert_true(aic_clock_us() - start < AIC_S);
 	assert_true(err.retry_after_s > 0);
 	assert_null(strchr(err.detail, '\n'));
+	aic_db_close(away);
+}
+
+/* For longer than a stage takes: then nobody waits for it until the deadline. */
+static void
+a_database_that_has_been_away_for_long_is_told_at_once(void **state)
+{
+	struct aic_db_conf conf = { .url = "postgresql://127.0.0.1:1/x",
+		.schema = "public",
+		.pool = 2,
+		.timeout_ms = 300,
+		.prepare = true };
+	struct aic_err err = AIC_ERR_INIT;
+	struct aic_db *away;
+	struct aic_db_call c;
+	int64_t start;
+
+	(void)state;
+	assert_int_equal(aic_db_open(&away, &conf, &err), AIC_OK);
+	aic_db_call(&c, &txid);
+	start = aic_clock_us();
+	assert_int_equal(aic_db_run(away, &c, 1, start + 500 * AIC_MS, &err),
+	    AIC_EDB);
+	start = aic_clock_us();
+	assert_int_equal(aic_db_run(away, &c, 1, start + 10 * AIC_S, &err),
+	    AIC_EDB);
+	assert_true(aic_clock_us() - start < 3 * AIC_S);
 	aic_db_close(away);
 }
 
@@ -1359,6 +1573,63 @@ a_save_counts_once_however_often_it_is_made(void **state)
 	assert_int_equal(used(user), 1);
 }
 
+/* Workers may have different limits for a while, when a setting is changed. */
+static void
+a_save_above_the_limit_leaves_none_and_not_fewer(void **state)
+{
+	char id[AIC_ID_SIZE], lease[3][AIC_LEASE_SIZE];
+	int64_t user = next_user++, left = INT64_MAX;
+	struct aic_save s = { .telegram_id = user,
+		.lease = lease[2],
+		.message = "q",
+		.response = "a",
+		.limit = 1 };
+	struct aic_db_call c;
+	struct aic_err err;
+	int i;
+
+	(void)state;
+	NEED_SERVER;
+	for (i = 0; i < 3; i++) {
+		new_id(id);
+		assert_true(hold_lease(user, id, LEASE, 30, lease[i]));
+	}
+	assert_int_equal(save(user, lease[0]), 1);
+	assert_int_equal(save(user, lease[1]), 2);
+	aic_save_ask(&c, &s);
+	assert_int_equal(run(db, &c, 1, &err), AIC_OK);
+	assert_true(aic_save_got(&c, &left));
+	aic_db_call_done(&c);
+	assert_int_equal(left, 0);
+}
+
+/* The reservation is still there, but the caller has been told that the save failed. */
+static void
+a_save_after_its_time_changes_nothing(void **state)
+{
+	char id[AIC_ID_SIZE], lease[AIC_LEASE_SIZE];
+	int64_t user = next_user++, left = 0;
+	struct aic_save s = { .telegram_id = user,
+		.lease = lease,
+		.message = "q",
+		.response = "a",
+		.limit = 30,
+		.early_ms = LEASE };
+	struct aic_db_call c;
+	struct aic_err err;
+
+	(void)state;
+	NEED_SERVER;
+	new_id(id);
+	assert_true(hold_lease(user, id, LEASE, 30, lease));
+	aic_save_ask(&c, &s);
+	assert_int_equal(run(db, &c, 1, &err), AIC_OK);
+	assert_false(aic_save_got(&c, &left));
+	aic_db_call_done(&c);
+	assert_int_equal(stored(user), 0);
+	assert_int_equal(save(user, lease), 1);
+}
+
 static void
 a_save_without_a_reservation_changes_nothing(void **state)
 {
@@ -1634,9 +1905,14 @@ UNIT_MAIN_WITH(make_database, drop_database, T(parameters_arrive_as_they_are),
     T(a_deadline_is_kept_and_the_next_call_is_well),
     T(a_connection_that_was_ended_is_mended_unnoticed),
     T(a_statement_that_always_breaks_ends_with_the_deadline),
+    T(a_statement_that_the_session_has_forgotten_is_sent_as_text),
+    T(a_connection_that_refuses_to_write_is_replaced),
+    T(when_one_connection_is_silent_the_idle_ones_are_not_tried),
+    T(a_batch_that_a_deadlock_has_ended_is_run_again),
     T(who_waits_for_a_connection_keeps_his_deadline),
     T(batches_that_share_a_trip_have_fates_of_their_own),
     T(a_database_that_is_away_is_told_in_time),
+    T(a_database_that_has_been_away_for_long_is_told_at_once),
     T(a_url_that_is_none_is_refused_and_not_quoted),
     T(hold_is_refused_when_the_day_is_used_up), T(a_limit_of_0_is_no_limit),
     T(a_chat_that_failed_gives_its_slot_back_once), T(a_lease_lapses_by_itself),
@@ -1649,6 +1925,8 @@ UNIT_MAIN_WITH(make_database, drop_database, T(parameters_arrive_as_they_are),
     T(a_reset_that_waited_makes_nobody_older),
     T(a_reset_opens_the_day_of_the_clock_after_one_that_was_ahead),
     T(a_save_counts_once_however_often_it_is_made),
+    T(a_save_above_the_limit_leaves_none_and_not_fewer),
+    T(a_save_after_its_time_changes_nothing),
     T(a_save_without_a_reservation_changes_nothing),
     T(a_save_whose_slot_was_given_away_changes_nothing),
     T(a_reservation_serves_its_own_user_alone),

@@ -158,6 +158,43 @@ a_get_goes_out_again_when_its_kept_connection_has_died(void **state)
 	server_free(s);
 }
 
+/* Not even over a connection that is there already: it might be paid twice. */
+static void
+a_post_is_not_sent_again_over_another_kept_connection(void **state)
+{
+	struct server_step steps[] = { reply("{}", 300), reply("{}", 0),
+		{ .then = CLOSE }, reply("{\"b\":2}", 0) };
+	struct server *s = server_new(steps, 4);
+	struct aic_http_call *first = start(s, LONG_US),
+			     *second = start(s, LONG_US), *post;
+	struct aic_buf body;
+	struct aic_http_request req = { .url = server_url(s),
+		.headers = headers,
+		.body = &body,
+		.answer_max = 1000,
+		.deadline_us = aic_clock_us() + LONG_US,
+		.connect_us = LONG_US };
+	const struct aic_http_answer *a;
+
+	(void)state;
+	assert_non_null(wait_long(first));
+	assert_non_null(wait_long(second));
+	aic_http_drop(first);
+	aic_http_drop(second);
+	assert_int_equal(server_connections(s), 2);
+	aic_buf_init(&body, 1000);
+	aic_buf_puts(&body, "{}");
+	post = aic_http_start(f, &req);
+	assert_non_null(post);
+	a = wait_long(post);
+	assert_non_null(a);
+	assert_int_equal(a->end, AIC_HTTP_BROKEN);
+	assert_int_equal(server_requests(s), 3);
+	aic_http_drop(post);
+	aic_buf_done(&body);
+	server_free(s);
+}
+
 static void
 a_silent_server_costs_the_deadline_and_no_more(void **state)
 {
@@ -413,6 +450,7 @@ a_crowd_that_starts_waits_and_drops_leaves_nothing_behind(void **state)
 UNIT_MAIN(F(an_answer_is_there_when_it_is_waited_for),
     F(calls_share_a_connection),
     F(a_get_goes_out_again_when_its_kept_connection_has_died),
+    F(a_post_is_not_sent_again_over_another_kept_connection),
     F(a_silent_server_costs_the_deadline_and_no_more),
     F(who_waits_is_let_go_when_he_has_no_more_time),
     F(what_is_late_is_to_be_had_once_it_is_there),

@@ -347,8 +347,8 @@ an_answer_without_its_end_is_asked_for_again(void **state)
 	(void)state;
 	for (i = 0; i < sizeof(bodies) / sizeof(bodies[0]); i++) {
 		chat_with(&c,
-		    (struct server_step[]){ reply(200, SOON, bodies[i]),
-			reply(200, "", OK_BODY) },
+		    (struct server_step[]){
+			reply(200, SOON, bodies[i]), reply(200, "", OK_BODY) },
 		    2);
 		assert_int_equal(c.rc, AIC_OK);
 		assert_int_equal(c.answer.attempts, 2);
@@ -1676,6 +1676,30 @@ time_that_is_too_short_for_two_is_the_firsts(void **state)
 	end(&c);
 }
 
+/* The circuit breaker of the second is open, so there is nobody to keep time for. */
+static void
+a_first_has_all_the_time_while_the_second_is_left_alone(void **state)
+{
+	static const char quota[] =
+	    "{\"error\":{\"code\":\"insufficient_quota\"}}";
+	int64_t start;
+	struct chat c;
+
+	(void)state;
+	begin_two(&c,
+	    (struct server_step[]){ reply(429, "", quota), { .then = KEEP } },
+	    2, (struct server_step[]){ reply(502, "", "x") }, 1, 1, 0);
+	ask(&c);
+	assert_non_null(strstr(c.err.says, "502"));
+	start = aic_clock_us();
+	c.ask.deadline_us = start + 3300 * AIC_MS;
+	ask(&c);
+	assert_int_equal(c.rc, AIC_EUPSTREAM);
+	assert_true(aic_clock_us() - start >= 3200 * AIC_MS);
+	assert_int_equal(server_requests(c.s2), 1);
+	end(&c);
+}
+
 /* Each has refused what it has refused. */
 static void
 what_one_model_refuses_the_other_is_still_sent(void **state)
@@ -2029,6 +2053,7 @@ UNIT_MAIN_WITH(set_up, tear_down, T(the_question_is_a_chat_completion),
     T(when_the_second_is_left_alone_the_firsts_failure_is_told),
     T(a_first_that_hangs_leaves_a_third_of_the_time),
     T(time_that_is_too_short_for_two_is_the_firsts),
+    T(a_first_has_all_the_time_while_the_second_is_left_alone),
     T(what_one_model_refuses_the_other_is_still_sent),
     T(what_is_not_said_of_the_second_is_as_the_first_has_it),
     T(no_server_brings_the_key_of_either_into_the_log),

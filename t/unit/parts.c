@@ -150,6 +150,30 @@ the_source_of_a_part_has_a_limit_too(void **state)
 	aic_buf_done(&part);
 }
 
+/* The tags that a part opens again, and those that it closes at its end. */
+static void
+the_source_of_a_part_includes_the_tags_around_it(void **state)
+{
+	struct aic_buf text, part;
+	struct aic_parts p;
+	int i, n = 0;
+
+	(void)state;
+	aic_buf_init(&text, 4096);
+	aic_buf_init(&part, 4096);
+	aic_buf_puts(&text, "<blockquote><b><i><s>");
+	for (i = 0; i < 100; i++)
+		aic_buf_puts(&text, "word ");
+	aic_buf_puts(&text, "</s></i></b></blockquote>");
+	aic_parts_begin(&p, text.data, text.len, AIC_FORMAT_HTML, 0);
+	p.max.bytes = 100;
+	for (; aic_parts_next(&p, &part); n++)
+		assert_in_range(part.len, 1, 100);
+	assert_in_range(n, 10, 20);
+	aic_buf_done(&part);
+	aic_buf_done(&text);
+}
+
 /* Of so many links, each with a target of so many bytes: how many parts? */
 static int
 parts_of_links(int links, int target, size_t entities_max, size_t targets_max)
@@ -280,5 +304,6 @@ UNIT_MAIN(T(what_fits_is_one_part), T(it_is_cut_at_paragraphs_first),
     T(characters_stay_whole), T(tags_are_closed_and_opened_again),
     T(code_keeps_its_indent), T(what_shows_nothing_is_no_part),
     T(the_source_of_a_part_has_a_limit_too),
+    T(the_source_of_a_part_includes_the_tags_around_it),
     T(telegram_counts_entities_and_targets), T(the_reserve_is_left_free),
     T(without_room_there_is_no_part), T(the_first_part_ends_in_a_note))

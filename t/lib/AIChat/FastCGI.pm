@@ -31,7 +31,8 @@ sub take ($sock, $n)
 }
 
 # Sends one request with these params and body; returns all that the worker says to it,
-# as it is, or nothing when the worker does not answer in time.
+# as it is, or nothing when the worker does not answer in time.  A param that is sent
+# several times is a list.
 sub exchange ($path, $params, $body = '', $seconds = 5)
 {
 	my $sock = IO::Socket::UNIX->new(Peer => $path) or return;
@@ -42,7 +43,9 @@ sub exchange ($path, $params, $body = '', $seconds = 5)
 	my %all = (REQUEST_METHOD => 'GET', QUERY_STRING => '',
 	    CONTENT_LENGTH => length $body, %$params);
 	my $pairs = join '', map {
-		length_of($_) . length_of($all{$_}) . $_ . $all{$_}
+		my $name = $_;
+		map { length_of($name) . length_of($_) . $name . $_ }
+		    ref $all{$name} ? @{ $all{$name} } : $all{$name};
 	} sort keys %all;
 	my $out = record(FCGI_BEGIN, pack 'nCx5', FCGI_RESPONDER, 0)
 	    . record(FCGI_PARAMS, $pairs) . record(FCGI_PARAMS, '')
