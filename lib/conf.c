@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "conf.h"
+#include "lib/conf.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -16,8 +16,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "paths.h"
-#include "value.h"
+#include "lib/paths.h"
+#include "lib/value.h"
 
 /* A value is a name, a key, a URL or a short list of keys. */
 #define VALUE_MAX 8192

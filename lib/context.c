@@ -1,16 +1,16 @@
 #include "config.h"
 
-#include "context.h"
+#include "lib/context.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "clock.h"
-#include "id.h"
-#include "think.h"
-#include "utf8.h"
+#include "lib/clock.h"
+#include "lib/id.h"
+#include "lib/think.h"
+#include "lib/utf8.h"
 
 /*
  * $1 user, $2 how many. Only reads. Served by the index (telegram_id, created_at, id)

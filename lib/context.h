@@ -15,9 +15,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "buf.h"
-#include "db.h"
-#include "id.h"
+#include "lib/buf.h"
+#include "lib/db.h"
+#include "lib/id.h"
 
 #define AIC_CONTEXT_MAX 50 /* exchanges */
 

@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "durable.h"
+#include "lib/durable.h"
 
 /*
  * Only reads. fsync: nothing is sure to be on the disk. full_page_writes: a page that

@@ -9,7 +9,7 @@
 #ifndef AIC_DURABLE_H
 #define AIC_DURABLE_H
 
-#include "db.h"
+#include "lib/db.h"
 
 /* aic_durable_ask -- look. Tables that are not there are passed over. */
 void aic_durable_ask(struct aic_db_call *call);

@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "history.h"
+#include "lib/history.h"
 
 /* $1 user, $2 limit, $3 offset. Only reads. */
 static const struct aic_db_stmt history = {

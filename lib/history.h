@@ -6,7 +6,7 @@
 
 #include <stdint.h>
 
-#include "db.h"
+#include "lib/db.h"
 
 struct aic_history_item {
 	int64_t id;

@@ -26,8 +26,8 @@
 #include <stdint.h>
 #include <time.h>
 
-#include "buf.h"
-#include "err.h"
+#include "lib/buf.h"
+#include "lib/err.h"
 
 struct aic_http;
 struct aic_http_call;

@@ -10,7 +10,7 @@
 
 #include <curl/curl.h>
 
-#include "http.h"
+#include "lib/http.h"
 
 /* Providers close idle connections after a minute or more; ours are closed first. */
 #define AIC_HTTP_IDLE_MAX_S 50

@@ -1,11 +1,11 @@
 #include "config.h"
 
-#include "limit.h"
+#include "lib/limit.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#include "id.h"
+#include "lib/id.h"
 
 /*
  * Whoever may create functions and operators in the schema of the tables could make one

@@ -22,9 +22,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "db.h"
-#include "err.h"
-#include "id.h"
+#include "lib/db.h"
+#include "lib/err.h"
+#include "lib/id.h"
 
 /* Longer than a request's deadline by this much; the contract allows 10 s. It is
  * over the database's timeout, so that a save in time finds its lease. */

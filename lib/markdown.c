@@ -1,12 +1,12 @@
 #include "config.h"
 
-#include "markdown.h"
+#include "lib/markdown.h"
 
 #include <ctype.h>
 #include <string.h>
 #include <strings.h>
 
-#include "markdown_spans.h"
+#include "lib/markdown_spans.h"
 
 #define TAB 4
 #define FENCE_MIN 3

@@ -33,7 +33,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "err.h"
+#include "lib/err.h"
 
 enum aic_markdown {
 	AIC_MARKDOWN_QUOTE,

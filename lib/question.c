@@ -1,12 +1,12 @@
 #include "config.h"
 
-#include "question.h"
+#include "lib/question.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
-#include "utf8.h"
+#include "lib/utf8.h"
 
 #define YO 0x451
 #define YE 0x435

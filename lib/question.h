@@ -7,7 +7,7 @@
 #ifndef AIC_QUESTION_H
 #define AIC_QUESTION_H
 
-#include "buf.h"
+#include "lib/buf.h"
 
 /*
  * aic_question_normal -- the question with Latin and Cyrillic letters in lower case, yo

@@ -1,10 +1,10 @@
 #include "config.h"
 
-#include "repeat.h"
+#include "lib/repeat.h"
 
 #include <string.h>
 
-#include "digest.h"
+#include "lib/digest.h"
 
 #define LEASE_OF_KEY AIC_ID_SQL_SAME_KEY("x.chat_id", "$2")
 #define LEASE_OF_BODY AIC_ID_SQL_SAME_BODY("x.chat_id", "$2")

@@ -13,9 +13,9 @@
 
 #include <stdint.h>
 
-#include "db.h"
-#include "err.h"
-#include "id.h"
+#include "lib/db.h"
+#include "lib/err.h"
+#include "lib/id.h"
 
 #define AIC_REPEAT_HEADER "Idempotency-Key"
 #define AIC_REPEAT_KEY_MAX 128 /* printable ASCII characters */

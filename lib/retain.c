@@ -1,10 +1,10 @@
 #include "config.h"
 
-#include "retain.h"
+#include "lib/retain.h"
 
 #include <string.h>
 
-#include "clock.h"
+#include "lib/clock.h"
 
 /* 1000 rows are some ten milliseconds of the database's work. */
 #define BATCH 1000

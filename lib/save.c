@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "save.h"
+#include "lib/save.h"
 
 /*
  * $1 user, $2 reservation, $3 message, $4 response, $5 tokens, $6 digest of a keyed

@@ -12,7 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "db.h"
+#include "lib/db.h"
 
 struct aic_save {
 	int64_t telegram_id;

@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "seller.h"
+#include "lib/seller.h"
 
 #include <json-c/json.h>
 #include <math.h>
@@ -10,11 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "buf.h"
-#include "json.h"
-#include "plural.h"
-#include "utf8.h"
-#include "words.h"
+#include "lib/buf.h"
+#include "lib/json.h"
+#include "lib/plural.h"
+#include "lib/utf8.h"
+#include "lib/words.h"
 
 /* What is shown of a thing; more than a model can make use of. */
 #define LINES_MAX 40 /* of an object */

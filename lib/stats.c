@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "stats.h"
+#include "lib/stats.h"
 
 /*
  * $1 user, $2 days, $3 zone. Only reads. request_date decides; created_at only

@@ -6,7 +6,7 @@
 
 #include <stdint.h>
 
-#include "db.h"
+#include "lib/db.h"
 
 struct aic_stats {
 	int64_t users; /* that asked; 0 in those of one user */

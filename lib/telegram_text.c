@@ -1,13 +1,13 @@
 #include "config.h"
 
-#include "telegram_text.h"
+#include "lib/telegram_text.h"
 
 #include <ctype.h>
 #include <string.h>
 #include <strings.h>
 
-#include "telegram.h"
-#include "utf8.h"
+#include "lib/telegram.h"
+#include "lib/utf8.h"
 
 /* A longer one, escaped, stays text: two of them and a message's worth of text must
  * fit into one message. */

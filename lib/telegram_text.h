@@ -10,8 +10,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "buf.h"
-#include "markdown.h"
+#include "lib/buf.h"
+#include "lib/markdown.h"
 
 /* aic_telegram_is_seen -- there is a character in it that makes a message. */
 bool aic_telegram_is_seen(const char *s, size_t n);

@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "words.h"
+#include "lib/words.h"
 
 #include <stdbool.h>
 #include <stdlib.h>

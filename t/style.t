@@ -11,18 +11,18 @@ my $TOP = AIChat::Stack::top();
 # looks at the schema.
 my %sql = map { $_ => 1 } map { ("lib/$_.c") } qw(context db durable history limit
     repeat retain save stats);
-$sql{$_} = 1 for qw(app/ctl_check.c app/migrate.c app/worker.c);
+$sql{$_} = 1 for qw(app/ctl/check.c app/migrate/main.c app/worker/worker.c);
 $sql{'lib/redis.c'} = 1;	# a SELECT of its own
-$sql{'app/recall_keys.c'} = 1;	# asks which database it is
+$sql{'lib/recall_keys.c'} = 1;	# asks which database it is
 
 my @banned = (
 	[ qr/\b(?:strcpy|strcat|sprintf|vsprintf|gets|strtok|atoi|atol|atoll|atof
 	    |system|popen|alloca|scanf|sscanf|tmpnam|mktemp)\s*\(/x, {} ],
-	[ qr/(?<![\w.>])exit\s*\(/, { 'app/main.c' => 1, 'app/migrate.c' => 1 } ],
-	[ qr/\b(?:_exit|_Exit|quick_exit|abort)\s*\(/, { 'app/main.c' => 1 } ],
+	[ qr/(?<![\w.>])exit\s*\(/, { 'app/worker/main.c' => 1, 'app/migrate/main.c' => 1 } ],
+	[ qr/\b(?:_exit|_Exit|quick_exit|abort)\s*\(/, { 'app/worker/main.c' => 1 } ],
 	[ qr/\b(?:secure_)?getenv\s*\(|\bputenv\s*\(|\bsetenv\s*\(/,
 	    { 'lib/conf.c' => 1 } ],
-	[ qr/\bfcgiapp\.h\b|\bFCGX_/, { 'app/fcgi.c' => 1 } ],
+	[ qr/\bfcgiapp\.h\b|\bFCGX_/, { 'app/worker/fcgi.c' => 1 } ],
 	[ qr/\bfcgi_stdio\.h\b/, {} ],
 	[ qr/\bhiredis\.h\b/, { 'lib/redis.c' => 1 } ],
 	[ qr/\bFCGX_ShutdownPending\b/, {} ],
@@ -56,7 +56,7 @@ sub places ($text, $pattern)
 	return @found;
 }
 
-my @files = map { s{^\Q$TOP\E/}{}r } sort glob("$TOP/{app,lib}/*.[ch]");
+my @files = map { s{^\Q$TOP\E/}{}r } sort glob("$TOP/{app/*,lib}/*.[ch]");
 # The check itself: a call is found, a comment, a string or another name is not.
 {
 	my $text = join "\n", 'x = atoi(y);', '/* atoi( */ s = "a\"toi(atoi(";',
@@ -103,20 +103,19 @@ is join("\n", @found), '', 'nothing banned is used';
 
 # lib/ knows nothing of app/, and its stages nothing of each other.
 {
-	my %lib = map { m{^lib/(.*\.h)$} ? ($1 => 1) : () } @files;
 	my @stages = qw(input auth limit context prompt openai save repeat
 	    history stats);
-	my %stage = map { ("$_.h" => 1) } @stages;
+	my %stage = map { ("lib/$_.h" => 1) } @stages;
 	my @wrong;
 
 	for my $file (grep { m{^lib/} } @files) {
-		my ($own) = $file =~ m{([^/]+)\.[ch]$};
+		my $own = $file =~ s/\.[ch]$/.h/r;
 		for my $header (@{ $include{$file} }) {
-			push @wrong, "$file includes $header of app/"
-			    if !$lib{$header} && $header ne 'config.h';
+			push @wrong, "$file includes $header"
+			    if $header !~ m{^lib/|^config\.h$};
 			push @wrong, "stage $file includes stage $header"
-			    if $stage{"$own.h"} && $stage{$header}
-			    && $header ne "$own.h";
+			    if $stage{$own} && $stage{$header}
+			    && $header ne $own;
 		}
 	}
 	is join("\n", @wrong), '', 'nobody includes what he should not know';

@@ -1,14 +1,14 @@
 #include "config.h"
 
-#include "completion.h"
+#include "lib/completion.h"
 
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "json.h"
-#include "param.h"
+#include "lib/json.h"
+#include "lib/param.h"
 #include "unit.h"
 
 #define KEY "sk-sEcReT-cAnArY"

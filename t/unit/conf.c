@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "conf.h"
+#include "lib/conf.h"
 
 #include <ctype.h>
 #include <fcntl.h>

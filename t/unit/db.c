@@ -5,7 +5,7 @@
  */
 #include "config.h"
 
-#include "db.h"
+#include "lib/db.h"
 
 #include <pthread.h>
 #include <regex.h>
@@ -15,14 +15,14 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "buf.h"
-#include "clock.h"
-#include "context.h"
-#include "history.h"
-#include "id.h"
-#include "limit.h"
-#include "save.h"
-#include "stats.h"
+#include "lib/buf.h"
+#include "lib/clock.h"
+#include "lib/context.h"
+#include "lib/history.h"
+#include "lib/id.h"
+#include "lib/limit.h"
+#include "lib/save.h"
+#include "lib/stats.h"
 #include "unit.h"
 
 #define NEED_SERVER                                                            \

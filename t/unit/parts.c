@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "parts.h"
+#include "lib/parts.h"
 
 #include <stdlib.h>
 #include <string.h>

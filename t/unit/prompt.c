@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "prompt.h"
+#include "lib/prompt.h"
 
 #include <fcntl.h>
 #include <json-c/json.h>
@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "json.h"
+#include "lib/json.h"
 #include "unit.h"
 
 static char path[] = "/tmp/ai-chat-unit-prompt-XXXXXX";

@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "question.h"
+#include "lib/question.h"
 
 #include <string.h>
 

@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "repeat.h"
+#include "lib/repeat.h"
 
 #include <string.h>
 

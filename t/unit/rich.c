@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "parts.h"
-#include "telegram.h"
+#include "lib/parts.h"
+#include "lib/telegram.h"
 #include "unit.h"
 
 static void

@@ -1,16 +1,16 @@
 #include "config.h"
 
-#include "seller.h"
+#include "lib/seller.h"
 
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "buf.h"
+#include "lib/buf.h"
 #include "unit.h"
-#include "utf8.h"
-#include "words.h"
+#include "lib/utf8.h"
+#include "lib/words.h"
 
 #define PLENTY 16000
 

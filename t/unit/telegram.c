@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "telegram.h"
+#include "lib/telegram.h"
 
 #include <stdio.h>
 #include <stdlib.h>
