@@ -79,31 +79,31 @@ _Static_assert(sizeof(calls) / sizeof(calls[0]) == AIC_OPENAI_CALL__MAX,
     "every end of a call has a name");
 
 static const char *const servers[] = {
-	[METRICS_SERVER_TOLD] = "told",
-	[METRICS_SERVER_LATE] = "late",
-	[METRICS_SERVER_NOTHING] = "nothing",
-	[METRICS_SERVER_UNKNOWN] = "unknown",
-	[METRICS_SERVER_MISSING] = "missing",
-	[METRICS_SERVER_REFUSED] = "refused",
-	[METRICS_SERVER_FAILED] = "failed",
-	[METRICS_SERVER_UNREACHED] = "unreachable",
-	[METRICS_SERVER_CUT] = "cut_off",
-	[METRICS_SERVER_TIMEOUT] = "timeout",
-	[METRICS_SERVER_NONSENSE] = "nonsense",
-	[METRICS_SERVER_OPEN] = "open",
-	[METRICS_SERVER_BUSY] = "busy",
-	[METRICS_SERVER_DROPPED] = "dropped",
+	[AIC_METRICS_SERVER_TOLD] = "told",
+	[AIC_METRICS_SERVER_LATE] = "late",
+	[AIC_METRICS_SERVER_NOTHING] = "nothing",
+	[AIC_METRICS_SERVER_UNKNOWN] = "unknown",
+	[AIC_METRICS_SERVER_MISSING] = "missing",
+	[AIC_METRICS_SERVER_REFUSED] = "refused",
+	[AIC_METRICS_SERVER_FAILED] = "failed",
+	[AIC_METRICS_SERVER_UNREACHED] = "unreachable",
+	[AIC_METRICS_SERVER_CUT] = "cut_off",
+	[AIC_METRICS_SERVER_TIMEOUT] = "timeout",
+	[AIC_METRICS_SERVER_NONSENSE] = "nonsense",
+	[AIC_METRICS_SERVER_OPEN] = "open",
+	[AIC_METRICS_SERVER_BUSY] = "busy",
+	[AIC_METRICS_SERVER_DROPPED] = "dropped",
 };
-_Static_assert(sizeof(servers) / sizeof(servers[0]) == METRICS_SERVER__MAX,
+_Static_assert(sizeof(servers) / sizeof(servers[0]) == AIC_METRICS_SERVER__MAX,
     "everything that can come of it has a name");
 
 static const char *const recalls[] = {
-	[METRICS_RECALL_USED] = "used_up",
-	[METRICS_RECALL_CONTEXT] = "context",
-	[METRICS_RECALL_SELLER] = "seller",
-	[METRICS_RECALL_ANSWER] = "answer",
+	[AIC_METRICS_RECALL_USED] = "used_up",
+	[AIC_METRICS_RECALL_CONTEXT] = "context",
+	[AIC_METRICS_RECALL_SELLER] = "seller",
+	[AIC_METRICS_RECALL_ANSWER] = "answer",
 };
-_Static_assert(sizeof(recalls) / sizeof(recalls[0]) == METRICS_RECALL__MAX,
+_Static_assert(sizeof(recalls) / sizeof(recalls[0]) == AIC_METRICS_RECALL__MAX,
     "all that is looked for has a name");
 
 /* Tokens of an answer, by kind; the cached ones are some of the prompt's. */
@@ -117,7 +117,7 @@ struct histogram {
 };
 
 /* Its fields, as counters. */
-#define NOWS (sizeof(struct metrics_now) / sizeof(int64_t))
+#define NOWS (sizeof(struct aic_metrics_now) / sizeof(int64_t))
 
 /* What is in the file. Zeroes are a good beginning. */
 struct page {
@@ -125,21 +125,21 @@ struct page {
 	counter started_s;
 	counter running; /* 0 after an end that was asked for */
 	char version[32];
-	counter requests[METRICS_ROUTES][STATUSES];
+	counter requests[AIC_METRICS_ROUTES][STATUSES];
 	counter chats[OUTCOMES];
 	counter calls[AIC_OPENAI_MODELS][AIC_OPENAI_CALL__MAX];
 	counter cache[AIC_CACHE_END__MAX];
-	counter recalls[METRICS_RECALL__MAX][2]; /* missed, there */
-	counter servers[METRICS_SERVER__MAX];
+	counter recalls[AIC_METRICS_RECALL__MAX][2]; /* missed, there */
+	counter servers[AIC_METRICS_SERVER__MAX];
 	counter tokens;
 	counter usage[AIC_OPENAI_MODELS][USAGES];
 	counter lapsed;
 	counter held;
-	struct histogram time[METRICS_TIME__MAX];
+	struct histogram time[AIC_METRICS_TIME__MAX];
 	counter now[NOWS];
 };
 
-struct metrics {
+struct aic_metrics {
 	struct page *page;
 	char *dir; /* NULL: none */
 	int number;
@@ -188,7 +188,7 @@ file_name(char *to, size_t size, const char *dir, int number)
  * it, raises SIGBUS when it is touched, and that would end the process. So the handler
  * puts plain memory in its place, and counting goes on from zero, which to Prometheus
  * is a restart. A signal has no argument, hence the two variables; a process has one
- * struct metrics.
+ * struct aic_metrics.
  */
 static struct page *_Atomic mapped;
 static atomic_bool lost;
@@ -233,7 +233,7 @@ unmap(struct page *page)
 }
 
 bool
-metrics_was_lost(void)
+aic_metrics_was_lost(void)
 {
 	return atomic_exchange(&lost, false);
 }
@@ -270,7 +270,7 @@ is_ours(int fd)
 }
 
 static enum aic_code
-open_file(struct metrics *m, struct aic_err *err)
+open_file(struct aic_metrics *m, struct aic_err *err)
 {
 	struct flock lock = whole_file();
 	char path[4096];
@@ -297,10 +297,10 @@ open_file(struct metrics *m, struct aic_err *err)
 }
 
 enum aic_code
-metrics_open(struct metrics **ret_metrics, const char *dir, int number,
+aic_metrics_open(struct aic_metrics **ret_metrics, const char *dir, int number,
     const char *const *routes, int n_routes, struct aic_err *err)
 {
-	struct metrics *m = calloc(1, sizeof(*m));
+	struct aic_metrics *m = calloc(1, sizeof(*m));
 	enum aic_code rc = AIC_OK;
 
 	if (!m)
@@ -319,7 +319,7 @@ metrics_open(struct metrics **ret_metrics, const char *dir, int number,
 			rc = aic_fail(err, AIC_ENOMEM, "out of memory");
 	}
 	if (!m->page) {
-		metrics_close(m);
+		aic_metrics_close(m);
 		return rc;
 	}
 	memcpy(m->page->magic, MAGIC, sizeof(MAGIC));
@@ -328,7 +328,7 @@ metrics_open(struct metrics **ret_metrics, const char *dir, int number,
 	/* What a worker held when it was killed. */
 	add(&m->page->lapsed, get(&m->page->held));
 	m->page->held = 0;
-	metrics_now(m, &(struct metrics_now){ .db_up = 1 });
+	aic_metrics_now(m, &(struct aic_metrics_now){ .db_up = 1 });
 	m->page->started_s = (int64_t)time(NULL);
 	m->page->running = 1;
 	*ret_metrics = m;
@@ -336,7 +336,7 @@ metrics_open(struct metrics **ret_metrics, const char *dir, int number,
 }
 
 void
-metrics_close(struct metrics *m)
+aic_metrics_close(struct aic_metrics *m)
 {
 	if (!m)
 		return;
@@ -355,19 +355,19 @@ metrics_close(struct metrics *m)
 /* --- counting ---------------------------------------------------------- */
 
 void
-metrics_request(struct metrics *m, int route, int status)
+aic_metrics_request(struct aic_metrics *m, int route, int status)
 {
 	int i = 0;
 
 	while (i < STATUSES - 1 && statuses[i] != status)
 		i++;
 	if (route < 0 || route >= m->n_routes)
-		route = METRICS_ROUTES - 1;
+		route = AIC_METRICS_ROUTES - 1;
 	add(&m->page->requests[route][i], 1);
 }
 
 void
-metrics_chat(struct metrics *m, enum aic_code rc, bool replayed)
+aic_metrics_chat(struct aic_metrics *m, enum aic_code rc, bool replayed)
 {
 	static const enum outcome of[AIC__MAX] = {
 		[AIC_OK] = ANSWERED,
@@ -393,7 +393,7 @@ metrics_chat(struct metrics *m, enum aic_code rc, bool replayed)
 }
 
 void
-metrics_time(struct metrics *m, enum metrics_time what, int64_t us)
+aic_metrics_time(struct aic_metrics *m, enum aic_metrics_time what, int64_t us)
 {
 	struct histogram *h = &m->page->time[what];
 	int i = 0;
@@ -405,7 +405,7 @@ metrics_time(struct metrics *m, enum metrics_time what, int64_t us)
 }
 
 void
-metrics_model(struct metrics *m, const struct aic_openai_answer *answer)
+aic_metrics_model(struct aic_metrics *m, const struct aic_openai_answer *answer)
 {
 	counter *usage = m->page->usage[answer->model];
 	int i, j;
@@ -421,47 +421,48 @@ metrics_model(struct metrics *m, const struct aic_openai_answer *answer)
 }
 
 void
-metrics_cache(struct metrics *m, enum aic_cache_end end, int64_t us)
+aic_metrics_cache(struct aic_metrics *m, enum aic_cache_end end, int64_t us)
 {
 	add(&m->page->cache[end], 1);
 	/* The others asked nobody, and would only make it look fast. */
 	if (end != AIC_CACHE_OFF && end != AIC_CACHE_NONE &&
 	    end != AIC_CACHE_OPEN)
-		metrics_time(m, METRICS_CACHE, us);
+		aic_metrics_time(m, AIC_METRICS_CACHE, us);
 }
 
 void
-metrics_recall(struct metrics *m, enum metrics_recall what, bool there)
+aic_metrics_recall(struct aic_metrics *m, enum aic_metrics_recall what,
+    bool there)
 {
 	add(&m->page->recalls[what][there], 1);
 }
 
 void
-metrics_server(struct metrics *m, enum metrics_server how)
+aic_metrics_server(struct aic_metrics *m, enum aic_metrics_server how)
 {
 	add(&m->page->servers[how], 1);
 }
 
 const char *
-metrics_server_name(enum metrics_server how)
+aic_metrics_server_name(enum aic_metrics_server how)
 {
 	return servers[how];
 }
 
 void
-metrics_held(struct metrics *m, int n)
+aic_metrics_reserved(struct aic_metrics *m, int n)
 {
 	add(&m->page->held, n);
 }
 
 void
-metrics_lapse(struct metrics *m)
+aic_metrics_lapse(struct aic_metrics *m)
 {
 	add(&m->page->lapsed, 1);
 }
 
 void
-metrics_now(struct metrics *m, const struct metrics_now *now)
+aic_metrics_now(struct aic_metrics *m, const struct aic_metrics_now *now)
 {
 	int64_t n[NOWS];
 	size_t i;
@@ -480,11 +481,11 @@ struct view {
 	int number;
 	bool up;
 	struct page *page;
-	const struct metrics *m; /* whose routes they are */
+	const struct aic_metrics *m; /* whose routes they are */
 };
 
 struct views {
-	struct view v[METRICS_WORKERS];
+	struct view v[AIC_METRICS_WORKERS];
 	int n;
 };
 
@@ -518,7 +519,7 @@ add_view(struct views *all, const char *dir, int but, const char *name)
 	int fd;
 
 	if (end == name || strcmp(end, SUFFIX) != 0 || number == but ||
-	    all->n == METRICS_WORKERS)
+	    all->n == AIC_METRICS_WORKERS)
 		return;
 	snprintf(path, sizeof(path), "%s/%s", dir, name);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -549,7 +550,7 @@ look_in(struct views *all, const char *dir, int but)
 }
 
 static void
-look(struct views *all, const struct metrics *m)
+look(struct views *all, const struct aic_metrics *m)
 {
 	int i;
 
@@ -574,7 +575,7 @@ look_away(struct views *all, const struct page *own)
 }
 
 #define AT(field) offsetof(struct page, field)
-#define NOW(field) (AT(now) + offsetof(struct metrics_now, field))
+#define NOW(field) (AT(now) + offsetof(struct aic_metrics_now, field))
 
 static const counter *
 counter_at(const struct page *page, size_t offset)
@@ -596,9 +597,9 @@ put_requests(struct aic_buf *to, const struct view *v)
 	int i, j;
 	int64_t n;
 
-	for (i = 0; i < METRICS_ROUTES; i++) {
+	for (i = 0; i < AIC_METRICS_ROUTES; i++) {
 		route = i < v->m->n_routes ? v->m->routes[i] : "other";
-		if (i >= v->m->n_routes && i != METRICS_ROUTES - 1)
+		if (i >= v->m->n_routes && i != AIC_METRICS_ROUTES - 1)
 			continue;
 		for (j = 0; j < STATUSES; j++) {
 			n = get(&v->page->requests[i][j]);
@@ -676,7 +677,7 @@ put_servers(struct aic_buf *to, const struct view *v)
 {
 	int i;
 
-	for (i = 0; i < METRICS_SERVER__MAX; i++)
+	for (i = 0; i < AIC_METRICS_SERVER__MAX; i++)
 		aic_buf_printf(to,
 		    "ai_chat_server_calls_total{worker=\"%d\","
 		    "result=\"%s\"} %lld\n",
@@ -689,7 +690,7 @@ put_recalls(struct aic_buf *to, const struct view *v)
 {
 	int i, there;
 
-	for (i = 0; i < METRICS_RECALL__MAX; i++)
+	for (i = 0; i < AIC_METRICS_RECALL__MAX; i++)
 		for (there = 0; there < 2; there++)
 			aic_buf_printf(to,
 			    "ai_chat_recalls_total{worker=\"%d\","
@@ -700,7 +701,7 @@ put_recalls(struct aic_buf *to, const struct view *v)
 
 static void
 put_histogram(struct aic_buf *to, const struct view *v, const char *name,
-    const char *label, enum metrics_time what)
+    const char *label, enum aic_metrics_time what)
 {
 	const struct histogram *h = &v->page->time[what];
 	int64_t n = 0;
@@ -727,29 +728,29 @@ put_stages(struct aic_buf *to, const struct view *v)
 {
 	static const char name[] = "stage_duration_seconds";
 
-	put_histogram(to, v, name, ",stage=\"limit\"", METRICS_LIMIT);
-	put_histogram(to, v, name, ",stage=\"context\"", METRICS_CONTEXT);
-	put_histogram(to, v, name, ",stage=\"model\"", METRICS_MODEL);
-	put_histogram(to, v, name, ",stage=\"save\"", METRICS_SAVE);
-	put_histogram(to, v, name, ",stage=\"server\"", METRICS_SERVER);
+	put_histogram(to, v, name, ",stage=\"limit\"", AIC_METRICS_LIMIT);
+	put_histogram(to, v, name, ",stage=\"context\"", AIC_METRICS_CONTEXT);
+	put_histogram(to, v, name, ",stage=\"model\"", AIC_METRICS_MODEL);
+	put_histogram(to, v, name, ",stage=\"save\"", AIC_METRICS_SAVE);
+	put_histogram(to, v, name, ",stage=\"server\"", AIC_METRICS_SERVER);
 }
 
 static void
 put_chat_time(struct aic_buf *to, const struct view *v)
 {
-	put_histogram(to, v, "chat_duration_seconds", "", METRICS_CHAT);
+	put_histogram(to, v, "chat_duration_seconds", "", AIC_METRICS_CHAT);
 }
 
 static void
 put_overhead(struct aic_buf *to, const struct view *v)
 {
-	put_histogram(to, v, "overhead_seconds", "", METRICS_OVERHEAD);
+	put_histogram(to, v, "overhead_seconds", "", AIC_METRICS_OVERHEAD);
 }
 
 static void
 put_cache_time(struct aic_buf *to, const struct view *v)
 {
-	put_histogram(to, v, "cache_duration_seconds", "", METRICS_CACHE);
+	put_histogram(to, v, "cache_duration_seconds", "", AIC_METRICS_CACHE);
 }
 
 static void
@@ -905,7 +906,7 @@ static const struct {
 };
 
 void
-metrics_write(struct metrics *m, struct aic_buf *to)
+aic_metrics_write(struct aic_metrics *m, struct aic_buf *to)
 {
 	struct views all;
 	size_t i;
@@ -940,12 +941,12 @@ failed(const struct page *page)
 }
 
 static void
-tell(struct metrics_worker *to, const struct view *v)
+tell(struct aic_metrics_worker *to, const struct view *v)
 {
 	int64_t now[NOWS] = { 0 };
 	size_t i;
 
-	*to = (struct metrics_worker){ .number = v->number,
+	*to = (struct aic_metrics_worker){ .number = v->number,
 		.up = v->up,
 		.ended = !v->up && !get(&v->page->running),
 		.started_s = get(&v->page->started_s),
@@ -959,7 +960,7 @@ tell(struct metrics_worker *to, const struct view *v)
 }
 
 int
-metrics_look(const char *dir, struct metrics_worker *to)
+aic_metrics_look(const char *dir, struct aic_metrics_worker *to)
 {
 	struct views all;
 	int i;

@@ -88,7 +88,7 @@ static const struct aic_db_stmt forget_some = {
 /*
  * $1 user. Takes the lock of the user's row, which every save takes too, and the
  * reservations with it: who comes to save after this finds none, and because of
- * created_at he gets no new one either (see aic_limit_hold). Hence not now(), which
+ * created_at he gets no new one either (see aic_limit_reserve). Hence not now(), which
  * is from before the wait for the lock. Twice is once, but for a chat that has begun
  * in between, which is then forgotten as well.
  */

@@ -9,11 +9,11 @@ my $TOP = AIChat::Stack::top();
 
 # Where SQL may stand: the stages that own their queries, and who migrates or
 # looks at the schema.
-my %sql = map { $_ => 1 } map { ("lib/$_.c") } qw(context db durable history limit
-    repeat retain save stats);
+my %sql = map { $_ => 1 } map { ("lib/$_.c") } qw(context db durable history idempotency limit
+    retain save stats);
 $sql{$_} = 1 for qw(app/ctl/check.c app/migrate/main.c app/worker/worker.c);
 $sql{'lib/redis.c'} = 1;	# a SELECT of its own
-$sql{'lib/recall_keys.c'} = 1;	# asks which database it is
+$sql{'lib/cache_keys.c'} = 1;	# asks which database it is
 
 my @banned = (
 	[ qr/\b(?:strcpy|strcat|sprintf|vsprintf|gets|strtok|atoi|atol|atoll|atof
@@ -103,7 +103,7 @@ is join("\n", @found), '', 'nothing banned is used';
 
 # lib/ knows nothing of app/, and its stages nothing of each other.
 {
-	my @stages = qw(input auth limit context prompt openai save repeat
+	my @stages = qw(input auth limit context prompt openai save idempotency
 	    history stats);
 	my %stage = map { ("lib/$_.h" => 1) } @stages;
 	my @wrong;

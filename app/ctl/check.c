@@ -277,12 +277,12 @@ check_durability(struct check *k)
 	struct aic_db_call call;
 	const char *why;
 
-	aic_durable_ask(&call);
+	aic_durable_bind(&call);
 	if (ctl_db(k->c, &call, 1, ROOM_S, &err)) {
 		tell(k, "durability", false, "%s", err.detail);
 		return;
 	}
-	why = aic_durable_got(&call);
+	why = aic_durable_read(&call);
 	tell(k, "durability", !*why, "%s%s",
 	    *why ? "answered chats can be lost in a crash of PostgreSQL: "
 		 : "a commit survives a crash of PostgreSQL",

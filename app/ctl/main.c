@@ -13,7 +13,7 @@
 
 #include "lib/clock.h"
 #include "lib/json.h"
-#include "lib/recall_keys.h"
+#include "lib/cache_keys.h"
 #include "lib/retain.h"
 
 /* A document: 100 exchanges of 1 MiB are more than anybody reads. */
@@ -187,7 +187,7 @@ ctl_tell_cache(struct ctl *c, bool (*tell)(struct aic_cache *, int64_t),
 	if (!cache)
 		return;
 	aic_cache_first(cache, aic_clock_us() + CACHE_US);
-	recall_set_scope(cache, c->db, aic_clock_us() + CACHE_US, &err);
+	aic_cache_keys_set_scope(cache, c->db, aic_clock_us() + CACHE_US, &err);
 	if (!tell(cache, c->id))
 		ctl_warn("Redis could not be told: %s", otherwise);
 	aic_cache_close(cache);

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "lib/clock.h"
-#include "lib/recall_keys.h"
+#include "lib/cache_keys.h"
 #include "lib/retain.h"
 
 /* A history of years takes hours: most of the time is left to the chats. */
@@ -84,7 +84,7 @@ ctl_forget(struct ctl *c, struct aic_err *err)
 		    aic_clock_us() + FORGET_S * AIC_S, &done, err);
 	if (rc)
 		return rc;
-	ctl_tell_cache(c, recall_forget,
+	ctl_tell_cache(c, aic_cache_keys_forget,
 	    "what is there goes away within ten minutes");
 	aic_buf_printf(&c->doc,
 	    "{\"telegram_id\":%lld,\"known\":%s,\"exchanges\":%lld,"

@@ -36,7 +36,7 @@ struct change {
 	struct ctl_upstream old; /* the list as it was */
 	bool written; /* there is another list now */
 	bool reloaded; /* and Nginx was told */
-	int started[METRICS_WORKERS];
+	int started[AIC_METRICS_WORKERS];
 	int n_started;
 };
 
@@ -267,7 +267,7 @@ is_listed(const struct change *ch, int want)
 static enum aic_code
 add_and_publish(struct change *ch, int want, struct aic_err *err)
 {
-	int number[METRICS_WORKERS], i;
+	int number[AIC_METRICS_WORKERS], i;
 	enum aic_code rc = AIC_OK;
 
 	for (i = 1; !rc && i <= want; i++) {
@@ -328,7 +328,7 @@ ctl_scale(struct ctl *c, struct aic_err *err)
 	enum aic_code rc;
 	int64_t want;
 
-	rc = ctl_number("the number of workers", c->arg, 1, METRICS_WORKERS,
+	rc = ctl_number("the number of workers", c->arg, 1, AIC_METRICS_WORKERS,
 	    &want, err);
 	if (rc)
 		return rc;

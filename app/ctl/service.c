@@ -138,7 +138,7 @@ ctl_service_test(struct ctl *c, struct aic_buf *to, struct aic_err *err)
 static void
 add(struct ctl_workers *all, int64_t number, pid_t pid, int restarts)
 {
-	if (number < 1 || number > 9999 || all->n == METRICS_WORKERS)
+	if (number < 1 || number > 9999 || all->n == AIC_METRICS_WORKERS)
 		return;
 	all->w[all->n].number = (int)number;
 	all->w[all->n].pid = pid;

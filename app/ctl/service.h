@@ -29,7 +29,7 @@ struct ctl_workers {
 		int number;
 		pid_t pid; /* 0: it does not run just now */
 		int restarts; /* because it had died */
-	} w[METRICS_WORKERS]; /* in the order of their numbers */
+	} w[AIC_METRICS_WORKERS]; /* in the order of their numbers */
 	int n;
 	pid_t nginx; /* its master; 0: not known */
 };

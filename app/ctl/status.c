@@ -30,12 +30,12 @@ struct row {
 	bool managed, listed, counted;
 	pid_t pid;
 	int restarts;
-	struct metrics_worker m; /* when counted */
+	struct aic_metrics_worker m; /* when counted */
 };
 
 struct look {
 	bool managed, listed; /* whether that could be found out */
-	struct row row[3 * METRICS_WORKERS];
+	struct row row[3 * AIC_METRICS_WORKERS];
 	int n;
 };
 
@@ -77,9 +77,9 @@ add_managed(struct look *l, const struct ctl_workers *all)
 static void
 add_counted(struct look *l, const char *dir)
 {
-	struct metrics_worker *m = calloc(METRICS_WORKERS, sizeof(*m));
+	struct aic_metrics_worker *m = calloc(AIC_METRICS_WORKERS, sizeof(*m));
 	struct row *row;
-	int i, n = m && dir && *dir ? metrics_look(dir, m) : 0;
+	int i, n = m && dir && *dir ? aic_metrics_look(dir, m) : 0;
 
 	for (i = 0; i < n; i++) {
 		row = row_of(l, m[i].number);

@@ -19,7 +19,7 @@
 #define AFTER " max_fails=0;"
 
 /* A line has the path of a socket, which has 107 bytes. */
-#define FILE_MAX (METRICS_WORKERS * 256)
+#define FILE_MAX (AIC_METRICS_WORKERS * 256)
 
 void
 ctl_upstream_socket(const struct ctl_conf *conf, int number, char *to,
@@ -81,7 +81,7 @@ parse(struct ctl_upstream *list, const struct ctl_conf *conf,
 			    "\"%s\" has a line that is not ai-chatctl's, number "
 			    "%d: %.*s",
 			    conf->upstream, line, n > 80 ? 80 : (int)n, p);
-		if (list->n < METRICS_WORKERS)
+		if (list->n < AIC_METRICS_WORKERS)
 			list->number[list->n++] = number;
 	}
 	return AIC_OK;

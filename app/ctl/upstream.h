@@ -12,7 +12,7 @@
 #include "lib/metrics.h"
 
 struct ctl_upstream {
-	int number[METRICS_WORKERS]; /* in the order of the lines */
+	int number[AIC_METRICS_WORKERS]; /* in the order of the lines */
 	int n;
 	char *text; /* the file as it was; NULL: there was none */
 };

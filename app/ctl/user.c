@@ -5,11 +5,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "lib/answer.h"
+#include "lib/render.h"
 #include "lib/clock.h"
 #include "lib/history.h"
 #include "lib/limit.h"
-#include "lib/recall_keys.h"
+#include "lib/cache_keys.h"
 #include "lib/stats.h"
 
 /* As long as any stage of a chat may have at the database. */
@@ -28,15 +28,15 @@ ctl_limits(struct ctl *c, struct aic_err *err)
 	struct aic_db_call call;
 	enum aic_code rc;
 
-	aic_limit_peek_ask(&call, c->id, c->conf.timezone);
+	aic_limit_peek_bind(&call, c->id, c->conf.timezone);
 	rc = ctl_db(c, &call, 1, SECONDS, err);
 	if (rc)
 		return rc;
-	rc = aic_limit_peek_got(&call, c->conf.daily_limit, &s, err);
+	rc = aic_limit_peek_read(&call, c->conf.daily_limit, &s, err);
 	aic_db_call_done(&call);
 	if (rc)
 		return rc;
-	answer_limits(&c->doc, c->id, &s);
+	aic_render_limits(&c->doc, c->id, &s);
 	ctl_say(c, "user %lld%s", (long long)c->id,
 	    s.known ? "" : ", who has never asked");
 	if (s.limit == 0) {
@@ -87,11 +87,11 @@ ctl_history(struct ctl *c, struct aic_err *err)
 	enum aic_code rc;
 	int i;
 
-	aic_history_ask(calls, c->id, limit, 0);
+	aic_history_bind(calls, c->id, limit, 0);
 	rc = ctl_db(c, calls, 2, SECONDS, err);
 	if (rc)
 		return rc;
-	answer_history(&c->doc, calls, limit, 0);
+	aic_render_history(&c->doc, calls, limit, 0);
 	for (i = 0; i < aic_history_count(calls); i++) {
 		item = aic_history_get(calls, i);
 		ctl_say(c, "%s, number %lld, %lld tokens", item.created_at,
@@ -125,15 +125,15 @@ ctl_stats(struct ctl *c, struct aic_err *err)
 	enum aic_code rc;
 
 	if (c->id)
-		aic_stats_ask(&call, c->id, days, c->conf.timezone);
+		aic_stats_bind(&call, c->id, days, c->conf.timezone);
 	else
-		aic_stats_all_ask(&call, days, c->conf.timezone);
+		aic_stats_all_bind(&call, days, c->conf.timezone);
 	rc = ctl_db(c, &call, 1, c->id ? SECONDS : LONG_S, err);
 	if (rc)
 		return rc;
-	s = aic_stats_got(&call);
+	s = aic_stats_read(&call);
 	if (c->id) {
-		answer_stats(&c->doc, c->id, days, &s);
+		aic_render_stats(&c->doc, c->id, days, &s);
 		ctl_say(c, "user %lld", (long long)c->id);
 	} else {
 		aic_buf_printf(&c->doc,
@@ -158,15 +158,15 @@ ctl_reset(struct ctl *c, struct aic_err *err)
 	enum aic_code rc;
 	bool known;
 
-	aic_limit_reset_ask(&call, c->id, c->conf.timezone);
+	aic_limit_reset_bind(&call, c->id, c->conf.timezone);
 	rc = ctl_db(c, &call, 1, SECONDS, err);
 	if (rc)
 		return rc;
-	known = aic_limit_reset_got(&call);
+	known = aic_limit_reset_read(&call);
 	aic_db_call_done(&call);
-	ctl_tell_cache(c, recall_mark_reset,
+	ctl_tell_cache(c, aic_cache_keys_mark_reset,
 	    "a refusal may be remembered for up to a minute");
-	answer_reset(&c->doc, c->id, known);
+	aic_render_reset(&c->doc, c->id, known);
 	if (known)
 		ctl_say(c, "user %lld has a full day again", (long long)c->id);
 	else

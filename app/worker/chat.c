@@ -9,7 +9,7 @@
 #include "lib/clock.h"
 #include "lib/completion.h"
 #include "lib/input.h"
-#include "app/worker/keep.h"
+#include "app/worker/save_chat.h"
 #include "lib/log.h"
 #include "lib/prompt.h"
 #include "app/worker/reserve.h"
@@ -49,31 +49,31 @@ static const struct aic_input_field fields[] = {
 	    .offset = offsetof(struct chat_input, format) },
 };
 
-struct metrics *
+struct aic_metrics *
 chat_metrics(const struct chat *c)
 {
-	return c->job->worker->metrics;
+	return c->rq->worker->metrics;
 }
 
 void
 chat_set_held(struct chat *c, bool held)
 {
 	if (held != c->held)
-		metrics_held(chat_metrics(c), held ? 1 : -1);
+		aic_metrics_reserved(chat_metrics(c), held ? 1 : -1);
 	c->held = held;
 }
 
 int64_t
 chat_model_deadline(const struct chat *c)
 {
-	return c->job->deadline_us - ANSWER_US -
-	    c->job->worker->conf.db_timeout_ms * AIC_MS;
+	return c->rq->deadline_us - ANSWER_US -
+	    c->rq->worker->conf.db_timeout_ms * AIC_MS;
 }
 
 struct aic_context_terms
 chat_context_terms(const struct chat *c)
 {
-	const struct aic_conf *conf = &c->job->worker->conf;
+	const struct aic_conf *conf = &c->rq->worker->conf;
 
 	return (struct aic_context_terms){ .exchanges = conf->context_messages,
 		.chars = conf->context_chars,
@@ -102,24 +102,24 @@ chat_run(struct chat *c, struct aic_err *err)
 {
 	enum aic_code rc;
 
-	route_stage(c->job, "reading the message");
+	request_stage(c->rq, "reading the message");
 	rc = validate(c, err);
 	if (rc)
 		return rc;
 
-	route_stage(c->job, "checking the database");
-	rc = worker_fits(c->job->worker, c->job->stage_end_us, err);
+	request_stage(c->rq, "checking the database");
+	rc = worker_schema_ok(c->rq->worker, c->rq->stage_end_us, err);
 	if (rc)
 		return rc;
 	/* One with a key may have its answer already. */
-	keep_find(c);
-	rc = c->key ? AIC_OK : keep_look(c, err);
+	save_chat_find(c);
+	rc = c->key ? AIC_OK : save_chat_check(c, err);
 	if (rc)
 		return rc;
 
 	/* A day that is known to be used up ends here. */
-	route_stage(c->job, "looking into the cache");
-	rc = recall_chat(c, err);
+	request_stage(c->rq, "looking into the cache");
+	rc = chat_cache_look_up(c, err);
 	if (rc)
 		return rc;
 
@@ -127,69 +127,69 @@ chat_run(struct chat *c, struct aic_err *err)
 	ask_server(c);
 
 	/* One round trip brings both: the reservation and the context. */
-	route_stage(c->job, "reserving a chat");
+	request_stage(c->rq, "reserving a chat");
 	rc = reserve_chat(c, err);
-	if (rc || c->job->replayed)
+	if (rc || c->rq->replayed)
 		return rc;
 
 	/* Nobody pays for what cannot be saved, nor for what another chat of the key
 	 * has paid meanwhile. */
-	route_stage(c->job, "checking whether saves succeed");
-	keep_find(c);
-	rc = keep_admit(c, err);
+	request_stage(c->rq, "checking whether saves succeed");
+	save_chat_find(c);
+	rc = save_chat_admit(c, err);
 	if (rc)
 		return rc;
 
 	/* From here on chat_done() has a reservation to settle. No database
 	 * connection is held while the model thinks. */
-	route_stage(c->job, "asking for the seller's data");
+	request_stage(c->rq, "asking for the seller's data");
 	hear_server(c);
 
-	route_stage(c->job, "building the prompt");
+	request_stage(c->rq, "building the prompt");
 	rc = build_prompt(c, err);
 	if (rc)
 		return rc;
 
-	route_stage(c->job, "asking the model");
+	request_stage(c->rq, "asking the model");
 	rc = ask_model(c, err);
 	if (rc)
 		return rc;
 
 	/* Before it is counted, for it may find no memory. */
-	route_stage(c->job, "writing the answer");
+	request_stage(c->rq, "writing the answer");
 	rc = show(c, err);
 	if (rc)
 		return rc;
 
 	/* Kept, counted and settled in one transaction, or not at all. */
-	route_stage(c->job, "saving the exchange");
-	rc = keep_chat(c, err);
+	request_stage(c->rq, "saving the exchange");
+	rc = save_chat_run(c, err);
 	if (!rc)
-		recall_kept(c);
+		chat_cache_note_saved(c);
 	return rc;
 }
 
 static enum aic_code
 validate(struct chat *c, struct aic_err *err)
 {
-	const char *key = c->job->rq.key;
+	const char *key = c->rq->in.key;
 	enum aic_code key_rc = AIC_OK, rc;
 
 	if (key && *key) {
 		c->key = key;
-		key_rc = aic_repeat_check(key, err);
+		key_rc = aic_idempotency_check(key, err);
 	}
-	rc = aic_input_body(c->job->body.data, c->job->body.len, fields,
+	rc = aic_input_body(c->rq->body.data, c->rq->body.len, fields,
 	    sizeof(fields) / sizeof(fields[0]), &c->in, &c->doc, err);
 	if (rc || key_rc)
 		return rc ? rc : key_rc;
-	c->job->user = c->in.telegram_id;
+	c->rq->user = c->in.telegram_id;
 	/* A caller who gave up while the request was queued costs nothing. */
-	if (fcgi_gone(c->job->fcgi))
+	if (fcgi_gone(c->rq->fcgi))
 		return aic_fail(err, AIC_EGONE, "the caller left");
 	if (!c->key)
 		return aic_id_new(c->id, err);
-	return aic_repeat_begin(c->key, c->in.message, c->in.user_context,
+	return aic_idempotency_begin(c->key, c->in.message, c->in.user_context,
 	    c->in.format < 0 ? NULL : aic_format_names[c->in.format], c->id,
 	    c->digest, err);
 }
@@ -198,7 +198,7 @@ static void
 ask_server(struct chat *c)
 {
 	if (!chat_has_data(c) && !c->recall.seller)
-		personal_start(c->job);
+		seller_api_start(c->rq);
 }
 
 /* Not in the time that the model needs. */
@@ -206,7 +206,7 @@ static void
 hear_server(struct chat *c)
 {
 	if (!chat_has_data(c))
-		c->seller = personal_get(c->job,
+		c->seller = seller_api_get(c->rq,
 		    chat_model_deadline(c) - AIC_RETRY_LEAST_US);
 }
 
@@ -214,8 +214,8 @@ static enum aic_code
 build_prompt(struct chat *c, struct aic_err *err)
 {
 	struct aic_context_terms terms = chat_context_terms(c);
-	size_t size = PROMPT_FRAME + c->job->worker->prompt.rules_len +
-	    c->job->body.len + (c->seller ? strlen(c->seller) : 0);
+	size_t size = PROMPT_FRAME + c->rq->worker->prompt.rules_len +
+	    c->rq->body.len + (c->seller ? strlen(c->seller) : 0);
 	const struct aic_exchange *said = c->context.said;
 	int64_t start = aic_clock_us();
 	enum aic_code rc;
@@ -230,18 +230,19 @@ build_prompt(struct chat *c, struct aic_err *err)
 	aic_buf_init(&c->body, BODY_MAX);
 	aic_buf_room(&c->body, size + size / 16);
 	aic_completion_begin(&c->body);
-	aic_prompt_begin(&c->job->worker->prompt, &c->body);
+	aic_prompt_begin(&c->rq->worker->prompt, &c->body);
 	for (i = c->context.first; i < c->context.n; i++)
 		aic_prompt_said(&c->body, said[i].message,
 		    c->context.cut ? c->context.cut : said[i].response);
 	c->common = c->context.first == c->context.n && !c->seller &&
 	    !chat_has_data(c);
 	/* While the model thinks, a chat holds no more than it has to. */
-	if (!c->job->worker->cache)
+	if (!c->rq->worker->cache)
 		aic_context_done(&c->context);
 	aic_prompt_ask(&c->body, c->seller ? c->seller : c->in.user_context,
 	    c->in.message);
-	metrics_time(chat_metrics(c), METRICS_CONTEXT, aic_clock_us() - start);
+	aic_metrics_time(chat_metrics(c), AIC_METRICS_CONTEXT,
+	    aic_clock_us() - start);
 	if (c->body.failed)
 		return aic_fail(err, AIC_ENOMEM, "no memory for the prompt");
 	return AIC_OK;
@@ -250,10 +251,10 @@ build_prompt(struct chat *c, struct aic_err *err)
 static bool
 caller_left(void *arg)
 {
-	struct job *job = arg;
+	struct request *rq = arg;
 
-	return aic_clock_us() - job->start_us > GONE_FIRST_US &&
-	    fcgi_gone(job->fcgi);
+	return aic_clock_us() - rq->start_us > GONE_FIRST_US &&
+	    fcgi_gone(rq->fcgi);
 }
 
 static const char *const models[AIC_OPENAI_MODELS] = { "first", "fallback" };
@@ -283,27 +284,27 @@ answer_again(struct chat *c)
 
 	if (!c->common || !*c->recall.question)
 		return false;
-	metrics_recall(chat_metrics(c), METRICS_RECALL_ANSWER, known);
+	aic_metrics_recall(chat_metrics(c), AIC_METRICS_RECALL_ANSWER, known);
 	c->answer.text = c->recall.answer;
 	c->recall.answer = NULL;
-	c->job->recalled = known;
+	c->rq->recalled = known;
 	return known;
 }
 
 static enum aic_code
 ask_model(struct chat *c, struct aic_err *err)
 {
-	struct job *job = c->job;
+	struct request *rq = c->rq;
 	struct aic_openai_ask ask = { .body = &c->body,
 		.deadline_us = chat_model_deadline(c),
 		/* Who gave a key may come again for the answer. */
 		.gone = c->key ? NULL : caller_left,
-		.gone_arg = job };
+		.gone_arg = rq };
 	int64_t start = aic_clock_us();
 	enum aic_code rc;
 
 	if (c->paid) {
-		job->recalled = true;
+		rq->recalled = true;
 		return AIC_OK;
 	}
 	if (answer_again(c))
@@ -313,17 +314,17 @@ ask_model(struct chat *c, struct aic_err *err)
 		return aic_fail(err, AIC_EBUSY,
 		    "no time was left to ask the model");
 	}
-	rc = aic_openai_ask(job->worker->openai, job->worker->http, &ask,
+	rc = aic_openai_ask(rq->worker->openai, rq->worker->http, &ask,
 	    &c->answer, err);
-	job->ai_us = aic_clock_us() - start;
-	job->attempts = c->answer.attempts;
-	job->tokens = c->answer.tokens;
-	job->usage = c->answer.usage;
+	rq->ai_us = aic_clock_us() - start;
+	rq->attempts = c->answer.attempts;
+	rq->tokens = c->answer.tokens;
+	rq->usage = c->answer.usage;
 	if (c->answer.model > 0)
-		job->model = models[c->answer.model];
-	log_breakers(&job->worker->conf, &c->answer);
-	metrics_time(chat_metrics(c), METRICS_MODEL, job->ai_us);
-	metrics_model(chat_metrics(c), &c->answer);
+		rq->model = models[c->answer.model];
+	log_breakers(&rq->worker->conf, &c->answer);
+	aic_metrics_time(chat_metrics(c), AIC_METRICS_MODEL, rq->ai_us);
+	aic_metrics_model(chat_metrics(c), &c->answer);
 	c->paid = !rc && c->key;
 	return rc;
 }
@@ -331,12 +332,12 @@ ask_model(struct chat *c, struct aic_err *err)
 static enum aic_code
 show(struct chat *c, struct aic_err *err)
 {
-	const struct aic_conf *conf = &c->job->worker->conf;
-	struct aic_buf *out = &c->job->out;
+	const struct aic_conf *conf = &c->rq->worker->conf;
+	struct aic_buf *out = &c->rq->out;
 	bool named = c->in.format >= 0;
 	/* A caller that names no format sends the response to Telegram as one
 	 * message. */
-	struct show_form form = { .format = named
+	struct aic_render_form form = { .format = named
 		    ? (enum aic_format)c->in.format
 		    : conf->answer_format,
 		.reserve = conf->answer_reserve,
@@ -345,7 +346,7 @@ show(struct chat *c, struct aic_err *err)
 
 	aic_buf_clear(out);
 	aic_buf_putc(out, '{');
-	rc = show_answer(out, c->answer.text, &form, err);
+	rc = aic_render_answer(out, c->answer.text, &form, err);
 	if (!rc && !aic_buf_room(out, NUMBERS_MAX))
 		rc = aic_fail(err, AIC_ENOMEM, "no memory for the answer");
 	return rc;
@@ -354,13 +355,13 @@ show(struct chat *c, struct aic_err *err)
 void
 chat_done(struct chat *c)
 {
-	keep_done(c);
+	save_chat_done(c);
 	if (c->held || c->in_doubt)
 		reserve_undo(c);
 	chat_set_held(c, false);
-	personal_drop(c->job);
+	seller_api_drop(c->rq);
 	free(c->seller);
-	recall_done(&c->recall);
+	chat_cache_done(&c->recall);
 	aic_context_done(&c->context);
 	aic_buf_done(&c->body);
 	free(c->answer.text);
@@ -368,17 +369,17 @@ chat_done(struct chat *c)
 }
 
 enum aic_code
-chat_send(struct job *job, struct aic_err *err)
+chat_send(struct request *rq, struct aic_err *err)
 {
-	struct chat c = { .job = job };
+	struct chat c = { .rq = rq };
 	enum aic_code rc;
 
 	rc = chat_run(&c, err);
 	/* Another one's answer, which is found as late as in the save. */
-	if (!rc && job->replayed)
+	if (!rc && rq->replayed)
 		rc = show(&c, err);
 	if (!rc)
-		aic_buf_printf(&job->out,
+		aic_buf_printf(&rq->out,
 		    ",\"remaining_requests\":%lld,\"tokens_used\":%lld}",
 		    (long long)c.remaining, (long long)c.answer.tokens);
 	chat_done(&c);

@@ -11,8 +11,8 @@
 #include "lib/context.h"
 #include "lib/id.h"
 #include "lib/limit.h"
-#include "app/worker/recall.h"
-#include "lib/repeat.h"
+#include "app/worker/chat_cache.h"
+#include "lib/idempotency.h"
 #include "app/worker/route.h"
 
 /* What a send asks for; texts belong to struct chat's document. */
@@ -25,13 +25,14 @@ struct chat_input {
 
 /* One send: all that it allocates, and one function that frees it. */
 struct chat {
-	struct job *job;
+	struct request *rq;
 	struct json_object *doc;
 	struct chat_input in;
 	const char *key; /* Idempotency-Key; NULL: none */
-	char digest[AIC_REPEAT_DIGEST_SIZE]; /* with a key, of what is asked */
+	char digest
+	    [AIC_IDEMPOTENCY_DIGEST_SIZE]; /* with a key, of what is asked */
 	char id[AIC_ID_SIZE]; /* of the reservation, then of the row */
-	char lease[AIC_LEASE_SIZE]; /* the reservation itself */
+	char lease[AIC_RESERVATION_SIZE]; /* the reservation itself */
 	int64_t lease_ms; /* after which it lapses */
 	int64_t held_us; /* when it was there, at the latest */
 	/* When the first one was made; "": none was. */
@@ -43,7 +44,7 @@ struct chat {
 	char context_version[AIC_ID_CONTEXT_SIZE]; /* when it was reserved */
 	int64_t context_from_us; /* when the conversation began */
 	int64_t looked_us; /* when it was seen that the day is used up */
-	struct recall recall;
+	struct chat_cache recall;
 	bool common; /* asked without history, and without the seller's data */
 	struct aic_buf body; /* of the model's request */
 	struct aic_openai_answer answer;
@@ -56,9 +57,9 @@ struct chat {
 /*
  * chat_run -- the pipeline: validate, reserve, context, prompt, model, answer, save. A chat
  * whose key has its answer already ends after the second with that answer, and
- * job->replayed is set.
+ * rq->replayed is set.
  *
- * c         zeroed, but for the job
+ * c         zeroed, but for the request
  *
  * Whatever it returns, chat_done() must follow: it settles the reservation.
  */
@@ -81,9 +82,9 @@ bool chat_has_data(const struct chat *c);
 /* chat_set_held -- there is a reservation to settle, or none any more. */
 void chat_set_held(struct chat *c, bool held);
 
-struct metrics *chat_metrics(const struct chat *c);
+struct aic_metrics *chat_metrics(const struct chat *c);
 
 /* chat_send -- POST /v1/chat/send */
-enum aic_code chat_send(struct job *job, struct aic_err *err);
+enum aic_code chat_send(struct request *rq, struct aic_err *err);
 
 #endif

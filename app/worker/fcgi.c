@@ -13,7 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "app/worker/gate.h"
+#include "app/worker/accept_gate.h"
 
 /* spawn-fcgi hands the listening socket over as standard input. */
 #define LISTEN_FD 0
@@ -189,10 +189,10 @@ fcgi_accept(struct fcgi *f, struct fcgi_request *rq, struct aic_err *err)
 {
 	int fd, why;
 
-	gate_pass();
+	accept_gate_pass();
 	fd = take_connection();
 	why = errno;
-	gate_done();
+	accept_gate_done();
 	if (fd < 0)
 		return failed_accept(why, err);
 	f->request.ipcFd = fd;
@@ -304,5 +304,5 @@ fcgi_stop(void)
 	atomic_store(&stopping, true);
 	/* Wakes all threads in accept(); closing would wake none. */
 	shutdown(LISTEN_FD, SHUT_RDWR);
-	gate_open();
+	accept_gate_open();
 }

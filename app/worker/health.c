@@ -8,10 +8,10 @@
 #include "lib/log.h"
 
 enum aic_code
-health_live(struct job *job, struct aic_err *err)
+health_live(struct request *rq, struct aic_err *err)
 {
 	(void)err;
-	aic_buf_puts(&job->out,
+	aic_buf_puts(&rq->out,
 	    "{\"status\":\"ok\",\"service\":\"" WORKER_SERVICE
 	    "\",\"version\":\"" PACKAGE_VERSION "\"}");
 	return AIC_OK;
@@ -43,7 +43,7 @@ database(struct worker *w)
 {
 	struct aic_err why = AIC_ERR_INIT;
 
-	if (worker_ready(w, AIC_LOG_WARN, &why))
+	if (worker_ping(w, AIC_LOG_WARN, &why))
 		return "down";
 	/* When a trial is due, readiness says "ok", because only a chat can close the
 	 * breaker: a balancer sends no chats to a worker that is not ready. */
@@ -51,35 +51,35 @@ database(struct worker *w)
 }
 
 enum aic_code
-health_ready(struct job *job, struct aic_err *err)
+health_ready(struct request *rq, struct aic_err *err)
 {
 	const char *state;
 	bool db;
 
 	(void)err;
-	route_stage(job, "asking the database");
-	state = database(job->worker);
+	request_stage(rq, "asking the database");
+	state = database(rq->worker);
 	db = strcmp(state, "ok") == 0;
-	job->status = db ? 200 : 503;
-	aic_buf_printf(&job->out,
+	rq->status = db ? 200 : 503;
+	aic_buf_printf(&rq->out,
 	    "{\"status\":\"%s\",\"checks\":{\"database\":\"%s\","
 	    "\"upstream\":\"%s\",\"cache\":\"%s\"}}",
-	    db ? "ready" : "unready", state, upstream(job->worker->openai),
-	    cache(job->worker->cache));
+	    db ? "ready" : "unready", state, upstream(rq->worker->openai),
+	    cache(rq->worker->cache));
 	return AIC_OK;
 }
 
 enum aic_code
-health_metrics(struct job *job, struct aic_err *err)
+health_metrics(struct request *rq, struct aic_err *err)
 {
 	struct aic_err why = AIC_ERR_INIT;
 
 	(void)err;
 	/* At night nobody else would find out that it is back. */
-	if (aic_db_look(job->worker->db).down)
-		worker_ready(job->worker, AIC_LOG_DEBUG, &why);
-	worker_tell(job->worker);
-	job->type = "text/plain; version=0.0.4; charset=utf-8";
-	metrics_write(job->worker->metrics, &job->out);
+	if (aic_db_look(rq->worker->db).down)
+		worker_ping(rq->worker, AIC_LOG_DEBUG, &why);
+	worker_update_gauges(rq->worker);
+	rq->type = "text/plain; version=0.0.4; charset=utf-8";
+	aic_metrics_write(rq->worker->metrics, &rq->out);
 	return AIC_OK;
 }

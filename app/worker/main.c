@@ -18,8 +18,8 @@
 #include "app/worker/fcgi.h"
 #include "lib/http.h"
 #include "lib/log.h"
-#include "app/worker/notify.h"
-#include "app/worker/personal.h"
+#include "app/worker/sd_notify.h"
+#include "app/worker/seller_api.h"
 #include "app/worker/route.h"
 #include "app/worker/worker.h"
 
@@ -82,7 +82,7 @@ struct crew {
 	struct thread *threads;
 	int n;
 	int64_t hang_us; /* a request that is older hangs */
-	struct notify notify;
+	struct sd_notify notify;
 	int64_t ping_us; /* when the next ping is due */
 	bool hung;
 	pthread_mutex_t lock; /* of all below */
@@ -138,20 +138,20 @@ static void *
 serve(void *arg)
 {
 	struct thread *t = arg;
-	struct job job = { .worker = t->crew->worker, .fcgi = t->fcgi };
+	struct request rq = { .worker = t->crew->worker, .fcgi = t->fcgi };
 	struct aic_err err = AIC_ERR_INIT;
 
-	aic_buf_init(&job.body, FCGI_BODY_MAX);
-	aic_buf_init(&job.out, OUT_MAX);
+	aic_buf_init(&rq.body, FCGI_BODY_MAX);
+	aic_buf_init(&rq.out, OUT_MAX);
 	for (;;) {
-		switch (fcgi_accept(t->fcgi, &job.rq, &err)) {
+		switch (fcgi_accept(t->fcgi, &rq.in, &err)) {
 		case FCGI_REQUEST:
-			job.start_us = aic_clock_us();
-			note_since(t, job.start_us);
-			route_run(&job);
+			rq.start_us = aic_clock_us();
+			note_since(t, rq.start_us);
+			route_run(&rq);
 			note_since(t, 0);
-			trim(&job.body);
-			trim(&job.out);
+			trim(&rq.body);
+			trim(&rq.out);
 			continue;
 		case FCGI_NONE:
 			warn_accept(&err);
@@ -174,8 +174,8 @@ serve(void *arg)
 		}
 		break;
 	}
-	aic_buf_done(&job.body);
-	aic_buf_done(&job.out);
+	aic_buf_done(&rq.body);
+	aic_buf_done(&rq.out);
 	pthread_mutex_lock(&t->crew->lock);
 	t->crew->serving--;
 	pthread_cond_signal(&t->crew->changed);
@@ -231,7 +231,7 @@ ping_when_due(struct crew *c)
 		hung = hung || (since && now - since > c->hang_us);
 	}
 	if (!hung)
-		notify_say(&c->notify, "WATCHDOG=1");
+		sd_notify_send(&c->notify, "WATCHDOG=1");
 	else if (!c->hung)
 		aic_log_event(AIC_LOG_ERROR, "watchdog",
 		    "a request hangs; no more pings");
@@ -248,11 +248,11 @@ wait_for_signal(struct crew *c, const sigset_t *signals)
 
 	do {
 		ping_when_due(c);
-		worker_drop_all(c->worker);
+		worker_release_all(c->worker);
 		worker_reset_all(c->worker);
 		worker_keep_warm(c->worker);
-		personal_sweep(c->worker);
-		worker_tell(c->worker);
+		seller_api_sweep(c->worker);
+		worker_update_gauges(c->worker);
 		us = TICK_US;
 		if (c->notify.ping_us && c->ping_us - aic_clock_us() < us)
 			us = c->ping_us - aic_clock_us();
@@ -337,16 +337,16 @@ run(struct worker *w, const sigset_t *signals)
 		return 1;
 	}
 	set_futex_slots(n);
-	notify_open(&c.notify, environ);
+	sd_notify_open(&c.notify, environ);
 	c.n = start(&c, n);
 	if (c.n == n) {
 		aic_log_event(AIC_LOG_INFO, "start",
 		    "version %s, %lld chats at once, limit %lld a day",
 		    PACKAGE_VERSION, (long long)w->conf.threads,
 		    (long long)w->conf.daily_limit);
-		notify_say(&c.notify, "READY=1");
+		sd_notify_send(&c.notify, "READY=1");
 		sig = wait_for_signal(&c, signals);
-		notify_say(&c.notify, "STOPPING=1");
+		sd_notify_send(&c.notify, "STOPPING=1");
 		aic_log_event(AIC_LOG_INFO, "drain", "%s: serving what is left",
 		    sig == SIGTERM ? "SIGTERM" : "SIGINT");
 	}
@@ -356,7 +356,7 @@ run(struct worker *w, const sigset_t *signals)
 		    "a request hangs; leaving without it");
 		_exit(1);
 	}
-	notify_close(&c.notify);
+	sd_notify_close(&c.notify);
 	free(c.threads);
 	if (c.n < n)
 		return 1;

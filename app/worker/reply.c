@@ -184,18 +184,19 @@ put_limit(struct aic_buf *out, const struct aic_limit_state *s)
 }
 
 static const char *
-message_of(const struct job *job, enum aic_code rc, const struct aic_err *err)
+message_of(const struct request *rq, enum aic_code rc,
+    const struct aic_err *err)
 {
 	if (rc == AIC_EUPSTREAM && err->declined)
 		return refused;
-	return job->perhaps_saved ? perhaps_saved : verdicts[rc].message;
+	return rq->perhaps_saved ? perhaps_saved : verdicts[rc].message;
 }
 
 static void
-put_error(struct job *job, enum aic_code rc, const struct aic_err *err)
+put_error(struct request *rq, enum aic_code rc, const struct aic_err *err)
 {
-	const char *message = message_of(job, rc, err);
-	struct aic_buf *out = &job->out;
+	const char *message = message_of(rq, rc, err);
+	struct aic_buf *out = &rq->out;
 	char text[sizeof(err->says) + 32];
 
 	if (rc == AIC_EUPSTREAM)
@@ -214,14 +215,14 @@ put_error(struct job *job, enum aic_code rc, const struct aic_err *err)
 	if (rc == AIC_ECROWD)
 		aic_buf_printf(out,
 		    ",\"in_flight\":%lld,\"max_in_flight\":%lld",
-		    (long long)job->limit.live, (long long)job->limit.at_once);
+		    (long long)rq->limit.live, (long long)rq->limit.at_once);
 	aic_buf_putc(out, '}');
 }
 
 static void
-put_detail(struct job *job, enum aic_code rc, const struct aic_err *err)
+put_detail(struct request *rq, enum aic_code rc, const struct aic_err *err)
 {
-	struct aic_buf *out = &job->out;
+	struct aic_buf *out = &rq->out;
 
 	aic_buf_clear(out);
 	aic_buf_puts(out, "{\"detail\":");
@@ -230,16 +231,16 @@ put_detail(struct job *job, enum aic_code rc, const struct aic_err *err)
 		put_faults(out, err);
 		break;
 	case AIC_ELIMIT:
-		put_limit(out, &job->limit);
+		put_limit(out, &rq->limit);
 		break;
 	default:
-		put_error(job, rc, err);
+		put_error(rq, rc, err);
 	}
 	aic_buf_putc(out, '}');
 }
 
 bool
-reply_send(struct job *job, enum aic_code rc, const struct aic_err *err)
+reply_send(struct request *rq, enum aic_code rc, const struct aic_err *err)
 {
 	/* Written beforehand, since there may be no memory to write it. */
 	static const char no_memory[] =
@@ -248,29 +249,29 @@ reply_send(struct job *job, enum aic_code rc, const struct aic_err *err)
 	char headers[160];
 	int n, retry_after_s = err->retry_after_s;
 
-	if (rc || job->status == 0)
-		job->status = verdicts[rc].status;
+	if (rc || rq->status == 0)
+		rq->status = verdicts[rc].status;
 	if (rc)
-		put_detail(job, rc, err);
-	if (job->status == 503 && retry_after_s <= 0)
+		put_detail(rq, rc, err);
+	if (rq->status == 503 && retry_after_s <= 0)
 		retry_after_s = RETRY_AFTER_S;
 
 	n = snprintf(headers, sizeof(headers), "Content-Type: %s\r\n",
-	    !rc && job->type ? job->type : "application/json");
+	    !rc && rq->type ? rq->type : "application/json");
 	if (rc == AIC_EMETHOD)
 		n += snprintf(headers + n, sizeof(headers) - (size_t)n,
-		    "Allow: %s\r\n", job->allow);
-	if (job->replayed && job->status == 200 && !job->out.failed)
+		    "Allow: %s\r\n", rq->allow);
+	if (rq->replayed && rq->status == 200 && !rq->out.failed)
 		n += snprintf(headers + n, sizeof(headers) - (size_t)n,
 		    "Idempotent-Replayed: true\r\n");
-	if (retry_after_s > 0 && job->status != 200)
+	if (retry_after_s > 0 && rq->status != 200)
 		snprintf(headers + n, sizeof(headers) - (size_t)n,
 		    "Retry-After: %d\r\n", retry_after_s);
-	if (job->out.failed) {
-		job->status = 500;
-		return fcgi_answer(job->fcgi, 500, reason(500), headers,
+	if (rq->out.failed) {
+		rq->status = 500;
+		return fcgi_answer(rq->fcgi, 500, reason(500), headers,
 		    no_memory, sizeof(no_memory) - 1);
 	}
-	return fcgi_answer(job->fcgi, job->status, reason(job->status), headers,
-	    job->out.data, job->out.len);
+	return fcgi_answer(rq->fcgi, rq->status, reason(rq->status), headers,
+	    rq->out.data, rq->out.len);
 }

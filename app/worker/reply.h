@@ -12,10 +12,11 @@
 /*
  * reply_send -- send what a handler has written, or what its failure means.
  *
- * job       job->status is set to what was sent
+ * rq        rq->status is set to what was sent
  *
  * False means that the answer did not get out whole.
  */
-bool reply_send(struct job *job, enum aic_code rc, const struct aic_err *err);
+bool
+reply_send(struct request *rq, enum aic_code rc, const struct aic_err *err);
 
 #endif

@@ -22,19 +22,18 @@
 static void
 hold_ask(struct chat *c, struct aic_db_call *call)
 {
-	const struct aic_conf *conf = &c->job->worker->conf;
-	int64_t left_ms = (c->job->deadline_us - aic_clock_us()) / AIC_MS;
-	struct aic_limit_hold h = { .telegram_id = c->in.telegram_id,
+	const struct aic_conf *conf = &c->rq->worker->conf;
+	int64_t left_ms = (c->rq->deadline_us - aic_clock_us()) / AIC_MS;
+	struct aic_limit_reserve h = { .telegram_id = c->in.telegram_id,
 		.chat_id = c->id,
 		.of_key = c->key,
 		.zone = conf->timezone,
-		.lease_ms = (left_ms > 0 ? left_ms : 0) +
-		    AIC_LIMIT_LEASE_SPARE_MS,
+		.lease_ms = (left_ms > 0 ? left_ms : 0) + AIC_LIMIT_SPARE_MS,
 		.limit = conf->daily_limit,
 		.at_once = conf->user_concurrency,
 		.since = *c->since ? c->since : NULL };
 
-	aic_limit_hold_ask(call, &h);
+	aic_limit_reserve_bind(call, &h);
 	c->lease_ms = h.lease_ms;
 }
 
@@ -45,14 +44,14 @@ hold_ask(struct chat *c, struct aic_db_call *call)
  * disk itself, for it has taken the row's lock; a reservation has not.
  */
 static enum aic_code
-replay(struct chat *c, const struct aic_repeat *first, struct aic_err *err)
+replay(struct chat *c, const struct aic_idempotency *first, struct aic_err *err)
 {
 	struct aic_db_call call;
 	enum aic_code rc;
 
-	if (first->state == AIC_REPEAT_OTHER)
+	if (first->state == AIC_IDEMPOTENCY_OTHER)
 		return aic_fault(err, "idempotency_key_reused", "header",
-		    AIC_REPEAT_HEADER,
+		    AIC_IDEMPOTENCY_HEADER,
 		    "This key came with another body before");
 	free(c->answer.text);
 	c->paid = false;
@@ -60,28 +59,29 @@ replay(struct chat *c, const struct aic_repeat *first, struct aic_err *err)
 	if (!c->answer.text)
 		return aic_fail(err, AIC_ENOMEM, "out of memory");
 	if (c->held) {
-		aic_save_sync_ask(&call, c->in.telegram_id);
-		rc = route_db(c->job, &call, 1, err);
+		aic_save_sync_bind(&call, c->in.telegram_id);
+		rc = request_db(c->rq, &call, 1, err);
 		if (rc)
 			return rc;
 		aic_db_call_done(&call);
 	}
 	c->answer.tokens = first->tokens;
 	c->remaining = first->remaining;
-	c->job->replayed = true;
+	c->rq->replayed = true;
 	return AIC_OK;
 }
 
 /* The key's own part of a reservation, in the same batch. */
 static enum aic_code
 look_at_first(struct chat *c, struct aic_db_call *call,
-    enum aic_repeat_state *ret_state, struct aic_err *err)
+    enum aic_idempotency_state *ret_state, struct aic_err *err)
 {
-	struct aic_repeat first = aic_repeat_got(call);
+	struct aic_idempotency first = aic_idempotency_read(call);
 	enum aic_code rc = AIC_OK;
 
 	*ret_state = first.state;
-	if (first.state == AIC_REPEAT_KEPT || first.state == AIC_REPEAT_OTHER)
+	if (first.state == AIC_IDEMPOTENCY_KEPT ||
+	    first.state == AIC_IDEMPOTENCY_OTHER)
 		rc = replay(c, &first, err);
 	aic_db_call_done(call);
 	return rc;
@@ -95,10 +95,10 @@ load_context(struct chat *c, struct aic_err *err)
 	struct aic_db_call call;
 	enum aic_code rc;
 
-	aic_context_ask(&call, c->in.telegram_id, &terms);
-	rc = route_db(c->job, &call, 1, err);
+	aic_context_bind(&call, c->in.telegram_id, &terms);
+	rc = request_db(c->rq, &call, 1, err);
 	if (!rc)
-		aic_context_got(&c->context, &call, &terms);
+		aic_context_read(&c->context, &call, &terms);
 	return rc;
 }
 
@@ -106,10 +106,10 @@ load_context(struct chat *c, struct aic_err *err)
 static enum aic_code
 check_context(struct chat *c, struct aic_err *err)
 {
-	bool newest = recall_is_newest(c);
+	bool newest = chat_cache_is_newest(c);
 
-	if (c->job->worker->cache)
-		metrics_recall(chat_metrics(c), METRICS_RECALL_CONTEXT,
+	if (c->rq->worker->cache)
+		aic_metrics_recall(chat_metrics(c), AIC_METRICS_RECALL_CONTEXT,
 		    c->recall.context && newest);
 	if (!c->recall.context || newest)
 		return AIC_OK;
@@ -121,23 +121,24 @@ static void
 got_slot(struct chat *c, const struct aic_db_call *call)
 {
 	c->held_us = aic_clock_us();
-	chat_set_held(c, aic_limit_hold_got(call, c->lease));
+	chat_set_held(c, aic_limit_reserve_read(call, c->lease));
 	if (!c->held)
 		return;
 	if (!*c->since)
-		aic_limit_hold_since(call, c->since);
-	aic_limit_hold_context(call, c->context_version, &c->context_from_us);
+		aic_limit_reserve_since(call, c->since);
+	aic_limit_reserve_context(call, c->context_version,
+	    &c->context_from_us);
 }
 
 /*
- * One try to reserve: c->held, or job->replayed, or neither. The context comes along,
+ * One try to reserve: c->held, or rq->replayed, or neither. The context comes along,
  * unless there is a copy of it, and so does what became of the first chat of this key:
  * one round trip.
  *
  * ret_state  of that first chat; set when there is a key
  */
 static enum aic_code
-hold(struct chat *c, enum aic_repeat_state *ret_state, struct aic_err *err)
+hold(struct chat *c, enum aic_idempotency_state *ret_state, struct aic_err *err)
 {
 	struct aic_context_terms terms = chat_context_terms(c);
 	struct aic_db_call calls[4], *slot, *context = NULL, *first = NULL;
@@ -146,20 +147,21 @@ hold(struct chat *c, enum aic_repeat_state *ret_state, struct aic_err *err)
 	int n = 0;
 
 	if (c->key)
-		aic_repeat_queue_ask(&calls[n++], c->in.telegram_id);
+		aic_idempotency_queue_bind(&calls[n++], c->in.telegram_id);
 	slot = &calls[n++];
 	hold_ask(c, slot);
 	if (!c->recall.context) {
 		context = &calls[n++];
-		aic_context_ask(context, c->in.telegram_id, &terms);
+		aic_context_bind(context, c->in.telegram_id, &terms);
 	}
 	if (c->key) {
 		first = &calls[n++];
-		aic_repeat_ask(first, c->in.telegram_id, c->id, c->digest);
+		aic_idempotency_bind(first, c->in.telegram_id, c->id,
+		    c->digest);
 	}
-	rc = route_db(c->job, calls, n, err);
-	c->job->limit_us = aic_clock_us() - start;
-	metrics_time(chat_metrics(c), METRICS_LIMIT, c->job->limit_us);
+	rc = request_db(c->rq, calls, n, err);
+	c->rq->limit_us = aic_clock_us() - start;
+	aic_metrics_time(chat_metrics(c), AIC_METRICS_LIMIT, c->rq->limit_us);
 	c->in_doubt = rc != AIC_OK;
 	if (rc)
 		return rc;
@@ -167,7 +169,7 @@ hold(struct chat *c, enum aic_repeat_state *ret_state, struct aic_err *err)
 	aic_db_call_done(slot);
 	if (context) {
 		terms = chat_context_terms(c);
-		aic_context_got(&c->context, context, &terms);
+		aic_context_read(&c->context, context, &terms);
 	}
 	if (!first)
 		return AIC_OK;
@@ -188,12 +190,12 @@ static enum aic_code
 wait_until_over(struct chat *c, struct aic_err *err)
 {
 	int64_t until = chat_model_deadline(c), pause = FIRST_PAUSE_US;
-	enum aic_repeat_state state;
+	enum aic_idempotency_state state;
 	struct aic_db_call call;
 	enum aic_code rc;
 
 	do {
-		if (fcgi_gone(c->job->fcgi))
+		if (fcgi_gone(c->rq->fcgi))
 			return aic_fail(err, AIC_EGONE,
 			    "the caller left while another chat of this key "
 			    "was under way");
@@ -202,16 +204,17 @@ wait_until_over(struct chat *c, struct aic_err *err)
 		aic_clock_sleep(aic_clock_us() + pause);
 		if (pause < FIRST_PAUSE_MOST_US)
 			pause *= 2;
-		route_stage(c->job, "waiting for the first of this key");
-		aic_repeat_ask(&call, c->in.telegram_id, c->id, c->digest);
-		rc = route_db(c->job, &call, 1, err);
+		request_stage(c->rq, "waiting for the first of this key");
+		aic_idempotency_bind(&call, c->in.telegram_id, c->id,
+		    c->digest);
+		rc = request_db(c->rq, &call, 1, err);
 		if (rc)
 			return rc;
-		state = aic_repeat_got(&call).state;
+		state = aic_idempotency_read(&call).state;
 		aic_db_call_done(&call);
-	} while (state == AIC_REPEAT_RUNNING);
+	} while (state == AIC_IDEMPOTENCY_RUNNING);
 	/* It failed so late that there is no time to take its place. */
-	if (state == AIC_REPEAT_NONE &&
+	if (state == AIC_IDEMPOTENCY_NONE &&
 	    until - aic_clock_us() < AIC_RETRY_LEAST_US)
 		return still_under_way(err);
 	return AIC_OK;
@@ -223,43 +226,43 @@ wait_for_first(struct chat *c, struct aic_err *err)
 {
 	enum aic_code rc;
 
-	rc = worker_wait(c->job->worker, err);
+	rc = worker_enter_wait(c->rq->worker, err);
 	if (rc)
 		return rc;
 	rc = wait_until_over(c, err);
-	worker_waited(c->job->worker);
+	worker_leave_wait(c->rq->worker);
 	return rc;
 }
 
 static enum aic_code
 peek(struct chat *c, struct aic_err *err)
 {
-	const struct aic_conf *conf = &c->job->worker->conf;
+	const struct aic_conf *conf = &c->rq->worker->conf;
 	struct aic_db_call call;
 	enum aic_code rc;
 
 	c->looked_us = aic_clock_us();
-	aic_limit_peek_ask(&call, c->in.telegram_id, conf->timezone);
-	rc = route_db(c->job, &call, 1, err);
+	aic_limit_peek_bind(&call, c->in.telegram_id, conf->timezone);
+	rc = request_db(c->rq, &call, 1, err);
 	if (rc)
 		return rc;
-	rc = aic_limit_peek_got(&call, conf->daily_limit, &c->job->limit, err);
+	rc = aic_limit_peek_read(&call, conf->daily_limit, &c->rq->limit, err);
 	aic_db_call_done(&call);
-	c->job->limit.at_once = conf->user_concurrency;
+	c->rq->limit.at_once = conf->user_concurrency;
 	return rc;
 }
 
 static enum aic_code
 refuse(struct chat *c, struct aic_err *err)
 {
-	struct aic_limit_state *s = &c->job->limit;
+	struct aic_limit_state *s = &c->rq->limit;
 
 	if (!aic_limit_is_used_up(s) && (s->at_once || s->limit == 0)) {
 		err->retry_after_s = CROWD_RETRY_AFTER_S;
 		return aic_fail(err, AIC_ECROWD,
 		    "as many chats of the user as may be are under way");
 	}
-	recall_refused(c);
+	chat_cache_note_refusal(c);
 	/* One that became free this moment, and was not to be had. */
 	if (s->used < s->limit)
 		s->used = s->limit;
@@ -272,24 +275,24 @@ refuse(struct chat *c, struct aic_err *err)
 static enum aic_code
 look_before(struct chat *c, struct aic_err *err)
 {
-	enum aic_repeat_state state;
+	enum aic_idempotency_state state;
 	struct aic_db_call call;
 	enum aic_code rc;
 
-	aic_repeat_ask(&call, c->in.telegram_id, c->id, c->digest);
-	rc = route_db(c->job, &call, 1, err);
+	aic_idempotency_bind(&call, c->in.telegram_id, c->id, c->digest);
+	rc = request_db(c->rq, &call, 1, err);
 	if (rc)
 		return rc;
-	state = aic_repeat_got(&call).state;
+	state = aic_idempotency_read(&call).state;
 	aic_db_call_done(&call);
-	return state == AIC_REPEAT_NONE ? refuse(c, err) : AIC_OK;
+	return state == AIC_IDEMPOTENCY_NONE ? refuse(c, err) : AIC_OK;
 }
 
 enum aic_code
 reserve_chat(struct chat *c, struct aic_err *err)
 {
-	const struct aic_limit_state *s = &c->job->limit;
-	enum aic_repeat_state first = AIC_REPEAT_NONE;
+	const struct aic_limit_state *s = &c->rq->limit;
+	enum aic_idempotency_state first = AIC_IDEMPOTENCY_NONE;
 	bool again = false;
 	enum aic_code rc;
 
@@ -300,15 +303,15 @@ reserve_chat(struct chat *c, struct aic_err *err)
 	}
 	for (;;) {
 		rc = hold(c, &first, err);
-		if (rc || c->job->replayed)
+		if (rc || c->rq->replayed)
 			return rc;
 		if (c->held)
 			return check_context(c, err);
-		if (first == AIC_REPEAT_RUNNING) {
+		if (first == AIC_IDEMPOTENCY_RUNNING) {
 			rc = wait_for_first(c, err);
 			if (rc)
 				return rc;
-			route_stage(c->job, "reserving a chat");
+			request_stage(c->rq, "reserving a chat");
 			continue;
 		}
 		/* Why not; the answer tells. Since the refusal a chat in flight
@@ -327,7 +330,7 @@ reserve_chat(struct chat *c, struct aic_err *err)
 enum aic_code
 reserve_again(struct chat *c, struct aic_err *err)
 {
-	enum aic_repeat_state first;
+	enum aic_idempotency_state first;
 
 	/* Only the newest will do, for it is what the save is put after. */
 	c->recall.context = false;
@@ -342,15 +345,15 @@ reserve_undo(struct chat *c)
 
 	/* One that the database did not tell of has used its time up already. */
 	if (!c->in_doubt) {
-		route_stage(c->job, c->job->doing);
-		aic_limit_drop_ask(&call, c->in.telegram_id, c->id);
-		if (route_db(c->job, &call, 1, &err) == AIC_OK) {
+		request_stage(c->rq, c->rq->doing);
+		aic_limit_release_bind(&call, c->in.telegram_id, c->id);
+		if (request_db(c->rq, &call, 1, &err) == AIC_OK) {
 			aic_db_call_done(&call);
 			return;
 		}
 		aic_log_event(AIC_LOG_WARN, "lease",
 		    "a reservation could not be given back: %s", err.detail);
 	}
-	worker_drop_later(c->job->worker, c->in.telegram_id, c->id,
-	    c->job->deadline_us + AIC_LIMIT_LEASE_SPARE_MS * AIC_MS);
+	worker_release_later(c->rq->worker, c->in.telegram_id, c->id,
+	    c->rq->deadline_us + AIC_LIMIT_SPARE_MS * AIC_MS);
 }

@@ -13,9 +13,9 @@
 /*
  * reserve_chat -- reserve, and load the context in the same round trip.
  *
- * On AIC_OK c->held is set, or job->replayed and the answer of an earlier chat.
+ * On AIC_OK c->held is set, or rq->replayed and the answer of an earlier chat.
  *
- * Errors:   AIC_ELIMIT, AIC_ECROWD  job->limit tells the rest; AIC_EBUSY; AIC_EGONE;
+ * Errors:   AIC_ELIMIT, AIC_ECROWD  rq->limit tells the rest; AIC_EBUSY; AIC_EGONE;
  *           AIC_EDB; AIC_EINPUT; AIC_ENOMEM
  * Blocks:   on the database; and on the first chat of the same key, until its end
  */
@@ -23,7 +23,7 @@ enum aic_code reserve_chat(struct chat *c, struct aic_err *err) AIC_MUST_CHECK;
 
 /*
  * reserve_again -- one try more, for a chat whose reservation has lapsed: c->held, or
- * job->replayed, or neither, when there is no slot left.
+ * rq->replayed, or neither, when there is no slot left.
  *
  * Errors:   AIC_EDB, AIC_EINPUT, AIC_ENOMEM
  */

@@ -43,7 +43,7 @@ static const struct route routes[] = {
 };
 
 #define N_ROUTES (sizeof(routes) / sizeof(routes[0]))
-_Static_assert(N_ROUTES < METRICS_ROUTES, "each route is counted");
+_Static_assert(N_ROUTES < AIC_METRICS_ROUTES, "each route is counted");
 
 const char *const *
 route_names(int *ret_n)
@@ -72,40 +72,40 @@ match(const struct route *r, const char *path)
 }
 
 static const struct route *
-find(struct job *job)
+find(struct request *rq)
 {
 	size_t i;
 
 	for (i = 0; i < N_ROUTES; i++) {
-		job->tail = match(&routes[i], job->rq.path);
-		if (job->tail)
+		rq->tail = match(&routes[i], rq->in.path);
+		if (rq->tail)
 			return &routes[i];
 	}
 	return NULL;
 }
 
 static enum aic_code
-serve(struct job *job, const struct route *r, struct aic_err *err)
+serve(struct request *rq, const struct route *r, struct aic_err *err)
 {
 	enum aic_code rc;
 
-	route_stage(job, "reading the body");
+	request_stage(rq, "reading the body");
 	if (strcmp(r->method, "POST") == 0) {
-		rc = fcgi_body(job->fcgi, &job->rq, &job->body, err);
+		rc = fcgi_body(rq->fcgi, &rq->in, &rq->body, err);
 		if (rc)
 			return rc;
 	}
-	rc = r->handler(job, err);
-	if (!rc && job->out.failed)
+	rc = r->handler(rq, err);
+	if (!rc && rq->out.failed)
 		rc = aic_fail(err, AIC_ENOMEM, "out of memory");
 	return rc;
 }
 
 /* The figures are open only where Nginx has a listener for them alone. */
 static enum aic_auth_need
-need_of(const struct job *job, const struct route *r)
+need_of(const struct request *rq, const struct route *r)
 {
-	const char *is_public = job->rq.is_public;
+	const char *is_public = rq->in.is_public;
 
 	if (!r || (r->handler == health_metrics && is_public && *is_public))
 		return AIC_AUTH_CALLER;
@@ -113,29 +113,29 @@ need_of(const struct job *job, const struct route *r)
 }
 
 static enum aic_code
-run(struct job *job, const struct route *r, struct aic_err *err)
+run(struct request *rq, const struct route *r, struct aic_err *err)
 {
-	const struct aic_conf *conf = &job->worker->conf;
+	const struct aic_conf *conf = &rq->worker->conf;
 	enum aic_code rc;
 
-	route_stage(job, "checking the key");
-	rc = aic_auth_check(conf->api_keys, conf->api_admin_key,
-	    need_of(job, r), job->rq.api_key, err);
+	request_stage(rq, "checking the key");
+	rc = aic_auth_check(conf->api_keys, conf->api_admin_key, need_of(rq, r),
+	    rq->in.api_key, err);
 	if (rc)
 		return rc;
-	route_stage(job, "finding the route");
+	request_stage(rq, "finding the route");
 	if (!r)
 		return aic_fail(err, AIC_ENOROUTE, "no such path");
-	if (strcmp(r->method, job->rq.method) != 0) {
-		job->allow = r->method;
+	if (strcmp(r->method, rq->in.method) != 0) {
+		rq->allow = r->method;
 		return aic_fail(err, AIC_EMETHOD, "no such method here");
 	}
-	route_stage(job, "finding room");
-	rc = worker_enter(job->worker, r->room, err);
+	request_stage(rq, "finding room");
+	rc = worker_enter(rq->worker, r->room, err);
 	if (rc)
 		return rc;
-	rc = serve(job, r, err);
-	worker_leave(job->worker, r->room);
+	rc = serve(rq, r, err);
+	worker_leave(rq->worker, r->room);
 	return rc;
 }
 
@@ -161,44 +161,44 @@ level_of(enum aic_code code)
 #define PATH_LOGGED 256
 
 static void
-log_request(const struct job *job, const struct aic_err *err, enum aic_code rc,
-    bool sent, bool quiet)
+log_request(const struct request *rq, const struct aic_err *err,
+    enum aic_code rc, bool sent, bool quiet)
 {
 	struct aic_log l;
 
 	aic_log_begin(&l, quiet && !rc ? AIC_LOG_DEBUG : level_of(rc),
 	    "request");
-	aic_log_str(&l, "req", job->rq.id);
-	aic_log_cut(&l, "method", job->rq.method, METHOD_LOGGED);
-	aic_log_cut(&l, "path", job->rq.path, PATH_LOGGED);
-	if (job->user)
-		aic_log_num(&l, "user", job->user);
+	aic_log_str(&l, "req", rq->in.id);
+	aic_log_cut(&l, "method", rq->in.method, METHOD_LOGGED);
+	aic_log_cut(&l, "path", rq->in.path, PATH_LOGGED);
+	if (rq->user)
+		aic_log_num(&l, "user", rq->user);
 	if (rc)
-		aic_log_str(&l, "doing", job->doing);
+		aic_log_str(&l, "doing", rq->doing);
 	aic_log_str(&l, "code", aic_code_name(rc));
-	aic_log_num(&l, "status", job->status);
-	aic_log_ms(&l, "ms", aic_clock_us() - job->start_us);
-	if (job->db_us)
-		aic_log_ms(&l, "db_ms", job->db_us);
-	if (job->limit_us)
-		aic_log_ms(&l, "limit_ms", job->limit_us);
-	aic_log_str(&l, "server", job->server);
-	if (job->server_us)
-		aic_log_ms(&l, "server_ms", job->server_us);
-	if (job->attempts) {
-		aic_log_ms(&l, "ai_ms", job->ai_us);
-		aic_log_num(&l, "attempts", job->attempts);
-		aic_log_str(&l, "model", job->model);
-		aic_log_num(&l, "tokens", job->tokens);
-		aic_log_num(&l, "tokens_prompt", job->usage.prompt);
-		aic_log_num(&l, "tokens_completion", job->usage.completion);
-		aic_log_num(&l, "tokens_cached", job->usage.cached);
+	aic_log_num(&l, "status", rq->status);
+	aic_log_ms(&l, "ms", aic_clock_us() - rq->start_us);
+	if (rq->db_us)
+		aic_log_ms(&l, "db_ms", rq->db_us);
+	if (rq->limit_us)
+		aic_log_ms(&l, "limit_ms", rq->limit_us);
+	aic_log_str(&l, "server", rq->server);
+	if (rq->server_us)
+		aic_log_ms(&l, "server_ms", rq->server_us);
+	if (rq->attempts) {
+		aic_log_ms(&l, "ai_ms", rq->ai_us);
+		aic_log_num(&l, "attempts", rq->attempts);
+		aic_log_str(&l, "model", rq->model);
+		aic_log_num(&l, "tokens", rq->tokens);
+		aic_log_num(&l, "tokens_prompt", rq->usage.prompt);
+		aic_log_num(&l, "tokens_completion", rq->usage.completion);
+		aic_log_num(&l, "tokens_cached", rq->usage.cached);
 	}
-	if (job->save_us)
-		aic_log_ms(&l, "save_ms", job->save_us);
-	if (job->replayed)
+	if (rq->save_us)
+		aic_log_ms(&l, "save_ms", rq->save_us);
+	if (rq->replayed)
 		aic_log_str(&l, "replayed", "yes");
-	if (job->recalled)
+	if (rq->recalled)
 		aic_log_str(&l, "recalled", "yes");
 	if (!sent)
 		aic_log_str(&l, "sent", "no");
@@ -208,73 +208,73 @@ log_request(const struct job *job, const struct aic_err *err, enum aic_code rc,
 }
 
 static void
-count(const struct job *job, const struct route *r, enum aic_code rc)
+count(const struct request *rq, const struct route *r, enum aic_code rc)
 {
-	struct metrics *m = job->worker->metrics;
-	int64_t us = aic_clock_us() - job->start_us;
+	struct aic_metrics *m = rq->worker->metrics;
+	int64_t us = aic_clock_us() - rq->start_us;
 
-	metrics_request(m, r ? (int)(r - routes) : -1, job->status);
+	aic_metrics_request(m, r ? (int)(r - routes) : -1, rq->status);
 	if (!r || r->handler != chat_send)
 		return;
-	metrics_chat(m, rc, job->replayed);
-	if (rc == AIC_OK && !job->replayed) {
-		metrics_time(m, METRICS_CHAT, us);
-		metrics_time(m, METRICS_OVERHEAD, us - job->ai_us);
+	aic_metrics_chat(m, rc, rq->replayed);
+	if (rc == AIC_OK && !rq->replayed) {
+		aic_metrics_time(m, AIC_METRICS_CHAT, us);
+		aic_metrics_time(m, AIC_METRICS_OVERHEAD, us - rq->ai_us);
 	}
 }
 
 void
-route_run(struct job *job)
+route_run(struct request *rq)
 {
 	struct aic_err err = AIC_ERR_INIT;
 	const struct route *r;
 	enum aic_code rc;
 	bool sent;
 
-	job->deadline_us = job->start_us +
-	    job->worker->conf.deadline_ms * AIC_MS;
-	aic_buf_clear(&job->body);
-	aic_buf_clear(&job->out);
-	job->status = 0;
-	job->type = job->allow = NULL;
-	job->replayed = job->recalled = job->perhaps_saved = false;
-	job->later.n = 0;
-	job->asked = (struct personal_ask){ .start_us = 0 };
-	job->user = job->tokens = 0;
-	job->db_us = job->limit_us = job->ai_us = job->save_us = 0;
-	job->attempts = 0;
-	job->usage = (struct aic_completion_usage){ .prompt = 0 };
-	job->model = NULL;
-	job->server = NULL;
-	job->server_us = 0;
+	rq->deadline_us = rq->start_us + rq->worker->conf.deadline_ms * AIC_MS;
+	aic_buf_clear(&rq->body);
+	aic_buf_clear(&rq->out);
+	rq->status = 0;
+	rq->type = rq->allow = NULL;
+	rq->replayed = rq->recalled = rq->perhaps_saved = false;
+	rq->later.n = 0;
+	rq->asked = (struct seller_api_ask){ .start_us = 0 };
+	rq->user = rq->tokens = 0;
+	rq->db_us = rq->limit_us = rq->ai_us = rq->save_us = 0;
+	rq->attempts = 0;
+	rq->usage = (struct aic_completion_usage){ .prompt = 0 };
+	rq->model = NULL;
+	rq->server = NULL;
+	rq->server_us = 0;
 
-	r = find(job);
-	rc = run(job, r, &err);
-	sent = reply_send(job, rc, &err);
-	count(job, r, rc);
-	log_request(job, &err, rc, sent, r && r->need == AIC_AUTH_NONE);
-	fcgi_finish(job->fcgi);
-	recall_keep(job);
-	personal_finish(job);
+	r = find(rq);
+	rc = run(rq, r, &err);
+	sent = reply_send(rq, rc, &err);
+	count(rq, r, rc);
+	log_request(rq, &err, rc, sent, r && r->need == AIC_AUTH_NONE);
+	fcgi_finish(rq->fcgi);
+	recall_keep(rq);
+	seller_api_finish(rq);
 }
 
 void
-route_stage(struct job *job, const char *doing)
+request_stage(struct request *rq, const char *doing)
 {
-	job->doing = doing;
-	job->stage_end_us = aic_clock_us() +
-	    job->worker->conf.db_timeout_ms * AIC_MS;
-	if (job->stage_end_us > job->deadline_us)
-		job->stage_end_us = job->deadline_us;
+	rq->doing = doing;
+	rq->stage_end_us = aic_clock_us() +
+	    rq->worker->conf.db_timeout_ms * AIC_MS;
+	if (rq->stage_end_us > rq->deadline_us)
+		rq->stage_end_us = rq->deadline_us;
 }
 
 enum aic_code
-route_db(struct job *job, struct aic_db_call *calls, int n, struct aic_err *err)
+request_db(struct request *rq, struct aic_db_call *calls, int n,
+    struct aic_err *err)
 {
 	int64_t start = aic_clock_us();
 	enum aic_code rc;
 
-	rc = aic_db_run(job->worker->db, calls, n, job->stage_end_us, err);
-	job->db_us += aic_clock_us() - start;
+	rc = aic_db_run(rq->worker->db, calls, n, rq->stage_end_us, err);
+	rq->db_us += aic_clock_us() - start;
 	return rc;
 }

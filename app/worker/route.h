@@ -12,15 +12,15 @@
 #include "lib/err.h"
 #include "app/worker/fcgi.h"
 #include "lib/limit.h"
-#include "app/worker/personal.h"
-#include "app/worker/recall.h"
+#include "app/worker/seller_api.h"
+#include "app/worker/chat_cache.h"
 #include "app/worker/worker.h"
 
 /* One request from accept to answer, as the handlers see it. */
-struct job {
+struct request {
 	struct worker *worker;
 	struct fcgi *fcgi;
-	struct fcgi_request rq;
+	struct fcgi_request in;
 	struct aic_buf body; /* that came */
 	const char *tail; /* of the path, behind the route's own */
 	int64_t start_us;
@@ -37,7 +37,7 @@ struct job {
 	bool perhaps_saved;
 	bool recalled; /* it is the answer to the same question of before */
 	struct recall_later later;
-	struct personal_ask asked; /* of the Server */
+	struct seller_api_ask asked; /* of the Server */
 
 	/* The stage. */
 	const char *doing; /* for the log */
@@ -55,25 +55,25 @@ struct job {
 	int64_t server_us; /* and after how long */
 };
 
-typedef enum aic_code route_handler(struct job *job, struct aic_err *err);
+typedef enum aic_code route_handler(struct request *rq, struct aic_err *err);
 
 /*
  * route_run -- answer one accepted request and log it.
  *
- * job       worker, fcgi, rq and start_us are set; body and out are
+ * rq        worker, fcgi, in and start_us are set; body and out are
  *           initialised and kept by the caller for the next request
  */
-void route_run(struct job *job);
+void route_run(struct request *rq);
 
 /* route_names -- of all routes, as metrics call them; static. */
 const char *const *route_names(int *ret_n);
 
-/* route_stage -- a stage begins: what it does, and its time at the database,
- * AI_CHAT_DB_TIMEOUT_MS for all of it and no later than the job's deadline. */
-void route_stage(struct job *job, const char *doing);
+/* request_stage -- a stage begins: what it does, and its time at the database,
+ * AI_CHAT_DB_TIMEOUT_MS for all of it and no later than the deadline of the request. */
+void request_stage(struct request *rq, const char *doing);
 
-/* route_db -- run a batch within the stage's time, which also goes to the log. */
-enum aic_code route_db(struct job *job, struct aic_db_call *calls, int n,
+/* request_db -- run a batch within the stage's time, which also goes to the log. */
+enum aic_code request_db(struct request *rq, struct aic_db_call *calls, int n,
     struct aic_err *err) AIC_MUST_CHECK;
 
 #endif

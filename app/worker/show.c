@@ -42,7 +42,7 @@ put_parts(struct aic_buf *to, struct aic_parts *p)
 /* As much of the answer as one message takes, and the note. */
 static void
 put_first(struct aic_buf *to, const char *text, size_t len,
-    const struct show_form *form)
+    const struct aic_render_form *form)
 {
 	struct aic_buf part;
 
@@ -57,7 +57,7 @@ put_first(struct aic_buf *to, const char *text, size_t len,
 
 static void
 put_answer(struct aic_buf *to, const char *text, size_t len,
-    const struct show_form *form)
+    const struct aic_render_form *form)
 {
 	struct aic_parts p;
 	bool fits;
@@ -74,8 +74,8 @@ put_answer(struct aic_buf *to, const char *text, size_t len,
 }
 
 enum aic_code
-show_answer(struct aic_buf *to, const char *text, const struct show_form *form,
-    struct aic_err *err)
+aic_render_answer(struct aic_buf *to, const char *text,
+    const struct aic_render_form *form, struct aic_err *err)
 {
 	enum aic_code rc = AIC_OK;
 	struct aic_buf html;

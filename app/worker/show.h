@@ -11,7 +11,7 @@
 #include "lib/err.h"
 #include "lib/telegram.h"
 
-struct show_form {
+struct aic_render_form {
 	enum aic_format format;
 	int64_t reserve; /* UTF-16 units to leave free in each part */
 	/* The caller knows nothing of parts: where there are several, the response is
@@ -20,14 +20,14 @@ struct show_form {
 };
 
 /*
- * show_answer -- "response":"...", and ,"parts":["...", ...] where that is more than
+ * aic_render_answer -- "response":"...", and ,"parts":["...", ...] where that is more than
  * fits into one message. The parts always hold the whole answer.
  *
  * text      as the model wrote it
  *
  * Errors:   AIC_ENOMEM
  */
-enum aic_code show_answer(struct aic_buf *to, const char *text,
-    const struct show_form *form, struct aic_err *err) AIC_MUST_CHECK;
+enum aic_code aic_render_answer(struct aic_buf *to, const char *text,
+    const struct aic_render_form *form, struct aic_err *err) AIC_MUST_CHECK;
 
 #endif

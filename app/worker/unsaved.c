@@ -15,7 +15,7 @@
 
 struct answer {
 	int64_t telegram_id;
-	char digest[AIC_REPEAT_DIGEST_SIZE];
+	char digest[AIC_IDEMPOTENCY_DIGEST_SIZE];
 	char *text; /* NULL: none */
 	size_t len;
 	int64_t tokens;
@@ -97,7 +97,7 @@ unsaved_close(struct unsaved *u)
 
 void
 unsaved_keep(struct unsaved *u, int64_t telegram_id,
-    const char digest[AIC_REPEAT_DIGEST_SIZE], char *text, int64_t tokens,
+    const char digest[AIC_IDEMPOTENCY_DIGEST_SIZE], char *text, int64_t tokens,
     int64_t now_us)
 {
 	size_t len = strlen(text);
@@ -113,14 +113,14 @@ unsaved_keep(struct unsaved *u, int64_t telegram_id,
 		.len = len,
 		.tokens = tokens,
 		.until_us = now_us + UNSAVED_MS * AIC_MS };
-	memcpy(a->digest, digest, AIC_REPEAT_DIGEST_SIZE);
+	memcpy(a->digest, digest, AIC_IDEMPOTENCY_DIGEST_SIZE);
 	u->bytes += len;
 	pthread_mutex_unlock(&u->lock);
 }
 
 char *
 unsaved_take(struct unsaved *u, int64_t telegram_id,
-    const char digest[AIC_REPEAT_DIGEST_SIZE], int64_t *ret_tokens,
+    const char digest[AIC_IDEMPOTENCY_DIGEST_SIZE], int64_t *ret_tokens,
     int64_t now_us)
 {
 	struct answer *a;

@@ -12,7 +12,7 @@
 
 #include <stdint.h>
 
-#include "lib/repeat.h"
+#include "lib/idempotency.h"
 
 /* A caller who repeats does so within minutes; and no answer is kept longer than a
  * person who has asked to be forgotten would expect. */
@@ -32,13 +32,13 @@ void unsaved_close(struct unsaved *u);
  * text      taken
  */
 void unsaved_keep(struct unsaved *u, int64_t telegram_id,
-    const char digest[AIC_REPEAT_DIGEST_SIZE], char *text, int64_t tokens,
+    const char digest[AIC_IDEMPOTENCY_DIGEST_SIZE], char *text, int64_t tokens,
     int64_t now_us);
 
 /* unsaved_take -- the answer of that chat, which is not kept any more; NULL: there is
  * none. Memory: gives; free(). */
 char *unsaved_take(struct unsaved *u, int64_t telegram_id,
-    const char digest[AIC_REPEAT_DIGEST_SIZE], int64_t *ret_tokens,
+    const char digest[AIC_IDEMPOTENCY_DIGEST_SIZE], int64_t *ret_tokens,
     int64_t now_us);
 
 #endif

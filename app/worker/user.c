@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/answer.h"
+#include "lib/render.h"
 #include "lib/context.h"
 #include "lib/history.h"
 #include "lib/input.h"
@@ -43,134 +43,134 @@ static const struct aic_input_field history_fields[] = {
 static const struct aic_input_field user_fields[] = { TELEGRAM_ID };
 
 static enum aic_code
-read_body(struct job *job, const struct aic_input_field *fields, int n,
+read_body(struct request *rq, const struct aic_input_field *fields, int n,
     struct user_input *in, struct aic_err *err)
 {
 	struct json_object *doc;
 	enum aic_code rc;
 
-	route_stage(job, "reading the body");
-	rc = aic_input_body(job->body.data, job->body.len, fields, n, in, &doc,
+	request_stage(rq, "reading the body");
+	rc = aic_input_body(rq->body.data, rq->body.len, fields, n, in, &doc,
 	    err);
 	if (rc)
 		return rc;
 	json_object_put(doc); /* there are numbers in it alone */
-	job->user = in->telegram_id;
+	rq->user = in->telegram_id;
 	return AIC_OK;
 }
 
 static enum aic_code
-read_path(struct job *job, struct aic_err *err)
+read_path(struct request *rq, struct aic_err *err)
 {
-	route_stage(job, "reading the path");
-	return aic_input_number("path", "telegram_id", job->tail,
-	    strlen(job->tail), 1, INT64_MAX, &job->user, err);
+	request_stage(rq, "reading the path");
+	return aic_input_number("path", "telegram_id", rq->tail,
+	    strlen(rq->tail), 1, INT64_MAX, &rq->user, err);
 }
 
 enum aic_code
-user_history(struct job *job, struct aic_err *err)
+user_history(struct request *rq, struct aic_err *err)
 {
 	struct aic_db_call calls[2];
 	struct user_input in;
 	enum aic_code rc;
 
-	rc = read_body(job, history_fields,
+	rc = read_body(rq, history_fields,
 	    sizeof(history_fields) / sizeof(history_fields[0]), &in, err);
 	if (rc)
 		return rc;
-	route_stage(job, "reading the history");
-	aic_history_ask(calls, in.telegram_id, in.limit, in.offset);
-	rc = route_db(job, calls, 2, err);
+	request_stage(rq, "reading the history");
+	aic_history_bind(calls, in.telegram_id, in.limit, in.offset);
+	rc = request_db(rq, calls, 2, err);
 	if (rc)
 		return rc;
-	answer_history(&job->out, calls, in.limit, in.offset);
+	aic_render_history(&rq->out, calls, in.limit, in.offset);
 	aic_db_call_done(&calls[0]);
 	aic_db_call_done(&calls[1]);
 	return AIC_OK;
 }
 
 enum aic_code
-user_limits(struct job *job, struct aic_err *err)
+user_limits(struct request *rq, struct aic_err *err)
 {
-	const struct aic_conf *conf = &job->worker->conf;
+	const struct aic_conf *conf = &rq->worker->conf;
 	struct aic_limit_state s;
 	struct aic_db_call call;
 	enum aic_code rc;
 
-	rc = read_path(job, err);
+	rc = read_path(rq, err);
 	if (rc)
 		return rc;
-	route_stage(job, "reading the limit");
-	aic_limit_peek_ask(&call, job->user, conf->timezone);
-	rc = route_db(job, &call, 1, err);
+	request_stage(rq, "reading the limit");
+	aic_limit_peek_bind(&call, rq->user, conf->timezone);
+	rc = request_db(rq, &call, 1, err);
 	if (rc)
 		return rc;
-	rc = aic_limit_peek_got(&call, conf->daily_limit, &s, err);
+	rc = aic_limit_peek_read(&call, conf->daily_limit, &s, err);
 	aic_db_call_done(&call);
 	if (rc)
 		return rc;
-	answer_limits(&job->out, job->user, &s);
+	aic_render_limits(&rq->out, rq->user, &s);
 	return AIC_OK;
 }
 
 enum aic_code
-user_reset(struct job *job, struct aic_err *err)
+user_reset(struct request *rq, struct aic_err *err)
 {
 	struct user_input in;
 	struct aic_db_call call;
 	enum aic_code rc;
 	bool known;
 
-	rc = read_body(job, user_fields, 1, &in, err);
+	rc = read_body(rq, user_fields, 1, &in, err);
 	if (rc)
 		return rc;
-	route_stage(job, "resetting the limit");
+	request_stage(rq, "resetting the limit");
 	/* Redis has to be told under the right name. */
-	rc = worker_fits(job->worker, job->stage_end_us, err);
+	rc = worker_schema_ok(rq->worker, rq->stage_end_us, err);
 	if (rc)
 		return rc;
-	aic_limit_reset_ask(&call, in.telegram_id, job->worker->conf.timezone);
-	rc = route_db(job, &call, 1, err);
+	aic_limit_reset_bind(&call, in.telegram_id, rq->worker->conf.timezone);
+	rc = request_db(rq, &call, 1, err);
 	if (rc)
 		return rc;
-	known = aic_limit_reset_got(&call);
+	known = aic_limit_reset_read(&call);
 	aic_db_call_done(&call);
-	worker_reset(job->worker, in.telegram_id);
-	answer_reset(&job->out, in.telegram_id, known);
+	worker_reset(rq->worker, in.telegram_id);
+	aic_render_reset(&rq->out, in.telegram_id, known);
 	return AIC_OK;
 }
 
 enum aic_code
-user_clear(struct job *job, struct aic_err *err)
+user_clear(struct request *rq, struct aic_err *err)
 {
 	struct user_input in;
 	struct aic_db_call call;
 	enum aic_code rc;
 
-	rc = read_body(job, user_fields, 1, &in, err);
+	rc = read_body(rq, user_fields, 1, &in, err);
 	if (rc)
 		return rc;
-	route_stage(job, "beginning a conversation");
-	aic_context_clear_ask(&call, in.telegram_id,
-	    job->worker->conf.timezone);
-	rc = route_db(job, &call, 1, err);
+	request_stage(rq, "beginning a conversation");
+	aic_context_clear_bind(&call, in.telegram_id,
+	    rq->worker->conf.timezone);
+	rc = request_db(rq, &call, 1, err);
 	if (rc)
 		return rc;
 	aic_db_call_done(&call);
-	aic_buf_puts(&job->out, "{\"success\":true}");
+	aic_buf_puts(&rq->out, "{\"success\":true}");
 	return AIC_OK;
 }
 
 /* ?days=7; a whole number that is too large for us is still one. */
 static enum aic_code
-read_days(struct job *job, int64_t *ret_days, struct aic_err *err)
+read_days(struct request *rq, int64_t *ret_days, struct aic_err *err)
 {
 	char text[QUERY_MAX];
 	unsigned before = err->n_faults;
 	enum aic_code rc;
 
 	*ret_days = DAYS_PRESET;
-	if (!aic_input_query(job->rq.query, "days", text, sizeof(text)))
+	if (!aic_input_query(rq->in.query, "days", text, sizeof(text)))
 		return AIC_OK;
 	rc = aic_input_number("query", "days", text, strlen(text), INT64_MIN,
 	    INT64_MAX, ret_days, err);
@@ -184,10 +184,10 @@ read_days(struct job *job, int64_t *ret_days, struct aic_err *err)
 
 /* The faults of both, as one answer; only then what the days may be. */
 static enum aic_code
-read_stats(struct job *job, int64_t *ret_days, struct aic_err *err)
+read_stats(struct request *rq, int64_t *ret_days, struct aic_err *err)
 {
-	enum aic_code path = read_path(job, err);
-	enum aic_code query = read_days(job, ret_days, err);
+	enum aic_code path = read_path(rq, err);
+	enum aic_code query = read_days(rq, ret_days, err);
 
 	if (path || query)
 		return path ? path : query;
@@ -198,23 +198,23 @@ read_stats(struct job *job, int64_t *ret_days, struct aic_err *err)
 }
 
 enum aic_code
-user_stats(struct job *job, struct aic_err *err)
+user_stats(struct request *rq, struct aic_err *err)
 {
 	struct aic_db_call call;
 	struct aic_stats s;
 	enum aic_code rc;
 	int64_t days;
 
-	rc = read_stats(job, &days, err);
+	rc = read_stats(rq, &days, err);
 	if (rc)
 		return rc;
-	route_stage(job, "reading statistics");
-	aic_stats_ask(&call, job->user, days, job->worker->conf.timezone);
-	rc = route_db(job, &call, 1, err);
+	request_stage(rq, "reading statistics");
+	aic_stats_bind(&call, rq->user, days, rq->worker->conf.timezone);
+	rc = request_db(rq, &call, 1, err);
 	if (rc)
 		return rc;
-	s = aic_stats_got(&call);
-	answer_stats(&job->out, job->user, days, &s);
+	s = aic_stats_read(&call);
+	aic_render_stats(&rq->out, rq->user, days, &s);
 	aic_db_call_done(&call);
 	return AIC_OK;
 }

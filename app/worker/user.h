@@ -7,10 +7,10 @@
 
 #include "app/worker/route.h"
 
-enum aic_code user_history(struct job *job, struct aic_err *err);
-enum aic_code user_limits(struct job *job, struct aic_err *err);
-enum aic_code user_reset(struct job *job, struct aic_err *err);
-enum aic_code user_clear(struct job *job, struct aic_err *err);
-enum aic_code user_stats(struct job *job, struct aic_err *err);
+enum aic_code user_history(struct request *rq, struct aic_err *err);
+enum aic_code user_limits(struct request *rq, struct aic_err *err);
+enum aic_code user_reset(struct request *rq, struct aic_err *err);
+enum aic_code user_clear(struct request *rq, struct aic_err *err);
+enum aic_code user_stats(struct request *rq, struct aic_err *err);
 
 #endif

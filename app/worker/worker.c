@@ -10,10 +10,10 @@
 #include "lib/context.h"
 #include "lib/durable.h"
 #include "lib/limit.h"
-#include "app/worker/recall.h"
-#include "lib/recall_keys.h"
+#include "app/worker/chat_cache.h"
+#include "lib/cache_keys.h"
 #include "lib/log.h"
-#include "lib/repeat.h"
+#include "lib/idempotency.h"
 #include "lib/save.h"
 
 /* The newest file of sql/ that this program cannot do without. */
@@ -119,7 +119,7 @@ worker_open(struct worker *w, struct aic_conf *conf, struct aic_err *err)
 	};
 	http = (struct aic_http_conf){ .calls_max = CALLS_EACH *
 			(int)conf->threads +
-		    CALLS_SPARE + personal_calls(conf),
+		    CALLS_SPARE + seller_api_calls(conf),
 		.connections_max = (int)conf->upstream_connections };
 	rc = aic_prompt_load(&w->prompt, conf->prompt_file, conf->answer_format,
 	    err);
@@ -139,7 +139,7 @@ worker_open(struct worker *w, struct aic_conf *conf, struct aic_err *err)
 			rc = aic_fail(err, AIC_ENOMEM, "out of memory");
 	}
 	if (!rc)
-		rc = personal_open(&w->personal, w->http, conf, err);
+		rc = seller_api_open(&w->seller_api, w->http, conf, err);
 	if (rc)
 		worker_close(w);
 	return rc;
@@ -152,23 +152,24 @@ worker_open_metrics(struct worker *w, const char *const *routes, int n_routes,
 	int number = (int)w->conf.instance;
 	enum aic_code rc;
 
-	rc = metrics_open(&w->metrics, w->conf.metrics_dir, number, routes,
+	rc = aic_metrics_open(&w->metrics, w->conf.metrics_dir, number, routes,
 	    n_routes, err);
 	if (rc != AIC_EBUSY)
 		return rc;
 	/* Chats do not need it. */
 	aic_log_event(AIC_LOG_ERROR, "metrics",
 	    "counting in memory, which no other worker sees: %s", err->detail);
-	return metrics_open(&w->metrics, NULL, number, routes, n_routes, err);
+	return aic_metrics_open(&w->metrics, NULL, number, routes, n_routes,
+	    err);
 }
 
 void
 worker_close(struct worker *w)
 {
-	metrics_close(w->metrics);
+	aic_metrics_close(w->metrics);
 	aic_cache_close(w->cache);
 	free(w->asked_how);
-	personal_close(w->personal);
+	seller_api_close(w->seller_api);
 	aic_openai_close(w->openai);
 	aic_http_close(w->http);
 	aic_db_close(w->db);
@@ -234,15 +235,15 @@ check_durability(struct worker *w, int64_t deadline_us)
 
 	if (atomic_exchange(&w->durability_checked, true))
 		return;
-	aic_durable_ask(&call);
+	aic_durable_bind(&call);
 	if (aic_db_run(w->db, &call, 1, deadline_us, &err)) {
 		atomic_store(&w->durability_checked, false);
 		return;
 	}
-	if (*aic_durable_got(&call))
+	if (*aic_durable_read(&call))
 		aic_log_event(AIC_LOG_WARN, "durability",
 		    "answered chats can be lost in a crash of PostgreSQL: %s",
-		    aic_durable_got(&call));
+		    aic_durable_read(&call));
 	aic_db_call_done(&call);
 }
 
@@ -268,17 +269,17 @@ run_and_forget(struct worker *w, struct aic_db_call *calls, int n,
 static enum aic_code
 try_chat(struct worker *w, int64_t deadline_us, struct aic_err *err)
 {
-	struct aic_limit_hold h = {
+	struct aic_limit_reserve h = {
 		.chat_id = nil, .zone = w->conf.timezone, .limit = -1
 	};
 	struct aic_save s = { .message = "", .response = "" };
 	struct aic_context_terms terms = { .exchanges = 0 };
 	struct aic_db_call calls[4];
 
-	aic_limit_hold_ask(&calls[0], &h);
-	aic_context_ask(&calls[1], 0, &terms);
-	aic_save_ask(&calls[2], &s);
-	aic_limit_drop_ask(&calls[3], 0, nil);
+	aic_limit_reserve_bind(&calls[0], &h);
+	aic_context_bind(&calls[1], 0, &terms);
+	aic_save_bind(&calls[2], &s);
+	aic_limit_release_bind(&calls[3], 0, nil);
 	return run_and_forget(w, calls, 4, deadline_us, err);
 }
 
@@ -286,15 +287,15 @@ try_chat(struct worker *w, int64_t deadline_us, struct aic_err *err)
 static enum aic_code
 try_key(struct worker *w, int64_t deadline_us, struct aic_err *err)
 {
-	struct aic_limit_hold h = { .chat_id = nil,
+	struct aic_limit_reserve h = { .chat_id = nil,
 		.of_key = true,
 		.zone = w->conf.timezone,
 		.limit = -1 };
 	struct aic_db_call calls[3];
 
-	aic_repeat_queue_ask(&calls[0], 0);
-	aic_limit_hold_ask(&calls[1], &h);
-	aic_repeat_ask(&calls[2], 0, nil, NULL);
+	aic_idempotency_queue_bind(&calls[0], 0);
+	aic_limit_reserve_bind(&calls[1], &h);
+	aic_idempotency_bind(&calls[2], 0, nil, NULL);
 	return run_and_forget(w, calls, 3, deadline_us, err);
 }
 
@@ -304,7 +305,7 @@ name_database(struct worker *w, int64_t deadline_us, struct aic_err *err)
 {
 	enum aic_code rc;
 
-	rc = recall_set_scope(w->cache, w->db, deadline_us, err);
+	rc = aic_cache_keys_set_scope(w->cache, w->db, deadline_us, err);
 	if (!rc || !*err->sqlstate)
 		return rc;
 	aic_log_event(AIC_LOG_WARN, "cache",
@@ -350,7 +351,7 @@ await_fit(struct worker_fit *f, pthread_mutex_t *lock, int64_t deadline_us,
 }
 
 enum aic_code
-worker_fits(struct worker *w, int64_t deadline_us, struct aic_err *err)
+worker_schema_ok(struct worker *w, int64_t deadline_us, struct aic_err *err)
 {
 	struct worker_fit *f = &w->fit;
 	enum aic_code rc;
@@ -412,7 +413,7 @@ look_again(struct worker *w, enum aic_level level)
 }
 
 enum aic_code
-worker_ready(struct worker *w, enum aic_level level, struct aic_err *err)
+worker_ping(struct worker *w, enum aic_level level, struct aic_err *err)
 {
 	struct worker_look *l = &w->look;
 	enum aic_code rc;
@@ -433,7 +434,7 @@ worker_ready(struct worker *w, enum aic_level level, struct aic_err *err)
 }
 
 enum aic_code
-worker_wait(struct worker *w, struct aic_err *err)
+worker_enter_wait(struct worker *w, struct aic_err *err)
 {
 	bool ok;
 
@@ -451,7 +452,7 @@ worker_wait(struct worker *w, struct aic_err *err)
 }
 
 void
-worker_waited(struct worker *w)
+worker_leave_wait(struct worker *w)
 {
 	pthread_mutex_lock(&w->lock);
 	w->waiters--;
@@ -459,13 +460,13 @@ worker_waited(struct worker *w)
 }
 
 void
-worker_drop_later(struct worker *w, int64_t user, const char *chat_id,
+worker_release_later(struct worker *w, int64_t user, const char *chat_id,
     int64_t lapses_us)
 {
-	struct worker_drop *d = NULL;
+	struct worker_release *d = NULL;
 
 	pthread_mutex_lock(&w->lock);
-	if (w->n_drops < WORKER_DROPS) {
+	if (w->n_drops < WORKER_RELEASES) {
 		d = &w->drops[w->n_drops++];
 		d->user = user;
 		d->lapses_us = lapses_us;
@@ -473,12 +474,12 @@ worker_drop_later(struct worker *w, int64_t user, const char *chat_id,
 	}
 	pthread_mutex_unlock(&w->lock);
 	if (!d)
-		metrics_lapse(w->metrics);
+		aic_metrics_lapse(w->metrics);
 }
 
 /* The newest first: its time has longest to go. */
 static bool
-take_drop(struct worker *w, struct worker_drop *to)
+take_drop(struct worker *w, struct worker_release *to)
 {
 	bool any;
 
@@ -491,21 +492,21 @@ take_drop(struct worker *w, struct worker_drop *to)
 }
 
 void
-worker_drop_all(struct worker *w)
+worker_release_all(struct worker *w)
 {
 	int64_t until = aic_clock_us() + READY_US;
 	struct aic_err err = AIC_ERR_INIT;
 	struct aic_db_call call;
-	struct worker_drop d;
+	struct worker_release d;
 
 	while (take_drop(w, &d)) {
 		if (d.lapses_us <= aic_clock_us()) {
-			metrics_lapse(w->metrics);
+			aic_metrics_lapse(w->metrics);
 			continue;
 		}
-		aic_limit_drop_ask(&call, d.user, d.chat_id);
+		aic_limit_release_bind(&call, d.user, d.chat_id);
 		if (aic_db_run(w->db, &call, 1, until, &err)) {
-			worker_drop_later(w, d.user, d.chat_id, d.lapses_us);
+			worker_release_later(w, d.user, d.chat_id, d.lapses_us);
 			return;
 		}
 		aic_db_call_done(&call);
@@ -567,16 +568,16 @@ reset_later(struct worker *w, const struct worker_reset *r)
 		aic_log_event(AIC_LOG_WARN, "cache",
 		    "too many resets that Redis did not hear of: refusals may "
 		    "be remembered for %d s",
-		    (int)(RECALL_USED_MS / 1000));
+		    (int)(AIC_CACHE_KEYS_USED_MS / 1000));
 }
 
 void
 worker_reset(struct worker *w, int64_t user)
 {
 	struct worker_reset r = { .user = user,
-		.until_us = aic_clock_us() + RECALL_USED_MS * AIC_MS };
+		.until_us = aic_clock_us() + AIC_CACHE_KEYS_USED_MS * AIC_MS };
 
-	if (w->cache && !recall_mark_reset(w->cache, user))
+	if (w->cache && !aic_cache_keys_mark_reset(w->cache, user))
 		reset_later(w, &r);
 }
 
@@ -602,7 +603,7 @@ worker_reset_all(struct worker *w)
 		/* By then what Redis knew is forgotten by itself. */
 		if (r.until_us <= aic_clock_us())
 			continue;
-		if (!recall_mark_reset(w->cache, r.user)) {
+		if (!aic_cache_keys_mark_reset(w->cache, r.user)) {
 			reset_later(w, &r);
 			return;
 		}
@@ -631,11 +632,11 @@ worker_keep_warm(struct worker *w)
 }
 
 void
-worker_tell(struct worker *w)
+worker_update_gauges(struct worker *w)
 {
 	struct aic_cache_look cache = aic_cache_look(w->cache);
 	struct aic_db_state db = aic_db_look(w->db);
-	struct metrics_now now = { .slots = w->conf.threads,
+	struct aic_metrics_now now = { .slots = w->conf.threads,
 		.db_connections = db.connections,
 		.db_busy = db.busy,
 		.db_waiting = db.waiting,
@@ -646,7 +647,7 @@ worker_tell(struct worker *w)
 		.cache_connections = cache.connections,
 		.cache_busy = cache.busy,
 		.saves_open = aic_breaker_is_open(&w->saves),
-		.server_open = personal_is_open(w->personal) };
+		.server_open = seller_api_is_open(w->seller_api) };
 	int i;
 
 	for (i = 0; i < AIC_OPENAI_MODELS; i++)
@@ -656,8 +657,8 @@ worker_tell(struct worker *w)
 	now.slots_used = w->chats;
 	now.others = w->others;
 	pthread_mutex_unlock(&w->lock);
-	metrics_now(w->metrics, &now);
-	if (metrics_was_lost())
+	aic_metrics_now(w->metrics, &now);
+	if (aic_metrics_was_lost())
 		aic_log_event(AIC_LOG_ERROR, "metrics",
 		    "file %lld in AI_CHAT_METRICS_DIR was truncated: counting "
 		    "in memory until the next start",

@@ -21,7 +21,7 @@
 #include "lib/log.h"
 #include "lib/metrics.h"
 #include "lib/openai.h"
-#include "app/worker/personal.h"
+#include "app/worker/seller_api.h"
 #include "lib/prompt.h"
 #include "app/worker/unsaved.h"
 
@@ -46,10 +46,10 @@ enum worker_room {
 };
 
 /* Reservations that could not be given back; more of them lapse. */
-#define WORKER_DROPS 256
+#define WORKER_RELEASES 256
 
 /* One that may be left in the database, when it did not answer. */
-struct worker_drop {
+struct worker_release {
 	int64_t user;
 	char chat_id[AIC_ID_SIZE];
 	int64_t lapses_us;
@@ -91,10 +91,10 @@ struct worker {
 	struct aic_openai *openai;
 	struct aic_cache *cache; /* NULL: none */
 	char *asked_how; /* the model; NULL: no answer is kept */
-	struct personal *personal; /* NULL: there is no Server */
+	struct seller_api *seller_api; /* NULL: there is no Server */
 	struct aic_prompt prompt;
-	struct metrics *metrics;
-	struct aic_breaker saves; /* see keep_admit() */
+	struct aic_metrics *metrics;
+	struct aic_breaker saves; /* see save_chat_admit() */
 	_Atomic int64_t saved_us; /* when a save succeeded last */
 	_Atomic int64_t hung_user; /* whose save did not end, the last one */
 	struct unsaved *unsaved;
@@ -103,14 +103,14 @@ struct worker {
 	int chats; /* under way */
 	int others; /* of WORKER_ROOM_DB, likewise */
 	int waiters; /* of the chats, those that wait for another one */
-	struct worker_drop drops[WORKER_DROPS];
+	struct worker_release drops[WORKER_RELEASES];
 	int n_drops;
 	struct worker_reset resets[WORKER_RESETS];
 	int n_resets;
 	enum aic_cache_state cache_told; /* what the log says of the cache */
 	char cache_why[AIC_CACHE_WHY];
 
-	atomic_bool fits; /* worker_fits() has said so */
+	atomic_bool fits; /* worker_schema_ok() has said so */
 	atomic_bool durability_checked; /* and logged, where it is wanting */
 	struct worker_fit fit;
 	struct worker_look look;
@@ -150,16 +150,16 @@ enum aic_code
 worker_check(struct worker *w, struct aic_err *err) AIC_MUST_CHECK;
 
 /*
- * worker_fits -- has the database the tables that this program was written for? Asked
+ * worker_schema_ok -- has the database the tables that this program was written for? Asked
  * until it has: before money is spent on a chat that could not be kept.
  *
  * Errors:   AIC_EDB
  */
-enum aic_code worker_fits(struct worker *w, int64_t deadline_us,
+enum aic_code worker_schema_ok(struct worker *w, int64_t deadline_us,
     struct aic_err *err) AIC_MUST_CHECK;
 
 /*
- * worker_ready -- could a chat be reserved and kept now? All who ask within a second
+ * worker_ping -- could a chat be reserved and kept now? All who ask within a second
  * share one look.
  *
  * The statements of a chat are run, where they find nothing, so a right that was revoked,
@@ -176,20 +176,21 @@ enum aic_code worker_fits(struct worker *w, int64_t deadline_us,
  * Blocks:   on the database, for READY_US at most; two round trips
  */
 enum aic_code
-worker_ready(struct worker *w, enum aic_level level, struct aic_err *err);
+worker_ping(struct worker *w, enum aic_level level, struct aic_err *err);
 
-/* worker_wait, worker_waited -- a chat of a key waits for another one of it. Half of
+/* worker_enter_wait, worker_leave_wait -- a chat of a key waits for another one of it. Half of
  * the slots are for that, and no more. Errors: AIC_EBUSY. */
-enum aic_code worker_wait(struct worker *w, struct aic_err *err) AIC_MUST_CHECK;
-void worker_waited(struct worker *w);
+enum aic_code
+worker_enter_wait(struct worker *w, struct aic_err *err) AIC_MUST_CHECK;
+void worker_leave_wait(struct worker *w);
 
-/* worker_drop_later -- a reservation may have been left behind; worker_drop_all()
+/* worker_release_later -- a reservation may have been left behind; worker_release_all()
  * gives it back when the database answers again. lapses_us: not worth it then. */
-void worker_drop_later(struct worker *w, int64_t user, const char *chat_id,
+void worker_release_later(struct worker *w, int64_t user, const char *chat_id,
     int64_t lapses_us);
 
-/* worker_drop_all -- Blocks: on the database, for a second at most. */
-void worker_drop_all(struct worker *w);
+/* worker_release_all -- Blocks: on the database, for a second at most. */
+void worker_release_all(struct worker *w);
 
 /* worker_check_cache -- log it when Redis is not as it should be, which stops nobody.
  * Blocks: for a second. */
@@ -204,9 +205,9 @@ void worker_reset_all(struct worker *w);
  * it when the model cannot be reached. Blocks: never. */
 void worker_keep_warm(struct worker *w);
 
-/* worker_tell -- bring the metrics of this moment up to date, and the log on whether
+/* worker_update_gauges -- bring the metrics of this moment up to date, and the log on whether
  * Redis is there. */
-void worker_tell(struct worker *w);
+void worker_update_gauges(struct worker *w);
 
 /* worker_threads -- how many there should be. */
 int worker_threads(const struct worker *w);

@@ -58,10 +58,10 @@ chat(struct job *job, int64_t due_us, char *response)
 {
 	struct aic_err err = AIC_ERR_INIT;
 	struct aic_context_terms terms = { .exchanges = 5 };
-	struct aic_limit_hold hold;
+	struct aic_limit_reserve hold;
 	struct aic_db_call calls[2];
 	struct aic_save s;
-	char id[AIC_ID_SIZE], lease[AIC_LEASE_SIZE];
+	char id[AIC_ID_SIZE], lease[AIC_RESERVATION_SIZE];
 	int64_t user = 1 + (int64_t)(aic_random() * (double)g.users);
 	int64_t at, used;
 	enum aic_code rc;
@@ -69,19 +69,19 @@ chat(struct job *job, int64_t due_us, char *response)
 	rc = aic_id_new(id, &err);
 	if (rc)
 		return rc;
-	hold = (struct aic_limit_hold){ .telegram_id = user,
+	hold = (struct aic_limit_reserve){ .telegram_id = user,
 		.chat_id = id,
 		.zone = "UTC",
 		.lease_ms = 60000,
 		.limit = LIMIT };
-	aic_limit_hold_ask(&calls[0], &hold);
-	aic_context_ask(&calls[1], user, &terms);
+	aic_limit_reserve_bind(&calls[0], &hold);
+	aic_context_bind(&calls[1], user, &terms);
 	rc = aic_db_run(g.db, calls, 2, aic_clock_us() + 3 * AIC_S, &err);
 	if (rc)
 		return rc;
 	at = aic_clock_us();
 	job->reserve_ms[job->n] = (float)(at - due_us) / 1000;
-	rc = aic_limit_hold_got(&calls[0], lease) ? AIC_OK : AIC_ELIMIT;
+	rc = aic_limit_reserve_read(&calls[0], lease) ? AIC_OK : AIC_ELIMIT;
 	aic_db_call_done(&calls[0]);
 	aic_db_call_done(&calls[1]);
 	if (rc)
@@ -92,12 +92,12 @@ chat(struct job *job, int64_t due_us, char *response)
 		.response = response,
 		.tokens = 200,
 		.limit = LIMIT };
-	aic_save_ask(&calls[0], &s);
+	aic_save_bind(&calls[0], &s);
 	rc = aic_db_run(g.db, calls, 1, at + 3 * AIC_S, &err);
 	if (rc)
 		return rc;
 	job->save_ms[job->n] = (float)(aic_clock_us() - at) / 1000;
-	rc = aic_save_got(&calls[0], &used) ? AIC_OK : AIC_EBUG;
+	rc = aic_save_read(&calls[0], &used) ? AIC_OK : AIC_EBUG;
 	aic_db_call_done(&calls[0]);
 	return rc;
 }

@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "app/worker/keep.h"
+#include "app/worker/save_chat.h"
 
 #include <string.h>
 
@@ -28,25 +28,25 @@ refuse(int64_t wait_us, struct aic_err *err)
 }
 
 enum aic_code
-keep_look(struct chat *c, struct aic_err *err)
+save_chat_check(struct chat *c, struct aic_err *err)
 {
 	int64_t wait_us;
 
 	if (c->paid)
 		return AIC_OK;
-	wait_us = aic_breaker_wait(&c->job->worker->saves, aic_clock_us());
+	wait_us = aic_breaker_wait(&c->rq->worker->saves, aic_clock_us());
 	return wait_us > 0 ? refuse(wait_us, err) : AIC_OK;
 }
 
 enum aic_code
-keep_admit(struct chat *c, struct aic_err *err)
+save_chat_admit(struct chat *c, struct aic_err *err)
 {
 	int64_t wait_us;
 
 	if (c->paid)
 		return AIC_OK;
-	wait_us = aic_breaker_enter(&c->job->worker->saves, aic_clock_us(),
-	    c->job->deadline_us, &c->save_round);
+	wait_us = aic_breaker_enter(&c->rq->worker->saves, aic_clock_us(),
+	    c->rq->deadline_us, &c->save_round);
 	if (wait_us > 0)
 		return refuse(wait_us, err);
 	c->admitted = true;
@@ -62,7 +62,7 @@ leave(struct chat *c, enum aic_breaker_verdict verdict)
 	if (!c->admitted && verdict != AIC_BREAKER_WELL)
 		return;
 	c->admitted = false;
-	change = aic_breaker_leave(&c->job->worker->saves, c->save_round,
+	change = aic_breaker_leave(&c->rq->worker->saves, c->save_round,
 	    verdict, aic_clock_us());
 	if (change == AIC_BREAKER_OPENED)
 		aic_log_event(AIC_LOG_ERROR, "breaker",
@@ -75,12 +75,12 @@ leave(struct chat *c, enum aic_breaker_verdict verdict)
 }
 
 void
-keep_find(struct chat *c)
+save_chat_find(struct chat *c)
 {
 	if (!c->key || c->paid)
 		return;
-	c->answer.text = unsaved_take(c->job->worker->unsaved,
-	    c->in.telegram_id, c->digest, &c->answer.tokens, aic_clock_us());
+	c->answer.text = unsaved_take(c->rq->worker->unsaved, c->in.telegram_id,
+	    c->digest, &c->answer.tokens, aic_clock_us());
 	c->paid = c->answer.text != NULL;
 }
 
@@ -91,15 +91,15 @@ put_by(struct chat *c)
 {
 	if (!c->paid)
 		return;
-	recall_unsaved(c);
-	unsaved_keep(c->job->worker->unsaved, c->in.telegram_id, c->digest,
+	chat_cache_note_unsaved(c);
+	unsaved_keep(c->rq->worker->unsaved, c->in.telegram_id, c->digest,
 	    c->answer.text, c->answer.tokens, aic_clock_us());
 	c->answer.text = NULL;
 	c->paid = false;
 }
 
 void
-keep_done(struct chat *c)
+save_chat_done(struct chat *c)
 {
 	leave(c, AIC_BREAKER_NEUTRAL);
 	put_by(c);
@@ -123,16 +123,16 @@ save_once(struct chat *c, struct aic_err *err)
 		.response = c->answer.text,
 		.tokens = c->answer.tokens,
 		.digest = c->key ? c->digest : NULL,
-		.limit = c->job->worker->conf.daily_limit,
+		.limit = c->rq->worker->conf.daily_limit,
 		.early_ms = c->lease_ms -
-		    (c->job->stage_end_us - c->held_us) / AIC_MS };
+		    (c->rq->stage_end_us - c->held_us) / AIC_MS };
 	struct aic_db_call call;
 	enum saved rc;
 
-	aic_save_ask(&call, &s);
-	if (route_db(c->job, &call, 1, err))
+	aic_save_bind(&call, &s);
+	if (request_db(c->rq, &call, 1, err))
 		return UNKNOWN;
-	rc = aic_save_got(&call, &c->remaining) ? SAVED : NO_LEASE;
+	rc = aic_save_read(&call, &c->remaining) ? SAVED : NO_LEASE;
 	aic_db_call_done(&call);
 	/* Used up, or gone without our doing. */
 	chat_set_held(c, false);
@@ -147,10 +147,10 @@ find(struct chat *c, struct aic_err *err)
 	struct aic_db_call calls[2];
 	enum saved rc;
 
-	aic_save_find_ask(calls, c->in.telegram_id, c->id);
-	if (route_db(c->job, calls, 2, err))
+	aic_save_find_bind(calls, c->in.telegram_id, c->id);
+	if (request_db(c->rq, calls, 2, err))
 		return UNKNOWN;
-	rc = aic_save_find_got(calls, &c->remaining) ? SAVED : NO_LEASE;
+	rc = aic_save_find_read(calls, &c->remaining) ? SAVED : NO_LEASE;
 	aic_db_call_done(&calls[0]);
 	aic_db_call_done(&calls[1]);
 	return rc;
@@ -162,7 +162,7 @@ hold_again(struct chat *c, struct aic_err *err)
 	if (reserve_again(c, err))
 		return UNKNOWN;
 	/* Meanwhile another one of this key has been answered. */
-	if (c->job->replayed)
+	if (c->rq->replayed)
 		return SAVED;
 	return c->held ? NO_LEASE : NO_SLOT;
 }
@@ -181,10 +181,10 @@ settle(struct chat *c)
 	struct aic_db_call call;
 	enum saved rc = UNKNOWN;
 
-	route_stage(c->job, "finding out what became of the save");
-	while (rc == UNKNOWN && aic_clock_us() < c->job->stage_end_us) {
-		aic_limit_drop_ask(&call, c->in.telegram_id, c->id);
-		if (route_db(c->job, &call, 1, &ignored)) {
+	request_stage(c->rq, "finding out what became of the save");
+	while (rc == UNKNOWN && aic_clock_us() < c->rq->stage_end_us) {
+		aic_limit_release_bind(&call, c->in.telegram_id, c->id);
+		if (request_db(c->rq, &call, 1, &ignored)) {
 			aic_clock_sleep(aic_clock_us() + SETTLE_PAUSE_US);
 			continue;
 		}
@@ -198,7 +198,7 @@ settle(struct chat *c)
 static bool
 is_away(const struct chat *c)
 {
-	return aic_db_look(c->job->worker->db).down;
+	return aic_db_look(c->rq->worker->db).down;
 }
 
 /*
@@ -223,7 +223,7 @@ static enum aic_breaker_verdict
 judge(const struct chat *c, int64_t start_us, enum saved settled, bool away,
     const struct aic_err *err)
 {
-	struct worker *w = c->job->worker;
+	struct worker *w = c->rq->worker;
 	bool failed;
 
 	if (err->code != AIC_EDB)
@@ -241,7 +241,7 @@ judge(const struct chat *c, int64_t start_us, enum saved settled, bool away,
 }
 
 enum aic_code
-keep_chat(struct chat *c, struct aic_err *err)
+save_chat_run(struct chat *c, struct aic_err *err)
 {
 	int64_t start = aic_clock_us();
 	enum saved rc, settled = NO_SLOT;
@@ -258,25 +258,25 @@ keep_chat(struct chat *c, struct aic_err *err)
 			settled = settle(c);
 			rc = settled == SAVED ? SAVED : UNKNOWN;
 			if (rc == SAVED)
-				keep_find(c);
+				save_chat_find(c);
 		}
 		if (rc == NO_LEASE) {
-			metrics_lapse(chat_metrics(c));
+			aic_metrics_lapse(chat_metrics(c));
 			rc = hold_again(c, err);
 		}
 		if (rc != NO_LEASE)
 			break;
 	}
-	c->job->save_us = aic_clock_us() - start;
-	metrics_time(chat_metrics(c), METRICS_SAVE, c->job->save_us);
+	c->rq->save_us = aic_clock_us() - start;
+	aic_metrics_time(chat_metrics(c), AIC_METRICS_SAVE, c->rq->save_us);
 	switch (rc) {
 	case SAVED:
-		atomic_store(&c->job->worker->saved_us, aic_clock_us());
+		atomic_store(&c->rq->worker->saved_us, aic_clock_us());
 		leave(c, AIC_BREAKER_WELL);
 		c->paid = false;
 		return AIC_OK;
 	case UNKNOWN:
-		c->job->perhaps_saved = settled == UNKNOWN;
+		c->rq->perhaps_saved = settled == UNKNOWN;
 		leave(c, judge(c, start, settled, away, err));
 		return err->code;
 	case NO_LEASE: /* reserved again, and to be given back */

@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "app/worker/notify.h"
+#include "app/worker/sd_notify.h"
 
 #include <errno.h>
 #include <stddef.h>
@@ -36,13 +36,13 @@ ping_time(char *const *env)
 }
 
 void
-notify_open(struct notify *n, char *const *env)
+sd_notify_open(struct sd_notify *n, char *const *env)
 {
 	static const struct timeval limit = { .tv_sec = 1 };
 	const char *where = aic_conf_env(env, "NOTIFY_SOCKET");
 	size_t len;
 
-	*n = (struct notify){ .fd = -1, .to = { .sun_family = AF_UNIX } };
+	*n = (struct sd_notify){ .fd = -1, .to = { .sun_family = AF_UNIX } };
 	if (!where)
 		return;
 	len = strlen(where);
@@ -67,7 +67,7 @@ notify_open(struct notify *n, char *const *env)
 }
 
 void
-notify_say(const struct notify *n, const char *text)
+sd_notify_send(const struct sd_notify *n, const char *text)
 {
 	ssize_t sent;
 
@@ -82,7 +82,7 @@ notify_say(const struct notify *n, const char *text)
 }
 
 void
-notify_close(struct notify *n)
+sd_notify_close(struct sd_notify *n)
 {
 	if (n->fd >= 0)
 		close(n->fd);

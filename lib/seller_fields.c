@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "lib/words.h"
+#include "lib/seller_fields.h"
 
 #include <stdbool.h>
 #include <stdlib.h>
@@ -137,141 +137,156 @@ enum word {
 	OF_NO_USE,
 	WORDS
 };
-_Static_assert(WORDS <= AIC_WORDS_MAX, "there are no more of them");
+_Static_assert(WORDS <= AIC_SELLER_FIELDS_MAX, "there are no more of them");
 
-#define NO_ZERO AIC_WORDS_NO_ZERO
-#define NO_ZERO_IN_LIST AIC_WORDS_NO_ZERO_IN_LIST
+#define NO_ZERO AIC_SELLER_FIELDS_NO_ZERO
+#define NO_ZERO_IN_LIST AIC_SELLER_FIELDS_NO_ZERO_IN_LIST
 
-static const struct aic_word words[WORDS] = {
-	[UNKNOWN] = { "", "", AIC_WORDS_PLAIN },
-	[PERIOD] = { "период", "", AIC_WORDS_PLAIN },
-	[FROM] = { "с", "", AIC_WORDS_PLAIN },
-	[TO] = { "по", "", AIC_WORDS_PLAIN },
-	[DATE] = { "дата", "", AIC_WORDS_PLAIN },
-	[TODAY] = { "сегодня", "", AIC_WORDS_PLAIN },
-	[TODAY_SUM] = { "сумма сегодня", " ₽", AIC_WORDS_MONEY },
-	[TODAY_COUNT] = { "количество сегодня", "", AIC_WORDS_PLAIN },
-	[YESTERDAY] = { "вчера", "", AIC_WORDS_PLAIN },
-	[WEEK] = { "за 7 дней", "", AIC_WORDS_PLAIN },
-	[MONTH] = { "за 30 дней", "", AIC_WORDS_PLAIN },
-	[QUARTER] = { "за 90 дней", "", AIC_WORDS_PLAIN },
-	[BEFORE] = { "прошлый период", "", AIC_WORDS_PLAIN },
-	[PERIODS] = { "по периодам", "", AIC_WORDS_PLAIN },
-	[TOTALS] = { "итоги", "", AIC_WORDS_PLAIN },
-	[DYNAMICS] = { "динамика", "", AIC_WORDS_PLAIN },
-	[ORDERS] = { "заказы", "", AIC_WORDS_SUM },
-	[SALES] = { "продажи", "", AIC_WORDS_SUM },
-	[COUNT] = { "количество", "", AIC_WORDS_SUM },
-	[TOTAL] = { "всего", "", AIC_WORDS_PLAIN },
-	[REVENUE] = { "выручка", " ₽", AIC_WORDS_MONEY_SUM },
-	[SUM] = { "сумма", " ₽", AIC_WORDS_MONEY_SUM },
-	[FOR_PAY] = { "к перечислению", " ₽", AIC_WORDS_MONEY_SUM },
-	[FULL_PRICE] = { "цена без скидок", " ₽", AIC_WORDS_MONEY_SUM },
-	[BUYER_PRICE] = { "цена для покупателя", " ₽", AIC_WORDS_MONEY_SUM },
-	[SALE_PRICE] = { "цена со скидкой", " ₽", AIC_WORDS_MONEY_SUM },
-	[PROFIT] = { "прибыль", " ₽", AIC_WORDS_MONEY_SUM },
-	[LOGISTICS] = { "логистика", " ₽", AIC_WORDS_MONEY_SUM },
-	[LOSSES] = { "возможные потери", " ₽", AIC_WORDS_MONEY_SUM },
-	[PRICE] = { "цена", " ₽", AIC_WORDS_MONEY },
-	[CHECK] = { "средний чек", " ₽", AIC_WORDS_MONEY, NO_ZERO },
-	[DISCOUNT] = { "скидка", " %", AIC_WORDS_PLAIN },
-	[SPP] = { "скидка WB", " %", AIC_WORDS_PLAIN },
-	[COMMISSION] = { "комиссия", " %", AIC_WORDS_PLAIN, NO_ZERO },
-	[GROWTH] = { "изменение", " %", AIC_WORDS_PLAIN, NO_ZERO },
-	[SUM_GROWTH] = { "изменение суммы", " %", AIC_WORDS_PLAIN, NO_ZERO },
-	[DAY_GROWTH] = { "изменение к вчера", " %", AIC_WORDS_PLAIN, NO_ZERO },
-	[CONVERSION] = { "конверсия", " %", AIC_WORDS_PLAIN, NO_ZERO },
-	[BUYOUT] = { "доля выкупа", " %", AIC_WORDS_PLAIN, NO_ZERO },
-	[BUYOUTS] = { "выкупы", "", AIC_WORDS_SUM, NO_ZERO_IN_LIST },
-	[CANCELLED] = { "отменено", "", AIC_WORDS_CANCEL, NO_ZERO_IN_LIST },
-	[RETURNS] = { "возвраты", "", AIC_WORDS_SUM, NO_ZERO_IN_LIST },
-	[SOLD] = { "продано", " шт.", AIC_WORDS_SUM },
-	[QUANTITY] = { "количество", " шт.", AIC_WORDS_STOCK },
-	[STOCK] = { "остаток", " шт.", AIC_WORDS_STOCK },
-	[STOCK_FULL] = { "остаток с товаром в пути", " шт.", AIC_WORDS_SUM },
-	[TO_CLIENT] = { "в пути к клиенту", " шт.", AIC_WORDS_SUM },
-	[FROM_CLIENT] = { "возвращается от клиента", " шт.", AIC_WORDS_SUM },
-	[PER_DAY] = { "продаж в день", "", AIC_WORDS_PLAIN, NO_ZERO },
-	[DAYS_LEFT] = { "хватит на", "", AIC_WORDS_DAYS },
-	[CRITICAL] = { "заканчиваются", "", AIC_WORDS_PLAIN },
-	[ZERO] = { "нет в наличии", "", AIC_WORDS_PLAIN },
-	[CRITICAL_SIZES] = { "заканчиваются размеры", "", AIC_WORDS_PLAIN },
-	[ZERO_SIZES] = { "нет размеров", "", AIC_WORDS_PLAIN },
-	[STOCKS] = { "остатки", "", AIC_WORDS_PLAIN },
-	[ATTENTION] = { "требуют внимания", "", AIC_WORDS_PLAIN },
-	[PRODUCTS] = { "товары", "", AIC_WORDS_PLAIN },
-	[TOP] = { "лучшие товары", "", AIC_WORDS_PLAIN },
-	[RECENT] = { "последние", "", AIC_WORDS_PLAIN },
-	[RATING] = { "оценка", "", AIC_WORDS_RATING, NO_ZERO },
-	[REVIEWS] = { "отзывы", "", AIC_WORDS_PLAIN },
-	[NEGATIVE] = { "отрицательные", "", AIC_WORDS_PLAIN },
-	[NEUTRAL] = { "нейтральные", "", AIC_WORDS_PLAIN },
-	[POSITIVE] = { "положительные", "", AIC_WORDS_PLAIN },
-	[ANSWERED] = { "с ответом", "", AIC_WORDS_PLAIN },
-	[ANSWERED_SHARE] = { "доля с ответом", " %", AIC_WORDS_PLAIN },
-	[UNANSWERED] = { "без ответа", "", AIC_WORDS_PLAIN },
-	[QUESTIONS] = { "вопросы без ответа", "", AIC_WORDS_PLAIN },
-	[NEW] = { "новые", "", AIC_WORDS_PLAIN },
-	[SPREAD] = { "по оценкам", "", AIC_WORDS_PLAIN },
-	[NAME] = { "товар", "", AIC_WORDS_PLAIN },
-	[BRAND] = { "бренд", "", AIC_WORDS_PLAIN },
-	[SUBJECT] = { "предмет", "", AIC_WORDS_PLAIN },
-	[CATEGORY] = { "категория", "", AIC_WORDS_PLAIN },
-	[ARTICLE] = { "артикул", "", AIC_WORDS_ID },
-	[NM_ID] = { "артикул WB", "", AIC_WORDS_ID },
-	[WAREHOUSE] = { "склад", "", AIC_WORDS_PLAIN },
-	[REGION] = { "регион", "", AIC_WORDS_PLAIN },
-	[SIZE] = { "размер", "", AIC_WORDS_ID },
-	[COLOR] = { "цвет", "", AIC_WORDS_PLAIN },
-	[STATUS] = { "статус", "", AIC_WORDS_KIND },
-	[TEXT] = { "текст", "", AIC_WORDS_LONG },
-	[PROS] = { "достоинства", "", AIC_WORDS_LONG },
-	[CONS] = { "недостатки", "", AIC_WORDS_LONG },
-	[THIS_WEEK] = { "на этой неделе", "", AIC_WORDS_PLAIN },
-	[THIS_MONTH] = { "в этом месяце", "", AIC_WORDS_PLAIN },
-	[YESTERDAY_SUM] = { "сумма вчера", " ₽", AIC_WORDS_MONEY },
-	[YESTERDAY_COUNT] = { "количество вчера", "", AIC_WORDS_PLAIN },
-	[ALL_ORDERS] = { "всего заказов", "", AIC_WORDS_PLAIN },
-	[ORDERS_SUM] = { "сумма заказов", " ₽", AIC_WORDS_MONEY_SUM },
-	[ALL_SALES] = { "продажи", "", AIC_WORDS_SUM },
-	[ACTIVE_ORDERS] = { "активные", "", AIC_WORDS_PLAIN },
-	[OTHER_ORDERS] = { "без статуса", "", AIC_WORDS_PLAIN },
-	[ACTIVE_SHARE] = { "доля активных", " %", AIC_WORDS_PLAIN },
-	[CANCELLED_SHARE] = { "доля отменённых", " %", AIC_WORDS_PLAIN },
-	[BUYOUTS_SUM] = { "сумма выкупов", " ₽", AIC_WORDS_MONEY_SUM },
-	[RETURNS_SUM] = { "сумма возвратов", " ₽", AIC_WORDS_BACK_SUM },
-	[RETURN_SHARE] = { "доля возвратов", " %", AIC_WORDS_PLAIN, NO_ZERO },
-	[PIECES_LOST] = { "возможные потери", " шт. в день", AIC_WORDS_PLAIN,
+static const struct aic_seller_field words[WORDS] = {
+	[UNKNOWN] = { "", "", AIC_SELLER_FIELDS_PLAIN },
+	[PERIOD] = { "период", "", AIC_SELLER_FIELDS_PLAIN },
+	[FROM] = { "с", "", AIC_SELLER_FIELDS_PLAIN },
+	[TO] = { "по", "", AIC_SELLER_FIELDS_PLAIN },
+	[DATE] = { "дата", "", AIC_SELLER_FIELDS_PLAIN },
+	[TODAY] = { "сегодня", "", AIC_SELLER_FIELDS_PLAIN },
+	[TODAY_SUM] = { "сумма сегодня", " ₽", AIC_SELLER_FIELDS_MONEY },
+	[TODAY_COUNT] = { "количество сегодня", "", AIC_SELLER_FIELDS_PLAIN },
+	[YESTERDAY] = { "вчера", "", AIC_SELLER_FIELDS_PLAIN },
+	[WEEK] = { "за 7 дней", "", AIC_SELLER_FIELDS_PLAIN },
+	[MONTH] = { "за 30 дней", "", AIC_SELLER_FIELDS_PLAIN },
+	[QUARTER] = { "за 90 дней", "", AIC_SELLER_FIELDS_PLAIN },
+	[BEFORE] = { "прошлый период", "", AIC_SELLER_FIELDS_PLAIN },
+	[PERIODS] = { "по периодам", "", AIC_SELLER_FIELDS_PLAIN },
+	[TOTALS] = { "итоги", "", AIC_SELLER_FIELDS_PLAIN },
+	[DYNAMICS] = { "динамика", "", AIC_SELLER_FIELDS_PLAIN },
+	[ORDERS] = { "заказы", "", AIC_SELLER_FIELDS_SUM },
+	[SALES] = { "продажи", "", AIC_SELLER_FIELDS_SUM },
+	[COUNT] = { "количество", "", AIC_SELLER_FIELDS_SUM },
+	[TOTAL] = { "всего", "", AIC_SELLER_FIELDS_PLAIN },
+	[REVENUE] = { "выручка", " ₽", AIC_SELLER_FIELDS_MONEY_SUM },
+	[SUM] = { "сумма", " ₽", AIC_SELLER_FIELDS_MONEY_SUM },
+	[FOR_PAY] = { "к перечислению", " ₽", AIC_SELLER_FIELDS_MONEY_SUM },
+	[FULL_PRICE] = { "цена без скидок", " ₽",
+	    AIC_SELLER_FIELDS_MONEY_SUM },
+	[BUYER_PRICE] = { "цена для покупателя", " ₽",
+	    AIC_SELLER_FIELDS_MONEY_SUM },
+	[SALE_PRICE] = { "цена со скидкой", " ₽",
+	    AIC_SELLER_FIELDS_MONEY_SUM },
+	[PROFIT] = { "прибыль", " ₽", AIC_SELLER_FIELDS_MONEY_SUM },
+	[LOGISTICS] = { "логистика", " ₽", AIC_SELLER_FIELDS_MONEY_SUM },
+	[LOSSES] = { "возможные потери", " ₽", AIC_SELLER_FIELDS_MONEY_SUM },
+	[PRICE] = { "цена", " ₽", AIC_SELLER_FIELDS_MONEY },
+	[CHECK] = { "средний чек", " ₽", AIC_SELLER_FIELDS_MONEY, NO_ZERO },
+	[DISCOUNT] = { "скидка", " %", AIC_SELLER_FIELDS_PLAIN },
+	[SPP] = { "скидка WB", " %", AIC_SELLER_FIELDS_PLAIN },
+	[COMMISSION] = { "комиссия", " %", AIC_SELLER_FIELDS_PLAIN, NO_ZERO },
+	[GROWTH] = { "изменение", " %", AIC_SELLER_FIELDS_PLAIN, NO_ZERO },
+	[SUM_GROWTH] = { "изменение суммы", " %", AIC_SELLER_FIELDS_PLAIN,
 	    NO_ZERO },
+	[DAY_GROWTH] = { "изменение к вчера", " %", AIC_SELLER_FIELDS_PLAIN,
+	    NO_ZERO },
+	[CONVERSION] = { "конверсия", " %", AIC_SELLER_FIELDS_PLAIN, NO_ZERO },
+	[BUYOUT] = { "доля выкупа", " %", AIC_SELLER_FIELDS_PLAIN, NO_ZERO },
+	[BUYOUTS] = { "выкупы", "", AIC_SELLER_FIELDS_SUM, NO_ZERO_IN_LIST },
+	[CANCELLED] = { "отменено", "", AIC_SELLER_FIELDS_CANCEL,
+	    NO_ZERO_IN_LIST },
+	[RETURNS] = { "возвраты", "", AIC_SELLER_FIELDS_SUM, NO_ZERO_IN_LIST },
+	[SOLD] = { "продано", " шт.", AIC_SELLER_FIELDS_SUM },
+	[QUANTITY] = { "количество", " шт.", AIC_SELLER_FIELDS_STOCK },
+	[STOCK] = { "остаток", " шт.", AIC_SELLER_FIELDS_STOCK },
+	[STOCK_FULL] = { "остаток с товаром в пути", " шт.",
+	    AIC_SELLER_FIELDS_SUM },
+	[TO_CLIENT] = { "в пути к клиенту", " шт.", AIC_SELLER_FIELDS_SUM },
+	[FROM_CLIENT] = { "возвращается от клиента", " шт.",
+	    AIC_SELLER_FIELDS_SUM },
+	[PER_DAY] = { "продаж в день", "", AIC_SELLER_FIELDS_PLAIN, NO_ZERO },
+	[DAYS_LEFT] = { "хватит на", "", AIC_SELLER_FIELDS_DAYS },
+	[CRITICAL] = { "заканчиваются", "", AIC_SELLER_FIELDS_PLAIN },
+	[ZERO] = { "нет в наличии", "", AIC_SELLER_FIELDS_PLAIN },
+	[CRITICAL_SIZES] = { "заканчиваются размеры", "",
+	    AIC_SELLER_FIELDS_PLAIN },
+	[ZERO_SIZES] = { "нет размеров", "", AIC_SELLER_FIELDS_PLAIN },
+	[STOCKS] = { "остатки", "", AIC_SELLER_FIELDS_PLAIN },
+	[ATTENTION] = { "требуют внимания", "", AIC_SELLER_FIELDS_PLAIN },
+	[PRODUCTS] = { "товары", "", AIC_SELLER_FIELDS_PLAIN },
+	[TOP] = { "лучшие товары", "", AIC_SELLER_FIELDS_PLAIN },
+	[RECENT] = { "последние", "", AIC_SELLER_FIELDS_PLAIN },
+	[RATING] = { "оценка", "", AIC_SELLER_FIELDS_RATING, NO_ZERO },
+	[REVIEWS] = { "отзывы", "", AIC_SELLER_FIELDS_PLAIN },
+	[NEGATIVE] = { "отрицательные", "", AIC_SELLER_FIELDS_PLAIN },
+	[NEUTRAL] = { "нейтральные", "", AIC_SELLER_FIELDS_PLAIN },
+	[POSITIVE] = { "положительные", "", AIC_SELLER_FIELDS_PLAIN },
+	[ANSWERED] = { "с ответом", "", AIC_SELLER_FIELDS_PLAIN },
+	[ANSWERED_SHARE] = { "доля с ответом", " %", AIC_SELLER_FIELDS_PLAIN },
+	[UNANSWERED] = { "без ответа", "", AIC_SELLER_FIELDS_PLAIN },
+	[QUESTIONS] = { "вопросы без ответа", "", AIC_SELLER_FIELDS_PLAIN },
+	[NEW] = { "новые", "", AIC_SELLER_FIELDS_PLAIN },
+	[SPREAD] = { "по оценкам", "", AIC_SELLER_FIELDS_PLAIN },
+	[NAME] = { "товар", "", AIC_SELLER_FIELDS_PLAIN },
+	[BRAND] = { "бренд", "", AIC_SELLER_FIELDS_PLAIN },
+	[SUBJECT] = { "предмет", "", AIC_SELLER_FIELDS_PLAIN },
+	[CATEGORY] = { "категория", "", AIC_SELLER_FIELDS_PLAIN },
+	[ARTICLE] = { "артикул", "", AIC_SELLER_FIELDS_ID },
+	[NM_ID] = { "артикул WB", "", AIC_SELLER_FIELDS_ID },
+	[WAREHOUSE] = { "склад", "", AIC_SELLER_FIELDS_PLAIN },
+	[REGION] = { "регион", "", AIC_SELLER_FIELDS_PLAIN },
+	[SIZE] = { "размер", "", AIC_SELLER_FIELDS_ID },
+	[COLOR] = { "цвет", "", AIC_SELLER_FIELDS_PLAIN },
+	[STATUS] = { "статус", "", AIC_SELLER_FIELDS_KIND },
+	[TEXT] = { "текст", "", AIC_SELLER_FIELDS_LONG },
+	[PROS] = { "достоинства", "", AIC_SELLER_FIELDS_LONG },
+	[CONS] = { "недостатки", "", AIC_SELLER_FIELDS_LONG },
+	[THIS_WEEK] = { "на этой неделе", "", AIC_SELLER_FIELDS_PLAIN },
+	[THIS_MONTH] = { "в этом месяце", "", AIC_SELLER_FIELDS_PLAIN },
+	[YESTERDAY_SUM] = { "сумма вчера", " ₽", AIC_SELLER_FIELDS_MONEY },
+	[YESTERDAY_COUNT] = { "количество вчера", "", AIC_SELLER_FIELDS_PLAIN },
+	[ALL_ORDERS] = { "всего заказов", "", AIC_SELLER_FIELDS_PLAIN },
+	[ORDERS_SUM] = { "сумма заказов", " ₽", AIC_SELLER_FIELDS_MONEY_SUM },
+	[ALL_SALES] = { "продажи", "", AIC_SELLER_FIELDS_SUM },
+	[ACTIVE_ORDERS] = { "активные", "", AIC_SELLER_FIELDS_PLAIN },
+	[OTHER_ORDERS] = { "без статуса", "", AIC_SELLER_FIELDS_PLAIN },
+	[ACTIVE_SHARE] = { "доля активных", " %", AIC_SELLER_FIELDS_PLAIN },
+	[CANCELLED_SHARE] = { "доля отменённых", " %",
+	    AIC_SELLER_FIELDS_PLAIN },
+	[BUYOUTS_SUM] = { "сумма выкупов", " ₽",
+	    AIC_SELLER_FIELDS_MONEY_SUM },
+	[RETURNS_SUM] = { "сумма возвратов", " ₽",
+	    AIC_SELLER_FIELDS_BACK_SUM },
+	[RETURN_SHARE] = { "доля возвратов", " %", AIC_SELLER_FIELDS_PLAIN,
+	    NO_ZERO },
+	[PIECES_LOST] = { "возможные потери", " шт. в день",
+	    AIC_SELLER_FIELDS_PLAIN, NO_ZERO },
 	[WHOLE_WEEK_GROWTH] = { "сегодня по сравнению со всей неделей", " %",
-	    AIC_WORDS_PLAIN, NO_ZERO },
-	[ACTIVE] = { "есть в наличии", "", AIC_WORDS_PLAIN },
-	[MODERATION] = { "на модерации", "", AIC_WORDS_PLAIN, NO_ZERO },
-	[CABINET] = { "кабинет", "", AIC_WORDS_PLAIN },
-	[SYNCED] = { "данные обновлены", "", AIC_WORDS_PLAIN },
-	[BEST] = { "лучший товар", "", AIC_WORDS_PLAIN },
-	[DAYS] = { "дней", "", AIC_WORDS_PLAIN },
-	[HORIZON] = { "прогноз на", "", AIC_WORDS_DAYS },
-	[POSITIONS] = { "позиций", "", AIC_WORDS_PLAIN },
-	[ORDERS_OF_MONTH] = { "заказы за 30 дней", " шт.", AIC_WORDS_PLAIN },
-	[RISK] = { "риск", "", AIC_WORDS_KIND },
-	[BY_DAY] = { "по дням", "", AIC_WORDS_PLAIN },
-	[CHOSEN] = { "за выбранный период", "", AIC_WORDS_PLAIN },
-	[LATEST_REVIEWS] = { "последние отзывы", "", AIC_WORDS_PLAIN },
-	[NEW_TODAY] = { "новые за сегодня", "", AIC_WORDS_PLAIN },
-	[ALL_REVIEWS] = { "все отзывы", "", AIC_WORDS_PLAIN },
-	[HAS_ANSWER] = { "ответ дан", "", AIC_WORDS_PLAIN },
-	[MARKS] = { "метки", "", AIC_WORDS_PLAIN },
-	[FITS] = { "размер", "", AIC_WORDS_PLAIN },
-	[WAREHOUSES] = { "по складам", "", AIC_WORDS_PLAIN },
-	[SIZES] = { "по размерам", "", AIC_WORDS_PLAIN },
-	[KIND] = { "вид", "", AIC_WORDS_KIND },
-	[RETURNED] = { "возврат", "", AIC_WORDS_CANCEL },
-	[SALE_ID] = { "", "", AIC_WORDS_SALE_ID },
-	[COMMISSION_SUM] = { "комиссия", " ₽", AIC_WORDS_MONEY, NO_ZERO },
-	[SPEED] = { "скорость заказов", "", AIC_WORDS_PLAIN },
-	[AT_RISK] = { "скоро закончатся", "", AIC_WORDS_PLAIN },
-	[OF_NO_USE] = { "", "", AIC_WORDS_SKIP },
+	    AIC_SELLER_FIELDS_PLAIN, NO_ZERO },
+	[ACTIVE] = { "есть в наличии", "", AIC_SELLER_FIELDS_PLAIN },
+	[MODERATION] = { "на модерации", "", AIC_SELLER_FIELDS_PLAIN, NO_ZERO },
+	[CABINET] = { "кабинет", "", AIC_SELLER_FIELDS_PLAIN },
+	[SYNCED] = { "данные обновлены", "", AIC_SELLER_FIELDS_PLAIN },
+	[BEST] = { "лучший товар", "", AIC_SELLER_FIELDS_PLAIN },
+	[DAYS] = { "дней", "", AIC_SELLER_FIELDS_PLAIN },
+	[HORIZON] = { "прогноз на", "", AIC_SELLER_FIELDS_DAYS },
+	[POSITIONS] = { "позиций", "", AIC_SELLER_FIELDS_PLAIN },
+	[ORDERS_OF_MONTH] = { "заказы за 30 дней", " шт.",
+	    AIC_SELLER_FIELDS_PLAIN },
+	[RISK] = { "риск", "", AIC_SELLER_FIELDS_KIND },
+	[BY_DAY] = { "по дням", "", AIC_SELLER_FIELDS_PLAIN },
+	[CHOSEN] = { "за выбранный период", "", AIC_SELLER_FIELDS_PLAIN },
+	[LATEST_REVIEWS] = { "последние отзывы", "", AIC_SELLER_FIELDS_PLAIN },
+	[NEW_TODAY] = { "новые за сегодня", "", AIC_SELLER_FIELDS_PLAIN },
+	[ALL_REVIEWS] = { "все отзывы", "", AIC_SELLER_FIELDS_PLAIN },
+	[HAS_ANSWER] = { "ответ дан", "", AIC_SELLER_FIELDS_PLAIN },
+	[MARKS] = { "метки", "", AIC_SELLER_FIELDS_PLAIN },
+	[FITS] = { "размер", "", AIC_SELLER_FIELDS_PLAIN },
+	[WAREHOUSES] = { "по складам", "", AIC_SELLER_FIELDS_PLAIN },
+	[SIZES] = { "по размерам", "", AIC_SELLER_FIELDS_PLAIN },
+	[KIND] = { "вид", "", AIC_SELLER_FIELDS_KIND },
+	[RETURNED] = { "возврат", "", AIC_SELLER_FIELDS_CANCEL },
+	[SALE_ID] = { "", "", AIC_SELLER_FIELDS_SALE_ID },
+	[COMMISSION_SUM] = { "комиссия", " ₽", AIC_SELLER_FIELDS_MONEY,
+	    NO_ZERO },
+	[SPEED] = { "скорость заказов", "", AIC_SELLER_FIELDS_PLAIN },
+	[AT_RISK] = { "скоро закончатся", "", AIC_SELLER_FIELDS_PLAIN },
+	[OF_NO_USE] = { "", "", AIC_SELLER_FIELDS_SKIP },
 };
 
 struct name {
@@ -669,7 +684,7 @@ compare(const void *key, const void *row)
 }
 
 int
-aic_words_find(const char *name)
+aic_seller_fields_find(const char *name)
 {
 	char plain[32];
 	const struct name *found;
@@ -691,7 +706,7 @@ aic_words_find(const char *name)
 }
 
 int
-aic_words_within(int outer, int word)
+aic_seller_fields_within(int outer, int word)
 {
 	if (outer != PERIODS)
 		return word;
@@ -699,27 +714,27 @@ aic_words_within(int outer, int word)
 }
 
 bool
-aic_words_is_totals(int word)
+aic_seller_fields_is_totals(int word)
 {
 	return word == TOTALS;
 }
 
 bool
-aic_words_is_part(int word)
+aic_seller_fields_is_part(int word)
 {
 	return word == BUYOUTS_SUM || word == RETURNS_SUM;
 }
 
 bool
-aic_words_is_double(int word)
+aic_seller_fields_is_double(int word)
 {
 	return word == ALL_SALES || word == COUNT || word == SUM;
 }
 
-const struct aic_words_value *
-aic_words_value(const char *name)
+const struct aic_seller_fields_value *
+aic_seller_fields_value(const char *name)
 {
-	static const struct aic_words_value values[] = {
+	static const struct aic_seller_fields_value values[] = {
 		{ "active", "активен", false },
 		{ "buyout", "выкуп", false },
 		{ "cancel", "отменён", true },
@@ -742,7 +757,7 @@ aic_words_value(const char *name)
 }
 
 bool
-aic_words_is_nothing(const char *text)
+aic_seller_fields_is_nothing(const char *text)
 {
 	static const char *const nothing[] = { "Нет данных", "Ошибка",
 		"Неизвестно", "Неизвестный кабинет", "Никогда", "Unknown",
@@ -755,8 +770,8 @@ aic_words_is_nothing(const char *text)
 	return false;
 }
 
-const struct aic_word *
-aic_words_get(int word)
+const struct aic_seller_field *
+aic_seller_fields_get(int word)
 {
 	return &words[word];
 }

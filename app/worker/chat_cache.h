@@ -10,13 +10,13 @@
  *
  * PostgreSQL decides about everything that counts. All of this may be missing, late or
  * gone at any moment, and nothing else happens than that it is asked for where it
- * belongs. Only of a used-up day Redis has the word, for RECALL_USED_MS at most; a reset
+ * belongs. Only of a used-up day Redis has the word, for AIC_CACHE_KEYS_USED_MS at most; a reset
  * takes it away. What is new is kept after the caller has his answer.
  *
  * Threads: any; each with its own chat.
  */
-#ifndef RECALL_H
-#define RECALL_H
+#ifndef CHAT_CACHE_H
+#define CHAT_CACHE_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -26,12 +26,12 @@
 #include "lib/err.h"
 
 struct chat;
-struct job;
+struct request;
 struct worker;
 
 /* What was looked for, by chat_run(). */
-struct recall {
-	bool used; /* the day; job->limit tells the rest */
+struct chat_cache {
+	bool used; /* the day; rq->limit tells the rest */
 	bool context; /* the chat has one from there, perhaps an old one */
 	bool seller; /* what the Server knows is known, be it nothing */
 	char *answer; /* to this question; NULL: none */
@@ -57,32 +57,33 @@ struct recall_later {
 enum aic_code recall_open(struct worker *w, struct aic_err *err) AIC_MUST_CHECK;
 
 /*
- * recall_chat -- look for all of it in one trip to Redis.
+ * chat_cache_look_up -- look for all of it in one trip to Redis.
  *
  * Errors:   AIC_ELIMIT  the day is used up, and there is no key that may have its
- *                       answer all the same; job->limit tells the rest
+ *                       answer all the same; rq->limit tells the rest
  * Blocks:   50 ms at most
  */
-enum aic_code recall_chat(struct chat *c, struct aic_err *err) AIC_MUST_CHECK;
+enum aic_code
+chat_cache_look_up(struct chat *c, struct aic_err *err) AIC_MUST_CHECK;
 
-/* recall_done -- copes with a zeroed one. */
-void recall_done(struct recall *r);
+/* chat_cache_done -- copes with a zeroed one. */
+void chat_cache_done(struct chat_cache *r);
 
-/* recall_is_newest -- is the context that Redis had of the version that the
+/* chat_cache_is_newest -- is the context that Redis had of the version that the
  * reservation told? */
-bool recall_is_newest(const struct chat *c);
+bool chat_cache_is_newest(const struct chat *c);
 
-/* recall_refused -- PostgreSQL has refused the chat: its day is used up. */
-void recall_refused(struct chat *c);
+/* chat_cache_note_refusal -- PostgreSQL has refused the chat: its day is used up. */
+void chat_cache_note_refusal(struct chat *c);
 
-/* recall_kept -- the chat is kept: its context, and what it learned. */
-void recall_kept(struct chat *c);
+/* chat_cache_note_saved -- the chat is kept: its context, and what it learned. */
+void chat_cache_note_saved(struct chat *c);
 
-/* recall_unsaved -- the answer could not be saved. */
-void recall_unsaved(struct chat *c);
+/* chat_cache_note_unsaved -- the answer could not be saved. */
+void chat_cache_note_unsaved(struct chat *c);
 
 /* recall_keep -- put by what was noted. Blocks: 50 ms at most; the caller has his
  * answer already. */
-void recall_keep(struct job *job);
+void recall_keep(struct request *rq);
 
 #endif

@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "app/worker/recall.h"
+#include "app/worker/chat_cache.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,8 +10,8 @@
 #include "app/worker/chat.h"
 #include "lib/clock.h"
 #include "lib/input.h"
-#include "lib/question.h"
-#include "lib/recall_keys.h"
+#include "lib/normalize.h"
+#include "lib/cache_keys.h"
 
 /* Of the line about a used-up day; a zone's name is short. */
 #define USED_MAX 512
@@ -20,9 +20,9 @@
 #define CONTEXT_MS (600 * INT64_C(1000))
 
 static void
-count(const struct chat *c, enum metrics_recall what, bool there)
+count(const struct chat *c, enum aic_metrics_recall what, bool there)
 {
-	metrics_recall(chat_metrics(c), what, there);
+	aic_metrics_recall(chat_metrics(c), what, there);
 }
 
 static int64_t
@@ -59,12 +59,12 @@ recall_open(struct worker *w, struct aic_err *err)
 static void
 digest_question(struct chat *c)
 {
-	const char *texts[] = { c->job->worker->asked_how, "", NULL };
+	const char *texts[] = { c->rq->worker->asked_how, "", NULL };
 	unsigned char digest[AIC_DIGEST_BYTES];
 	struct aic_buf normal;
 
 	aic_buf_init(&normal, 5 * AIC_INPUT_MESSAGE_MAX);
-	aic_question_normal(&normal, c->in.message);
+	aic_normalize_question(&normal, c->in.message);
 	aic_buf_putc(&normal, '\0');
 	texts[1] = normal.data;
 	/* Of punctuation alone nothing is left, and that is no question. */
@@ -111,27 +111,27 @@ struct looks {
 static void
 choose(struct chat *c, struct looks *l)
 {
-	const struct aic_conf *conf = &c->job->worker->conf;
+	const struct aic_conf *conf = &c->rq->worker->conf;
 	int64_t user = c->in.telegram_id;
 
 	l->used = &l->items[l->n++];
-	recall_key_used(l->used->key, user);
+	aic_cache_keys_used(l->used->key, user);
 	if (conf->context_messages > 0) {
 		l->context = &l->items[l->n++];
-		recall_key_context(l->context->key, user,
+		aic_cache_keys_context(l->context->key, user,
 		    conf->context_messages);
 	}
 	if (c->key && !c->paid) {
 		l->unsaved = &l->items[l->n++];
-		recall_key_unsaved(l->unsaved->key, user);
+		aic_cache_keys_unsaved(l->unsaved->key, user);
 	}
 	if (chat_has_data(c))
 		return;
 	if (conf->server_host) {
 		l->seller = &l->items[l->n++];
-		recall_key_seller(l->seller->key, user);
+		aic_cache_keys_seller(l->seller->key, user);
 	}
-	if (c->job->worker->asked_how)
+	if (c->rq->worker->asked_how)
 		digest_question(c);
 	if (*c->recall.question) {
 		l->answer = &l->items[l->n++];
@@ -172,15 +172,15 @@ take_all(struct chat *c, struct looks *l)
 	struct aic_context_terms terms = chat_context_terms(c);
 
 	c->recall.used = l->used->data &&
-	    read_used(l->used->data, &c->job->worker->conf, &c->job->limit);
-	count(c, METRICS_RECALL_USED, c->recall.used);
+	    read_used(l->used->data, &c->rq->worker->conf, &c->rq->limit);
+	count(c, AIC_METRICS_RECALL_USED, c->recall.used);
 	if (l->context && l->context->data)
 		c->recall.context = aic_context_unpack(&c->context,
 		    take(l->context), l->context->len, &terms);
 	if (l->seller) {
 		c->recall.seller = l->seller->data &&
-		    personal_recall(c->job, l->seller->data, l->seller->len);
-		count(c, METRICS_RECALL_SELLER, c->recall.seller);
+		    seller_api_recall(c->rq, l->seller->data, l->seller->len);
+		count(c, AIC_METRICS_RECALL_SELLER, c->recall.seller);
 	}
 	if (l->answer)
 		c->recall.answer = take(l->answer);
@@ -189,25 +189,25 @@ take_all(struct chat *c, struct looks *l)
 }
 
 enum aic_code
-recall_chat(struct chat *c, struct aic_err *err)
+chat_cache_look_up(struct chat *c, struct aic_err *err)
 {
 	struct looks l = { .n = 0 };
 	enum aic_cache_end end;
 	int64_t start;
 
-	if (!c->job->worker->cache)
+	if (!c->rq->worker->cache)
 		return AIC_OK;
 	choose(c, &l);
 	start = aic_clock_us();
-	end = aic_cache_get(c->job->worker->cache, l.items, l.n,
-	    c->job->deadline_us);
-	metrics_cache(chat_metrics(c), end, aic_clock_us() - start);
+	end = aic_cache_get(c->rq->worker->cache, l.items, l.n,
+	    c->rq->deadline_us);
+	aic_metrics_cache(chat_metrics(c), end, aic_clock_us() - start);
 	take_all(c, &l);
 	aic_cache_items_done(l.items, l.n);
 	/* Who has a key may have his answer already, which is no new chat. */
 	if (!c->recall.used || c->key)
 		return AIC_OK;
-	err->retry_after_s = (int)c->job->limit.reset_in_s;
+	err->retry_after_s = (int)c->rq->limit.reset_in_s;
 	return aic_fail(err, AIC_ELIMIT,
 	    "the day is used up, as Redis remembers");
 }
@@ -222,7 +222,7 @@ version_of(const struct chat *c, const char *version,
 }
 
 bool
-recall_is_newest(const struct chat *c)
+chat_cache_is_newest(const struct chat *c)
 {
 	char version[AIC_ID_CONTEXT_SIZE];
 
@@ -231,7 +231,7 @@ recall_is_newest(const struct chat *c)
 }
 
 void
-recall_done(struct recall *r)
+chat_cache_done(struct chat_cache *r)
 {
 	free(r->answer);
 	r->answer = NULL;
@@ -241,9 +241,9 @@ recall_done(struct recall *r)
 
 /* data: taken; NULL is none. */
 static struct aic_cache_put *
-later(struct job *job, char *data, size_t len, int64_t ttl_ms)
+later(struct request *rq, char *data, size_t len, int64_t ttl_ms)
 {
-	struct recall_later *l = &job->later;
+	struct recall_later *l = &rq->later;
 	struct aic_cache_put *put;
 
 	if (!data)
@@ -260,9 +260,9 @@ later(struct job *job, char *data, size_t len, int64_t ttl_ms)
 }
 
 void
-recall_refused(struct chat *c)
+chat_cache_note_refusal(struct chat *c)
 {
-	const struct aic_limit_state *s = &c->job->limit;
+	const struct aic_limit_state *s = &c->rq->limit;
 	int64_t age_us = aic_clock_us() - c->looked_us, ttl_ms;
 	int64_t reset_s = now_s() + s->reset_in_s;
 	struct aic_cache_put *put;
@@ -272,25 +272,25 @@ recall_refused(struct chat *c)
 
 	/* What is only reserved may be given back at any moment. And old news are
 	 * none: there may have been a reset since. */
-	if (!c->job->worker->cache || s->used - s->live < s->limit ||
-	    age_us > RECALL_LOOK_MAX_US)
+	if (!c->rq->worker->cache || s->used - s->live < s->limit ||
+	    age_us > AIC_CACHE_KEYS_LOOK_MAX_US)
 		return;
 	/* Not into the next day: the seconds to it are rounded up. */
 	ttl_ms = (s->reset_in_s - 1) * 1000;
-	if (ttl_ms > RECALL_USED_MS)
-		ttl_ms = RECALL_USED_MS;
+	if (ttl_ms > AIC_CACHE_KEYS_USED_MS)
+		ttl_ms = AIC_CACHE_KEYS_USED_MS;
 	aic_buf_init(&line, USED_MAX);
 	aic_buf_printf(&line, "%lld %lld %lld %s %s %s", (long long)s->used,
 	    (long long)s->limit, (long long)reset_s, s->day, s->reset_at,
-	    c->job->worker->conf.timezone);
+	    c->rq->worker->conf.timezone);
 	data = aic_buf_take(&line, &len);
 	aic_buf_done(&line);
-	put = later(c->job, data, len, ttl_ms - age_us / AIC_MS);
+	put = later(c->rq, data, len, ttl_ms - age_us / AIC_MS);
 	if (!put)
 		return;
-	recall_key_used(put->key, c->in.telegram_id);
+	aic_cache_keys_used(put->key, c->in.telegram_id);
 	put->only_new = true;
-	c->job->later.looked_us = c->looked_us;
+	c->rq->later.looked_us = c->looked_us;
 }
 
 static void
@@ -313,23 +313,23 @@ keep_context(struct chat *c)
 	aic_context_pack(&c->context, version, &said, &terms, &b);
 	data = aic_buf_take(&b, &len);
 	aic_buf_done(&b);
-	put = later(c->job, data, len, CONTEXT_MS);
+	put = later(c->rq, data, len, CONTEXT_MS);
 	if (put)
-		recall_key_context(put->key, c->in.telegram_id,
+		aic_cache_keys_context(put->key, c->in.telegram_id,
 		    terms.exchanges);
 }
 
 /* As late as can be: some of it comes while the model thinks. */
 static void
-keep_seller(struct job *job)
+keep_seller(struct request *rq)
 {
 	struct aic_cache_put *put;
 	size_t len = 0;
-	char *data = personal_copy(job, &len);
+	char *data = seller_api_copy(rq, &len);
 
-	put = later(job, data, len, PERSONAL_KEEP_S * 1000);
+	put = later(rq, data, len, SELLER_API_KEEP_S * 1000);
 	if (put)
-		recall_key_seller(put->key, job->user);
+		aic_cache_keys_seller(put->key, rq->user);
 }
 
 static void
@@ -337,62 +337,62 @@ keep_answer(struct chat *c)
 {
 	struct aic_cache_put *put;
 
-	put = later(c->job, strdup(c->answer.text), strlen(c->answer.text),
-	    c->job->worker->conf.answer_cache_s * 1000);
+	put = later(c->rq, strdup(c->answer.text), strlen(c->answer.text),
+	    c->rq->worker->conf.answer_cache_s * 1000);
 	if (put)
 		aic_cache_key_of(put->key, "answer", c->recall.question);
 }
 
 void
-recall_kept(struct chat *c)
+chat_cache_note_saved(struct chat *c)
 {
-	if (!c->job->worker->cache || c->job->replayed || !c->answer.text)
+	if (!c->rq->worker->cache || c->rq->replayed || !c->answer.text)
 		return;
 	keep_context(c);
-	c->job->asked.keep = true;
+	c->rq->asked.keep = true;
 	/* Not half an answer, nor one of a model that only helps out. */
-	if (c->common && *c->recall.question && !c->job->recalled &&
+	if (c->common && *c->recall.question && !c->rq->recalled &&
 	    c->answer.model == 0 && !c->answer.cut_off)
 		keep_answer(c);
 }
 
 void
-recall_unsaved(struct chat *c)
+chat_cache_note_unsaved(struct chat *c)
 {
 	struct aic_cache_put *put;
 	struct aic_buf b;
 	char *data;
 	size_t len = 0;
 
-	if (!c->job->worker->cache)
+	if (!c->rq->worker->cache)
 		return;
 	aic_buf_init(&b, AIC_CACHE_VALUE_MAX);
 	aic_buf_printf(&b, "%s %lld %s", c->digest, (long long)c->answer.tokens,
 	    c->answer.text);
 	data = aic_buf_take(&b, &len);
 	aic_buf_done(&b);
-	put = later(c->job, data, len, UNSAVED_MS);
+	put = later(c->rq, data, len, UNSAVED_MS);
 	if (put)
-		recall_key_unsaved(put->key, c->in.telegram_id);
+		aic_cache_keys_unsaved(put->key, c->in.telegram_id);
 }
 
 void
-recall_keep(struct job *job)
+recall_keep(struct request *rq)
 {
-	struct recall_later *l = &job->later;
-	struct worker *w = job->worker;
+	struct recall_later *l = &rq->later;
+	struct worker *w = rq->worker;
 	int64_t start = aic_clock_us();
 	enum aic_cache_end end;
 
 	if (w->cache)
-		keep_seller(job);
+		keep_seller(rq);
 	/* A caller who reads slowly may have made old news of it. */
 	if (l->n > 0 && l->puts[0].only_new &&
-	    start - l->looked_us > RECALL_LOOK_MAX_US)
+	    start - l->looked_us > AIC_CACHE_KEYS_LOOK_MAX_US)
 		free((char *)(uintptr_t)l->puts[--l->n].data);
 	if (l->n > 0) {
 		end = aic_cache_put(w->cache, l->puts, l->n, INT64_MAX);
-		metrics_cache(w->metrics, end, aic_clock_us() - start);
+		aic_metrics_cache(w->metrics, end, aic_clock_us() - start);
 	}
 	while (l->n > 0)
 		free((char *)(uintptr_t)l->puts[--l->n].data);

@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "lib/repeat.h"
+#include "lib/idempotency.h"
 
 #include <string.h>
 
@@ -49,27 +49,27 @@ static const struct aic_db_stmt repeat = {
 };
 
 enum aic_code
-aic_repeat_check(const char *key, struct aic_err *err)
+aic_idempotency_check(const char *key, struct aic_err *err)
 {
 	const char *p;
 
-	if (strlen(key) > AIC_REPEAT_KEY_MAX)
+	if (strlen(key) > AIC_IDEMPOTENCY_KEY_MAX)
 		return aic_fault(err, "string_too_long", "header",
-		    AIC_REPEAT_HEADER,
+		    AIC_IDEMPOTENCY_HEADER,
 		    "String should have at most %d characters",
-		    AIC_REPEAT_KEY_MAX);
+		    AIC_IDEMPOTENCY_KEY_MAX);
 	for (p = key; *p; p++)
 		if (*p < ' ' || *p > '~')
 			return aic_fault(err, "string_pattern_mismatch",
-			    "header", AIC_REPEAT_HEADER,
+			    "header", AIC_IDEMPOTENCY_HEADER,
 			    "String should be printable ASCII");
 	return AIC_OK;
 }
 
 enum aic_code
-aic_repeat_begin(const char *key, const char *message, const char *context,
+aic_idempotency_begin(const char *key, const char *message, const char *context,
     const char *format, char ret_id[AIC_ID_SIZE],
-    char ret_digest[AIC_REPEAT_DIGEST_SIZE], struct aic_err *err)
+    char ret_digest[AIC_IDEMPOTENCY_DIGEST_SIZE], struct aic_err *err)
 {
 	const char *const name[] = { key, NULL };
 	const char *const all[] = { key, message, context ? context : "",
@@ -84,14 +84,14 @@ aic_repeat_begin(const char *key, const char *message, const char *context,
 }
 
 void
-aic_repeat_queue_ask(struct aic_db_call *call, int64_t telegram_id)
+aic_idempotency_queue_bind(struct aic_db_call *call, int64_t telegram_id)
 {
 	aic_db_call(call, &queue);
 	aic_db_int(call, telegram_id);
 }
 
 void
-aic_repeat_ask(struct aic_db_call *call, int64_t telegram_id,
+aic_idempotency_bind(struct aic_db_call *call, int64_t telegram_id,
     const char *chat_id, const char *digest)
 {
 	aic_db_call(call, &repeat);
@@ -100,22 +100,22 @@ aic_repeat_ask(struct aic_db_call *call, int64_t telegram_id,
 	aic_db_text(call, digest);
 }
 
-struct aic_repeat
-aic_repeat_got(const struct aic_db_call *call)
+struct aic_idempotency
+aic_idempotency_read(const struct aic_db_call *call)
 {
 	const char *same = aic_db_get(call, 0, 3);
 	const char *running = aic_db_get(call, 0, 4);
-	struct aic_repeat r = { .state = AIC_REPEAT_NONE };
+	struct aic_idempotency r = { .state = AIC_IDEMPOTENCY_NONE };
 
 	if (*same == 't') {
-		r.state = AIC_REPEAT_KEPT;
+		r.state = AIC_IDEMPOTENCY_KEPT;
 		r.response = aic_db_get(call, 0, 0);
 		r.tokens = aic_db_get_int(call, 0, 1);
 		r.remaining = aic_db_get_int(call, 0, 2);
 	} else if (*same == 'f' || *running == 'f') {
-		r.state = AIC_REPEAT_OTHER;
+		r.state = AIC_IDEMPOTENCY_OTHER;
 	} else if (*running == 't') {
-		r.state = AIC_REPEAT_RUNNING;
+		r.state = AIC_IDEMPOTENCY_RUNNING;
 	}
 	return r;
 }

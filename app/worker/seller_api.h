@@ -5,17 +5,17 @@
  *
  * An extra, so nothing of it ever fails a chat or holds it up for long. What is not there
  * within AI_CHAT_SERVER_TIMEOUT_MS is left out of the prompt. Its call stays under way
- * for PERSONAL_LATE_US, and the answer is kept for the seller's next question: big shops
+ * for SELLER_API_LATE_US, and the answer is kept for the seller's next question: big shops
  * take seconds. A Server that fails over and over is left alone for a while.
  *
- * What the Server told is used for PERSONAL_KEEP_S. All of it is kept in Redis, by
- * personal_copy(). Where something comes late this process keeps it too, and the rest of
+ * What the Server told is used for SELLER_API_KEEP_S. All of it is kept in Redis, by
+ * seller_api_copy(). Where something comes late this process keeps it too, and the rest of
  * what that seller's question learned.
  *
- * Threads: a struct personal is shared by all; a struct personal_ask belongs to its job.
+ * Threads: a struct seller_api is shared by all; a struct seller_api_ask belongs to its rq.
  */
-#ifndef PERSONAL_H
-#define PERSONAL_H
+#ifndef SELLER_API_H
+#define SELLER_API_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -28,18 +28,18 @@
 #include "lib/seller.h"
 #include "lib/paths.h"
 
-struct job;
-struct personal;
+struct request;
+struct seller_api;
 struct worker;
 
 /* For so long a call may be under way. */
-#define PERSONAL_LATE_US (10 * AIC_S)
+#define SELLER_API_LATE_US (10 * AIC_S)
 
 /* For so long an answer is used. */
-#define PERSONAL_KEEP_S 60
+#define SELLER_API_KEEP_S 60
 
 /* One path: its answer is known, or its call is under way, or neither. */
-struct personal_fact {
+struct seller_api_fact {
 	struct aic_http_call *call; /* NULL: none is under way */
 	int64_t start_us; /* of the call */
 	int64_t at_s; /* Unix time of the answer; 0: none is known */
@@ -48,8 +48,8 @@ struct personal_fact {
 };
 
 /* A question to the Server; zeroed: none. */
-struct personal_ask {
-	struct personal_fact facts[AIC_PATHS_MAX];
+struct seller_api_ask {
+	struct seller_api_fact facts[AIC_PATHS_MAX];
 	int64_t start_us; /* 0: the Server was not asked */
 	uint64_t round; /* of the breaker */
 	bool entered; /* and the breaker is to be left */
@@ -59,76 +59,76 @@ struct personal_ask {
 };
 
 /*
- * personal_open -- if there is a SERVER_HOST.
+ * seller_api_open -- if there is a SERVER_HOST.
  *
  * http      kept
- * ret_personal  NULL on AIC_OK: there is none
+ * ret_api  NULL on AIC_OK: there is none
  *
  * Errors:   AIC_ENOMEM
- * Memory:   gives; personal_close()
+ * Memory:   gives; seller_api_close()
  */
 enum aic_code
-personal_open(struct personal **ret_personal, struct aic_http *http,
+seller_api_open(struct seller_api **ret_api, struct aic_http *http,
     const struct aic_conf *conf, struct aic_err *err) AIC_MUST_CHECK;
 
-/* personal_close -- no question may be under way. NULL is fine. */
-void personal_close(struct personal *p);
+/* seller_api_close -- no question may be under way. NULL is fine. */
+void seller_api_close(struct seller_api *p);
 
-/* personal_calls -- how many calls may be under way at the same moment. */
-int personal_calls(const struct aic_conf *conf);
+/* seller_api_calls -- how many calls may be under way at the same moment. */
+int seller_api_calls(const struct aic_conf *conf);
 
-/* personal_is_open -- is the Server left alone? NULL is fine. */
-bool personal_is_open(struct personal *p);
+/* seller_api_is_open -- is the Server left alone? NULL is fine. */
+bool seller_api_is_open(struct seller_api *p);
 
 /*
- * personal_recall -- use a copy that personal_copy() made, as far as it is not too old.
+ * seller_api_recall -- use a copy that seller_api_copy() made, as far as it is not too old.
  *
  * True: it has the answers of all paths, so that nothing is left to ask.
  */
-bool personal_recall(struct job *job, const char *data, size_t len);
+bool seller_api_recall(struct request *rq, const char *data, size_t len);
 
 /*
- * personal_start -- ask about job->user whatever is not known yet, unless there is no
+ * seller_api_start -- ask about rq->user whatever is not known yet, unless there is no
  * Server or it is left alone.
  *
  * Blocks:   never
- * Memory:   gives job->asked; personal_finish()
+ * Memory:   gives rq->asked; seller_api_finish()
  */
-void personal_start(struct job *job);
+void seller_api_start(struct request *rq);
 
 /*
- * personal_get -- the lines, or NULL: there are none.
+ * seller_api_get -- the lines, or NULL: there are none.
  *
  * until_us  there is no time to wait any longer
  *
  * Blocks:   until AI_CHAT_SERVER_TIMEOUT_MS after the start, or until_us
  * Memory:   gives; free()
  */
-char *personal_get(struct job *job, int64_t until_us) AIC_MUST_CHECK;
+char *seller_api_get(struct request *rq, int64_t until_us) AIC_MUST_CHECK;
 
 /*
- * personal_copy -- for Redis: all that is known of the seller, what came late included;
- * NULL: nothing that is new. After personal_get().
+ * seller_api_copy -- for Redis: all that is known of the seller, what came late included;
+ * NULL: nothing that is new. After seller_api_get().
  *
  * Memory:   gives; free()
  */
-char *personal_copy(struct job *job, size_t *ret_len) AIC_MUST_CHECK;
+char *seller_api_copy(struct request *rq, size_t *ret_len) AIC_MUST_CHECK;
 
-/* personal_drop -- the chat has ended. Where that was before personal_get(), cancel the
+/* seller_api_drop -- the chat has ended. Where that was before seller_api_get(), cancel the
  * calls. */
-void personal_drop(struct job *job);
+void seller_api_drop(struct request *rq);
 
 /*
- * personal_sweep -- read the answers that came late, whose bodies are much larger than what
+ * seller_api_sweep -- read the answers that came late, whose bodies are much larger than what
  * is kept of them, and drop what no question can use any more. To be called every second,
  * because the sellers may not ask again.
  *
  * Blocks:   about as long as it takes to parse what came since the last call
  */
-void personal_sweep(struct worker *w);
+void seller_api_sweep(struct worker *w);
 
-/* personal_finish -- the caller has his answer: where calls are still under way, or came
+/* seller_api_finish -- the caller has his answer: where calls are still under way, or came
  * late, leave all to the seller's next question. */
-void personal_finish(struct job *job);
+void seller_api_finish(struct request *rq);
 
 #endif

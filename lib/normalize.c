@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "lib/question.h"
+#include "lib/normalize.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -48,7 +48,7 @@ trim_end(struct aic_buf *b)
 }
 
 void
-aic_question_normal(struct aic_buf *to, const char *text)
+aic_normalize_question(struct aic_buf *to, const char *text)
 {
 	const char *end = text + strlen(text);
 	uint32_t cp, low;

@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "lib/repeat.h"
+#include "lib/idempotency.h"
 
 #include <string.h>
 
@@ -19,16 +19,16 @@ a_key_is_1_to_128_printable_ascii_characters(void **state)
 		key[0] = key[2] = 'k';
 		key[1] = (char)c;
 		key[3] = '\0';
-		assert_int_equal(aic_repeat_check(key, &err),
+		assert_int_equal(aic_idempotency_check(key, &err),
 		    c >= ' ' && c <= '~' ? AIC_OK : AIC_EINPUT);
 	}
 	memset(key, 'k', sizeof(key));
-	key[AIC_REPEAT_KEY_MAX] = '\0';
+	key[AIC_IDEMPOTENCY_KEY_MAX] = '\0';
 	err = (struct aic_err)AIC_ERR_INIT;
-	assert_int_equal(aic_repeat_check(key, &err), AIC_OK);
-	key[AIC_REPEAT_KEY_MAX] = 'k';
-	key[AIC_REPEAT_KEY_MAX + 1] = '\0';
-	assert_int_equal(aic_repeat_check(key, &err), AIC_EINPUT);
+	assert_int_equal(aic_idempotency_check(key, &err), AIC_OK);
+	key[AIC_IDEMPOTENCY_KEY_MAX] = 'k';
+	key[AIC_IDEMPOTENCY_KEY_MAX + 1] = '\0';
+	assert_int_equal(aic_idempotency_check(key, &err), AIC_EINPUT);
 	assert_int_equal(err.n_faults, 1);
 	assert_string_equal(err.faults[0].type, "string_too_long");
 	assert_string_equal(err.faults[0].where, "header");
@@ -36,7 +36,7 @@ a_key_is_1_to_128_printable_ascii_characters(void **state)
 }
 
 struct begun {
-	char id[AIC_ID_SIZE], digest[AIC_REPEAT_DIGEST_SIZE];
+	char id[AIC_ID_SIZE], digest[AIC_IDEMPOTENCY_DIGEST_SIZE];
 };
 
 static struct begun
@@ -46,8 +46,8 @@ begin_as(const char *key, const char *message, const char *context,
 	struct aic_err err = AIC_ERR_INIT;
 	struct begun b;
 
-	assert_int_equal(aic_repeat_begin(key, message, context, format, b.id,
-			     b.digest, &err),
+	assert_int_equal(aic_idempotency_begin(key, message, context, format,
+			     b.id, b.digest, &err),
 	    AIC_OK);
 	return b;
 }

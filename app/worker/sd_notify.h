@@ -5,14 +5,14 @@
  * Threads: one.
  * Source:   sd_notify(3), whose protocol is a datagram; libsystemd is not needed
  */
-#ifndef NOTIFY_H
-#define NOTIFY_H
+#ifndef SD_NOTIFY_H
+#define SD_NOTIFY_H
 
 #include <stdint.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
-struct notify {
+struct sd_notify {
 	int fd; /* -1: nobody listens */
 	struct sockaddr_un to;
 	socklen_t to_len;
@@ -20,18 +20,18 @@ struct notify {
 };
 
 /*
- * notify_open -- see whom to tell.
+ * sd_notify_open -- see whom to tell.
  *
  * env       environ(7): NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID
  *
  * What is wrong with them is logged, and no reason not to serve.
  */
-void notify_open(struct notify *n, char *const *env);
+void sd_notify_open(struct sd_notify *n, char *const *env);
 
-/* notify_say -- such as "READY=1". Blocks: a second at most, when the listener does
+/* sd_notify_send -- such as "READY=1". Blocks: a second at most, when the listener does
  * not keep up. */
-void notify_say(const struct notify *n, const char *text);
+void sd_notify_send(const struct sd_notify *n, const char *text);
 
-void notify_close(struct notify *n);
+void sd_notify_close(struct sd_notify *n);
 
 #endif

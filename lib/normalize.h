@@ -4,13 +4,13 @@
  *
  * Threads: any.
  */
-#ifndef AIC_QUESTION_H
-#define AIC_QUESTION_H
+#ifndef AIC_NORMALIZE_H
+#define AIC_NORMALIZE_H
 
 #include "lib/buf.h"
 
 /*
- * aic_question_normal -- the question with Latin and Cyrillic letters in lower case, yo
+ * aic_normalize_question -- the question with Latin and Cyrillic letters in lower case, yo
  * as ye, which is how most people write it, white space as single blanks, and neither
  * blanks nor the marks that end a sentence at its ends.
  *
@@ -18,6 +18,6 @@
  *
  * Errors:   to->failed
  */
-void aic_question_normal(struct aic_buf *to, const char *text);
+void aic_normalize_question(struct aic_buf *to, const char *text);
 
 #endif

@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "lib/question.h"
+#include "lib/normalize.h"
 
 #include <string.h>
 
@@ -12,7 +12,7 @@ is_normal(const char *text, const char *want)
 	struct aic_buf b;
 
 	aic_buf_init(&b, 4096);
-	aic_question_normal(&b, text);
+	aic_normalize_question(&b, text);
 	assert_false(b.failed);
 	assert_int_equal(b.len, strlen(want));
 	assert_memory_equal(b.len ? b.data : "", want, b.len);
@@ -66,7 +66,7 @@ what_does_not_fit_is_told(void **state)
 
 	(void)state;
 	aic_buf_init(&b, 4);
-	aic_question_normal(&b, "длинный вопрос");
+	aic_normalize_question(&b, "длинный вопрос");
 	assert_true(b.failed);
 	aic_buf_done(&b);
 }

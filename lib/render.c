@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "lib/answer.h"
+#include "lib/render.h"
 
 #include "lib/json.h"
 
@@ -16,7 +16,7 @@ put_item(struct aic_buf *to, const struct aic_history_item *item)
 }
 
 void
-answer_history(struct aic_buf *to, const struct aic_db_call calls[2],
+aic_render_history(struct aic_buf *to, const struct aic_db_call calls[2],
     int64_t limit, int64_t offset)
 {
 	struct aic_history_item item;
@@ -35,7 +35,7 @@ answer_history(struct aic_buf *to, const struct aic_db_call calls[2],
 }
 
 void
-answer_limits(struct aic_buf *to, int64_t telegram_id,
+aic_render_limits(struct aic_buf *to, int64_t telegram_id,
     const struct aic_limit_state *s)
 {
 	aic_buf_printf(to,
@@ -48,7 +48,7 @@ answer_limits(struct aic_buf *to, int64_t telegram_id,
 }
 
 void
-answer_reset(struct aic_buf *to, int64_t telegram_id, bool known)
+aic_render_reset(struct aic_buf *to, int64_t telegram_id, bool known)
 {
 	if (known)
 		aic_buf_printf(to,
@@ -63,7 +63,7 @@ answer_reset(struct aic_buf *to, int64_t telegram_id, bool known)
 }
 
 void
-answer_stats(struct aic_buf *to, int64_t telegram_id, int64_t days,
+aic_render_stats(struct aic_buf *to, int64_t telegram_id, int64_t days,
     const struct aic_stats *s)
 {
 	aic_buf_printf(to,

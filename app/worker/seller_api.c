@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "app/worker/personal.h"
+#include "app/worker/seller_api.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -43,10 +43,10 @@ struct path {
 struct seller {
 	int64_t id; /* 0: the place is free */
 	int64_t kept_us; /* when it was put here */
-	struct personal_fact facts[AIC_PATHS_MAX];
+	struct seller_api_fact facts[AIC_PATHS_MAX];
 };
 
-struct personal {
+struct seller_api {
 	char *host;
 	char *auth; /* the header with the key */
 	const char *headers[3];
@@ -68,23 +68,23 @@ now_s(void)
 }
 
 static bool
-is_known(const struct personal_fact *f)
+is_known(const struct seller_api_fact *f)
 {
 	int64_t age_s = now_s() - f->at_s;
 
-	return f->at_s > 0 && age_s >= 0 && age_s <= PERSONAL_KEEP_S;
+	return f->at_s > 0 && age_s >= 0 && age_s <= SELLER_API_KEEP_S;
 }
 
 static void
-fact_done(struct personal_fact *f)
+fact_done(struct seller_api_fact *f)
 {
 	aic_http_drop(f->call);
 	aic_seller_done(&f->told);
-	*f = (struct personal_fact){ .call = NULL };
+	*f = (struct seller_api_fact){ .call = NULL };
 }
 
 static void
-facts_done(struct personal_fact facts[AIC_PATHS_MAX])
+facts_done(struct seller_api_fact facts[AIC_PATHS_MAX])
 {
 	int i;
 
@@ -108,7 +108,7 @@ join(const char *a, const char *b)
 }
 
 static enum aic_code
-set_up(struct personal *p, const struct aic_conf *conf, struct aic_err *err)
+set_up(struct seller_api *p, const struct aic_conf *conf, struct aic_err *err)
 {
 	const char *texts[] = { conf->server_host, conf->server_paths, NULL };
 	unsigned char digest[AIC_DIGEST_BYTES];
@@ -131,13 +131,13 @@ set_up(struct personal *p, const struct aic_conf *conf, struct aic_err *err)
 }
 
 enum aic_code
-personal_open(struct personal **ret_personal, struct aic_http *http,
+seller_api_open(struct seller_api **ret_api, struct aic_http *http,
     const struct aic_conf *conf, struct aic_err *err)
 {
-	struct personal *p;
+	struct seller_api *p;
 	enum aic_code rc;
 
-	*ret_personal = NULL;
+	*ret_api = NULL;
 	if (!conf->server_host)
 		return AIC_OK;
 	p = calloc(1, sizeof(*p));
@@ -150,15 +150,15 @@ personal_open(struct personal **ret_personal, struct aic_http *http,
 	p->http = http;
 	rc = set_up(p, conf, err);
 	if (rc) {
-		personal_close(p);
+		seller_api_close(p);
 		return rc;
 	}
-	*ret_personal = p;
+	*ret_api = p;
 	return AIC_OK;
 }
 
 void
-personal_close(struct personal *p)
+seller_api_close(struct seller_api *p)
 {
 	int i;
 
@@ -177,7 +177,7 @@ personal_close(struct personal *p)
 }
 
 int
-personal_calls(const struct aic_conf *conf)
+seller_api_calls(const struct aic_conf *conf)
 {
 	struct aic_err ignored = AIC_ERR_INIT;
 	struct aic_paths paths;
@@ -192,7 +192,7 @@ personal_calls(const struct aic_conf *conf)
 }
 
 bool
-personal_is_open(struct personal *p)
+seller_api_is_open(struct seller_api *p)
 {
 	return p && aic_breaker_wait(&p->breaker, aic_clock_us()) > 0;
 }
@@ -200,8 +200,8 @@ personal_is_open(struct personal *p)
 /* --- the breaker --------------------------------------------------------- */
 
 static void
-leave(struct personal *p, uint64_t round, enum aic_breaker_verdict verdict,
-    enum metrics_server how)
+leave(struct seller_api *p, uint64_t round, enum aic_breaker_verdict verdict,
+    enum aic_metrics_server how)
 {
 	switch (aic_breaker_leave(&p->breaker, round, verdict,
 	    aic_clock_us())) {
@@ -209,7 +209,7 @@ leave(struct personal *p, uint64_t round, enum aic_breaker_verdict verdict,
 		aic_log_event(AIC_LOG_WARN, "breaker",
 		    "the Server failed %d times in a row (%s) and is not asked "
 		    "for %lld ms",
-		    FAILURES_MAX, metrics_server_name(how),
+		    FAILURES_MAX, aic_metrics_server_name(how),
 		    (long long)(OPEN_US / AIC_MS));
 		break;
 	case AIC_BREAKER_CLOSED:
@@ -222,17 +222,17 @@ leave(struct personal *p, uint64_t round, enum aic_breaker_verdict verdict,
 }
 
 static enum aic_breaker_verdict
-verdict_of(enum metrics_server how)
+verdict_of(enum aic_metrics_server how)
 {
 	switch (how) {
-	case METRICS_SERVER_TOLD:
-	case METRICS_SERVER_LATE:
-	case METRICS_SERVER_NOTHING:
-	case METRICS_SERVER_UNKNOWN:
-	case METRICS_SERVER_MISSING:
+	case AIC_METRICS_SERVER_TOLD:
+	case AIC_METRICS_SERVER_LATE:
+	case AIC_METRICS_SERVER_NOTHING:
+	case AIC_METRICS_SERVER_UNKNOWN:
+	case AIC_METRICS_SERVER_MISSING:
 		return AIC_BREAKER_WELL;
-	case METRICS_SERVER_BUSY:
-	case METRICS_SERVER_DROPPED:
+	case AIC_METRICS_SERVER_BUSY:
+	case AIC_METRICS_SERVER_DROPPED:
 		return AIC_BREAKER_NEUTRAL;
 	default:
 		return AIC_BREAKER_FAILED;
@@ -241,8 +241,8 @@ verdict_of(enum metrics_server how)
 
 /* --- reading ------------------------------------------------------------- */
 
-static enum metrics_server
-read_body(const struct personal *p, const struct aic_buf *body,
+static enum aic_metrics_server
+read_body(const struct seller_api *p, const struct aic_buf *body,
     struct aic_seller *ret_told)
 {
 	int i;
@@ -252,29 +252,29 @@ read_body(const struct personal *p, const struct aic_buf *body,
 	case AIC_OK:
 		break;
 	case AIC_ENOMEM:
-		return METRICS_SERVER_BUSY;
+		return AIC_METRICS_SERVER_BUSY;
 	default:
-		return METRICS_SERVER_NONSENSE;
+		return AIC_METRICS_SERVER_NONSENSE;
 	}
 	for (i = 0; i < AIC_SELLER__MAX; i++)
 		if (ret_told->part[i])
-			return METRICS_SERVER_TOLD;
-	return METRICS_SERVER_NOTHING;
+			return AIC_METRICS_SERVER_TOLD;
+	return AIC_METRICS_SERVER_NOTHING;
 }
 
-static enum metrics_server
-read_answer(const struct personal *p, const struct aic_http_answer *a,
+static enum aic_metrics_server
+read_answer(const struct seller_api *p, const struct aic_http_answer *a,
     struct aic_seller *ret_told)
 {
-	static const enum metrics_server ends[AIC_HTTP__MAX] = {
-		[AIC_HTTP_CONNECT] = METRICS_SERVER_UNREACHED,
-		[AIC_HTTP_UNTRUSTED] = METRICS_SERVER_UNREACHED,
-		[AIC_HTTP_BROKEN] = METRICS_SERVER_CUT,
-		[AIC_HTTP_TIMEOUT] = METRICS_SERVER_TIMEOUT,
-		[AIC_HTTP_TOO_BIG] = METRICS_SERVER_NONSENSE,
-		[AIC_HTTP_GONE] = METRICS_SERVER_DROPPED,
-		[AIC_HTTP_FAILED] = METRICS_SERVER_UNREACHED,
-		[AIC_HTTP_NO_MEMORY] = METRICS_SERVER_BUSY,
+	static const enum aic_metrics_server ends[AIC_HTTP__MAX] = {
+		[AIC_HTTP_CONNECT] = AIC_METRICS_SERVER_UNREACHED,
+		[AIC_HTTP_UNTRUSTED] = AIC_METRICS_SERVER_UNREACHED,
+		[AIC_HTTP_BROKEN] = AIC_METRICS_SERVER_CUT,
+		[AIC_HTTP_TIMEOUT] = AIC_METRICS_SERVER_TIMEOUT,
+		[AIC_HTTP_TOO_BIG] = AIC_METRICS_SERVER_NONSENSE,
+		[AIC_HTTP_GONE] = AIC_METRICS_SERVER_DROPPED,
+		[AIC_HTTP_FAILED] = AIC_METRICS_SERVER_UNREACHED,
+		[AIC_HTTP_NO_MEMORY] = AIC_METRICS_SERVER_BUSY,
 	};
 
 	if (a->end != AIC_HTTP_ANSWERED)
@@ -283,19 +283,19 @@ read_answer(const struct personal *p, const struct aic_http_answer *a,
 	case 200:
 		return read_body(p, &a->body, ret_told);
 	case 404:
-		return aic_paths_is_missing(a) ? METRICS_SERVER_MISSING
-					       : METRICS_SERVER_UNKNOWN;
+		return aic_paths_is_missing(a) ? AIC_METRICS_SERVER_MISSING
+					       : AIC_METRICS_SERVER_UNKNOWN;
 	case 401:
 	case 403:
-		return METRICS_SERVER_REFUSED;
+		return AIC_METRICS_SERVER_REFUSED;
 	default:
-		return METRICS_SERVER_FAILED;
+		return AIC_METRICS_SERVER_FAILED;
 	}
 }
 
 /* "Not Found" to everybody, or to somebody. */
 static void
-note_path(struct personal *p, int i, enum metrics_server how)
+note_path(struct seller_api *p, int i, enum aic_metrics_server how)
 {
 	struct path *path = &p->path[i];
 	bool tell = false;
@@ -303,7 +303,7 @@ note_path(struct personal *p, int i, enum metrics_server how)
 	if (verdict_of(how) != AIC_BREAKER_WELL)
 		return;
 	pthread_mutex_lock(&p->lock);
-	if (how != METRICS_SERVER_MISSING) {
+	if (how != AIC_METRICS_SERVER_MISSING) {
 		path->missing = 0;
 		path->answered = true;
 		path->told = false;
@@ -321,20 +321,21 @@ note_path(struct personal *p, int i, enum metrics_server how)
 }
 
 /* Takes a call that has ended; the value is what came of it. */
-static enum metrics_server
-take_answer(struct personal *p, struct personal_fact *f, int i,
+static enum aic_metrics_server
+take_answer(struct seller_api *p, struct seller_api_fact *f, int i,
     const struct aic_http_answer *a)
 {
-	enum metrics_server how = read_answer(p, a, &f->told);
+	enum aic_metrics_server how = read_answer(p, a, &f->told);
 
-	if (how == METRICS_SERVER_REFUSED)
+	if (how == AIC_METRICS_SERVER_REFUSED)
 		aic_log_event(AIC_LOG_WARN, "server",
 		    "the Server refuses SERVER_API_KEY: HTTP %d", a->status);
 	aic_http_drop(f->call);
 	f->call = NULL;
 	note_path(p, i, how);
-	if (how == METRICS_SERVER_TOLD || how == METRICS_SERVER_NOTHING ||
-	    how == METRICS_SERVER_UNKNOWN)
+	if (how == AIC_METRICS_SERVER_TOLD ||
+	    how == AIC_METRICS_SERVER_NOTHING ||
+	    how == AIC_METRICS_SERVER_UNKNOWN)
 		f->at_s = now_s();
 	return how;
 }
@@ -344,11 +345,11 @@ take_answer(struct personal *p, struct personal_fact *f, int i,
 /* What is over by now, of calls for which nobody waits. True: something is left for the
  * seller's next question. */
 static bool
-collect(struct worker *w, struct personal_fact facts[AIC_PATHS_MAX])
+collect(struct worker *w, struct seller_api_fact facts[AIC_PATHS_MAX])
 {
-	struct personal *p = w->personal;
+	struct seller_api *p = w->seller_api;
 	const struct aic_http_answer *a;
-	enum metrics_server how;
+	enum aic_metrics_server how;
 	bool any = false;
 	int i;
 
@@ -356,9 +357,9 @@ collect(struct worker *w, struct personal_fact facts[AIC_PATHS_MAX])
 		a = facts[i].call ? aic_http_wait(facts[i].call, 0) : NULL;
 		if (a) {
 			how = take_answer(p, &facts[i], i, a);
-			if (how == METRICS_SERVER_TOLD)
-				how = METRICS_SERVER_LATE;
-			metrics_server(w->metrics, how);
+			if (how == AIC_METRICS_SERVER_TOLD)
+				how = AIC_METRICS_SERVER_LATE;
+			aic_metrics_server(w->metrics, how);
 			/* It is slow, and not away. */
 			if (verdict_of(how) == AIC_BREAKER_WELL)
 				leave(p, 0, AIC_BREAKER_WELL, how);
@@ -372,7 +373,7 @@ collect(struct worker *w, struct personal_fact facts[AIC_PATHS_MAX])
 
 /* Has none of the calls to be looked at, and is something worth to be kept? */
 static bool
-is_settled(const struct personal *p, const struct personal_fact *facts)
+is_settled(const struct seller_api *p, const struct seller_api_fact *facts)
 {
 	bool any = false;
 	int i;
@@ -387,7 +388,7 @@ is_settled(const struct personal *p, const struct personal_fact *facts)
 
 /* The place of this seller, else a free one, else that of the oldest. */
 static struct seller *
-find_seller(struct personal *p, int64_t id)
+find_seller(struct seller_api *p, int64_t id)
 {
 	struct seller *best = &p->sellers[0];
 	int i;
@@ -408,7 +409,7 @@ find_seller(struct personal *p, int64_t id)
 static void
 sweep(struct worker *w, struct seller *place)
 {
-	struct personal *p = w->personal;
+	struct seller_api *p = w->seller_api;
 	struct seller s, *to;
 
 	pthread_mutex_lock(&p->lock);
@@ -434,19 +435,19 @@ sweep(struct worker *w, struct seller *place)
 }
 
 void
-personal_sweep(struct worker *w)
+seller_api_sweep(struct worker *w)
 {
 	int i;
 
-	for (i = 0; w->personal && i < SELLERS_MAX; i++)
-		sweep(w, &w->personal->sellers[i]);
+	for (i = 0; w->seller_api && i < SELLERS_MAX; i++)
+		sweep(w, &w->seller_api->sellers[i]);
 }
 
 /* What was left behind by the seller's last question. */
 static void
-take_seller(struct personal *p, int64_t id, struct personal_ask *ask)
+take_seller(struct seller_api *p, int64_t id, struct seller_api_ask *ask)
 {
-	struct personal_fact left[AIC_PATHS_MAX] = { { .call = NULL } };
+	struct seller_api_fact left[AIC_PATHS_MAX] = { { .call = NULL } };
 	int i;
 
 	pthread_mutex_lock(&p->lock);
@@ -463,13 +464,13 @@ take_seller(struct personal *p, int64_t id, struct personal_ask *ask)
 			continue;
 		fact_done(&ask->facts[i]);
 		ask->facts[i] = left[i];
-		left[i] = (struct personal_fact){ .call = NULL };
+		left[i] = (struct seller_api_fact){ .call = NULL };
 	}
 	facts_done(left);
 }
 
 static void
-put_seller(struct personal *p, int64_t id, struct personal_ask *ask)
+put_seller(struct seller_api *p, int64_t id, struct seller_api_ask *ask)
 {
 	struct seller old, *place;
 
@@ -489,11 +490,11 @@ put_seller(struct personal *p, int64_t id, struct personal_ask *ask)
  * text ends with a NUL. */
 
 bool
-personal_recall(struct job *job, const char *data, size_t len)
+seller_api_recall(struct request *rq, const char *data, size_t len)
 {
-	struct personal *p = job->worker->personal;
+	struct seller_api *p = rq->worker->seller_api;
 	const char *at = data, *end = data + len, *nul;
-	struct personal_fact *f;
+	struct seller_api_fact *f;
 	bool all = true;
 	int i;
 
@@ -502,7 +503,7 @@ personal_recall(struct job *job, const char *data, size_t len)
 		return false;
 	at += sizeof(p->digest);
 	for (i = 0; i < p->paths.n; i++) {
-		f = &job->asked.facts[i];
+		f = &rq->asked.facts[i];
 		nul = memchr(at, '\0', (size_t)(end - at));
 		if (!nul)
 			return false;
@@ -521,17 +522,17 @@ personal_recall(struct job *job, const char *data, size_t len)
 }
 
 char *
-personal_copy(struct job *job, size_t *ret_len)
+seller_api_copy(struct request *rq, size_t *ret_len)
 {
-	struct personal *p = job->worker->personal;
-	struct personal_ask *ask = &job->asked;
+	struct seller_api *p = rq->worker->seller_api;
+	struct seller_api_ask *ask = &rq->asked;
 	struct aic_buf b;
 	char *data;
 	int i;
 
 	if (!p || !ask->over || !ask->keep)
 		return NULL;
-	(void)collect(job->worker, ask->facts);
+	(void)collect(rq->worker, ask->facts);
 	for (i = 0; i < p->paths.n; i++)
 		ask->fresh = ask->fresh || ask->facts[i].late;
 	if (!ask->fresh)
@@ -551,11 +552,12 @@ personal_copy(struct job *job, size_t *ret_len)
 /* --- a question ----------------------------------------------------------- */
 
 static struct aic_http_call *
-start_call(const struct personal *p, int i, int64_t telegram_id, int64_t now_us)
+start_call(const struct seller_api *p, int i, int64_t telegram_id,
+    int64_t now_us)
 {
 	struct aic_http_request req = { .headers = p->headers,
 		.answer_max = AIC_SELLER_ANSWER_MAX,
-		.deadline_us = now_us + PERSONAL_LATE_US,
+		.deadline_us = now_us + SELLER_API_LATE_US,
 		.connect_us = p->timeout_us };
 	struct aic_http_call *call = NULL;
 	struct aic_buf url;
@@ -573,25 +575,26 @@ start_call(const struct personal *p, int i, int64_t telegram_id, int64_t now_us)
 
 /* What of several outcomes the log tells: the lower, the better. */
 static void
-note(struct job *job, enum metrics_server how, enum metrics_server *best)
+note(struct request *rq, enum aic_metrics_server how,
+    enum aic_metrics_server *best)
 {
 	if (how < *best)
 		*best = how;
-	job->server = metrics_server_name(*best);
+	rq->server = aic_metrics_server_name(*best);
 }
 
 void
-personal_start(struct job *job)
+seller_api_start(struct request *rq)
 {
-	struct personal *p = job->worker->personal;
-	struct personal_ask *ask = &job->asked;
-	enum metrics_server best = METRICS_SERVER__MAX - 1;
+	struct seller_api *p = rq->worker->seller_api;
+	struct seller_api_ask *ask = &rq->asked;
+	enum aic_metrics_server best = AIC_METRICS_SERVER__MAX - 1;
 	int64_t now = aic_clock_us();
 	int i, wanted = 0;
 
 	if (!p)
 		return;
-	take_seller(p, job->user, ask);
+	take_seller(p, rq->user, ask);
 	ask->start_us = now;
 	for (i = 0; i < p->paths.n; i++)
 		wanted += !ask->facts[i].call && !is_known(&ask->facts[i]);
@@ -599,8 +602,9 @@ personal_start(struct job *job)
 		return;
 	if (aic_breaker_enter(&p->breaker, now, now + p->timeout_us,
 		&ask->round) > 0) {
-		note(job, METRICS_SERVER_OPEN, &best);
-		metrics_server(job->worker->metrics, METRICS_SERVER_OPEN);
+		note(rq, AIC_METRICS_SERVER_OPEN, &best);
+		aic_metrics_server(rq->worker->metrics,
+		    AIC_METRICS_SERVER_OPEN);
 		return;
 	}
 	ask->entered = true;
@@ -609,49 +613,50 @@ personal_start(struct job *job)
 			continue;
 		fact_done(&ask->facts[i]);
 		ask->facts[i].start_us = now;
-		ask->facts[i].call = start_call(p, i, job->user, now);
+		ask->facts[i].call = start_call(p, i, rq->user, now);
 		if (ask->facts[i].call)
 			continue;
-		note(job, METRICS_SERVER_BUSY, &best);
-		metrics_server(job->worker->metrics, METRICS_SERVER_BUSY);
+		note(rq, AIC_METRICS_SERVER_BUSY, &best);
+		aic_metrics_server(rq->worker->metrics,
+		    AIC_METRICS_SERVER_BUSY);
 	}
 }
 
 /* What the breaker makes of it: one path that answers is enough. */
 static void
-settle(struct job *job, enum aic_breaker_verdict verdict,
-    enum metrics_server how)
+settle(struct request *rq, enum aic_breaker_verdict verdict,
+    enum aic_metrics_server how)
 {
-	struct personal_ask *ask = &job->asked;
+	struct seller_api_ask *ask = &rq->asked;
 
 	if (ask->entered)
-		leave(job->worker->personal, ask->round, verdict, how);
+		leave(rq->worker->seller_api, ask->round, verdict, how);
 	ask->entered = false;
 }
 
 /* How long this question waited; a call may be of an earlier one. */
 static void
-note_time(struct job *job, const struct aic_http_answer *a)
+note_time(struct request *rq, const struct aic_http_answer *a)
 {
-	int64_t us = aic_clock_us() - job->asked.start_us;
+	int64_t us = aic_clock_us() - rq->asked.start_us;
 
 	if (a && a->took_us < us)
 		us = a->took_us;
-	if (us > job->server_us)
-		job->server_us = us;
+	if (us > rq->server_us)
+		rq->server_us = us;
 }
 
 /* Waits for the calls that are under way; true: there were some. */
 static bool
-wait_for_all(struct job *job, int64_t until_us, enum metrics_server *best,
-    enum aic_breaker_verdict *verdict)
+wait_for_all(struct request *rq, int64_t until_us,
+    enum aic_metrics_server *best, enum aic_breaker_verdict *verdict)
 {
-	struct personal *p = job->worker->personal;
-	struct personal_ask *ask = &job->asked;
+	struct seller_api *p = rq->worker->seller_api;
+	struct seller_api_ask *ask = &rq->asked;
 	int64_t end_us = ask->start_us + p->timeout_us;
 	const struct aic_http_answer *a;
 	enum aic_breaker_verdict v;
-	enum metrics_server how;
+	enum aic_metrics_server how;
 	bool any = false;
 	int i;
 
@@ -662,17 +667,17 @@ wait_for_all(struct job *job, int64_t until_us, enum metrics_server *best,
 			continue;
 		any = true;
 		a = aic_http_wait(ask->facts[i].call, end_us);
-		note_time(job, a);
+		note_time(rq, a);
 		if (a) {
 			how = take_answer(p, &ask->facts[i], i, a);
-			metrics_server(job->worker->metrics, how);
+			aic_metrics_server(rq->worker->metrics, how);
 			ask->fresh = ask->fresh || ask->facts[i].at_s > 0;
 		} else if (end_us == until_us) { /* the time was ours */
-			how = METRICS_SERVER_DROPPED;
+			how = AIC_METRICS_SERVER_DROPPED;
 		} else {
-			how = METRICS_SERVER_TIMEOUT;
+			how = AIC_METRICS_SERVER_TIMEOUT;
 		}
-		note(job, how, best);
+		note(rq, how, best);
 		v = verdict_of(how);
 		if (v == AIC_BREAKER_WELL || *verdict == AIC_BREAKER_NEUTRAL)
 			*verdict = v;
@@ -681,11 +686,11 @@ wait_for_all(struct job *job, int64_t until_us, enum metrics_server *best,
 }
 
 char *
-personal_get(struct job *job, int64_t until_us)
+seller_api_get(struct request *rq, int64_t until_us)
 {
-	struct personal *p = job->worker->personal;
-	struct personal_ask *ask = &job->asked;
-	enum metrics_server best = METRICS_SERVER__MAX - 1;
+	struct seller_api *p = rq->worker->seller_api;
+	struct seller_api_ask *ask = &rq->asked;
+	enum aic_metrics_server best = AIC_METRICS_SERVER__MAX - 1;
 	enum aic_breaker_verdict verdict = AIC_BREAKER_NEUTRAL;
 	struct aic_seller all[AIC_PATHS_MAX];
 	char *text = NULL;
@@ -693,10 +698,10 @@ personal_get(struct job *job, int64_t until_us)
 
 	if (!p)
 		return NULL;
-	if (ask->start_us && wait_for_all(job, until_us, &best, &verdict))
-		metrics_time(job->worker->metrics, METRICS_SERVER,
-		    job->server_us);
-	settle(job, verdict, best);
+	if (ask->start_us && wait_for_all(rq, until_us, &best, &verdict))
+		aic_metrics_time(rq->worker->metrics, AIC_METRICS_SERVER,
+		    rq->server_us);
+	settle(rq, verdict, best);
 	ask->over = true;
 	for (i = 0; i < p->paths.n; i++)
 		if (is_known(&ask->facts[i]))
@@ -704,33 +709,33 @@ personal_get(struct job *job, int64_t until_us)
 	if (n > 0 && aic_seller_join(all, n, p->chars_max, &text))
 		text = NULL;
 	if (text && ask->start_us)
-		job->server = metrics_server_name(METRICS_SERVER_TOLD);
+		rq->server = aic_metrics_server_name(AIC_METRICS_SERVER_TOLD);
 	return text;
 }
 
 void
-personal_drop(struct job *job)
+seller_api_drop(struct request *rq)
 {
-	struct personal_ask *ask = &job->asked;
+	struct seller_api_ask *ask = &rq->asked;
 
 	if (ask->over || !ask->entered)
 		return;
-	job->server = metrics_server_name(METRICS_SERVER_DROPPED);
-	metrics_server(job->worker->metrics, METRICS_SERVER_DROPPED);
-	settle(job, AIC_BREAKER_NEUTRAL, METRICS_SERVER_DROPPED);
+	rq->server = aic_metrics_server_name(AIC_METRICS_SERVER_DROPPED);
+	aic_metrics_server(rq->worker->metrics, AIC_METRICS_SERVER_DROPPED);
+	settle(rq, AIC_BREAKER_NEUTRAL, AIC_METRICS_SERVER_DROPPED);
 	facts_done(ask->facts);
 }
 
 void
-personal_finish(struct job *job)
+seller_api_finish(struct request *rq)
 {
-	struct personal *p = job->worker->personal;
-	struct personal_ask *ask = &job->asked;
+	struct seller_api *p = rq->worker->seller_api;
+	struct seller_api_ask *ask = &rq->asked;
 
 	/* With what came late goes what came in time: a Server that is busy with the
 	 * former would be late with the latter as well. */
-	if (p && collect(job->worker, ask->facts))
-		put_seller(p, job->user, ask);
+	if (p && collect(rq->worker, ask->facts))
+		put_seller(p, rq->user, ask);
 	facts_done(ask->facts);
-	*ask = (struct personal_ask){ .start_us = 0 };
+	*ask = (struct seller_api_ask){ .start_us = 0 };
 }

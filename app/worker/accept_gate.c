@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "app/worker/gate.h"
+#include "app/worker/accept_gate.h"
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -37,7 +37,7 @@ call_one(void)
 }
 
 void
-gate_pass(void)
+accept_gate_pass(void)
 {
 	struct waiter self = { .changed = PTHREAD_COND_INITIALIZER };
 
@@ -55,7 +55,7 @@ gate_pass(void)
 }
 
 void
-gate_done(void)
+accept_gate_done(void)
 {
 	pthread_mutex_lock(&gate.lock);
 	gate.accepting--;
@@ -65,7 +65,7 @@ gate_done(void)
 }
 
 void
-gate_open(void)
+accept_gate_open(void)
 {
 	pthread_mutex_lock(&gate.lock);
 	gate.open = true;

@@ -10,17 +10,17 @@
  *
  * Threads: any.
  */
-#ifndef GATE_H
-#define GATE_H
+#ifndef ACCEPT_GATE_H
+#define ACCEPT_GATE_H
 
-/* gate_pass -- wait until this thread may accept a request. Blocks. */
-void gate_pass(void);
+/* accept_gate_pass -- wait until this thread may accept a request. Blocks. */
+void accept_gate_pass(void);
 
-/* gate_done -- accept() has returned, with a request or without. When nobody else
+/* accept_gate_done -- accept() has returned, with a request or without. When nobody else
  * is at it, the thread that has waited least takes over. */
-void gate_done(void);
+void accept_gate_done(void);
 
-/* gate_open -- let everybody through from now on: the service ends. */
-void gate_open(void);
+/* accept_gate_open -- let everybody through from now on: the service ends. */
+void accept_gate_open(void);
 
 #endif

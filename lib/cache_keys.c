@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "lib/recall_keys.h"
+#include "lib/cache_keys.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -10,7 +10,7 @@
 
 /* Longer than the news of those who had looked before may be under way. */
 #define MARK_MS (15 * INT64_C(1000))
-_Static_assert(MARK_MS *AIC_MS > RECALL_LOOK_MAX_US + AIC_CACHE_CALL_US,
+_Static_assert(MARK_MS *AIC_MS > AIC_CACHE_KEYS_LOOK_MAX_US + AIC_CACHE_CALL_US,
     "old news find the mark");
 
 /*
@@ -30,7 +30,7 @@ static const struct aic_db_stmt whose_at_all = { "whose_at_all", WHOSE("''"), 0,
 	NULL };
 
 enum aic_code
-recall_set_scope(struct aic_cache *cache, struct aic_db *db,
+aic_cache_keys_set_scope(struct aic_cache *cache, struct aic_db *db,
     int64_t deadline_us, struct aic_err *err)
 {
 	struct aic_err why = AIC_ERR_INIT;
@@ -59,25 +59,25 @@ recall_set_scope(struct aic_cache *cache, struct aic_db *db,
 }
 
 void
-recall_key_used(char key[AIC_CACHE_KEY_SIZE], int64_t telegram_id)
+aic_cache_keys_used(char key[AIC_CACHE_KEY_SIZE], int64_t telegram_id)
 {
 	aic_cache_key(key, "used", telegram_id);
 }
 
 void
-recall_key_seller(char key[AIC_CACHE_KEY_SIZE], int64_t telegram_id)
+aic_cache_keys_seller(char key[AIC_CACHE_KEY_SIZE], int64_t telegram_id)
 {
 	aic_cache_key(key, "seller2", telegram_id);
 }
 
 void
-recall_key_unsaved(char key[AIC_CACHE_KEY_SIZE], int64_t telegram_id)
+aic_cache_keys_unsaved(char key[AIC_CACHE_KEY_SIZE], int64_t telegram_id)
 {
 	aic_cache_key(key, "unsaved", telegram_id);
 }
 
 void
-recall_key_context(char key[AIC_CACHE_KEY_SIZE], int64_t telegram_id,
+aic_cache_keys_context(char key[AIC_CACHE_KEY_SIZE], int64_t telegram_id,
     int64_t exchanges)
 {
 	char kind[24];
@@ -87,7 +87,7 @@ recall_key_context(char key[AIC_CACHE_KEY_SIZE], int64_t telegram_id,
 }
 
 bool
-recall_mark_reset(struct aic_cache *cache, int64_t telegram_id)
+aic_cache_keys_mark_reset(struct aic_cache *cache, int64_t telegram_id)
 {
 	static const char mark[] = "reset";
 	struct aic_cache_put put = {
@@ -96,7 +96,7 @@ recall_mark_reset(struct aic_cache *cache, int64_t telegram_id)
 
 	const char *keys[] = { put.key };
 
-	recall_key_used(put.key, telegram_id);
+	aic_cache_keys_used(put.key, telegram_id);
 	/* A Redis that is full refuses to keep anything, but not to forget. */
 	if (aic_cache_forget(cache, keys, 1, INT64_MAX) != AIC_CACHE_OK)
 		return false;
@@ -105,17 +105,17 @@ recall_mark_reset(struct aic_cache *cache, int64_t telegram_id)
 }
 
 bool
-recall_forget(struct aic_cache *cache, int64_t telegram_id)
+aic_cache_keys_forget(struct aic_cache *cache, int64_t telegram_id)
 {
 	char key[3 + AIC_CONTEXT_MAX + 1][AIC_CACHE_KEY_SIZE];
 	const char *keys[3 + AIC_CONTEXT_MAX + 1];
 	int i, n = 0;
 
-	recall_key_used(key[n++], telegram_id);
-	recall_key_seller(key[n++], telegram_id);
-	recall_key_unsaved(key[n++], telegram_id);
+	aic_cache_keys_used(key[n++], telegram_id);
+	aic_cache_keys_seller(key[n++], telegram_id);
+	aic_cache_keys_unsaved(key[n++], telegram_id);
 	for (i = 0; i <= AIC_CONTEXT_MAX; i++)
-		recall_key_context(key[n++], telegram_id, i);
+		aic_cache_keys_context(key[n++], telegram_id, i);
 	for (i = 0; i < n; i++)
 		keys[i] = key[i];
 	return aic_cache_forget(cache, keys, n, INT64_MAX) == AIC_CACHE_OK;
