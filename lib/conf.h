@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "lib/err.h"
+#include "lib/format.h"
 #include "lib/log.h"
 #include "lib/provider.h"
 #include "lib/telegram.h"

@@ -8,7 +8,7 @@
 #define AIC_MARKDOWN_SPANS_H
 
 #include "lib/buf.h"
-#include "lib/markdown.h"
+#include "lib/markdown_event.h"
 
 struct aic_markdown_token;
 

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "lib/format.h"
 #include "lib/telegram_text.h"
 #include "lib/utf8.h"
 

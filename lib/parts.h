@@ -10,6 +10,7 @@
 #include <stddef.h>
 
 #include "lib/buf.h"
+#include "lib/format.h"
 #include "lib/telegram.h"
 
 /* Of a message: UTF-16 units as shown, once tags and entities are parsed. */

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/format.h"
 #include "lib/json.h"
 #include "lib/utf8.h"
 

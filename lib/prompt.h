@@ -27,6 +27,7 @@
 
 #include "lib/buf.h"
 #include "lib/err.h"
+#include "lib/format.h"
 #include "lib/telegram.h"
 
 /* Rules longer than this would cost more than the chats. */

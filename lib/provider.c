@@ -10,8 +10,8 @@
 #include "lib/buf.h"
 #include "lib/clock.h"
 #include "lib/completion.h"
-#include "lib/http_trust.h"
 #include "lib/file.h"
+#include "lib/http_trust.h"
 #include "lib/json.h"
 
 /* The longest value of a setting is 8 KiB, and each byte can become six. */

@@ -13,8 +13,8 @@
 #include "lib/buf.h"
 #include "lib/json.h"
 #include "lib/plural.h"
-#include "lib/utf8.h"
 #include "lib/seller_fields.h"
+#include "lib/utf8.h"
 
 /* What is shown of a thing; more than a model can make use of. */
 #define LINES_MAX 40 /* of an object */

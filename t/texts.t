@@ -33,7 +33,7 @@ sub pieces_of ($text)
 	    map { split /\\"|\\n|%(?:0?\d*|\.\d)(?:lld|d|s)/ } @joined;
 }
 
-my @pieces = map { pieces_of(text_of($_)) } qw(app/worker/reply.c app/worker/show.c lib/render.c
+my @pieces = map { pieces_of(text_of($_)) } qw(app/worker/reply.c lib/render.c
     nginx/ai-chat-maps.conf);
 my ($doc, $words) = split /^## Words for the model\n/m, text_of('docs/texts.md');
 my @rows = map { [ split /\s*\|\s*/ ] } $doc =~ /^\| (.*) \|$/mg;

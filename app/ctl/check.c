@@ -7,22 +7,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/clock.h"
 #include "app/ctl/ask.h"
 #include "app/ctl/nginx.h"
 #include "app/ctl/run.h"
 #include "app/ctl/service.h"
 #include "app/ctl/upstream.h"
+#include "lib/clock.h"
 #include "lib/durable.h"
-#include "app/worker/fcgi.h"
 #include "lib/http.h"
 #include "lib/json.h"
-#include "lib/seller.h"
+#include "lib/limits.h"
 #include "lib/paths.h"
-
-/* A worker that drains is given up by itself this much after its deadline (see
- * app/worker/main.c); only then may systemd kill it. */
-#define DRAIN_SPARE_MS 5000
+#include "lib/seller.h"
 
 /* For the database, which has been asked a moment ago. */
 #define ROOM_S 3
@@ -334,12 +330,13 @@ check_site(struct check *k, const struct ctl_nginx_site *site)
 	    "and fastcgi_send_timeout (%lld ms)",
 	    deadline, ok ? "under" : "not under both", (long long)site->read_ms,
 	    (long long)site->send_ms);
-	ok = site->body_min == FCGI_BODY_MAX && site->body_max == FCGI_BODY_MAX;
+	ok = site->body_min == AIC_LIMITS_BODY &&
+	    site->body_max == AIC_LIMITS_BODY;
 	tell(k, "body", ok,
 	    "client_max_body_size is %lld, a worker takes %d bytes",
-	    (long long)(site->body_min != FCGI_BODY_MAX ? site->body_min
-							: site->body_max),
-	    FCGI_BODY_MAX);
+	    (long long)(site->body_min != AIC_LIMITS_BODY ? site->body_min
+							  : site->body_max),
+	    AIC_LIMITS_BODY);
 }
 
 static void
@@ -368,7 +365,8 @@ check_nginx(struct check *k)
 static void
 check_stop(struct check *k)
 {
-	long long need = (long long)k->c->conf.deadline_ms + DRAIN_SPARE_MS;
+	long long need = (long long)k->c->conf.deadline_ms +
+	    AIC_LIMITS_DRAIN_SPARE_MS;
 	struct aic_err err = AIC_ERR_INIT;
 	int64_t ms;
 
@@ -380,7 +378,7 @@ check_stop(struct check *k)
 		    "TimeoutStopSec (%lld ms) is %s AI_CHAT_DEADLINE_MS and %d "
 		    "(%lld ms)",
 		    (long long)ms, ms > need ? "over" : "not over",
-		    DRAIN_SPARE_MS, need);
+		    AIC_LIMITS_DRAIN_SPARE_MS, need);
 }
 
 /* Whose figures to ask for; false: nobody has asked yet. */

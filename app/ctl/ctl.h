@@ -10,10 +10,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "app/ctl/env.h"
 #include "lib/buf.h"
 #include "lib/cache.h"
 #include "lib/conf.h"
-#include "app/ctl/env.h"
 #include "lib/db.h"
 #include "lib/err.h"
 

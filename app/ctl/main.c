@@ -11,9 +11,9 @@
 #include <string.h>
 #include <sys/prctl.h>
 
+#include "lib/cache_keys.h"
 #include "lib/clock.h"
 #include "lib/json.h"
-#include "lib/cache_keys.h"
 #include "lib/retain.h"
 
 /* A document: 100 exchanges of 1 MiB are more than anybody reads. */

@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "lib/clock.h"
 #include "lib/cache_keys.h"
+#include "lib/clock.h"
 #include "lib/retain.h"
 
 /* A history of years takes hours: most of the time is left to the chats. */

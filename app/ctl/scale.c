@@ -10,11 +10,11 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#include "lib/clock.h"
 #include "app/ctl/ask.h"
 #include "app/ctl/nginx.h"
 #include "app/ctl/service.h"
 #include "app/ctl/upstream.h"
+#include "lib/clock.h"
 
 /* Between two looks whether a worker answers; the service manager, which is a
  * program to run, is asked more rarely. */

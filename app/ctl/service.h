@@ -20,8 +20,8 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-#include "lib/buf.h"
 #include "app/ctl/ctl.h"
+#include "lib/buf.h"
 #include "lib/metrics.h"
 
 struct ctl_workers {

@@ -5,11 +5,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "lib/render.h"
+#include "lib/cache_keys.h"
 #include "lib/clock.h"
 #include "lib/history.h"
 #include "lib/limit.h"
-#include "lib/cache_keys.h"
+#include "lib/render.h"
 #include "lib/stats.h"
 
 /* As long as any stage of a chat may have at the database. */

@@ -7,381 +7,63 @@
 #include <time.h>
 
 #include "lib/clock.h"
-#include "lib/completion.h"
-#include "lib/input.h"
-#include "app/worker/save_chat.h"
-#include "lib/log.h"
-#include "lib/prompt.h"
-#include "app/worker/reserve.h"
-#include "lib/retry.h"
-#include "app/worker/show.h"
+#include "lib/limits.h"
 #include "lib/utf8.h"
 
-/* A context of AIC_CONTEXT_CHARS_MAX is at most six bytes of JSON a character, the rules
- * and what came with the request are a megabyte; no model takes more. */
-#define BODY_MAX (16 * 1024 * 1024)
-
-/* What JSON adds to an exchange, and the prompt to the seller's data; and a sixteenth more for
- * line breaks and quotes. Only an estimate, so that memory is asked for once. */
-#define PROMPT_FRAME 640
-
-/* The caller is looked for this often, and not at all in the first moment. */
-#define GONE_FIRST_US (250 * AIC_MS)
-
-/* After a save the answer must still get out before the deadline. */
-#define ANSWER_US (200 * AIC_MS)
-
-/* What stands behind the answer: two names, two numbers. */
-#define NUMBERS_MAX 96
-
-static const struct aic_input_field fields[] = {
-	{ "telegram_id", AIC_INPUT_INT, .required = true, .min = 1,
-	    .max = INT64_MAX,
-	    .offset = offsetof(struct chat_input, telegram_id) },
-	{ "message", AIC_INPUT_TEXT, .required = true, .not_blank = true,
-	    .min = 1, .max = AIC_INPUT_MESSAGE_MAX,
-	    .offset = offsetof(struct chat_input, message) },
-	{ "user_context", AIC_INPUT_TEXT, .nullable = true, .min = 0,
-	    .max = AIC_INPUT_CONTEXT_MAX,
-	    .offset = offsetof(struct chat_input, user_context) },
-	{ "format", AIC_INPUT_CHOICE, .nullable = true, .preset = -1,
-	    .names = aic_format_names,
-	    .offset = offsetof(struct chat_input, format) },
-};
-
-struct aic_metrics *
-chat_metrics(const struct chat *c)
+void
+chat_begin(struct chat *c, struct request *rq)
 {
-	return c->rq->worker->metrics;
+	*c = (struct chat){ .rq = rq,
+		.worker = rq->worker,
+		.conf = &rq->worker->conf,
+		.metrics = rq->worker->metrics };
 }
 
 void
-chat_set_held(struct chat *c, bool held)
+chat_free(struct chat *c)
 {
-	if (held != c->held)
-		aic_metrics_reserved(chat_metrics(c), held ? 1 : -1);
-	c->held = held;
-}
-
-int64_t
-chat_model_deadline(const struct chat *c)
-{
-	return c->rq->deadline_us - ANSWER_US -
-	    c->rq->worker->conf.db_timeout_ms * AIC_MS;
-}
-
-struct aic_context_terms
-chat_context_terms(const struct chat *c)
-{
-	const struct aic_conf *conf = &c->rq->worker->conf;
-
-	return (struct aic_context_terms){ .exchanges = conf->context_messages,
-		.chars = conf->context_chars,
-		.ttl_s = conf->context_ttl_s,
-		.now_us = (int64_t)time(NULL) * AIC_S,
-		.from_us = c->context_from_us };
-}
-
-bool
-chat_has_data(const struct chat *c)
-{
-	const char *told = c->in.user_context;
-
-	return told && !aic_utf8_blank(told, strlen(told));
-}
-
-static enum aic_code validate(struct chat *c, struct aic_err *err);
-static void ask_server(struct chat *c);
-static void hear_server(struct chat *c);
-static enum aic_code build_prompt(struct chat *c, struct aic_err *err);
-static enum aic_code ask_model(struct chat *c, struct aic_err *err);
-static enum aic_code show(struct chat *c, struct aic_err *err);
-
-enum aic_code
-chat_run(struct chat *c, struct aic_err *err)
-{
-	enum aic_code rc;
-
-	request_stage(c->rq, "reading the message");
-	rc = validate(c, err);
-	if (rc)
-		return rc;
-
-	request_stage(c->rq, "checking the database");
-	rc = worker_schema_ok(c->rq->worker, c->rq->stage_end_us, err);
-	if (rc)
-		return rc;
-	/* One with a key may have its answer already. */
-	save_chat_find(c);
-	rc = c->key ? AIC_OK : save_chat_check(c, err);
-	if (rc)
-		return rc;
-
-	/* A day that is known to be used up ends here. */
-	request_stage(c->rq, "looking into the cache");
-	rc = chat_cache_look_up(c, err);
-	if (rc)
-		return rc;
-
-	/* Beside the database, not after it. */
-	ask_server(c);
-
-	/* One round trip brings both: the reservation and the context. */
-	request_stage(c->rq, "reserving a chat");
-	rc = reserve_chat(c, err);
-	if (rc || c->rq->replayed)
-		return rc;
-
-	/* Nobody pays for what cannot be saved, nor for what another chat of the key
-	 * has paid meanwhile. */
-	request_stage(c->rq, "checking whether saves succeed");
-	save_chat_find(c);
-	rc = save_chat_admit(c, err);
-	if (rc)
-		return rc;
-
-	/* From here on chat_done() has a reservation to settle. No database
-	 * connection is held while the model thinks. */
-	request_stage(c->rq, "asking for the seller's data");
-	hear_server(c);
-
-	request_stage(c->rq, "building the prompt");
-	rc = build_prompt(c, err);
-	if (rc)
-		return rc;
-
-	request_stage(c->rq, "asking the model");
-	rc = ask_model(c, err);
-	if (rc)
-		return rc;
-
-	/* Before it is counted, for it may find no memory. */
-	request_stage(c->rq, "writing the answer");
-	rc = show(c, err);
-	if (rc)
-		return rc;
-
-	/* Kept, counted and settled in one transaction, or not at all. */
-	request_stage(c->rq, "saving the exchange");
-	rc = save_chat_run(c, err);
-	if (!rc)
-		chat_cache_note_saved(c);
-	return rc;
-}
-
-static enum aic_code
-validate(struct chat *c, struct aic_err *err)
-{
-	const char *key = c->rq->in.key;
-	enum aic_code key_rc = AIC_OK, rc;
-
-	if (key && *key) {
-		c->key = key;
-		key_rc = aic_idempotency_check(key, err);
-	}
-	rc = aic_input_body(c->rq->body.data, c->rq->body.len, fields,
-	    sizeof(fields) / sizeof(fields[0]), &c->in, &c->doc, err);
-	if (rc || key_rc)
-		return rc ? rc : key_rc;
-	c->rq->user = c->in.telegram_id;
-	/* A caller who gave up while the request was queued costs nothing. */
-	if (fcgi_gone(c->rq->fcgi))
-		return aic_fail(err, AIC_EGONE, "the caller left");
-	if (!c->key)
-		return aic_id_new(c->id, err);
-	return aic_idempotency_begin(c->key, c->in.message, c->in.user_context,
-	    c->in.format < 0 ? NULL : aic_format_names[c->in.format], c->id,
-	    c->digest, err);
-}
-
-static void
-ask_server(struct chat *c)
-{
-	if (!chat_has_data(c) && !c->recall.seller)
-		seller_api_start(c->rq);
-}
-
-/* Not in the time that the model needs. */
-static void
-hear_server(struct chat *c)
-{
-	if (!chat_has_data(c))
-		c->seller = seller_api_get(c->rq,
-		    chat_model_deadline(c) - AIC_RETRY_LEAST_US);
-}
-
-static enum aic_code
-build_prompt(struct chat *c, struct aic_err *err)
-{
-	struct aic_context_terms terms = chat_context_terms(c);
-	size_t size = PROMPT_FRAME + c->rq->worker->prompt.rules_len +
-	    c->rq->body.len + (c->seller ? strlen(c->seller) : 0);
-	const struct aic_exchange *said = c->context.said;
-	int64_t start = aic_clock_us();
-	enum aic_code rc;
-	int i;
-
-	rc = aic_context_fit(&c->context, &terms, err);
-	if (rc)
-		return rc;
-	for (i = c->context.first; i < c->context.n; i++)
-		size += PROMPT_FRAME + strlen(said[i].message) +
-		    strlen(said[i].response);
-	aic_buf_init(&c->body, BODY_MAX);
-	aic_buf_room(&c->body, size + size / 16);
-	aic_completion_begin(&c->body);
-	aic_prompt_begin(&c->rq->worker->prompt, &c->body);
-	for (i = c->context.first; i < c->context.n; i++)
-		aic_prompt_said(&c->body, said[i].message,
-		    c->context.cut ? c->context.cut : said[i].response);
-	c->common = c->context.first == c->context.n && !c->seller &&
-	    !chat_has_data(c);
-	/* While the model thinks, a chat holds no more than it has to. */
-	if (!c->rq->worker->cache)
-		aic_context_done(&c->context);
-	aic_prompt_ask(&c->body, c->seller ? c->seller : c->in.user_context,
-	    c->in.message);
-	aic_metrics_time(chat_metrics(c), AIC_METRICS_CONTEXT,
-	    aic_clock_us() - start);
-	if (c->body.failed)
-		return aic_fail(err, AIC_ENOMEM, "no memory for the prompt");
-	return AIC_OK;
-}
-
-static bool
-caller_left(void *arg)
-{
-	struct request *rq = arg;
-
-	return aic_clock_us() - rq->start_us > GONE_FIRST_US &&
-	    fcgi_gone(rq->fcgi);
-}
-
-static const char *const models[AIC_OPENAI_MODELS] = { "first", "fallback" };
-
-static void
-log_breakers(const struct aic_conf *conf, const struct aic_openai_answer *a)
-{
-	int i;
-
-	for (i = 0; i < AIC_OPENAI_MODELS; i++)
-		if (a->changes[i] == AIC_BREAKER_OPENED)
-			aic_log_event(AIC_LOG_WARN, "breaker",
-			    "the %s model failed %lld chats in a row and is "
-			    "not asked for %lld ms",
-			    models[i], (long long)conf->breaker_failures,
-			    (long long)conf->breaker_open_ms);
-		else if (a->changes[i] == AIC_BREAKER_CLOSED)
-			aic_log_event(AIC_LOG_INFO, "breaker",
-			    "the %s model answers again", models[i]);
-}
-
-/* The answer to a common question costs nothing when it has been given before. */
-static bool
-answer_again(struct chat *c)
-{
-	bool known = c->recall.answer != NULL;
-
-	if (!c->common || !*c->recall.question)
-		return false;
-	aic_metrics_recall(chat_metrics(c), AIC_METRICS_RECALL_ANSWER, known);
-	c->answer.text = c->recall.answer;
-	c->recall.answer = NULL;
-	c->rq->recalled = known;
-	return known;
-}
-
-static enum aic_code
-ask_model(struct chat *c, struct aic_err *err)
-{
-	struct request *rq = c->rq;
-	struct aic_openai_ask ask = { .body = &c->body,
-		.deadline_us = chat_model_deadline(c),
-		/* Who gave a key may come again for the answer. */
-		.gone = c->key ? NULL : caller_left,
-		.gone_arg = rq };
-	int64_t start = aic_clock_us();
-	enum aic_code rc;
-
-	if (c->paid) {
-		rq->recalled = true;
-		return AIC_OK;
-	}
-	if (answer_again(c))
-		return AIC_OK;
-	if (ask.deadline_us - start < AIC_RETRY_LEAST_US) {
-		aic_says(err, "There was no time left to ask the model");
-		return aic_fail(err, AIC_EBUSY,
-		    "no time was left to ask the model");
-	}
-	rc = aic_openai_ask(rq->worker->openai, rq->worker->http, &ask,
-	    &c->answer, err);
-	rq->ai_us = aic_clock_us() - start;
-	rq->attempts = c->answer.attempts;
-	rq->tokens = c->answer.tokens;
-	rq->usage = c->answer.usage;
-	if (c->answer.model > 0)
-		rq->model = models[c->answer.model];
-	log_breakers(&rq->worker->conf, &c->answer);
-	aic_metrics_time(chat_metrics(c), AIC_METRICS_MODEL, rq->ai_us);
-	aic_metrics_model(chat_metrics(c), &c->answer);
-	c->paid = !rc && c->key;
-	return rc;
-}
-
-static enum aic_code
-show(struct chat *c, struct aic_err *err)
-{
-	const struct aic_conf *conf = &c->rq->worker->conf;
-	struct aic_buf *out = &c->rq->out;
-	bool named = c->in.format >= 0;
-	/* A caller that names no format sends the response to Telegram as one
-	 * message. */
-	struct aic_render_form form = { .format = named
-		    ? (enum aic_format)c->in.format
-		    : conf->answer_format,
-		.reserve = conf->answer_reserve,
-		.one_message = !named };
-	enum aic_code rc;
-
-	aic_buf_clear(out);
-	aic_buf_putc(out, '{');
-	rc = aic_render_answer(out, c->answer.text, &form, err);
-	if (!rc && !aic_buf_room(out, NUMBERS_MAX))
-		rc = aic_fail(err, AIC_ENOMEM, "no memory for the answer");
-	return rc;
-}
-
-void
-chat_done(struct chat *c)
-{
-	save_chat_done(c);
-	if (c->held || c->in_doubt)
-		reserve_undo(c);
-	chat_set_held(c, false);
-	seller_api_drop(c->rq);
 	free(c->seller);
-	chat_cache_done(&c->recall);
+	free(c->found.answer);
 	aic_context_done(&c->context);
 	aic_buf_done(&c->body);
 	free(c->answer.text);
 	json_object_put(c->doc);
 }
 
-enum aic_code
-chat_send(struct request *rq, struct aic_err *err)
+void
+chat_set_reservation(struct chat *c, enum reservation_state state)
 {
-	struct chat c = { .rq = rq };
-	enum aic_code rc;
+	bool was_held = c->reservation.state == RESERVATION_HELD;
+	bool is_held = state == RESERVATION_HELD;
 
-	rc = chat_run(&c, err);
-	/* Another one's answer, which is found as late as in the save. */
-	if (!rc && rq->replayed)
-		rc = show(&c, err);
-	if (!rc)
-		aic_buf_printf(&rq->out,
-		    ",\"remaining_requests\":%lld,\"tokens_used\":%lld}",
-		    (long long)c.remaining, (long long)c.answer.tokens);
-	chat_done(&c);
-	return rc;
+	if (is_held != was_held)
+		aic_metrics_reserved(c->metrics, is_held ? 1 : -1);
+	c->reservation.state = state;
+}
+
+int64_t
+chat_model_deadline(const struct chat *c)
+{
+	return c->rq->deadline_us -
+	    (AIC_LIMITS_ANSWER_MS + c->conf->db_timeout_ms) * AIC_MS;
+}
+
+struct aic_context_terms
+chat_context_terms(const struct chat *c)
+{
+	return (struct aic_context_terms){
+		.exchanges = c->conf->context_messages,
+		.chars = c->conf->context_chars,
+		.ttl_s = c->conf->context_ttl_s,
+		.now_us = (int64_t)time(NULL) * AIC_S,
+		.from_us = c->context_from_us
+	};
+}
+
+bool
+chat_has_data(const struct chat *c)
+{
+	const char *data = c->in.user_context;
+
+	return data && !aic_utf8_blank(data, strlen(data));
 }

@@ -8,10 +8,10 @@
 #include <time.h>
 
 #include "app/worker/chat.h"
+#include "lib/cache_keys.h"
 #include "lib/clock.h"
 #include "lib/input.h"
 #include "lib/normalize.h"
-#include "lib/cache_keys.h"
 
 /* Of the line about a used-up day; a zone's name is short. */
 #define USED_MAX 512
@@ -22,7 +22,7 @@
 static void
 count(const struct chat *c, enum aic_metrics_recall what, bool there)
 {
-	aic_metrics_recall(chat_metrics(c), what, there);
+	aic_metrics_recall(c->metrics, what, there);
 }
 
 static int64_t
@@ -31,35 +31,11 @@ now_s(void)
 	return (int64_t)time(NULL);
 }
 
-/* --- questions -------------------------------------------------------------- */
-
-enum aic_code
-recall_open(struct worker *w, struct aic_err *err)
-{
-	const struct aic_conf *conf = &w->conf;
-	struct aic_buf how;
-	size_t len;
-
-	if (!w->cache || conf->answer_cache_s == 0)
-		return AIC_OK;
-	aic_buf_init(&how,
-	    4 * AIC_PROMPT_FILE_MAX + 65536 + AIC_EXTRA_FILE_MAX);
-	aic_buf_printf(&how, "%s %s %g %lld ", conf->openai_base_url,
-	    conf->openai_model, conf->openai_temperature,
-	    (long long)conf->openai_max_tokens);
-	aic_buf_puts(&how, aic_openai_members(w->openai));
-	aic_buf_put(&how, w->prompt.rules, w->prompt.rules_len);
-	w->asked_how = aic_buf_take(&how, &len);
-	aic_buf_done(&how);
-	return w->asked_how ? AIC_OK
-			    : aic_fail(err, AIC_ENOMEM, "out of memory");
-}
-
 /* "" where it cannot be told. */
 static void
 digest_question(struct chat *c)
 {
-	const char *texts[] = { c->rq->worker->asked_how, "", NULL };
+	const char *texts[] = { c->worker->asked_how, "", NULL };
 	unsigned char digest[AIC_DIGEST_BYTES];
 	struct aic_buf normal;
 
@@ -69,7 +45,7 @@ digest_question(struct chat *c)
 	texts[1] = normal.data;
 	/* Of punctuation alone nothing is left, and that is no question. */
 	if (!normal.failed && normal.len > 1 && aic_digest(texts, digest))
-		aic_digest_hex(digest, c->recall.question);
+		aic_digest_hex(digest, c->found.question);
 	aic_buf_done(&normal);
 }
 
@@ -111,7 +87,7 @@ struct looks {
 static void
 choose(struct chat *c, struct looks *l)
 {
-	const struct aic_conf *conf = &c->rq->worker->conf;
+	const struct aic_conf *conf = c->conf;
 	int64_t user = c->in.telegram_id;
 
 	l->used = &l->items[l->n++];
@@ -131,11 +107,11 @@ choose(struct chat *c, struct looks *l)
 		l->seller = &l->items[l->n++];
 		aic_cache_keys_seller(l->seller->key, user);
 	}
-	if (c->rq->worker->asked_how)
+	if (c->worker->asked_how)
 		digest_question(c);
-	if (*c->recall.question) {
+	if (*c->found.question) {
 		l->answer = &l->items[l->n++];
-		aic_cache_key_of(l->answer->key, "answer", c->recall.question);
+		aic_cache_key_of(l->answer->key, "answer", c->found.question);
 	}
 }
 
@@ -171,19 +147,20 @@ take_all(struct chat *c, struct looks *l)
 {
 	struct aic_context_terms terms = chat_context_terms(c);
 
-	c->recall.used = l->used->data &&
-	    read_used(l->used->data, &c->rq->worker->conf, &c->rq->limit);
-	count(c, AIC_METRICS_RECALL_USED, c->recall.used);
+	c->found.used_up = l->used->data &&
+	    read_used(l->used->data, c->conf, &c->rq->limit);
+	count(c, AIC_METRICS_RECALL_USED, c->found.used_up);
 	if (l->context && l->context->data)
-		c->recall.context = aic_context_unpack(&c->context,
+		c->found.context = aic_context_unpack(&c->context,
 		    take(l->context), l->context->len, &terms);
 	if (l->seller) {
-		c->recall.seller = l->seller->data &&
-		    seller_api_recall(c->rq, l->seller->data, l->seller->len);
-		count(c, AIC_METRICS_RECALL_SELLER, c->recall.seller);
+		c->found.seller = l->seller->data &&
+		    seller_api_recall(&c->rq->seller, l->seller->data,
+			l->seller->len);
+		count(c, AIC_METRICS_RECALL_SELLER, c->found.seller);
 	}
 	if (l->answer)
-		c->recall.answer = take(l->answer);
+		c->found.answer = take(l->answer);
 	if (l->unsaved && l->unsaved->data)
 		take_unsaved(c, l->unsaved->data);
 }
@@ -195,17 +172,16 @@ chat_cache_look_up(struct chat *c, struct aic_err *err)
 	enum aic_cache_end end;
 	int64_t start;
 
-	if (!c->rq->worker->cache)
+	if (!c->worker->cache)
 		return AIC_OK;
 	choose(c, &l);
 	start = aic_clock_us();
-	end = aic_cache_get(c->rq->worker->cache, l.items, l.n,
-	    c->rq->deadline_us);
-	aic_metrics_cache(chat_metrics(c), end, aic_clock_us() - start);
+	end = aic_cache_get(c->worker->cache, l.items, l.n, c->rq->deadline_us);
+	aic_metrics_cache(c->metrics, end, aic_clock_us() - start);
 	take_all(c, &l);
 	aic_cache_items_done(l.items, l.n);
 	/* Who has a key may have his answer already, which is no new chat. */
-	if (!c->recall.used || c->key)
+	if (!c->found.used_up || c->key)
 		return AIC_OK;
 	err->retry_after_s = (int)c->rq->limit.reset_in_s;
 	return aic_fail(err, AIC_ELIMIT,
@@ -230,40 +206,13 @@ chat_cache_is_newest(const struct chat *c)
 	return strcmp(aic_context_version(&c->context), version) == 0;
 }
 
-void
-chat_cache_done(struct chat_cache *r)
-{
-	free(r->answer);
-	r->answer = NULL;
-}
-
 /* --- keeping ----------------------------------------------------------- */
-
-/* data: taken; NULL is none. */
-static struct aic_cache_put *
-later(struct request *rq, char *data, size_t len, int64_t ttl_ms)
-{
-	struct recall_later *l = &rq->later;
-	struct aic_cache_put *put;
-
-	if (!data)
-		return NULL;
-	if (l->n == RECALL_PUTS || ttl_ms <= 0) {
-		free(data);
-		return NULL;
-	}
-	put = &l->puts[l->n++];
-	*put = (struct aic_cache_put){
-		.data = data, .len = len, .ttl_ms = ttl_ms
-	};
-	return put;
-}
 
 void
 chat_cache_note_refusal(struct chat *c)
 {
 	const struct aic_limit_state *s = &c->rq->limit;
-	int64_t age_us = aic_clock_us() - c->looked_us, ttl_ms;
+	int64_t age_us = aic_clock_us() - c->reservation.looked_us, ttl_ms;
 	int64_t reset_s = now_s() + s->reset_in_s;
 	struct aic_cache_put *put;
 	struct aic_buf line;
@@ -272,7 +221,7 @@ chat_cache_note_refusal(struct chat *c)
 
 	/* What is only reserved may be given back at any moment. And old news are
 	 * none: there may have been a reset since. */
-	if (!c->rq->worker->cache || s->used - s->live < s->limit ||
+	if (!c->worker->cache || s->used - s->live < s->limit ||
 	    age_us > AIC_CACHE_KEYS_LOOK_MAX_US)
 		return;
 	/* Not into the next day: the seconds to it are rounded up. */
@@ -282,15 +231,15 @@ chat_cache_note_refusal(struct chat *c)
 	aic_buf_init(&line, USED_MAX);
 	aic_buf_printf(&line, "%lld %lld %lld %s %s %s", (long long)s->used,
 	    (long long)s->limit, (long long)reset_s, s->day, s->reset_at,
-	    c->rq->worker->conf.timezone);
+	    c->conf->timezone);
 	data = aic_buf_take(&line, &len);
 	aic_buf_done(&line);
-	put = later(c->rq, data, len, ttl_ms - age_us / AIC_MS);
+	put = request_defer_put(c->rq, data, len, ttl_ms - age_us / AIC_MS);
 	if (!put)
 		return;
 	aic_cache_keys_used(put->key, c->in.telegram_id);
 	put->only_new = true;
-	c->rq->later.looked_us = c->looked_us;
+	c->rq->looked_us = c->reservation.looked_us;
 }
 
 static void
@@ -313,23 +262,10 @@ keep_context(struct chat *c)
 	aic_context_pack(&c->context, version, &said, &terms, &b);
 	data = aic_buf_take(&b, &len);
 	aic_buf_done(&b);
-	put = later(c->rq, data, len, CONTEXT_MS);
+	put = request_defer_put(c->rq, data, len, CONTEXT_MS);
 	if (put)
 		aic_cache_keys_context(put->key, c->in.telegram_id,
 		    terms.exchanges);
-}
-
-/* As late as can be: some of it comes while the model thinks. */
-static void
-keep_seller(struct request *rq)
-{
-	struct aic_cache_put *put;
-	size_t len = 0;
-	char *data = seller_api_copy(rq, &len);
-
-	put = later(rq, data, len, SELLER_API_KEEP_S * 1000);
-	if (put)
-		aic_cache_keys_seller(put->key, rq->user);
 }
 
 static void
@@ -337,21 +273,21 @@ keep_answer(struct chat *c)
 {
 	struct aic_cache_put *put;
 
-	put = later(c->rq, strdup(c->answer.text), strlen(c->answer.text),
-	    c->rq->worker->conf.answer_cache_s * 1000);
+	put = request_defer_put(c->rq, strdup(c->answer.text),
+	    strlen(c->answer.text), c->conf->answer_cache_s * 1000);
 	if (put)
-		aic_cache_key_of(put->key, "answer", c->recall.question);
+		aic_cache_key_of(put->key, "answer", c->found.question);
 }
 
 void
 chat_cache_note_saved(struct chat *c)
 {
-	if (!c->rq->worker->cache || c->rq->replayed || !c->answer.text)
+	if (!c->worker->cache || c->rq->replayed || !c->answer.text)
 		return;
 	keep_context(c);
-	c->rq->asked.keep = true;
+	c->rq->seller.keep = true;
 	/* Not half an answer, nor one of a model that only helps out. */
-	if (c->common && *c->recall.question && !c->rq->recalled &&
+	if (c->common && *c->found.question && !c->rq->recalled &&
 	    c->answer.model == 0 && !c->answer.cut_off)
 		keep_answer(c);
 }
@@ -364,36 +300,14 @@ chat_cache_note_unsaved(struct chat *c)
 	char *data;
 	size_t len = 0;
 
-	if (!c->rq->worker->cache)
+	if (!c->worker->cache)
 		return;
 	aic_buf_init(&b, AIC_CACHE_VALUE_MAX);
 	aic_buf_printf(&b, "%s %lld %s", c->digest, (long long)c->answer.tokens,
 	    c->answer.text);
 	data = aic_buf_take(&b, &len);
 	aic_buf_done(&b);
-	put = later(c->rq, data, len, UNSAVED_MS);
+	put = request_defer_put(c->rq, data, len, UNSAVED_MS);
 	if (put)
 		aic_cache_keys_unsaved(put->key, c->in.telegram_id);
-}
-
-void
-recall_keep(struct request *rq)
-{
-	struct recall_later *l = &rq->later;
-	struct worker *w = rq->worker;
-	int64_t start = aic_clock_us();
-	enum aic_cache_end end;
-
-	if (w->cache)
-		keep_seller(rq);
-	/* A caller who reads slowly may have made old news of it. */
-	if (l->n > 0 && l->puts[0].only_new &&
-	    start - l->looked_us > AIC_CACHE_KEYS_LOOK_MAX_US)
-		free((char *)(uintptr_t)l->puts[--l->n].data);
-	if (l->n > 0) {
-		end = aic_cache_put(w->cache, l->puts, l->n, INT64_MAX);
-		aic_metrics_cache(w->metrics, end, aic_clock_us() - start);
-	}
-	while (l->n > 0)
-		free((char *)(uintptr_t)l->puts[--l->n].data);
 }

@@ -18,43 +18,7 @@
 #ifndef CHAT_CACHE_H
 #define CHAT_CACHE_H
 
-#include <stdbool.h>
-#include <stdint.h>
-
-#include "lib/cache.h"
-#include "lib/digest.h"
-#include "lib/err.h"
-
-struct chat;
-struct request;
-struct worker;
-
-/* What was looked for, by chat_run(). */
-struct chat_cache {
-	bool used; /* the day; rq->limit tells the rest */
-	bool context; /* the chat has one from there, perhaps an old one */
-	bool seller; /* what the Server knows is known, be it nothing */
-	char *answer; /* to this question; NULL: none */
-	char question[AIC_DIGEST_HEX_SIZE]; /* "": not a common one */
-};
-
-/* What is to be kept once the caller has his answer. */
-#define RECALL_PUTS 4
-
-struct recall_later {
-	struct aic_cache_put puts[RECALL_PUTS];
-	int n;
-	int64_t looked_us; /* of a used-up day: when that was seen */
-};
-
-/*
- * recall_open -- put down how the model is asked, for an answer depends on that;
- * w->asked_how stays NULL where no answers are kept.
- *
- * Errors:   AIC_ENOMEM
- * Memory:   gives w->asked_how; free()
- */
-enum aic_code recall_open(struct worker *w, struct aic_err *err) AIC_MUST_CHECK;
+#include "app/worker/chat.h"
 
 /*
  * chat_cache_look_up -- look for all of it in one trip to Redis.
@@ -65,9 +29,6 @@ enum aic_code recall_open(struct worker *w, struct aic_err *err) AIC_MUST_CHECK;
  */
 enum aic_code
 chat_cache_look_up(struct chat *c, struct aic_err *err) AIC_MUST_CHECK;
-
-/* chat_cache_done -- copes with a zeroed one. */
-void chat_cache_done(struct chat_cache *r);
 
 /* chat_cache_is_newest -- is the context that Redis had of the version that the
  * reservation told? */
@@ -81,9 +42,5 @@ void chat_cache_note_saved(struct chat *c);
 
 /* chat_cache_note_unsaved -- the answer could not be saved. */
 void chat_cache_note_unsaved(struct chat *c);
-
-/* recall_keep -- put by what was noted. Blocks: 50 ms at most; the caller has his
- * answer already. */
-void recall_keep(struct request *rq);
 
 #endif

@@ -12,10 +12,6 @@
 #include "lib/buf.h"
 #include "lib/err.h"
 
-/* 256 KiB, as in Nginx (client_max_body_size), which is the one to say 413; a
- * worker behind another door still has a limit. */
-#define FCGI_BODY_MAX 262144
-
 struct fcgi;
 
 /* A request as Nginx passes it; the texts live until fcgi_finish(). */

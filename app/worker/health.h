@@ -4,7 +4,7 @@
 #ifndef HEALTH_H
 #define HEALTH_H
 
-#include "app/worker/route.h"
+#include "app/worker/request.h"
 
 /* health_live -- GET /health: asks nobody. */
 enum aic_code health_live(struct request *rq, struct aic_err *err);

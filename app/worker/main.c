@@ -13,15 +13,16 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "lib/clock.h"
-#include "lib/conf.h"
 #include "app/worker/fcgi.h"
-#include "lib/http.h"
-#include "lib/log.h"
+#include "app/worker/route.h"
 #include "app/worker/sd_notify.h"
 #include "app/worker/seller_api.h"
-#include "app/worker/route.h"
 #include "app/worker/worker.h"
+#include "lib/clock.h"
+#include "lib/conf.h"
+#include "lib/http.h"
+#include "lib/limits.h"
+#include "lib/log.h"
 
 /* What a thread needs is known: no deep recursion, no large arrays; the most is
  * a TLS handshake. It is address space, not memory. */
@@ -49,14 +50,6 @@
 
 /* After a failed accept(): long enough for a descriptor to be freed. */
 #define ACCEPT_PAUSE_US (50 * AIC_MS)
-
-/*
- * A request ends by its deadline, and its answer takes no longer than Nginx may be
- * silent (fcgi.c). What is there this much later hangs: a worker that drains leaves
- * it behind, and one that does not gets no more watchdog pings, so that it is
- * started again.
- */
-#define HANG_SPARE_US (5 * AIC_S)
 
 /* How old the gauges of another worker may be, for Prometheus asks less often; and
  * how long a reservation is left behind, once the database answers again. */
@@ -141,7 +134,7 @@ serve(void *arg)
 	struct request rq = { .worker = t->crew->worker, .fcgi = t->fcgi };
 	struct aic_err err = AIC_ERR_INIT;
 
-	aic_buf_init(&rq.body, FCGI_BODY_MAX);
+	aic_buf_init(&rq.body, AIC_LIMITS_BODY);
 	aic_buf_init(&rq.out, OUT_MAX);
 	for (;;) {
 		switch (fcgi_accept(t->fcgi, &rq.in, &err)) {
@@ -251,7 +244,7 @@ wait_for_signal(struct crew *c, const sigset_t *signals)
 		worker_release_all(c->worker);
 		worker_reset_all(c->worker);
 		worker_keep_warm(c->worker);
-		seller_api_sweep(c->worker);
+		seller_api_sweep(c->worker->seller_api);
 		worker_update_gauges(c->worker);
 		us = TICK_US;
 		if (c->notify.ping_us && c->ping_us - aic_clock_us() < us)
@@ -326,7 +319,8 @@ static int
 run(struct worker *w, const sigset_t *signals)
 {
 	struct crew c = { .worker = w,
-		.hang_us = w->conf.deadline_ms * AIC_MS + HANG_SPARE_US,
+		.hang_us = w->conf.deadline_ms * AIC_MS +
+		    AIC_LIMITS_DRAIN_SPARE_MS * AIC_MS,
 		.lock = PTHREAD_MUTEX_INITIALIZER,
 		.changed = PTHREAD_COND_INITIALIZER };
 	int n = worker_threads(w), sig;

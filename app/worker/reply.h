@@ -6,8 +6,8 @@
 
 #include <stdbool.h>
 
+#include "app/worker/request.h"
 #include "lib/err.h"
-#include "app/worker/route.h"
 
 /*
  * reply_send -- send what a handler has written, or what its failure means.

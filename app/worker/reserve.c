@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "app/worker/chat_cache.h"
 #include "lib/clock.h"
 #include "lib/context.h"
 #include "lib/log.h"
@@ -22,7 +23,7 @@
 static void
 hold_ask(struct chat *c, struct aic_db_call *call)
 {
-	const struct aic_conf *conf = &c->rq->worker->conf;
+	const struct aic_conf *conf = c->conf;
 	int64_t left_ms = (c->rq->deadline_us - aic_clock_us()) / AIC_MS;
 	struct aic_limit_reserve h = { .telegram_id = c->in.telegram_id,
 		.chat_id = c->id,
@@ -31,10 +32,10 @@ hold_ask(struct chat *c, struct aic_db_call *call)
 		.lease_ms = (left_ms > 0 ? left_ms : 0) + AIC_LIMIT_SPARE_MS,
 		.limit = conf->daily_limit,
 		.at_once = conf->user_concurrency,
-		.since = *c->since ? c->since : NULL };
+		.since = *c->reservation.since ? c->reservation.since : NULL };
 
 	aic_limit_reserve_bind(call, &h);
-	c->lease_ms = h.lease_ms;
+	c->reservation.lapse_ms = h.lease_ms;
 }
 
 /*
@@ -58,7 +59,7 @@ replay(struct chat *c, const struct aic_idempotency *first, struct aic_err *err)
 	c->answer.text = strdup(first->response);
 	if (!c->answer.text)
 		return aic_fail(err, AIC_ENOMEM, "out of memory");
-	if (c->held) {
+	if (c->reservation.state == RESERVATION_HELD) {
 		aic_save_sync_bind(&call, c->in.telegram_id);
 		rc = request_db(c->rq, &call, 1, err);
 		if (rc)
@@ -108,30 +109,32 @@ check_context(struct chat *c, struct aic_err *err)
 {
 	bool newest = chat_cache_is_newest(c);
 
-	if (c->rq->worker->cache)
-		aic_metrics_recall(chat_metrics(c), AIC_METRICS_RECALL_CONTEXT,
-		    c->recall.context && newest);
-	if (!c->recall.context || newest)
+	if (c->worker->cache)
+		aic_metrics_recall(c->metrics, AIC_METRICS_RECALL_CONTEXT,
+		    c->found.context && newest);
+	if (!c->found.context || newest)
 		return AIC_OK;
-	c->recall.context = false;
+	c->found.context = false;
 	return load_context(c, err);
 }
 
 static void
 got_slot(struct chat *c, const struct aic_db_call *call)
 {
-	c->held_us = aic_clock_us();
-	chat_set_held(c, aic_limit_reserve_read(call, c->lease));
-	if (!c->held)
+	c->reservation.held_us = aic_clock_us();
+	if (!aic_limit_reserve_read(call, c->reservation.row)) {
+		chat_set_reservation(c, RESERVATION_NONE);
 		return;
-	if (!*c->since)
-		aic_limit_reserve_since(call, c->since);
+	}
+	chat_set_reservation(c, RESERVATION_HELD);
+	if (!*c->reservation.since)
+		aic_limit_reserve_since(call, c->reservation.since);
 	aic_limit_reserve_context(call, c->context_version,
 	    &c->context_from_us);
 }
 
 /*
- * One try to reserve: c->held, or rq->replayed, or neither. The context comes along,
+ * One try to reserve: the reservation is HELD, or rq->replayed is set, or neither. The context comes along,
  * unless there is a copy of it, and so does what became of the first chat of this key:
  * one round trip.
  *
@@ -150,7 +153,7 @@ hold(struct chat *c, enum aic_idempotency_state *ret_state, struct aic_err *err)
 		aic_idempotency_queue_bind(&calls[n++], c->in.telegram_id);
 	slot = &calls[n++];
 	hold_ask(c, slot);
-	if (!c->recall.context) {
+	if (!c->found.context) {
 		context = &calls[n++];
 		aic_context_bind(context, c->in.telegram_id, &terms);
 	}
@@ -160,11 +163,12 @@ hold(struct chat *c, enum aic_idempotency_state *ret_state, struct aic_err *err)
 		    c->digest);
 	}
 	rc = request_db(c->rq, calls, n, err);
-	c->rq->limit_us = aic_clock_us() - start;
-	aic_metrics_time(chat_metrics(c), AIC_METRICS_LIMIT, c->rq->limit_us);
-	c->in_doubt = rc != AIC_OK;
-	if (rc)
+	c->rq->trace.limit_us = aic_clock_us() - start;
+	aic_metrics_time(c->metrics, AIC_METRICS_LIMIT, c->rq->trace.limit_us);
+	if (rc) {
+		chat_set_reservation(c, RESERVATION_UNCERTAIN);
 		return rc;
+	}
 	got_slot(c, slot);
 	aic_db_call_done(slot);
 	if (context) {
@@ -226,22 +230,22 @@ wait_for_first(struct chat *c, struct aic_err *err)
 {
 	enum aic_code rc;
 
-	rc = worker_enter_wait(c->rq->worker, err);
+	rc = worker_enter_wait(c->worker, err);
 	if (rc)
 		return rc;
 	rc = wait_until_over(c, err);
-	worker_leave_wait(c->rq->worker);
+	worker_leave_wait(c->worker);
 	return rc;
 }
 
 static enum aic_code
 peek(struct chat *c, struct aic_err *err)
 {
-	const struct aic_conf *conf = &c->rq->worker->conf;
+	const struct aic_conf *conf = c->conf;
 	struct aic_db_call call;
 	enum aic_code rc;
 
-	c->looked_us = aic_clock_us();
+	c->reservation.looked_us = aic_clock_us();
 	aic_limit_peek_bind(&call, c->in.telegram_id, conf->timezone);
 	rc = request_db(c->rq, &call, 1, err);
 	if (rc)
@@ -296,7 +300,7 @@ reserve_chat(struct chat *c, struct aic_err *err)
 	bool again = false;
 	enum aic_code rc;
 
-	if (c->recall.used) {
+	if (c->found.used_up) {
 		rc = look_before(c, err);
 		if (rc)
 			return rc;
@@ -305,7 +309,7 @@ reserve_chat(struct chat *c, struct aic_err *err)
 		rc = hold(c, &first, err);
 		if (rc || c->rq->replayed)
 			return rc;
-		if (c->held)
+		if (c->reservation.state == RESERVATION_HELD)
 			return check_context(c, err);
 		if (first == AIC_IDEMPOTENCY_RUNNING) {
 			rc = wait_for_first(c, err);
@@ -333,27 +337,39 @@ reserve_again(struct chat *c, struct aic_err *err)
 	enum aic_idempotency_state first;
 
 	/* Only the newest will do, for it is what the save is put after. */
-	c->recall.context = false;
+	c->found.context = false;
 	return hold(c, &first, err);
 }
 
-void
-reserve_undo(struct chat *c)
+/* True: the database has released it. */
+static bool
+release_now(struct chat *c)
 {
 	struct aic_err err = AIC_ERR_INIT;
 	struct aic_db_call call;
 
-	/* One that the database did not tell of has used its time up already. */
-	if (!c->in_doubt) {
-		request_stage(c->rq, c->rq->doing);
-		aic_limit_release_bind(&call, c->in.telegram_id, c->id);
-		if (request_db(c->rq, &call, 1, &err) == AIC_OK) {
-			aic_db_call_done(&call);
-			return;
-		}
+	request_stage(c->rq, c->rq->trace.doing);
+	aic_limit_release_bind(&call, c->in.telegram_id, c->id);
+	if (request_db(c->rq, &call, 1, &err)) {
 		aic_log_event(AIC_LOG_WARN, "lease",
 		    "a reservation could not be given back: %s", err.detail);
+		return false;
 	}
-	worker_release_later(c->rq->worker, c->in.telegram_id, c->id,
-	    c->rq->deadline_us + AIC_LIMIT_SPARE_MS * AIC_MS);
+	aic_db_call_done(&call);
+	return true;
+}
+
+void
+reserve_done(struct chat *c)
+{
+	enum reservation_state state = c->reservation.state;
+
+	if (state != RESERVATION_HELD && state != RESERVATION_UNCERTAIN)
+		return;
+	/* A database that did not answer the statement that reserves has had its time
+	 * already. */
+	if (state == RESERVATION_UNCERTAIN || !release_now(c))
+		worker_release_later(c->worker, c->in.telegram_id, c->id,
+		    c->rq->deadline_us + AIC_LIMIT_SPARE_MS * AIC_MS);
+	chat_set_reservation(c, RESERVATION_SETTLED);
 }

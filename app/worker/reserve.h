@@ -13,7 +13,8 @@
 /*
  * reserve_chat -- reserve, and load the context in the same round trip.
  *
- * On AIC_OK c->held is set, or rq->replayed and the answer of an earlier chat.
+ * On AIC_OK the reservation is HELD; or rq->replayed is set, and the chat has the answer of
+ * an earlier one.
  *
  * Errors:   AIC_ELIMIT, AIC_ECROWD  rq->limit tells the rest; AIC_EBUSY; AIC_EGONE;
  *           AIC_EDB; AIC_EINPUT; AIC_ENOMEM
@@ -22,15 +23,20 @@
 enum aic_code reserve_chat(struct chat *c, struct aic_err *err) AIC_MUST_CHECK;
 
 /*
- * reserve_again -- one try more, for a chat whose reservation has lapsed: c->held, or
- * rq->replayed, or neither, when there is no slot left.
+ * reserve_again -- one more try, for a chat whose reservation has lapsed. Afterwards the
+ * reservation is HELD; or rq->replayed is set; or neither, because the day has no chat
+ * left.
  *
  * Errors:   AIC_EDB, AIC_EINPUT, AIC_ENOMEM
  */
 enum aic_code reserve_again(struct chat *c, struct aic_err *err) AIC_MUST_CHECK;
 
-/* reserve_undo -- give the reservation of a chat that failed back, at once, or later
- * when the database does not answer. */
-void reserve_undo(struct chat *c);
+/*
+ * reserve_done -- the chat has ended: release a reservation that was not used up, at once,
+ * or later when the database does not answer.
+ *
+ * Blocks:   on the database, when there is a reservation
+ */
+void reserve_done(struct chat *c);
 
 #endif

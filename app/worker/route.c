@@ -5,12 +5,15 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "app/worker/chat.h"
-#include "lib/clock.h"
 #include "app/worker/health.h"
-#include "lib/log.h"
 #include "app/worker/reply.h"
+#include "app/worker/send.h"
 #include "app/worker/user.h"
+#include "lib/auth.h"
+#include "lib/clock.h"
+#include "lib/log.h"
+
+typedef enum aic_code route_handler(struct request *rq, struct aic_err *err);
 
 struct route {
 	const char *method;
@@ -29,7 +32,7 @@ static const struct route routes[] = {
 	    health_ready },
 	{ "GET", "/metrics", AIC_AUTH_NONE, WORKER_ROOM_NONE, health_metrics },
 	{ "POST", "/v1/chat/send", AIC_AUTH_CALLER, WORKER_ROOM_CHAT,
-	    chat_send },
+	    send_chat },
 	{ "POST", "/v1/chat/history", AIC_AUTH_CALLER, WORKER_ROOM_DB,
 	    user_history },
 	{ "POST", "/v1/chat/clear", AIC_AUTH_CALLER, WORKER_ROOM_DB,
@@ -171,31 +174,32 @@ log_request(const struct request *rq, const struct aic_err *err,
 	aic_log_str(&l, "req", rq->in.id);
 	aic_log_cut(&l, "method", rq->in.method, METHOD_LOGGED);
 	aic_log_cut(&l, "path", rq->in.path, PATH_LOGGED);
-	if (rq->user)
-		aic_log_num(&l, "user", rq->user);
+	if (rq->trace.user)
+		aic_log_num(&l, "user", rq->trace.user);
 	if (rc)
-		aic_log_str(&l, "doing", rq->doing);
+		aic_log_str(&l, "doing", rq->trace.doing);
 	aic_log_str(&l, "code", aic_code_name(rc));
 	aic_log_num(&l, "status", rq->status);
 	aic_log_ms(&l, "ms", aic_clock_us() - rq->start_us);
-	if (rq->db_us)
-		aic_log_ms(&l, "db_ms", rq->db_us);
-	if (rq->limit_us)
-		aic_log_ms(&l, "limit_ms", rq->limit_us);
-	aic_log_str(&l, "server", rq->server);
-	if (rq->server_us)
-		aic_log_ms(&l, "server_ms", rq->server_us);
-	if (rq->attempts) {
-		aic_log_ms(&l, "ai_ms", rq->ai_us);
-		aic_log_num(&l, "attempts", rq->attempts);
-		aic_log_str(&l, "model", rq->model);
-		aic_log_num(&l, "tokens", rq->tokens);
-		aic_log_num(&l, "tokens_prompt", rq->usage.prompt);
-		aic_log_num(&l, "tokens_completion", rq->usage.completion);
-		aic_log_num(&l, "tokens_cached", rq->usage.cached);
+	if (rq->trace.db_us)
+		aic_log_ms(&l, "db_ms", rq->trace.db_us);
+	if (rq->trace.limit_us)
+		aic_log_ms(&l, "limit_ms", rq->trace.limit_us);
+	aic_log_str(&l, "server", rq->seller.outcome);
+	if (rq->seller.waited_us)
+		aic_log_ms(&l, "server_ms", rq->seller.waited_us);
+	if (rq->trace.attempts) {
+		aic_log_ms(&l, "ai_ms", rq->trace.ai_us);
+		aic_log_num(&l, "attempts", rq->trace.attempts);
+		aic_log_str(&l, "model", rq->trace.model);
+		aic_log_num(&l, "tokens", rq->trace.tokens);
+		aic_log_num(&l, "tokens_prompt", rq->trace.usage.prompt);
+		aic_log_num(&l, "tokens_completion",
+		    rq->trace.usage.completion);
+		aic_log_num(&l, "tokens_cached", rq->trace.usage.cached);
 	}
-	if (rq->save_us)
-		aic_log_ms(&l, "save_ms", rq->save_us);
+	if (rq->trace.save_us)
+		aic_log_ms(&l, "save_ms", rq->trace.save_us);
 	if (rq->replayed)
 		aic_log_str(&l, "replayed", "yes");
 	if (rq->recalled)
@@ -214,12 +218,12 @@ count(const struct request *rq, const struct route *r, enum aic_code rc)
 	int64_t us = aic_clock_us() - rq->start_us;
 
 	aic_metrics_request(m, r ? (int)(r - routes) : -1, rq->status);
-	if (!r || r->handler != chat_send)
+	if (!r || r->handler != send_chat)
 		return;
 	aic_metrics_chat(m, rc, rq->replayed);
 	if (rc == AIC_OK && !rq->replayed) {
 		aic_metrics_time(m, AIC_METRICS_CHAT, us);
-		aic_metrics_time(m, AIC_METRICS_OVERHEAD, us - rq->ai_us);
+		aic_metrics_time(m, AIC_METRICS_OVERHEAD, us - rq->trace.ai_us);
 	}
 }
 
@@ -231,50 +235,12 @@ route_run(struct request *rq)
 	enum aic_code rc;
 	bool sent;
 
-	rq->deadline_us = rq->start_us + rq->worker->conf.deadline_ms * AIC_MS;
-	aic_buf_clear(&rq->body);
-	aic_buf_clear(&rq->out);
-	rq->status = 0;
-	rq->type = rq->allow = NULL;
-	rq->replayed = rq->recalled = rq->perhaps_saved = false;
-	rq->later.n = 0;
-	rq->asked = (struct seller_api_ask){ .start_us = 0 };
-	rq->user = rq->tokens = 0;
-	rq->db_us = rq->limit_us = rq->ai_us = rq->save_us = 0;
-	rq->attempts = 0;
-	rq->usage = (struct aic_completion_usage){ .prompt = 0 };
-	rq->model = NULL;
-	rq->server = NULL;
-	rq->server_us = 0;
-
+	request_begin(rq);
 	r = find(rq);
 	rc = run(rq, r, &err);
 	sent = reply_send(rq, rc, &err);
 	count(rq, r, rc);
 	log_request(rq, &err, rc, sent, r && r->need == AIC_AUTH_NONE);
 	fcgi_finish(rq->fcgi);
-	recall_keep(rq);
-	seller_api_finish(rq);
-}
-
-void
-request_stage(struct request *rq, const char *doing)
-{
-	rq->doing = doing;
-	rq->stage_end_us = aic_clock_us() +
-	    rq->worker->conf.db_timeout_ms * AIC_MS;
-	if (rq->stage_end_us > rq->deadline_us)
-		rq->stage_end_us = rq->deadline_us;
-}
-
-enum aic_code
-request_db(struct request *rq, struct aic_db_call *calls, int n,
-    struct aic_err *err)
-{
-	int64_t start = aic_clock_us();
-	enum aic_code rc;
-
-	rc = aic_db_run(rq->worker->db, calls, n, rq->stage_end_us, err);
-	rq->db_us += aic_clock_us() - start;
-	return rc;
+	request_run_deferred(rq);
 }

@@ -4,9 +4,10 @@
 
 #include <string.h>
 
+#include "app/worker/chat_cache.h"
+#include "app/worker/reserve.h"
 #include "lib/clock.h"
 #include "lib/log.h"
-#include "app/worker/reserve.h"
 #include "lib/save.h"
 
 /* A save that finds its reservation gone takes a new one; that can happen again
@@ -34,7 +35,7 @@ save_chat_check(struct chat *c, struct aic_err *err)
 
 	if (c->paid)
 		return AIC_OK;
-	wait_us = aic_breaker_wait(&c->rq->worker->saves, aic_clock_us());
+	wait_us = aic_breaker_wait(&c->worker->saves, aic_clock_us());
 	return wait_us > 0 ? refuse(wait_us, err) : AIC_OK;
 }
 
@@ -45,7 +46,7 @@ save_chat_admit(struct chat *c, struct aic_err *err)
 
 	if (c->paid)
 		return AIC_OK;
-	wait_us = aic_breaker_enter(&c->rq->worker->saves, aic_clock_us(),
+	wait_us = aic_breaker_enter(&c->worker->saves, aic_clock_us(),
 	    c->rq->deadline_us, &c->save_round);
 	if (wait_us > 0)
 		return refuse(wait_us, err);
@@ -62,8 +63,8 @@ leave(struct chat *c, enum aic_breaker_verdict verdict)
 	if (!c->admitted && verdict != AIC_BREAKER_WELL)
 		return;
 	c->admitted = false;
-	change = aic_breaker_leave(&c->rq->worker->saves, c->save_round,
-	    verdict, aic_clock_us());
+	change = aic_breaker_leave(&c->worker->saves, c->save_round, verdict,
+	    aic_clock_us());
 	if (change == AIC_BREAKER_OPENED)
 		aic_log_event(AIC_LOG_ERROR, "breaker",
 		    "%d chats in a row could not be saved: one at a time is "
@@ -79,7 +80,7 @@ save_chat_find(struct chat *c)
 {
 	if (!c->key || c->paid)
 		return;
-	c->answer.text = unsaved_take(c->rq->worker->unsaved, c->in.telegram_id,
+	c->answer.text = unsaved_take(c->worker->unsaved, c->in.telegram_id,
 	    c->digest, &c->answer.tokens, aic_clock_us());
 	c->paid = c->answer.text != NULL;
 }
@@ -92,7 +93,7 @@ put_by(struct chat *c)
 	if (!c->paid)
 		return;
 	chat_cache_note_unsaved(c);
-	unsaved_keep(c->rq->worker->unsaved, c->in.telegram_id, c->digest,
+	unsaved_keep(c->worker->unsaved, c->in.telegram_id, c->digest,
 	    c->answer.text, c->answer.tokens, aic_clock_us());
 	c->answer.text = NULL;
 	c->paid = false;
@@ -118,14 +119,14 @@ static enum saved
 save_once(struct chat *c, struct aic_err *err)
 {
 	struct aic_save s = { .telegram_id = c->in.telegram_id,
-		.lease = c->lease,
+		.lease = c->reservation.row,
 		.message = c->in.message,
 		.response = c->answer.text,
 		.tokens = c->answer.tokens,
 		.digest = c->key ? c->digest : NULL,
-		.limit = c->rq->worker->conf.daily_limit,
-		.early_ms = c->lease_ms -
-		    (c->rq->stage_end_us - c->held_us) / AIC_MS };
+		.limit = c->conf->daily_limit,
+		.early_ms = c->reservation.lapse_ms -
+		    (c->rq->stage_end_us - c->reservation.held_us) / AIC_MS };
 	struct aic_db_call call;
 	enum saved rc;
 
@@ -135,7 +136,7 @@ save_once(struct chat *c, struct aic_err *err)
 	rc = aic_save_read(&call, &c->remaining) ? SAVED : NO_LEASE;
 	aic_db_call_done(&call);
 	/* Used up, or gone without our doing. */
-	chat_set_held(c, false);
+	chat_set_reservation(c, RESERVATION_SETTLED);
 	return rc;
 }
 
@@ -164,7 +165,7 @@ hold_again(struct chat *c, struct aic_err *err)
 	/* Meanwhile another one of this key has been answered. */
 	if (c->rq->replayed)
 		return SAVED;
-	return c->held ? NO_LEASE : NO_SLOT;
+	return c->reservation.state == RESERVATION_HELD ? NO_LEASE : NO_SLOT;
 }
 
 /*
@@ -189,7 +190,7 @@ settle(struct chat *c)
 			continue;
 		}
 		aic_db_call_done(&call);
-		chat_set_held(c, false);
+		chat_set_reservation(c, RESERVATION_SETTLED);
 		rc = find(c, &ignored);
 	}
 	return rc;
@@ -198,7 +199,7 @@ settle(struct chat *c)
 static bool
 is_away(const struct chat *c)
 {
-	return aic_db_look(c->rq->worker->db).down;
+	return aic_db_look(c->worker->db).down;
 }
 
 /*
@@ -223,7 +224,7 @@ static enum aic_breaker_verdict
 judge(const struct chat *c, int64_t start_us, enum saved settled, bool away,
     const struct aic_err *err)
 {
-	struct worker *w = c->rq->worker;
+	struct worker *w = c->worker;
 	bool failed;
 
 	if (err->code != AIC_EDB)
@@ -261,17 +262,17 @@ save_chat_run(struct chat *c, struct aic_err *err)
 				save_chat_find(c);
 		}
 		if (rc == NO_LEASE) {
-			aic_metrics_lapse(chat_metrics(c));
+			aic_metrics_lapse(c->metrics);
 			rc = hold_again(c, err);
 		}
 		if (rc != NO_LEASE)
 			break;
 	}
-	c->rq->save_us = aic_clock_us() - start;
-	aic_metrics_time(chat_metrics(c), AIC_METRICS_SAVE, c->rq->save_us);
+	c->rq->trace.save_us = aic_clock_us() - start;
+	aic_metrics_time(c->metrics, AIC_METRICS_SAVE, c->rq->trace.save_us);
 	switch (rc) {
 	case SAVED:
-		atomic_store(&c->rq->worker->saved_us, aic_clock_us());
+		atomic_store(&c->worker->saved_us, aic_clock_us());
 		leave(c, AIC_BREAKER_WELL);
 		c->paid = false;
 		return AIC_OK;

@@ -13,8 +13,6 @@
 #include "lib/digest.h"
 #include "lib/log.h"
 #include "lib/metrics.h"
-#include "app/worker/route.h"
-#include "app/worker/worker.h"
 
 /* Five questions in a row do not fail by chance. With fewer chats than that nobody
  * would mind, and each may wait in vain; then one in ten seconds does. */
@@ -55,6 +53,7 @@ struct seller_api {
 	char digest[AIC_DIGEST_HEX_SIZE]; /* of the paths; a copy is of these */
 	int64_t timeout_us;
 	size_t chars_max;
+	struct aic_metrics *metrics; /* NULL: nothing is counted */
 	struct aic_breaker breaker;
 	pthread_mutex_t lock; /* of all below */
 	struct path path[AIC_PATHS_MAX];
@@ -189,6 +188,13 @@ seller_api_calls(const struct aic_conf *conf)
 	n = paths.n;
 	aic_paths_done(&paths);
 	return ((int)conf->threads + SELLERS_MAX) * n;
+}
+
+void
+seller_api_count_in(struct seller_api *p, struct aic_metrics *metrics)
+{
+	if (p)
+		p->metrics = metrics;
 }
 
 bool
@@ -345,9 +351,8 @@ take_answer(struct seller_api *p, struct seller_api_fact *f, int i,
 /* What is over by now, of calls for which nobody waits. True: something is left for the
  * seller's next question. */
 static bool
-collect(struct worker *w, struct seller_api_fact facts[AIC_PATHS_MAX])
+collect(struct seller_api *p, struct seller_api_fact facts[AIC_PATHS_MAX])
 {
-	struct seller_api *p = w->seller_api;
 	const struct aic_http_answer *a;
 	enum aic_metrics_server how;
 	bool any = false;
@@ -359,7 +364,7 @@ collect(struct worker *w, struct seller_api_fact facts[AIC_PATHS_MAX])
 			how = take_answer(p, &facts[i], i, a);
 			if (how == AIC_METRICS_SERVER_TOLD)
 				how = AIC_METRICS_SERVER_LATE;
-			aic_metrics_server(w->metrics, how);
+			aic_metrics_server(p->metrics, how);
 			/* It is slow, and not away. */
 			if (verdict_of(how) == AIC_BREAKER_WELL)
 				leave(p, 0, AIC_BREAKER_WELL, how);
@@ -407,9 +412,8 @@ find_seller(struct seller_api *p, int64_t id)
 /* The lock is not held while libcurl is driven. A question of the same seller that comes
  * meanwhile does not find the entry, and asks the API again. */
 static void
-sweep(struct worker *w, struct seller *place)
+sweep(struct seller_api *p, struct seller *place)
 {
-	struct seller_api *p = w->seller_api;
 	struct seller s, *to;
 
 	pthread_mutex_lock(&p->lock);
@@ -421,7 +425,7 @@ sweep(struct worker *w, struct seller *place)
 	pthread_mutex_unlock(&p->lock);
 	if (s.id == 0)
 		return;
-	if (collect(w, s.facts)) {
+	if (collect(p, s.facts)) {
 		pthread_mutex_lock(&p->lock);
 		to = find_seller(p, s.id);
 		if (to->id == 0) {
@@ -435,12 +439,12 @@ sweep(struct worker *w, struct seller *place)
 }
 
 void
-seller_api_sweep(struct worker *w)
+seller_api_sweep(struct seller_api *p)
 {
 	int i;
 
-	for (i = 0; w->seller_api && i < SELLERS_MAX; i++)
-		sweep(w, &w->seller_api->sellers[i]);
+	for (i = 0; p && i < SELLERS_MAX; i++)
+		sweep(p, &p->sellers[i]);
 }
 
 /* What was left behind by the seller's last question. */
@@ -490,9 +494,9 @@ put_seller(struct seller_api *p, int64_t id, struct seller_api_ask *ask)
  * text ends with a NUL. */
 
 bool
-seller_api_recall(struct request *rq, const char *data, size_t len)
+seller_api_recall(struct seller_api_ask *ask, const char *data, size_t len)
 {
-	struct seller_api *p = rq->worker->seller_api;
+	struct seller_api *p = ask->api;
 	const char *at = data, *end = data + len, *nul;
 	struct seller_api_fact *f;
 	bool all = true;
@@ -503,7 +507,7 @@ seller_api_recall(struct request *rq, const char *data, size_t len)
 		return false;
 	at += sizeof(p->digest);
 	for (i = 0; i < p->paths.n; i++) {
-		f = &rq->asked.facts[i];
+		f = &ask->facts[i];
 		nul = memchr(at, '\0', (size_t)(end - at));
 		if (!nul)
 			return false;
@@ -522,17 +526,16 @@ seller_api_recall(struct request *rq, const char *data, size_t len)
 }
 
 char *
-seller_api_copy(struct request *rq, size_t *ret_len)
+seller_api_copy(struct seller_api_ask *ask, size_t *ret_len)
 {
-	struct seller_api *p = rq->worker->seller_api;
-	struct seller_api_ask *ask = &rq->asked;
+	struct seller_api *p = ask->api;
 	struct aic_buf b;
 	char *data;
 	int i;
 
 	if (!p || !ask->over || !ask->keep)
 		return NULL;
-	(void)collect(rq->worker, ask->facts);
+	(void)collect(p, ask->facts);
 	for (i = 0; i < p->paths.n; i++)
 		ask->fresh = ask->fresh || ask->facts[i].late;
 	if (!ask->fresh)
@@ -550,6 +553,14 @@ seller_api_copy(struct request *rq, size_t *ret_len)
 }
 
 /* --- a question ----------------------------------------------------------- */
+
+void
+seller_api_begin(struct seller_api_ask *ask, struct seller_api *api,
+    int64_t telegram_id)
+{
+	*ask = (struct seller_api_ask){ .api = api,
+		.telegram_id = telegram_id };
+}
 
 static struct aic_http_call *
 start_call(const struct seller_api *p, int i, int64_t telegram_id,
@@ -575,26 +586,25 @@ start_call(const struct seller_api *p, int i, int64_t telegram_id,
 
 /* What of several outcomes the log tells: the lower, the better. */
 static void
-note(struct request *rq, enum aic_metrics_server how,
+note(struct seller_api_ask *ask, enum aic_metrics_server how,
     enum aic_metrics_server *best)
 {
 	if (how < *best)
 		*best = how;
-	rq->server = aic_metrics_server_name(*best);
+	ask->outcome = aic_metrics_server_name(*best);
 }
 
 void
-seller_api_start(struct request *rq)
+seller_api_start(struct seller_api_ask *ask)
 {
-	struct seller_api *p = rq->worker->seller_api;
-	struct seller_api_ask *ask = &rq->asked;
+	struct seller_api *p = ask->api;
 	enum aic_metrics_server best = AIC_METRICS_SERVER__MAX - 1;
 	int64_t now = aic_clock_us();
 	int i, wanted = 0;
 
 	if (!p)
 		return;
-	take_seller(p, rq->user, ask);
+	take_seller(p, ask->telegram_id, ask);
 	ask->start_us = now;
 	for (i = 0; i < p->paths.n; i++)
 		wanted += !ask->facts[i].call && !is_known(&ask->facts[i]);
@@ -602,9 +612,8 @@ seller_api_start(struct request *rq)
 		return;
 	if (aic_breaker_enter(&p->breaker, now, now + p->timeout_us,
 		&ask->round) > 0) {
-		note(rq, AIC_METRICS_SERVER_OPEN, &best);
-		aic_metrics_server(rq->worker->metrics,
-		    AIC_METRICS_SERVER_OPEN);
+		note(ask, AIC_METRICS_SERVER_OPEN, &best);
+		aic_metrics_server(p->metrics, AIC_METRICS_SERVER_OPEN);
 		return;
 	}
 	ask->entered = true;
@@ -613,46 +622,42 @@ seller_api_start(struct request *rq)
 			continue;
 		fact_done(&ask->facts[i]);
 		ask->facts[i].start_us = now;
-		ask->facts[i].call = start_call(p, i, rq->user, now);
+		ask->facts[i].call = start_call(p, i, ask->telegram_id, now);
 		if (ask->facts[i].call)
 			continue;
-		note(rq, AIC_METRICS_SERVER_BUSY, &best);
-		aic_metrics_server(rq->worker->metrics,
-		    AIC_METRICS_SERVER_BUSY);
+		note(ask, AIC_METRICS_SERVER_BUSY, &best);
+		aic_metrics_server(p->metrics, AIC_METRICS_SERVER_BUSY);
 	}
 }
 
 /* What the breaker makes of it: one path that answers is enough. */
 static void
-settle(struct request *rq, enum aic_breaker_verdict verdict,
+settle(struct seller_api_ask *ask, enum aic_breaker_verdict verdict,
     enum aic_metrics_server how)
 {
-	struct seller_api_ask *ask = &rq->asked;
-
 	if (ask->entered)
-		leave(rq->worker->seller_api, ask->round, verdict, how);
+		leave(ask->api, ask->round, verdict, how);
 	ask->entered = false;
 }
 
 /* How long this question waited; a call may be of an earlier one. */
 static void
-note_time(struct request *rq, const struct aic_http_answer *a)
+note_time(struct seller_api_ask *ask, const struct aic_http_answer *a)
 {
-	int64_t us = aic_clock_us() - rq->asked.start_us;
+	int64_t us = aic_clock_us() - ask->start_us;
 
 	if (a && a->took_us < us)
 		us = a->took_us;
-	if (us > rq->server_us)
-		rq->server_us = us;
+	if (us > ask->waited_us)
+		ask->waited_us = us;
 }
 
 /* Waits for the calls that are under way; true: there were some. */
 static bool
-wait_for_all(struct request *rq, int64_t until_us,
+wait_for_all(struct seller_api_ask *ask, int64_t until_us,
     enum aic_metrics_server *best, enum aic_breaker_verdict *verdict)
 {
-	struct seller_api *p = rq->worker->seller_api;
-	struct seller_api_ask *ask = &rq->asked;
+	struct seller_api *p = ask->api;
 	int64_t end_us = ask->start_us + p->timeout_us;
 	const struct aic_http_answer *a;
 	enum aic_breaker_verdict v;
@@ -667,17 +672,17 @@ wait_for_all(struct request *rq, int64_t until_us,
 			continue;
 		any = true;
 		a = aic_http_wait(ask->facts[i].call, end_us);
-		note_time(rq, a);
+		note_time(ask, a);
 		if (a) {
 			how = take_answer(p, &ask->facts[i], i, a);
-			aic_metrics_server(rq->worker->metrics, how);
+			aic_metrics_server(p->metrics, how);
 			ask->fresh = ask->fresh || ask->facts[i].at_s > 0;
 		} else if (end_us == until_us) { /* the time was ours */
 			how = AIC_METRICS_SERVER_DROPPED;
 		} else {
 			how = AIC_METRICS_SERVER_TIMEOUT;
 		}
-		note(rq, how, best);
+		note(ask, how, best);
 		v = verdict_of(how);
 		if (v == AIC_BREAKER_WELL || *verdict == AIC_BREAKER_NEUTRAL)
 			*verdict = v;
@@ -686,10 +691,9 @@ wait_for_all(struct request *rq, int64_t until_us,
 }
 
 char *
-seller_api_get(struct request *rq, int64_t until_us)
+seller_api_wait(struct seller_api_ask *ask, int64_t until_us)
 {
-	struct seller_api *p = rq->worker->seller_api;
-	struct seller_api_ask *ask = &rq->asked;
+	struct seller_api *p = ask->api;
 	enum aic_metrics_server best = AIC_METRICS_SERVER__MAX - 1;
 	enum aic_breaker_verdict verdict = AIC_BREAKER_NEUTRAL;
 	struct aic_seller all[AIC_PATHS_MAX];
@@ -698,10 +702,10 @@ seller_api_get(struct request *rq, int64_t until_us)
 
 	if (!p)
 		return NULL;
-	if (ask->start_us && wait_for_all(rq, until_us, &best, &verdict))
-		aic_metrics_time(rq->worker->metrics, AIC_METRICS_SERVER,
-		    rq->server_us);
-	settle(rq, verdict, best);
+	if (ask->start_us && wait_for_all(ask, until_us, &best, &verdict))
+		aic_metrics_time(p->metrics, AIC_METRICS_SERVER,
+		    ask->waited_us);
+	settle(ask, verdict, best);
 	ask->over = true;
 	for (i = 0; i < p->paths.n; i++)
 		if (is_known(&ask->facts[i]))
@@ -709,33 +713,30 @@ seller_api_get(struct request *rq, int64_t until_us)
 	if (n > 0 && aic_seller_join(all, n, p->chars_max, &text))
 		text = NULL;
 	if (text && ask->start_us)
-		rq->server = aic_metrics_server_name(AIC_METRICS_SERVER_TOLD);
+		ask->outcome = aic_metrics_server_name(AIC_METRICS_SERVER_TOLD);
 	return text;
 }
 
 void
-seller_api_drop(struct request *rq)
+seller_api_drop(struct seller_api_ask *ask)
 {
-	struct seller_api_ask *ask = &rq->asked;
-
 	if (ask->over || !ask->entered)
 		return;
-	rq->server = aic_metrics_server_name(AIC_METRICS_SERVER_DROPPED);
-	aic_metrics_server(rq->worker->metrics, AIC_METRICS_SERVER_DROPPED);
-	settle(rq, AIC_BREAKER_NEUTRAL, AIC_METRICS_SERVER_DROPPED);
+	ask->outcome = aic_metrics_server_name(AIC_METRICS_SERVER_DROPPED);
+	aic_metrics_server(ask->api->metrics, AIC_METRICS_SERVER_DROPPED);
+	settle(ask, AIC_BREAKER_NEUTRAL, AIC_METRICS_SERVER_DROPPED);
 	facts_done(ask->facts);
 }
 
 void
-seller_api_finish(struct request *rq)
+seller_api_finish(struct seller_api_ask *ask)
 {
-	struct seller_api *p = rq->worker->seller_api;
-	struct seller_api_ask *ask = &rq->asked;
+	struct seller_api *p = ask->api;
 
 	/* With what came late goes what came in time: a Server that is busy with the
 	 * former would be late with the latter as well. */
-	if (p && collect(rq->worker, ask->facts))
-		put_seller(p, rq->user, ask);
+	if (p && collect(p, ask->facts))
+		put_seller(p, ask->telegram_id, ask);
 	facts_done(ask->facts);
-	*ask = (struct seller_api_ask){ .start_us = 0 };
+	*ask = (struct seller_api_ask){ .api = NULL };
 }

@@ -12,7 +12,8 @@
  * seller_api_copy(). Where something comes late this process keeps it too, and the rest of
  * what that seller's question learned.
  *
- * Threads: a struct seller_api is shared by all; a struct seller_api_ask belongs to its rq.
+ * Threads: a struct seller_api is shared by all; a struct seller_api_ask belongs to one
+ * request.
  */
 #ifndef SELLER_API_H
 #define SELLER_API_H
@@ -25,12 +26,11 @@
 #include "lib/conf.h"
 #include "lib/err.h"
 #include "lib/http.h"
-#include "lib/seller.h"
 #include "lib/paths.h"
+#include "lib/seller.h"
 
-struct request;
+struct aic_metrics;
 struct seller_api;
-struct worker;
 
 /* For so long a call may be under way. */
 #define SELLER_API_LATE_US (10 * AIC_S)
@@ -47,8 +47,10 @@ struct seller_api_fact {
 	struct aic_seller told;
 };
 
-/* A question to the Server; zeroed: none. */
+/* A question about one seller; zeroed: none. */
 struct seller_api_ask {
+	struct seller_api *api; /* NULL: there is none */
+	int64_t telegram_id;
 	struct seller_api_fact facts[AIC_PATHS_MAX];
 	int64_t start_us; /* 0: the Server was not asked */
 	uint64_t round; /* of the breaker */
@@ -56,6 +58,8 @@ struct seller_api_ask {
 	bool over; /* nobody waits for it any more */
 	bool keep; /* the chat was kept, so Redis may keep its figures */
 	bool fresh; /* something is known that no copy has */
+	const char *outcome; /* for the log; NULL: the API was not asked */
+	int64_t waited_us; /* for the answers */
 };
 
 /*
@@ -77,58 +81,70 @@ void seller_api_close(struct seller_api *p);
 /* seller_api_calls -- how many calls may be under way at the same moment. */
 int seller_api_calls(const struct aic_conf *conf);
 
+/* seller_api_count_in -- count the outcomes of the calls there, from now on. metrics: kept. */
+void seller_api_count_in(struct seller_api *api, struct aic_metrics *metrics);
+
 /* seller_api_is_open -- is the Server left alone? NULL is fine. */
 bool seller_api_is_open(struct seller_api *p);
 
+/* seller_api_begin -- a question about a seller. api: kept; NULL: nothing is ever known. */
+void seller_api_begin(struct seller_api_ask *ask, struct seller_api *api,
+    int64_t telegram_id);
+
 /*
- * seller_api_recall -- use a copy that seller_api_copy() made, as far as it is not too old.
+ * seller_api_recall -- use a copy that seller_api_copy() made, as far as it is not too
+ * old.
  *
  * True: it has the answers of all paths, so that nothing is left to ask.
  */
-bool seller_api_recall(struct request *rq, const char *data, size_t len);
+bool
+seller_api_recall(struct seller_api_ask *ask, const char *data, size_t len);
 
 /*
- * seller_api_start -- ask about rq->user whatever is not known yet, unless there is no
- * Server or it is left alone.
+ * seller_api_start -- call every path whose answer is not known yet, unless the circuit
+ * breaker is open.
  *
  * Blocks:   never
- * Memory:   gives rq->asked; seller_api_finish()
+ * Memory:   gives what is in ask; seller_api_finish()
  */
-void seller_api_start(struct request *rq);
+void seller_api_start(struct seller_api_ask *ask);
 
 /*
- * seller_api_get -- the lines, or NULL: there are none.
+ * seller_api_wait -- wait for the calls; the lines for the prompt, or NULL: there are
+ * none.
  *
- * until_us  there is no time to wait any longer
+ * until_us  the caller has no time to wait any longer
  *
  * Blocks:   until AI_CHAT_SERVER_TIMEOUT_MS after the start, or until_us
  * Memory:   gives; free()
  */
-char *seller_api_get(struct request *rq, int64_t until_us) AIC_MUST_CHECK;
+char *
+seller_api_wait(struct seller_api_ask *ask, int64_t until_us) AIC_MUST_CHECK;
 
 /*
- * seller_api_copy -- for Redis: all that is known of the seller, what came late included;
- * NULL: nothing that is new. After seller_api_get().
+ * seller_api_copy -- for Redis: all that is known of the seller, late answers included;
+ * NULL: nothing that is new. After seller_api_wait().
  *
  * Memory:   gives; free()
  */
-char *seller_api_copy(struct request *rq, size_t *ret_len) AIC_MUST_CHECK;
+char *
+seller_api_copy(struct seller_api_ask *ask, size_t *ret_len) AIC_MUST_CHECK;
 
-/* seller_api_drop -- the chat has ended. Where that was before seller_api_get(), cancel the
+/* seller_api_drop -- the chat has ended. If it ended before seller_api_wait(), cancel the
  * calls. */
-void seller_api_drop(struct request *rq);
+void seller_api_drop(struct seller_api_ask *ask);
 
 /*
- * seller_api_sweep -- read the answers that came late, whose bodies are much larger than what
- * is kept of them, and drop what no question can use any more. To be called every second,
- * because the sellers may not ask again.
+ * seller_api_sweep -- read the answers that came late, whose bodies are much larger than
+ * what is kept of them, and drop what no question can use any more. To be called every
+ * second, because the sellers may not ask again.
  *
  * Blocks:   about as long as it takes to parse what came since the last call
  */
-void seller_api_sweep(struct worker *w);
+void seller_api_sweep(struct seller_api *api);
 
-/* seller_api_finish -- the caller has his answer: where calls are still under way, or came
- * late, leave all to the seller's next question. */
-void seller_api_finish(struct request *rq);
+/* seller_api_finish -- the caller has the response: leave calls that are still under way,
+ * and late answers, to the seller's next question. */
+void seller_api_finish(struct seller_api_ask *ask);
 
 #endif

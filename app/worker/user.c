@@ -5,11 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/render.h"
 #include "lib/context.h"
 #include "lib/history.h"
 #include "lib/input.h"
 #include "lib/limit.h"
+#include "lib/render.h"
 #include "lib/stats.h"
 
 #define HISTORY_MAX 100 /* items a page */
@@ -55,7 +55,7 @@ read_body(struct request *rq, const struct aic_input_field *fields, int n,
 	if (rc)
 		return rc;
 	json_object_put(doc); /* there are numbers in it alone */
-	rq->user = in->telegram_id;
+	rq->trace.user = in->telegram_id;
 	return AIC_OK;
 }
 
@@ -64,7 +64,7 @@ read_path(struct request *rq, struct aic_err *err)
 {
 	request_stage(rq, "reading the path");
 	return aic_input_number("path", "telegram_id", rq->tail,
-	    strlen(rq->tail), 1, INT64_MAX, &rq->user, err);
+	    strlen(rq->tail), 1, INT64_MAX, &rq->trace.user, err);
 }
 
 enum aic_code
@@ -101,7 +101,7 @@ user_limits(struct request *rq, struct aic_err *err)
 	if (rc)
 		return rc;
 	request_stage(rq, "reading the limit");
-	aic_limit_peek_bind(&call, rq->user, conf->timezone);
+	aic_limit_peek_bind(&call, rq->trace.user, conf->timezone);
 	rc = request_db(rq, &call, 1, err);
 	if (rc)
 		return rc;
@@ -109,7 +109,7 @@ user_limits(struct request *rq, struct aic_err *err)
 	aic_db_call_done(&call);
 	if (rc)
 		return rc;
-	aic_render_limits(&rq->out, rq->user, &s);
+	aic_render_limits(&rq->out, rq->trace.user, &s);
 	return AIC_OK;
 }
 
@@ -209,12 +209,12 @@ user_stats(struct request *rq, struct aic_err *err)
 	if (rc)
 		return rc;
 	request_stage(rq, "reading statistics");
-	aic_stats_bind(&call, rq->user, days, rq->worker->conf.timezone);
+	aic_stats_bind(&call, rq->trace.user, days, rq->worker->conf.timezone);
 	rc = request_db(rq, &call, 1, err);
 	if (rc)
 		return rc;
 	s = aic_stats_read(&call);
-	aic_render_stats(&rq->out, rq->user, days, &s);
+	aic_render_stats(&rq->out, rq->trace.user, days, &s);
 	aic_db_call_done(&call);
 	return AIC_OK;
 }

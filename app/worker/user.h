@@ -5,7 +5,7 @@
 #ifndef USER_H
 #define USER_H
 
-#include "app/worker/route.h"
+#include "app/worker/request.h"
 
 enum aic_code user_history(struct request *rq, struct aic_err *err);
 enum aic_code user_limits(struct request *rq, struct aic_err *err);

@@ -6,14 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/cache_keys.h"
 #include "lib/clock.h"
 #include "lib/context.h"
 #include "lib/durable.h"
-#include "lib/limit.h"
-#include "app/worker/chat_cache.h"
-#include "lib/cache_keys.h"
-#include "lib/log.h"
 #include "lib/idempotency.h"
+#include "lib/limit.h"
+#include "lib/log.h"
 #include "lib/save.h"
 
 /* The newest file of sql/ that this program cannot do without. */
@@ -84,6 +83,32 @@ set_models(struct aic_provider_conf models[AIC_OPENAI_MODELS],
 	};
 }
 
+/*
+ * How the model is called, as a text: an answer that the cache has is used only where all of
+ * this is the same. w->asked_how stays NULL where answers are not cached.
+ */
+static enum aic_code
+describe_model(struct worker *w, struct aic_err *err)
+{
+	const struct aic_conf *conf = &w->conf;
+	struct aic_buf how;
+	size_t len;
+
+	if (!w->cache || conf->answer_cache_s == 0)
+		return AIC_OK;
+	aic_buf_init(&how,
+	    4 * AIC_PROMPT_FILE_MAX + 65536 + AIC_EXTRA_FILE_MAX);
+	aic_buf_printf(&how, "%s %s %g %lld ", conf->openai_base_url,
+	    conf->openai_model, conf->openai_temperature,
+	    (long long)conf->openai_max_tokens);
+	aic_buf_puts(&how, aic_openai_members(w->openai));
+	aic_buf_put(&how, w->prompt.rules, w->prompt.rules_len);
+	w->asked_how = aic_buf_take(&how, &len);
+	aic_buf_done(&how);
+	return w->asked_how ? AIC_OK
+			    : aic_fail(err, AIC_ENOMEM, "out of memory");
+}
+
 enum aic_code
 worker_open(struct worker *w, struct aic_conf *conf, struct aic_err *err)
 {
@@ -132,7 +157,7 @@ worker_open(struct worker *w, struct aic_conf *conf, struct aic_err *err)
 	if (!rc)
 		rc = aic_cache_open(&w->cache, &cache, err);
 	if (!rc)
-		rc = recall_open(w, err);
+		rc = describe_model(w, err);
 	if (!rc) {
 		w->unsaved = unsaved_open();
 		if (!w->unsaved)
@@ -154,13 +179,16 @@ worker_open_metrics(struct worker *w, const char *const *routes, int n_routes,
 
 	rc = aic_metrics_open(&w->metrics, w->conf.metrics_dir, number, routes,
 	    n_routes, err);
-	if (rc != AIC_EBUSY)
-		return rc;
-	/* Chats do not need it. */
-	aic_log_event(AIC_LOG_ERROR, "metrics",
-	    "counting in memory, which no other worker sees: %s", err->detail);
-	return aic_metrics_open(&w->metrics, NULL, number, routes, n_routes,
-	    err);
+	if (rc == AIC_EBUSY) {
+		/* Chats do not need it. */
+		aic_log_event(AIC_LOG_ERROR, "metrics",
+		    "counting in memory, which no other worker sees: %s",
+		    err->detail);
+		rc = aic_metrics_open(&w->metrics, NULL, number, routes,
+		    n_routes, err);
+	}
+	seller_api_count_in(w->seller_api, w->metrics);
+	return rc;
 }
 
 void

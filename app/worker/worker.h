@@ -11,6 +11,8 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#include "app/worker/seller_api.h"
+#include "app/worker/unsaved.h"
 #include "lib/breaker.h"
 #include "lib/cache.h"
 #include "lib/conf.h"
@@ -21,9 +23,7 @@
 #include "lib/log.h"
 #include "lib/metrics.h"
 #include "lib/openai.h"
-#include "app/worker/seller_api.h"
 #include "lib/prompt.h"
-#include "app/worker/unsaved.h"
 
 #define WORKER_SERVICE "ai_chat"
 

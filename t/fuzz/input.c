@@ -9,6 +9,7 @@
 #include "lib/json.h"
 #include "lib/telegram.h"
 #include "lib/utf8.h"
+#include "lib/format.h"
 
 /* As app/worker/chat.c has them. */
 struct values {

@@ -13,6 +13,7 @@
 #include "lib/parts.h"
 #include "lib/telegram.h"
 #include "lib/utf8.h"
+#include "lib/format.h"
 
 #define MOST (64 * 1024 * 1024)
 #define LEVELS 16

@@ -1,6 +1,7 @@
 #include "config.h"
 
 #include "lib/conf.h"
+#include "lib/format.h"
 
 #include <ctype.h>
 #include <fcntl.h>

@@ -13,6 +13,7 @@
 #include <zlib.h>
 
 #include "lib/clock.h"
+#include "lib/http_transfer.h"
 #include "server.h"
 #include "unit.h"
 

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "lib/json.h"
+#include "lib/format.h"
 #include "unit.h"
 
 static char path[] = "/tmp/ai-chat-unit-prompt-XXXXXX";

@@ -7,6 +7,7 @@
 
 #include "lib/parts.h"
 #include "lib/telegram.h"
+#include "lib/format.h"
 #include "unit.h"
 
 static void

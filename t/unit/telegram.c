@@ -1,6 +1,7 @@
 #include "config.h"
 
 #include "lib/telegram.h"
+#include "lib/telegram_text.h"
 
 #include <stdio.h>
 #include <stdlib.h>
