@@ -60,7 +60,7 @@ my @steps = ((sub { $stack->reload_nginx }) x 5, sub { $s->restart_worker(1) },
     (sub { $stack->reload_nginx }) x 5, sub { $s->restart_worker(2) },
     sub { $s->scale(4) }, sub { $stack->reload_nginx }, sub { $s->scale(2) });
 my %done = (reloads => 0);
-for (my $i = 0; $load->count(200) < $chats; $i++) {
+for (my $i = 0; $i < @steps || $load->count(200) < $chats; $i++) {
 	$steps[ $i % @steps ]->();
 	$done{reloads}++;
 	die "no answers\n" if $i > 60 && !$load->count(200);

@@ -153,4 +153,49 @@ sub nginx_files
 	    '... and pays nothing';
 }
 
+# A worker of eight slots, all of whose callers leave, has eight slots again.
+$s->restart_worker(1);
+{
+	my @ask = map { { telegram_id => 30 + $_,
+	    message => '[[delay=20000]]' } } 1 .. 8;
+	my @leave = $s->start_chats(@ask);
+	wait_for(sub { in_model() == 8 }, 10, 'all slots to be taken');
+	close $_ for @leave;
+	wait_for(sub { $s->taken(1) == 0 }, 10, 'the callers to be noticed');
+	my @socks = $s->start_chats(map { { telegram_id => 40 + $_,
+	    message => '[[delay=1000 id=full]]' } } 1 .. 8);
+	my @got = finish_chats(@socks);
+	is join(' ', map { $_->{status} } @got), join(' ', (200) x 8),
+	    'as many callers leave as there are slots: eight more are answered';
+	is $s->model_count('full'), 8, '... by eight calls';
+}
+
+# Half of the slots may wait for another chat of their key.
+{
+	my %ask = (telegram_id => 50, message => '[[delay=6000 id=keyed]]',
+	    user_context => 'данные', headers => { 'Idempotency-Key' => 'k' });
+	my $left = sub {
+		return scalar(() = $s->worker_log(1)
+		    =~ /user=50 .*left while another chat of this key/g);
+	};
+	my @first = $s->start_chats(\%ask);
+	wait_for(sub { $s->model_count('keyed') }, 10, 'the first of the key');
+	# Who leaves before he waits is noticed at another place.
+	for (1 .. 10) {
+		last if $left->() >= 4;
+		my @leave = $s->start_chats((\%ask) x 4);
+		wait_for(sub { $s->taken(1) == 5 }, 10, 'four that wait');
+		close $_ for @leave;
+		wait_for(sub { $s->taken(1) == 1 }, 10, 'them to leave');
+	}
+	my @got = finish_chats(@first, $s->start_chats((\%ask) x 4));
+	cmp_ok $left->(), '>=', 4, 'callers leave who wait for a chat of their key';
+	is join(' ', map { $_->{status} } @got), join(' ', (200) x 5),
+	    '... as many as may wait: four others can wait';
+	is((grep { $_->{headers}{'idempotent-replayed'} } @got), 4,
+	    '... and get its answer');
+	is_deeply $s->ledger(50), { count => 1, rows => 1, leases => 0 },
+	    '... which is counted once';
+}
+
 done_testing;

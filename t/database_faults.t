@@ -145,15 +145,19 @@ for my $how (qw(cut truncate reset)) {
 
 # The network swallows what goes over the connections that there are, and serves new
 # ones: one chat finds out for all of them.
+sub four_connections ($user)
 {
 	# Whoever waits for a slow connection makes another one.
 	$proxy->fault(latency_ms => 60);
-	my $n = 0;
 	wait_for(sub {
-		$s->send_many(map { { telegram_id => 2700 + $n++ } } 1 .. 12);
+		$s->send_many(map { { telegram_id => $user++ } } 1 .. 12);
 		$proxy->counts->{open} == 4;
 	}, 20, 'four connections');
 	$proxy->clear;
+}
+
+{
+	four_connections(2700);
 	$proxy->fault(stall => 1, old => 1);
 	my @got = map { $s->send(telegram_id => 280 + $_) } 1 .. 6;
 	cmp_ok scalar(grep { $_->{status} != 200 } @got), '<=', 1,
@@ -162,6 +166,31 @@ for my $how (qw(cut truncate reset)) {
 	$proxy->cut_all;
 	$proxy->clear;
 	all_threads_serve(370, '... and all threads serve');
+}
+
+# Two reservations of which no answer comes, while no connection can be made by which to
+# give them back: the first attempts fail as well.
+{
+	four_connections(2800);
+	$proxy->fault(down => { stall => 1 });
+	my @socks = $s->start_chats(map { { telegram_id => $_ } } 295, 296);
+	wait_for(sub { $s->ledger(295)->{leases} + $s->ledger(296)->{leases} == 2 },
+	    10, 'both to be reserved');
+	is((grep { $_->{status} == 503 } finish_chats(@socks)), 2,
+	    'two reservations whose answers do not come');
+	my $before = $proxy->counts->{connections};
+	# The worker makes one attempt at a time, each by a new connection.
+	ok eval { wait_for(sub {
+		$proxy->counts->{connections} >= $before + 3;
+	}, 20, 'attempts to give them back') },
+	    '... the worker tries again and again to give them back';
+	$proxy->clear;
+	# Where it lapses the row keeps it.
+	ok eval { wait_for(sub {
+		$s->ledger(295)->{leases} + $s->ledger(296)->{leases} == 0;
+	}, 10, 'them to be given back') },
+	    '... and does, though the first attempts failed';
+	paid($_, 0, '... and cost nothing') for 295, 296;
 }
 
 # All of it hangs when a chat is to be kept, and comes to it when the caller has

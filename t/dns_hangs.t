@@ -12,7 +12,7 @@ plan skip_all => 'unshare is not permitted here'
 
 # The resolver gives up after twenty seconds; our deadline is two.
 my $dir = temp_dir('ai-chat-t');
-my $s = AIChat::Test->new(
+my $s = AIChat::Test->new(model => 0,
 	wrap => [ AIChat::DeadDNS::wrap("$dir/resolv.conf",
 	    'timeout:10 attempts:2') ],
 	env => {

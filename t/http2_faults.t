@@ -7,7 +7,8 @@ use AIChat::HTTP2;
 use AIChat::Test;
 use Time::HiRes qw(time);
 
-my $s = AIChat::Test->new(tls => 'h2');
+# The workers ask another model, $m.
+my $s = AIChat::Test->new(tls => 'h2', idle => [ 'model' ]);
 my $m = AIChat::HTTP2->start($s);
 my $user = 0;
 

@@ -38,6 +38,19 @@ sub is_replay ($got, $first, $what)
 	is $got->{headers}{'idempotent-replayed'}, 'true', '... said to be one';
 }
 
+# Another session, which has done this; it ends when it is closed.
+sub hold ($sql)
+{
+	open my $psql, '|-', 'psql', '-XAtq', '-o', '/dev/null', '-d', $s->db_url
+	    or die "psql: $!\n";
+	print $psql "set application_name = 'holder'; $sql;\n";
+	$psql->flush;
+	wait_for(sub { $s->stack->pg->admin("select 1 from pg_stat_activity where
+	    application_name = 'holder' and state = 'idle'
+	    and query not like 'set %'") }, 10, 'the other session');
+	return $psql;
+}
+
 # How many are not replays.
 sub firsts (@got)
 {
@@ -320,6 +333,45 @@ for my $second (qw(sooner later)) {
 	$s->start_pg;
 	is send_key('key', %ask)->{content}, $got->{content},
 	    '... is the same after a crash';
+}
+
+# The same where a repeat has got a reservation before it finds the answer.  The
+# statement that makes a user's first row has looked for the answer before it waits for
+# that row: here for as long as the first chat takes.
+{
+	$s->sql("create table gate (shut boolean); insert into gate values (true);
+	    create function wait_at_gate() returns trigger language plpgsql as
+	    \$\$ begin if (select shut from gate) then
+	    perform pg_advisory_xact_lock(470); end if; return new; end \$\$;
+	    create trigger wait_at_gate before insert on ai_chat_daily_limits
+	    for each row when (new.telegram_id = 470)
+	    execute function wait_at_gate()");
+	$s->restart_worker($_, AI_CHAT_DB_TIMEOUT_MS => 5000,
+	    AI_CHAT_DEADLINE_MS => 15000) for 1, 2;
+	my %ask = (telegram_id => 470, message => '[[id=gate text=erst]]');
+	my $gate = hold('select pg_advisory_lock(470)');
+	my ($second) = $s->start_chats(chat('key', %ask));
+	wait_for(sub { $s->stack->pg->admin("select 1 from pg_locks
+	    where locktype = 'advisory' and not granted") }, 10,
+	    'the repeat to wait');
+	$s->sql('update gate set shut = false');
+	is send_key('key', %ask)->{status}, 200, 'the first of a key';
+	$s->sql("set synchronous_commit = off; update ai_chat_requests
+	    set response = 'später' where telegram_id = 470");
+	close $gate;
+	my ($got) = finish_chats($second);
+	is $got->{json}{response}, 'später',
+	    'a repeat that has got a reservation finds the answer';
+	is $got->{headers}{'idempotent-replayed'}, 'true', '... as a repeat';
+	$s->stop_pg('immediate');
+	$s->start_pg;
+	is send_key('key', %ask)->{content}, $got->{content},
+	    '... and it is the same after a crash, too';
+	is $s->model_count('gate'), 1, '... with one call of the model';
+	is $s->ledger(470)->{count}, 1, '... and one count';
+	$s->sql('drop trigger wait_at_gate on ai_chat_daily_limits');
+	$s->restart_worker($_, AI_CHAT_DB_TIMEOUT_MS => 500,
+	    AI_CHAT_DEADLINE_MS => 3000) for 1, 2;
 }
 
 # The database answers too late whether there is a reservation.

@@ -21,6 +21,8 @@ my $s = AIChat::Test->new(
 	    '--show-leak-kinds=definite,indirect,possible',
 	    '--errors-for-leak-kinds=definite,indirect,possible',
 	    '--error-exitcode=99', '--child-silent-after-fork=yes' ]);
+like readlink('/proc/' . $s->worker_pid(1) . '/exe'), qr/valgrind|memcheck/,
+    'the worker runs under valgrind';
 my $long = 'Товар «Ёлка» 🎄 ' x 400;
 
 # A request, and the status that it gets; %d is the number of the round.

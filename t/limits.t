@@ -167,6 +167,18 @@ for my $ago (1, 2, 40, 4000) {
 	    '... nor for the next chat';
 	$next = $id + 1;
 }
+# As many reservations of yesterday as there are chats a day; the row still stands for
+# yesterday, or a chat has brought it to today.
+for my $ago (1, 0) {
+	my $id = $next++;
+	my $one = lease('current_date - 1', '1 hour');
+	row($id, 0, "current_date - $ago", join ' || ', ($one) x 3);
+	is_limits(limits($id), 0, 3,
+	    "three chats of yesterday in flight take nothing of today ($ago)");
+	is join(' ', map { $s->send(telegram_id => $id)->{status} } 1 .. 4),
+	    '200 200 200 429', '... of which there are three';
+	is $s->ledger($id)->{leases}, 3, '... beside those of yesterday';
+}
 {
 	# Midnight, while the model thinks: the row goes on to another day.
 	my $id = $next++;

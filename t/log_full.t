@@ -19,7 +19,8 @@ my @got = $s->send_many(map { { telegram_id => 100 + $_ } } 1 .. 50);
 is((grep { $_->{status} == 200 } @got), 50, '... many at once as well');
 is_deeply $s->ledger(1), { count => 1, rows => 1, leases => 0 },
     '... and keeps what it answers';
-is $s->worker_log(1), '', 'no line got out';
+is readlink('/proc/' . $s->worker_pid(1) . '/fd/2'), '/dev/full',
+    '... where no line can be written';
 is $s->kill_worker(1, 'TERM'), 0, 'it drains and ends as ever';
 
 # A pipe whose reader has gone, as when the journal is restarted.
@@ -28,5 +29,7 @@ $s->stack->{wrap} = [ '/bin/sh', '-c', 'mkfifo "$0.pipe"; (: <"$0.pipe") &
 $s->start_worker(1);
 is $s->send(telegram_id => 4)->{status}, 200,
     'nor does a log that nobody reads any more stop it';
+is readlink('/proc/' . $s->worker_pid(1) . '/fd/2'),
+    $s->dir . '/log/gone.pipe', '... which is a pipe';
 
 done_testing;

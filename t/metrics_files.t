@@ -30,7 +30,7 @@ my $test = $$;
 my $pid = fork // die "could not fork: $!\n";
 if (!$pid) {
 	while (getppid == $test) {
-		open my $f, '+<', "$dir/2.metrics";
+		open my $f, '+<', "$dir/2.metrics" or POSIX::_exit(1);
 		syswrite $f, $bytes;
 		# Sometimes in the middle of a scrape.
 		Time::HiRes::sleep(rand 0.0005);
@@ -41,6 +41,7 @@ if (!$pid) {
 my @got = map { scrape()->{status} } 1 .. 300;
 kill 'KILL', $pid;
 waitpid $pid, 0;
+is $?, 9, 'what truncates a file goes on until it is killed';
 AIChat::Proc::spew("$dir/2.metrics", $bytes);
 is((grep { $_ != 200 } @got), 0,
     'a file that is truncated while /metrics is read: 300 scrapes are answered');

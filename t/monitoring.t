@@ -12,7 +12,9 @@ my $DIR = AIChat::Stack::top() . '/monitoring';
 my $rules = slurp("$DIR/ai-chat.rules.yml");
 my $tests = slurp("$DIR/ai-chat.rules.test.yml");
 my $dashboard = JSON::PP->new->utf8->decode(slurp("$DIR/grafana/ai-chat.json"));
-my $s = AIChat::Test->new(workers => 2, redis => 1);
+# The figures of one tell of both workers, and of a Redis where there is one.
+my $s = AIChat::Test->new(workers => 2, model => 0, redis => 1,
+    idle => [ 'redis', 'worker 1', 'worker 2' ]);
 
 sub have ($tool) { return grep { -x "$_/$tool" } qw(/usr/bin /usr/local/bin) }
 

@@ -4,7 +4,8 @@ use v5.36;
 use utf8;
 use AIChat::Test;
 
-my $s = AIChat::Test->new(read_timeout_s => 1);
+# No chat gets as far as the model, and if one did, it should not go elsewhere.
+my $s = AIChat::Test->new(read_timeout_s => 1, idle => [ 'model' ]);
 my $MAX = 262144;
 
 # It logs what it refuses.

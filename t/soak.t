@@ -8,7 +8,11 @@ use AIChat::Soak;
 use AIChat::Test;
 use List::Util qw(sum0);
 
+# In less than this the faults do not come to all parts.
+my $LEAST_S = 10;
 my $seconds = $ENV{AIC_SOAK_SECONDS} // 60;
+die "AIC_SOAK_SECONDS is $seconds, and must be at least $LEAST_S\n"
+    if $seconds < $LEAST_S;
 my $seed = $ENV{AIC_SOAK_SEED} // int rand 1e6;
 
 # The order of the faults; what they meet differs from run to run.

@@ -19,6 +19,7 @@ my $root = temp_dir('ai-chat-t');
 my $units = "$root/etc/systemd/system";
 make_path($units, "$root/usr/bin");
 my @units = map { s{.*/}{}r } glob "$TOP/systemd/*.{service,target,timer}";
+cmp_ok scalar(grep { /\.service$/ } @units), '>=', 4, 'there are services';
 spew("$units/$_", slurp("$TOP/systemd/$_")) for @units;
 spew("$root/usr/bin/$_", "#!/bin/sh\n", 0755)
     for qw(ai-chat-migrate ai-chat-worker ai-chatctl spawn-fcgi);

@@ -7,7 +7,9 @@ use AIChat::HTTP2;
 use AIChat::Test;
 use Time::HiRes qw(time);
 
-my $s = AIChat::Test->new(tls => 'h2', second_model => 1);
+# The workers ask another model, $m.
+my $s = AIChat::Test->new(tls => 'h2', second_model => 1,
+    idle => [ 'model' ]);
 my $m = AIChat::HTTP2->start($s);
 my %FALLBACK = (OPENAI_FALLBACK_MODEL => 'm[[text=second]]',
     map { ($_ => $s->stack->settings->{$_}) } map { "OPENAI_FALLBACK_$_" }

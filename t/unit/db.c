@@ -899,7 +899,9 @@ ride(void *arg)
 	r->rc = aic_db_run(r->db, &c, 1, aic_clock_us() + r->patience_us, &err);
 	r->got = -1;
 	if (r->rc == AIC_OK) {
-		r->got = aic_db_get_int(&c, 0, r->stmt == &echo ? 1 : 0);
+		if (PQntuples(c.res) > 0)
+			r->got = aic_db_get_int(&c, 0,
+			    r->stmt == &echo ? 1 : 0);
 		aic_db_call_done(&c);
 	}
 	memcpy(r->detail, err.detail, sizeof(r->detail));
@@ -946,6 +948,159 @@ batches_that_share_a_trip_have_fates_of_their_own(void **state)
 			if (i % 8 == 1)
 				assert_non_null(strstr(r[i].detail, "22012"));
 		}
+	}
+	aic_db_close(one);
+}
+
+/* Waits for an advisory lock, which `plain' holds. */
+static const struct aic_db_stmt gate = { "t_gate",
+	"SELECT $1::bigint FROM pg_advisory_xact_lock($1::bigint)", 1, NULL };
+
+static void
+shut_gate(int number)
+{
+	char sql[64];
+
+	snprintf(sql, sizeof(sql), "SELECT pg_advisory_lock(%d)", number);
+	assert_true(exec(plain, sql));
+}
+
+static void
+open_gate(int number)
+{
+	char sql[64];
+
+	snprintf(sql, sizeof(sql), "SELECT pg_advisory_unlock(%d)", number);
+	assert_true(exec(plain, sql));
+}
+
+static void
+wait_at_gate(int number)
+{
+	int64_t until = soon();
+	char sql[200];
+
+	snprintf(sql, sizeof(sql),
+	    "SELECT count(*) FROM pg_locks WHERE NOT granted"
+	    " AND locktype = 'advisory' AND objid = %d"
+	    " AND database = (SELECT oid FROM pg_database"
+	    "  WHERE datname = current_database())",
+	    number);
+	while (look(sql) == 0) {
+		assert_true(aic_clock_us() < until);
+		aic_clock_sleep(aic_clock_us() + 5 * AIC_MS);
+	}
+}
+
+/* All of them on one trip, in this order: they queue while the one connection waits at
+ * the gate FIRST_GATE. */
+#define FIRST_GATE 1
+
+static void
+start_trip(struct aic_db *one, struct rider *r, pthread_t *t, int n)
+{
+	struct rider first = { &gate, one, FIRST_GATE, 5 * AIC_S, AIC_OK, 0,
+		"" };
+	int64_t until = soon();
+	pthread_t thread;
+	int i;
+
+	shut_gate(FIRST_GATE);
+	pthread_create(&thread, NULL, ride, &first);
+	wait_at_gate(FIRST_GATE);
+	for (i = 0; i < n; i++) {
+		pthread_create(&t[i], NULL, ride, &r[i]);
+		while (aic_db_look(one).waiting <= i) {
+			assert_true(aic_clock_us() < until);
+			aic_clock_sleep(aic_clock_us() + AIC_MS);
+		}
+	}
+	open_gate(FIRST_GATE);
+	pthread_join(thread, NULL);
+	assert_int_equal(first.rc, AIC_OK);
+}
+
+static void
+a_deadline_is_kept_on_a_trip_behind_one_that_waits(void **state)
+{
+	int64_t start;
+	struct rider r[2];
+	struct aic_db *one;
+	pthread_t t[2];
+
+	(void)state;
+	NEED_SERVER;
+	one = open_url(own_url, 1, true);
+	r[0] = (struct rider){ &gate, one, 2, 10 * AIC_S, AIC_OK, 0, "" };
+	r[1] = (struct rider){ &echo, one, 5, AIC_S, AIC_OK, 0, "" };
+	shut_gate(2);
+	start = aic_clock_us();
+	start_trip(one, r, t, 2);
+	wait_at_gate(2);
+	pthread_join(t[1], NULL);
+	assert_int_equal(r[1].rc, AIC_EDB);
+	/* The server's own timeouts would end the first one after 2.7 s. */
+	assert_in_range(aic_clock_us() - start, 900 * AIC_MS, 2500 * AIC_MS);
+	open_gate(2);
+	pthread_join(t[0], NULL);
+	if (r[0].rc != AIC_OK)
+		fail_msg("%s", r[0].detail);
+	aic_db_close(one);
+}
+
+/* Keeps how it was committed: refuses 0, and writes nothing of a number below. */
+#define KEEP(how)                                                              \
+	"INSERT INTO t_kept SELECT n, '" how "'"                               \
+	" FROM (VALUES ($1::int)) v (n) WHERE 100 / n > 0"                     \
+	" RETURNING n"
+
+static const struct aic_db_stmt keep_lazy = { "t_keep_lazy",
+	KEEP("lazy") ", set_config('synchronous_commit', 'off', true)", 1,
+	NULL };
+static const struct aic_db_stmt keep = { "t_keep", KEEP("durable"), 1,
+	&keep_lazy };
+
+static int64_t
+kept(int n, const char *how)
+{
+	char sql[128];
+
+	snprintf(sql, sizeof(sql),
+	    "SELECT count(*) FROM t_kept WHERE n = %d AND how = '%s'", n, how);
+	return look(sql);
+}
+
+/* The batch that is to wait for the disk: it writes, it fails, it writes nothing. */
+static void
+a_lazy_commit_is_told_as_done_when_a_later_one_has_reached_the_disk(void **state)
+{
+	static const int last[] = { 2, 0, -2 };
+	struct rider r[2];
+	struct aic_db *one;
+	pthread_t t[2];
+	size_t i;
+
+	(void)state;
+	NEED_SERVER;
+	one = open_url(own_url, 1, true);
+	assert_true(exec(plain, "CREATE TABLE t_kept (n int, how text)"));
+	for (i = 0; i < sizeof(last) / sizeof(last[0]); i++) {
+		assert_true(exec(plain, "TRUNCATE t_kept"));
+		r[0] = (struct rider){ &keep, one, 1, 5 * AIC_S, AIC_OK, 0,
+			"" };
+		r[1] = (struct rider){ &keep, one, last[i], 5 * AIC_S, AIC_OK,
+			0, "" };
+		start_trip(one, r, t, 2);
+		pthread_join(t[0], NULL);
+		pthread_join(t[1], NULL);
+		if (r[0].rc != AIC_OK)
+			fail_msg("%s", r[0].detail);
+		assert_int_equal(r[1].rc, last[i] == 0 ? AIC_EDB : AIC_OK);
+		/* Both shared the trip, or the first would not be lazy. */
+		assert_int_equal(kept(1, "lazy"), 1);
+		assert_int_equal(kept(1, "durable"), last[i] > 0 ? 0 : 1);
+		assert_int_equal(kept(2, "durable"), last[i] > 0 ? 1 : 0);
+		assert_int_equal(kept(2, "lazy"), 0);
 	}
 	aic_db_close(one);
 }
@@ -1913,6 +2068,8 @@ UNIT_MAIN_WITH(make_database, drop_database, T(parameters_arrive_as_they_are),
     T(a_batch_that_a_deadlock_has_ended_is_run_again),
     T(who_waits_for_a_connection_keeps_his_deadline),
     T(batches_that_share_a_trip_have_fates_of_their_own),
+    T(a_deadline_is_kept_on_a_trip_behind_one_that_waits),
+    T(a_lazy_commit_is_told_as_done_when_a_later_one_has_reached_the_disk),
     T(a_database_that_is_away_is_told_in_time),
     T(a_database_that_has_been_away_for_long_is_told_at_once),
     T(a_url_that_is_none_is_refused_and_not_quoted),

@@ -76,10 +76,12 @@ sub settings
 
 sub start_stack
 {
+	my @lines = qw(database model server redis workers);
 	my $s = AIChat::Test->new(workers => WORKERS, redis => 1,
 	    # The WAL writer shall not write what no commit has waited for.
 	    pg_conf => { wal_writer_delay => '10s' },
-	    server => 1, proxy => [ qw(database model server redis workers) ],
+	    # Chance decides which of them has a fault.
+	    server => 1, proxy => \@lines, idle => [ map { "proxy $_" } @lines ],
 	    env => { settings() });
 	# Faults are what this is for.
 	$s->expect_log(qr/./);

@@ -11,9 +11,9 @@ package AIChat::Test;
 #	done_testing;
 #
 # It brings Test::More along, with a done_testing of its own, which stops
-# everything and adds three tests to each file: no error in a log that was not
-# announced, no sanitizer report, no worker that died unasked.  The directory is
-# kept when anything failed.
+# everything and adds four tests to each file: no part that was started and not used, no
+# error in a log that was not announced, no sanitizer report, no worker that died unasked.
+# The directory is kept when anything failed.
 #
 # AIC_WITH, a list such as "redis,server,dying", has a test run with parts that it
 # did not ask for: a Redis, a Server, or those that die all the time.  What it asserts
@@ -94,11 +94,13 @@ sub import ($class, @)
 #   own_pg       1 for a cluster of its own, which can be stopped
 #   pg_conf      settings of that cluster; implies own_pg
 #   pg_net       the network namespace of that cluster
+#   idle         [ qw(model nginx) ]: parts that are started and, on purpose, not used
 sub new ($class, %o)
 {
 	my $dir = temp_dir('ai-chat-t');
 	my $self = bless { owner => $$, dir => $dir, expected => [],
-	    deaths => [], from => {} }, $class;
+	    deaths => [], from => {}, used => {}, idle => $o{idle} // [],
+	    proxies => $o{proxy} // [] }, $class;
 	push @running, $self;
 
 	my $stack = $self->{stack} = AIChat::Stack->new(
@@ -200,18 +202,59 @@ sub done_testing (@plan)
 	Test::More::done_testing(@plan);
 }
 
-# Stops everything and adds the three tests.
+# Stops everything and adds the four tests.
 sub finish ($self)
 {
 	return if $self->{finished}++;
+	my @idle = $self->idle_parts;
 	my @died = (@{ $self->{deaths} }, $self->stop);
 
+	Test::More::is(join(' ', @idle), '',
+	    'no part was started and not used');
 	Test::More::is(join("\n", $self->unannounced_errors), '',
 	    'no error in a log that was not announced');
 	Test::More::is(join("\n", $self->sanitizer_reports), '',
 	    'no sanitizer report');
 	Test::More::is(join("\n", @died), '', 'no worker died unasked');
 	$self->tidy;
+}
+
+# The parts that are there, and that neither the test nor a worker has used: what the test
+# asserts would hold without them.  A part that does not tell counts as used, because the
+# test has stopped it, or worse; so do those that the test did not ask for.
+sub idle_parts ($self)
+{
+	my $stack = $self->{stack};
+	my $added = $self->{added} // {};
+	my %on_purpose = map { $_ => 1 } @{ $self->{idle} };
+	my %used = %{ $self->{used} };
+	my %asked = (
+		model => sub { $self->model_count },
+		second => sub { $self->second_count },
+		server => sub { $self->server_seen->{requests} },
+		redis => sub { $stack->redis_cli(qw(info commandstats))
+		    =~ /^cmdstat_(?:mget|set|del):/m },
+		nginx => sub { 0 },
+	);
+
+	return grep { !$on_purpose{$_} }
+	    (grep { $stack->{$_} && !$added->{$_} && !$used{$_}
+		&& !(eval { $asked{$_}->() } // 1) } sort keys %asked),
+	    (grep { !$used{$_} } map { "proxy $_" } @{ $self->{proxies} }),
+	    map { "worker $_" } grep { !$self->worker_served($_) }
+		$stack->worker_numbers;
+}
+
+# Anything but the /health that the harness asks for when a worker starts.
+sub worker_served ($self, $n)
+{
+	my ($status, $text) = AIChat::FastCGI::request(
+	    $self->{stack}->socket_of($n),
+	    { DOCUMENT_URI => '/metrics', X_REQUEST_ID => 'end' });
+
+	return 1 if ($status // 0) != 200;
+	return $text =~ m{^ai_chat_requests_total\{worker="$n",
+	    route="(?!/health")[^"]*",[^\}]*\}\ [1-9]}mx;
 }
 
 # Returns the unasked deaths, those while stopping included.
@@ -330,16 +373,30 @@ sub sanitizer_reports ($self)
 # /metrics has a listener of its own.
 sub url ($self, $path = '')
 {
+	$self->{used}{nginx} = 1;
 	return 'http://127.0.0.1:' . $self->metrics_port . $path
 	    if $path eq '/metrics' && !$self->{stack}{hosts};
 	return $self->{stack}->url . $path;
 }
 
 sub metrics_port ($self) { return $self->{stack}->metrics_port }
-sub port ($self) { return $self->{stack}->port }
+sub port ($self)
+{
+	$self->{used}{nginx} = 1;
+	return $self->{stack}->port;
+}
+
 sub dir ($self) { return $self->{dir} }
 sub stack ($self) { return $self->{stack} }
-sub proxy ($self, $name) { return $self->{stack}->proxy($name) }
+
+# Its names are in AIChat::Stack.
+sub proxy ($self, $name)
+{
+	my $kind = $name =~ s/^worker \d+\z/workers/r =~ s/^second\b/model/r;
+
+	$self->{used}{"proxy $kind"} = 1;
+	return $self->{stack}->proxy($name);
+}
 
 # Any request, through Nginx, with the key unless headers say otherwise (a
 # header of undef is not sent).
@@ -575,7 +632,12 @@ sub collect ($pid, $r)
 
 # Chats one after the other from several callers, until told to stop; see
 # AIChat::Load.
-sub start_load ($self, %o) { return AIChat::Load->start($self, %o) }
+sub start_load ($self, %o)
+{
+	# Another process asks, so nothing of it is noted here.
+	$self->{used}{nginx} = 1;
+	return AIChat::Load->start($self, %o);
+}
 
 # -- programs ----------------------------------------------------------------
 
@@ -703,13 +765,18 @@ sub pg_pid ($self) { return $self->{stack}->pg->proc->pid }
 # -- Redis -------------------------------------------------------------------
 
 sub start_redis ($self, @args) { $self->{stack}->start_redis(@args) }
-sub redis_cli ($self, @args) { return $self->{stack}->redis_cli(@args) }
+sub redis_cli ($self, @args)
+{
+	$self->{used}{redis} = 1;
+	return $self->{stack}->redis_cli(@args);
+}
 
 # Whatever signal: STOP and CONT as well.
 sub kill_redis ($self, $sig = 'KILL')
 {
 	my $proc = $self->{stack}->redis;
 
+	$self->{used}{redis} = 1;
 	$proc->signal($sig);
 	wait_for(sub { is_stopped($proc->pid) }, 10, 'Redis to stop')
 	    if $sig eq 'STOP';
@@ -808,6 +875,8 @@ sub scale ($self, $count) { $self->{stack}->scale($count) }
 # Its control interface; undef where it remembers nothing.
 sub model_says ($self, $path, $id, $port = $self->{stack}->model_port)
 {
+	$self->{used}{ $port == ($self->{stack}->second_port // 0) ? 'second'
+	    : 'model' } = 1;
 	my $got = HTTP::Tiny->new(timeout => 10, keep_alive => 0)->get(
 	    "http://127.0.0.1:$port/$path" . (defined $id ? "?id=$id" : ''));
 
@@ -883,6 +952,7 @@ sub server_request ($self, $method, $path, $body = '')
 {
 	my $port = $self->{stack}->server_port;
 
+	$self->{used}{server} = 1;
 	utf8::encode($body) if utf8::is_utf8($body);
 	my $got = HTTP::Tiny->new(timeout => 10, keep_alive => 0)->request(
 	    $method, "http://127.0.0.1:$port/$path", { content => $body });
