@@ -1072,7 +1072,8 @@ kept(int n, const char *how)
 
 /* The batch that is to wait for the disk: it writes, it fails, it writes nothing. */
 static void
-a_lazy_commit_is_told_as_done_when_a_later_one_has_reached_the_disk(void **state)
+a_lazy_commit_is_told_as_done_when_a_later_one_has_reached_the_disk(void *
+	*state)
 {
 	static const int last[] = { 2, 0, -2 };
 	struct rider r[2];
