@@ -4,7 +4,7 @@
 #ifndef AIC_AUTH_H
 #define AIC_AUTH_H
 
-#include "err.h"
+#include "lib/err.h"
 
 enum aic_auth_need {
 	AIC_AUTH_NONE, /* open to all */

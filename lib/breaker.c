@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "breaker.h"
+#include "lib/breaker.h"
 
 void
 aic_breaker_init(struct aic_breaker *b, int64_t failures_max, int64_t open_us)

@@ -1,8 +1,8 @@
 #include "config.h"
 
-#include "budget.h"
+#include "lib/budget.h"
 
-#include "clock.h"
+#include "lib/clock.h"
 
 #define SLOTS (AIC_BUDGET_WINDOW_S + 1)
 

@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "err.h"
+#include "lib/err.h"
 
 struct aic_buf {
 	char *data; /* NUL-terminated whenever len > 0 */

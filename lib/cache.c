@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "cache.h"
+#include "lib/cache.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -10,11 +10,11 @@
 #include <string.h>
 #include <time.h>
 
-#include "breaker.h"
-#include "digest.h"
-#include "id.h"
-#include "redis.h"
-#include "seal.h"
+#include "lib/breaker.h"
+#include "lib/digest.h"
+#include "lib/id.h"
+#include "lib/redis.h"
+#include "lib/seal.h"
 
 /* Changes whenever what lies under a key does: an older worker's is not ours. */
 #define PREFIX "aic:1:"

@@ -22,8 +22,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "clock.h"
-#include "err.h"
+#include "lib/clock.h"
+#include "lib/err.h"
 
 /* All of a call. A Redis that is well takes a tenth of a millisecond; who waits for
  * longer than this would have been served by PostgreSQL. */

@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "clock.h"
+#include "lib/clock.h"
 
 #include <errno.h>
 #include <limits.h>

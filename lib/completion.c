@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "completion.h"
+#include "lib/completion.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -8,11 +8,11 @@
 #include <string.h>
 #include <strings.h>
 
-#include "json.h"
-#include "param.h"
-#include "sse.h"
-#include "think.h"
-#include "utf8.h"
+#include "lib/json.h"
+#include "lib/param.h"
+#include "lib/sse.h"
+#include "lib/think.h"
+#include "lib/utf8.h"
 
 void
 aic_completion_begin(struct aic_buf *to)

@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "conf.h"
+#include "lib/conf.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -16,8 +16,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "paths.h"
-#include "value.h"
+#include "lib/format.h"
+#include "lib/limits.h"
+#include "lib/paths.h"
+#include "lib/retry.h"
+#include "lib/value.h"
 
 /* A value is a name, a key, a URL or a short list of keys. */
 #define VALUE_MAX 8192
@@ -689,7 +692,8 @@ check_server(const struct aic_conf *conf, struct aic_err *err)
 static enum aic_code
 check_times(const struct aic_conf *conf, struct aic_err *err)
 {
-	if (conf->deadline_ms >= 2 * conf->db_timeout_ms + 1200)
+	if (conf->deadline_ms >= 2 * conf->db_timeout_ms +
+		AIC_RETRY_LEAST_US / AIC_MS + AIC_LIMITS_ANSWER_MS)
 		return AIC_OK;
 	return aic_fail(err, AIC_ECONF,
 	    "AI_CHAT_DEADLINE_MS (%lld) leaves the model no time: it must be at "

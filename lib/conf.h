@@ -12,10 +12,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "err.h"
-#include "log.h"
-#include "provider.h"
-#include "telegram.h"
+#include "lib/err.h"
+#include "lib/format.h"
+#include "lib/log.h"
+#include "lib/provider.h"
+#include "lib/telegram.h"
 
 struct aic_conf {
 	/* secrets */

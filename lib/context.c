@@ -1,16 +1,16 @@
 #include "config.h"
 
-#include "context.h"
+#include "lib/context.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "clock.h"
-#include "id.h"
-#include "think.h"
-#include "utf8.h"
+#include "lib/clock.h"
+#include "lib/id.h"
+#include "lib/think.h"
+#include "lib/utf8.h"
 
 /*
  * $1 user, $2 how many. Only reads. Served by the index (telegram_id, created_at, id)
@@ -53,7 +53,7 @@ static const char gap[] = " … ";
 #define GAP_CHARS 3
 
 void
-aic_context_ask(struct aic_db_call *call, int64_t telegram_id,
+aic_context_bind(struct aic_db_call *call, int64_t telegram_id,
     const struct aic_context_terms *terms)
 {
 	aic_db_call(call, &context);
@@ -94,7 +94,7 @@ add_exchange(struct aic_context *c, struct aic_exchange *e, int64_t first_us)
 }
 
 void
-aic_context_got(struct aic_context *c, struct aic_db_call *call,
+aic_context_read(struct aic_context *c, struct aic_db_call *call,
     const struct aic_context_terms *terms)
 {
 	int64_t first = first_us(terms);
@@ -303,7 +303,7 @@ aic_context_done(struct aic_context *c)
 }
 
 void
-aic_context_clear_ask(struct aic_db_call *call, int64_t telegram_id,
+aic_context_clear_bind(struct aic_db_call *call, int64_t telegram_id,
     const char *zone)
 {
 	aic_db_call(call, &clear);

@@ -15,9 +15,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "buf.h"
-#include "db.h"
-#include "id.h"
+#include "lib/buf.h"
+#include "lib/db.h"
+#include "lib/id.h"
 
 #define AIC_CONTEXT_MAX 50 /* exchanges */
 
@@ -50,13 +50,13 @@ struct aic_context_terms {
 	int64_t from_us; /* when the conversation began; 0: at the beginning */
 };
 
-/* aic_context_ask -- the last exchanges of a user. */
-void aic_context_ask(struct aic_db_call *call, int64_t telegram_id,
+/* aic_context_bind -- the last exchanges of a user. */
+void aic_context_bind(struct aic_db_call *call, int64_t telegram_id,
     const struct aic_context_terms *terms);
 
-/* aic_context_got -- take them out of a call that has run. Memory: takes its result;
+/* aic_context_read -- take them out of a call that has run. Memory: takes its result;
  * aic_context_done(). */
-void aic_context_got(struct aic_context *c, struct aic_db_call *call,
+void aic_context_read(struct aic_context *c, struct aic_db_call *call,
     const struct aic_context_terms *terms);
 
 /*
@@ -108,9 +108,9 @@ bool aic_context_next(const char *version, char ret_next[AIC_ID_CONTEXT_SIZE]);
 /* aic_context_done -- copes with a zeroed one, and leaves a zeroed one. */
 void aic_context_done(struct aic_context *c);
 
-/* aic_context_clear_ask -- a new conversation begins; the history stays. zone: whose
+/* aic_context_clear_bind -- a new conversation begins; the history stays. zone: whose
  * midnight begins the day. */
-void aic_context_clear_ask(struct aic_db_call *call, int64_t telegram_id,
+void aic_context_clear_bind(struct aic_db_call *call, int64_t telegram_id,
     const char *zone);
 
 #endif

@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "db.h"
+#include "lib/db.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -11,8 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "buf.h"
-#include "clock.h"
+#include "lib/buf.h"
+#include "lib/clock.h"
 
 /* More statements than this in one program would be a design of its own. */
 #define STMTS_MAX 32

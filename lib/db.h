@@ -29,7 +29,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "err.h"
+#include "lib/err.h"
 
 #define AIC_DB_PARAMS 8
 #define AIC_DB_CALLS 4

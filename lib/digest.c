@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "digest.h"
+#include "lib/digest.h"
 
 #include <openssl/evp.h>
 #include <stdio.h>

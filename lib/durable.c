@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "durable.h"
+#include "lib/durable.h"
 
 /*
  * Only reads. fsync: nothing is sure to be on the disk. full_page_writes: a page that
@@ -24,13 +24,13 @@ static const struct aic_db_stmt durable = {
 };
 
 void
-aic_durable_ask(struct aic_db_call *call)
+aic_durable_bind(struct aic_db_call *call)
 {
 	aic_db_call(call, &durable);
 }
 
 const char *
-aic_durable_got(const struct aic_db_call *call)
+aic_durable_read(const struct aic_db_call *call)
 {
 	return aic_db_get(call, 0, 0);
 }

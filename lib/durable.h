@@ -9,13 +9,13 @@
 #ifndef AIC_DURABLE_H
 #define AIC_DURABLE_H
 
-#include "db.h"
+#include "lib/db.h"
 
-/* aic_durable_ask -- look. Tables that are not there are passed over. */
-void aic_durable_ask(struct aic_db_call *call);
+/* aic_durable_bind -- look. Tables that are not there are passed over. */
+void aic_durable_bind(struct aic_db_call *call);
 
-/* aic_durable_got -- what is wrong, separated by commas; "" where nothing is.
+/* aic_durable_read -- what is wrong, separated by commas; "" where nothing is.
  * Memory: borrows from the call. */
-const char *aic_durable_got(const struct aic_db_call *call);
+const char *aic_durable_read(const struct aic_db_call *call);
 
 #endif

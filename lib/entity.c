@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "entity.h"
+#include "lib/entity.h"
 
 #include <ctype.h>
 #include <stdbool.h>

@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "err.h"
+#include "lib/err.h"
 
 #include <stdio.h>
 #include <string.h>

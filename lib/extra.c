@@ -1,11 +1,11 @@
 #include "config.h"
 
-#include "extra.h"
+#include "lib/extra.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "json.h"
+#include "lib/json.h"
 
 static const struct {
 	const char *name;

@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "err.h"
+#include "lib/err.h"
 
 /* A schema or a list of tools fits; a request is sent with each question. */
 #define AIC_EXTRA_FILE_MAX (64 * 1024)

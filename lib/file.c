@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "file.h"
+#include "lib/file.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -8,7 +8,7 @@
 
 #include <stddef.h>
 
-#include "err.h"
+#include "lib/err.h"
 
 /*
  * aic_file_read -- the whole content of a regular file. A device or a pipe is

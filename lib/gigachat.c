@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "gigachat.h"
+#include "lib/gigachat.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -8,9 +8,9 @@
 #include <string.h>
 #include <time.h>
 
-#include "buf.h"
-#include "id.h"
-#include "json.h"
+#include "lib/buf.h"
+#include "lib/id.h"
+#include "lib/json.h"
 
 /* A token has about 1 KiB. */
 #define ANSWER_MAX (64 * 1024)

@@ -19,9 +19,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "clock.h"
-#include "err.h"
-#include "http.h"
+#include "lib/clock.h"
+#include "lib/err.h"
+#include "lib/http.h"
 
 /* Where they are not set. */
 #define AIC_GIGACHAT_URL "https://ngw.devices.sberbank.ru:9443/api/v2/oauth"

@@ -1,12 +1,12 @@
 #include "config.h"
 
-#include "headers.h"
+#include "lib/headers.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-#include "file.h"
+#include "lib/file.h"
 
 /* RFC 9110, 5.6.2. */
 static const char token[] = "!#$%&'*+-.^_`|~0123456789"

@@ -14,7 +14,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "err.h"
+#include "lib/err.h"
 
 /* Servers take 8 to 32 KiB of headers altogether, and refuse more. */
 #define AIC_HEADERS_FILE_MAX (16 * 1024)

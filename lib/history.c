@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "history.h"
+#include "lib/history.h"
 
 /* $1 user, $2 limit, $3 offset. Only reads. */
 static const struct aic_db_stmt history = {
@@ -23,8 +23,8 @@ static const struct aic_db_stmt total = {
 };
 
 void
-aic_history_ask(struct aic_db_call calls[2], int64_t telegram_id, int64_t limit,
-    int64_t offset)
+aic_history_bind(struct aic_db_call calls[2], int64_t telegram_id,
+    int64_t limit, int64_t offset)
 {
 	aic_db_call(&calls[0], &history);
 	aic_db_int(&calls[0], telegram_id);

@@ -6,7 +6,7 @@
 
 #include <stdint.h>
 
-#include "db.h"
+#include "lib/db.h"
 
 struct aic_history_item {
 	int64_t id;
@@ -16,9 +16,9 @@ struct aic_history_item {
 	const char *created_at; /* ISO 8601, UTC */
 };
 
-/* aic_history_ask -- a page of a user's exchanges, newest first, and how many
+/* aic_history_bind -- a page of a user's exchanges, newest first, and how many
  * there are in all: two calls for one batch. */
-void aic_history_ask(struct aic_db_call calls[2], int64_t telegram_id,
+void aic_history_bind(struct aic_db_call calls[2], int64_t telegram_id,
     int64_t limit, int64_t offset);
 
 int64_t aic_history_total(const struct aic_db_call calls[2]);

@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "http.h"
+#include "lib/http.h"
 
 #include <curl/curl.h>
 #include <errno.h>
@@ -16,10 +16,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "clock.h"
-#include "http_route.h"
-#include "http_transfer.h"
-#include "http_trust.h"
+#include "lib/clock.h"
+#include "lib/http_route.h"
+#include "lib/http_transfer.h"
+#include "lib/http_trust.h"
 
 /* libcurl handles that are kept for the next calls. One takes some 6 KB, and to make
  * one costs 10 us; for a crowd they are made and freed. */

@@ -26,26 +26,11 @@
 #include <stdint.h>
 #include <time.h>
 
-#include "buf.h"
-#include "err.h"
+#include "lib/err.h"
+#include "lib/http_call.h"
 
 struct aic_http;
 struct aic_http_call;
-struct aic_http_trust;
-
-/* How a call ended, as far as a retry is concerned. */
-enum aic_http_end {
-	AIC_HTTP_ANSWERED, /* `status' and `body' are set */
-	AIC_HTTP_CONNECT, /* never reached the server; nothing was sent */
-	AIC_HTTP_UNTRUSTED, /* the server's certificate was not accepted */
-	AIC_HTTP_BROKEN, /* sent, perhaps in part, and no whole answer came */
-	AIC_HTTP_TIMEOUT, /* the deadline passed */
-	AIC_HTTP_TOO_BIG, /* the answer is over its ceiling */
-	AIC_HTTP_GONE, /* the caller does not need the answer any more */
-	AIC_HTTP_FAILED, /* cannot work as it is configured */
-	AIC_HTTP_NO_MEMORY,
-	AIC_HTTP__MAX
-};
 
 /* The least default of aic_http_conf.connections_max, and the streams that each
  * connection then has when all calls are in flight. Fewer connections make each event
@@ -61,35 +46,6 @@ struct aic_http_conf {
 	 * 1.., 0: AIC_HTTP_CONNECTIONS, or calls_max / AIC_HTTP_STREAMS where
 	 * that is more */
 	int connections_max;
-};
-
-struct aic_http_request {
-	const char *url; /* copied */
-	const char *const *headers; /* "Name: value", NULL at the end; copied */
-	const char *proxy; /* URL, with user and password; NULL: none; copied */
-	struct aic_http_trust *trust; /* NULL: the system's roots; held */
-	/* Of a POST; NULL: the request is a GET. The bytes belong to the call
-	 * while it is in flight, and the buffer is empty meanwhile. */
-	struct aic_buf *body;
-	size_t answer_max; /* bytes of the answer's body, after decoding */
-	int64_t deadline_us; /* for everything, name resolution included */
-	int64_t connect_us; /* of it for the connection */
-};
-
-#define AIC_HTTP_WHY_SIZE 128
-
-struct aic_http_answer {
-	enum aic_http_end end;
-	int status; /* 0 when none came */
-	/* With AIC_HTTP_CONNECT: there was no descriptor for a connection, which
-	 * says nothing about the server. */
-	bool no_descriptor;
-	/* retry-after-ms, else Retry-After; -1: none, or not in the future */
-	int64_t retry_after_us;
-	struct aic_buf body; /* aic_buf_done() it */
-	int64_t took_us; /* from the start of the call to its end */
-	/* what went wrong, for the log; "" when nothing did */
-	char why[AIC_HTTP_WHY_SIZE];
 };
 
 /*
@@ -160,19 +116,5 @@ void aic_http_drop(struct aic_http_call *call);
  * Blocks:   never; they are closed as soon as no call is in flight
  */
 void aic_http_close_idle(struct aic_http *http);
-
-/*
- * aic_http_retry_after -- how long a server asks its callers to wait.
- *
- * ms        value of retry-after-ms; NULL: there is none
- * after     value of Retry-After, seconds or a date; NULL: there is none
- * now       time(2)
- *
- * The value is in microseconds, a day at most; -1: neither can be read, or they
- * say nothing about the future.
- *
- * Source:   RFC 9110, 10.2.3; openai-python, which reads both, fractions too
- */
-int64_t aic_http_retry_after(const char *ms, const char *after, time_t now);
 
 #endif

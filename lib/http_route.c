@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "http_route.h"
+#include "lib/http_route.h"
 
 /* Connections opened at once to a server of which nothing is known. With HTTP/2 and
  * HTTP/1.1 alike the calls that wait use them; and where one handshake hangs, others

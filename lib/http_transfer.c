@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "http_transfer.h"
+#include "lib/http_transfer.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "clock.h"
-#include "http_trust.h"
+#include "lib/clock.h"
+#include "lib/http_trust.h"
 
 /* Chats wait by the thousand, so what each of them holds is kept small: for sending the
  * least that libcurl takes, which is freed when the body has gone out. */
@@ -18,7 +18,7 @@
 /* As much as libcurl 7.88 reads from an HTTP/2 connection at a time (H2_BUFSIZE). With
  * less, a DATA frame that does not fit stops the stream, and where it is the last one and
  * nothing comes behind it, the end of the stream is not seen. malloc() gives the buffer
- * pages of its own (LARGE in app/main.c), of which a short answer touches one or two. */
+ * pages of its own (LARGE in app/worker/main.c), of which a short answer touches one or two. */
 #define RECEIVE_BUFFER 32768L
 #define RECEIVE_BUFFER_1 4096L /* with HTTP/1.1 */
 

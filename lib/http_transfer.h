@@ -10,7 +10,7 @@
 
 #include <curl/curl.h>
 
-#include "http.h"
+#include "lib/http_call.h"
 
 /* Providers close idle connections after a minute or more; ours are closed first. */
 #define AIC_HTTP_IDLE_MAX_S 50
@@ -96,5 +96,19 @@ void aic_http_transfer_fail(struct aic_http_transfer *t, enum aic_http_end end,
 
 /* aic_http_transfer_done -- free all but the handle. */
 void aic_http_transfer_done(struct aic_http_transfer *t);
+
+/*
+ * aic_http_retry_after -- how long a server asks its callers to wait.
+ *
+ * ms        value of retry-after-ms; NULL: there is none
+ * after     value of Retry-After, seconds or a date; NULL: there is none
+ * now       time(2)
+ *
+ * The value is in microseconds, a day at most; -1: neither can be read, or they
+ * say nothing about the future.
+ *
+ * Source:   RFC 9110, 10.2.3; openai-python, which reads both, fractions too
+ */
+int64_t aic_http_retry_after(const char *ms, const char *after, time_t now);
 
 #endif

@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "http_trust.h"
+#include "lib/http_trust.h"
 
 #include <openssl/err.h>
 #include <openssl/ssl.h>

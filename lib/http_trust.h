@@ -16,7 +16,7 @@
 #include <curl/curl.h>
 #include <stdbool.h>
 
-#include "err.h"
+#include "lib/err.h"
 
 struct aic_http_trust;
 

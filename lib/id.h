@@ -8,7 +8,7 @@
 #ifndef AIC_ID_H
 #define AIC_ID_H
 
-#include "err.h"
+#include "lib/err.h"
 
 #define AIC_ID_SIZE 37 /* 36 characters and a NUL */
 

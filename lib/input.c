@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "input.h"
+#include "lib/input.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "json.h"
-#include "utf8.h"
+#include "lib/json.h"
+#include "lib/utf8.h"
 
 /* --- numbers ----------------------------------------------------------- */
 

@@ -12,7 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "err.h"
+#include "lib/err.h"
 
 #define AIC_INPUT_MESSAGE_MAX 4000 /* code points */
 #define AIC_INPUT_CONTEXT_MAX 16000 /* code points */

@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "json.h"
+#include "lib/json.h"
 
 #include <limits.h>
 #include <stdbool.h>
@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "utf8.h"
+#include "lib/utf8.h"
 
 #define REPLACEMENT 0xfffd
 

@@ -12,8 +12,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "buf.h"
-#include "err.h"
+#include "lib/buf.h"
+#include "lib/err.h"
 
 /* Deeper than anything our schema has, and shallow enough to recurse. */
 #define AIC_JSON_DEPTH 32

@@ -1,11 +1,11 @@
 #include "config.h"
 
-#include "limit.h"
+#include "lib/limit.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#include "id.h"
+#include "lib/id.h"
 
 /*
  * Whoever may create functions and operators in the schema of the tables could make one
@@ -16,7 +16,7 @@
  */
 
 /* A reservation is for AI_CHAT_DEADLINE_MS, 600 s at most, and
- * AIC_LIMIT_LEASE_SPARE_MS. */
+ * AIC_LIMIT_SPARE_MS. */
 #define LEASE_MAX "605 seconds"
 
 /*
@@ -82,8 +82,8 @@ static const struct aic_db_stmt hold = { "hold", HOLD(""), 7, NULL };
  * Not beside another chat of the same key, and not after one that was answered. The
  * first is sure, for leases are looked at in the newest version of the row. The second
  * is looked for in a snapshot from before the wait for the row: behind
- * aic_repeat_queue_ask() there is no wait but for a user's very first row, and who gets
- * a reservation there looks once more (aic_repeat_ask()) before he asks the model.
+ * aic_idempotency_queue_bind() there is no wait but for a user's very first row, and who gets
+ * a reservation there looks once more (aic_idempotency_bind()) before he asks the model.
  */
 static const struct aic_db_stmt hold_key = {
 	"hold_key",
@@ -175,7 +175,8 @@ static const struct aic_db_stmt reset = {
 };
 
 void
-aic_limit_hold_ask(struct aic_db_call *call, const struct aic_limit_hold *h)
+aic_limit_reserve_bind(struct aic_db_call *call,
+    const struct aic_limit_reserve *h)
 {
 	aic_db_call(call, h->of_key ? &hold_key : &hold);
 	aic_db_int(call, h->telegram_id);
@@ -189,24 +190,24 @@ aic_limit_hold_ask(struct aic_db_call *call, const struct aic_limit_hold *h)
 }
 
 bool
-aic_limit_hold_got(const struct aic_db_call *call,
-    char ret_lease[AIC_LEASE_SIZE])
+aic_limit_reserve_read(const struct aic_db_call *call,
+    char ret_lease[AIC_RESERVATION_SIZE])
 {
 	if (PQntuples(call->res) == 0)
 		return false;
-	snprintf(ret_lease, AIC_LEASE_SIZE, "%s", aic_db_get(call, 0, 0));
+	snprintf(ret_lease, AIC_RESERVATION_SIZE, "%s", aic_db_get(call, 0, 0));
 	return true;
 }
 
 void
-aic_limit_hold_since(const struct aic_db_call *call,
+aic_limit_reserve_since(const struct aic_db_call *call,
     char ret_since[AIC_TIME_SIZE])
 {
 	snprintf(ret_since, AIC_TIME_SIZE, "%s", aic_db_get(call, 0, 1));
 }
 
 void
-aic_limit_hold_context(const struct aic_db_call *call,
+aic_limit_reserve_context(const struct aic_db_call *call,
     char ret_version[AIC_ID_CONTEXT_SIZE], int64_t *ret_from_us)
 {
 	snprintf(ret_version, AIC_ID_CONTEXT_SIZE, "%s",
@@ -215,7 +216,7 @@ aic_limit_hold_context(const struct aic_db_call *call,
 }
 
 void
-aic_limit_drop_ask(struct aic_db_call *call, int64_t telegram_id,
+aic_limit_release_bind(struct aic_db_call *call, int64_t telegram_id,
     const char *chat_id)
 {
 	aic_db_call(call, &drop);
@@ -224,13 +225,13 @@ aic_limit_drop_ask(struct aic_db_call *call, int64_t telegram_id,
 }
 
 bool
-aic_limit_drop_got(const struct aic_db_call *call)
+aic_limit_release_read(const struct aic_db_call *call)
 {
 	return PQntuples(call->res) > 0;
 }
 
 void
-aic_limit_peek_ask(struct aic_db_call *call, int64_t telegram_id,
+aic_limit_peek_bind(struct aic_db_call *call, int64_t telegram_id,
     const char *zone)
 {
 	aic_db_call(call, &peek);
@@ -239,7 +240,7 @@ aic_limit_peek_ask(struct aic_db_call *call, int64_t telegram_id,
 }
 
 enum aic_code
-aic_limit_peek_got(const struct aic_db_call *call, int64_t limit,
+aic_limit_peek_read(const struct aic_db_call *call, int64_t limit,
     struct aic_limit_state *ret_state, struct aic_err *err)
 {
 	int offset_min;
@@ -277,7 +278,7 @@ aic_limit_left(const struct aic_limit_state *s)
 }
 
 void
-aic_limit_reset_ask(struct aic_db_call *call, int64_t telegram_id,
+aic_limit_reset_bind(struct aic_db_call *call, int64_t telegram_id,
     const char *zone)
 {
 	aic_db_call(call, &reset);
@@ -286,7 +287,7 @@ aic_limit_reset_ask(struct aic_db_call *call, int64_t telegram_id,
 }
 
 bool
-aic_limit_reset_got(const struct aic_db_call *call)
+aic_limit_reset_read(const struct aic_db_call *call)
 {
 	return PQntuples(call->res) > 0;
 }

@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "log.h"
+#include "lib/log.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "utf8.h"
+#include "lib/utf8.h"
 
 static enum aic_level threshold = AIC_LOG_INFO;
 

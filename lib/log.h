@@ -15,7 +15,7 @@
 
 #include <stdint.h>
 
-#include "err.h"
+#include "lib/err.h"
 
 enum aic_level {
 	AIC_LOG_ERROR,

@@ -1,12 +1,12 @@
 #include "config.h"
 
-#include "markdown.h"
+#include "lib/markdown.h"
 
 #include <ctype.h>
 #include <string.h>
 #include <strings.h>
 
-#include "markdown_spans.h"
+#include "lib/markdown_spans.h"
 
 #define TAB 4
 #define FENCE_MIN 3
@@ -364,8 +364,7 @@ read_quote(struct reader *r, struct line *l, size_t *n)
 {
 	static const struct aic_markdown_detail none;
 
-	if (ink(l) != '>' || *n == CONTAINERS_MAX ||
-	    is_comparison(r, l, *n))
+	if (ink(l) != '>' || *n == CONTAINERS_MAX || is_comparison(r, l, *n))
 		return false;
 	close_to(r, *n, false);
 	open_container(r, (struct container){ .what = AIC_MARKDOWN_QUOTE },
@@ -807,10 +806,11 @@ enum aic_code
 aic_markdown_read(const char *s, size_t len,
     const struct aic_markdown_writer *writer, void *arg)
 {
-	struct reader r = {
-		.writer = writer, .arg = arg, .next = s, .end = s + len,
-		.compared = s
-	};
+	struct reader r = { .writer = writer,
+		.arg = arg,
+		.next = s,
+		.end = s + len,
+		.compared = s };
 	struct line l;
 	bool failed;
 

@@ -30,59 +30,10 @@
 #ifndef AIC_MARKDOWN_H
 #define AIC_MARKDOWN_H
 
-#include <stdbool.h>
 #include <stddef.h>
 
-#include "err.h"
-
-enum aic_markdown {
-	AIC_MARKDOWN_QUOTE,
-	AIC_MARKDOWN_LIST,
-	AIC_MARKDOWN_ITEM,
-	AIC_MARKDOWN_HEADING,
-	AIC_MARKDOWN_PARAGRAPH,
-	AIC_MARKDOWN_FENCE,
-	AIC_MARKDOWN_TABLE,
-	AIC_MARKDOWN_ROW,
-	AIC_MARKDOWN_CELL,
-	AIC_MARKDOWN_BOLD,
-	AIC_MARKDOWN_ITALIC,
-	AIC_MARKDOWN_STRIKE,
-	AIC_MARKDOWN_CODE,
-	AIC_MARKDOWN_LINK, /* or an image */
-	AIC_MARKDOWN__MAX
-};
-
-/* Lists and quotations within each other; deeper ones are text. */
-#define AIC_MARKDOWN_DEPTH 16
-
-/* The longest name of a language that is taken for one. */
-#define AIC_MARKDOWN_LANGUAGE_MAX 32
-
-struct aic_markdown_detail {
-	/* ITEM: its number and the mark behind it, "2.", empty for a bullet; FENCE: its
-	 * language; LINK: its target, decoded and not empty. */
-	const char *s;
-	size_t len;
-	int level; /* HEADING: 1..6 */
-	bool ordered; /* LIST */
-	char task; /* ITEM: ' ', 'x', or 0 for none */
-	bool apart; /* a blank line stands before it */
-	bool head; /* ROW: the first one */
-};
-
-/*
- * Every enter has its leave, and they nest. FENCE has lines of text with line_break
- * between them. No text is empty.
- */
-struct aic_markdown_writer {
-	void (*enter)(void *arg, enum aic_markdown what,
-	    const struct aic_markdown_detail *detail);
-	void (*leave)(void *arg, enum aic_markdown what);
-	void (*text)(void *arg, const char *s, size_t n);
-	void (*line_break)(void *arg);
-	void (*rule)(void *arg);
-};
+#include "lib/err.h"
+#include "lib/markdown_event.h"
 
 /*
  * aic_markdown_read -- call the writer for what stands in a text.

@@ -1,13 +1,13 @@
 #include "config.h"
 
-#include "markdown_scan.h"
+#include "lib/markdown_scan.h"
 
 #include <ctype.h>
 #include <stdint.h>
 #include <string.h>
 #include <strings.h>
 
-#include "utf8.h"
+#include "lib/utf8.h"
 
 /* CommonMark's own limit; it bounds what is read again. */
 #define PARENS_MAX 32

@@ -1,15 +1,15 @@
 #include "config.h"
 
-#include "markdown_spans.h"
+#include "lib/markdown_spans.h"
 
 #include <ctype.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "entity.h"
-#include "markdown_scan.h"
-#include "utf8.h"
+#include "lib/entity.h"
+#include "lib/markdown_scan.h"
+#include "lib/utf8.h"
 
 /* Longer runs of backticks are text. */
 #define BACKTICKS_MAX 16

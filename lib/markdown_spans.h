@@ -7,8 +7,8 @@
 #ifndef AIC_MARKDOWN_SPANS_H
 #define AIC_MARKDOWN_SPANS_H
 
-#include "buf.h"
-#include "markdown.h"
+#include "lib/buf.h"
+#include "lib/markdown_event.h"
 
 struct aic_markdown_token;
 

@@ -1,21 +1,21 @@
 #include "config.h"
 
-#include "openai.h"
+#include "lib/openai.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "breaker.h"
-#include "budget.h"
-#include "clock.h"
-#include "completion.h"
-#include "id.h"
-#include "json.h"
-#include "param.h"
-#include "provider.h"
-#include "retry.h"
+#include "lib/breaker.h"
+#include "lib/budget.h"
+#include "lib/clock.h"
+#include "lib/completion.h"
+#include "lib/id.h"
+#include "lib/json.h"
+#include "lib/param.h"
+#include "lib/provider.h"
+#include "lib/retry.h"
 
 /* Forms of a request that one chat may find to be refused: two names of the limit, and
  * the temperature. */

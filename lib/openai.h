@@ -28,13 +28,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "breaker.h"
-#include "buf.h"
-#include "completion.h"
-#include "err.h"
-#include "http.h"
-#include "provider.h"
-#include "warm.h"
+#include "lib/breaker.h"
+#include "lib/buf.h"
+#include "lib/completion.h"
+#include "lib/err.h"
+#include "lib/http.h"
+#include "lib/provider.h"
+#include "lib/warm.h"
 
 struct aic_openai;
 

@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "param.h"
+#include "lib/param.h"
 
 #include <ctype.h>
 #include <stdbool.h>

@@ -1,12 +1,13 @@
 #include "config.h"
 
-#include "parts.h"
+#include "lib/parts.h"
 
 #include <stdint.h>
 #include <string.h>
 
-#include "telegram_text.h"
-#include "utf8.h"
+#include "lib/format.h"
+#include "lib/telegram_text.h"
+#include "lib/utf8.h"
 
 /* The longest entity that aic_telegram_html() writes is &amp; */
 #define ENTITY_MAX 6

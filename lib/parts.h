@@ -9,8 +9,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "buf.h"
-#include "telegram.h"
+#include "lib/buf.h"
+#include "lib/format.h"
+#include "lib/telegram.h"
 
 /* Of a message: UTF-16 units as shown, once tags and entities are parsed. */
 #define AIC_PARTS_UNITS 4096

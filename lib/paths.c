@@ -1,12 +1,12 @@
 #include "config.h"
 
-#include "paths.h"
+#include "lib/paths.h"
 
 #include <json-c/json.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "json.h"
+#include "lib/json.h"
 
 /* Only a message in JSON; a page of some proxy is longer. */
 #define MISSING_MAX 256

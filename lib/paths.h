@@ -9,9 +9,9 @@
 
 #include <stdbool.h>
 
-#include "buf.h"
-#include "err.h"
-#include "http.h"
+#include "lib/buf.h"
+#include "lib/err.h"
+#include "lib/http.h"
 
 /* More than one question needs; each is one call. */
 #define AIC_PATHS_MAX 8

@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "plural.h"
+#include "lib/plural.h"
 
 const char *
 aic_plural(const struct aic_plural *forms, int64_t n)

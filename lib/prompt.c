@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "prompt.h"
+#include "lib/prompt.h"
 
 #include <errno.h>
 #include <stdint.h>
@@ -8,8 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "json.h"
-#include "utf8.h"
+#include "lib/format.h"
+#include "lib/json.h"
+#include "lib/utf8.h"
 
 #define TAG "seller-data-"
 #define TAG_SIZE sizeof(TAG "00000000")

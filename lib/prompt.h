@@ -25,9 +25,10 @@
 #ifndef AIC_PROMPT_H
 #define AIC_PROMPT_H
 
-#include "buf.h"
-#include "err.h"
-#include "telegram.h"
+#include "lib/buf.h"
+#include "lib/err.h"
+#include "lib/format.h"
+#include "lib/telegram.h"
 
 /* Rules longer than this would cost more than the chats. */
 #define AIC_PROMPT_FILE_MAX (64 * 1024)

@@ -1,18 +1,18 @@
 #include "config.h"
 
-#include "provider.h"
+#include "lib/provider.h"
 
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "buf.h"
-#include "clock.h"
-#include "completion.h"
-#include "http_trust.h"
-#include "file.h"
-#include "json.h"
+#include "lib/buf.h"
+#include "lib/clock.h"
+#include "lib/completion.h"
+#include "lib/file.h"
+#include "lib/http_trust.h"
+#include "lib/json.h"
 
 /* The longest value of a setting is 8 KiB, and each byte can become six. */
 #define TEXT_MAX (64 * 1024)

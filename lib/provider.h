@@ -15,11 +15,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "err.h"
-#include "extra.h"
-#include "gigachat.h"
-#include "headers.h"
-#include "http.h"
+#include "lib/err.h"
+#include "lib/extra.h"
+#include "lib/gigachat.h"
+#include "lib/headers.h"
+#include "lib/http.h"
 
 /* The word that stands for no proxy, where a NULL would mean another one. */
 #define AIC_PROVIDER_DIRECT "direct"

@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "redis.h"
+#include "lib/redis.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -18,8 +18,8 @@
 #include <hiredis.h>
 #endif
 
-#include "buf.h"
-#include "clock.h"
+#include "lib/buf.h"
+#include "lib/clock.h"
 
 #define PORT 6379
 

@@ -1,10 +1,10 @@
 #include "config.h"
 
-#include "retain.h"
+#include "lib/retain.h"
 
 #include <string.h>
 
-#include "clock.h"
+#include "lib/clock.h"
 
 /* 1000 rows are some ten milliseconds of the database's work. */
 #define BATCH 1000
@@ -88,7 +88,7 @@ static const struct aic_db_stmt forget_some = {
 /*
  * $1 user. Takes the lock of the user's row, which every save takes too, and the
  * reservations with it: who comes to save after this finds none, and because of
- * created_at he gets no new one either (see aic_limit_hold). Hence not now(), which
+ * created_at he gets no new one either (see aic_limit_reserve). Hence not now(), which
  * is from before the wait for the lock. Twice is once, but for a chat that has begun
  * in between, which is then forgotten as well.
  */

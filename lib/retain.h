@@ -19,8 +19,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "db.h"
-#include "err.h"
+#include "lib/db.h"
+#include "lib/err.h"
 
 /* A day is what a repeat under an Idempotency-Key can count on. */
 #define AIC_RETAIN_DAYS_MIN 1

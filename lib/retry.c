@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "retry.h"
+#include "lib/retry.h"
 
 #include <string.h>
 #include <strings.h>

@@ -29,8 +29,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "clock.h"
-#include "http.h"
+#include "lib/clock.h"
+#include "lib/http.h"
 
 /* Calls of one model in one chat, the first included. */
 #define AIC_RETRY_ATTEMPTS 3

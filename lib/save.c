@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "save.h"
+#include "lib/save.h"
 
 /*
  * $1 user, $2 reservation, $3 message, $4 response, $5 tokens, $6 digest of a keyed
@@ -68,7 +68,7 @@ static const struct aic_db_stmt find = {
 };
 
 void
-aic_save_ask(struct aic_db_call *call, const struct aic_save *s)
+aic_save_bind(struct aic_db_call *call, const struct aic_save *s)
 {
 	aic_db_call(call, &save);
 	aic_db_int(call, s->telegram_id);
@@ -82,7 +82,7 @@ aic_save_ask(struct aic_db_call *call, const struct aic_save *s)
 }
 
 bool
-aic_save_got(const struct aic_db_call *call, int64_t *ret_remaining)
+aic_save_read(const struct aic_db_call *call, int64_t *ret_remaining)
 {
 	if (PQntuples(call->res) == 0)
 		return false;
@@ -91,24 +91,24 @@ aic_save_got(const struct aic_db_call *call, int64_t *ret_remaining)
 }
 
 void
-aic_save_sync_ask(struct aic_db_call *call, int64_t telegram_id)
+aic_save_sync_bind(struct aic_db_call *call, int64_t telegram_id)
 {
 	aic_db_call(call, &sync_row);
 	aic_db_int(call, telegram_id);
 }
 
 void
-aic_save_find_ask(struct aic_db_call calls[2], int64_t telegram_id,
+aic_save_find_bind(struct aic_db_call calls[2], int64_t telegram_id,
     const char *chat_id)
 {
-	aic_save_sync_ask(&calls[0], telegram_id);
+	aic_save_sync_bind(&calls[0], telegram_id);
 	aic_db_call(&calls[1], &find);
 	aic_db_int(&calls[1], telegram_id);
 	aic_db_text(&calls[1], chat_id);
 }
 
 bool
-aic_save_find_got(const struct aic_db_call calls[2], int64_t *ret_remaining)
+aic_save_find_read(const struct aic_db_call calls[2], int64_t *ret_remaining)
 {
-	return aic_save_got(&calls[1], ret_remaining);
+	return aic_save_read(&calls[1], ret_remaining);
 }

@@ -4,7 +4,7 @@
  *
  * What happens once, happens once: the chat's id is unique for its user, and the
  * reservation is used up by the save. So a save whose outcome is unknown is
- * simply made again; aic_save_find_ask() tells what became of the first one.
+ * simply made again; aic_save_find_bind() tells what became of the first one.
  */
 #ifndef AIC_SAVE_H
 #define AIC_SAVE_H
@@ -12,7 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "db.h"
+#include "lib/db.h"
 
 struct aic_save {
 	int64_t telegram_id;
@@ -30,11 +30,11 @@ struct aic_save {
 	int64_t early_ms;
 };
 
-/* aic_save_ask -- save; all texts are borrowed until the call has run. */
-void aic_save_ask(struct aic_db_call *call, const struct aic_save *s);
+/* aic_save_bind -- save; all texts are borrowed until the call has run. */
+void aic_save_bind(struct aic_db_call *call, const struct aic_save *s);
 
 /*
- * aic_save_got -- was it saved?
+ * aic_save_read -- was it saved?
  *
  * ret_remaining  the limit less the user's chats of the day, this one included; -1
  *           where there is no limit; set when the value is true
@@ -42,24 +42,24 @@ void aic_save_ask(struct aic_db_call *call, const struct aic_save *s);
  * False means that there is no such reservation (any more), and that nothing was
  * changed.
  */
-bool aic_save_got(const struct aic_db_call *call, int64_t *ret_remaining);
+bool aic_save_read(const struct aic_db_call *call, int64_t *ret_remaining);
 
 /*
- * aic_save_sync_ask -- wait for whoever is changing the user's row, and for the disk:
+ * aic_save_sync_bind -- wait for whoever is changing the user's row, and for the disk:
  * what was read of the user before is safe when this has run.
  */
-void aic_save_sync_ask(struct aic_db_call *call, int64_t telegram_id);
+void aic_save_sync_bind(struct aic_db_call *call, int64_t telegram_id);
 
 /*
- * aic_save_find_ask -- was this chat saved before? Two calls for one batch: the
+ * aic_save_find_bind -- was this chat saved before? Two calls for one batch: the
  * first waits for whoever is changing the user's row, so the second sees what came
  * of it.
  */
-void aic_save_find_ask(struct aic_db_call calls[2], int64_t telegram_id,
+void aic_save_find_bind(struct aic_db_call calls[2], int64_t telegram_id,
     const char *chat_id);
 
-/* aic_save_find_got -- the same value as aic_save_got() would have given. */
+/* aic_save_find_read -- the same value as aic_save_read() would have given. */
 bool
-aic_save_find_got(const struct aic_db_call calls[2], int64_t *ret_remaining);
+aic_save_find_read(const struct aic_db_call calls[2], int64_t *ret_remaining);
 
 #endif

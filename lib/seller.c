@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "seller.h"
+#include "lib/seller.h"
 
 #include <json-c/json.h>
 #include <math.h>
@@ -10,11 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "buf.h"
-#include "json.h"
-#include "plural.h"
-#include "utf8.h"
-#include "words.h"
+#include "lib/buf.h"
+#include "lib/json.h"
+#include "lib/plural.h"
+#include "lib/seller_fields.h"
+#include "lib/utf8.h"
 
 /* What is shown of a thing; more than a model can make use of. */
 #define LINES_MAX 40 /* of an object */
@@ -69,10 +69,10 @@ cut_to(struct aic_buf *b, size_t len)
 		b->data[len] = '\0';
 }
 
-static enum aic_words_how
+static enum aic_seller_fields_how
 how_of(int word)
 {
-	return aic_words_get(word)->how;
+	return aic_seller_fields_get(word)->how;
 }
 
 /* --- texts of strangers ------------------------------------------------ */
@@ -212,28 +212,29 @@ put_grouped(struct writer *w, double x, bool money)
 static bool
 is_money(int word)
 {
-	return how_of(word) == AIC_WORDS_MONEY ||
-	    how_of(word) == AIC_WORDS_MONEY_SUM ||
-	    how_of(word) == AIC_WORDS_BACK_SUM;
+	return how_of(word) == AIC_SELLER_FIELDS_MONEY ||
+	    how_of(word) == AIC_SELLER_FIELDS_MONEY_SUM ||
+	    how_of(word) == AIC_SELLER_FIELDS_BACK_SUM;
 }
 
 static bool
 adds_up(int word)
 {
-	enum aic_words_how how = how_of(word);
+	enum aic_seller_fields_how how = how_of(word);
 
-	return how == AIC_WORDS_SUM || how == AIC_WORDS_STOCK ||
-	    how == AIC_WORDS_MONEY_SUM || how == AIC_WORDS_BACK_SUM ||
-	    how == AIC_WORDS_CANCEL;
+	return how == AIC_SELLER_FIELDS_SUM || how == AIC_SELLER_FIELDS_STOCK ||
+	    how == AIC_SELLER_FIELDS_MONEY_SUM ||
+	    how == AIC_SELLER_FIELDS_BACK_SUM ||
+	    how == AIC_SELLER_FIELDS_CANCEL;
 }
 
 static bool
 is_told(const struct writer *w, int word, double x)
 {
-	enum aic_words_zero zero = aic_words_get(word)->zero;
+	enum aic_seller_fields_zero zero = aic_seller_fields_get(word)->zero;
 
-	return x != 0 || zero == AIC_WORDS_ZERO ||
-	    (zero == AIC_WORDS_NO_ZERO_IN_LIST && !w->in_list);
+	return x != 0 || zero == AIC_SELLER_FIELDS_ZERO ||
+	    (zero == AIC_SELLER_FIELDS_NO_ZERO_IN_LIST && !w->in_list);
 }
 
 /* --- fields ------------------------------------------------------------ */
@@ -268,20 +269,20 @@ put_text(struct writer *w, int word, struct json_object *v)
 {
 	const char *s = json_object_get_string(v);
 	size_t len = (size_t)json_object_get_string_len(v);
-	const struct aic_words_value *value = NULL;
+	const struct aic_seller_fields_value *value = NULL;
 
-	if (aic_words_is_nothing(s))
+	if (aic_seller_fields_is_nothing(s))
 		return false;
-	if (how_of(word) == AIC_WORDS_KIND)
-		value = aic_words_value(s);
+	if (how_of(word) == AIC_SELLER_FIELDS_KIND)
+		value = aic_seller_fields_value(s);
 	if (value) {
 		aic_buf_puts(w->b, value->label);
 		return true;
 	}
 	return put_moment(w, s, len) ||
 	    put_quoted(w, s, len,
-		how_of(word) == AIC_WORDS_LONG ? LONG_MAX_CHARS
-					       : TEXT_MAX_CHARS);
+		how_of(word) == AIC_SELLER_FIELDS_LONG ? LONG_MAX_CHARS
+						       : TEXT_MAX_CHARS);
 }
 
 static bool
@@ -293,31 +294,35 @@ put_number(struct writer *w, int word, double x)
 		return false;
 	put_grouped(w, x, is_money(word));
 	aic_buf_puts(w->b,
-	    how_of(word) == AIC_WORDS_DAYS ? aic_plural_of(&days, x)
-					   : aic_words_get(word)->unit);
+	    how_of(word) == AIC_SELLER_FIELDS_DAYS
+		? aic_plural_of(&days, x)
+		: aic_seller_fields_get(word)->unit);
 	return true;
 }
 
 static bool
 put_scalar(struct writer *w, int word, struct json_object *v)
 {
-	enum aic_words_how how = how_of(word);
+	enum aic_seller_fields_how how = how_of(word);
 	double x;
 
 	if (json_object_is_type(v, json_type_boolean)) {
-		if (how == AIC_WORDS_CANCEL && !json_object_get_boolean(v))
+		if (how == AIC_SELLER_FIELDS_CANCEL &&
+		    !json_object_get_boolean(v))
 			return false;
 		aic_buf_puts(w->b, json_object_get_boolean(v) ? "да" : "нет");
 		return true;
 	}
-	if (how == AIC_WORDS_ID && json_object_is_type(v, json_type_int)) {
+	if (how == AIC_SELLER_FIELDS_ID &&
+	    json_object_is_type(v, json_type_int)) {
 		aic_buf_printf(w->b, "%lld",
 		    (long long)json_object_get_int64(v));
 		return true;
 	}
 	/* A text is taken for a number only where one is expected. */
 	if ((is_number(v) || is_money(word) || adds_up(word) ||
-		how == AIC_WORDS_RATING || how == AIC_WORDS_DAYS) &&
+		how == AIC_SELLER_FIELDS_RATING ||
+		how == AIC_SELLER_FIELDS_DAYS) &&
 	    read_number(v, &x))
 		return put_number(w, word, x);
 	return json_object_is_type(v, json_type_string) && put_text(w, word, v);
@@ -345,8 +350,8 @@ put_label(struct writer *w, int word, const char *name)
 {
 	if (word == 0)
 		return put_quoted(w, name, strlen(name), NAME_MAX_CHARS);
-	aic_buf_puts(w->b, aic_words_get(word)->label);
-	if (w->period && aic_words_is_totals(word))
+	aic_buf_puts(w->b, aic_seller_fields_get(word)->label);
+	if (w->period && aic_seller_fields_is_totals(word))
 		put_period(w);
 	return true;
 }
@@ -389,10 +394,10 @@ put_elements(struct writer *w, int word, struct json_object *list)
 static int
 word_of(const struct writer *w, const char *name)
 {
-	return aic_words_within(w->outer, aic_words_find(name));
+	return aic_seller_fields_within(w->outer, aic_seller_fields_find(name));
 }
 
-/* Members that are the sum of others, see aic_words_is_double(). */
+/* Members that are the sum of others, see aic_seller_fields_is_double(). */
 static bool
 has_parts(struct json_object *obj)
 {
@@ -400,8 +405,8 @@ has_parts(struct json_object *obj)
 
 	for (it = json_object_iter_begin(obj);
 	     !json_object_iter_equal(&it, &end); json_object_iter_next(&it))
-		if (aic_words_is_part(
-			aic_words_find(json_object_iter_peek_name(&it))))
+		if (aic_seller_fields_is_part(aic_seller_fields_find(
+			json_object_iter_peek_name(&it))))
 			return true;
 	return false;
 }
@@ -409,9 +414,9 @@ has_parts(struct json_object *obj)
 static bool
 is_hidden(int word, bool parts)
 {
-	return how_of(word) == AIC_WORDS_SKIP ||
-	    how_of(word) == AIC_WORDS_SALE_ID ||
-	    (parts && aic_words_is_double(word));
+	return how_of(word) == AIC_SELLER_FIELDS_SKIP ||
+	    how_of(word) == AIC_SELLER_FIELDS_SALE_ID ||
+	    (parts && aic_seller_fields_is_double(word));
 }
 
 /* "label value"; false, and nothing written: there is nothing to show. */
@@ -424,7 +429,7 @@ put_field(struct writer *w, const char *name, struct json_object *v,
 	bool line = *between == ':';
 	bool ok = v && put_label(w, word, name);
 
-	if (how_of(word) == AIC_WORDS_DAYS)
+	if (how_of(word) == AIC_SELLER_FIELDS_DAYS)
 		between = " ";
 	if (ok && json_object_is_type(v, json_type_object)) {
 		aic_buf_puts(w->b, line ? between : " (");
@@ -478,8 +483,8 @@ put_fields(struct writer *w, struct json_object *obj, int depth)
 /* --- lists ------------------------------------------------------------- */
 
 struct sums {
-	double sum[AIC_WORDS_MAX];
-	size_t n[AIC_WORDS_MAX];
+	double sum[AIC_SELLER_FIELDS_MAX];
+	size_t n[AIC_SELLER_FIELDS_MAX];
 	size_t none_left, bad, no_revenue;
 };
 
@@ -497,25 +502,27 @@ static bool
 is_no_revenue(struct json_object *item)
 {
 	struct json_object_iterator it, end = json_object_iter_end(item);
-	const struct aic_words_value *value;
+	const struct aic_seller_fields_value *value;
 	const char *text;
 
 	for (it = json_object_iter_begin(item);
 	     !json_object_iter_equal(&it, &end); json_object_iter_next(&it)) {
-		int word = aic_words_find(json_object_iter_peek_name(&it));
+		int word =
+		    aic_seller_fields_find(json_object_iter_peek_name(&it));
 		struct json_object *v = json_object_iter_peek_value(&it);
 
-		if (how_of(word) == AIC_WORDS_CANCEL &&
+		if (how_of(word) == AIC_SELLER_FIELDS_CANCEL &&
 		    json_object_is_type(v, json_type_boolean) &&
 		    json_object_get_boolean(v))
 			return true;
 		if (!json_object_is_type(v, json_type_string))
 			continue;
 		text = json_object_get_string(v);
-		value = aic_words_value(text);
-		if ((how_of(word) == AIC_WORDS_KIND && value &&
+		value = aic_seller_fields_value(text);
+		if ((how_of(word) == AIC_SELLER_FIELDS_KIND && value &&
 			value->no_revenue) ||
-		    (how_of(word) == AIC_WORDS_SALE_ID && is_return_id(text)))
+		    (how_of(word) == AIC_SELLER_FIELDS_SALE_ID &&
+			is_return_id(text)))
 			return true;
 	}
 	return false;
@@ -551,14 +558,14 @@ read_sizes(struct json_object *obj, double *ret)
 static void
 add_number(struct sums *s, enum order order, int word, double x)
 {
-	if (how_of(word) == AIC_WORDS_RATING &&
+	if (how_of(word) == AIC_SELLER_FIELDS_RATING &&
 	    (x == 0 || order != WORST_FIRST))
 		return;
 	s->sum[word] += x;
 	s->n[word]++;
-	if (how_of(word) == AIC_WORDS_STOCK && x <= 0)
+	if (how_of(word) == AIC_SELLER_FIELDS_STOCK && x <= 0)
 		s->none_left++;
-	if (how_of(word) == AIC_WORDS_RATING && x <= BAD_RATING)
+	if (how_of(word) == AIC_SELLER_FIELDS_RATING && x <= BAD_RATING)
 		s->bad++;
 }
 
@@ -566,18 +573,19 @@ add_number(struct sums *s, enum order order, int word, double x)
 static bool
 place_of(enum order order, int word, double x, double *ret_place)
 {
-	enum aic_words_how how = how_of(word);
+	enum aic_seller_fields_how how = how_of(word);
 
 	switch (order) {
 	case MOST_FIRST:
 		*ret_place = -x;
-		return how == AIC_WORDS_MONEY_SUM;
+		return how == AIC_SELLER_FIELDS_MONEY_SUM;
 	case LEAST_LEFT_FIRST:
 		*ret_place = x;
-		return how == AIC_WORDS_STOCK || how == AIC_WORDS_DAYS;
+		return how == AIC_SELLER_FIELDS_STOCK ||
+		    how == AIC_SELLER_FIELDS_DAYS;
 	case WORST_FIRST:
 		*ret_place = x;
-		return how == AIC_WORDS_RATING && x > 0;
+		return how == AIC_SELLER_FIELDS_RATING && x > 0;
 	default:
 		return false;
 	}
@@ -593,7 +601,7 @@ add_item(struct sums *s, struct json_object *item, enum order order)
 	struct json_object_iterator it, end;
 	double place = HUGE_NUMBER, here, x;
 	bool placed = false, days = false;
-	int stock = aic_words_find("stock");
+	int stock = aic_seller_fields_find("stock");
 
 	if (!json_object_is_type(item, json_type_object))
 		return place;
@@ -605,22 +613,25 @@ add_item(struct sums *s, struct json_object *item, enum order order)
 	for (it = json_object_iter_begin(item);
 	     !json_object_iter_equal(&it, &end); json_object_iter_next(&it)) {
 		struct json_object *v = json_object_iter_peek_value(&it);
-		int word = aic_words_find(json_object_iter_peek_name(&it));
+		int word =
+		    aic_seller_fields_find(json_object_iter_peek_name(&it));
 
-		if (word == aic_words_find("stocks") && read_sizes(v, &x))
+		if (word == aic_seller_fields_find("stocks") &&
+		    read_sizes(v, &x))
 			word = stock;
-		else if (!(adds_up(word) || how_of(word) == AIC_WORDS_RATING ||
-			     how_of(word) == AIC_WORDS_DAYS) ||
+		else if (!(adds_up(word) ||
+			     how_of(word) == AIC_SELLER_FIELDS_RATING ||
+			     how_of(word) == AIC_SELLER_FIELDS_DAYS) ||
 		    !read_number(v, &x))
 			continue;
-		if (how_of(word) != AIC_WORDS_DAYS)
+		if (how_of(word) != AIC_SELLER_FIELDS_DAYS)
 			add_number(s, order, word, x);
 		if (!place_of(order, word, x, &here) || days ||
-		    (placed && how_of(word) != AIC_WORDS_DAYS))
+		    (placed && how_of(word) != AIC_SELLER_FIELDS_DAYS))
 			continue;
 		place = here;
 		placed = true;
-		days = how_of(word) == AIC_WORDS_DAYS;
+		days = how_of(word) == AIC_SELLER_FIELDS_DAYS;
 	}
 	return place;
 }
@@ -661,20 +672,21 @@ put_sums(struct writer *w, const struct sums *s, bool all)
 	double x;
 	int i, n = 0;
 
-	for (i = 1; i < AIC_WORDS_MAX; i++) {
+	for (i = 1; i < AIC_SELLER_FIELDS_MAX; i++) {
 		x = s->sum[i];
 		if (s->n[i] == 0 || !isfinite(x) || fabs(x) >= HUGE_NUMBER ||
 		    !is_told(w, i, x))
 			continue;
 		begin_sum(w, all, &n);
-		if (how_of(i) == AIC_WORDS_RATING) {
+		if (how_of(i) == AIC_SELLER_FIELDS_RATING) {
 			aic_buf_puts(w->b, "средняя оценка ");
 			x /= (double)s->n[i];
 		} else {
-			aic_buf_printf(w->b, "%s ", aic_words_get(i)->label);
+			aic_buf_printf(w->b, "%s ",
+			    aic_seller_fields_get(i)->label);
 		}
 		put_grouped(w, x, is_money(i));
-		aic_buf_puts(w->b, aic_words_get(i)->unit);
+		aic_buf_puts(w->b, aic_seller_fields_get(i)->unit);
 	}
 	if (s->none_left) {
 		begin_sum(w, all, &n);
@@ -809,8 +821,9 @@ put_line(struct writer *w, const char *name, struct json_object *v, int depth)
 		ok = put_label(w, word, name);
 		if (ok && list) {
 			put_items(w, v,
-			    word == aic_words_find("time_series") ? NEWEST_FIRST
-								  : w->order,
+			    word == aic_seller_fields_find("time_series")
+				? NEWEST_FIRST
+				: w->order,
 			    depth);
 		} else if (ok) {
 			aic_buf_puts(w->b, ":\n");
@@ -989,7 +1002,7 @@ put_member(struct writer *w, enum aic_seller_part part, const char *name,
 {
 	size_t begin = w->b->len;
 
-	if (is_hidden(aic_words_find(name), false))
+	if (is_hidden(aic_seller_fields_find(name), false))
 		return;
 	begin_part(w, part);
 	if (!put_line(w, name, v, 1))

@@ -19,8 +19,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "buf.h"
-#include "err.h"
+#include "lib/buf.h"
+#include "lib/err.h"
 
 /* A hundred of each kind, with all fields that the Wildberries API has, are half of
  * it; what is more is no summary. */

@@ -14,7 +14,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "buf.h"
+#include "lib/buf.h"
 
 struct aic_sse {
 	struct aic_buf line; /* of which the end has not come */

@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "stats.h"
+#include "lib/stats.h"
 
 /*
  * $1 user, $2 days, $3 zone. Only reads. request_date decides; created_at only
@@ -39,7 +39,7 @@ static const struct aic_db_stmt stats_all = {
 };
 
 void
-aic_stats_ask(struct aic_db_call *call, int64_t telegram_id, int64_t days,
+aic_stats_bind(struct aic_db_call *call, int64_t telegram_id, int64_t days,
     const char *zone)
 {
 	aic_db_call(call, &stats);
@@ -49,7 +49,7 @@ aic_stats_ask(struct aic_db_call *call, int64_t telegram_id, int64_t days,
 }
 
 void
-aic_stats_all_ask(struct aic_db_call *call, int64_t days, const char *zone)
+aic_stats_all_bind(struct aic_db_call *call, int64_t days, const char *zone)
 {
 	aic_db_call(call, &stats_all);
 	aic_db_int(call, days);
@@ -57,7 +57,7 @@ aic_stats_all_ask(struct aic_db_call *call, int64_t days, const char *zone)
 }
 
 struct aic_stats
-aic_stats_got(const struct aic_db_call *call)
+aic_stats_read(const struct aic_db_call *call)
 {
 	return (struct aic_stats){
 		.requests = aic_db_get_int(call, 0, 0),

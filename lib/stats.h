@@ -6,7 +6,7 @@
 
 #include <stdint.h>
 
-#include "db.h"
+#include "lib/db.h"
 
 struct aic_stats {
 	int64_t users; /* that asked; 0 in those of one user */
@@ -18,22 +18,22 @@ struct aic_stats {
 };
 
 /*
- * aic_stats_ask -- the last `days' calendar days, today included.
+ * aic_stats_bind -- the last `days' calendar days, today included.
  *
  * days      1..365
  * zone      whose midnight; borrowed until the call has run
  */
-void aic_stats_ask(struct aic_db_call *call, int64_t telegram_id, int64_t days,
+void aic_stats_bind(struct aic_db_call *call, int64_t telegram_id, int64_t days,
     const char *zone);
 
 /*
- * aic_stats_all_ask -- the same over all users. There is no index for it: it reads
+ * aic_stats_all_bind -- the same over all users. There is no index for it: it reads
  * the whole table, which is for an operator now and then, and no endpoint.
  */
 void
-aic_stats_all_ask(struct aic_db_call *call, int64_t days, const char *zone);
+aic_stats_all_bind(struct aic_db_call *call, int64_t days, const char *zone);
 
-/* aic_stats_got -- of either. */
-struct aic_stats aic_stats_got(const struct aic_db_call *call);
+/* aic_stats_read -- of either. */
+struct aic_stats aic_stats_read(const struct aic_db_call *call);
 
 #endif

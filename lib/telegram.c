@@ -1,11 +1,11 @@
 #include "config.h"
 
-#include "telegram.h"
+#include "lib/telegram.h"
 
 #include <string.h>
 
-#include "markdown.h"
-#include "telegram_text.h"
+#include "lib/markdown.h"
+#include "lib/telegram_text.h"
 
 /* Deeper ones get no more indent. */
 #define INDENT_MAX 8

@@ -9,25 +9,10 @@
 #ifndef AIC_TELEGRAM_H
 #define AIC_TELEGRAM_H
 
-#include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
 
-#include "buf.h"
-#include "err.h"
-
-enum aic_format {
-	AIC_FORMAT_PLAIN, /* as the model wrote it */
-	AIC_FORMAT_HTML, /* for parse_mode=HTML */
-	AIC_FORMAT_RICH, /* for the html of a rich message */
-	AIC_FORMAT__MAX
-};
-
-/* What callers and settings call them; a NULL ends it. */
-extern const char *const aic_format_names[AIC_FORMAT__MAX + 1];
-
-/* More than this is shown as it is: thirty times what the rules ask of the model. */
-#define AIC_TELEGRAM_MARKDOWN_MAX ((size_t)64 * 1024)
+#include "lib/buf.h"
+#include "lib/err.h"
 
 /*
  * aic_telegram_html -- the same answer in b, i, s, code, pre, a and blockquote.
@@ -76,18 +61,5 @@ enum aic_code aic_telegram_html(const char *markdown, size_t len,
  */
 enum aic_code aic_telegram_rich(const char *markdown, size_t len,
     struct aic_buf *to) AIC_MUST_CHECK;
-
-enum aic_telegram_kind {
-	AIC_TELEGRAM_SEEN,
-	AIC_TELEGRAM_HIDDEN, /* part of a text, but none by itself */
-	AIC_TELEGRAM_SPACE,
-};
-
-/*
- * aic_telegram_kind -- does a code point make a message that is not empty?
- *
- * Source: clean_input_string() and strip_empty_characters() of TDLib, misc.cpp
- */
-enum aic_telegram_kind aic_telegram_kind(uint32_t cp);
 
 #endif

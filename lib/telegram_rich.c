@@ -3,9 +3,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "markdown.h"
-#include "telegram.h"
-#include "telegram_text.h"
+#include "lib/markdown.h"
+#include "lib/telegram.h"
+#include "lib/telegram_text.h"
 
 /*
  * Deeper lists are paragraphs. At the most there are three lists with an item each, a

@@ -1,25 +1,18 @@
 #include "config.h"
 
-#include "telegram_text.h"
+#include "lib/telegram_text.h"
 
 #include <ctype.h>
 #include <string.h>
 #include <strings.h>
 
-#include "telegram.h"
-#include "utf8.h"
+#include "lib/utf8.h"
 
 /* A longer one, escaped, stays text: two of them and a message's worth of text must
  * fit into one message. */
 #define TARGET_MAX 2048
 
 #define LINK_BYTES_MAX (4 * AIC_TELEGRAM_MARKDOWN_MAX)
-
-const char *const aic_format_names[AIC_FORMAT__MAX + 1] = {
-	[AIC_FORMAT_PLAIN] = "plain",
-	[AIC_FORMAT_HTML] = "telegram-html",
-	[AIC_FORMAT_RICH] = "telegram-rich",
-};
 
 enum aic_telegram_kind
 aic_telegram_kind(uint32_t cp)

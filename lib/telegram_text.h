@@ -9,9 +9,26 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
-#include "buf.h"
-#include "markdown.h"
+#include "lib/buf.h"
+#include "lib/markdown.h"
+
+/* More than this is shown as it is: thirty times what the rules ask of the model. */
+#define AIC_TELEGRAM_MARKDOWN_MAX ((size_t)64 * 1024)
+
+enum aic_telegram_kind {
+	AIC_TELEGRAM_SEEN,
+	AIC_TELEGRAM_HIDDEN, /* part of a text, but none by itself */
+	AIC_TELEGRAM_SPACE,
+};
+
+/*
+ * aic_telegram_kind -- does a code point make a message that is not empty?
+ *
+ * Source: clean_input_string() and strip_empty_characters() of TDLib, misc.cpp
+ */
+enum aic_telegram_kind aic_telegram_kind(uint32_t cp);
 
 /* aic_telegram_is_seen -- there is a character in it that makes a message. */
 bool aic_telegram_is_seen(const char *s, size_t n);

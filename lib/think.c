@@ -1,11 +1,11 @@
 #include "config.h"
 
-#include "think.h"
+#include "lib/think.h"
 
 #include <string.h>
 #include <strings.h>
 
-#include "utf8.h"
+#include "lib/utf8.h"
 
 static const char *const opening[] = { "<think>", "<thinking>", NULL };
 static const char *const closing[] = { "</think>", "</thinking>", NULL };

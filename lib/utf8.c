@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "utf8.h"
+#include "lib/utf8.h"
 
 size_t
 aic_utf8_next(const char *s, size_t n, uint32_t *ret_cp)

@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "buf.h"
+#include "lib/buf.h"
 
 /*
  * aic_utf8_next -- the length in bytes of the code point at s, 0 when there is

@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "value.h"
+#include "lib/value.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>
@@ -14,8 +14,8 @@
 #include <string.h>
 #include <strings.h>
 
-#include "file.h"
-#include "utf8.h"
+#include "lib/file.h"
+#include "lib/utf8.h"
 
 /* The path that the worker appends to a base URL. */
 #define COMPLETIONS "/chat/completions"

@@ -10,7 +10,7 @@
 #ifndef AIC_VALUE_H
 #define AIC_VALUE_H
 
-#include "err.h"
+#include "lib/err.h"
 
 /* Whose key it is. A server takes visible ASCII. A key of our callers, or a list of
  * them, may have blanks inside and letters that are not ASCII. */

@@ -1,10 +1,10 @@
 #include "config.h"
 
-#include "warm.h"
+#include "lib/warm.h"
 
 #include <stdio.h>
 
-#include "clock.h"
+#include "lib/clock.h"
 
 /* Less than the 50 s after which the engine closes an idle connection, and the 60 s
  * or more after which servers do. */

@@ -18,8 +18,8 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-#include "http.h"
-#include "provider.h"
+#include "lib/http.h"
+#include "lib/provider.h"
 
 struct aic_warm {
 	_Atomic int64_t

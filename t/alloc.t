@@ -16,7 +16,7 @@ my $build = AIChat::Stack::find_build();
 plan skip_all => 'a sanitizer is built in'
     if qx(ldd '$build/ai-chat-worker') =~ /lib(?:asan|tsan)/;
 
-# As struct control of t/alloc.c: which one is to fail, how many there were, how
+# As struct control of t/tools/alloc.c: which one is to fail, how many there were, how
 # many blocks are in use, who asked for the one that failed.
 my $CONTROL = 'q3 Z104';
 my $LIMIT = 5;

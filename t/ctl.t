@@ -503,7 +503,7 @@ is glob("$RUN/*.new"), undef, 'no half-written list is left';
 # The same through systemctl and nginx, of which stand-ins note what they are asked.
 {
 	my $dir = "$RUN/bin";
-	my $hook = AIChat::Stack::top() . '/t/hook';
+	my $hook = AIChat::Stack::top() . '/t/tools/hook';
 	mkdir $dir;
 	spew("$dir/nginx", <<"END", 0755);
 #!/bin/sh

@@ -292,7 +292,7 @@ sub keys_of (@lines)
 	is keys_of(split /\n/, access_log()),
 	    documented("Nginx's access log", 0), "fields of Nginx's line";
 
-	my $sources = join '', map { slurp($_) } glob "$TOP/app/*.c";
+	my $sources = join '', map { slurp($_) } glob "$TOP/app/*/*.c";
 	my %events = map { $_ => 1 } $sources
 	    =~ /\baic_log_(?:event|begin)\([^"]*?"(\w+)"/g;
 	is join(' ', sort keys %events), documented('Events', 0), 'events';

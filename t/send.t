@@ -7,7 +7,7 @@ use AIChat::Proc qw(slurp);
 use AIChat::Stack;
 use AIChat::Test;
 
-my $RULES = slurp(AIChat::Stack::top() . '/app/prompt.txt');
+my $RULES = slurp(AIChat::Stack::top() . '/app/worker/prompt.txt');
 utf8::decode($RULES);
 my ($BEFORE, $BEHIND) = split /\{\{format\}\}/, $RULES;
 my $ids = 0;

@@ -22,7 +22,7 @@ sub worker ($args, %settings)
 {
 	return program('ai-chat-worker', { %secret,
 	    DATABASE_URL => $s->db_url,
-	    AI_CHAT_PROMPT_FILE => "$TOP/app/prompt.txt", %settings }, @$args);
+	    AI_CHAT_PROMPT_FILE => "$TOP/app/worker/prompt.txt", %settings }, @$args);
 }
 
 sub file ($text)

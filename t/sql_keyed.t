@@ -22,7 +22,7 @@ my %EXCEPTION = (
 sub statements ($file)
 {
 	my $text = run([ 'sh', '-c', 'cc -E -P -std=c11 -D_GNU_SOURCE'
-	    . ' -I"$1" -I"$2/lib" -I"$2/app" $(pkg-config --cflags libpq json-c'
+	    . ' -I"$1" -I"$2" $(pkg-config --cflags libpq json-c'
 	    . ' libcurl libcrypto) $(pkg-config --cflags --silence-errors hiredis)'
 	    . ' "$3"', 'sh', AIChat::Stack::find_build(),
 	    $TOP, $file ]);
@@ -80,7 +80,7 @@ is scalar(unkeyed('SELECT 1 FROM ai_chat_requests r WHERE r.telegram_id = $1'
 is scalar(unkeyed('INSERT INTO ai_chat_requests (id, telegram_id)'
     . ' SELECT $1::bigint, 1')), 1, '... and an insert that begins otherwise';
 
-my %sql = map { statements($_) } sort glob "$TOP/lib/*.c $TOP/app/worker.c";
+my %sql = map { statements($_) } sort glob "$TOP/lib/*.c $TOP/app/worker/worker.c";
 cmp_ok scalar keys %sql, '>=', 18, 'the statements are found';
 ok $sql{$_}, "... $_ among them" for qw(hold hold_key save save_lazy drop context
     repeat history stats forget_rest);

@@ -9,20 +9,20 @@ my $TOP = AIChat::Stack::top();
 
 # Where SQL may stand: the stages that own their queries, and who migrates or
 # looks at the schema.
-my %sql = map { $_ => 1 } map { ("lib/$_.c") } qw(context db durable history limit
-    repeat retain save stats);
-$sql{$_} = 1 for qw(app/ctl_check.c app/migrate.c app/worker.c);
+my %sql = map { $_ => 1 } map { ("lib/$_.c") } qw(context db durable history idempotency limit
+    retain save stats);
+$sql{$_} = 1 for qw(app/ctl/check.c app/migrate/main.c app/worker/worker.c);
 $sql{'lib/redis.c'} = 1;	# a SELECT of its own
-$sql{'app/recall_keys.c'} = 1;	# asks which database it is
+$sql{'lib/cache_keys.c'} = 1;	# asks which database it is
 
 my @banned = (
 	[ qr/\b(?:strcpy|strcat|sprintf|vsprintf|gets|strtok|atoi|atol|atoll|atof
 	    |system|popen|alloca|scanf|sscanf|tmpnam|mktemp)\s*\(/x, {} ],
-	[ qr/(?<![\w.>])exit\s*\(/, { 'app/main.c' => 1, 'app/migrate.c' => 1 } ],
-	[ qr/\b(?:_exit|_Exit|quick_exit|abort)\s*\(/, { 'app/main.c' => 1 } ],
+	[ qr/(?<![\w.>])exit\s*\(/, { 'app/worker/main.c' => 1, 'app/migrate/main.c' => 1 } ],
+	[ qr/\b(?:_exit|_Exit|quick_exit|abort)\s*\(/, { 'app/worker/main.c' => 1 } ],
 	[ qr/\b(?:secure_)?getenv\s*\(|\bputenv\s*\(|\bsetenv\s*\(/,
 	    { 'lib/conf.c' => 1 } ],
-	[ qr/\bfcgiapp\.h\b|\bFCGX_/, { 'app/fcgi.c' => 1 } ],
+	[ qr/\bfcgiapp\.h\b|\bFCGX_/, { 'app/worker/fcgi.c' => 1 } ],
 	[ qr/\bfcgi_stdio\.h\b/, {} ],
 	[ qr/\bhiredis\.h\b/, { 'lib/redis.c' => 1 } ],
 	[ qr/\bFCGX_ShutdownPending\b/, {} ],
@@ -56,7 +56,7 @@ sub places ($text, $pattern)
 	return @found;
 }
 
-my @files = map { s{^\Q$TOP\E/}{}r } sort glob("$TOP/{app,lib}/*.[ch]");
+my @files = map { s{^\Q$TOP\E/}{}r } sort glob("$TOP/{app/*,lib}/*.[ch]");
 # The check itself: a call is found, a comment, a string or another name is not.
 {
 	my $text = join "\n", 'x = atoi(y);', '/* atoi( */ s = "a\"toi(atoi(";',
@@ -101,25 +101,59 @@ for my $file (@files) {
 }
 is join("\n", @found), '', 'nothing banned is used';
 
-# lib/ knows nothing of app/, and its stages nothing of each other.
+# The graph of modules: a module is a .c and its .h, and its edges are what either includes.
+my %edges;
+for my $file (sort keys %include) {
+	my $module = $file =~ s/\.[ch]$//r;
+	push @{ $edges{$module} }, grep { $_ ne $module && $_ ne 'config' }
+	    map { s/\.h$//r } @{ $include{$file} };
+}
+
+# The first cycle that is found, as a path; '' where there is none.
+sub cycle (%edges)
 {
-	my %lib = map { m{^lib/(.*\.h)$} ? ($1 => 1) : () } @files;
-	my @stages = qw(input auth limit context prompt openai save repeat
-	    history stats);
-	my %stage = map { ("$_.h" => 1) } @stages;
+	my (%done, $find);
+
+	$find = sub ($module, @path) {
+		return join ' -> ', @path, $module
+		    if grep { $_ eq $module } @path;
+		return '' if $done{$module}++;
+		for my $to (@{ $edges{$module} // [] }) {
+			my $found = $find->($to, @path, $module);
+			return $found if $found ne '';
+		}
+		return '';
+	};
+	for my $module (sort keys %edges) {
+		my $found = $find->($module);
+		return $found if $found ne '';
+	}
+	return '';
+}
+
+is cycle(a => ['b'], b => ['c'], c => ['a']), 'a -> b -> c -> a',
+    'a cycle of includes is found';
+is cycle(a => [ 'b', 'c' ], b => ['c']), '', '... and two ways to one module are none';
+is cycle(%edges), '', 'no module includes itself, over whatever others';
+
+# lib/ includes nothing of app/, its stages include no other stage, and a program
+# includes nothing of another program.  Only the table of routes knows the pipeline.
+{
+	my %stage = map { ("lib/$_" => 1) } qw(input auth limit context prompt
+	    openai save idempotency history stats);
 	my @wrong;
 
-	for my $file (grep { m{^lib/} } @files) {
-		my ($own) = $file =~ m{([^/]+)\.[ch]$};
-		for my $header (@{ $include{$file} }) {
-			push @wrong, "$file includes $header of app/"
-			    if !$lib{$header} && $header ne 'config.h';
-			push @wrong, "stage $file includes stage $header"
-			    if $stage{"$own.h"} && $stage{$header}
-			    && $header ne "$own.h";
+	for my $module (sort keys %edges) {
+		my ($folder) = $module =~ m{^(.*)/};
+		for my $to (@{ $edges{$module} }) {
+			push @wrong, "$module includes $to"
+			    if $to !~ m{^(?:lib|\Q$folder\E)/}
+			    || ($stage{$module} && $stage{$to})
+			    || ($to eq 'app/worker/send'
+				&& $module ne 'app/worker/route');
 		}
 	}
-	is join("\n", @wrong), '', 'nobody includes what he should not know';
+	is join("\n", @wrong), '', 'a module includes only what is below it';
 }
 
 # lib/ does not log: the one line about a failure is written where it stops.

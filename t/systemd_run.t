@@ -19,7 +19,7 @@ my $s = AIChat::Test->new(workers => 0, migrate => 0, nginx => 0, env => {
 	AI_CHAT_DB_TIMEOUT_MS => 1000,
 });
 my %settings = (%{ $s->stack->settings },
-    AI_CHAT_PROMPT_FILE => AIChat::Stack::top() . '/app/prompt.txt');
+    AI_CHAT_PROMPT_FILE => AIChat::Stack::top() . '/app/worker/prompt.txt');
 my $d = AIChat::Systemd->start(dir => $s->dir . '/sd',
     build => AIChat::Stack::find_build(), settings => \%settings);
 my @w = map { "ai-chat-worker\@$_.service" } 0 .. 3;

@@ -33,7 +33,7 @@ sub pieces_of ($text)
 	    map { split /\\"|\\n|%(?:0?\d*|\.\d)(?:lld|d|s)/ } @joined;
 }
 
-my @pieces = map { pieces_of(text_of($_)) } qw(app/reply.c app/show.c app/answer.c
+my @pieces = map { pieces_of(text_of($_)) } qw(app/worker/reply.c lib/render.c
     nginx/ai-chat-maps.conf);
 my ($doc, $words) = split /^## Words for the model\n/m, text_of('docs/texts.md');
 my @rows = map { [ split /\s*\|\s*/ ] } $doc =~ /^\| (.*) \|$/mg;
@@ -58,7 +58,7 @@ is join("\n", grep { !/\A\p{Lu}/ || /  |\.\.| [.,;)]|\bAI\b/ } @texts), '',
 # -- what the model is told ------------------------------------------------------
 
 {
-	my $source = text_of('lib/words.c');
+	my $source = text_of('lib/seller_fields.c');
 	my %label = $source =~ /\[(\w+)\]\s*=\s*\{\s*"([^"]+)",/g;
 	my %names;
 	my ($table) = $source =~ /struct name names\[\] = \{(.*?)^\};/ms;

@@ -8,12 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "completion.h"
+#include "lib/completion.h"
 #include "fuzz.h"
-#include "json.h"
-#include "retry.h"
-#include "think.h"
-#include "utf8.h"
+#include "lib/json.h"
+#include "lib/retry.h"
+#include "lib/think.h"
+#include "lib/utf8.h"
 
 #define KEY "sk-key"
 

@@ -10,8 +10,8 @@
 #include <string.h>
 
 #include "fuzz.h"
-#include "redis.h"
-#include "seal.h"
+#include "lib/redis.h"
+#include "lib/seal.h"
 
 #define ITEMS 3
 #define BYTES_MAX (64 * 1024)

@@ -4,7 +4,7 @@
  */
 #include "config.h"
 
-#include "conf.h"
+#include "lib/conf.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -4,7 +4,7 @@
  */
 #include "config.h"
 
-#include "headers.h"
+#include "lib/headers.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -7,7 +7,7 @@
 #include <strings.h>
 
 #include "message.h"
-#include "utf8.h"
+#include "lib/utf8.h"
 
 bool
 html_take(struct html_cursor *c, const char *what)

@@ -1,16 +1,17 @@
 /* The body of a send. */
 #include "config.h"
 
-#include "input.h"
+#include "lib/input.h"
 
 #include <string.h>
 
 #include "fuzz.h"
-#include "json.h"
-#include "telegram.h"
-#include "utf8.h"
+#include "lib/json.h"
+#include "lib/telegram.h"
+#include "lib/utf8.h"
+#include "lib/format.h"
 
-/* As app/chat.c has them. */
+/* As app/worker/chat.c has them. */
 struct values {
 	int64_t telegram_id;
 	const char *message;

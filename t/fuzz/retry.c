@@ -12,8 +12,9 @@
 #include <string.h>
 
 #include "fuzz.h"
-#include "http.h"
-#include "retry.h"
+#include "lib/http.h"
+#include "lib/retry.h"
+#include "lib/http_transfer.h"
 
 #define NOW 784111777 /* Sun, 06 Nov 1994 08:49:37 GMT */
 #define DAY_US (86400 * AIC_S)

@@ -10,9 +10,10 @@
 
 #include "html.h"
 #include "message.h"
-#include "parts.h"
-#include "telegram.h"
-#include "utf8.h"
+#include "lib/parts.h"
+#include "lib/telegram.h"
+#include "lib/utf8.h"
+#include "lib/format.h"
 
 #define MOST (64 * 1024 * 1024)
 #define LEVELS 16

@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "fuzz.h"
-#include "seller.h"
-#include "utf8.h"
+#include "lib/seller.h"
+#include "lib/utf8.h"
 
 /* Guillemets come in pairs, and none within another; and a line is a line. */
 static void

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "fuzz.h"
-#include "sse.h"
+#include "lib/sse.h"
 
 /* Small, so that both ceilings are met. */
 #define MAX 512

@@ -4,11 +4,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "buf.h"
+#include "lib/buf.h"
 #include "fuzz.h"
 #include "message.h"
 #include "rich.h"
-#include "utf8.h"
+#include "lib/utf8.h"
 
 bool
 fuzz_one(const char *data, size_t len)

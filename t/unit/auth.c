@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "auth.h"
+#include "lib/auth.h"
 
 #include <string.h>
 

@@ -1,10 +1,10 @@
 #include "config.h"
 
-#include "breaker.h"
+#include "lib/breaker.h"
 
 #include <pthread.h>
 
-#include "clock.h"
+#include "lib/clock.h"
 #include "unit.h"
 
 #define OPEN_US (10 * AIC_S)

@@ -1,10 +1,10 @@
 #include "config.h"
 
-#include "budget.h"
+#include "lib/budget.h"
 
 #include <pthread.h>
 
-#include "clock.h"
+#include "lib/clock.h"
 #include "unit.h"
 
 #define WINDOW_US (AIC_BUDGET_WINDOW_S * AIC_S)

@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "buf.h"
+#include "lib/buf.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "cache.h"
+#include "lib/cache.h"
 
 #include <poll.h>
 #include <pthread.h>
@@ -12,8 +12,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "redis.h"
-#include "seal.h"
+#include "lib/redis.h"
+#include "lib/seal.h"
 #include "unit.h"
 
 /* A machine that does much else at the same time is not to fail these tests. */

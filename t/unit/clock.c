@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "clock.h"
+#include "lib/clock.h"
 
 #include <limits.h>
 #include <signal.h>

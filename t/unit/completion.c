@@ -1,14 +1,14 @@
 #include "config.h"
 
-#include "completion.h"
+#include "lib/completion.h"
 
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "json.h"
-#include "param.h"
+#include "lib/json.h"
+#include "lib/param.h"
 #include "unit.h"
 
 #define KEY "sk-sEcReT-cAnArY"
@@ -263,7 +263,8 @@ an_answer_that_broke_off_can_be_asked_for_again(void **state)
 static void
 an_answer_without_its_end_can_be_asked_for_again(void **state)
 {
-	static const char body[] = BOM " {\"id\":\"\\u0416\",\"x\":[true,null,-1.5e3],"
+	static const char body[] = BOM
+	    " {\"id\":\"\\u0416\",\"x\":[true,null,-1.5e3],"
 	    "\"choices\":[{\"message\":{\"content\":\"\xd0\x96\"}}]}";
 	struct result r;
 	size_t n;
@@ -740,8 +741,8 @@ a_request_has_the_members_of_its_form(void **state)
 		{ { ",\"model\":\"m\"", true, 0.7, "max_tokens", 1000, NULL },
 		    "{\"messages\":[],\"model\":\"m\",\"temperature\":0.7,"
 		    "\"max_tokens\":1000}" },
-		{ { ",\"model\":\"m\"", false, 0.7, "max_completion_tokens",
-		      5, NULL },
+		{ { ",\"model\":\"m\"", false, 0.7, "max_completion_tokens", 5,
+		      NULL },
 		    "{\"messages\":[],\"model\":\"m\","
 		    "\"max_completion_tokens\":5}" },
 	};

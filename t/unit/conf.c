@@ -1,6 +1,7 @@
 #include "config.h"
 
-#include "conf.h"
+#include "lib/conf.h"
+#include "lib/format.h"
 
 #include <ctype.h>
 #include <fcntl.h>
@@ -1009,7 +1010,8 @@ UNIT_MAIN_WITH(make_path, remove_path,
     T(the_values_that_are_set_are_taken),
     T(a_temperature_is_digits_and_a_point_from_0_to_2),
     T(a_level_is_one_of_four_words_or_as_python_has_it),
-    T(a_format_is_one_of_three_words), T(a_zone_is_a_name_that_the_system_knows),
+    T(a_format_is_one_of_three_words),
+    T(a_zone_is_a_name_that_the_system_knows),
     T(the_base_url_is_a_scheme_a_host_and_a_path),
     T(a_name_that_looks_like_ours_and_is_not_is_refused),
     T(names_of_others_are_let_be),

@@ -1,12 +1,12 @@
 #include "config.h"
 
-#include "context.h"
+#include "lib/context.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "clock.h"
+#include "lib/clock.h"
 #include "unit.h"
 
 static const struct aic_context_terms five = { .exchanges = 5, .chars = 100 };

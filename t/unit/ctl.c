@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ctl_env.h"
-#include "ctl_nginx.h"
+#include "app/ctl/env.h"
+#include "app/ctl/nginx.h"
 #include "unit.h"
 
 /* --- a file of settings ------------------------------------------------- */

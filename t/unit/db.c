@@ -5,7 +5,7 @@
  */
 #include "config.h"
 
-#include "db.h"
+#include "lib/db.h"
 
 #include <pthread.h>
 #include <regex.h>
@@ -15,14 +15,14 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "buf.h"
-#include "clock.h"
-#include "context.h"
-#include "history.h"
-#include "id.h"
-#include "limit.h"
-#include "save.h"
-#include "stats.h"
+#include "lib/buf.h"
+#include "lib/clock.h"
+#include "lib/context.h"
+#include "lib/history.h"
+#include "lib/id.h"
+#include "lib/limit.h"
+#include "lib/save.h"
+#include "lib/stats.h"
 #include "unit.h"
 
 #define NEED_SERVER                                                            \
@@ -1072,7 +1072,8 @@ kept(int n, const char *how)
 
 /* The batch that is to wait for the disk: it writes, it fails, it writes nothing. */
 static void
-a_lazy_commit_is_told_as_done_when_a_later_one_has_reached_the_disk(void **state)
+a_lazy_commit_is_told_as_done_when_a_later_one_has_reached_the_disk(void *
+	*state)
 {
 	static const int last[] = { 2, 0, -2 };
 	struct rider r[2];
@@ -1188,9 +1189,9 @@ new_id(char id[AIC_ID_SIZE])
 
 static bool
 hold_lease(int64_t user, const char *id, int lease_ms, int64_t limit,
-    char lease[AIC_LEASE_SIZE])
+    char lease[AIC_RESERVATION_SIZE])
 {
-	struct aic_limit_hold h = { .telegram_id = user,
+	struct aic_limit_reserve h = { .telegram_id = user,
 		.chat_id = id,
 		.zone = "UTC",
 		.lease_ms = lease_ms,
@@ -1199,10 +1200,10 @@ hold_lease(int64_t user, const char *id, int lease_ms, int64_t limit,
 	struct aic_err err;
 	bool held;
 
-	aic_limit_hold_ask(&c, &h);
+	aic_limit_reserve_bind(&c, &h);
 	if (run(db, &c, 1, &err) != AIC_OK)
 		fail_msg("%s", err.detail);
-	held = aic_limit_hold_got(&c, lease);
+	held = aic_limit_reserve_read(&c, lease);
 	aic_db_call_done(&c);
 	return held;
 }
@@ -1210,7 +1211,7 @@ hold_lease(int64_t user, const char *id, int lease_ms, int64_t limit,
 static bool
 hold(int64_t user, const char *id, int64_t limit)
 {
-	char lease[AIC_LEASE_SIZE];
+	char lease[AIC_RESERVATION_SIZE];
 
 	return hold_lease(user, id, LEASE, limit, lease);
 }
@@ -1224,9 +1225,9 @@ drop(int64_t user, const char *lease)
 	bool got;
 
 	snprintf(id, sizeof(id), "%s", lease + 1); /* (id,day,until) */
-	aic_limit_drop_ask(&c, user, id);
+	aic_limit_release_bind(&c, user, id);
 	assert_int_equal(run(db, &c, 1, &err), AIC_OK);
-	got = aic_limit_drop_got(&c);
+	got = aic_limit_release_read(&c);
 	aic_db_call_done(&c);
 	return got;
 }
@@ -1238,10 +1239,10 @@ peek_in(int64_t user, const char *zone)
 	struct aic_db_call c;
 	struct aic_err err;
 
-	aic_limit_peek_ask(&c, user, zone);
+	aic_limit_peek_bind(&c, user, zone);
 	if (run(db, &c, 1, &err) != AIC_OK)
 		fail_msg("%s", err.detail);
-	assert_int_equal(aic_limit_peek_got(&c, 30, &st, &err), AIC_OK);
+	assert_int_equal(aic_limit_peek_read(&c, 30, &st, &err), AIC_OK);
 	aic_db_call_done(&c);
 	return st;
 }
@@ -1259,9 +1260,9 @@ reset(int64_t user)
 	struct aic_err err;
 	bool got;
 
-	aic_limit_reset_ask(&c, user, "UTC");
+	aic_limit_reset_bind(&c, user, "UTC");
 	assert_int_equal(run(db, &c, 1, &err), AIC_OK);
-	got = aic_limit_reset_got(&c);
+	got = aic_limit_reset_read(&c);
 	aic_db_call_done(&c);
 	return got;
 }
@@ -1280,10 +1281,10 @@ save_text(int64_t user, const char *lease, const char *message,
 	struct aic_db_call c;
 	struct aic_err err;
 
-	aic_save_ask(&c, &s);
+	aic_save_bind(&c, &s);
 	if (run(db, &c, 1, &err) != AIC_OK)
 		fail_msg("%s", err.detail);
-	aic_save_got(&c, &n);
+	aic_save_read(&c, &n);
 	aic_db_call_done(&c);
 	return SAVE_LIMIT - n;
 }
@@ -1301,9 +1302,9 @@ find(int64_t user, const char *id)
 	struct aic_db_call c[2];
 	struct aic_err err;
 
-	aic_save_find_ask(c, user, id);
+	aic_save_find_bind(c, user, id);
 	assert_int_equal(run(db, c, 2, &err), AIC_OK);
-	aic_save_find_got(c, &n);
+	aic_save_find_read(c, &n);
 	aic_db_call_done(&c[0]);
 	aic_db_call_done(&c[1]);
 	return SAVE_LIMIT - n;
@@ -1325,7 +1326,7 @@ stored(int64_t user)
 static void
 chat(int64_t user, const char *message, const char *response, int64_t tokens)
 {
-	char id[AIC_ID_SIZE], lease[AIC_LEASE_SIZE];
+	char id[AIC_ID_SIZE], lease[AIC_RESERVATION_SIZE];
 
 	new_id(id);
 	assert_true(hold_lease(user, id, LEASE, 1000, lease));
@@ -1385,7 +1386,7 @@ a_limit_of_0_is_no_limit(void **state)
 static void
 a_chat_that_failed_gives_its_slot_back_once(void **state)
 {
-	char a[AIC_LEASE_SIZE], b[AIC_LEASE_SIZE], id[AIC_ID_SIZE];
+	char a[AIC_RESERVATION_SIZE], b[AIC_RESERVATION_SIZE], id[AIC_ID_SIZE];
 	int64_t user = next_user++;
 
 	(void)state;
@@ -1407,7 +1408,7 @@ a_chat_that_failed_gives_its_slot_back_once(void **state)
 static void
 a_lease_lapses_by_itself(void **state)
 {
-	char id[AIC_ID_SIZE], lease[AIC_LEASE_SIZE];
+	char id[AIC_ID_SIZE], lease[AIC_RESERVATION_SIZE];
 	int64_t user = next_user++;
 
 	(void)state;
@@ -1431,20 +1432,20 @@ static void *
 race(void *arg)
 {
 	struct racer *r = arg;
-	struct aic_limit_hold h = { .telegram_id = r->user,
+	struct aic_limit_reserve h = { .telegram_id = r->user,
 		.zone = "UTC",
 		.lease_ms = LEASE,
 		.limit = 30 };
-	char id[AIC_ID_SIZE], lease[AIC_LEASE_SIZE];
+	char id[AIC_ID_SIZE], lease[AIC_RESERVATION_SIZE];
 	struct aic_err err = AIC_ERR_INIT;
 	struct aic_db_call c;
 
 	if (aic_id_new(id, &err))
 		return NULL;
 	h.chat_id = id;
-	aic_limit_hold_ask(&c, &h);
+	aic_limit_reserve_bind(&c, &h);
 	if (aic_db_run(db, &c, 1, soon(), &err) == AIC_OK) {
-		r->got = aic_limit_hold_got(&c, lease);
+		r->got = aic_limit_reserve_read(&c, lease);
 		aic_db_call_done(&c);
 	}
 	return NULL;
@@ -1533,7 +1534,7 @@ the_day_ends_at_the_next_midnight_of_the_zone(void **state)
 static void
 a_counter_of_yesterday_starts_again_and_of_tomorrow_stays(void **state)
 {
-	char id[AIC_ID_SIZE], sql[300], lease[AIC_LEASE_SIZE];
+	char id[AIC_ID_SIZE], sql[300], lease[AIC_RESERVATION_SIZE];
 	int64_t user = next_user++;
 
 	(void)state;
@@ -1568,7 +1569,7 @@ a_counter_of_yesterday_starts_again_and_of_tomorrow_stays(void **state)
 static void
 reset_makes_the_count_nothing_and_leaves_chats_in_flight(void **state)
 {
-	char id[AIC_ID_SIZE], lease[AIC_LEASE_SIZE];
+	char id[AIC_ID_SIZE], lease[AIC_RESERVATION_SIZE];
 	int64_t user = next_user++;
 
 	(void)state;
@@ -1663,7 +1664,8 @@ a_reset_that_waited_makes_nobody_older(void **state)
 static void
 a_reset_opens_the_day_of_the_clock_after_one_that_was_ahead(void **state)
 {
-	char id[AIC_ID_SIZE], lease[AIC_LEASE_SIZE], ahead[AIC_LEASE_SIZE];
+	char id[AIC_ID_SIZE], lease[AIC_RESERVATION_SIZE],
+	    ahead[AIC_RESERVATION_SIZE];
 	int64_t user = next_user++;
 	struct aic_limit_state st;
 	char sql[600];
@@ -1710,7 +1712,7 @@ a_reset_opens_the_day_of_the_clock_after_one_that_was_ahead(void **state)
 static void
 a_save_counts_once_however_often_it_is_made(void **state)
 {
-	char id[AIC_ID_SIZE], lease[AIC_LEASE_SIZE];
+	char id[AIC_ID_SIZE], lease[AIC_RESERVATION_SIZE];
 	int64_t user = next_user++;
 
 	(void)state;
@@ -1732,7 +1734,7 @@ a_save_counts_once_however_often_it_is_made(void **state)
 static void
 a_save_above_the_limit_leaves_none_and_not_fewer(void **state)
 {
-	char id[AIC_ID_SIZE], lease[3][AIC_LEASE_SIZE];
+	char id[AIC_ID_SIZE], lease[3][AIC_RESERVATION_SIZE];
 	int64_t user = next_user++, left = INT64_MAX;
 	struct aic_save s = { .telegram_id = user,
 		.lease = lease[2],
@@ -1751,9 +1753,9 @@ a_save_above_the_limit_leaves_none_and_not_fewer(void **state)
 	}
 	assert_int_equal(save(user, lease[0]), 1);
 	assert_int_equal(save(user, lease[1]), 2);
-	aic_save_ask(&c, &s);
+	aic_save_bind(&c, &s);
 	assert_int_equal(run(db, &c, 1, &err), AIC_OK);
-	assert_true(aic_save_got(&c, &left));
+	assert_true(aic_save_read(&c, &left));
 	aic_db_call_done(&c);
 	assert_int_equal(left, 0);
 }
@@ -1762,7 +1764,7 @@ a_save_above_the_limit_leaves_none_and_not_fewer(void **state)
 static void
 a_save_after_its_time_changes_nothing(void **state)
 {
-	char id[AIC_ID_SIZE], lease[AIC_LEASE_SIZE];
+	char id[AIC_ID_SIZE], lease[AIC_RESERVATION_SIZE];
 	int64_t user = next_user++, left = 0;
 	struct aic_save s = { .telegram_id = user,
 		.lease = lease,
@@ -1777,9 +1779,9 @@ a_save_after_its_time_changes_nothing(void **state)
 	NEED_SERVER;
 	new_id(id);
 	assert_true(hold_lease(user, id, LEASE, 30, lease));
-	aic_save_ask(&c, &s);
+	aic_save_bind(&c, &s);
 	assert_int_equal(run(db, &c, 1, &err), AIC_OK);
-	assert_false(aic_save_got(&c, &left));
+	assert_false(aic_save_read(&c, &left));
 	aic_db_call_done(&c);
 	assert_int_equal(stored(user), 0);
 	assert_int_equal(save(user, lease), 1);
@@ -1788,7 +1790,7 @@ a_save_after_its_time_changes_nothing(void **state)
 static void
 a_save_without_a_reservation_changes_nothing(void **state)
 {
-	char id[AIC_ID_SIZE], lease[AIC_LEASE_SIZE];
+	char id[AIC_ID_SIZE], lease[AIC_RESERVATION_SIZE];
 	int64_t user = next_user++;
 
 	(void)state;
@@ -1805,7 +1807,8 @@ a_save_without_a_reservation_changes_nothing(void **state)
 static void
 a_save_whose_slot_was_given_away_changes_nothing(void **state)
 {
-	char late[AIC_LEASE_SIZE], other[AIC_LEASE_SIZE], id[AIC_ID_SIZE];
+	char late[AIC_RESERVATION_SIZE], other[AIC_RESERVATION_SIZE],
+	    id[AIC_ID_SIZE];
 	int64_t user = next_user++;
 
 	(void)state;
@@ -1825,7 +1828,7 @@ static void
 a_reservation_serves_its_own_user_alone(void **state)
 {
 	int64_t user = next_user++, other = next_user++;
-	char id[AIC_ID_SIZE], lease[AIC_LEASE_SIZE];
+	char id[AIC_ID_SIZE], lease[AIC_RESERVATION_SIZE];
 
 	(void)state;
 	NEED_SERVER;
@@ -1840,7 +1843,7 @@ a_reservation_serves_its_own_user_alone(void **state)
 static void
 a_chat_of_yesterday_is_kept_there_and_not_counted_today(void **state)
 {
-	char id[AIC_ID_SIZE], lease[AIC_LEASE_SIZE], sql[300];
+	char id[AIC_ID_SIZE], lease[AIC_RESERVATION_SIZE], sql[300];
 	int64_t user = next_user++;
 
 	(void)state;
@@ -1874,9 +1877,9 @@ context_of(int64_t user, int64_t exchanges, int64_t ttl_s)
 	struct aic_db_call call;
 	struct aic_err err;
 
-	aic_context_ask(&call, user, &terms);
+	aic_context_bind(&call, user, &terms);
 	assert_int_equal(run(db, &call, 1, &err), AIC_OK);
-	aic_context_got(&c, &call, &terms);
+	aic_context_read(&c, &call, &terms);
 	return c;
 }
 
@@ -1930,7 +1933,7 @@ exchanges_of_one_moment_keep_the_order_of_their_ids(void **state)
 	    (long long)user);
 	assert_true(exec(plain, sql));
 	c = context_of(user, 2, 0);
-	aic_history_ask(calls, user, 2, 1);
+	aic_history_bind(calls, user, 2, 1);
 	assert_int_equal(run(db, calls, 2, &err), AIC_OK);
 	assert_string_equal(c.said[0].message, "4");
 	assert_string_equal(c.said[1].message, "5");
@@ -1964,7 +1967,7 @@ history_is_a_page_newest_first_and_the_total(void **state)
 		chat(user, text, "a", n * 10);
 	}
 	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		aic_history_ask(c, user, rows[i].limit, rows[i].offset);
+		aic_history_bind(c, user, rows[i].limit, rows[i].offset);
 		assert_int_equal(run(db, c, 2, &err), AIC_OK);
 		assert_int_equal(aic_history_total(c), 4);
 		assert_int_equal(aic_history_count(c), rows[i].count);
@@ -2009,10 +2012,10 @@ check_stats(int64_t user, int64_t days, int64_t requests, int64_t tokens,
 	struct aic_db_call c;
 	struct aic_err err;
 
-	aic_stats_ask(&c, user, days, "UTC");
+	aic_stats_bind(&c, user, days, "UTC");
 	if (run(db, &c, 1, &err) != AIC_OK)
 		fail_msg("%s", err.detail);
-	st = aic_stats_got(&c);
+	st = aic_stats_read(&c);
 	assert_int_equal(st.requests, requests);
 	assert_int_equal(st.tokens, tokens);
 	assert_string_equal(st.requests_per_day, per_day);

@@ -1,12 +1,12 @@
 #include "config.h"
 
-#include "err.h"
+#include "lib/err.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #include "unit.h"
-#include "utf8.h"
+#include "lib/utf8.h"
 
 static bool
 is_utf8(const char *s)

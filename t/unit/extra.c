@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "extra.h"
+#include "lib/extra.h"
 
 #include <stdio.h>
 #include <string.h>

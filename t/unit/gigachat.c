@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "gigachat.h"
+#include "lib/gigachat.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "buf.h"
+#include "lib/buf.h"
 #include "unit.h"
 
 #define KEY "kEy-CaNaRy="

@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "headers.h"
+#include "lib/headers.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "http.h"
+#include "lib/http.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -12,7 +12,8 @@
 #include <unistd.h>
 #include <zlib.h>
 
-#include "clock.h"
+#include "lib/clock.h"
+#include "lib/http_transfer.h"
 #include "server.h"
 #include "unit.h"
 

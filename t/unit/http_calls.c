@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "http.h"
+#include "lib/http.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -12,7 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "clock.h"
+#include "lib/clock.h"
 #include "server.h"
 #include "unit.h"
 

@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "http_route.h"
+#include "lib/http_route.h"
 
 #include "unit.h"
 

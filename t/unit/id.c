@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "id.h"
+#include "lib/id.h"
 
 #include <stdlib.h>
 #include <string.h>

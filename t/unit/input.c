@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "input.h"
+#include "lib/input.h"
 
 #include <stdio.h>
 #include <stdlib.h>

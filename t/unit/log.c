@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "log.h"
+#include "lib/log.h"
 
 #include <fcntl.h>
 #include <pthread.h>

@@ -21,7 +21,7 @@
 
 #include "message.h"
 #include "rich.h"
-#include "telegram.h"
+#include "lib/telegram.h"
 
 #define DOCUMENTS 3000
 #define TEXT_MAX ((size_t)256 * 1024)

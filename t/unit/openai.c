@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "openai.h"
+#include "lib/openai.h"
 
 #include <json-c/json.h>
 #include <limits.h>
@@ -8,12 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "clock.h"
-#include "completion.h"
-#include "json.h"
+#include "lib/clock.h"
+#include "lib/completion.h"
+#include "lib/json.h"
 #include "server.h"
 #include "unit.h"
-#include "utf8.h"
+#include "lib/utf8.h"
 
 #define KEY "sk-sEcReT-cAnArY"
 #define KEY2 "sk-sEcOnD-cAnArY"

@@ -1,6 +1,7 @@
 #include "config.h"
 
-#include "parts.h"
+#include "lib/parts.h"
+#include "lib/format.h"
 
 #include <stdlib.h>
 #include <string.h>

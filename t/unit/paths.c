@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "paths.h"
+#include "lib/paths.h"
 
 #include <stdlib.h>
 #include <string.h>

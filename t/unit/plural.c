@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "plural.h"
+#include "lib/plural.h"
 
 #include <stdlib.h>
 #include <string.h>

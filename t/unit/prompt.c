@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "prompt.h"
+#include "lib/prompt.h"
 
 #include <fcntl.h>
 #include <json-c/json.h>
@@ -11,7 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "json.h"
+#include "lib/json.h"
+#include "lib/format.h"
 #include "unit.h"
 
 static char path[] = "/tmp/ai-chat-unit-prompt-XXXXXX";
@@ -390,7 +391,8 @@ the_rules_that_are_installed_can_be_loaded(void **state)
 	struct aic_prompt prompt = { NULL, 0 };
 
 	(void)state;
-	assert_int_equal(aic_prompt_load(&prompt, AIC_SRCDIR "/app/prompt.txt",
+	assert_int_equal(aic_prompt_load(&prompt,
+			     AIC_SRCDIR "/app/worker/prompt.txt",
 			     AIC_FORMAT_HTML, &err),
 	    AIC_OK);
 	aic_prompt_done(&prompt);

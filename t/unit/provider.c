@@ -1,13 +1,13 @@
 #include "config.h"
 
-#include "provider.h"
+#include "lib/provider.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "clock.h"
+#include "lib/clock.h"
 #include "server.h"
 #include "unit.h"
 

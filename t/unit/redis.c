@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "redis.h"
+#include "lib/redis.h"
 
 #include <stdio.h>
 #include <stdlib.h>

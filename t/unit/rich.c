@@ -5,8 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "parts.h"
-#include "telegram.h"
+#include "lib/parts.h"
+#include "lib/telegram.h"
+#include "lib/format.h"
 #include "unit.h"
 
 static void

@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "seal.h"
+#include "lib/seal.h"
 
 #include <stdlib.h>
 #include <string.h>

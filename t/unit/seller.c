@@ -1,16 +1,16 @@
 #include "config.h"
 
-#include "seller.h"
+#include "lib/seller.h"
 
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "buf.h"
+#include "lib/buf.h"
 #include "unit.h"
-#include "utf8.h"
-#include "words.h"
+#include "lib/utf8.h"
+#include "lib/seller_fields.h"
 
 #define PLENTY 16000
 
@@ -130,19 +130,19 @@ a_name_is_known_however_it_is_written(void **state)
 
 	(void)state;
 	for (i = 0; i < 4; i++)
-		assert_int_equal(aic_words_find(same[i]),
-		    aic_words_find("nmid"));
-	assert_true(aic_words_find("nmid") > 0);
-	assert_int_equal(aic_words_find("nothing"), 0);
-	assert_int_equal(aic_words_find(""), 0);
-	assert_int_equal(aic_words_find("a_name_that_goes_on_and_on_for_ever"),
-	    0);
+		assert_int_equal(aic_seller_fields_find(same[i]),
+		    aic_seller_fields_find("nmid"));
+	assert_true(aic_seller_fields_find("nmid") > 0);
+	assert_int_equal(aic_seller_fields_find("nothing"), 0);
+	assert_int_equal(aic_seller_fields_find(""), 0);
+	assert_int_equal(
+	    aic_seller_fields_find("a_name_that_goes_on_and_on_for_ever"), 0);
 	/* The first and the last of the table: it is sorted. */
-	assert_true(aic_words_find("amount") > 0);
-	assert_true(aic_words_find("zerosizes") > 0);
+	assert_true(aic_seller_fields_find("amount") > 0);
+	assert_true(aic_seller_fields_find("zerosizes") > 0);
 	/* Those that only wb_assist has. */
 	for (i = 0; i < sizeof(theirs) / sizeof(theirs[0]); i++)
-		if (aic_words_find(theirs[i]) == 0)
+		if (aic_seller_fields_find(theirs[i]) == 0)
 			fail_msg("%s is not known", theirs[i]);
 }
 

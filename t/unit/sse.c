@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "sse.h"
+#include "lib/sse.h"
 
 #include <stdio.h>
 #include <stdlib.h>

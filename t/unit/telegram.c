@@ -1,6 +1,7 @@
 #include "config.h"
 
-#include "telegram.h"
+#include "lib/telegram.h"
+#include "lib/telegram_text.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -584,9 +585,8 @@ UNIT_MAIN(T(text_is_escaped_and_nothing_else), T(emphasis_becomes_tags),
     T(links_lead_to_the_web), T(a_target_that_is_too_long_is_text),
     T(images_are_links), T(entities_are_what_they_mean),
     T(figures_and_formulas_stay), T(comparisons_keep_their_signs),
-    T(nothing_is_swallowed),
-    T(what_would_show_nothing_is_shown_as_it_is), T(no_answer_takes_long),
-    T(an_address_takes_as_long_as_the_addresses_in_it),
+    T(nothing_is_swallowed), T(what_would_show_nothing_is_shown_as_it_is),
+    T(no_answer_takes_long), T(an_address_takes_as_long_as_the_addresses_in_it),
     T(an_answer_too_long_to_parse_is_shown_as_it_is), T(without_room_it_fails),
     T(the_checker_knows_what_telegram_refuses),
     T(the_checker_counts_as_telegram_does), T(the_checker_misses_what_is_lost),

@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "think.h"
+#include "lib/think.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "utf8.h"
+#include "lib/utf8.h"
 
 #include <string.h>
 

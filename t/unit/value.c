@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "value.h"
+#include "lib/value.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,11 +1,11 @@
 #include "config.h"
 
-#include "warm.h"
+#include "lib/warm.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#include "clock.h"
+#include "lib/clock.h"
 #include "server.h"
 #include "unit.h"
 

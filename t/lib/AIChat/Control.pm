@@ -1,6 +1,6 @@
 package AIChat::Control;
 
-# The service manager of a stack, as far as ai-chatctl needs one: t/hook asks, over
+# The service manager of a stack, as far as ai-chatctl needs one: t/tools/hook asks, over
 # a unix socket, and this answers.  One line in; lines out, "ok" or "error" the last
 # of them.
 
@@ -83,7 +83,7 @@ sub env ($self)
 	} sort keys %$env), 0600);
 	return (
 		AIC_CONTROL => $self->{path},
-		AI_CHATCTL_HOOK => AIChat::Stack::top() . '/t/hook',
+		AI_CHATCTL_HOOK => AIChat::Stack::top() . '/t/tools/hook',
 		AI_CHATCTL_UPSTREAM => "$run/upstream.conf",
 		AI_CHATCTL_SOCKET => "$run/worker-%i.sock",
 		AI_CHATCTL_ENV_FILE => "$run/worker.env",

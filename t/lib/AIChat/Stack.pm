@@ -85,7 +85,7 @@ sub worker_env ($self)
 		# As in the unit file.
 		GLIBC_TUNABLES => 'glibc.malloc.tcache_count=0',
 		AI_CHAT_PORT => $self->{port},
-		AI_CHAT_PROMPT_FILE => "$TOP/app/prompt.txt",
+		AI_CHAT_PROMPT_FILE => "$TOP/app/worker/prompt.txt",
 		AI_CHAT_METRICS_DIR => "$self->{run}/metrics",
 		%{ $self->{settings} },
 	};

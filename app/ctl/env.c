@@ -1,0 +1,326 @@
+#include "config.h"
+
+#include "app/ctl/env.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/buf.h"
+
+/* Thirty settings, one of 8 KiB, and comments. */
+#define FILE_MAX (256 * 1024)
+
+#define ENV_FILE "/etc/ai-chat/ai-chat.env"
+
+/* As the unit has it. */
+#define METRICS_DIR "/run/ai-chat/metrics"
+
+/* Where the units take credentials from, beside the file of settings. */
+#define CREDENTIALS_DIR "/etc/ai-chat/credentials"
+
+#define AT(field) offsetof(struct ctl_conf, field)
+
+static const struct {
+	const char *name;
+	const char *preset; /* NULL: none */
+	size_t offset;
+} table[] = {
+	{ "AI_CHATCTL_HOOK", NULL, AT(hook) },
+	{ "AI_CHATCTL_UPSTREAM", "/etc/nginx/ai-chat-upstream.conf",
+	    AT(upstream) },
+	{ "AI_CHATCTL_SOCKET", "/run/ai-chat/" CTL_NUMBER ".sock", AT(socket) },
+	{ "AI_CHATCTL_ENV_FILE", NULL, AT(env_file) },
+	{ "AI_CHATCTL_CREDENTIALS", NULL, AT(credentials) },
+	{ "AI_CHATCTL_LOCK", "/run/ai-chatctl.lock", AT(lock) },
+	{ "AI_CHATCTL_SQL_DIR", AIC_SQL_DIR, AT(sql_dir) },
+	{ "AI_CHATCTL_BIN_DIR", AIC_BIN_DIR, AT(bin_dir) },
+};
+
+#define N_SETTINGS (sizeof(table) / sizeof(table[0]))
+
+static enum aic_code
+set(struct ctl_conf *conf, const char *pair, struct aic_err *err)
+{
+	size_t n = strcspn(pair, "="), i;
+
+	for (i = 0; i < N_SETTINGS; i++)
+		if (strlen(table[i].name) == n &&
+		    strncmp(table[i].name, pair, n) == 0)
+			break;
+	if (i == N_SETTINGS)
+		return aic_fail(err, AIC_ECONF, "%.*s is not a setting",
+		    (int)(n > 64 ? 64 : n), pair);
+	if (pair[n] == '=' && pair[n + 1])
+		*(const char **)(void *)((char *)conf +
+		    table[i].offset) = pair + n + 1;
+	return AIC_OK;
+}
+
+enum aic_code
+ctl_conf_load(struct ctl_conf *ret_conf, struct aic_err *err)
+{
+	const char *number;
+	enum aic_code rc = AIC_OK;
+	char **env;
+	size_t i;
+
+	for (i = 0; i < N_SETTINGS; i++)
+		*(const char **)(void *)((char *)ret_conf +
+		    table[i].offset) = table[i].preset;
+	for (env = environ; !rc && *env; env++)
+		if (strncmp(*env, "AI_CHATCTL_", 11) == 0)
+			rc = set(ret_conf, *env, err);
+	if (rc)
+		return rc;
+	number = strstr(ret_conf->socket, CTL_NUMBER);
+	if (!number || strchr(number + 1, '%') ||
+	    strpbrk(ret_conf->socket, " \t\r\n;{}'\"\\$#"))
+		return aic_fail(err, AIC_ECONF,
+		    "AI_CHATCTL_SOCKET is not the path of a socket with one "
+		    "\"%s\" in it",
+		    CTL_NUMBER);
+	return AIC_OK;
+}
+
+/* --- the workers' environment ------------------------------------------- */
+
+/* A pair; one of the same name gives way. False: no memory. */
+static bool
+put(struct ctl_env *env, const char *pair)
+{
+	size_t n = strcspn(pair, "="), i;
+	char **more, *copy = strdup(pair);
+
+	if (!copy)
+		return false;
+	for (i = 0; i < env->n; i++)
+		if (strncmp(env->v[i], pair, n + 1) == 0)
+			break;
+	if (i < env->n) {
+		explicit_bzero(env->v[i], strlen(env->v[i]));
+		free(env->v[i]);
+		env->v[i] = copy;
+		return true;
+	}
+	more = realloc(env->v, (env->n + 2) * sizeof(*more));
+	if (!more) {
+		free(copy);
+		return false;
+	}
+	env->v = more;
+	env->v[env->n++] = copy;
+	env->v[env->n] = NULL;
+	return true;
+}
+
+const char *
+ctl_env_get(const struct ctl_env *env, const char *name)
+{
+	size_t n = strlen(name), i;
+
+	for (i = 0; i < env->n; i++)
+		if (strncmp(env->v[i], name, n) == 0 && env->v[i][n] == '=')
+			return env->v[i] + n + 1;
+	return NULL;
+}
+
+void
+ctl_env_done(struct ctl_env *env)
+{
+	while (env->n > 0) {
+		env->n--;
+		explicit_bzero(env->v[env->n], strlen(env->v[env->n]));
+		free(env->v[env->n]);
+	}
+	free(env->v);
+	env->v = NULL;
+}
+
+/* What is quoted, up to the quote; where it goes on. */
+static const char *
+parse_quoted(struct aic_buf *to, const char *p, char quote)
+{
+	for (; *p && *p != quote; p++) {
+		if (*p != '\\' || quote == '\'' || !p[1]) {
+			aic_buf_putc(to, *p);
+			continue;
+		}
+		p++;
+		if (*p == '\n')
+			continue;
+		if (!strchr("\"\\`$", *p))
+			aic_buf_putc(to, '\\');
+		aic_buf_putc(to, *p);
+	}
+	return *p ? p + 1 : p;
+}
+
+/* A value from behind the equals sign to the end of its line; where that is. */
+static const char *
+parse_value(struct aic_buf *to, const char *p)
+{
+	size_t keep = to->len; /* blanks before this are the value's own */
+	bool bare = false; /* in the middle of it a quote is nothing special */
+
+	for (;;) {
+		if (!bare) {
+			p += strspn(p, " \t\r");
+			if (*p == '"' || *p == '\'') {
+				p = parse_quoted(to, p + 1, *p);
+				keep = to->len;
+				continue;
+			}
+		}
+		if (*p == '\0' || *p == '\n')
+			break;
+		bare = true;
+		if (*p == '\\' && p[1]) {
+			p++;
+			if (*p != '\n')
+				aic_buf_putc(to, *p);
+			keep = to->len;
+			p++;
+			continue;
+		}
+		aic_buf_putc(to, *p);
+		if (!strchr(" \t\r", *p))
+			keep = to->len;
+		p++;
+	}
+	if (!to->failed && to->len > keep) {
+		to->len = keep;
+		to->data[keep] = '\0';
+	}
+	return p;
+}
+
+static size_t
+name_length(const char *p)
+{
+	size_t n = 0;
+
+	if (isdigit((unsigned char)*p))
+		return 0;
+	while (isalnum((unsigned char)p[n]) || p[n] == '_')
+		n++;
+	return n;
+}
+
+bool
+ctl_env_parse(struct ctl_env *env, const char *text)
+{
+	const char *p = text;
+	struct aic_buf pair;
+	bool ok = true;
+	size_t n;
+
+	while (ok && *p) {
+		p += strspn(p, " \t\r\n");
+		n = name_length(p);
+		/* Comments, and what systemd would not take either. */
+		if (n == 0 || p[n + strspn(p + n, " \t")] != '=') {
+			p += strcspn(p, "\n");
+			continue;
+		}
+		aic_buf_init(&pair, FILE_MAX);
+		aic_buf_put(&pair, p, n);
+		aic_buf_putc(&pair, '=');
+		p += n;
+		p = parse_value(&pair, p + strspn(p, " \t") + 1);
+		ok = !pair.failed && put(env, pair.data);
+		if (pair.data)
+			explicit_bzero(pair.data, pair.len);
+		aic_buf_done(&pair);
+	}
+	return ok;
+}
+
+static enum aic_code
+read_file(const char *path, struct aic_buf *to, struct aic_err *err)
+{
+	char chunk[4096];
+	FILE *fp;
+	size_t n;
+	bool ok;
+
+	fp = fopen(path, "re");
+	if (!fp)
+		return aic_fail(err, AIC_ECONF, "could not open \"%s\": %s",
+		    path, strerror(errno));
+	do {
+		n = fread(chunk, 1, sizeof(chunk), fp);
+		aic_buf_put(to, chunk, n);
+	} while (n == sizeof(chunk));
+	explicit_bzero(chunk, sizeof(chunk));
+	ok = !ferror(fp) && !to->failed &&
+	    !(to->len > 0 && memchr(to->data, '\0', to->len));
+	fclose(fp);
+	return ok ? AIC_OK
+		  : aic_fail(err, AIC_ECONF,
+			"could not read \"%s\" as settings", path);
+}
+
+/* What every process has, and what the unit gives a worker. A unit that runs us gives
+ * us credentials of our own. */
+static bool
+put_base(struct ctl_env *env, const char *credentials, bool all)
+{
+	static const char *const kept[] = {
+		"PATH=", "HOME=", "LANG=", "CREDENTIALS_DIRECTORY="
+	};
+	char pair[PATH_MAX];
+	bool ok = put(env, "AI_CHAT_METRICS_DIR=" METRICS_DIR);
+	char **e;
+	size_t i;
+
+	if (credentials) {
+		snprintf(pair, sizeof(pair), "CREDENTIALS_DIRECTORY=%s",
+		    credentials);
+		ok = ok && put(env, pair);
+	}
+
+	for (e = environ; ok && *e; e++) {
+		for (i = 0; i < sizeof(kept) / sizeof(kept[0]); i++)
+			if (strncmp(*e, kept[i], strlen(kept[i])) == 0)
+				break;
+		if (all || i < sizeof(kept) / sizeof(kept[0]))
+			ok = put(env, *e);
+	}
+	return ok;
+}
+
+enum aic_code
+ctl_env_load(struct ctl_env *ret_env, const struct ctl_conf *conf,
+    struct aic_err *err)
+{
+	const char *path = conf->env_file ? conf->env_file : ENV_FILE;
+	bool ours = !conf->env_file && access(path, F_OK) != 0 &&
+	    errno == ENOENT;
+	const char *credentials = conf->credentials || conf->env_file || ours
+	    ? conf->credentials
+	    : CREDENTIALS_DIR;
+	struct ctl_env env = { .n = 0 };
+	enum aic_code rc = AIC_OK;
+	struct aic_buf text;
+
+	aic_buf_init(&text, FILE_MAX);
+	if (!ours)
+		rc = read_file(path, &text, err);
+	if (!rc &&
+	    !(put_base(&env, credentials, ours) &&
+		(text.len == 0 || ctl_env_parse(&env, text.data))))
+		rc = aic_fail(err, AIC_ENOMEM, "out of memory");
+	if (text.data)
+		explicit_bzero(text.data, text.len);
+	aic_buf_done(&text);
+	if (rc)
+		ctl_env_done(&env);
+	else
+		*ret_env = env;
+	return rc;
+}

@@ -1,0 +1,381 @@
+#include "config.h"
+
+#include "app/ctl/ctl.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+
+#include "lib/cache_keys.h"
+#include "lib/clock.h"
+#include "lib/json.h"
+#include "lib/retain.h"
+
+/* A document: 100 exchanges of 1 MiB are more than anybody reads. */
+#define DOC_MAX (256 * 1024 * 1024)
+
+/* A statement may take as long as the longest of them; see ctl_db(). */
+#define STATEMENT_MS 60000
+
+/* A Redis that is there answers in milliseconds. */
+#define CACHE_US (500 * AIC_MS)
+
+static const char usage[] =
+    "usage: ai-chatctl COMMAND [ARGUMENT] [--json]\n"
+    "\n"
+    "  status                how each worker is\n"
+    "  scale N               have N workers from now on\n"
+    "  restart               one worker after another, so that the others answer\n"
+    "  reload                test Nginx's configuration, and have it read again\n"
+    "  migrate               bring the database up to date\n"
+    "  check                 look for what is wrong, or would be\n"
+    "  limits ID             what a user has used of his day\n"
+    "  reset-limit ID        give a user a full day again\n"
+    "  history ID [--limit N]\n"
+    "                        what a user asked last, and was answered\n"
+    "  stats [ID] [--days N] sums over the last days: a user's, or all\n"
+    "  forget ID [--yes]     delete all that is kept of a person\n"
+    "  prune --older-than DAYS\n"
+    "                        delete what is older\n"
+    "\n"
+    "  --json     print one JSON document\n"
+    "  --help     print this, and exit\n"
+    "  --version  print the version, and exit\n"
+    "\n"
+    "ID is a telegram_id. The settings are those of the workers, from\n"
+    "/etc/ai-chat/ai-chat.env; ai-chatctl(8) tells more.\n"
+    "\n"
+    "Exit status: 0 done, and all is well; 1 something failed, or is not well;\n"
+    "2 wrong usage or settings.\n";
+
+enum argument { NONE, NUMBER, USER, MAYBE_USER };
+
+enum {
+	LIMIT = 1,
+	DAYS = 2,
+	OLDER = 4,
+	YES = 8,
+	CONF =
+	    16, /* needs the workers' settings, not their environment alone */
+};
+
+static const struct command {
+	const char *name;
+	enum argument argument;
+	int flags;
+	ctl_command *run;
+} commands[] = {
+	{ "status", NONE, 0, ctl_status },
+	{ "scale", NUMBER, CONF, ctl_scale },
+	{ "restart", NONE, CONF, ctl_restart },
+	{ "reload", NONE, 0, ctl_reload },
+	{ "migrate", NONE, 0, ctl_migrate },
+	{ "check", NONE, 0, ctl_check },
+	{ "limits", USER, CONF, ctl_limits },
+	{ "reset-limit", USER, CONF, ctl_reset },
+	{ "history", USER, CONF | LIMIT, ctl_history },
+	{ "stats", MAYBE_USER, CONF | DAYS, ctl_stats },
+	{ "forget", USER, CONF | YES, ctl_forget },
+	{ "prune", NONE, CONF | OLDER, ctl_prune },
+};
+
+#define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+static volatile sig_atomic_t interrupted;
+
+static void
+on_signal(int sig)
+{
+	(void)sig;
+	interrupted = 1;
+}
+
+void
+ctl_catch_signals(void)
+{
+	struct sigaction act = { .sa_handler = on_signal };
+
+	sigaction(SIGINT, &act, NULL);
+	sigaction(SIGTERM, &act, NULL);
+	sigaction(SIGHUP, &act, NULL);
+	act.sa_handler = SIG_IGN;
+	sigaction(SIGPIPE, &act, NULL);
+}
+
+bool
+ctl_interrupted(void)
+{
+	return interrupted;
+}
+
+void
+ctl_say(const struct ctl *c, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (c->json)
+		return;
+	va_start(ap, fmt);
+	vprintf(fmt, ap);
+	va_end(ap);
+	putchar('\n');
+	fflush(stdout);
+}
+
+void
+ctl_warn(const char *fmt, ...)
+{
+	va_list ap;
+
+	fputs("ai-chatctl: ", stderr);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+}
+
+enum aic_code
+ctl_number(const char *what, const char *text, int64_t min, int64_t max,
+    int64_t *ret, struct aic_err *err)
+{
+	char *end;
+	long long n;
+
+	errno = 0;
+	n = strtoll(text, &end, 10);
+	if (!isdigit((unsigned char)*text) || *end || errno || n < min ||
+	    n > max)
+		return aic_fail(err, AIC_EPARAM,
+		    "%s is a whole number from %lld to %lld, not \"%.40s\"",
+		    what, (long long)min, (long long)max, text);
+	*ret = n;
+	return AIC_OK;
+}
+
+enum aic_code
+ctl_open_db(struct ctl *c, struct aic_err *err)
+{
+	const struct aic_db_conf conf = { .url = c->conf.database_url,
+		.schema = c->conf.db_schema,
+		.pool = 1,
+		.timeout_ms = STATEMENT_MS,
+		.prepare = c->conf.db_prepare };
+
+	return c->db ? AIC_OK : aic_db_open(&c->db, &conf, err);
+}
+
+void
+ctl_tell_cache(struct ctl *c, bool (*tell)(struct aic_cache *, int64_t),
+    const char *otherwise)
+{
+	const struct aic_cache_conf conf = { .url = c->conf.redis_url,
+		.secret = c->conf.api_keys,
+		.scoped = true };
+	struct aic_err err = AIC_ERR_INIT;
+	struct aic_cache *cache;
+
+	if (aic_cache_open(&cache, &conf, &err)) {
+		ctl_warn("Redis could not be told (%s): %s", err.detail,
+		    otherwise);
+		return;
+	}
+	if (!cache)
+		return;
+	aic_cache_first(cache, aic_clock_us() + CACHE_US);
+	aic_cache_keys_set_scope(cache, c->db, aic_clock_us() + CACHE_US, &err);
+	if (!tell(cache, c->id))
+		ctl_warn("Redis could not be told: %s", otherwise);
+	aic_cache_close(cache);
+}
+
+enum aic_code
+ctl_db(struct ctl *c, struct aic_db_call *calls, int n, int seconds,
+    struct aic_err *err)
+{
+	enum aic_code rc = ctl_open_db(c, err);
+
+	if (!rc)
+		rc = aic_db_run(c->db, calls, n,
+		    aic_clock_us() + seconds * AIC_S, err);
+	return rc;
+}
+
+/* --- the command line --------------------------------------------------- */
+
+static const struct option options[] = {
+	{ "limit", required_argument, NULL, LIMIT },
+	{ "days", required_argument, NULL, DAYS },
+	{ "older-than", required_argument, NULL, OLDER },
+	{ "yes", no_argument, NULL, YES },
+	{ "json", no_argument, NULL, 'j' },
+	{ "version", no_argument, NULL, 'v' },
+	{ "help", no_argument, NULL, 'h' },
+	{ NULL, 0, NULL, 0 },
+};
+
+/* -1: go on; else the exit status. *ret_given is what was given of LIMIT to YES. */
+static int
+parse_options(struct ctl *c, int argc, char **argv, int *ret_given,
+    struct aic_err *err)
+{
+	enum aic_code rc = AIC_OK;
+	int o;
+
+	while (!rc && (o = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (o) {
+		case LIMIT:
+			rc = ctl_number("--limit", optarg, 1, 100, &c->limit,
+			    err);
+			break;
+		case DAYS:
+			rc = ctl_number("--days", optarg, 1, 365, &c->days,
+			    err);
+			break;
+		case OLDER:
+			rc = ctl_number("--older-than", optarg,
+			    AIC_RETAIN_DAYS_MIN, AIC_RETAIN_DAYS_MAX,
+			    &c->older_than, err);
+			break;
+		case YES:
+			c->yes = true;
+			break;
+		case 'j':
+			c->json = true;
+			continue;
+		case 'v':
+			puts("ai-chatctl " PACKAGE_VERSION);
+			return 0;
+		case 'h':
+			fputs(usage, stdout);
+			return 0;
+		default:
+			return 2;
+		}
+		*ret_given |= o;
+	}
+	if (!rc)
+		return -1;
+	ctl_warn("%s", err->detail);
+	return 2;
+}
+
+static const struct command *
+find_command(const char *name, struct aic_err *err)
+{
+	size_t i;
+
+	for (i = 0; name && i < N_COMMANDS; i++)
+		if (strcmp(commands[i].name, name) == 0)
+			return &commands[i];
+	aic_fail(err, AIC_EPARAM,
+	    name ? "there is no command \"%.40s\"; see --help"
+		 : "no command; see --help",
+	    name);
+	return NULL;
+}
+
+static enum aic_code
+check_usage(struct ctl *c, const struct command *cmd, int given, int n_args,
+    struct aic_err *err)
+{
+	static const char *const names[] = { "--limit", "--days",
+		"--older-than", "--yes" };
+	int extra = given & ~cmd->flags, i;
+
+	for (i = 0; i < 4; i++)
+		if (extra & 1 << i)
+			return aic_fail(err, AIC_EPARAM, "%s does not take %s",
+			    cmd->name, names[i]);
+	if (n_args > (cmd->argument == NONE ? 0 : 1))
+		return aic_fail(err, AIC_EPARAM, "too many arguments for %s",
+		    cmd->name);
+	if (n_args == 0 && (cmd->argument == USER || cmd->argument == NUMBER))
+		return aic_fail(err, AIC_EPARAM, "%s needs %s", cmd->name,
+		    cmd->argument == USER ? "the telegram_id of a user"
+					  : "a number");
+	if (c->arg && cmd->argument != NUMBER)
+		return ctl_number("a telegram_id", c->arg, 1, INT64_MAX, &c->id,
+		    err);
+	return AIC_OK;
+}
+
+/* --- one command -------------------------------------------------------- */
+
+static enum aic_code
+run(struct ctl *c, const struct command *cmd, struct aic_err *err)
+{
+	enum aic_code rc;
+
+	rc = ctl_conf_load(&c->own, err);
+	if (!rc)
+		rc = ctl_env_load(&c->env, &c->own, err);
+	if (!rc && cmd->flags & CONF)
+		rc = aic_conf_load(&c->conf, c->env.v, err);
+	if (!rc)
+		rc = cmd->run(c, err);
+	return rc;
+}
+
+static void
+print_doc(struct ctl *c, enum aic_code rc, const struct aic_err *err)
+{
+	if (rc) {
+		aic_buf_clear(&c->doc);
+		aic_buf_puts(&c->doc, "{\"error\":");
+		aic_json_put_str(&c->doc, err->detail);
+		aic_buf_putc(&c->doc, '}');
+	}
+	if (c->doc.failed)
+		ctl_warn("out of memory");
+	else
+		puts(c->doc.data);
+}
+
+static int
+exit_status(const struct ctl *c, enum aic_code rc)
+{
+	if (rc == AIC_EPARAM || rc == AIC_ECONF)
+		return 2;
+	/* A pipe or a disk that did not take it. */
+	return rc || c->bad || fflush(stdout) != 0 || ferror(stdout) ? 1 : 0;
+}
+
+int
+main(int argc, char **argv)
+{
+	struct aic_err err = AIC_ERR_INIT;
+	struct ctl c = { .id = 0 };
+	const struct command *cmd;
+	enum aic_code rc = AIC_OK;
+	int status, given = 0;
+
+#ifndef __SANITIZE_ADDRESS__ /* whose leak check is a ptrace */
+	/* Secrets are in this process: no core dumps, no other's ptrace. */
+	prctl(PR_SET_DUMPABLE, 0);
+#endif
+	status = parse_options(&c, argc, argv, &given, &err);
+	if (status >= 0)
+		return status;
+	aic_buf_init(&c.doc, DOC_MAX);
+	c.arg = optind + 1 < argc ? argv[optind + 1] : NULL;
+	cmd = find_command(optind < argc ? argv[optind] : NULL, &err);
+	rc = cmd ? check_usage(&c, cmd, given, argc - optind - 1, &err)
+		 : AIC_EPARAM;
+	if (!rc)
+		rc = run(&c, cmd, &err);
+	if (rc)
+		ctl_warn("%s", err.detail);
+	if (c.json)
+		print_doc(&c, rc, &err);
+	status = exit_status(&c, rc);
+	aic_db_close(c.db);
+	aic_conf_done(&c.conf);
+	ctl_env_done(&c.env);
+	aic_buf_done(&c.doc);
+	return status;
+}

@@ -1,0 +1,407 @@
+#include "config.h"
+
+#include "app/ctl/nginx.h"
+
+#include <ctype.h>
+#include <fnmatch.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/clock.h"
+
+/* The name of the upstream in nginx/ai-chat.conf.in. */
+#define UPSTREAM "ai_chat"
+
+/* Between two looks at its processes. */
+#define PAUSE_US (20 * AIC_MS)
+
+/* A host with more than this has no place for us. */
+#define FILES_MAX 512
+#define BLOCKS_MAX 16384
+#define DEPTH_MAX 16
+
+/* --- its processes ------------------------------------------------------ */
+
+void
+ctl_nginx_note(struct ctl_nginx *old, pid_t master)
+{
+	char path[64], text[CTL_NGINX_PROCESSES * 11 + 1], *p = text, *end;
+	FILE *fp;
+	long pid;
+
+	memset(old, 0, sizeof(*old));
+	old->master = master;
+	if (master <= 0)
+		return;
+	snprintf(path, sizeof(path), "/proc/%ld/task/%ld/children",
+	    (long)master, (long)master);
+	fp = fopen(path, "re");
+	if (!fp)
+		return;
+	text[fread(text, 1, sizeof(text) - 1, fp)] = '\0';
+	fclose(fp);
+	while (old->n < CTL_NGINX_PROCESSES) {
+		pid = strtol(p, &end, 10);
+		if (end == p)
+			break;
+		old->pid[old->n++] = (pid_t)pid;
+		p = end;
+	}
+}
+
+/* Its title tells: it closes its listening sockets right after it has put that
+ * there. */
+static bool
+is_shutting_down(pid_t pid)
+{
+	char path[64], title[256];
+	size_t n;
+	FILE *fp;
+
+	snprintf(path, sizeof(path), "/proc/%ld/cmdline", (long)pid);
+	fp = fopen(path, "re");
+	if (!fp)
+		return true;
+	n = fread(title, 1, sizeof(title) - 1, fp);
+	fclose(fp);
+	title[n] = '\0';
+	return n == 0 || strstr(title, "is shutting down");
+}
+
+/* One that is no child of the master any more has ended, whoever has its number. */
+static bool
+is_there(const struct ctl_nginx *now, pid_t pid)
+{
+	int i;
+
+	for (i = 0; i < now->n; i++)
+		if (now->pid[i] == pid)
+			return true;
+	return false;
+}
+
+bool
+ctl_nginx_wait(const struct ctl_nginx *old, bool ended, int64_t deadline_us)
+{
+	struct ctl_nginx now;
+	int i, left;
+
+	for (;;) {
+		ctl_nginx_note(&now, old->master);
+		for (i = 0, left = 0; i < old->n; i++)
+			left += is_there(&now, old->pid[i]) &&
+			    (ended || !is_shutting_down(old->pid[i]));
+		if (left == 0)
+			return true;
+		if (aic_clock_us() >= deadline_us)
+			return false;
+		aic_clock_sleep(aic_clock_us() + PAUSE_US);
+	}
+}
+
+/* --- its configuration -------------------------------------------------- */
+
+/* What we look for. */
+enum value { READ, SEND, BODY, VALUES };
+
+static const struct {
+	const char *name;
+	int64_t preset; /* Nginx's own */
+	bool size; /* in bytes; else a time, in ms */
+} values[VALUES] = {
+	[READ] = { "fastcgi_read_timeout", 60000, false },
+	[SEND] = { "fastcgi_send_timeout", 60000, false },
+	[BODY] = { "client_max_body_size", 1048576, true },
+};
+
+/* A block, or the file itself. What stands in it holds for the blocks in it too,
+ * wherever in it it stands; so it is all read before anything is looked up. */
+struct block {
+	int up; /* the block around it; -1: none */
+	bool passes; /* requests to us */
+	int64_t value[VALUES]; /* -1: not here */
+};
+
+/* A part of the dump. Files are included where they are read, not printed there. */
+struct file {
+	char *name;
+	char *text;
+};
+
+struct reader {
+	struct file files[FILES_MAX];
+	int n_files;
+	struct block *blocks;
+	int n_blocks;
+	int depth;
+};
+
+static const char mark[] = "# configuration file ";
+
+/* "# configuration file /etc/nginx/nginx.conf:", and its text up to the next. */
+static bool
+split(struct reader *r, char *dump)
+{
+	char *p = strncmp(dump, mark, strlen(mark)) == 0 ? dump
+							 : strstr(dump, mark);
+	char *end;
+
+	while (p && r->n_files < FILES_MAX) {
+		if (p > dump)
+			p[-1] = '\0';
+		p += strlen(mark);
+		end = strchr(p, '\n');
+		if (!end || end == p || end[-1] != ':')
+			return false;
+		end[-1] = '\0';
+		r->files[r->n_files].name = p;
+		r->files[r->n_files].text = end + 1;
+		r->n_files++;
+		p = end;
+		do {
+			p = strstr(p + 1, mark);
+		} while (p && p[-1] != '\n');
+	}
+	return r->n_files > 0;
+}
+
+/* "256k", or "1m 30s"; a number alone is bytes, or seconds. */
+static int64_t
+read_value(bool size, const char *text)
+{
+	static const struct {
+		const char *name;
+		int64_t factor;
+		bool size;
+	} units[] = {
+		{ "k", 1024, true },
+		{ "K", 1024, true },
+		{ "m", 1048576, true },
+		{ "M", 1048576, true },
+		{ "g", 1073741824, true },
+		{ "G", 1073741824, true },
+		{ "", 1, true },
+		{ "ms", 1, false },
+		{ "m", 60000, false },
+		{ "h", 3600000, false },
+		{ "d", 86400000, false },
+		{ "s", 1000, false },
+		{ "", 1000, false },
+	};
+	int64_t n, sum = 0;
+	char *end;
+	size_t i;
+
+	while (isdigit((unsigned char)*text)) {
+		n = strtoll(text, &end, 10);
+		for (i = 0; units[i].size != size ||
+		     strncmp(end, units[i].name, strlen(units[i].name)) != 0;
+		     i++)
+			;
+		sum += n * units[i].factor;
+		text = end + strlen(units[i].name);
+		text += strspn(text, " ");
+	}
+	return sum;
+}
+
+/* A word, a string without its quotes, or one of ; { } by itself; of no length at
+ * the end. */
+struct word {
+	const char *p;
+	size_t n;
+	bool sign; /* ; { or } */
+};
+
+static struct word
+next_word(const char **text)
+{
+	const char *p = *text, *start;
+	char quote;
+
+	for (;;) {
+		p += strspn(p, " \t\r\n");
+		if (*p != '#')
+			break;
+		p += strcspn(p, "\n");
+	}
+	start = p;
+	if (*p && strchr(";{}", *p)) {
+		*text = p + 1;
+		return (struct word){ start, 1, true };
+	}
+	if (*p == '"' || *p == '\'') {
+		quote = *p++;
+		for (start = p; *p && *p != quote; p++)
+			p += *p == '\\' && p[1];
+		*text = p + (*p != '\0');
+		return (struct word){ start, (size_t)(p - start), false };
+	}
+	for (; *p && !strchr(" \t\r\n;{}", *p); p++) {
+		if (*p == '$' && p[1] == '{')
+			p += strcspn(p, "}");
+		else if (*p == '\\' && p[1])
+			p++;
+		if (!*p)
+			break;
+	}
+	*text = p;
+	return (struct word){ start, (size_t)(p - start), false };
+}
+
+static bool
+is(const struct word *w, const char *what)
+{
+	return !w->sign && w->n == strlen(what) &&
+	    memcmp(w->p, what, w->n) == 0;
+}
+
+static int
+add_block(struct reader *r, int up)
+{
+	struct block *b = &r->blocks[r->n_blocks];
+
+	if (r->n_blocks == BLOCKS_MAX)
+		return -1;
+	*b = (struct block){ .up = up, .value = { -1, -1, -1 } };
+	return r->n_blocks++;
+}
+
+static bool read_text(struct reader *r, const char *text, int block);
+
+/* All files that it names, as if they stood here. */
+static bool
+include(struct reader *r, const struct word *w, int block)
+{
+	char pattern[PATH_MAX];
+	const char *slash = strrchr(r->files[0].name, '/');
+	int i, dir = slash ? (int)(slash - r->files[0].name) : 0;
+	bool ok = true;
+
+	if (*w->p == '/')
+		snprintf(pattern, sizeof(pattern), "%.*s", (int)w->n, w->p);
+	else
+		snprintf(pattern, sizeof(pattern), "%.*s/%.*s", dir,
+		    r->files[0].name, (int)w->n, w->p);
+	r->depth++;
+	for (i = 0; ok && i < r->n_files && r->depth < DEPTH_MAX; i++)
+		if (fnmatch(pattern, r->files[i].name, FNM_PATHNAME) == 0)
+			ok = read_text(r, r->files[i].text, block);
+	r->depth--;
+	return ok;
+}
+
+/* A directive and its first argument. */
+static bool
+directive(struct reader *r, const struct word *name, const struct word *arg,
+    int block)
+{
+	char text[64];
+	int v;
+
+	if (is(name, "include") && arg->n > 0)
+		return include(r, arg, block);
+	if (is(name, "fastcgi_pass") && is(arg, UPSTREAM))
+		r->blocks[block].passes = true;
+	for (v = 0; v < VALUES; v++)
+		if (is(name, values[v].name)) {
+			snprintf(text, sizeof(text), "%.*s", (int)arg->n,
+			    arg->p);
+			r->blocks[block].value[v] = read_value(values[v].size,
+			    text);
+		}
+	return true;
+}
+
+/* False: its braces do not match, or there is no end of it. */
+static bool
+read_text(struct reader *r, const char *text, int block)
+{
+	struct word w, words[2];
+	int n = 0, top = block;
+	bool ok = true;
+
+	for (;;) {
+		w = next_word(&text);
+		if (!w.sign) {
+			/* An empty string is a word like any other. */
+			if (w.n == 0 && *text == '\0')
+				break;
+			if (n < 2)
+				words[n++] = w;
+			continue;
+		}
+		if (*w.p == '}') {
+			if (block == top)
+				return false;
+			block = r->blocks[block].up;
+		} else if (*w.p == '{') {
+			block = add_block(r, block);
+		} else if (n > 0) {
+			if (n == 1)
+				words[1] = (struct word){ "", 0, false };
+			ok = directive(r, &words[0], &words[1], block);
+		}
+		if (!ok || block < 0)
+			return false;
+		n = 0;
+	}
+	return block == top;
+}
+
+/* What holds in a block: its own, or that of the next one around it. */
+static int64_t
+look_up(const struct reader *r, int block, enum value v)
+{
+	for (; block >= 0; block = r->blocks[block].up)
+		if (r->blocks[block].value[v] >= 0)
+			return r->blocks[block].value[v];
+	return values[v].preset;
+}
+
+static int64_t
+least(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
+static void
+add_place(struct ctl_nginx_site *site, const struct reader *r, int block)
+{
+	int64_t read = look_up(r, block, READ), send = look_up(r, block, SEND);
+	int64_t body = look_up(r, block, BODY);
+	bool first = site->places++ == 0;
+
+	site->read_ms = first ? read : least(site->read_ms, read);
+	site->send_ms = first ? send : least(site->send_ms, send);
+	site->body_min = first ? body : least(site->body_min, body);
+	site->body_max = first ? body : -least(-site->body_max, -body);
+}
+
+enum aic_code
+ctl_nginx_read(struct ctl_nginx_site *ret, char *dump, const char *list,
+    struct aic_err *err)
+{
+	struct reader r = { .n_files = 0 };
+	bool ok;
+	int i;
+
+	memset(ret, 0, sizeof(*ret));
+	r.blocks = calloc(BLOCKS_MAX, sizeof(*r.blocks));
+	if (!r.blocks)
+		return aic_fail(err, AIC_ENOMEM, "out of memory");
+	ok = split(&r, dump) &&
+	    read_text(&r, r.files[0].text, add_block(&r, -1));
+	for (i = 0; i < r.n_blocks; i++)
+		if (r.blocks[i].passes)
+			add_place(ret, &r, i);
+	for (i = 0; i < r.n_files; i++)
+		if (strcmp(r.files[i].name, list) == 0)
+			ret->listed = true;
+	free(r.blocks);
+	return ok
+	    ? AIC_OK
+	    : aic_fail(err, AIC_ECONF, "could not read Nginx's configuration");
+}

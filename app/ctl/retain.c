@@ -1,0 +1,101 @@
+#include "config.h"
+
+#include "app/ctl/ctl.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/cache_keys.h"
+#include "lib/clock.h"
+#include "lib/retain.h"
+
+/* A history of years takes hours: most of the time is left to the chats. */
+#define PRUNE_S (24 * 3600)
+
+/* The rows of one person. */
+#define FORGET_S 60
+
+static bool
+go_on(const struct aic_retain_done *done, void *arg)
+{
+	(void)done;
+	(void)arg;
+	return !ctl_interrupted();
+}
+
+enum aic_code
+ctl_prune(struct ctl *c, struct aic_err *err)
+{
+	const struct aic_retain what = { .days = c->older_than,
+		.go_on = go_on };
+	struct aic_retain_done done;
+	enum aic_code rc;
+
+	if (!c->older_than)
+		return aic_fail(err, AIC_EPARAM,
+		    "prune needs --older-than DAYS");
+	rc = ctl_open_db(c, err);
+	if (rc)
+		return rc;
+	ctl_catch_signals();
+	rc = aic_retain_prune(c->db, &what, aic_clock_us() + PRUNE_S * AIC_S,
+	    &done, err);
+	aic_buf_printf(&c->doc,
+	    "{\"days\":%lld,\"exchanges\":%lld,\"users\":%lld,\"complete\":%s}",
+	    (long long)c->older_than, (long long)done.exchanges,
+	    (long long)done.users, done.complete ? "true" : "false");
+	ctl_say(c, "deleted %lld exchanges, and the counters of %lld users",
+	    (long long)done.exchanges, (long long)done.users);
+	if (rc)
+		return rc;
+	if (!done.complete) {
+		ctl_warn("stopped before the end; the next run goes on");
+		c->bad = true;
+	}
+	return AIC_OK;
+}
+
+/* Standard output may be a document. */
+static bool
+is_meant(const struct ctl *c)
+{
+	char line[16];
+
+	if (c->yes)
+		return true;
+	fprintf(stderr,
+	    "All that is kept of user %lld is deleted for good. Type yes: ",
+	    (long long)c->id);
+	fflush(stderr);
+	return fgets(line, sizeof(line), stdin) && strcmp(line, "yes\n") == 0;
+}
+
+enum aic_code
+ctl_forget(struct ctl *c, struct aic_err *err)
+{
+	struct aic_forgotten done;
+	enum aic_code rc;
+
+	if (!is_meant(c))
+		return aic_fail(err, AIC_EGONE, "nothing was deleted");
+	rc = ctl_open_db(c, err);
+	if (!rc)
+		rc = aic_retain_forget(c->db, c->id,
+		    aic_clock_us() + FORGET_S * AIC_S, &done, err);
+	if (rc)
+		return rc;
+	ctl_tell_cache(c, aic_cache_keys_forget,
+	    "what is there goes away within ten minutes");
+	aic_buf_printf(&c->doc,
+	    "{\"telegram_id\":%lld,\"known\":%s,\"exchanges\":%lld,"
+	    "\"counter_kept\":%s}",
+	    (long long)c->id, done.known ? "true" : "false",
+	    (long long)done.exchanges, done.counter_kept ? "true" : "false");
+	ctl_say(c, "user %lld: deleted %lld exchanges", (long long)c->id,
+	    (long long)done.exchanges);
+	if (done.counter_kept)
+		ctl_say(c,
+		    "the counter of these days stays until a prune finds it "
+		    "old");
+	return AIC_OK;
+}

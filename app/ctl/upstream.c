@@ -1,0 +1,232 @@
+#include "config.h"
+
+#include "app/ctl/upstream.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/buf.h"
+
+/* As nginx/ai-chat-upstream.conf.in has them; a test holds them together. */
+#define BEFORE "server unix:"
+#define AFTER " max_fails=0;"
+
+/* A line has the path of a socket, which has 107 bytes. */
+#define FILE_MAX (AIC_METRICS_WORKERS * 256)
+
+void
+ctl_upstream_socket(const struct ctl_conf *conf, int number, char *to,
+    size_t size)
+{
+	const char *mark = strstr(conf->socket, CTL_NUMBER);
+
+	snprintf(to, size, "%.*s%d%s", (int)(mark - conf->socket), conf->socket,
+	    number, mark + strlen(CTL_NUMBER));
+}
+
+static void
+put_line(struct aic_buf *to, const struct ctl_conf *conf, int number)
+{
+	char path[PATH_MAX];
+
+	ctl_upstream_socket(conf, number, path, sizeof(path));
+	aic_buf_printf(to, BEFORE "%s" AFTER "\n", path);
+}
+
+/* The number that gives this line; 0: none does. */
+static int
+number_of(const struct ctl_conf *conf, const char *line, size_t n)
+{
+	size_t at = strlen(BEFORE) +
+	    (size_t)(strstr(conf->socket, CTL_NUMBER) - conf->socket);
+	struct aic_buf want;
+	int number;
+	bool same;
+
+	if (n <= at)
+		return 0;
+	number = (int)strtol(line + at, NULL, 10);
+	if (number < 1 || number > 9999)
+		return 0;
+	aic_buf_init(&want, PATH_MAX + 64);
+	put_line(&want, conf, number);
+	same = !want.failed && want.len == n + 1 &&
+	    memcmp(want.data, line, n) == 0;
+	aic_buf_done(&want);
+	return same ? number : 0;
+}
+
+static enum aic_code
+parse(struct ctl_upstream *list, const struct ctl_conf *conf,
+    struct aic_err *err)
+{
+	const char *p = list->text;
+	int line, number;
+	size_t n;
+
+	for (line = 1; *p; line++, p += n, p += *p == '\n') {
+		n = strcspn(p, "\n");
+		if (n == 0 || *p == '#')
+			continue;
+		number = number_of(conf, p, n);
+		if (number == 0)
+			return aic_fail(err, AIC_ECONF,
+			    "\"%s\" has a line that is not ai-chatctl's, number "
+			    "%d: %.*s",
+			    conf->upstream, line, n > 80 ? 80 : (int)n, p);
+		if (list->n < AIC_METRICS_WORKERS)
+			list->number[list->n++] = number;
+	}
+	return AIC_OK;
+}
+
+enum aic_code
+ctl_upstream_read(struct ctl_upstream *ret, const struct ctl_conf *conf,
+    struct aic_err *err)
+{
+	enum aic_code rc;
+	size_t n;
+	FILE *fp;
+
+	memset(ret, 0, sizeof(*ret));
+	fp = fopen(conf->upstream, "re");
+	if (!fp && errno == ENOENT)
+		return AIC_OK;
+	if (!fp)
+		return aic_fail(err, AIC_ECONF, "could not open \"%s\": %s",
+		    conf->upstream, strerror(errno));
+	ret->text = calloc(1, FILE_MAX);
+	if (!ret->text) {
+		fclose(fp);
+		return aic_fail(err, AIC_ENOMEM, "out of memory");
+	}
+	n = fread(ret->text, 1, FILE_MAX - 1, fp);
+	rc = ferror(fp) || n == FILE_MAX - 1 || strlen(ret->text) != n
+	    ? aic_fail(err, AIC_ECONF,
+		  "could not read \"%s\" as a list of workers", conf->upstream)
+	    : parse(ret, conf, err);
+	fclose(fp);
+	if (rc)
+		ctl_upstream_done(ret);
+	return rc;
+}
+
+void
+ctl_upstream_done(struct ctl_upstream *list)
+{
+	free(list->text);
+	list->text = NULL;
+}
+
+bool
+ctl_upstream_has(const struct ctl_upstream *list, int number)
+{
+	int i;
+
+	for (i = 0; i < list->n; i++)
+		if (list->number[i] == number)
+			return true;
+	return false;
+}
+
+/* --- writing ------------------------------------------------------------ */
+
+static bool
+write_all(int fd, const char *text, size_t n)
+{
+	ssize_t done;
+
+	while (n > 0) {
+		done = write(fd, text, n);
+		if (done < 0 && errno == EINTR)
+			continue;
+		if (done < 0)
+			return false;
+		text += done;
+		n -= (size_t)done;
+	}
+	return true;
+}
+
+/* That the name leads to the new file is on the disk with the directory. */
+static void
+sync_directory(const char *path)
+{
+	char copy[PATH_MAX];
+	int fd;
+
+	snprintf(copy, sizeof(copy), "%s", path);
+	fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	fsync(fd);
+	close(fd);
+}
+
+static enum aic_code
+put(const char *name, const char *text, struct aic_err *err)
+{
+	char path[PATH_MAX], new[PATH_MAX + 8];
+	struct stat st = { .st_mode = 0644 };
+	bool ok;
+	int fd;
+
+	/* A link stays one. */
+	if (!realpath(name, path))
+		snprintf(path, sizeof(path), "%s", name);
+	(void)stat(path, &st);
+	snprintf(new, sizeof(new), "%s.new", path);
+	unlink(new); /* of one who was killed */
+	fd = open(new, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return aic_fail(err, AIC_ECONF, "could not write \"%s\": %s",
+		    new, strerror(errno));
+	ok = write_all(fd, text, strlen(text)) &&
+	    fchmod(fd, st.st_mode & 0777) == 0 && fsync(fd) == 0;
+	ok = close(fd) == 0 && ok && rename(new, path) == 0;
+	if (!ok) {
+		aic_fail(err, AIC_ECONF, "could not write \"%s\": %s", path,
+		    strerror(errno));
+		unlink(new);
+		return AIC_ECONF;
+	}
+	sync_directory(path);
+	return AIC_OK;
+}
+
+enum aic_code
+ctl_upstream_write(const struct ctl_conf *conf, const int *number, int n,
+    struct aic_err *err)
+{
+	struct aic_buf text;
+	enum aic_code rc;
+	int i;
+
+	aic_buf_init(&text, FILE_MAX);
+	for (i = 0; i < n; i++)
+		put_line(&text, conf, number[i]);
+	rc = text.failed || text.len == 0
+	    ? aic_fail(err, AIC_ECONF, "a list of %d workers does not fit", n)
+	    : put(conf->upstream, text.data, err);
+	aic_buf_done(&text);
+	return rc;
+}
+
+enum aic_code
+ctl_upstream_restore(const struct ctl_conf *conf,
+    const struct ctl_upstream *list, struct aic_err *err)
+{
+	if (list->text)
+		return put(conf->upstream, list->text, err);
+	if (unlink(conf->upstream) == 0 || errno == ENOENT)
+		return AIC_OK;
+	return aic_fail(err, AIC_ECONF, "could not remove \"%s\": %s",
+	    conf->upstream, strerror(errno));
+}

@@ -1,0 +1,51 @@
+/*
+ * ctl_upstream -- Nginx's list of the workers of this machine: a file of a line each,
+ * which ai-chatctl alone writes.
+ */
+#ifndef CTL_UPSTREAM_H
+#define CTL_UPSTREAM_H
+
+#include <stdbool.h>
+
+#include "app/ctl/env.h"
+#include "lib/err.h"
+#include "lib/metrics.h"
+
+struct ctl_upstream {
+	int number[AIC_METRICS_WORKERS]; /* in the order of the lines */
+	int n;
+	char *text; /* the file as it was; NULL: there was none */
+};
+
+/*
+ * ctl_upstream_read -- read it.
+ *
+ * Errors:   AIC_ECONF  it cannot be read, or has a line that is not ours, which
+ *                      writing would lose; AIC_ENOMEM
+ * Memory:   gives; ctl_upstream_done()
+ */
+enum aic_code ctl_upstream_read(struct ctl_upstream *ret,
+    const struct ctl_conf *conf, struct aic_err *err) AIC_MUST_CHECK;
+void ctl_upstream_done(struct ctl_upstream *list);
+
+/* ctl_upstream_has -- is the worker listed? */
+bool ctl_upstream_has(const struct ctl_upstream *list, int number);
+
+/*
+ * ctl_upstream_write -- put these workers there: all of the file at once
+ * and on the disk, or the old one stays.
+ *
+ * Errors:   AIC_ECONF
+ */
+enum aic_code ctl_upstream_write(const struct ctl_conf *conf, const int *number,
+    int n, struct aic_err *err) AIC_MUST_CHECK;
+
+/* ctl_upstream_restore -- put back what was read. Errors: AIC_ECONF. */
+enum aic_code ctl_upstream_restore(const struct ctl_conf *conf,
+    const struct ctl_upstream *list, struct aic_err *err) AIC_MUST_CHECK;
+
+/* ctl_upstream_socket -- the path of a worker's socket. */
+void ctl_upstream_socket(const struct ctl_conf *conf, int number, char *to,
+    size_t size);
+
+#endif

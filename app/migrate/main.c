@@ -1,0 +1,511 @@
+#include "config.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <getopt.h>
+#include <libpq-fe.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/buf.h"
+#include "lib/clock.h"
+#include "lib/conf.h"
+#include "lib/db.h"
+
+/* Far more than this project will have; a directory with more is another one. */
+#define FILES_MAX 1000
+
+/* The largest migration by far is a page of SQL. */
+#define FILE_MAX (1024 * 1024)
+
+/* Any number of them may start at once, on any number of machines; one works. */
+#define LOCK_KEY "7346019328815443"
+
+/* Between two looks whether the server is back. */
+#define WAIT_US (1 * AIC_S)
+
+struct file {
+	int version; /* 0: run every time */
+	char *name;
+};
+
+struct migrate {
+	const char *dir;
+	bool status_only;
+	bool wait;
+	PGconn *conn;
+	struct file files[FILES_MAX];
+	int n_files;
+};
+
+static const char usage[] =
+    "usage: ai-chat-migrate [--dir DIR] [--status] [--wait]\n"
+    "\n"
+    "Brings the database of DATABASE_URL (or DATABASE_URL_FILE) up to date, in the\n"
+    "schema AI_CHAT_DB_SCHEMA (public): runs\n"
+    "the files NNNN_name.sql of DIR that it has not seen yet, in order, each in a\n"
+    "transaction of its own, and then the files always_*.sql.\n"
+    "\n"
+    "  --dir DIR  where the files are (default: " AIC_SQL_DIR ")\n"
+    "  --status   only tell what has been run and what has not\n"
+    "  --wait     wait for a server that is away, however long that takes\n"
+    "  --help     print this, and exit\n"
+    "  --version  print the version, and exit\n"
+    "\n"
+    "Exit status: 0 up to date; 1 something failed, and nothing of that file is\n"
+    "left behind; 2 wrong settings; with --status, 3 when something is to be run.\n";
+
+static bool AIC_PRINTF(1, 2) fail(const char *fmt, ...)
+{
+	va_list ap;
+
+	fputs("ai-chat-migrate: ", stderr);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+	return false;
+}
+
+/* --- files ------------------------------------------------------------- */
+
+/* NNNN_name.sql or always_name.sql; false for any other name. */
+static bool
+parse_name(const char *name, int *ret_version)
+{
+	size_t n = strlen(name);
+
+	if (n < 5 || strcmp(name + n - 4, ".sql") != 0)
+		return false;
+	*ret_version = 0;
+	if (strncmp(name, "always_", 7) == 0)
+		return true;
+	if (strspn(name, "0123456789") != 4 || name[4] != '_')
+		return false;
+	*ret_version = (int)strtol(name, NULL, 10);
+	return *ret_version > 0;
+}
+
+static int
+by_order(const void *a, const void *b)
+{
+	const struct file *x = a, *y = b;
+
+	/* What is run every time comes last. */
+	if (!x->version != !y->version)
+		return x->version ? -1 : 1;
+	return strcmp(x->name, y->name);
+}
+
+static bool
+list_files(struct migrate *m)
+{
+	struct dirent *e;
+	int version, i, want = 1;
+	DIR *d;
+
+	d = opendir(m->dir);
+	if (!d)
+		return fail("could not open directory \"%s\": %s", m->dir,
+		    strerror(errno));
+	while ((e = readdir(d))) {
+		if (!parse_name(e->d_name, &version))
+			continue;
+		if (m->n_files == FILES_MAX)
+			break;
+		m->files[m->n_files].version = version;
+		m->files[m->n_files].name = strdup(e->d_name);
+		if (!m->files[m->n_files].name)
+			break;
+		m->n_files++;
+	}
+	closedir(d);
+	if (e)
+		return fail("too many files in \"%s\"", m->dir);
+	qsort(m->files, (size_t)m->n_files, sizeof(m->files[0]), by_order);
+	for (i = 0; i < m->n_files && m->files[i].version; i++, want++)
+		if (m->files[i].version != want)
+			return fail("\"%s\" is not number %04d: the numbers "
+				    "must have no gap",
+			    m->files[i].name, want);
+	if (i == 0)
+		return fail("no migrations in \"%s\"", m->dir);
+	return true;
+}
+
+static bool
+read_file(struct migrate *m, const struct file *f, struct aic_buf *to)
+{
+	char path[4096], chunk[4096];
+	size_t n;
+	FILE *fp;
+	bool ok;
+
+	aic_buf_init(to, FILE_MAX);
+	snprintf(path, sizeof(path), "%s/%s", m->dir, f->name);
+	fp = fopen(path, "re");
+	if (!fp)
+		return fail("could not open \"%s\": %s", path, strerror(errno));
+	do {
+		n = fread(chunk, 1, sizeof(chunk), fp);
+		aic_buf_put(to, chunk, n);
+	} while (n == sizeof(chunk));
+	ok = !ferror(fp) && !to->failed && to->len > 0 &&
+	    !memchr(to->data, '\0', to->len);
+	fclose(fp);
+	return ok || fail("could not read \"%s\" as SQL", path);
+}
+
+/* --- the database ------------------------------------------------------ */
+
+/* Run a statement; NULL and a message when it failed. */
+static PGresult *
+query(struct migrate *m, const char *doing, const char *sql, int n,
+    const char *const *param)
+{
+	PGresult *res = PQexecParams(m->conn, sql, n, NULL, param, NULL, NULL,
+	    0);
+
+	if (PQresultStatus(res) == PGRES_COMMAND_OK ||
+	    PQresultStatus(res) == PGRES_TUPLES_OK)
+		return res;
+	fail("could not %s: %s", doing, PQerrorMessage(m->conn));
+	PQclear(res);
+	return NULL;
+}
+
+static bool
+run(struct migrate *m, const char *doing, const char *sql)
+{
+	PGresult *res = PQexec(m->conn, sql); /* may be several statements */
+	bool ok = PQresultStatus(res) == PGRES_COMMAND_OK ||
+	    PQresultStatus(res) == PGRES_TUPLES_OK;
+
+	if (!ok)
+		fail("could not %s: %s", doing, PQerrorMessage(m->conn));
+	PQclear(res);
+	return ok;
+}
+
+static void
+print_notice(void *arg, const char *message)
+{
+	(void)arg;
+	fputs(message, stderr);
+}
+
+/* A machine may be up before its database is.  A server that answers, and be it with
+ * no, is there. */
+static void
+wait_for_server(const char *url)
+{
+	bool said = false;
+	PGPing ping;
+
+	while ((ping = PQping(url)) == PQPING_REJECT ||
+	    ping == PQPING_NO_RESPONSE) {
+		if (!said)
+			fail("the database is away; waiting for it");
+		said = true;
+		aic_clock_sleep(aic_clock_us() + WAIT_US);
+	}
+}
+
+static bool
+connect_to(struct migrate *m, const char *url)
+{
+	PQconninfoOption *options = PQconninfoParse(url, NULL);
+	char why[512];
+
+	/* Why not may quote the URL, with a password in it. */
+	if (!options)
+		return fail("DATABASE_URL is not a connection string of "
+			    "PostgreSQL");
+	PQconninfoFree(options);
+	if (m->wait)
+		wait_for_server(url);
+	m->conn = PQconnectdb(url);
+	if (PQstatus(m->conn) == CONNECTION_OK)
+		return true;
+	snprintf(why, sizeof(why), "%s", PQerrorMessage(m->conn));
+	aic_db_hide(why);
+	return fail("could not connect to the database: %s", why);
+}
+
+/*
+ * The first field of a query that gives no row where all is well; where it gives one,
+ * that is the reason to stop, and false.
+ */
+static bool
+check(struct migrate *m, const char *doing, const char *sql, int n,
+    const char *const *param)
+{
+	PGresult *res = query(m, doing, sql, n, param);
+	bool ok = res != NULL;
+
+	if (ok && PQntuples(res) > 0)
+		ok = fail("%s", PQgetvalue(res, 0, 0));
+	PQclear(res);
+	return ok;
+}
+
+/*
+ * Tables are made and looked for in one schema, whatever search_path the role has: a
+ * schema that somebody else has made, named like our role, comes first in the usual
+ * one. A search_path among the options of the URL is the administrator's own, and
+ * remains.
+ *
+ * Tables that the role's search_path finds elsewhere are those of an earlier version:
+ * the service would go on with empty ones.
+ */
+static bool
+set_schema(struct migrate *m, const char *schema)
+{
+	static const char elsewhere[] =
+	    "SELECT pg_catalog.format('the tables are in schema %I, and not in %I: "
+	    "set AI_CHAT_DB_SCHEMA=%1$s', n.nspname, $1::text)"
+	    " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n"
+	    "  ON n.oid OPERATOR(pg_catalog.=) c.relnamespace"
+	    " WHERE c.oid OPERATOR(pg_catalog.=)"
+	    "   pg_catalog.to_regclass('ai_chat_requests')"
+	    "  AND n.nspname OPERATOR(pg_catalog.<>) $1::pg_catalog.name"
+	    "  AND pg_catalog.pg_has_role(c.relowner, 'USAGE')"
+	    "  AND pg_catalog.to_regclass(pg_catalog.format("
+	    "   '%I.ai_chat_requests', $1::text)) IS NULL"
+	    "  AND (SELECT s.source FROM pg_catalog.pg_settings s"
+	    "   WHERE s.name OPERATOR(pg_catalog.=) 'search_path')"
+	    "   OPERATOR(pg_catalog.<>) 'client'";
+	static const char set[] =
+	    "SELECT pg_catalog.set_config('search_path',"
+	    "  pg_catalog.format('%I, pg_temp', $1::text), false)"
+	    " FROM pg_catalog.pg_settings s"
+	    " WHERE s.name OPERATOR(pg_catalog.=) 'search_path'"
+	    "  AND s.source OPERATOR(pg_catalog.<>) 'client'";
+	PGresult *res;
+
+	if (!check(m, "look for the tables", elsewhere, 1, &schema))
+		return false;
+	res = query(m, "set the schema", set, 1, &schema);
+	PQclear(res);
+	return res != NULL;
+}
+
+/* Migrations change tables and functions, which their owner alone may. */
+static bool
+check_owner(struct migrate *m)
+{
+	static const char others[] =
+	    "SELECT pg_catalog.format('table %I belongs to role %I, and %I is no "
+	    "member of it: run ai-chat-migrate as %2$I, or GRANT %2$I TO %3$I',"
+	    "  c.relname, r.rolname, current_user)"
+	    " FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner"
+	    " WHERE c.oid IN (to_regclass('ai_chat_daily_limits')::oid,"
+	    "   to_regclass('ai_chat_requests')::oid,"
+	    "   to_regclass('ai_chat_migrations')::oid)"
+	    "  AND NOT pg_has_role(c.relowner, 'USAGE') LIMIT 1";
+
+	return check(m, "look for the owner of the tables", others, 0, NULL);
+}
+
+static bool
+prepare(struct migrate *m, const struct aic_conf *conf)
+{
+	if (!connect_to(m, conf->database_url))
+		return false;
+	PQsetNoticeProcessor(m->conn, print_notice, NULL);
+	if (!run(m, "set the session up",
+		"SET client_encoding = 'UTF8'; SET client_min_messages = notice") ||
+	    !set_schema(m, conf->db_schema))
+		return false;
+	if (m->status_only)
+		return true;
+	return check_owner(m) &&
+	    run(m, "lock the database against other migrations",
+		"SELECT pg_advisory_lock(" LOCK_KEY ")") &&
+	    run(m, "create the table of migrations",
+		"SET client_min_messages = warning;"
+		"CREATE TABLE IF NOT EXISTS ai_chat_migrations ("
+		" version int PRIMARY KEY,"
+		" name text NOT NULL,"
+		" checksum text NOT NULL,"
+		" applied_at timestamptz NOT NULL DEFAULT now());"
+		"SET client_min_messages = notice");
+}
+
+enum seen {
+	NEW,
+	DONE,
+	CHANGED, /* the file is not the one that was run */
+	FAILED,
+};
+
+static enum seen
+look_up(struct migrate *m, const struct file *f, const char *sql)
+{
+	char version[16];
+	const char *param[2] = { version, sql };
+	enum seen seen = NEW;
+	PGresult *res;
+
+	res = query(m, "look for the table of migrations",
+	    "SELECT to_regclass('ai_chat_migrations') IS NOT NULL", 0, NULL);
+	if (!res)
+		return FAILED;
+	if (*PQgetvalue(res, 0, 0) != 't') {
+		PQclear(res);
+		return NEW;
+	}
+	PQclear(res);
+	snprintf(version, sizeof(version), "%d", f->version);
+	res = query(m, "look a migration up",
+	    "SELECT checksum = encode("
+	    "  sha256(pg_catalog.convert_to($2::text, 'UTF8')), 'hex')"
+	    " FROM ai_chat_migrations WHERE version = $1::int",
+	    2, param);
+	if (!res)
+		return FAILED;
+	if (PQntuples(res) > 0)
+		seen = *PQgetvalue(res, 0, 0) == 't' ? DONE : CHANGED;
+	PQclear(res);
+	return seen;
+}
+
+static bool
+apply(struct migrate *m, const struct file *f, const char *sql)
+{
+	char version[16];
+	const char *param[3] = { version, f->name, sql };
+	PGresult *res;
+	bool ok;
+
+	snprintf(version, sizeof(version), "%d", f->version);
+	ok = run(m, "begin", "BEGIN") && run(m, f->name, sql);
+	if (ok && f->version) {
+		res = query(m, "record a migration",
+		    "INSERT INTO ai_chat_migrations (version, name, checksum)"
+		    " VALUES ($1::int, $2::text,"
+		    "  encode(sha256(pg_catalog.convert_to($3::text, 'UTF8')),"
+		    "  'hex'))",
+		    3, param);
+		ok = res != NULL;
+		PQclear(res);
+	}
+	return run(m, "end", ok ? "COMMIT" : "ROLLBACK") && ok;
+}
+
+/* 0 and above: the exit status to give; -1: go on. */
+static int
+handle(struct migrate *m, const struct file *f)
+{
+	struct aic_buf sql;
+	enum seen seen = FAILED;
+	int status = 1;
+
+	if (read_file(m, f, &sql)) {
+		seen = f->version ? look_up(m, f, sql.data) : NEW;
+		status = -1;
+	}
+	if (seen == CHANGED)
+		fail("\"%s\" was changed after it had been run", f->name);
+	if (seen == CHANGED || seen == FAILED)
+		status = 1;
+	else if (m->status_only && f->version)
+		printf("%s %s\n", seen == DONE ? "done" : "to do", f->name);
+	else if (seen == NEW && !m->status_only) {
+		if (apply(m, f, sql.data)) {
+			if (f->version)
+				printf("applied %s\n", f->name);
+		} else {
+			status = 1;
+		}
+	}
+	if (status < 0 && m->status_only && f->version && seen == NEW)
+		status = 3;
+	aic_buf_done(&sql);
+	return status;
+}
+
+static int
+migrate_all(struct migrate *m, const struct aic_conf *conf)
+{
+	int i, status, worst = 0;
+
+	if (!list_files(m) || !prepare(m, conf))
+		return 1;
+	for (i = 0; i < m->n_files; i++) {
+		status = handle(m, &m->files[i]);
+		if (status == 3)
+			worst = 3;
+		else if (status >= 0)
+			return status;
+	}
+	return worst;
+}
+
+static int
+parse_flags(int argc, char **argv, struct migrate *m)
+{
+	static const struct option options[] = {
+		{ "dir", required_argument, NULL, 'd' },
+		{ "status", no_argument, NULL, 's' },
+		{ "wait", no_argument, NULL, 'w' },
+		{ "version", no_argument, NULL, 'v' },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
+	};
+	int c;
+
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (c) {
+		case 'd':
+			m->dir = optarg;
+			break;
+		case 's':
+			m->status_only = true;
+			break;
+		case 'w':
+			m->wait = true;
+			break;
+		case 'v':
+			puts("ai-chat-migrate " PACKAGE_VERSION);
+			return 0;
+		case 'h':
+			fputs(usage, stdout);
+			return 0;
+		default:
+			return 2;
+		}
+	}
+	if (optind < argc) {
+		fail("unknown argument \"%s\"", argv[optind]);
+		return 2;
+	}
+	return -1;
+}
+
+int
+main(int argc, char **argv)
+{
+	static struct migrate m = { .dir = AIC_SQL_DIR };
+	struct aic_err err = AIC_ERR_INIT;
+	struct aic_conf conf;
+	int status;
+
+	status = parse_flags(argc, argv, &m);
+	if (status >= 0)
+		return status;
+	if (aic_conf_load_url(&conf, environ, &err)) {
+		fail("%s", err.detail);
+		return 2;
+	}
+	status = migrate_all(&m, &conf);
+	PQfinish(m.conn);
+	while (m.n_files > 0)
+		free(m.files[--m.n_files].name);
+	aic_conf_done(&conf);
+	return status;
+}

@@ -1,0 +1,85 @@
+#include "config.h"
+
+#include "app/worker/health.h"
+
+#include <string.h>
+
+#include "lib/clock.h"
+#include "lib/log.h"
+
+enum aic_code
+health_live(struct request *rq, struct aic_err *err)
+{
+	(void)err;
+	aic_buf_puts(&rq->out,
+	    "{\"status\":\"ok\",\"service\":\"" WORKER_SERVICE
+	    "\",\"version\":\"" PACKAGE_VERSION "\"}");
+	return AIC_OK;
+}
+
+static const char *
+upstream(struct aic_openai *openai)
+{
+	if (aic_openai_is_open(openai, aic_clock_us()))
+		return "open";
+	return aic_openai_is_well(openai) ? "ok" : "down";
+}
+
+static const char *
+cache(struct aic_cache *c)
+{
+	static const char *const words[AIC_CACHE_STATE__MAX] = {
+		[AIC_CACHE_IS_OFF] = "off",
+		[AIC_CACHE_IS_OK] = "ok",
+		[AIC_CACHE_IS_DOWN] = "down",
+		[AIC_CACHE_IS_OPEN] = "open",
+	};
+
+	return words[aic_cache_look(c).state];
+}
+
+static const char *
+database(struct worker *w)
+{
+	struct aic_err why = AIC_ERR_INIT;
+
+	if (worker_ping(w, AIC_LOG_WARN, &why))
+		return "down";
+	/* When a trial is due, readiness says "ok", because only a chat can close the
+	 * breaker: a balancer sends no chats to a worker that is not ready. */
+	return aic_breaker_wait(&w->saves, aic_clock_us()) > 0 ? "open" : "ok";
+}
+
+enum aic_code
+health_ready(struct request *rq, struct aic_err *err)
+{
+	const char *state;
+	bool db;
+
+	(void)err;
+	request_stage(rq, "asking the database");
+	state = database(rq->worker);
+	db = strcmp(state, "ok") == 0;
+	rq->status = db ? 200 : 503;
+	aic_buf_printf(&rq->out,
+	    "{\"status\":\"%s\",\"checks\":{\"database\":\"%s\","
+	    "\"upstream\":\"%s\",\"cache\":\"%s\"}}",
+	    db ? "ready" : "unready", state, upstream(rq->worker->openai),
+	    cache(rq->worker->cache));
+	return AIC_OK;
+}
+
+enum aic_code
+health_metrics(struct request *rq, struct aic_err *err)
+{
+	struct aic_err why = AIC_ERR_INIT;
+
+	(void)err;
+	/* At night nobody else would find out that it is back. */
+	if (aic_db_look(rq->worker->db).down)
+		worker_ping(rq->worker, AIC_LOG_DEBUG, &why);
+	worker_update_gauges(rq->worker);
+	rq->type = "text/plain; version=0.0.4; charset=utf-8";
+	aic_metrics_write(rq->worker->metrics, &rq->out);
+	return AIC_OK;
+}

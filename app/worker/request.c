@@ -1,0 +1,107 @@
+#include "config.h"
+
+#include "app/worker/request.h"
+
+#include <stdlib.h>
+
+#include "lib/cache_keys.h"
+#include "lib/clock.h"
+
+void
+request_begin(struct request *rq)
+{
+	*rq = (struct request){ .worker = rq->worker,
+		.fcgi = rq->fcgi,
+		.body = rq->body,
+		.out = rq->out,
+		.in = rq->in,
+		.start_us = rq->start_us,
+		.deadline_us = rq->start_us +
+		    rq->worker->conf.deadline_ms * AIC_MS };
+	aic_buf_clear(&rq->body);
+	aic_buf_clear(&rq->out);
+}
+
+void
+request_stage(struct request *rq, const char *doing)
+{
+	rq->trace.doing = doing;
+	rq->stage_end_us = aic_clock_us() +
+	    rq->worker->conf.db_timeout_ms * AIC_MS;
+	if (rq->stage_end_us > rq->deadline_us)
+		rq->stage_end_us = rq->deadline_us;
+}
+
+enum aic_code
+request_db(struct request *rq, struct aic_db_call *calls, int n,
+    struct aic_err *err)
+{
+	int64_t start = aic_clock_us();
+	enum aic_code rc;
+
+	rc = aic_db_run(rq->worker->db, calls, n, rq->stage_end_us, err);
+	rq->trace.db_us += aic_clock_us() - start;
+	return rc;
+}
+
+/* --- deferred work ------------------------------------------------------- */
+
+struct aic_cache_put *
+request_defer_put(struct request *rq, char *data, size_t len, int64_t ttl_ms)
+{
+	struct aic_cache_put *put;
+
+	if (!data)
+		return NULL;
+	if (rq->n_puts == REQUEST_PUTS || ttl_ms <= 0) {
+		free(data);
+		return NULL;
+	}
+	put = &rq->puts[rq->n_puts++];
+	*put = (struct aic_cache_put){
+		.data = data, .len = len, .ttl_ms = ttl_ms
+	};
+	return put;
+}
+
+static void
+drop_last_put(struct request *rq)
+{
+	free((char *)(uintptr_t)rq->puts[--rq->n_puts].data);
+}
+
+/* As late as possible, because some of it arrives while the model is called. */
+static void
+defer_seller(struct request *rq)
+{
+	struct aic_cache_put *put;
+	size_t len = 0;
+	char *data = seller_api_copy(&rq->seller, &len);
+
+	put = request_defer_put(rq, data, len, SELLER_API_KEEP_S * 1000);
+	if (put)
+		aic_cache_keys_seller(put->key, rq->trace.user);
+}
+
+void
+request_run_deferred(struct request *rq)
+{
+	struct worker *w = rq->worker;
+	int64_t start = aic_clock_us();
+	enum aic_cache_end end;
+
+	if (w->cache)
+		defer_seller(rq);
+	/* A caller who reads slowly may have held this up for so long that the limit
+	 * has been reset since the refusal was observed. */
+	if (rq->n_puts > 0 && rq->puts[0].only_new &&
+	    start - rq->looked_us > AIC_CACHE_KEYS_LOOK_MAX_US)
+		drop_last_put(rq);
+	if (rq->n_puts > 0) {
+		end = aic_cache_put(w->cache, rq->puts, rq->n_puts, INT64_MAX);
+		aic_metrics_cache(w->metrics, end, aic_clock_us() - start);
+	}
+	while (rq->n_puts > 0)
+		drop_last_put(rq);
+	seller_api_finish(&rq->seller);
+}

@@ -1,0 +1,246 @@
+#include "config.h"
+
+#include "app/worker/route.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+#include "app/worker/health.h"
+#include "app/worker/reply.h"
+#include "app/worker/send.h"
+#include "app/worker/user.h"
+#include "lib/auth.h"
+#include "lib/clock.h"
+#include "lib/log.h"
+
+typedef enum aic_code route_handler(struct request *rq, struct aic_err *err);
+
+struct route {
+	const char *method;
+	const char *path; /* with a slash at the end: and one more segment */
+	enum aic_auth_need need;
+	enum worker_room room;
+	route_handler *handler;
+};
+
+static const struct route routes[] = {
+	{ "GET", "/health", AIC_AUTH_NONE, WORKER_ROOM_NONE, health_live },
+	/* The one of the service that callers may come from. */
+	{ "GET", "/v1/chat/health", AIC_AUTH_NONE, WORKER_ROOM_NONE,
+	    health_live },
+	{ "GET", "/health/ready", AIC_AUTH_NONE, WORKER_ROOM_NONE,
+	    health_ready },
+	{ "GET", "/metrics", AIC_AUTH_NONE, WORKER_ROOM_NONE, health_metrics },
+	{ "POST", "/v1/chat/send", AIC_AUTH_CALLER, WORKER_ROOM_CHAT,
+	    send_chat },
+	{ "POST", "/v1/chat/history", AIC_AUTH_CALLER, WORKER_ROOM_DB,
+	    user_history },
+	{ "POST", "/v1/chat/clear", AIC_AUTH_CALLER, WORKER_ROOM_DB,
+	    user_clear },
+	{ "GET", "/v1/chat/limits/", AIC_AUTH_CALLER, WORKER_ROOM_DB,
+	    user_limits },
+	{ "POST", "/v1/chat/reset-limit", AIC_AUTH_ADMIN, WORKER_ROOM_DB,
+	    user_reset },
+	{ "GET", "/v1/chat/stats/", AIC_AUTH_CALLER, WORKER_ROOM_DB,
+	    user_stats },
+};
+
+#define N_ROUTES (sizeof(routes) / sizeof(routes[0]))
+_Static_assert(N_ROUTES < AIC_METRICS_ROUTES, "each route is counted");
+
+const char *const *
+route_names(int *ret_n)
+{
+	static const char *names[N_ROUTES];
+	size_t i;
+
+	for (i = 0; i < N_ROUTES; i++)
+		names[i] = routes[i].path;
+	*ret_n = (int)N_ROUTES;
+	return names;
+}
+
+/* The rest of a path behind a route's own; NULL when it is another path. */
+static const char *
+match(const struct route *r, const char *path)
+{
+	size_t n = strlen(r->path);
+
+	if (strncmp(path, r->path, n) != 0)
+		return NULL;
+	path += n;
+	if (r->path[n - 1] == '/')
+		return *path && !strchr(path, '/') ? path : NULL;
+	return *path ? NULL : path;
+}
+
+static const struct route *
+find(struct request *rq)
+{
+	size_t i;
+
+	for (i = 0; i < N_ROUTES; i++) {
+		rq->tail = match(&routes[i], rq->in.path);
+		if (rq->tail)
+			return &routes[i];
+	}
+	return NULL;
+}
+
+static enum aic_code
+serve(struct request *rq, const struct route *r, struct aic_err *err)
+{
+	enum aic_code rc;
+
+	request_stage(rq, "reading the body");
+	if (strcmp(r->method, "POST") == 0) {
+		rc = fcgi_body(rq->fcgi, &rq->in, &rq->body, err);
+		if (rc)
+			return rc;
+	}
+	rc = r->handler(rq, err);
+	if (!rc && rq->out.failed)
+		rc = aic_fail(err, AIC_ENOMEM, "out of memory");
+	return rc;
+}
+
+/* The figures are open only where Nginx has a listener for them alone. */
+static enum aic_auth_need
+need_of(const struct request *rq, const struct route *r)
+{
+	const char *is_public = rq->in.is_public;
+
+	if (!r || (r->handler == health_metrics && is_public && *is_public))
+		return AIC_AUTH_CALLER;
+	return r->need;
+}
+
+static enum aic_code
+run(struct request *rq, const struct route *r, struct aic_err *err)
+{
+	const struct aic_conf *conf = &rq->worker->conf;
+	enum aic_code rc;
+
+	request_stage(rq, "checking the key");
+	rc = aic_auth_check(conf->api_keys, conf->api_admin_key, need_of(rq, r),
+	    rq->in.api_key, err);
+	if (rc)
+		return rc;
+	request_stage(rq, "finding the route");
+	if (!r)
+		return aic_fail(err, AIC_ENOROUTE, "no such path");
+	if (strcmp(r->method, rq->in.method) != 0) {
+		rq->allow = r->method;
+		return aic_fail(err, AIC_EMETHOD, "no such method here");
+	}
+	request_stage(rq, "finding room");
+	rc = worker_enter(rq->worker, r->room, err);
+	if (rc)
+		return rc;
+	rc = serve(rq, r, err);
+	worker_leave(rq->worker, r->room);
+	return rc;
+}
+
+static enum aic_level
+level_of(enum aic_code code)
+{
+	switch (code) {
+	case AIC_EDB:
+	case AIC_ENOMEM:
+	case AIC_EBUG:
+		return AIC_LOG_ERROR;
+	case AIC_EUPSTREAM:
+	case AIC_EOPEN:
+	case AIC_EBUSY:
+		return AIC_LOG_WARN;
+	default:
+		return AIC_LOG_INFO;
+	}
+}
+
+/* Callers make up methods and paths, and may do so at length. */
+#define METHOD_LOGGED 16
+#define PATH_LOGGED 256
+
+static void
+log_request(const struct request *rq, const struct aic_err *err,
+    enum aic_code rc, bool sent, bool quiet)
+{
+	struct aic_log l;
+
+	aic_log_begin(&l, quiet && !rc ? AIC_LOG_DEBUG : level_of(rc),
+	    "request");
+	aic_log_str(&l, "req", rq->in.id);
+	aic_log_cut(&l, "method", rq->in.method, METHOD_LOGGED);
+	aic_log_cut(&l, "path", rq->in.path, PATH_LOGGED);
+	if (rq->trace.user)
+		aic_log_num(&l, "user", rq->trace.user);
+	if (rc)
+		aic_log_str(&l, "doing", rq->trace.doing);
+	aic_log_str(&l, "code", aic_code_name(rc));
+	aic_log_num(&l, "status", rq->status);
+	aic_log_ms(&l, "ms", aic_clock_us() - rq->start_us);
+	if (rq->trace.db_us)
+		aic_log_ms(&l, "db_ms", rq->trace.db_us);
+	if (rq->trace.limit_us)
+		aic_log_ms(&l, "limit_ms", rq->trace.limit_us);
+	aic_log_str(&l, "server", rq->seller.outcome);
+	if (rq->seller.waited_us)
+		aic_log_ms(&l, "server_ms", rq->seller.waited_us);
+	if (rq->trace.attempts) {
+		aic_log_ms(&l, "ai_ms", rq->trace.ai_us);
+		aic_log_num(&l, "attempts", rq->trace.attempts);
+		aic_log_str(&l, "model", rq->trace.model);
+		aic_log_num(&l, "tokens", rq->trace.tokens);
+		aic_log_num(&l, "tokens_prompt", rq->trace.usage.prompt);
+		aic_log_num(&l, "tokens_completion",
+		    rq->trace.usage.completion);
+		aic_log_num(&l, "tokens_cached", rq->trace.usage.cached);
+	}
+	if (rq->trace.save_us)
+		aic_log_ms(&l, "save_ms", rq->trace.save_us);
+	if (rq->replayed)
+		aic_log_str(&l, "replayed", "yes");
+	if (rq->recalled)
+		aic_log_str(&l, "recalled", "yes");
+	if (!sent)
+		aic_log_str(&l, "sent", "no");
+	if (rc)
+		aic_log_str(&l, "text", err->detail);
+	aic_log_end(&l);
+}
+
+static void
+count(const struct request *rq, const struct route *r, enum aic_code rc)
+{
+	struct aic_metrics *m = rq->worker->metrics;
+	int64_t us = aic_clock_us() - rq->start_us;
+
+	aic_metrics_request(m, r ? (int)(r - routes) : -1, rq->status);
+	if (!r || r->handler != send_chat)
+		return;
+	aic_metrics_chat(m, rc, rq->replayed);
+	if (rc == AIC_OK && !rq->replayed) {
+		aic_metrics_time(m, AIC_METRICS_CHAT, us);
+		aic_metrics_time(m, AIC_METRICS_OVERHEAD, us - rq->trace.ai_us);
+	}
+}
+
+void
+route_run(struct request *rq)
+{
+	struct aic_err err = AIC_ERR_INIT;
+	const struct route *r;
+	enum aic_code rc;
+	bool sent;
+
+	request_begin(rq);
+	r = find(rq);
+	rc = run(rq, r, &err);
+	sent = reply_send(rq, rc, &err);
+	count(rq, r, rc);
+	log_request(rq, &err, rc, sent, r && r->need == AIC_AUTH_NONE);
+	fcgi_finish(rq->fcgi);
+	request_run_deferred(rq);
+}

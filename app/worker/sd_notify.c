@@ -1,0 +1,90 @@
+#include "config.h"
+
+#include "app/worker/sd_notify.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/conf.h"
+#include "lib/log.h"
+
+/* Two pings may get lost, or be late, before the third is missed. */
+#define PINGS 3
+
+static void
+complain(const char *why)
+{
+	aic_log_event(AIC_LOG_WARN, "notify",
+	    "could not tell the service manager: %s", why);
+}
+
+/* How often, for the limit that is set for this process and not for another. */
+static int64_t
+ping_time(char *const *env)
+{
+	const char *usec = aic_conf_env(env, "WATCHDOG_USEC");
+	const char *pid = aic_conf_env(env, "WATCHDOG_PID");
+	long long n;
+
+	if (!usec || (pid && strtoll(pid, NULL, 10) != getpid()))
+		return 0;
+	n = strtoll(usec, NULL, 10);
+	return n > 0 ? n / PINGS + 1 : 0;
+}
+
+void
+sd_notify_open(struct sd_notify *n, char *const *env)
+{
+	static const struct timeval limit = { .tv_sec = 1 };
+	const char *where = aic_conf_env(env, "NOTIFY_SOCKET");
+	size_t len;
+
+	*n = (struct sd_notify){ .fd = -1, .to = { .sun_family = AF_UNIX } };
+	if (!where)
+		return;
+	len = strlen(where);
+	if ((*where != '/' && *where != '@') || len < 2 ||
+	    len >= sizeof(n->to.sun_path)) {
+		complain("NOTIFY_SOCKET is not the address of a socket");
+		return;
+	}
+	memcpy(n->to.sun_path, where, len);
+	/* An abstract one begins with a NUL, and none ends it. */
+	if (*where == '@')
+		n->to.sun_path[0] = '\0';
+	n->to_len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len +
+	    (*where == '/'));
+	n->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (n->fd < 0) {
+		complain(strerror(errno));
+		return;
+	}
+	setsockopt(n->fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+	n->ping_us = ping_time(env);
+}
+
+void
+sd_notify_send(const struct sd_notify *n, const char *text)
+{
+	ssize_t sent;
+
+	if (n->fd < 0)
+		return;
+	do {
+		sent = sendto(n->fd, text, strlen(text), MSG_NOSIGNAL,
+		    (const struct sockaddr *)&n->to, n->to_len);
+	} while (sent < 0 && errno == EINTR);
+	if (sent < 0)
+		complain(strerror(errno));
+}
+
+void
+sd_notify_close(struct sd_notify *n)
+{
+	if (n->fd >= 0)
+		close(n->fd);
+	n->fd = -1;
+}

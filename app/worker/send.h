@@ -1,0 +1,13 @@
+/*
+ * send -- POST /v1/chat/send: the order of the stages of a chat, and nothing else knows
+ * it.
+ */
+#ifndef SEND_H
+#define SEND_H
+
+#include "app/worker/request.h"
+
+/* send_chat -- the handler of the route. */
+enum aic_code send_chat(struct request *rq, struct aic_err *err);
+
+#endif

@@ -1,0 +1,145 @@
+#include "config.h"
+
+#include "app/worker/unsaved.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/clock.h"
+
+/* The circuit breaker lets few chats be paid in vain; these are all that were in flight
+ * when it opened, and some trials. */
+#define ANSWERS_MAX 128
+#define BYTES_MAX (8 * 1024 * 1024)
+
+struct answer {
+	int64_t telegram_id;
+	char digest[AIC_IDEMPOTENCY_DIGEST_SIZE];
+	char *text; /* NULL: none */
+	size_t len;
+	int64_t tokens;
+	int64_t until_us;
+};
+
+struct unsaved {
+	pthread_mutex_t lock;
+	struct answer answers[ANSWERS_MAX];
+	size_t bytes; /* of all texts */
+};
+
+struct unsaved *
+unsaved_open(void)
+{
+	struct unsaved *u = calloc(1, sizeof(*u));
+
+	if (u)
+		pthread_mutex_init(&u->lock, NULL);
+	return u;
+}
+
+/* With the lock held, as all below. */
+static void
+drop(struct unsaved *u, struct answer *a)
+{
+	free(a->text);
+	a->text = NULL;
+	u->bytes -= a->len;
+	a->len = 0;
+}
+
+static void
+drop_old(struct unsaved *u, int64_t now_us)
+{
+	int i;
+
+	for (i = 0; i < ANSWERS_MAX; i++)
+		if (u->answers[i].text && u->answers[i].until_us <= now_us)
+			drop(u, &u->answers[i]);
+}
+
+/* A free place, or that of the oldest. */
+static struct answer *
+find_place(struct unsaved *u)
+{
+	struct answer *oldest = NULL, *a;
+
+	for (a = u->answers; a < u->answers + ANSWERS_MAX; a++) {
+		if (!a->text)
+			return a;
+		if (!oldest || a->until_us < oldest->until_us)
+			oldest = a;
+	}
+	drop(u, oldest);
+	return oldest;
+}
+
+static struct answer *
+find_oldest(struct unsaved *u)
+{
+	struct answer *oldest = NULL, *a;
+
+	for (a = u->answers; a < u->answers + ANSWERS_MAX; a++)
+		if (a->text && (!oldest || a->until_us < oldest->until_us))
+			oldest = a;
+	return oldest;
+}
+
+void
+unsaved_close(struct unsaved *u)
+{
+	if (!u)
+		return;
+	drop_old(u, INT64_MAX);
+	pthread_mutex_destroy(&u->lock);
+	free(u);
+}
+
+void
+unsaved_keep(struct unsaved *u, int64_t telegram_id,
+    const char digest[AIC_IDEMPOTENCY_DIGEST_SIZE], char *text, int64_t tokens,
+    int64_t now_us)
+{
+	size_t len = strlen(text);
+	struct answer *a;
+
+	pthread_mutex_lock(&u->lock);
+	drop_old(u, now_us);
+	while (u->bytes > 0 && u->bytes + len > BYTES_MAX)
+		drop(u, find_oldest(u));
+	a = find_place(u);
+	*a = (struct answer){ .telegram_id = telegram_id,
+		.text = text,
+		.len = len,
+		.tokens = tokens,
+		.until_us = now_us + UNSAVED_MS * AIC_MS };
+	memcpy(a->digest, digest, AIC_IDEMPOTENCY_DIGEST_SIZE);
+	u->bytes += len;
+	pthread_mutex_unlock(&u->lock);
+}
+
+char *
+unsaved_take(struct unsaved *u, int64_t telegram_id,
+    const char digest[AIC_IDEMPOTENCY_DIGEST_SIZE], int64_t *ret_tokens,
+    int64_t now_us)
+{
+	struct answer *a;
+	char *text = NULL;
+
+	pthread_mutex_lock(&u->lock);
+	if (u->bytes > 0)
+		drop_old(u, now_us);
+	for (a = u->answers; u->bytes > 0 && a < u->answers + ANSWERS_MAX;
+	     a++) {
+		if (!a->text || a->telegram_id != telegram_id ||
+		    strcmp(a->digest, digest) != 0)
+			continue;
+		text = a->text;
+		*ret_tokens = a->tokens;
+		a->text = NULL;
+		drop(u, a);
+		break;
+	}
+	pthread_mutex_unlock(&u->lock);
+	return text;
+}

@@ -1,0 +1,738 @@
+#include "config.h"
+
+#include "app/worker/worker.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/cache_keys.h"
+#include "lib/clock.h"
+#include "lib/context.h"
+#include "lib/durable.h"
+#include "lib/idempotency.h"
+#include "lib/limit.h"
+#include "lib/log.h"
+#include "lib/save.h"
+
+/* The newest file of sql/ that this program cannot do without. */
+#define SCHEMA_VERSION 4
+
+/* /health/ready is asked by machines every few seconds; a database that needs
+ * longer than this is not ready. */
+#define READY_US (1 * AIC_S)
+
+/* For so long a look at the database is as good as a new one; and with the time that
+ * the next one may take. */
+#define LOOK_US (1 * AIC_S)
+#define LOOK_MAX_US (LOOK_US + READY_US)
+
+/* When all slots are taken: chats take seconds, so one will be free soon. */
+#define BUSY_RETRY_AFTER_S 2
+
+/* Calls of the engine that a chat may have at once beside those to the seller-data API:
+ * one to a model, and one that is on its way out; and a few for the worker. */
+#define CALLS_EACH 2
+#define CALLS_SPARE 16
+
+/* Only reads. */
+static const struct aic_db_stmt migrated = { "migrated",
+	"SELECT to_regclass('ai_chat_migrations') IS NOT NULL,"
+	" current_setting('search_path')",
+	0, NULL };
+
+/* $1 zone. Only reads. */
+static const struct aic_db_stmt check = {
+	"check",
+	"SELECT coalesce((SELECT max(version) FROM ai_chat_migrations), 0),"
+	"  EXISTS (SELECT FROM pg_timezone_names WHERE name = $1::text),"
+	"  current_setting('transaction_read_only')",
+	1,
+	NULL,
+};
+
+static void
+set_models(struct aic_provider_conf models[AIC_OPENAI_MODELS],
+    const struct aic_conf *conf)
+{
+	models[0] = (struct aic_provider_conf){
+		.base_url = conf->openai_base_url,
+		.api_key = conf->openai_api_key,
+		.name = conf->openai_model,
+		.proxy = conf->openai_proxy,
+		.ca_file = conf->openai_ca_file,
+		.headers_file = conf->openai_headers_file,
+		.extra_body_file = conf->openai_extra_body_file,
+		.auth = conf->openai_auth,
+		.auth_url = conf->openai_auth_url,
+		.auth_scope = conf->openai_auth_scope,
+		.prefix = "OPENAI_"
+	};
+	models[1] = (struct aic_provider_conf){
+		.base_url = conf->fallback_base_url,
+		.api_key = conf->fallback_api_key,
+		.name = conf->fallback_model,
+		.proxy = conf->fallback_proxy,
+		.ca_file = conf->fallback_ca_file,
+		.headers_file = conf->fallback_headers_file,
+		.extra_body_file = conf->fallback_extra_body_file,
+		.auth = conf->fallback_auth,
+		.auth_url = conf->fallback_auth_url,
+		.auth_scope = conf->fallback_auth_scope,
+		.prefix = "OPENAI_FALLBACK_"
+	};
+}
+
+/*
+ * How the model is called, as a text: an answer that the cache has is used only where all of
+ * this is the same. w->asked_how stays NULL where answers are not cached.
+ */
+static enum aic_code
+describe_model(struct worker *w, struct aic_err *err)
+{
+	const struct aic_conf *conf = &w->conf;
+	struct aic_buf how;
+	size_t len;
+
+	if (!w->cache || conf->answer_cache_s == 0)
+		return AIC_OK;
+	aic_buf_init(&how,
+	    4 * AIC_PROMPT_FILE_MAX + 65536 + AIC_EXTRA_FILE_MAX);
+	aic_buf_printf(&how, "%s %s %g %lld ", conf->openai_base_url,
+	    conf->openai_model, conf->openai_temperature,
+	    (long long)conf->openai_max_tokens);
+	aic_buf_puts(&how, aic_openai_members(w->openai));
+	aic_buf_put(&how, w->prompt.rules, w->prompt.rules_len);
+	w->asked_how = aic_buf_take(&how, &len);
+	aic_buf_done(&how);
+	return w->asked_how ? AIC_OK
+			    : aic_fail(err, AIC_ENOMEM, "out of memory");
+}
+
+enum aic_code
+worker_open(struct worker *w, struct aic_conf *conf, struct aic_err *err)
+{
+	struct aic_db_conf db;
+	struct aic_openai_conf ai;
+	struct aic_cache_conf cache;
+	struct aic_http_conf http;
+	enum aic_code rc;
+
+	memset(w, 0, sizeof(*w));
+	pthread_mutex_init(&w->lock, NULL);
+	pthread_mutex_init(&w->look.lock, NULL);
+	pthread_cond_init(&w->look.over, NULL);
+	pthread_mutex_init(&w->fit.lock, NULL);
+	pthread_cond_init(&w->fit.over, NULL);
+	aic_breaker_init(&w->saves, WORKER_SAVES_FAILED,
+	    WORKER_SAVES_OPEN_MS * AIC_MS);
+	w->conf = *conf;
+	db = (struct aic_db_conf){ .url = conf->database_url,
+		.schema = conf->db_schema,
+		.pool = (int)conf->db_pool,
+		.timeout_ms = (int)conf->db_timeout_ms,
+		.prepare = conf->db_prepare };
+	ai = (struct aic_openai_conf){ .temperature = conf->openai_temperature,
+		.max_tokens = conf->openai_max_tokens,
+		.breaker_failures = conf->breaker_failures,
+		.breaker_open_us = conf->breaker_open_ms * AIC_MS,
+		.retry_floor = conf->retry_floor };
+	set_models(ai.models, conf);
+	/* The one secret that workers of all machines have in common. */
+	cache = (struct aic_cache_conf){
+		.url = conf->redis_url, .secret = conf->api_keys, .scoped = true
+	};
+	http = (struct aic_http_conf){ .calls_max = CALLS_EACH *
+			(int)conf->threads +
+		    CALLS_SPARE + seller_api_calls(conf),
+		.connections_max = (int)conf->upstream_connections };
+	rc = aic_prompt_load(&w->prompt, conf->prompt_file, conf->answer_format,
+	    err);
+	if (!rc)
+		rc = aic_db_open(&w->db, &db, err);
+	if (!rc)
+		rc = aic_http_open(&w->http, &http, err);
+	if (!rc)
+		rc = aic_openai_open(&w->openai, &ai, err);
+	if (!rc)
+		rc = aic_cache_open(&w->cache, &cache, err);
+	if (!rc)
+		rc = describe_model(w, err);
+	if (!rc) {
+		w->unsaved = unsaved_open();
+		if (!w->unsaved)
+			rc = aic_fail(err, AIC_ENOMEM, "out of memory");
+	}
+	if (!rc)
+		rc = seller_api_open(&w->seller_api, w->http, conf, err);
+	if (rc)
+		worker_close(w);
+	return rc;
+}
+
+enum aic_code
+worker_open_metrics(struct worker *w, const char *const *routes, int n_routes,
+    struct aic_err *err)
+{
+	int number = (int)w->conf.instance;
+	enum aic_code rc;
+
+	rc = aic_metrics_open(&w->metrics, w->conf.metrics_dir, number, routes,
+	    n_routes, err);
+	if (rc == AIC_EBUSY) {
+		/* Chats do not need it. */
+		aic_log_event(AIC_LOG_ERROR, "metrics",
+		    "counting in memory, which no other worker sees: %s",
+		    err->detail);
+		rc = aic_metrics_open(&w->metrics, NULL, number, routes,
+		    n_routes, err);
+	}
+	seller_api_count_in(w->seller_api, w->metrics);
+	return rc;
+}
+
+void
+worker_close(struct worker *w)
+{
+	aic_metrics_close(w->metrics);
+	aic_cache_close(w->cache);
+	free(w->asked_how);
+	seller_api_close(w->seller_api);
+	aic_openai_close(w->openai);
+	aic_http_close(w->http);
+	aic_db_close(w->db);
+	aic_prompt_done(&w->prompt);
+	aic_conf_done(&w->conf);
+	unsaved_close(w->unsaved);
+	aic_breaker_done(&w->saves);
+	pthread_cond_destroy(&w->fit.over);
+	pthread_mutex_destroy(&w->fit.lock);
+	pthread_cond_destroy(&w->look.over);
+	pthread_mutex_destroy(&w->look.lock);
+	pthread_mutex_destroy(&w->lock);
+	memset(w, 0, sizeof(*w));
+}
+
+enum aic_code
+worker_check(struct worker *w, struct aic_err *err)
+{
+	int64_t until = aic_clock_us() + w->conf.db_timeout_ms * AIC_MS;
+	struct aic_db_call call;
+	enum aic_code rc;
+
+	aic_db_call(&call, &migrated);
+	rc = aic_db_run(w->db, &call, 1, until, err);
+	if (rc)
+		return rc;
+	if (*aic_db_get(&call, 0, 0) != 't')
+		rc = aic_fail(err, AIC_EDB,
+		    "the database has no tables of this service (looked in %s): "
+		    "run ai-chat-migrate, or set AI_CHAT_DB_SCHEMA",
+		    aic_db_get(&call, 0, 1));
+	aic_db_call_done(&call);
+	if (rc)
+		return rc;
+
+	aic_db_call(&call, &check);
+	aic_db_text(&call, w->conf.timezone);
+	rc = aic_db_run(w->db, &call, 1, until, err);
+	if (rc)
+		return rc;
+	if (aic_db_get_int(&call, 0, 0) < SCHEMA_VERSION)
+		rc = aic_fail(err, AIC_EDB,
+		    "the database is at schema version %d, %d is needed: run "
+		    "ai-chat-migrate",
+		    (int)aic_db_get_int(&call, 0, 0), SCHEMA_VERSION);
+	else if (*aic_db_get(&call, 0, 1) != 't')
+		rc = aic_fail(err, AIC_ECONF,
+		    "AI_CHAT_TIMEZONE \"%s\" is not a time zone that the "
+		    "database knows",
+		    w->conf.timezone);
+	else if (strcmp(aic_db_get(&call, 0, 2), "off") != 0)
+		rc = aic_fail(err, AIC_EDB, "the database is read-only");
+	aic_db_call_done(&call);
+	return rc;
+}
+
+/* Once: log the settings of the server under which an answered chat can be lost. */
+static void
+check_durability(struct worker *w, int64_t deadline_us)
+{
+	struct aic_err err = AIC_ERR_INIT;
+	struct aic_db_call call;
+
+	if (atomic_exchange(&w->durability_checked, true))
+		return;
+	aic_durable_bind(&call);
+	if (aic_db_run(w->db, &call, 1, deadline_us, &err)) {
+		atomic_store(&w->durability_checked, false);
+		return;
+	}
+	if (*aic_durable_read(&call))
+		aic_log_event(AIC_LOG_WARN, "durability",
+		    "answered chats can be lost in a crash of PostgreSQL: %s",
+		    aic_durable_read(&call));
+	aic_db_call_done(&call);
+}
+
+/*
+ * The statements of a chat, for a user that there is not, a limit that lets nobody in
+ * and a reservation that nobody has. The server does all it does for a chat, checks
+ * names, types, rights and whether it may write, and finds no row to read or to write.
+ */
+static const char nil[] = "00000000-0000-0000-0000-000000000000";
+
+static enum aic_code
+run_and_forget(struct worker *w, struct aic_db_call *calls, int n,
+    int64_t deadline_us, struct aic_err *err)
+{
+	enum aic_code rc = aic_db_run(w->db, calls, n, deadline_us, err);
+	int i;
+
+	for (i = 0; i < n; i++)
+		aic_db_call_done(&calls[i]);
+	return rc;
+}
+
+static enum aic_code
+try_chat(struct worker *w, int64_t deadline_us, struct aic_err *err)
+{
+	struct aic_limit_reserve h = {
+		.chat_id = nil, .zone = w->conf.timezone, .limit = -1
+	};
+	struct aic_save s = { .message = "", .response = "" };
+	struct aic_context_terms terms = { .exchanges = 0 };
+	struct aic_db_call calls[4];
+
+	aic_limit_reserve_bind(&calls[0], &h);
+	aic_context_bind(&calls[1], 0, &terms);
+	aic_save_bind(&calls[2], &s);
+	aic_limit_release_bind(&calls[3], 0, nil);
+	return run_and_forget(w, calls, 4, deadline_us, err);
+}
+
+/* What a chat with a key needs besides. */
+static enum aic_code
+try_key(struct worker *w, int64_t deadline_us, struct aic_err *err)
+{
+	struct aic_limit_reserve h = { .chat_id = nil,
+		.of_key = true,
+		.zone = w->conf.timezone,
+		.limit = -1 };
+	struct aic_db_call calls[3];
+
+	aic_idempotency_queue_bind(&calls[0], 0);
+	aic_limit_reserve_bind(&calls[1], &h);
+	aic_idempotency_bind(&calls[2], 0, nil, NULL);
+	return run_and_forget(w, calls, 3, deadline_us, err);
+}
+
+/* Chats do not need Redis: where the database will not be named, they do without. */
+static enum aic_code
+name_database(struct worker *w, int64_t deadline_us, struct aic_err *err)
+{
+	enum aic_code rc;
+
+	rc = aic_cache_keys_set_scope(w->cache, w->db, deadline_us, err);
+	if (!rc || !*err->sqlstate)
+		return rc;
+	aic_log_event(AIC_LOG_WARN, "cache",
+	    "Redis is not used, because its keys could not name the database: "
+	    "%s",
+	    err->detail);
+	*err = (struct aic_err)AIC_ERR_INIT;
+	return AIC_OK;
+}
+
+static enum aic_code
+try_fit(struct worker *w, int64_t deadline_us, struct aic_err *err)
+{
+	enum aic_code rc = try_chat(w, deadline_us, err);
+
+	if (!rc)
+		rc = name_database(w, deadline_us, err);
+	if (rc)
+		return rc;
+	atomic_store(&w->fits, true);
+	check_durability(w, deadline_us);
+	return AIC_OK;
+}
+
+/* With the lock held: what the thread finds that tries already. */
+static enum aic_code
+await_fit(struct worker_fit *f, pthread_mutex_t *lock, int64_t deadline_us,
+    struct aic_err *err)
+{
+	struct timespec until = aic_clock_spec(deadline_us);
+	unsigned tries = f->tries;
+	int rc = 0;
+
+	while (f->tries == tries && rc != ETIMEDOUT)
+		rc = pthread_cond_clockwait(&f->over, lock, CLOCK_MONOTONIC,
+		    &until);
+	if (f->tries == tries)
+		return aic_fail(err, AIC_EDB,
+		    "the database did not answer in time");
+	if (f->code)
+		*err = f->why;
+	return f->code;
+}
+
+enum aic_code
+worker_schema_ok(struct worker *w, int64_t deadline_us, struct aic_err *err)
+{
+	struct worker_fit *f = &w->fit;
+	enum aic_code rc;
+
+	if (atomic_load_explicit(&w->fits, memory_order_relaxed))
+		return AIC_OK;
+	pthread_mutex_lock(&f->lock);
+	if (f->trying) {
+		rc = await_fit(f, &f->lock, deadline_us, err);
+		pthread_mutex_unlock(&f->lock);
+		return rc;
+	}
+	f->trying = true;
+	pthread_mutex_unlock(&f->lock);
+	rc = try_fit(w, deadline_us, err);
+	pthread_mutex_lock(&f->lock);
+	f->trying = false;
+	f->tries++;
+	f->code = rc;
+	f->why = *err;
+	pthread_cond_broadcast(&f->over);
+	pthread_mutex_unlock(&f->lock);
+	return rc;
+}
+
+static enum aic_code
+look_at_database(struct worker *w, struct aic_err *err)
+{
+	int64_t until = aic_clock_us() + READY_US;
+	enum aic_code rc;
+
+	rc = try_chat(w, until, err);
+	if (!rc)
+		rc = try_key(w, until, err);
+	if (!rc)
+		check_durability(w, until);
+	return rc;
+}
+
+/* With the lock held, which is let go meanwhile. */
+static void
+look_again(struct worker *w, enum aic_level level)
+{
+	struct worker_look *l = &w->look;
+	struct aic_err err = AIC_ERR_INIT;
+	enum aic_code rc;
+
+	l->looking = true;
+	pthread_mutex_unlock(&l->lock);
+	rc = look_at_database(w, &err);
+	if (rc)
+		aic_log_event(level, "unready", "%s", err.detail);
+	pthread_mutex_lock(&l->lock);
+	l->looking = false;
+	l->code = rc;
+	l->why = err;
+	l->looked_us = aic_clock_us();
+	pthread_cond_broadcast(&l->over);
+}
+
+enum aic_code
+worker_ping(struct worker *w, enum aic_level level, struct aic_err *err)
+{
+	struct worker_look *l = &w->look;
+	enum aic_code rc;
+	int64_t age_us;
+
+	pthread_mutex_lock(&l->lock);
+	age_us = l->looked_us ? aic_clock_us() - l->looked_us : INT64_MAX;
+	if (age_us > LOOK_US && !l->looking)
+		look_again(w, level);
+	else if (age_us > LOOK_MAX_US)
+		while (l->looking)
+			pthread_cond_wait(&l->over, &l->lock);
+	rc = l->code;
+	if (rc)
+		*err = l->why;
+	pthread_mutex_unlock(&l->lock);
+	return rc;
+}
+
+enum aic_code
+worker_enter_wait(struct worker *w, struct aic_err *err)
+{
+	bool ok;
+
+	pthread_mutex_lock(&w->lock);
+	ok = w->waiters < (w->conf.threads + 1) / 2;
+	if (ok)
+		w->waiters++;
+	pthread_mutex_unlock(&w->lock);
+	if (ok)
+		return AIC_OK;
+	err->retry_after_s = BUSY_RETRY_AFTER_S;
+	aic_says(err, "Too many requests wait for others of their key");
+	return aic_fail(err, AIC_EBUSY,
+	    "half of the slots are waiting already");
+}
+
+void
+worker_leave_wait(struct worker *w)
+{
+	pthread_mutex_lock(&w->lock);
+	w->waiters--;
+	pthread_mutex_unlock(&w->lock);
+}
+
+void
+worker_release_later(struct worker *w, int64_t user, const char *chat_id,
+    int64_t lapses_us)
+{
+	struct worker_release *d = NULL;
+
+	pthread_mutex_lock(&w->lock);
+	if (w->n_drops < WORKER_RELEASES) {
+		d = &w->drops[w->n_drops++];
+		d->user = user;
+		d->lapses_us = lapses_us;
+		memcpy(d->chat_id, chat_id, AIC_ID_SIZE);
+	}
+	pthread_mutex_unlock(&w->lock);
+	if (!d)
+		aic_metrics_lapse(w->metrics);
+}
+
+/* The newest first: its time has longest to go. */
+static bool
+take_drop(struct worker *w, struct worker_release *to)
+{
+	bool any;
+
+	pthread_mutex_lock(&w->lock);
+	any = w->n_drops > 0;
+	if (any)
+		*to = w->drops[--w->n_drops];
+	pthread_mutex_unlock(&w->lock);
+	return any;
+}
+
+void
+worker_release_all(struct worker *w)
+{
+	int64_t until = aic_clock_us() + READY_US;
+	struct aic_err err = AIC_ERR_INIT;
+	struct aic_db_call call;
+	struct worker_release d;
+
+	while (take_drop(w, &d)) {
+		if (d.lapses_us <= aic_clock_us()) {
+			aic_metrics_lapse(w->metrics);
+			continue;
+		}
+		aic_limit_release_bind(&call, d.user, d.chat_id);
+		if (aic_db_run(w->db, &call, 1, until, &err)) {
+			worker_release_later(w, d.user, d.chat_id, d.lapses_us);
+			return;
+		}
+		aic_db_call_done(&call);
+	}
+}
+
+void
+worker_check_cache(struct worker *w)
+{
+	struct aic_cache_look cache = aic_cache_first(w->cache,
+	    aic_clock_us() + READY_US);
+
+	if (cache.state != AIC_CACHE_IS_OK && cache.state != AIC_CACHE_IS_OFF)
+		aic_log_event(AIC_LOG_WARN, "cache",
+		    "workers will do without Redis: %s",
+		    cache.tried ? cache.why : "it could not be asked yet");
+}
+
+static void
+log_cache(struct worker *w, const struct aic_cache_look *cache)
+{
+	bool same;
+
+	if (!cache->tried)
+		return;
+	pthread_mutex_lock(&w->lock);
+	/* The state can be known before its reason. */
+	same = cache->state == w->cache_told &&
+	    (cache->state == AIC_CACHE_IS_OK ||
+		strcmp(cache->why, w->cache_why) == 0);
+	w->cache_told = cache->state;
+	memcpy(w->cache_why, cache->why, sizeof(w->cache_why));
+	pthread_mutex_unlock(&w->lock);
+	if (same)
+		return;
+	if (cache->state == AIC_CACHE_IS_OK)
+		aic_log_event(AIC_LOG_INFO, "cache", "Redis answers");
+	else
+		aic_log_event(AIC_LOG_WARN, "cache", "%s: %s",
+		    cache->state == AIC_CACHE_IS_OPEN
+			? "Redis is left alone for a while"
+			: "Redis is away",
+		    cache->why);
+}
+
+/* --- resets ------------------------------------------------------------ */
+
+static void
+reset_later(struct worker *w, const struct worker_reset *r)
+{
+	bool ok;
+
+	pthread_mutex_lock(&w->lock);
+	ok = w->n_resets < WORKER_RESETS;
+	if (ok)
+		w->resets[w->n_resets++] = *r;
+	pthread_mutex_unlock(&w->lock);
+	if (!ok)
+		aic_log_event(AIC_LOG_WARN, "cache",
+		    "too many resets that Redis did not hear of: refusals may "
+		    "be remembered for %d s",
+		    (int)(AIC_CACHE_KEYS_USED_MS / 1000));
+}
+
+void
+worker_reset(struct worker *w, int64_t user)
+{
+	struct worker_reset r = { .user = user,
+		.until_us = aic_clock_us() + AIC_CACHE_KEYS_USED_MS * AIC_MS };
+
+	if (w->cache && !aic_cache_keys_mark_reset(w->cache, user))
+		reset_later(w, &r);
+}
+
+static bool
+take_reset(struct worker *w, struct worker_reset *to)
+{
+	bool any;
+
+	pthread_mutex_lock(&w->lock);
+	any = w->n_resets > 0;
+	if (any)
+		*to = w->resets[--w->n_resets];
+	pthread_mutex_unlock(&w->lock);
+	return any;
+}
+
+void
+worker_reset_all(struct worker *w)
+{
+	struct worker_reset r;
+
+	while (take_reset(w, &r)) {
+		/* By then what Redis knew is forgotten by itself. */
+		if (r.until_us <= aic_clock_us())
+			continue;
+		if (!aic_cache_keys_mark_reset(w->cache, r.user)) {
+			reset_later(w, &r);
+			return;
+		}
+	}
+}
+
+void
+worker_keep_warm(struct worker *w)
+{
+	char why[AIC_HTTP_WHY_SIZE] = "";
+
+	if (!w->conf.openai_keep_warm)
+		return;
+	switch (aic_openai_keep_warm(w->openai, w->http, why)) {
+	case AIC_WARM_LOST:
+		aic_log_event(AIC_LOG_WARN, "model",
+		    "could not reach the first model: %s", why);
+		break;
+	case AIC_WARM_FOUND:
+		aic_log_event(AIC_LOG_INFO, "model",
+		    "the first model can be reached again");
+		break;
+	case AIC_WARM_SAME:
+		break;
+	}
+}
+
+void
+worker_update_gauges(struct worker *w)
+{
+	struct aic_cache_look cache = aic_cache_look(w->cache);
+	struct aic_db_state db = aic_db_look(w->db);
+	struct aic_metrics_now now = { .slots = w->conf.threads,
+		.db_connections = db.connections,
+		.db_busy = db.busy,
+		.db_waiting = db.waiting,
+		.db_up = !db.down,
+		.cache = cache.state != AIC_CACHE_IS_OFF,
+		.cache_up = cache.state == AIC_CACHE_IS_OK,
+		.cache_open = cache.state == AIC_CACHE_IS_OPEN,
+		.cache_connections = cache.connections,
+		.cache_busy = cache.busy,
+		.saves_open = aic_breaker_is_open(&w->saves),
+		.server_open = seller_api_is_open(w->seller_api) };
+	int i;
+
+	for (i = 0; i < AIC_OPENAI_MODELS; i++)
+		now.open[i] = aic_openai_model_is_open(w->openai, i,
+		    aic_clock_us());
+	pthread_mutex_lock(&w->lock);
+	now.slots_used = w->chats;
+	now.others = w->others;
+	pthread_mutex_unlock(&w->lock);
+	aic_metrics_now(w->metrics, &now);
+	if (aic_metrics_was_lost())
+		aic_log_event(AIC_LOG_ERROR, "metrics",
+		    "file %lld in AI_CHAT_METRICS_DIR was truncated: counting "
+		    "in memory until the next start",
+		    (long long)w->conf.instance);
+	log_cache(w, &cache);
+}
+
+int
+worker_threads(const struct worker *w)
+{
+	return (int)w->conf.threads + WORKER_SPARE;
+}
+
+enum aic_code
+worker_enter(struct worker *w, enum worker_room room, struct aic_err *err)
+{
+	enum aic_code rc = AIC_OK;
+
+	if (room == WORKER_ROOM_NONE)
+		return AIC_OK;
+	pthread_mutex_lock(&w->lock);
+	if (w->chats + w->others >= worker_threads(w) - WORKER_LAST ||
+	    (room == WORKER_ROOM_CHAT && w->chats >= w->conf.threads))
+		rc = AIC_EBUSY;
+	else if (room == WORKER_ROOM_CHAT)
+		w->chats++;
+	else
+		w->others++;
+	pthread_mutex_unlock(&w->lock);
+	if (rc) {
+		err->retry_after_s = BUSY_RETRY_AFTER_S;
+		aic_says(err, "Too many requests in flight");
+		aic_fail(err, rc, "no room for one more request");
+	}
+	return rc;
+}
+
+void
+worker_leave(struct worker *w, enum worker_room room)
+{
+	if (room == WORKER_ROOM_NONE)
+		return;
+	pthread_mutex_lock(&w->lock);
+	if (room == WORKER_ROOM_CHAT)
+		w->chats--;
+	else
+		w->others--;
+	pthread_mutex_unlock(&w->lock);
+}

@@ -1,0 +1,122 @@
+#include "config.h"
+
+#include "lib/cache_keys.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/clock.h"
+#include "lib/context.h"
+
+/* Longer than the news of those who had looked before may be under way. */
+#define MARK_MS (15 * INT64_C(1000))
+_Static_assert(MARK_MS *AIC_MS > AIC_CACHE_KEYS_LOOK_MAX_US + AIC_CACHE_CALL_US,
+    "old news find the mark");
+
+/*
+ * The database's number comes from the statistics of the connection, because the role may
+ * have no right to read pg_database. Only reads.
+ */
+#define WHOSE(cluster)                                                         \
+	"SELECT " cluster ", a.datid::text, current_database()::text"          \
+	" FROM pg_stat_get_activity(pg_backend_pid()) a"
+
+static const struct aic_db_stmt whose = { "whose",
+	WHOSE("(SELECT system_identifier FROM pg_control_system())::text"), 0,
+	NULL };
+
+/* Where the role may not ask for the number of the cluster. */
+static const struct aic_db_stmt whose_at_all = { "whose_at_all", WHOSE("''"), 0,
+	NULL };
+
+enum aic_code
+aic_cache_keys_set_scope(struct aic_cache *cache, struct aic_db *db,
+    int64_t deadline_us, struct aic_err *err)
+{
+	struct aic_err why = AIC_ERR_INIT;
+	struct aic_db_call call;
+	enum aic_code rc;
+	char name[256];
+
+	if (!cache || aic_cache_has_scope(cache))
+		return AIC_OK;
+	aic_db_call(&call, &whose);
+	rc = aic_db_run(db, &call, 1, deadline_us, &why);
+	if (rc && strcmp(why.sqlstate, AIC_DB_NO_RIGHT) == 0) {
+		why = (struct aic_err)AIC_ERR_INIT;
+		aic_db_call(&call, &whose_at_all);
+		rc = aic_db_run(db, &call, 1, deadline_us, &why);
+	}
+	if (rc) {
+		*err = why;
+		return rc;
+	}
+	snprintf(name, sizeof(name), "%s %s %s", aic_db_get(&call, 0, 0),
+	    aic_db_get(&call, 0, 1), aic_db_get(&call, 0, 2));
+	aic_cache_set_scope(cache, name);
+	aic_db_call_done(&call);
+	return AIC_OK;
+}
+
+void
+aic_cache_keys_used(char key[AIC_CACHE_KEY_SIZE], int64_t telegram_id)
+{
+	aic_cache_key(key, "used", telegram_id);
+}
+
+void
+aic_cache_keys_seller(char key[AIC_CACHE_KEY_SIZE], int64_t telegram_id)
+{
+	aic_cache_key(key, "seller2", telegram_id);
+}
+
+void
+aic_cache_keys_unsaved(char key[AIC_CACHE_KEY_SIZE], int64_t telegram_id)
+{
+	aic_cache_key(key, "unsaved", telegram_id);
+}
+
+void
+aic_cache_keys_context(char key[AIC_CACHE_KEY_SIZE], int64_t telegram_id,
+    int64_t exchanges)
+{
+	char kind[24];
+
+	snprintf(kind, sizeof(kind), "context%d", (int)exchanges);
+	aic_cache_key(key, kind, telegram_id);
+}
+
+bool
+aic_cache_keys_mark_reset(struct aic_cache *cache, int64_t telegram_id)
+{
+	static const char mark[] = "reset";
+	struct aic_cache_put put = {
+		.data = mark, .len = sizeof(mark) - 1, .ttl_ms = MARK_MS
+	};
+
+	const char *keys[] = { put.key };
+
+	aic_cache_keys_used(put.key, telegram_id);
+	/* A Redis that is full refuses to keep anything, but not to forget. */
+	if (aic_cache_forget(cache, keys, 1, INT64_MAX) != AIC_CACHE_OK)
+		return false;
+	(void)aic_cache_put(cache, &put, 1, INT64_MAX);
+	return true;
+}
+
+bool
+aic_cache_keys_forget(struct aic_cache *cache, int64_t telegram_id)
+{
+	char key[3 + AIC_CONTEXT_MAX + 1][AIC_CACHE_KEY_SIZE];
+	const char *keys[3 + AIC_CONTEXT_MAX + 1];
+	int i, n = 0;
+
+	aic_cache_keys_used(key[n++], telegram_id);
+	aic_cache_keys_seller(key[n++], telegram_id);
+	aic_cache_keys_unsaved(key[n++], telegram_id);
+	for (i = 0; i <= AIC_CONTEXT_MAX; i++)
+		aic_cache_keys_context(key[n++], telegram_id, i);
+	for (i = 0; i < n; i++)
+		keys[i] = key[i];
+	return aic_cache_forget(cache, keys, n, INT64_MAX) == AIC_CACHE_OK;
+}

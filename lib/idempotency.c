@@ -1,0 +1,121 @@
+#include "config.h"
+
+#include "lib/idempotency.h"
+
+#include <string.h>
+
+#include "lib/digest.h"
+
+#define LEASE_OF_KEY AIC_ID_SQL_SAME_KEY("x.chat_id", "$2")
+#define LEASE_OF_BODY AIC_ID_SQL_SAME_BODY("x.chat_id", "$2")
+#define ROW_OF_KEY AIC_ID_SQL_SAME_KEY("chat_id", "$2")
+
+/*
+ * $1 user. Changes nothing. Whoever is changing the user's row is waited for, and the row
+ * is held until the end of the batch: so what comes next sees all that came before.
+ * The commit of the lock waits for the disk, and so for the commits before it, unless a
+ * reservation in the same batch decides otherwise.
+ */
+static const struct aic_db_stmt queue = {
+	"queue",
+	"SELECT " AIC_DB_SQL_DURABLE " FROM ai_chat_daily_limits"
+	" WHERE telegram_id = $1::bigint FOR UPDATE",
+	1,
+	NULL,
+};
+
+/*
+ * $1 user, $2 chat, $3 digest. Only reads. One row; nulls where nothing was kept, or
+ * nothing is under way. In one snapshot a chat has a reservation, or it has its row,
+ * or it failed.
+ *
+ * The age is written so that no index of times is used for it: that would read all of
+ * the user's last day, and not the one chat.
+ */
+static const struct aic_db_stmt repeat = {
+	"repeat",
+	"SELECT r.response, r.tokens_used, r.remaining_requests,"
+	"  r.key_digest = $3::bytea,"
+	"  (SELECT bool_and(" LEASE_OF_BODY ")"
+	"   FROM ai_chat_daily_limits l, pg_catalog.unnest(l.leases) x"
+	"   WHERE l.telegram_id = $1::bigint AND x.until > now()"
+	"   AND x.chat_id <> $2::uuid AND " LEASE_OF_KEY ")"
+	" FROM (VALUES (1)) one LEFT JOIN"
+	"  (SELECT * FROM ai_chat_requests"
+	"   WHERE telegram_id = $1::bigint AND " ROW_OF_KEY
+	"   AND created_at + " AIC_ID_SQL_KEPT " > now() LIMIT 1) r ON true",
+	3,
+	NULL,
+};
+
+enum aic_code
+aic_idempotency_check(const char *key, struct aic_err *err)
+{
+	const char *p;
+
+	if (strlen(key) > AIC_IDEMPOTENCY_KEY_MAX)
+		return aic_fault(err, "string_too_long", "header",
+		    AIC_IDEMPOTENCY_HEADER,
+		    "String should have at most %d characters",
+		    AIC_IDEMPOTENCY_KEY_MAX);
+	for (p = key; *p; p++)
+		if (*p < ' ' || *p > '~')
+			return aic_fault(err, "string_pattern_mismatch",
+			    "header", AIC_IDEMPOTENCY_HEADER,
+			    "String should be printable ASCII");
+	return AIC_OK;
+}
+
+enum aic_code
+aic_idempotency_begin(const char *key, const char *message, const char *context,
+    const char *format, char ret_id[AIC_ID_SIZE],
+    char ret_digest[AIC_IDEMPOTENCY_DIGEST_SIZE], struct aic_err *err)
+{
+	const char *const name[] = { key, NULL };
+	const char *const all[] = { key, message, context ? context : "",
+		format, NULL };
+	unsigned char named[AIC_DIGEST_BYTES], asked[AIC_DIGEST_BYTES];
+
+	if (!aic_digest(name, named) || !aic_digest(all, asked))
+		return aic_fail(err, AIC_ENOMEM, "could not digest the body");
+	memcpy(ret_digest, "\\x", 2);
+	aic_digest_hex(asked, ret_digest + 2);
+	return aic_id_of_key(ret_id, named, asked, err);
+}
+
+void
+aic_idempotency_queue_bind(struct aic_db_call *call, int64_t telegram_id)
+{
+	aic_db_call(call, &queue);
+	aic_db_int(call, telegram_id);
+}
+
+void
+aic_idempotency_bind(struct aic_db_call *call, int64_t telegram_id,
+    const char *chat_id, const char *digest)
+{
+	aic_db_call(call, &repeat);
+	aic_db_int(call, telegram_id);
+	aic_db_text(call, chat_id);
+	aic_db_text(call, digest);
+}
+
+struct aic_idempotency
+aic_idempotency_read(const struct aic_db_call *call)
+{
+	const char *same = aic_db_get(call, 0, 3);
+	const char *running = aic_db_get(call, 0, 4);
+	struct aic_idempotency r = { .state = AIC_IDEMPOTENCY_NONE };
+
+	if (*same == 't') {
+		r.state = AIC_IDEMPOTENCY_KEPT;
+		r.response = aic_db_get(call, 0, 0);
+		r.tokens = aic_db_get_int(call, 0, 1);
+		r.remaining = aic_db_get_int(call, 0, 2);
+	} else if (*same == 'f' || *running == 'f') {
+		r.state = AIC_IDEMPOTENCY_OTHER;
+	} else if (*running == 't') {
+		r.state = AIC_IDEMPOTENCY_RUNNING;
+	}
+	return r;
+}

@@ -1,0 +1,53 @@
+/*
+ * render -- the JSON of responses: the answer to a chat, and what is known of one user,
+ * which ai-chatctl --json prints too.
+ *
+ * Threads: any.
+ */
+#ifndef AIC_RENDER_H
+#define AIC_RENDER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lib/buf.h"
+#include "lib/err.h"
+#include "lib/format.h"
+#include "lib/history.h"
+#include "lib/limit.h"
+#include "lib/stats.h"
+#include "lib/telegram.h"
+
+struct aic_render_form {
+	enum aic_format format;
+	int64_t reserve; /* UTF-16 units to leave free in each part */
+	/* The caller knows nothing of parts: where there are several, the response is
+	 * the first one, with a note in Russian that there is more. */
+	bool one_message;
+};
+
+/*
+ * aic_render_answer -- "response":"...", and ,"parts":["...", ...] where that is more than
+ * fits into one message. The parts always hold the whole answer.
+ *
+ * text      as the model wrote it
+ *
+ * Errors:   AIC_ENOMEM
+ */
+enum aic_code aic_render_answer(struct aic_buf *to, const char *text,
+    const struct aic_render_form *form, struct aic_err *err) AIC_MUST_CHECK;
+
+/* aic_render_history -- calls: as aic_history_bind() made them, and run. */
+void aic_render_history(struct aic_buf *to, const struct aic_db_call calls[2],
+    int64_t limit, int64_t offset);
+
+void aic_render_limits(struct aic_buf *to, int64_t telegram_id,
+    const struct aic_limit_state *s);
+
+/* aic_render_reset -- known: the user was in the database. */
+void aic_render_reset(struct aic_buf *to, int64_t telegram_id, bool known);
+
+void aic_render_stats(struct aic_buf *to, int64_t telegram_id, int64_t days,
+    const struct aic_stats *s);
+
+#endif
