@@ -486,7 +486,8 @@ learn_protocol(struct aic_http_call *call)
 	    !tls || !tls->internals)
 		return;
 	SSL_get0_alpn_selected(tls->internals, &name, &len);
-	if (len == 2 && memcmp(name, "h2", 2) == 0) {
+	call->transfer.http2 = len == 2 && memcmp(name, "h2", 2) == 0;
+	if (call->transfer.http2) {
 		call->route->now.protocol = AIC_HTTP_2;
 		call->stream_of = tls->internals;
 	} else {

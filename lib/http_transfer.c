@@ -253,8 +253,11 @@ end_of(const struct aic_http_transfer *t, CURLcode rc)
 		    : t->answer.body.failed ? AIC_HTTP_NO_MEMORY
 					    : AIC_HTTP_BROKEN;
 	case CURLE_OUT_OF_MEMORY:
-		/* It says so of a header over 100 KiB, too. */
-		return errno == ENOMEM ? AIC_HTTP_NO_MEMORY : AIC_HTTP_TOO_BIG;
+		/* It says so of a header over 100 KiB, too, which with HTTP/2 ends the
+		 * stream before. errno is not enough: while a connection is made, and
+		 * for other streams, system calls set it. */
+		return !sent || t->http2 || errno == ENOMEM ? AIC_HTTP_NO_MEMORY
+							    : AIC_HTTP_TOO_BIG;
 	case CURLE_ABORTED_BY_CALLBACK: /* a second request was refused */
 	case CURLE_SEND_ERROR:
 	case CURLE_RECV_ERROR:

@@ -22,6 +22,7 @@ struct aic_http_transfer {
 	struct aic_buf body; /* of the request */
 	struct aic_http_answer answer;
 	int requests; /* that went out, or were about to, and may be processed */
+	bool http2; /* it is a stream of HTTP/2; set by the owner */
 	size_t header_bytes;
 	bool header_done;
 	bool too_big;

@@ -64,12 +64,10 @@ sub start (@chats)
 # there, and what is wrong with which.
 sub finish ($how, @chats)
 {
-	my $pid = $s->worker_pid(1);
-
 	# A worker that was not scheduled finds all bytes at once.
-	kill STOP => $pid if $how->{burst};
+	$s->kill_worker(1, 'STOP') if $how->{burst};
 	$m->do('release', %$how, texts => [ map { $_->{text} } @chats ]);
-	kill CONT => $pid if $how->{burst};
+	$s->kill_worker(1, 'CONT') if $how->{burst};
 	my $start = time;
 	my @got = finish_chats(map { delete $_->{sock} } @chats);
 	my $late = $start + max(map { $_->{seconds} } @got) - $m->seen->{last_byte};
