@@ -96,8 +96,6 @@ struct aic_http_call {
 	const void *stream_of; /* the HTTP/2 connection; NULL: none */
 	struct aic_http_call *prev, *next; /* in the list of its state */
 	struct aic_http_call *next_sending; /* in http->sending */
-	int nudges; /* still to come; 0: it is not in http->nudged */
-	struct aic_http_call *next_nudged;
 };
 
 struct list {
@@ -162,7 +160,6 @@ struct aic_http {
 	atomic_int n_begun; /* any thread may look */
 	struct aic_http_call *sending; /* whose requests are going out */
 	int n_unsent;
-	struct aic_http_call *nudged; /* see nudge_long() */
 	const void *suspect; /* an HTTP/2 connection that may have failed */
 	struct sock *socks; /* by descriptor */
 	int n_socks;
@@ -489,7 +486,8 @@ learn_protocol(struct aic_http_call *call)
 	    !tls || !tls->internals)
 		return;
 	SSL_get0_alpn_selected(tls->internals, &name, &len);
-	if (len == 2 && memcmp(name, "h2", 2) == 0) {
+	call->transfer.http2 = len == 2 && memcmp(name, "h2", 2) == 0;
+	if (call->transfer.http2) {
 		call->route->now.protocol = AIC_HTTP_2;
 		call->stream_of = tls->internals;
 	} else {
@@ -605,63 +603,6 @@ nudge(struct aic_http_call *call)
 	curl_easy_pause(call->transfer.easy, CURLPAUSE_CONT);
 }
 
-/*
- * A stream of HTTP/2 whose data do not fit into its buffer stops libcurl 7.88 within
- * what it has read from the connection. Later the stream takes its data; but the rest,
- * which may be any stream's, is looked at only when the socket has more or when
- * libcurl has another reason to run the stream. Where nothing more comes, all streams of
- * the connection would wait until their deadlines. So each time that data have come for
- * an answer which may have filled the buffer, its stream is run twice more: once for what
- * did not fit, and once for the rest.
- */
-#define NUDGES 2
-
-static void
-on_long(struct aic_http_transfer *t)
-{
-	struct aic_http_call *call = t->owner;
-
-	if (!call->stream_of)
-		return;
-	if (call->nudges == 0) {
-		call->next_nudged = call->http->nudged;
-		call->http->nudged = call;
-	}
-	call->nudges = NUDGES;
-}
-
-static void
-nudge_long(struct aic_http *h)
-{
-	struct aic_http_call **p = &h->nudged, *call;
-
-	while ((call = *p)) {
-		nudge(call);
-		if (--call->nudges == 0)
-			*p = call->next_nudged;
-		else
-			p = &call->next_nudged;
-	}
-}
-
-/* The call has been taken out, maybe in the middle of that. */
-static void
-leave_nudged(struct aic_http *h, struct aic_http_call *call)
-{
-	struct aic_http_call **p = &h->nudged, *other = NULL;
-
-	if (call->nudges == 0)
-		return;
-	while (*p != call)
-		p = &(*p)->next_nudged;
-	*p = call->next_nudged;
-	call->nudges = 0;
-	if (!h->broken)
-		other = find_neighbour(h, call->stream_of, call);
-	if (other)
-		on_long(&other->transfer);
-}
-
 /* Out of libcurl's hands, whatever it did last. */
 static void
 take_out(struct aic_http *h, struct aic_http_call *call)
@@ -674,7 +615,6 @@ take_out(struct aic_http *h, struct aic_http_call *call)
 	call->route->used_us = aic_clock_us();
 	list_remove(&h->begun, call);
 	h->n_begun--;
-	leave_nudged(h, call);
 }
 
 static void
@@ -699,8 +639,6 @@ begin_call(struct aic_http *h, struct aic_http_call *call, bool own)
 	 * share them opens the next, and the others wait for it. */
 	curl_easy_setopt(e, CURLOPT_PIPEWAIT,
 	    r->now.protocol == AIC_HTTP_2 && !own ? 1L : 0L);
-	aic_http_transfer_set_http1(&call->transfer,
-	    r->now.protocol == AIC_HTTP_1);
 	aic_http_transfer_watch_refusals(&call->transfer,
 	    r->resent_us > 0 && aic_clock_us() - r->resent_us < REFUSALS_US);
 	if (curl_multi_add_handle(h->multi, e) != CURLM_OK) {
@@ -1039,8 +977,6 @@ work_off(struct aic_http *h)
 		run_libcurl(h, CURL_SOCKET_TIMEOUT, 0);
 	finish_transfers(h);
 	free_sent(h);
-	if (!h->broken)
-		nudge_long(h);
 }
 
 static int
@@ -1424,8 +1360,6 @@ new_call(struct aic_http *h, const struct aic_http_request *req)
 	call->cancelled_as = AIC_HTTP_GONE;
 	call->deadline_us = req->deadline_us;
 	call->connect_us = req->connect_us;
-	call->transfer.owner = call;
-	call->transfer.on_long = on_long;
 	call->plain = strncmp(req->url, "http://", 7) == 0;
 	atomic_init(&call->owners, 2);
 	sem_init(&call->wake, 0, 0);

@@ -15,12 +15,8 @@
  * least that libcurl takes, which is freed when the body has gone out. */
 #define SEND_BUFFER 16384L
 
-/* As much as libcurl 7.88 reads from an HTTP/2 connection at a time (H2_BUFSIZE). With
- * less, a DATA frame that does not fit stops the stream, and where it is the last one and
- * nothing comes behind it, the end of the stream is not seen. malloc() gives the buffer
- * pages of its own (LARGE in app/worker/main.c), of which a short answer touches one or two. */
-#define RECEIVE_BUFFER 32768L
-#define RECEIVE_BUFFER_1 4096L /* with HTTP/1.1 */
+/* With plain HTTP, libcurl's buffer for receiving. */
+#define RECEIVE_BUFFER_PLAIN 4096L
 
 /* An answer of the API has a dozen headers; 64 KiB is what its own docs allow. */
 #define HEADERS_MAX (64 * 1024)
@@ -42,9 +38,6 @@ on_receive(char *data, size_t size, size_t n, void *arg)
 		t->too_big = true;
 	else
 		aic_buf_put(body, data, size * n);
-	/* A full buffer can be somewhat less of a body that was compressed. */
-	if (t->header_bytes + body->len >= RECEIVE_BUFFER / 2 && t->on_long)
-		t->on_long(t);
 	return t->too_big || body->failed ? 0 : size * n;
 }
 
@@ -126,12 +119,18 @@ copy_headers(struct aic_http_transfer *t, const char *const *headers)
 	return true;
 }
 
+static bool
+is_plain(const struct aic_http_request *req)
+{
+	return strncmp(req->url, "http://", 7) == 0;
+}
+
 /* What is copied, and may find no memory. */
 static bool
 set_target(struct aic_http_transfer *t, const struct aic_http_request *req,
     struct aic_http_trust *trust)
 {
-	bool plain = strncmp(req->url, "http://", 7) == 0;
+	bool plain = is_plain(req);
 	CURL *e = t->easy;
 
 	return copy_headers(t, req->headers) &&
@@ -149,6 +148,25 @@ set_target(struct aic_http_transfer *t, const struct aic_http_request *req,
 	    aic_http_trust_set(trust, e);
 }
 
+/*
+ * The size of libcurl's buffer for receiving.
+ *
+ * With HTTP/2, libcurl 7.88 copies the data of a stream into the stream's buffer while it
+ * reads from the connection for any other stream, as much as the socket has. When the
+ * buffer is full, libcurl stops within what it has read. It goes on when the socket has
+ * more, and never where the stream's last frame, with END_STREAM, was the last that came.
+ * So the buffer holds a whole answer: one that does not fit is over its ceiling, and the
+ * transfer ends when the full buffer is delivered.
+ *
+ * malloc() gives the buffer pages of its own, of which a short answer touches one or two.
+ */
+static long
+receive_buffer(const struct aic_http_request *req)
+{
+	return is_plain(req) ? RECEIVE_BUFFER_PLAIN
+			     : (long)req->answer_max + HEADERS_MAX;
+}
+
 bool
 aic_http_transfer_init(struct aic_http_transfer *t,
     const struct aic_http_request *req, struct aic_http_trust *trust)
@@ -161,6 +179,7 @@ aic_http_transfer_init(struct aic_http_transfer *t,
 	curl_easy_setopt(e, CURLOPT_WRITEDATA, t);
 	curl_easy_setopt(e, CURLOPT_HEADERDATA, t);
 	curl_easy_setopt(e, CURLOPT_DEBUGDATA, t);
+	curl_easy_setopt(e, CURLOPT_BUFFERSIZE, receive_buffer(req));
 	return set_target(t, req, trust);
 }
 
@@ -182,13 +201,6 @@ aic_http_transfer_take_body(struct aic_http_transfer *t,
 	    t->body.data ? t->body.data : "");
 	curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE,
 	    (curl_off_t)t->body.len);
-}
-
-void
-aic_http_transfer_set_http1(struct aic_http_transfer *t, bool http1)
-{
-	curl_easy_setopt(t->easy, CURLOPT_BUFFERSIZE,
-	    http1 ? RECEIVE_BUFFER_1 : RECEIVE_BUFFER);
 }
 
 void
@@ -241,8 +253,11 @@ end_of(const struct aic_http_transfer *t, CURLcode rc)
 		    : t->answer.body.failed ? AIC_HTTP_NO_MEMORY
 					    : AIC_HTTP_BROKEN;
 	case CURLE_OUT_OF_MEMORY:
-		/* It says so of a header over 100 KiB, too. */
-		return errno == ENOMEM ? AIC_HTTP_NO_MEMORY : AIC_HTTP_TOO_BIG;
+		/* It says so of a header over 100 KiB, too, which with HTTP/2 ends the
+		 * stream before. errno is not enough: while a connection is made, and
+		 * for other streams, system calls set it. */
+		return !sent || t->http2 || errno == ENOMEM ? AIC_HTTP_NO_MEMORY
+							    : AIC_HTTP_TOO_BIG;
 	case CURLE_ABORTED_BY_CALLBACK: /* a second request was refused */
 	case CURLE_SEND_ERROR:
 	case CURLE_RECV_ERROR:

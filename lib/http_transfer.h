@@ -22,13 +22,10 @@ struct aic_http_transfer {
 	struct aic_buf body; /* of the request */
 	struct aic_http_answer answer;
 	int requests; /* that went out, or were about to, and may be processed */
+	bool http2; /* it is a stream of HTTP/2; set by the owner */
 	size_t header_bytes;
 	bool header_done;
 	bool too_big;
-	/* Called when something has come, and libcurl's buffer may have been too small
-	 * for what came with it; NULL: not called */
-	void (*on_long)(struct aic_http_transfer *t);
-	void *owner; /* the callee's */
 	bool no_socket; /* no descriptor, or no memory, for a connection */
 	char why[CURL_ERROR_SIZE]; /* written by libcurl */
 };
@@ -63,10 +60,6 @@ void aic_http_transfer_take_body(struct aic_http_transfer *t,
  * paid for, so that one is refused. A GET changes nothing and may be repeated.
  */
 bool aic_http_transfer_may_send(struct aic_http_transfer *t);
-
-/* aic_http_transfer_set_http1 -- before it begins: is it known that the server speaks
- * HTTP/1.1? Then a smaller buffer will do. */
-void aic_http_transfer_set_http1(struct aic_http_transfer *t, bool http1);
 
 /* aic_http_transfer_watch_refusals -- have libcurl's log read, or not, for a stream that
  * the server refused, because such a request was not processed and may be sent again. To

@@ -2,14 +2,21 @@
 # it cannot serve, and lives on; no chat is counted twice, counted in vain or
 # lost, and nothing is left behind.
 #
-# Those of libfcgi do not fail: it ends the process when it gets no memory.
+# With a model behind HTTPS/2 there are some thousand more, of OpenSSL and nghttp2, of which
+# a sample fails; AIC_SEED repeats one.
+#
+# Those of libfcgi do not fail: it ends the process when it gets no memory. Nor those of
+# libcurl that t/alloc.c says.
 
 use v5.36;
 use utf8;
+use AIChat::HTTP2;
 use AIChat::Proc qw(slurp spew temp_dir remove_dir);
 use AIChat::Provider;
 use AIChat::Stack;
+use AIChat::TLS;
 use AIChat::Test;
+use List::Util qw(max shuffle);
 
 my $build = AIChat::Stack::find_build();
 # Sanitizers have a malloc() of their own.
@@ -256,7 +263,7 @@ sub is_told_list_or_not ($j, $user)
 $s->sql("insert into ai_chat_requests (telegram_id, chat_id, message, response,
     tokens_used, request_date) select u, gen_random_uuid(), 'вопрос ' || i,
     'ответ', 7, (now() at time zone 'UTC')::date
-    from generate_series(1000, 10999) u, generate_series(1, 2) i");
+    from generate_series(1000, 13999) u, generate_series(1, 2) i");
 $s->sql("insert into ai_chat_daily_limits (telegram_id, request_count,
     last_reset_date) select u, $LIMIT, (now() at time zone 'UTC')::date
     from generate_series(4000, 5999) u");
@@ -289,6 +296,8 @@ sub wrong_answer ($kind, $n, $got)
 	return 'not told as it should be' if !length why($got);
 	return if $got->{status} == 500
 	    && why($got) eq 'Internal Server Error';
+	return if $got->{status} == 500 && $kind->{blames}
+	    && why($got) =~ $kind->{blames};
 	return if $got->{status} == 503 && $got->{headers}{'retry-after'}
 	    && why($got) =~ /^Database/;
 	return 'neither the answer nor a failure of ours';
@@ -326,41 +335,58 @@ sub wrong_ledgers ($kind, @all)
 		my ($n, $who, $got) = @$_;
 		my $is = $ledger{ $kind->{user} + $n };
 		grep({ $_ eq "@$is" } right_ledgers($kind, $got)) ? ()
-		    : "$n, $who: $got->{status}, ledger @$is";
+		    : "$n, " . ($who // 'nobody') . ": $got->{status}, ledger @$is";
 	} @all;
+}
+
+# Lets the n-th allocation of a request fail, the i-th of its kind. Returns what became of
+# its chats, [ number, who was refused, answer ] each, and what is wrong.
+sub fail_at ($kind, $i, $n)
+{
+	my @wrong = map { "$n: a plain chat got $_" } plain_chats();
+
+	$kind->{before}->() if $kind->{before};
+	arm($n);
+	my @got = $kind->{ask}->($i);
+	my ($who) = disarm();
+	my @all = map { [ @got * ($i - 1) + $_ + 1, $who, $got[$_] ] } 0 .. $#got;
+	for (@all) {
+		my ($number, undef, $got) = @$_;
+		push @wrong, map {
+			"$n, " . ($who // 'nobody')
+			    . ": $got->{status} $got->{content}: $_"
+		} wrong_answer($kind, $number, $got);
+		push @wrong, "$n: $got->{status} with all the memory there is"
+		    if !defined $who && $got->{status} != $kind->{status};
+	}
+	return \@all, @wrong;
+}
+
+sub wrong_worker
+{
+	return $s->worker_pid(1) == $pid && $s->stack->worker(1)->alive ? ()
+	    : 'the worker is another one';
 }
 
 # Lets the first, second, third ... allocation of a kind of request fail, until
 # there are no more.
 sub fail_each ($kind)
 {
-	my $what = $kind->{what};
 	my (@all, @wrong);
 
 	for my $n (1 .. $MOST) {
-		push @wrong, "$n: a plain chat got $_" for plain_chats();
-		$kind->{before}->() if $kind->{before};
-		arm($n);
-		my $got = $kind->{ask}->($n);
-		my ($who) = disarm();
-		my $last = !defined $who;
-		$who //= 'nobody';
-		push @all, [ $n, $who, $got ];
-		push @wrong, map {
-			"$n, $who: $got->{status} $got->{content}: $_"
-		} wrong_answer($kind, $n, $got);
-		push @wrong, "$n: $got->{status} with all the memory there is"
-		    if $last && $got->{status} != $kind->{status};
-		last if $last || @wrong > 10;
+		my ($got, @this) = fail_at($kind, $n, $n);
+		push @all, @$got;
+		push @wrong, @this;
+		last if !defined $got->[0][1] || @wrong > 10;
 	}
 	push @wrong, wrong_ledgers($kind, @all) if $kind->{ledger};
 	push @wrong, 'there is no end of it' if @all == $MOST;
 	# Without the library that makes them fail there would be none.  The simplest kinds
 	# may need no memory that the worker does not have.
 	push @wrong, 'no allocation failed' if @all < 2 && $kind->{user};
-	push @wrong, 'the worker is another one'
-	    if $s->worker_pid(1) != $pid || !$s->stack->worker(1)->alive;
-	is join("\n", @wrong), '', "$what: " . (@all - 1)
+	push @wrong, wrong_worker();
+	is join("\n", @wrong), '', "$kind->{what}: " . (@all - 1)
 	    . ' allocations, each fails once, and the truth is told';
 }
 
@@ -373,19 +399,123 @@ sub blocks_at_the_end
 	return blocks();
 }
 
-for my $kind (@kinds) {
-	for (1 .. $ACCEPTING) {
-		$kind->{before}->() if $kind->{before};
-		$kind->{ask}->(999);
+sub left_without_failure (@of)
+{
+	for my $kind (@of) {
+		for (1 .. $ACCEPTING) {
+			$kind->{before}->() if $kind->{before};
+			$kind->{ask}->($kind->{spare} // 999);
+		}
 	}
+	is join(' ', plain_chats()), '', 'a worker that meets no failure';
+	return blocks_at_the_end();
 }
-is join(' ', plain_chats()), '', 'a worker that meets no failure';
-my $left = blocks_at_the_end();
+
+my $left = left_without_failure(@kinds);
 
 $s->start_worker(1);
 $pid = $s->worker_pid(1);
 fail_each($_) for @kinds;
 is blocks_at_the_end(), $left, 'the failures left nothing behind';
 
+# -- a model behind HTTPS/2 ----------------------------------------------------
+
+# So many of a kind's allocations fail.
+my $SAMPLE = 100;
+
+my $seed = $ENV{AIC_SEED} // int rand 1e6;
+srand $seed;
+
+my $certs = $ENV{AIC_TEST_CERTS} // "$dir/certs";
+AIChat::TLS::make_certificates($certs) if !$ENV{AIC_TEST_CERTS};
+my $m = AIChat::HTTP2->start($s, certs => $certs);
+delete @{ $s->stack->settings }{qw(OPENAI_AUTH OPENAI_AUTH_URL)};
+%{ $s->stack->settings } = (%{ $s->stack->settings }, $m->settings,
+    AI_CHAT_UPSTREAM_CONNECTIONS => 1, AI_CHAT_THREADS => 4,
+    AI_CHAT_RETRY_FLOOR => 100000);
+
+# To what it is sent with its own text, and no other.
+sub ask_model (@users)
+{
+	return $s->send_many(map { { telegram_id => $_, message => "[[text=T$_]]" } }
+	    @users);
+}
+
+# OpenSSL that has no memory for the names in a certificate does not trust it, libcurl says
+# that it is another host's, and a TLS connection may stop without an error. Nobody can tell
+# these from what they seem to be.
+my $BLAMES = qr/^AI\ service\ error:\ the\ model(?:'s\ certificate\ was\ not\ accepted
+    |\ did\ not\ answer\ in\ time)$/x;
+
+my @tls_kinds = map { { status => 200, blames => $BLAMES,
+    got => sub ($j, $user) { $j->{response} eq "T$user" },
+    ledger => [ [ 1, 3, 0 ], [ 0, 2, 0 ], [ 0, 2, 1 ] ], %$_ } } (
+	{ what => 'a chat over HTTPS/2', user => 11000,
+	    ask => sub ($i) { ask_model(11000 + $i) } },
+	{ what => 'a chat that has to connect to the model', user => 12000,
+	    before => sub { $m->do('reset') },
+	    ask => sub ($i) { ask_model(12000 + $i) } },
+	{ what => 'four chats that share a connection', user => 13000, spare => 249,
+	    ask => sub ($i) { ask_model(map { 13000 + 4 * $i - $_ } 3, 2, 1, 0) } },
+);
+
+# The model may be asked once an attempt.
+sub wrong_requests
+{
+	my $log = $s->worker_log(1);
+	my (%asked, %attempts);
+
+	$asked{ $_->{text} // '' }++ for $m->requests;
+	$attempts{"T$1"} += $2
+	    while $log =~ /event=request .*user=(\d+) .*attempts=(\d+)/g;
+	return map { "$_: $asked{$_} requests in " . ($attempts{$_} // 0) . ' attempts' }
+	    grep { /^T/ && $asked{$_} > ($attempts{$_} // 0) } sort keys %asked;
+}
+
+sub count_allocations ($kind, $i)
+{
+	my $most = 1e6;
+
+	$kind->{before}->() if $kind->{before};
+	arm($most);
+	$kind->{ask}->($i);
+	my $count = (unpack $CONTROL, slurp("$dir/control"))[1];
+	arm(0);
+	return $count;
+}
+
+sub fail_some ($kind)
+{
+	# The first ones also open connections; those of a handshake are not always as many.
+	my @counts = map { count_allocations($kind, $SAMPLE + $_) } 1 .. 6;
+	my $count = max(@counts[3 .. 5]);
+	my @at = shuffle(1 .. max($count, $SAMPLE));
+	my (@all, @wrong);
+	my $failed = 0;
+
+	$m->forget;
+	for my $i (1 .. $SAMPLE) {
+		my ($got, @this) = fail_at($kind, $i, $at[$i - 1]);
+		push @all, @$got;
+		push @wrong, @this;
+		$failed++ if defined $got->[0][1];
+		last if @wrong > 10;
+	}
+	push @wrong, wrong_ledgers($kind, @all), wrong_requests(), wrong_worker();
+	is join("\n", @wrong), '', "$kind->{what}: $SAMPLE of $count allocations, seed "
+	    . "$seed, each fails once, and the truth is told";
+	cmp_ok $failed, '>', $SAMPLE / 4, '... and many of them were made';
+	note "$failed failed; ", join ', ', map { my $status = $_;
+	    "$status: " . grep { $_->[2]{status} == $status } @all } 200, 500, 503;
+}
+
+$s->start_worker(1);
+$left = left_without_failure(@tls_kinds);
+$s->start_worker(1);
+$pid = $s->worker_pid(1);
+fail_some($_) for @tls_kinds;
+is blocks_at_the_end(), $left, 'with HTTPS/2, too, the failures left nothing behind';
+
+$m->stop;
 remove_dir($dir);
 done_testing;

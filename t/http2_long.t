@@ -1,14 +1,23 @@
-# Answers that are longer than what libcurl has room for, many at once on few HTTP/2
-# connections: none of them waits for bytes that have been read already.
+# Answers that are longer than what libcurl reads at a time, many at once on few HTTP/2
+# connections: each is there as soon as its last byte has come, however it is cut into
+# frames and TLS records, and whatever the other streams of the connection do.
 
 use v5.36;
 use utf8;
 use AIChat::HTTP2;
 use AIChat::Test;
+use List::Util qw(max);
+use Time::HiRes qw(time);
+
+# A stream that libcurl has stopped waits for this.
+my $DEADLINE_S = 10;
+
+# More than any answer takes on a machine that does other work, too.
+my $LATE_S = 3;
 
 my $s = AIChat::Test->new(workers => 1, tls => 'h2', env => {
 	AI_CHAT_CONTEXT_MESSAGES => 0,
-	AI_CHAT_DEADLINE_MS => 10_000,
+	AI_CHAT_DEADLINE_MS => 1000 * $DEADLINE_S,
 	AI_CHAT_THREADS => 128,
 });
 
@@ -22,24 +31,120 @@ is join(' ', map { $_->{status} } grep { $_->{status} != 200 } @got), '',
 is join(' ', grep { $_ > 5 } map { $_->{seconds} } @got), '',
     '... none of them late';
 
-# The end of the stream is in the last frame, nothing comes behind it, and no length was
-# announced.
-{
-	my $m = AIChat::HTTP2->start($s);
+# -- no length, and frames of all sizes ----------------------------------------
 
-	$s->restart_worker(1, $m->settings, AI_CHAT_DEADLINE_MS => 10_000);
-	for my $pad (3000, 5000, 9000, 15_000) {
-		$m->set(raw => 'hpack_index', raw_times => 1, raw_prime => 1000,
-		    raw_pad => $pad);
-		my $chat = $s->send(telegram_id => 1000 + $pad,
-		    message => '[[text=whole]]', format => 'plain');
-		is length($chat->{json}{response} // ''), 5 + $pad,
-		    "an answer of $pad bytes whose last frame ends it: it is whole";
-		cmp_ok $chat->{seconds}, '<', 5, '... and not late';
-		$m->do('reset');
-		wait_for(sub { $m->seen->{open} == 0 }, 10, 'the connection to end');
-	}
-	$m->stop;
+my $m = AIChat::HTTP2->start($s);
+my $user = 1000;
+my $seed = $ENV{AIC_SEED} // int rand 1e6;
+srand $seed;
+
+# All chats share a connection.
+$s->restart_worker(1, $m->settings, AI_CHAT_UPSTREAM_CONNECTIONS => 1);
+$m->set(raw => 'frames', raw_times => 1000);
+
+# As `numbers` of the model.
+sub numbers ($size)
+{
+	return substr join('', map { sprintf '%07d', $_ } 0 .. $size / 7), 0, $size;
 }
 
+# Each is { size, frame, last }, and gets a text and a sock.
+sub start (@chats)
+{
+	for my $c (@chats) {
+		$c->{text} = 'T' . ++$user;
+		my $marks = join ' ', map { "$_=$c->{$_}" } sort keys %$c;
+		($c->{sock}) = $s->start_chats({ telegram_id => $user,
+		    format => 'plain', message => "[[$marks]]" });
+	}
+	return @chats;
+}
+
+# Has the model answer them. Returns how long after the last byte the last answer was
+# there, and what is wrong with which.
+sub finish ($how, @chats)
+{
+	# A worker that was not scheduled finds all bytes at once.
+	$s->kill_worker(1, 'STOP') if $how->{burst};
+	$m->do('release', %$how, texts => [ map { $_->{text} } @chats ]);
+	$s->kill_worker(1, 'CONT') if $how->{burst};
+	my $start = time;
+	my @got = finish_chats(map { delete $_->{sock} } @chats);
+	my $late = $start + max(map { $_->{seconds} } @got) - $m->seen->{last_byte};
+	return $late, map {
+		my $said = $got[$_]{json}{response} // '';
+		$got[$_]{status} == 200 && $said eq numbers($chats[$_]{size}) ? ()
+		    : "$chats[$_]{size}: $got[$_]{status} " . length $said
+	} 0 .. $#chats;
+}
+
+# These answers come together while so many neighbours wait for answers of their own.
+sub ask ($what, $neighbours, $how, @chats)
+{
+	my @neighbours = start(map { { size => 10 } } 1 .. $neighbours);
+
+	$m->wait_pending($neighbours);
+	start(@chats);
+	$m->wait_pending($neighbours + @chats);
+	my ($late, @wrong) = finish($how, @chats);
+	is join(', ', @wrong), '', "$what: whole";
+	cmp_ok $late, '<', $LATE_S, '... and there when its last byte has come';
+	if ($neighbours) {
+		(undef, @wrong) = finish({}, @neighbours);
+		is join(', ', @wrong), '', '... and the neighbours are answered';
+	}
+	$m->forget;
+	return $late;
+}
+
+sub note_late (@late)
+{
+	@late = sort { $a <=> $b } @late;
+	note sprintf 'after the last byte: median %.0f ms, at most %.0f ms',
+	    map { 1000 * $_ } $late[@late / 2], $late[-1];
+}
+
+# Two TLS records and a part of a third; the last frame begins in the second one and ends
+# the stream. A buffer of 32 KB is full within that frame.
+my @chats = map { { size => $_, frame => 16_000, last => 'full' } }
+    32_700, 33_000, 40_000, 47_000;
+for my $size (3000, 15_000, 33_000, 49_000, 100_000, 300_000, 1_000_000) {
+	push @chats, map { { size => $size, frame => 16_384, last => $_ } }
+	    qw(full empty);
+}
+note_late(map { ask("$_->{size} bytes at once in frames of $_->{frame}, the last one "
+    . $_->{last}, 9, { burst => 1 }, $_) } @chats);
+
+# Whatever else a server may do.
+sub between ($from, $to) { return int($from + rand $to - $from + 1) }
+sub one_of (@of) { return $of[ rand @of ] }
+
+my @late;
+for my $round (1 .. $ENV{AIC_ROUNDS} // 25) {
+	my $n = one_of(1, 2, 3, 8);
+	my $neighbours = one_of(0, 1, 5, 12);
+	my %how = (seed => between(1, 1e9), stay => one_of(0, 50, 95, 100),
+	    write => one_of(0, 0, 16_384, '1-40000', '200000-400000'),
+	    pause => one_of(0, 0, 0, '0-2'), burst => one_of(0, 1, 1));
+	my $what = join ', ', map { "$_=$how{$_}" } sort keys %how;
+	push @late, ask("seed $seed, round $round: $n beside $neighbours, $what",
+	    $neighbours, \%how, map { {
+		size => int one_of(between(10, 40_000), between(33_000, 120_000),
+		    between(33_000, 120_000), between(100_000, 1_000_000) / $n),
+		frame => one_of(16_384, 16_384, '1-16384', '8000-9000', '100-400'),
+		last => one_of(qw(full full empty)),
+	} } 1 .. $n);
+}
+note_late(@late);
+
+# One that is over its ceiling ends; the others do not wait for it.
+{
+	my @chats = start({ size => 2_000_000 }, { size => 40_000 }, { size => 10 });
+	$m->wait_pending(3);
+	my ($late, @wrong) = finish({ burst => 1, stay => 90 }, @chats);
+	like "@wrong", qr/^2000000: 500 0$/, 'an answer of 2 MB fails, and no other does';
+	cmp_ok $late, '<', $LATE_S, '... and none is late';
+}
+
+$m->stop;
 done_testing;

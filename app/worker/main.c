@@ -39,7 +39,8 @@
 #define KEEP_FREE (2 * 1024 * 1024)
 
 /* What is as large as this gets pages of its own, and goes back at once. It is rare but for
- * libcurl's buffer for receiving, most of which is never touched. */
+ * libcurl's buffer for receiving, of which there is one of 1.1 MB a call, most of which is
+ * never touched: address space, not memory. */
 #define LARGE (32 * 1024)
 
 /* Of <linux/prctl.h> since Linux 6.16; Debian 12 has headers of 6.1. */
@@ -414,6 +415,8 @@ set_malloc(void)
 	mallopt(M_TRIM_THRESHOLD, KEEP_FREE);
 	mallopt(M_MMAP_THRESHOLD, LARGE);
 	mallopt(M_TOP_PAD, 256 * 1024);
+	/* A huge page is 2 MB of memory as soon as a byte of it is touched. */
+	prctl(PR_SET_THP_DISABLE, 1UL, 0UL, 0UL, 0UL);
 }
 
 static int

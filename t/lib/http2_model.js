@@ -17,6 +17,13 @@
 //	short   1: the stream ends before the announced length
 //	fin     1: the connection ends in the middle of the body
 //	times   only the first so many requests of this text misbehave
+//
+// and, where script.raw is "frames", so that the answer has no announced length:
+//	size    bytes of the answer's text, see `numbers`
+//	frame   bytes of each DATA frame, as "100" or "1-16384"
+//	last    what has END_STREAM: "full", the last DATA frame that has bytes, or
+//	        "empty", one without any
+// Such questions are answered when `release` is ordered.
 'use strict';
 
 const fs = require('fs');
@@ -33,11 +40,10 @@ const script = {
 	settings: {}, // of HTTP/2
 	settings_late_ms: 0, // after the handshake
 	hang: 0, // so many connections get no handshake
-	raw: null, // how bytes break the protocol, see `breaks`
+	raw: null, // "frames", or how bytes break the protocol, see `breaks`
 	raw_times: 0, // on so many connections
 	raw_prime: 0, // each answers so many requests before,
 	raw_after: 1, // and breaks when so many more have arrived
-	raw_pad: 0, // so many bytes more in what it answers before
 	raw_deaf: false, // it does not close when the client sends GOAWAY
 	max_version: 'TLSv1.3',
 };
@@ -319,13 +325,19 @@ function raw(connection)
 		return;
 	}
 	socket.write(frame(SETTINGS, 0, 0, zeros(0)));
+	if (how === 'frames') // questions may have 2 GB together
+		socket.write(frame(WINDOW_UPDATE, 0, 0, u32(0x7fffffff - 65535)));
 	const on_request = (id) => {
 		const [request, marks] = note(connection, bodies[id]);
 		delete bodies[id];
+		if (how === 'frames') {
+			held.push({ socket, id, marks, request });
+			return;
+		}
 		if (prime > 0) {
 			prime--;
 			request.ended = 'answered';
-			socket.write(whole(id, marks.text + 'x'.repeat(script.raw_pad)));
+			socket.write(whole(id, marks.text));
 			return;
 		}
 		request.ended = 'broken';
@@ -380,6 +392,93 @@ function raw(connection)
 	});
 }
 
+// --- answers in frames of any size -----------------------------------------
+
+// A text in which no part is like another one.
+function numbers(size)
+{
+	let text = '';
+
+	for (let i = 0; text.length < size; i++)
+		text += String(i).padStart(7, '0');
+	return text.substring(0, size);
+}
+
+// The same numbers for the same seed (mulberry32).
+function dice(seed)
+{
+	return (from, to) => {
+		seed = seed + 0x6d2b79f5 | 0;
+		let n = Math.imul(seed ^ seed >>> 15, 1 | seed);
+		n = n + Math.imul(n ^ n >>> 7, 61 | n) ^ n;
+		return from + ((n ^ n >>> 14) >>> 0) % (to - from + 1);
+	};
+}
+
+// "1-16384", or one number for both.
+function range(text)
+{
+	const [from, to] = String(text).split('-').map(Number);
+
+	return [from, to ?? from];
+}
+
+// Bytes over 16,384 are a frame too large.
+function frames_of(id, marks, roll)
+{
+	const body = completion(numbers(+marks.size));
+	const [from, to] = range(marks.frame ?? 16384);
+	const frames = [ frame(HEADERS, END_HEADERS, id, STATUS_200) ];
+
+	for (let at = 0; at < body.length;) {
+		const end = Math.min(body.length, at + roll(from, to));
+		const ends = end === body.length && marks.last !== 'empty';
+		frames.push(frame(DATA, ends ? END_STREAM : 0, id,
+		    body.subarray(at, end)));
+		at = end;
+	}
+	if (marks.last === 'empty')
+		frames.push(frame(DATA, END_STREAM, id, zeros(0)));
+	return frames;
+}
+
+// Send answers on one connection together:
+//	stay    in percent, how often a frame is followed by one of the same stream
+//	write   bytes of each write to TLS, as "1-40000"; 0: all at once
+//	pause   milliseconds between two writes, as "0-20"
+//	seed
+async function send_frames(socket, answers, how)
+{
+	const { stay = 50, write = 0, pause = 0, seed = 1 } = how;
+	const roll = dice(seed);
+	const queues = answers.map((a) => frames_of(a.id, a.marks, roll));
+	const bytes = [];
+
+	for (let q = null; queues.length > 0;) {
+		if (!queues.includes(q) || roll(0, 99) >= stay)
+			q = queues[roll(0, queues.length - 1)];
+		bytes.push(q.shift());
+		if (q.length === 0)
+			queues.splice(queues.indexOf(q), 1);
+	}
+	let rest = Buffer.concat(bytes);
+	while (rest.length > 0 && !socket.destroyed) {
+		const n = write ? roll(...range(write)) : rest.length;
+		const sent = new Promise((done) =>
+			socket.write(rest.subarray(0, n), done));
+		rest = rest.subarray(n);
+		await sent;
+		if (pause && rest.length > 0)
+			await new Promise((done) =>
+				setTimeout(done, roll(...range(pause))));
+	}
+	for (const a of answers)
+		a.request.ended = 'answered';
+	seen.last_byte = Date.now() / 1000;
+}
+
+let held = []; // until `release` is ordered
+
 // --- control ---------------------------------------------------------------
 
 const orders = {
@@ -404,6 +503,13 @@ const orders = {
 		for (const c of open)
 			if (c.session && !c.session.destroyed)
 				c.session.settings(o.settings);
+	},
+	// Answers in frames, those to questions of which `texts` are the marks.
+	release: (o) => {
+		const go = held.filter((a) => o.texts.includes(a.marks.text));
+		held = held.filter((a) => !go.includes(a));
+		for (const socket of new Set(go.map((a) => a.socket)))
+			send_frames(socket, go.filter((a) => a.socket === socket), o);
 	},
 	forget: () => {
 		Object.assign(seen, { connections: 0, handshakes: 0, resumed: 0,

@@ -5,7 +5,8 @@
  *
  * Allocations of the whole process are counted while it is armed, ours and those
  * of json-c, libcurl, libpq and libc, but not those of libfcgi: that one ends the
- * process when it gets no memory, and there is nothing that a worker can do.
+ * process when it gets no memory, and there is nothing that a worker can do. Nor those
+ * that libcurl makes to keep a TLS session: see SSL_CTX_sess_set_new_cb().
  *
  * What is in use is counted as well, so that a worker that ends shows what it has
  * left behind.
@@ -23,6 +24,10 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+struct ssl_ctx_st;
+struct ssl_st;
+struct ssl_session_st;
 
 /* As t/alloc.t packs and unpacks it. */
 struct control {
@@ -42,6 +47,7 @@ void __libc_free(void *p);
 static struct control unmapped;
 static struct control *control = &unmapped;
 static uintptr_t fcgi_from, fcgi_to;
+static _Thread_local bool keeps_session;
 
 static int
 find_fcgi(struct dl_phdr_info *info, size_t size, void *arg)
@@ -102,7 +108,7 @@ fails(void *caller)
 	long long at = atomic_load(&control->fail_at);
 	uintptr_t from = (uintptr_t)caller;
 
-	if (at == 0 || (from >= fcgi_from && from < fcgi_to) ||
+	if (at == 0 || keeps_session || (from >= fcgi_from && from < fcgi_to) ||
 	    atomic_load(&control->count) >= at ||
 	    atomic_fetch_add(&control->count, 1) + 1 != at)
 		return false;
@@ -180,4 +186,36 @@ free(void *p)
 		atomic_fetch_sub(&control->blocks, 1);
 	__libc_free(p);
 	errno = saved;
+}
+
+typedef int new_session(struct ssl_st *ssl, struct ssl_session_st *session);
+
+static _Atomic(new_session *) keep_session;
+
+static int
+keep_session_whole(struct ssl_st *ssl, struct ssl_session_st *session)
+{
+	int kept;
+
+	keeps_session = true;
+	kept = atomic_load(&keep_session)(ssl, session);
+	keeps_session = false;
+	return kept;
+}
+
+/*
+ * OpenSSL's, by which libcurl says what keeps a session. libcurl 7.88 that gets no memory
+ * for the last parts of an entry of its cache frees the name in it, and does so again
+ * when the entry is used the next time: Curl_ssl_addsessionid(). A worker cannot help it.
+ */
+void SSL_CTX_sess_set_new_cb(struct ssl_ctx_st *ctx, new_session *keep);
+
+void
+SSL_CTX_sess_set_new_cb(struct ssl_ctx_st *ctx, new_session *keep)
+{
+	void (*set)(struct ssl_ctx_st *, new_session *);
+
+	*(void **)&set = dlsym(RTLD_NEXT, "SSL_CTX_sess_set_new_cb");
+	atomic_store(&keep_session, keep);
+	set(ctx, keep ? keep_session_whole : NULL);
 }

@@ -18,12 +18,12 @@ use Test::More ();
 
 my $JSON = JSON::PP->new->utf8;
 
-# Its certificates are those of the test, which has a TLS end of its own.
-sub start ($class, $s)
+# Its certificates are those of the test, which has a TLS end of its own, or those in
+# "certs".
+sub start ($class, $s, %o)
 {
-	my $stack = $s->stack;
 	my $self = bless { s => $s, port => free_port(), control => free_port(),
-	    certs => $stack->{certs}, log => $s->dir . '/log/http2.log' }, $class;
+	    certs => $o{certs} // $s->stack->{certs}, log => $s->dir . '/log/http2.log' }, $class;
 
 	$self->{proc} = AIChat::Proc->start(name => 'the HTTP/2 model',
 	    cmd => [ 'node', __FILE__ =~ s{AIChat/[^/]+$}{http2_model.js}r,
