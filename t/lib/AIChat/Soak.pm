@@ -119,6 +119,8 @@ sub start_caller ($self, $number)
 	my $file = $self->{s}->dir . "/caller-$number";
 	my $pid = fork // die "could not fork: $!\n";
 
+	# The harness notes only the requests of this process.
+	$self->{s}{used}{nginx} = 1;
 	return { pid => $pid, file => $file } if $pid;
 	$self->{parent} = getppid;
 	srand $self->{seed} * 100 + $number;
