@@ -58,7 +58,8 @@ all_served('another service changes the counter');
 
 # While tables and types are dropped and made again, anything can fail; from here on the
 # statuses tell.
-$s->expect_log(qr/ERROR:  /, qr/code=EDB/, qr/event=breaker .*could not be saved/);
+$s->expect_log(qr/ERROR:  /, qr/code=EDB/,
+    qr/event=breaker .*could not be saved/);
 {
 	my $dump = $s->dir . '/dump';
 	my %env = (env => { base_env() });
