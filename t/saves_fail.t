@@ -136,6 +136,18 @@ is $s->model_count('third'), 1, '... with the answer that was paid for';
 	    'the circuit breaker to close');
 }
 
+# -- saved, and no answer says so ------------------------------------------------
+
+{
+	$s->proxy('database')->fault(lose_reply => [ "\0save\0", 'no such bytes' ]);
+	my $got = $s->send(telegram_id => 50);
+	$s->proxy('database')->clear;
+	is $got->{status}, 200, 'a save that was made, without an answer: the chat is answered';
+	is $got->{json}{remaining_requests}, 999, '... with the right number';
+	is_deeply $s->ledger(50), { count => 1, rows => 1, leases => 0 },
+	    '... and counted once';
+}
+
 # -- no place left for the answer -------------------------------------------------
 
 {
