@@ -397,13 +397,21 @@ for my $name (sort keys %default) {
 	    "$name: the default is the contract's";
 }
 
-SKIP: {
-	skip 'no README.md', 1 if !-e "$TOP/README.md";
-	my $readme = slurp("$TOP/README.md");
-	skip 'README.md lists no settings', 1
-	    if $readme !~ /\bAI_CHAT_CONTEXT_MESSAGES\b/;
-	is join(' ', grep { $readme !~ /\b$_\b/ } sort keys %known), '',
-	    'README.md leaves no setting out';
+# The page has a row for each of them, with its default, and no other.
+{
+	my %row = slurp("$TOP/docs/configuration.md")
+	    =~ /^\| `([A-Z_]+)` \| (.*?) \| .* \|$/mg;
+	is join(' ', sort keys %row), join(' ', sort keys %known),
+	    'docs/configuration.md has each setting';
+	my %preset;
+	while ($table =~ /\{ "([A-Z_]+)", \w+, ([\w |]+),\s+(NULL|\w+|"[^"]*"),/g) {
+		my ($name, $flags, $value) = ($1, $2, $3);
+		$preset{$name} = $flags =~ /MUST/ ? 'mandatory'
+		    : $value eq 'NULL' ? '-'
+		    : $value !~ /^"/ ? 'the installed one'
+		    : '`' . $value =~ tr/"//dr . '`';
+	}
+	is_deeply \%row, \%preset, '... with its default';
 }
 
 done_testing;

@@ -1,0 +1,139 @@
+# README.md and README.ru.md are the same page in two languages, and the links of the
+# documentation lead somewhere.
+
+use v5.36;
+use utf8;
+use AIChat::Proc qw(slurp);
+use AIChat::Stack;
+use File::Basename qw(dirname);
+use Test::More;
+
+my $TOP = AIChat::Stack::top();
+binmode $_, ':encoding(UTF-8)'
+    for map { Test::More->builder->$_ } qw(output failure_output todo_output);
+
+sub text_of ($path)
+{
+	my $text = slurp("$TOP/$path");
+	utf8::decode($text);
+	return $text;
+}
+
+# The fenced blocks of one language, without the comments of a shell.
+sub blocks ($text, $language)
+{
+	my @found = $text =~ /^```\Q$language\E\n(.*?)^```$/msg;
+	s/[ ]+# .*$//mg for @found;
+	return @found;
+}
+
+# What follows is not in code, neither in a block nor in a line.
+sub prose ($text)
+{
+	$text =~ s/^```.*?^```$//msg;
+	$text =~ s/^(?: {4}|\t).*$//mg;
+	return $text;
+}
+
+sub links ($text)
+{
+	return prose($text) =~ /\]\(([^()\s]+)\)/g;
+}
+
+# The fragments of a page's headings, as GitHub makes them.
+sub fragments ($text)
+{
+	my (%seen, @found);
+
+	$text =~ s/^```.*?^```$//msg;
+	for my $title ($text =~ /^#{1,6} +(.*?) *$/mg) {
+		my $name = lc $title =~ s/\[([^]]*)\]\([^)]*\)/$1/gr;
+		$name =~ s/[^\w -]//g;
+		$name =~ tr/ /-/;
+		my $n = $seen{$name}++;
+		push @found, $n ? "$name-$n" : $name;
+	}
+	return @found;
+}
+
+# What is wrong with a relative link of a page; '' where it leads to a file, and with
+# a fragment to a heading of it.
+sub fault ($page, $link)
+{
+	return '' if $link =~ /^[a-z]+:/;
+	my ($file, $fragment) = $link =~ /^([^#]*)(?:#(.*))?$/;
+	my $path = $file eq '' ? $page
+	    : dirname($page) eq '.' ? $file : dirname($page) . "/$file";
+	return "$page: $link: no such file" if !-e "$TOP/$path";
+	return '' if !defined $fragment;
+	return "$page: $link: no such heading"
+	    if !grep { $_ eq $fragment } fragments(text_of($path));
+	return '';
+}
+
+# -- the check itself ----------------------------------------------------------
+
+is join(' ', blocks("```sh\na  # b\n```\n```text\nc\n```\n", 'sh')), "a\n",
+    'a block of commands is found, without its comment';
+is join(' ', links("[a](b.md) `x`\n```\n[c](d)\n```\n[e](f#g)\n")), 'b.md f#g',
+    'links are found, and none in code';
+is join(' ', fragments("# A b\n## `c` [D](e), f!\n## A b\n## Как это\n")),
+    'a-b c-d-f a-b-1 как-это', 'so are the fragments of headings';
+is fault('docs/api.md', '../LICENSE'), '', 'a link to a file is right';
+is fault('docs/api.md', 'https://example.org/x'), '', '... and so is an address';
+is fault('docs/api.md', '#formats'), '', '... and a heading of the same page';
+like fault('docs/api.md', 'LICENSE'), qr/no such file/, '... but not one to no file';
+like fault('README.md', 'docs/api.md#forms'), qr/no such heading/,
+    '... nor one to no heading';
+
+# -- two languages -------------------------------------------------------------
+
+{
+	my ($en, $ru) = map { text_of($_) } qw(README.md README.ru.md);
+	cmp_ok scalar(() = blocks($en, 'sh')), '>=', 4, 'README.md has commands';
+	for my $language (qw(sh json)) {
+		is_deeply [ blocks($ru, $language) ],
+		    [ blocks($en, $language) ],
+		    "README.ru.md has the same blocks of $language";
+	}
+	is scalar(() = $ru =~ /^```\w/mg), scalar(() = $en =~ /^```\w/mg),
+	    '... and as many blocks';
+	is_deeply [ grep { $_ ne 'README.md' } links($ru) ],
+	    [ grep { $_ ne 'README.ru.md' } links($en) ], '... the same links';
+	is_deeply [ $ru =~ /^(#+) /mg ], [ $en =~ /^(#+) /mg ],
+	    '... the same levels of headings';
+	my @layout = $en =~ /`([^`\s]+\/)`/g;
+	is_deeply [ $ru =~ /`([^`\s]+\/)`/g ], \@layout, '... the same layout';
+	cmp_ok scalar @layout, '>', 8, 'the layout has paths';
+	is join(' ', grep { !-d "$TOP/$_" } @layout), '', '... which are there';
+	is_deeply [ grep { length > 80 && !/^\|/ }
+	    split /\n/, prose($_->[1]) ], [],
+	    "$_->[0]: no line is over 80 columns"
+	    for [ 'README.md', $en ], [ 'README.ru.md', $ru ];
+}
+
+# -- links -----------------------------------------------------------------------
+
+{
+	my @pages = map { s{^\Q$TOP\E/}{}r }
+	    map { glob "$TOP/$_" } qw(README.md README.ru.md docs/*.md);
+	my @links = map { my $page = $_; map { [ $page, $_ ] }
+	    links(text_of($page)) } @pages;
+	cmp_ok scalar @links, '>', 40, 'there are links';
+	is join("\n", grep { $_ ne '' } map { fault(@$_) } @links), '',
+	    'each relative link leads to what is there';
+	my %linked;
+	for (@links) {
+		my ($page, $link) = @$_;
+		my $name = $link =~ s/#.*//r =~ s{.*/}{}r;
+		$linked{$name} = 1 if $page !~ m{(?:^|/)\Q$name\E$};
+	}
+	my $packed = text_of('Makefile.am');
+	my @docs = grep { m{^docs/} } @pages;
+	is join(' ', grep { !$linked{ s{.*/}{}r } } @docs), '',
+	    'another page links to each page of docs/';
+	is join(' ', grep { $packed !~ /(?<!\S)\Q$_\E(?!\S)/ } @docs), '',
+	    '... and Makefile.am packs it';
+}
+
+done_testing;
