@@ -16,24 +16,27 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Names the layout together with the size of the file. */
+/* Identifies the layout, together with the size of the file. */
 #define MAGIC "aichat1"
 
 #define SUFFIX ".metrics"
 
-/* Statuses that there are; the last stands for any other. */
+/* The statuses of responses; the last one stands for any other status. */
 static const int statuses[] = { 200, 400, 403, 404, 405, 413, 422, 429, 499,
 	500, 503, 0 };
 #define STATUSES ((int)(sizeof(statuses) / sizeof(statuses[0])))
 
-/* In microseconds. The targets of the service are among them, so that a rule can ask
- * for the share within each: 50 and 200 ms, 100 and 500 ms, 2 and 8 s, 3 and 10 s. */
+/*
+ * In microseconds. The bounds include the targets of the service, so that an
+ * alert rule can compute the share of requests within each target: 50 and 200
+ * ms, 100 and 500 ms, 2 and 8 s, 3 and 10 s.
+ */
 static const int64_t bounds_us[] = { 1000, 2500, 5000, 10000, 25000, 50000,
 	100000, 200000, 500000, 1000000, 2000000, 3000000, 5000000, 8000000,
 	10000000, 20000000, 40000000, 60000000 };
 #define BOUNDS ((int)(sizeof(bounds_us) / sizeof(bounds_us[0])))
 
-/* How a send may end. */
+/* The outcomes of a send. */
 enum outcome {
 	ANSWERED,
 	REPLAYED,
@@ -106,30 +109,30 @@ static const char *const recalls[] = {
 _Static_assert(sizeof(recalls) / sizeof(recalls[0]) == AIC_METRICS_RECALL__MAX,
     "all that is looked for has a name");
 
-/* Tokens of an answer, by kind; the cached ones are some of the prompt's. */
+/* Tokens by kind; the cached tokens are a part of the prompt's. */
 enum usage { USAGE_PROMPT, USAGE_COMPLETION, USAGE_CACHED, USAGES };
 
 typedef _Atomic int64_t counter;
 
 struct histogram {
-	counter below[BOUNDS + 1]; /* not yet summed up */
+	counter below[BOUNDS + 1]; /* not cumulative */
 	counter sum_us;
 };
 
-/* Its fields, as counters. */
+/* The number of its fields, each an int64_t. */
 #define NOWS (sizeof(struct aic_metrics_now) / sizeof(int64_t))
 
-/* What is in the file. Zeroes are a good beginning. */
+/* The content of the file. A zeroed page is a valid initial state. */
 struct page {
 	char magic[8];
 	counter started_s;
-	counter running; /* 0 after an end that was asked for */
+	counter running; /* 0 after a clean shutdown */
 	char version[32];
 	counter requests[AIC_METRICS_ROUTES][STATUSES];
 	counter chats[OUTCOMES];
 	counter calls[AIC_OPENAI_MODELS][AIC_OPENAI_CALL__MAX];
 	counter cache[AIC_CACHE_END__MAX];
-	counter recalls[AIC_METRICS_RECALL__MAX][2]; /* missed, there */
+	counter recalls[AIC_METRICS_RECALL__MAX][2]; /* misses, hits */
 	counter servers[AIC_METRICS_SERVER__MAX];
 	counter tokens;
 	counter usage[AIC_OPENAI_MODELS][USAGES];
@@ -143,7 +146,7 @@ struct aic_metrics {
 	struct page *page;
 	char *dir; /* NULL: none */
 	int number;
-	int fd; /* keeps the lock; -1: none */
+	int fd; /* holds the lock; -1: none */
 	const char *const *routes;
 	int n_routes;
 };
@@ -168,7 +171,10 @@ whole_file(void)
 	return (struct flock){ .l_type = F_WRLCK, .l_whence = SEEK_SET };
 }
 
-/* Its worker holds a lock as long as it lives. Looking leaves no trace. */
+/*
+ * A worker holds a lock on its file as long as its process lives. The check
+ * does not change the lock.
+ */
 static bool
 is_owned(int fd)
 {
@@ -184,11 +190,11 @@ file_name(char *to, size_t size, const char *dir, int number)
 }
 
 /*
- * A mapped page that the file does not have any more, because somebody has truncated
- * it, raises SIGBUS when it is touched, and that would end the process. So the handler
- * puts plain memory in its place, and counting goes on from zero, which to Prometheus
- * is a restart. A signal has no argument, hence the two variables; a process has one
- * struct aic_metrics.
+ * If another program truncates the file, an access to the mapped page raises
+ * SIGBUS, which would kill the process. The signal handler therefore maps
+ * anonymous memory in place of the page. The counters then restart from zero,
+ * which Prometheus treats as a restart of the worker. A signal handler has no
+ * argument, hence the two variables; a process has one struct aic_metrics.
  */
 static struct page *_Atomic mapped;
 static atomic_bool lost;
@@ -205,7 +211,7 @@ on_bus_error(int sig, siginfo_t *info, void *context)
 		MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == page)
 		atomic_store(&lost, true);
 	else
-		signal(sig, SIG_DFL); /* any other one is a fault of ours */
+		signal(sig, SIG_DFL); /* any other SIGBUS is a bug */
 	errno = saved;
 }
 
@@ -238,7 +244,9 @@ aic_metrics_was_lost(void)
 	return atomic_exchange(&lost, false);
 }
 
-/* Errors of a volume that has no room, or is broken: no reason not to serve. */
+/*
+ * Classify an error: a full or failing volume is no reason to refuse to serve.
+ */
 static enum aic_code
 fail_write(struct aic_err *err, const char *path, int why)
 {
@@ -248,11 +256,17 @@ fail_write(struct aic_err *err, const char *path, int why)
 	    "could not write \"%s\": %s", path, strerror(why));
 }
 
-/* All its blocks, too: to touch one that there is no room for would raise SIGBUS. */
+/*
+ * Allocates all blocks, because an access to a block that the volume has no
+ * space for would raise SIGBUS.
+ */
 static int
 give_size(int fd, bool ours)
 {
-	/* Of another version; emptied first, so that it is all zeroes. */
+	/*
+	 * A file of another version is truncated first, so that it is all
+	 * zeroes.
+	 */
 	if (!ours && ftruncate(fd, 0) != 0)
 		return errno;
 	return posix_fallocate(fd, 0, sizeof(struct page));
@@ -325,7 +339,7 @@ aic_metrics_open(struct aic_metrics **ret_metrics, const char *dir, int number,
 	memcpy(m->page->magic, MAGIC, sizeof(MAGIC));
 	snprintf(m->page->version, sizeof(m->page->version), "%s",
 	    PACKAGE_VERSION);
-	/* What a worker held when it was killed. */
+	/* The reservations that this worker had when it was killed. */
 	add(&m->page->lapsed, get(&m->page->held));
 	m->page->held = 0;
 	aic_metrics_now(m, &(struct aic_metrics_now){ .db_up = 1 });
@@ -424,7 +438,7 @@ void
 aic_metrics_cache(struct aic_metrics *m, enum aic_cache_end end, int64_t us)
 {
 	add(&m->page->cache[end], 1);
-	/* The others asked nobody, and would only make it look fast. */
+	/* The other outcomes made no call and would distort the histogram. */
 	if (end != AIC_CACHE_OFF && end != AIC_CACHE_NONE &&
 	    end != AIC_CACHE_OPEN)
 		aic_metrics_time(m, AIC_METRICS_CACHE, us);
@@ -473,15 +487,17 @@ aic_metrics_now(struct aic_metrics *m, const struct aic_metrics_now *now)
 		    memory_order_relaxed);
 }
 
-/* --- telling ----------------------------------------------------------- */
+/* --- exporting --------------------------------------------------------- */
 
-/* A worker's figures for one scrape. Other workers' pages are copies: a mapped file could be
- * truncated while it is looked at. */
+/*
+ * The figures of one worker for one scrape. The pages of other workers are
+ * copies, because a mapped file could be truncated during the scrape.
+ */
 struct view {
 	int number;
 	bool up;
 	struct page *page;
-	const struct aic_metrics *m; /* whose routes they are */
+	const struct aic_metrics *m; /* the source of the names of routes */
 };
 
 struct views {
@@ -497,7 +513,7 @@ by_number(const void *a, const void *b)
 	return x->number - y->number;
 }
 
-/* NULL: not all of it is there any more, or no memory. */
+/* NULL: the file is shorter than a page, or out of memory. */
 static struct page *
 read_page(int fd)
 {
@@ -535,7 +551,7 @@ add_view(struct views *all, const char *dir, int but, const char *name)
 	close(fd);
 }
 
-/* All files but the one of that number. */
+/* Reads all files except the one of the number `but'. */
 static void
 look_in(struct views *all, const char *dir, int but)
 {
@@ -603,7 +619,7 @@ put_requests(struct aic_buf *to, const struct view *v)
 			continue;
 		for (j = 0; j < STATUSES; j++) {
 			n = get(&v->page->requests[i][j]);
-			/* Most combinations never come. */
+			/* Most combinations never occur. */
 			if (n == 0 && statuses[j] != 200)
 				continue;
 			aic_buf_printf(to,
@@ -774,7 +790,10 @@ put_build(struct aic_buf *to, const struct view *v)
 	    v->number, v->page->version);
 }
 
-/* One that ended as it should is not down, it is not there. */
+/*
+ * A worker that shut down cleanly is not exported, so it is not reported as
+ * down.
+ */
 static void
 put_up(struct aic_buf *to, const struct view *v)
 {
@@ -795,14 +814,14 @@ put_breaker(struct aic_buf *to, const struct view *v)
 		    (long long)get(counter_at(v->page, NOW(open[i]))));
 }
 
-/* Of which workers a number is told. */
+/* The workers for which a number is exported. */
 enum scope {
 	EVER,
 	LIVING,
-	CACHING, /* the living that should have a Redis */
+	CACHING, /* running workers with a Redis configured */
 };
 
-/* Families of one number each. */
+/* Metric families with one number each. */
 struct family {
 	const char *name, *type, *help;
 	size_t offset; /* in struct page */
@@ -828,7 +847,8 @@ static const struct family families[] = {
 	    "Whether the worker reaches the database, as far as it knows.",
 	    NOW(db_up), LIVING },
 	{ "save_breaker_open", "gauge",
-	    "Whether new chats are refused (1) because answers cannot be saved.",
+	    "Whether new chats are refused (1) because answers "
+	    "cannot be saved.",
 	    NOW(saves_open), LIVING },
 	{ "database_connections", "gauge", "Open connections to the database.",
 	    NOW(db_connections), LIVING },
@@ -860,7 +880,7 @@ put_number(struct aic_buf *to, const struct family *f, const struct view *v)
 		    v->number, (long long)get(counter_at(v->page, f->offset)));
 }
 
-/* Families of several numbers. */
+/* Metric families with several numbers. */
 static const struct {
 	const char *name, *type, *help;
 	void (*put)(struct aic_buf *to, const struct view *v);
@@ -889,7 +909,8 @@ static const struct {
 	    "Tokens of the answers, as the model counts.",
 	    put_completion_tokens },
 	{ "cached_tokens_total", "counter",
-	    "Tokens of the requests that the model's provider had in its cache.",
+	    "Tokens of the requests that the model's provider had in its "
+	    "cache.",
 	    put_cached_tokens },
 	{ "breaker_open", "gauge", "1: the model is left alone for a while.",
 	    put_breaker },
@@ -926,7 +947,7 @@ aic_metrics_write(struct aic_metrics *m, struct aic_buf *to)
 	look_away(&all, m->page);
 }
 
-/* What the caller is not to blame for. */
+/* Chats that failed for a reason other than the caller's request. */
 static int64_t
 failed(const struct page *page)
 {
