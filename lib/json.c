@@ -12,15 +12,18 @@
 
 #define REPLACEMENT 0xfffd
 
-/* A text that is read from front to back; checked alone, or built as well. */
+/*
+ * A scan of a text from its beginning to its end, which checks the text, and
+ * also builds objects if `build' is set.
+ */
 struct scan {
 	const char *p, *end;
 	int depth;
-	bool loose; /* as parse takes it, not as check does */
+	bool loose; /* the rules of aic_json_parse(), not aic_json_check() */
 	bool build;
-	struct aic_buf part; /* a string without its escapes, or a number */
+	struct aic_buf part; /* a decoded string, or a number */
 	bool no_memory;
-	const char *wrong; /* what broke, at p */
+	const char *wrong; /* what is wrong at p */
 };
 
 static bool
@@ -38,7 +41,10 @@ fail_memory(struct scan *s)
 	return fail(s, "Out of memory");
 }
 
-/* What a caller of ours may not send, and a model may. */
+/*
+ * Fails on an error that is allowed in a model's answer, but not in a caller's
+ * request.
+ */
 static bool
 fail_strict(struct scan *s, const char *wrong)
 {
@@ -85,8 +91,10 @@ scan_hex4(struct scan *s, uint32_t *ret_unit)
 	return true;
 }
 
-/* The other half of a surrogate pair. Where there is none, loose, nothing of what
- * is there is taken. */
+/*
+ * Reads the second half of a surrogate pair. If there is none and the scan is
+ * loose, it reads nothing.
+ */
 static bool
 scan_low(struct scan *s, uint32_t *ret_cp)
 {
@@ -109,7 +117,7 @@ scan_low(struct scan *s, uint32_t *ret_cp)
 	return true;
 }
 
-/* At the byte behind the backslash. */
+/* Reads an escape, from the byte after the backslash on. */
 static bool
 scan_escape(struct scan *s, uint32_t *ret_cp)
 {
@@ -140,7 +148,7 @@ scan_escape(struct scan *s, uint32_t *ret_cp)
 	return true;
 }
 
-/* ret_from, ret_len: what is between the quotes. */
+/* ret_from, ret_len: the text between the quotes. */
 static bool
 scan_string(struct scan *s, const char **ret_from, size_t *ret_len)
 {
@@ -186,7 +194,7 @@ put_code_point(struct aic_buf *b, uint32_t cp)
 	aic_buf_put(b, u, n);
 }
 
-/* A scanned string into s->part, without its escapes, ended by a NUL. */
+/* Decodes a scanned string into s->part, and ends it with a NUL. */
 static bool
 decode(struct scan *s, const char *from, size_t len)
 {
@@ -196,7 +204,7 @@ decode(struct scan *s, const char *from, size_t len)
 	uint32_t cp = 0;
 
 	aic_buf_clear(to);
-	/* No longer than it was, so memory is asked for once. */
+	/* Decoding never lengthens a string, so one allocation is enough. */
 	if (!aic_buf_room(to, len))
 		return fail_memory(s);
 	while (in.p < in.end) {
@@ -270,7 +278,10 @@ scan_number(struct scan *s, bool *ret_whole)
 	return true;
 }
 
-/* As json-c holds them: over 2^63-1 apart, and ends where the types do. */
+/*
+ * Uses json-c's types: an integer without a sign is a uint64, and an integer
+ * beyond the range of its type becomes the limit of the range.
+ */
 static struct json_object *
 new_number(const char *text, bool whole)
 {
@@ -307,7 +318,7 @@ read_word(struct scan *s, const char *word, struct json_object **ret_obj)
 	if ((size_t)(s->end - s->p) < n || memcmp(s->p, word, n) != 0)
 		return fail(s, "Expecting value");
 	s->p += n;
-	if (!s->build || *word == 'n') /* json-c's null is NULL */
+	if (!s->build || *word == 'n') /* json-c represents null by NULL */
 		return true;
 	*ret_obj = json_object_new_boolean(*word == 't');
 	return *ret_obj || fail_memory(s);
@@ -352,7 +363,7 @@ read_element(struct scan *s, struct json_object *into)
 	return fail_memory(s);
 }
 
-/* Items between commas, up to the closing byte. */
+/* Reads items between commas, up to and including the closing byte. */
 static bool
 read_items(struct scan *s, struct json_object *into)
 {
@@ -398,7 +409,7 @@ read_container(struct scan *s, struct json_object **ret_obj)
 	return true;
 }
 
-/* ret_obj is set when there is something to build, and untouched for null. */
+/* ret_obj is set if objects are built; for null it is not changed. */
 static bool
 read_value(struct scan *s, struct json_object **ret_obj)
 {
@@ -466,7 +477,7 @@ aic_json_parse(const char *text, size_t len, struct json_object **ret_obj)
 	return s.no_memory ? AIC_ENOMEM : AIC_EINPUT;
 }
 
-/* A word that goes beyond the end of the text. */
+/* True if a word such as `true' is cut off by the end of the text. */
 static bool
 is_word_cut(const struct scan *s)
 {
@@ -491,9 +502,10 @@ aic_json_is_cut(const char *text, size_t len)
 /* --- writing ----------------------------------------------------------- */
 
 /*
- * How many bytes at s need no escape. Eight at a time, as a text of several
- * kilobytes is written for each chat: a byte of x is below 0x20, or equal to a
- * quote or a backslash, where the high bit of the same byte is set in the sum.
+ * The number of bytes at s that need no escape. The loop tests eight bytes at a
+ * time, because a text of several kilobytes is written for each chat. In the
+ * sum, the high bit of a byte is set if the same byte of x is below 0x20, or is
+ * a quote or a backslash.
  */
 static size_t
 plain_run(const char *s, size_t n)
@@ -522,7 +534,9 @@ void
 aic_json_put_part(struct aic_buf *b, const char *s, size_t n)
 {
 	static const char hex[] = "0123456789abcdef";
-	/* What has a short escape, and its letter. */
+	/*
+	 * The characters that have a short escape, each followed by its letter.
+	 */
 	static const char brief[] = "\bb\ff\nn\rr\tt\"\"\\\\";
 	char esc[7] = "\\u00";
 	const char *e;

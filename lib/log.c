@@ -34,7 +34,7 @@ aic_log_level_name(enum aic_level level)
 	return names[level];
 }
 
-/* One byte is always left for the newline. */
+/* Always leaves one byte for the newline. */
 static void
 add(struct aic_log *l, const char *s, size_t n)
 {
@@ -47,10 +47,11 @@ add(struct aic_log *l, const char *s, size_t n)
 }
 
 /*
- * What a terminal, an editor or a reader of lines obeys instead of showing it: control
- * characters, of which U+0085 ends a line and U+009B begins a command of a terminal;
- * Unicode's own separators of lines and paragraphs; what turns the direction of
- * writing, and so shows a line in another order; what is invisible.
+ * True for characters that a terminal, an editor or a line reader executes
+ * instead of showing: control characters (U+0085 ends a line, U+009B begins a
+ * terminal command); Unicode's line and paragraph separators; characters that
+ * change the writing direction, and so show a line in another order; and
+ * invisible characters.
  */
 static bool
 is_control(uint32_t cp)
@@ -62,7 +63,10 @@ is_control(uint32_t cp)
 	    (cp >= 0xe0000 && cp <= 0xe007f);
 }
 
-/* The length of a character that may stand in a line as it is; 0: of none. */
+/*
+ * The length of a character that can be in a line unescaped; 0: it must be
+ * escaped.
+ */
 static size_t
 shown(const char *s, size_t len)
 {
@@ -114,7 +118,10 @@ add_quoted(struct aic_log *l, const char *s, size_t len)
 void
 aic_log_begin(struct aic_log *l, enum aic_level level, const char *event)
 {
-	/* A line that will not be written is not built either. */
+	/*
+	 * A line that will not be written starts as a full line, so nothing is
+	 * added to it and building it costs nothing.
+	 */
 	l->len = level > threshold ? sizeof(l->line) : 0;
 	aic_log_str(l, "level", names[level]);
 	aic_log_str(l, "event", event);
@@ -172,7 +179,10 @@ aic_log_end(struct aic_log *l)
 	if (l->len >= sizeof(l->line))
 		return;
 	l->line[l->len++] = '\n';
-	/* A log that cannot be written must not stop the service. */
+	/*
+	 * A failed write to the log must not stop the service, so its error is
+	 * ignored.
+	 */
 	do {
 		n = write(STDERR_FILENO, l->line, l->len);
 	} while (n < 0 && errno == EINTR);

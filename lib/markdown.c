@@ -13,26 +13,34 @@
 #define RULE_MIN 3
 #define HEADING_MAX 6
 
-/* Of an item's number, as CommonMark has it. */
+/* The most digits of an item's number, as in CommonMark. */
 #define NUMBER_MAX 9
 
-/* A longer one within a paragraph is more likely a year at the end of a sentence. */
+/*
+ * The same inside a paragraph. A longer number is more likely a year at the end
+ * of a sentence.
+ */
 #define NUMBER_IN_TEXT_MAX 2
 
-/* Of blanks behind an item's mark; where there are more, one is. */
+/*
+ * The most blanks between an item's mark and its content; if there are more,
+ * the content begins after one.
+ */
 #define PAD_MAX 4
 
-/* A list and its item are two. */
+/* A list and its item are two containers. */
 #define CONTAINERS_MAX ((size_t)2 * AIC_MARKDOWN_DEPTH)
 
-/* What a line stands in; columns count from the content of what is around it. */
+/*
+ * A container of lines; columns count from the content of the enclosing
+ * container.
+ */
 struct container {
 	enum aic_markdown what; /* QUOTE, LIST or ITEM */
-	size_t
-	    need; /* ITEM: columns that its lines have before them at least */
-	size_t content; /* ... and at most */
-	size_t code; /* what the last one had that is not code */
-	char mark; /* LIST: a bullet, or what stands behind the numbers */
+	size_t need; /* ITEM: the least indent of its lines, in columns */
+	size_t content; /* ... and the most that is skipped */
+	size_t code; /* ... and the indent of the last line outside of code */
+	char mark; /* LIST: the bullet, or the mark after the numbers */
 	bool ordered;
 };
 
@@ -47,33 +55,35 @@ struct reader {
 	const struct aic_markdown_writer *writer;
 	void *arg;
 	struct aic_markdown_spans spans;
-	const char *next, *end; /* the lines that come */
+	const char *next, *end; /* the lines that are not read yet */
 
 	struct container open[CONTAINERS_MAX];
 	size_t n_open;
 	enum leaf leaf;
-	struct aic_buf text; /* of the paragraph */
-	size_t last_line; /* where that begins in it */
+	struct aic_buf text; /* the text of the paragraph */
+	size_t last_line; /* the beginning of its last line */
 	struct aic_buf cell;
 	struct fence fence; /* FENCE */
-	bool fence_begun; /* it has a line */
-	struct fence markdown; /* what is in it is read; len 0: there is none */
+	bool fence_begun; /* the fence has a line */
+	/* its content is read as Markdown; len 0: none */
+	struct fence markdown;
 	bool apart; /* the last line was blank */
-	const char *compared; /* before it, "> 5" is known to be a comparison */
-	bool failed; /* no memory; a buffer that is cleared forgets it */
+	/* before this place, "> 5" is known as a comparison */
+	const char *compared;
+	bool failed; /* out of memory; clearing a buffer resets its flag */
 };
 
-/* A line, of which what is before `at' has been read. */
+/* A line; the part before `at' has been read. */
 struct line {
 	const char *s;
 	size_t n, at;
 };
 
-/* The number, or the bullet, of an item. */
+/* The number or the bullet of an item. */
 struct mark {
 	size_t indent, width, content;
 	const char *number;
-	size_t number_len; /* with the mark behind it; 0: a bullet */
+	size_t number_len; /* including the mark after it; 0: a bullet */
 	char mark;
 	char task;
 };
@@ -102,7 +112,7 @@ ink(const struct line *l)
 	return at < l->n ? l->s[at] : '\0';
 }
 
-/* In columns. */
+/* The indent in columns. */
 static size_t
 indent_of(const struct line *l)
 {
@@ -127,7 +137,7 @@ skip_columns(struct line *l, size_t max)
 	}
 }
 
-/* What is left, without the blanks around it. */
+/* The rest of the line, without the blanks around it. */
 static struct line
 trimmed(const struct line *l)
 {
@@ -151,7 +161,7 @@ run_of(const struct line *l, size_t at)
 	return i - at;
 }
 
-/* The line at *at, which is moved behind it. */
+/* Reads the line at *at, and moves *at to the next line. */
 static bool
 next_line(const char **at, const char *end, struct line *ret)
 {
@@ -170,7 +180,7 @@ next_line(const char **at, const char *end, struct line *ret)
 	return true;
 }
 
-/* --- blocks that end ---------------------------------------------------- */
+/* --- closing blocks ----------------------------------------------------- */
 
 static void
 clear(struct reader *r, struct aic_buf *b)
@@ -229,7 +239,10 @@ close_leaf(struct reader *r)
 	clear(r, &r->text);
 }
 
-/* Down to n containers; a list without an item in it ends, unless it gets one. */
+/*
+ * Closes all but the first n containers. A list without an open item also ends,
+ * unless its next item follows (keeps_list).
+ */
 static void
 close_to(struct reader *r, size_t n, bool keeps_list)
 {
@@ -250,7 +263,7 @@ open_container(struct reader *r, struct container c,
 
 /* --- containers --------------------------------------------------------- */
 
-/* ">=" never marks a quotation. Behind ">" there may be the "===" of a heading. */
+/* ">=" never begins a quotation. The "===" of a heading can follow ">". */
 static bool
 is_at_least(const struct line *l, size_t at)
 {
@@ -258,7 +271,9 @@ is_at_least(const struct line *l, size_t at)
 	    (at + 2 == l->n || l->s[at + 2] != '=');
 }
 
-/* How many of those that are open this line stands in; what says so is skipped. */
+/*
+ * The number of open containers that this line belongs to; skips their marks.
+ */
 static size_t
 match_containers(struct reader *r, struct line *l)
 {
@@ -286,7 +301,10 @@ match_containers(struct reader *r, struct line *l)
 	return i;
 }
 
-/* The paragraph, the code or the table goes on with less indent than its item. */
+/*
+ * True if the paragraph, the code or the table continues although the line is
+ * indented less than its item.
+ */
 static bool
 is_lazy(const struct reader *r, size_t n)
 {
@@ -302,7 +320,10 @@ is_digit(const struct line *l, size_t at)
 	return at < l->n && isdigit((unsigned char)l->s[at]);
 }
 
-/* Is ">" at `at' the sign of a comparison: "> 5" or "> = 5", but not "> 5. Item"? */
+/*
+ * True if the ">" at `at' is a sign of comparison: "> 5" or "> = 5", but not ">
+ * 5. Item".
+ */
 static bool
 compares(const struct line *l, size_t at)
 {
@@ -317,7 +338,7 @@ compares(const struct line *l, size_t at)
 		is_blank(l->s[end + 1]));
 }
 
-/* Behind the marks of those of the first n containers that are quotations. */
+/* The place after the marks of the quotations among the first n containers. */
 static size_t
 skip_marks(const struct reader *r, size_t n, const struct line *l)
 {
@@ -331,11 +352,12 @@ skip_marks(const struct reader *r, size_t n, const struct line *l)
 }
 
 /*
- * A line that may be a comparison is one, unless the lines below it begin with ">" as
- * well and one of these cannot be a comparison: then all of them are a quotation. In
- * "> 5 a day\n> 10 a week" both signs are comparisons; in "> 5 a day\n> as said" neither
- * is. What the look ahead has found holds for each line that it has passed, so a run of
- * comparisons is looked at once.
+ * A line that can be a comparison is one, except in one case: the lines below
+ * it also begin with ">", and at least one of them cannot be a comparison. Then
+ * all of these lines are a quotation. In "> 5 a day\n> 10 a week" both signs
+ * are comparisons; in "> 5 a day\n> as said" neither is. The result of the
+ * look-ahead is valid for each line that it has passed, so a run of comparisons
+ * is scanned only once.
  */
 static bool
 is_comparison(struct reader *r, const struct line *l, size_t n)
@@ -391,7 +413,7 @@ scan_number(const struct line *l, size_t at, struct mark *m)
 	return true;
 }
 
-/* What an item begins with, and behind it something to show. */
+/* Scans the mark of an item, which must have visible content after it. */
 static bool
 scan_mark(const struct line *l, struct mark *ret)
 {
@@ -473,7 +495,7 @@ read_item(struct reader *r, struct line *l, size_t *n)
 			.mark = m.mark,
 			.ordered = detail.ordered },
 		    detail);
-		r->apart = apart; /* its first item is, too */
+		r->apart = apart; /* so is its first item */
 	}
 	detail = (struct aic_markdown_detail){
 		.s = m.number, .len = m.number_len, .task = m.task
@@ -513,7 +535,7 @@ read_heading(struct reader *r, const struct line *l, size_t n)
 	return true;
 }
 
-/* "===" under one line. */
+/* "===" under a paragraph of one line. */
 static bool
 read_underline(struct reader *r, const struct line *l)
 {
@@ -569,7 +591,7 @@ scan_fence(const struct line *l, struct fence *ret, struct line *ret_info)
 	return true;
 }
 
-/* The length of the language that an info string begins with. */
+/* The length of the language at the beginning of an info string. */
 static size_t
 language_of(const struct line *info)
 {
@@ -603,7 +625,7 @@ is_markdown(const struct line *info)
 	    (info->n == 8 && strncasecmp(info->s, "markdown", 8) == 0);
 }
 
-/* Of what stands behind the fence, the language is markup and the rest is code. */
+/* After the fence, the language is markup, and the rest of the line is code. */
 static bool
 read_fence(struct reader *r, const struct line *l, size_t n)
 {
@@ -654,7 +676,7 @@ read_code(struct reader *r, struct line *l)
 
 /* --- tables ------------------------------------------------------------- */
 
-/* The next one from at that is not escaped; n: there is none. */
+/* The next "|" from `at' on that is not escaped; n: none. */
 static size_t
 find_pipe(const char *s, size_t at, size_t n)
 {
@@ -687,7 +709,7 @@ is_delimiter_row(const struct line *l)
 	return t.n > 1;
 }
 
-/* There is more in it than bars. */
+/* True if the line consists of more than bars. */
 static bool
 has_cells(const struct line *l)
 {
@@ -731,7 +753,7 @@ put_row(struct reader *r, const struct line *l, bool head)
 	leave(r, AIC_MARKDOWN_ROW);
 }
 
-/* Its first row is the last line of the paragraph. */
+/* The first row of a table is the last line of the paragraph. */
 static bool
 read_table(struct reader *r, const struct line *l)
 {
@@ -754,7 +776,7 @@ read_table(struct reader *r, const struct line *l)
 	return true;
 }
 
-/* --- a text ------------------------------------------------------------- */
+/* --- the whole text ----------------------------------------------------- */
 
 static void
 read_text(struct reader *r, const struct line *l, size_t n)

@@ -9,10 +9,10 @@
 
 #include "lib/utf8.h"
 
-/* CommonMark's own limit; it bounds what is read again. */
+/* CommonMark's own limit; it bounds how much is scanned again. */
 #define PARENS_MAX 32
 
-/* The line breaks around a text. */
+/* The character before and after the text. */
 #define NOTHING '\n'
 
 bool
@@ -31,7 +31,7 @@ begins(const char *s, size_t at, size_t n, const char *with)
 	return n - at >= len && strncasecmp(s + at, with, len) == 0;
 }
 
-/* The length of a scheme that is a link's, with its colon. */
+/* The length of the scheme of a link, with its colon. */
 static size_t
 scheme_at(const char *s, size_t at, size_t n)
 {
@@ -46,7 +46,9 @@ scheme_at(const char *s, size_t at, size_t n)
 	return 0;
 }
 
-/* A target, and not what a formula has in parentheses: a[1](2+x). */
+/*
+ * True for a target of a link; false for a formula in parentheses: a[1](2+x).
+ */
 static bool
 is_target(const char *s, size_t len)
 {
@@ -87,7 +89,7 @@ scan_plain_target(const char *s, size_t at, size_t n)
 	return at;
 }
 
-/* Behind the title that begins there, at its closing quote; 0: none. */
+/* The place of the closing quote of the title that begins at `at'; 0: none. */
 static size_t
 scan_title(const char *s, size_t at, size_t n)
 {
@@ -140,7 +142,7 @@ aic_markdown_scan_target(const char *s, size_t at, size_t n,
 	return at + 1;
 }
 
-/* Where a text in pointed brackets ends, at its >. */
+/* The place of the ">" that ends a text in angle brackets. */
 static size_t
 scan_pointed(const char *s, size_t at, size_t n)
 {
@@ -270,7 +272,7 @@ is_digit(uint32_t cp)
 	return cp >= '0' && cp <= '9';
 }
 
-/* Letters and digits of any script; fractions and powers are among them. */
+/* Letters and digits of any script, including fractions and powers. */
 static bool
 is_word(uint32_t cp)
 {
@@ -302,7 +304,10 @@ is_one_of(uint32_t cp, const char *set)
 	return cp > 0 && cp < 0x80 && strchr(set, (int)cp);
 }
 
-/* It may end what is multiplied, and it may begin that. */
+/*
+ * True for a character that can end an operand; begins_operand() is the
+ * reverse.
+ */
 static bool
 ends_operand(uint32_t cp)
 {
@@ -322,7 +327,10 @@ ends_figure(uint32_t cp)
 	return is_digit(cp) || is_money(cp) || is_one_of(cp, ")]");
 }
 
-/* The first one that is no blank on the same line, to the left and to the right. */
+/*
+ * The next character on the same line that is not blank, to the left and to the
+ * right.
+ */
 static uint32_t
 ink_before(const char *s, size_t at)
 {
@@ -354,9 +362,9 @@ ink_behind(const char *s, size_t at, size_t n)
 }
 
 /*
- * A single "*" or "_". As an opener it stands behind a blank or a mark that begins
- * something, as a closer before a blank or a mark that ends something, and 2 *3 and
- * 4* 5 are products.
+ * A single "*" or "_". It can open after a blank or an opening mark, and close
+ * before a blank or a closing mark. In 2 *3 and 4* 5 it is a sign of
+ * multiplication.
  */
 static struct aic_markdown_run
 scan_single(const char *s, size_t at, size_t n, uint32_t prev, uint32_t next)

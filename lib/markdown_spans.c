@@ -14,35 +14,40 @@
 /* Longer runs of backticks are text. */
 #define BACKTICKS_MAX 16
 
-/* A target or a title; it is no longer than three times its source. */
+/*
+ * The most bytes of a decoded target or title, which is at most three times as
+ * long as its source.
+ */
 #define SCRATCH_MAX ((size_t)16 * 1024 * 1024)
 
-/* A link, and an image in it. */
+/* The deepest nesting: a link, and an image in it. */
 #define LINKS_MAX 2
 
-/* Of brackets and delimiters: none is below. */
+/* The end of a stack of brackets or delimiters. */
 #define NONE ((size_t)-1)
 
 enum token_type { TEXT, CHARACTER, BREAK, CODE, RUN, BRACKET, OPEN, CLOSE };
 
 struct aic_markdown_token {
 	enum token_type type;
-	size_t at, len; /* in the text; of OPEN, its target */
+	size_t at, len; /* in the text; OPEN: its target */
 	union {
 		uint32_t cp; /* CHARACTER */
 		struct {
 			size_t
-			    below; /* the delimiter that may open before it */
+			    /* the delimiter before it that can be an opener */
+			    below;
 			struct aic_markdown_run can;
-			unsigned char left; /* that are not matched */
+			/* characters that are not matched */
+			unsigned char left;
 			unsigned char n_opens, n_closes;
 			unsigned char opens[3],
-			    closes[3]; /* each 1 or 2 long */
+			    closes[3]; /* each is 1 or 2 long */
 		} run;
 		struct {
 			size_t below; /* the bracket before it */
 			bool image;
-			bool has_link, has_image; /* in what it opens */
+			bool has_link, has_image; /* inside the bracket */
 		} bracket;
 		struct {
 			size_t at, len;
@@ -52,18 +57,18 @@ struct aic_markdown_token {
 
 enum formula { ROUND, SQUARE, DOLLARS, FORMULA__MAX };
 
-/* The first pass: which pieces there are. */
+/* The state of the first pass, which splits the text into tokens. */
 struct scan {
 	struct aic_markdown_spans *sp;
 	const char *s;
 	size_t n, at;
-	size_t text; /* where what is not yet a token begins */
-	size_t bracket; /* the innermost that is open */
+	size_t text; /* the beginning of the text that is not a token yet */
+	size_t bracket; /* the innermost open bracket */
 	size_t url; /* the end of a bare URL */
-	size_t name; /* the end of a name that was looked at */
-	bool no_backticks[BACKTICKS_MAX + 1]; /* no such run comes any more */
+	size_t name; /* the end of a name that was scanned */
+	bool no_backticks[BACKTICKS_MAX + 1]; /* no such run follows */
 	bool no_formula[FORMULA__MAX];
-	size_t plain[FORMULA__MAX]; /* what begins before it is no formula */
+	size_t plain[FORMULA__MAX]; /* no formula begins before this place */
 };
 
 /* --- tokens ------------------------------------------------------------ */
@@ -86,7 +91,7 @@ add_token(struct aic_markdown_spans *sp, struct aic_markdown_token token)
 	sp->tokens[sp->n_tokens++] = token;
 }
 
-/* All that was passed since the last token is text. */
+/* Makes a text token of everything since the last token. */
 static void
 end_text(struct scan *c)
 {
@@ -108,7 +113,7 @@ end_text(struct scan *c)
 	c->text = c->at;
 }
 
-/* A token of what stands at c->at, up to end. */
+/* Adds a token from c->at to end. */
 static void
 take(struct scan *c, enum token_type type, size_t end)
 {
@@ -191,9 +196,10 @@ is_formula(const char *s, size_t n)
 }
 
 /*
- * \(x\), \[x\] and $$x$$ stay as they are. A search that fails is not made again, nor
- * is a text looked at again that has nothing of a formula in it: what begins in that
- * ends where it does.
+ * \(x\), \[x\] and $$x$$ stay unchanged. So that the time stays linear, the
+ * scan does not repeat a search that failed, and does not scan a text again
+ * that has no sign of a formula in it: a formula that begins inside this text
+ * would have the same end.
  */
 static bool
 scan_formula(struct scan *c, enum formula kind)
@@ -250,8 +256,8 @@ open_bracket(struct scan *c, bool image)
 }
 
 /*
- * A link has no link in it, nor has an image, and an image has no image, so that no
- * more than two are within each other.
+ * A link contains no link, and neither does an image. An image contains no
+ * image. So the nesting is at most two deep.
  */
 static void
 close_bracket(struct scan *c)
@@ -295,7 +301,7 @@ close_bracket(struct scan *c)
 	}
 }
 
-/* What is in pointed brackets. */
+/* Scans a text in angle brackets. */
 static void
 scan_pointed(struct scan *c)
 {
@@ -349,7 +355,7 @@ scan_backslash(struct scan *c)
 	} else if (aic_markdown_escapable(next) &&
 	    !(c->at > 0 && c->s[c->at - 1] == ':')) {
 		end_text(c);
-		c->text = c->at + 1; /* as text, without the backslash */
+		c->text = c->at + 1; /* the text without the backslash */
 		c->at += 2;
 	} else {
 		c->at++;
@@ -436,8 +442,10 @@ scan_one(struct scan *c)
 		break;
 	case 'h':
 	case 'H':
-		/* What is inside one is not scanned again: "http://http://" would
-		 * take the square of its length. */
+		/*
+		 * The inside of a URL is not scanned again: "http://http://"
+		 * would take quadratic time.
+		 */
 		if (c->at >= c->url) {
 			end = aic_markdown_scan_url(c->s, c->at, c->n);
 			if (end > 0)
@@ -450,13 +458,14 @@ scan_one(struct scan *c)
 	}
 }
 
-/* --- the second pass: which delimiters belong together ------------------- */
+/* --- the second pass: matching delimiters ------------------------------- */
 
 enum mark { STAR, LINE, TILDE, MARK__MAX };
 
 struct scope {
-	size_t opener; /* the innermost delimiter that may be closed */
-	size_t n[MARK__MAX][4]; /* how many there are of so many characters */
+	size_t opener; /* the innermost delimiter that can be closed */
+	/* the number of openers, by kind and by length */
+	size_t n[MARK__MAX][4];
 };
 
 static enum mark
@@ -465,12 +474,15 @@ mark_of(char c)
 	return c == '*' ? STAR : c == '_' ? LINE : TILDE;
 }
 
-/* Of an opener that has so many, how many can a closer take? 0: none. */
+/*
+ * The number of characters of an opener that a closer can match; 0: none. The
+ * arguments are the unmatched lengths of both.
+ */
 static unsigned char
 takes(unsigned char closer, unsigned char opener)
 {
 	if (closer == 3 && opener == 3)
-		return 1; /* and then two */
+		return 1; /* the other two match next */
 	if (closer == 3)
 		return opener;
 	return opener == 3 || opener == closer ? closer : 0;
@@ -487,7 +499,7 @@ has_opener(const size_t n[4], unsigned char closer)
 	return false;
 }
 
-/* What is open within the two that match stays text. */
+/* Matches two delimiters. Open delimiters between the two become text. */
 static void
 match(struct aic_markdown_token *tokens, const char *s, struct scope *scope,
     struct aic_markdown_token *closer)
@@ -544,19 +556,19 @@ match_all(struct aic_markdown_spans *sp, const char *s)
 	}
 }
 
-/* --- the third pass: what the writer is called for ----------------------- */
+/* --- the third pass: calling the writer --------------------------------- */
 
 struct speaker {
 	struct aic_markdown_spans *sp;
 	const char *s;
-	const char *end; /* of the text that came last */
-	bool digit; /* it ends in one */
-	size_t links[LINKS_MAX]; /* tokens */
-	bool seen[LINKS_MAX]; /* there is text in it */
+	const char *end; /* of the last text */
+	bool digit; /* the last text ends in a digit */
+	size_t links[LINKS_MAX]; /* indices of tokens */
+	bool seen[LINKS_MAX]; /* the link has visible text */
 	int n_links;
 };
 
-/* Two digits that did not stand side by side do not come to stand so. */
+/* Writes a blank between two digits that were not adjacent in the source. */
 static void
 say(struct speaker *p, const char *s, size_t n)
 {
@@ -660,7 +672,7 @@ span_of(char c, unsigned char len)
 			: AIC_MARKDOWN_ITALIC;
 }
 
-/* The outer of what it opens was matched last. */
+/* The outermost span that the run opens was matched last. */
 static void
 say_run(struct speaker *p, const struct aic_markdown_token *t)
 {

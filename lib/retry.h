@@ -12,7 +12,7 @@
  *	                                         is none, again
  *	400, 422 that refuse a parameter         again at once, in another form
  *	408, 409, 429, 5xx                       again; then another model
- *	an error inside a 200                    by its status, or by its name: a
+ *	an error inside a 200                    by its status or its name: a
  *	                                         rate limit, a server's error
  *	an incomplete 200, or one without        again; then another model
  *	any choice

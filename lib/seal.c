@@ -8,13 +8,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Keys for other ends are made of the same secret: this one is told from them. */
+/*
+ * Separates this key from keys that other purposes derive from the same secret.
+ */
 #define LABEL "ai-chat seal 1"
 
 #define DIGEST 32
 
 struct aic_seal {
-	EVP_MAC_CTX *mac; /* it has the key */
+	EVP_MAC_CTX *mac; /* initialised with the key */
 };
 
 static EVP_MAC_CTX *
@@ -37,7 +39,7 @@ new_mac(const unsigned char *key, size_t len)
 	return mac;
 }
 
-/* With the key that it has; that of a null key is begun anew. */
+/* Finishes with the current key; a NULL key restarts with the same key. */
 static bool
 finish(EVP_MAC_CTX *mac, unsigned char to[DIGEST])
 {
@@ -134,7 +136,7 @@ aic_seal_check(struct aic_seal *s, const char *key, int64_t now_ms,
 		return false;
 	for (i = 0; i < 8; i++)
 		until = until << 8 | p[AIC_SEAL_PROOF + i];
-	/* What has ended needs no proof. */
+	/* An expired value needs no check of its proof. */
 	if ((int64_t)until <= now_ms)
 		return false;
 	return prove(s, key, p + AIC_SEAL_PROOF, p + AIC_SEAL_SIZE,

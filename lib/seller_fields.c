@@ -294,7 +294,10 @@ struct name {
 	enum word word;
 };
 
-/* Sorted; in lower case, and without what joins the words of a name. */
+/*
+ * Sorted; in lower case, and without the separators between the words of a
+ * name.
+ */
 static const struct name names[] = {
 	{ "14days", OF_NO_USE },
 	{ "30d", MONTH },

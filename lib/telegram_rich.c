@@ -8,43 +8,46 @@
 #include "lib/telegram_text.h"
 
 /*
- * Deeper lists are paragraphs. At the most there are three lists with an item each, a
- * quotation, a table, a row and a cell, and a link, bold, italic, struck text and code
- * in it: 15 levels.
+ * The deepest nesting of lists; deeper lists are paragraphs. The deepest
+ * nesting of tags is 15 levels: three lists with an item each, a quotation, a
+ * table, a row, a cell, and a link, bold, italic, struck text and code in it.
  */
 #define LISTS_MAX 3
 
-/* Blocks within each other, shown or not, and then spans; deeper ones are not shown. */
+/*
+ * The deepest nesting of blocks, shown or not, and of the spans in them; deeper
+ * elements are not shown.
+ */
 #define ELEMENTS_MAX (2 * AIC_MARKDOWN_DEPTH + 16)
 
-/* "<ol>" with its number, or a heading's level. */
+/* Enough for "<ol>" with its number, and for a heading with its level. */
 #define TAG_MAX 48
 
 struct element {
 	enum aic_markdown what;
-	const char *tag; /* NULL: what is in it stands in what is around it */
-	char
-	    start[TAG_MAX]; /* "<li value=\"7\">"; "": made when it is opened */
-	bool open; /* it is written */
-	bool full; /* something is in it */
-	bool seen; /* ... and it shows */
+	const char *tag; /* NULL: its content belongs to the outer element */
+	char start[TAG_MAX]; /* "<li value=\"7\">"; "": made when opened */
+	bool open; /* its tag has been written */
+	bool full; /* it has content */
+	bool seen; /* ... of which something is visible */
 };
 
-/* Tags are opened when there is something to show in them. */
+/* The output. A tag is opened just before the first visible character in it. */
 struct page {
 	struct aic_buf *to;
 	struct element elements[ELEMENTS_MAX];
 	int n;
-	int deeper; /* spans that no element is left for */
-	bool seen; /* something is shown */
-	int breaks; /* before what comes: of lines in code, of one in a paragraph */
-	bool begun; /* there is text in the block */
-	/* Numbers of items that are paragraphs; bars. */
+	int deeper; /* open spans that exceed ELEMENTS_MAX */
+	bool seen; /* something visible has been written */
+	/* line breaks before the next text; in a paragraph at most one */
+	int breaks;
+	bool begun; /* the block has text */
+	/* The numbers of items that are paragraphs, or the bars of a row. */
 	struct aic_telegram_prefix prefix;
-	int lists, quotes; /* that are shown */
-	int cells; /* of the row */
-	size_t row_len; /* of the prefix, before its bars */
-	bool head; /* it is the first one */
+	int lists, quotes; /* open ones that are shown */
+	int cells; /* cells of the current row */
+	size_t row_len; /* of the prefix, before the bars of the row */
+	bool head; /* the row is the first one */
 	struct aic_telegram_links links;
 	char language[AIC_MARKDOWN_LANGUAGE_MAX + 1];
 };
@@ -73,7 +76,7 @@ push(struct page *p, enum aic_markdown what, const char *tag)
 	return e;
 }
 
-/* Bold in bold is bold. */
+/* A span inside an equal span has no tag of its own. */
 static bool
 push_span(struct page *p, enum aic_markdown what, const char *tag)
 {
@@ -141,7 +144,7 @@ pop(struct page *p)
 	aic_buf_putc(p->to, '>');
 }
 
-/* What a block stands in: the list's item, the quotation, or NULL. */
+/* The container of a block: the item of a list, the quotation, or NULL. */
 static const struct element *
 container(const struct page *p)
 {
@@ -185,7 +188,7 @@ text(void *arg, const char *s, size_t n)
 	put_text(p, s, n);
 }
 
-/* Of those in a paragraph, several are one. */
+/* Several line breaks in a paragraph are written as one. */
 static void
 line_break(void *arg)
 {
@@ -197,7 +200,10 @@ line_break(void *arg)
 
 /* --- blocks ------------------------------------------------------------- */
 
-/* In an item or a quotation that begins with it, it would part nothing. */
+/*
+ * A rule at the beginning of an item or of a quotation is dropped, because it
+ * would separate nothing.
+ */
 static void
 rule(void *arg)
 {
@@ -257,7 +263,7 @@ enter_item(struct page *p, const struct aic_markdown_detail *d)
 		    d->task == ' ' ? "☐ " : "☑ ", strlen("☐ "));
 }
 
-/* The first paragraph of an item or a quotation needs no tag. */
+/* The first paragraph of an item or of a quotation has no tag. */
 static void
 enter_paragraph(struct page *p, enum aic_markdown what)
 {
@@ -267,7 +273,7 @@ enter_paragraph(struct page *p, enum aic_markdown what)
 	push(p, what, in && !in->full ? NULL : "p");
 }
 
-/* A number that nothing stands behind is shown with a dash. */
+/* An item with a number and without content is shown with a dash. */
 static void
 leave_item(struct page *p)
 {
@@ -306,7 +312,7 @@ leave_heading(struct page *p)
 	pop(p);
 }
 
-/* Cells that no column is left for are in the last one. */
+/* The cells beyond the last column are appended to it. */
 static void
 enter_cell(struct page *p)
 {
@@ -333,7 +339,7 @@ leave_row(struct page *p)
 		open_all(p);
 		pop(p);
 	}
-	if (p->prefix.len > p->row_len) /* bars that nothing stood behind */
+	if (p->prefix.len > p->row_len) /* bars without a cell after them */
 		p->prefix.len = p->row_len;
 	pop(p);
 }
@@ -367,7 +373,7 @@ leave_link(struct page *p)
 	put_text(p, ")", 1);
 }
 
-/* --- what stands in the Markdown ----------------------------------------- */
+/* --- events of the Markdown reader --------------------------------------- */
 
 static void
 enter_block(struct page *p, enum aic_markdown what,
@@ -476,7 +482,10 @@ static const struct aic_markdown_writer writer = {
 	.rule = rule,
 };
 
-/* As it is: a line ends with a break, and blank ones end a paragraph. */
+/*
+ * Writes the source as paragraphs: a line ends with a break, and blank lines
+ * separate paragraphs.
+ */
 static void
 put_plain(struct aic_buf *to, const char *s, size_t n)
 {

@@ -8,8 +8,10 @@
 
 #include "lib/utf8.h"
 
-/* A longer one, escaped, stays text: two of them and a message's worth of text must
- * fit into one message. */
+/*
+ * A longer escaped target is not a link but text, because two targets and the
+ * text of a message must fit into one message.
+ */
 #define TARGET_MAX 2048
 
 #define LINK_BYTES_MAX (4 * AIC_TELEGRAM_MARKDOWN_MAX)
@@ -79,7 +81,7 @@ aic_telegram_escape(struct aic_buf *to, const char *s, size_t n, bool quotes)
 
 /* --- links ------------------------------------------------------------- */
 
-/* The length of the scheme, when there is something behind it. */
+/* The length of the scheme, if the target has it and more text after it. */
 static size_t
 begins(const struct aic_buf *target, const char *scheme)
 {
@@ -89,7 +91,10 @@ begins(const struct aic_buf *target, const char *scheme)
 									    : 0;
 }
 
-/* It is short enough, and nothing in it would end it early. */
+/*
+ * True if the target is short enough, and has no character that would end it
+ * early.
+ */
 static bool
 is_plain(const struct aic_buf *target)
 {
@@ -140,7 +145,7 @@ find_target(const struct aic_buf *target)
 	return AIC_TELEGRAM_ELSEWHERE;
 }
 
-/* Nothing else can be seen in the text. */
+/* True if the visible characters of the text are exactly these. */
 static bool
 is_same(const struct aic_buf *text, const char *s, size_t n)
 {
@@ -156,7 +161,7 @@ aic_telegram_link_begin(struct aic_telegram_links *links, const char *target,
 {
 	struct aic_telegram_link *link = &links->link[links->n++];
 
-	/* A buffer that is cleared forgets that it failed. */
+	/* Clearing a buffer resets its flag, so the flags are collected. */
 	links->failed = links->failed || link->target.failed ||
 	    link->text.failed;
 	aic_buf_clear(&link->target);

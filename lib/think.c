@@ -10,7 +10,7 @@
 static const char *const opening[] = { "<think>", "<thinking>", NULL };
 static const char *const closing[] = { "</think>", "</thinking>", NULL };
 
-/* The length of the tag that begins here; 0 when none does. */
+/* The length of the tag that begins at s; 0: none. */
 static size_t
 tag_at(const char *s, const char *end, const char *const *tags)
 {
@@ -24,7 +24,7 @@ tag_at(const char *s, const char *end, const char *const *tags)
 	return 0;
 }
 
-/* The first tag of a kind, and its length; NULL when there is none. */
+/* The first tag of a kind, and its length; NULL: none. */
 static const char *
 find(const char *s, const char *end, const char *const *tags, size_t *ret_len)
 {
@@ -52,11 +52,11 @@ skip_unseen(const char *s, const char *end)
 }
 
 /*
- * What follows the first piece of reasoning; NULL when there is none.
+ * Returns the place after the first block of reasoning; NULL: none.
  *
- * A piece ends at the first closing tag, whatever its name, because models mix the
- * names up. Where blocks are nested the rest of the outer one is left, which ends in a
- * closing tag that nothing opens, and so is the next piece.
+ * A block ends at the first closing tag, whatever its name, because models mix
+ * up the names. After nested blocks, the rest of the outer block remains. It
+ * ends in a closing tag without an opening tag, so it is the next block.
  */
 static const char *
 skip_one(const char *s, const char *end)
@@ -67,7 +67,10 @@ skip_one(const char *s, const char *end)
 	close = find(at, end, closing, &len);
 	if (open > 0)
 		return close ? close + len : end;
-	/* Without an opening tag at the start: not when there is one later. */
+	/*
+	 * A block without an opening tag at the start is valid only if no
+	 * opening tag precedes the closing tag.
+	 */
 	if (!close || find(at, close, opening, &open))
 		return NULL;
 	return close + len;

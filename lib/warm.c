@@ -6,15 +6,17 @@
 
 #include "lib/clock.h"
 
-/* Less than the 50 s after which the engine closes an idle connection, and the 60 s
- * or more after which servers do. */
+/*
+ * Shorter than the 50 s after which the HTTP engine closes an idle connection,
+ * and the 60 s or more after which servers close it.
+ */
 #define EVERY_US (40 * AIC_S)
 
 /* A GET that takes longer than this has failed. */
 #define DEADLINE_US (10 * AIC_S)
 #define CONNECT_US (5 * AIC_S)
 
-/* A list of some hundred models is some 50 KB; the rest is not read. */
+/* A list of some hundred models is about 50 KB; the rest is not read. */
 #define ANSWER_MAX (1024 * 1024)
 
 void
@@ -41,7 +43,9 @@ start(struct aic_http *http, const struct aic_provider *provider,
     int64_t now_us)
 {
 	struct aic_http_request req = { .url = provider->models_url,
-		/* A token is not fetched for this; any answer will do. */
+		/*
+		 * No token is fetched for this GET, because any answer will do.
+		 */
 		.headers = provider->headers + (provider->gigachat ? 1 : 0),
 		.proxy = provider->proxy,
 		.trust = provider->trust,
@@ -52,7 +56,7 @@ start(struct aic_http *http, const struct aic_provider *provider,
 	return aic_http_start(http, &req);
 }
 
-/* An answer that is too big came over a connection, too. */
+/* An answer that is too large also came over a connection. */
 static bool
 reached(enum aic_http_end end)
 {
@@ -67,7 +71,7 @@ finish(struct aic_warm *w, const struct aic_http_answer *a,
 
 	snprintf(why, AIC_HTTP_WHY_SIZE, "%s", a->why);
 	aic_warm_done(w);
-	/* These two say nothing about the model. */
+	/* These two outcomes say nothing about the model. */
 	if (end == AIC_HTTP_NO_MEMORY || end == AIC_HTTP_GONE)
 		return AIC_WARM_SAME;
 	w->end = end;
