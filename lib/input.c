@@ -216,7 +216,7 @@ aic_input_body(const char *body, size_t len,
 /* --- queries ----------------------------------------------------------- */
 
 static int
-hex(char c)
+hex_value(char c)
 {
 	if (c >= '0' && c <= '9')
 		return c - '0';
@@ -232,13 +232,13 @@ hex(char c)
  * bytes read.
  */
 static size_t
-decode(const char *s, const char *end, char *ret_byte)
+decode_byte(const char *s, const char *end, char *ret_byte)
 {
 	int high = -1, low = -1;
 
 	if (*s == '%' && end - s >= 3) {
-		high = hex(s[1]);
-		low = hex(s[2]);
+		high = hex_value(s[1]);
+		low = hex_value(s[2]);
 	}
 	if (high >= 0 && low >= 0) {
 		*ret_byte = (char)(high * 16 + low);
@@ -255,7 +255,7 @@ decode_all(const char *s, const char *end, char *to, size_t size)
 	char byte;
 
 	while (s < end && n + 1 < size) {
-		s += decode(s, end, &byte);
+		s += decode_byte(s, end, &byte);
 		/* A NUL would end the text and hide the rest of it. */
 		to[n++] = byte ? byte : '?';
 	}

@@ -27,7 +27,7 @@ struct scan {
 };
 
 static bool
-fail(struct scan *s, const char *wrong)
+fail_at(struct scan *s, const char *wrong)
 {
 	if (!s->wrong)
 		s->wrong = wrong;
@@ -38,7 +38,7 @@ static bool
 fail_memory(struct scan *s)
 {
 	s->no_memory = true;
-	return fail(s, "Out of memory");
+	return fail_at(s, "Out of memory");
 }
 
 /*
@@ -48,7 +48,7 @@ fail_memory(struct scan *s)
 static bool
 fail_strict(struct scan *s, const char *wrong)
 {
-	return s->loose || fail(s, wrong);
+	return s->loose || fail_at(s, wrong);
 }
 
 static void
@@ -76,7 +76,7 @@ scan_hex4(struct scan *s, uint32_t *ret_unit)
 
 	for (i = 0; i < 4; i++, s->p++) {
 		if (s->p == s->end)
-			return fail(s, "Invalid \\uXXXX escape");
+			return fail_at(s, "Invalid \\uXXXX escape");
 		c = *s->p;
 		if (c >= '0' && c <= '9')
 			unit = unit << 4 | (uint32_t)(c - '0');
@@ -85,7 +85,7 @@ scan_hex4(struct scan *s, uint32_t *ret_unit)
 		else if (c >= 'A' && c <= 'F')
 			unit = unit << 4 | (uint32_t)(c - 'A' + 10);
 		else
-			return fail(s, "Invalid \\uXXXX escape");
+			return fail_at(s, "Invalid \\uXXXX escape");
 	}
 	*ret_unit = unit;
 	return true;
@@ -111,7 +111,7 @@ scan_low(struct scan *s, uint32_t *ret_cp)
 		return true;
 	}
 	if (!s->loose)
-		return fail(s, "Lone surrogate");
+		return fail_at(s, "Lone surrogate");
 	s->p = before;
 	*ret_cp = REPLACEMENT;
 	return true;
@@ -125,11 +125,11 @@ scan_escape(struct scan *s, uint32_t *ret_cp)
 	const char *e;
 
 	if (s->p == s->end)
-		return fail(s, "Unterminated string");
+		return fail_at(s, "Unterminated string");
 	if (*s->p != 'u') {
 		e = *s->p ? strchr(letters, *s->p) : NULL;
 		if (!e)
-			return fail(s, "Invalid \\escape");
+			return fail_at(s, "Invalid \\escape");
 		*ret_cp = (unsigned char)bytes[e - letters];
 		s->p++;
 		return true;
@@ -156,7 +156,7 @@ scan_string(struct scan *s, const char **ret_from, size_t *ret_len)
 	size_t n;
 
 	if (s->p == s->end || *s->p != '"')
-		return fail(s,
+		return fail_at(s,
 		    "Expecting property name enclosed in double quotes");
 	*ret_from = ++s->p;
 	while (s->p < s->end && *s->p != '"') {
@@ -173,11 +173,11 @@ scan_string(struct scan *s, const char **ret_from, size_t *ret_len)
 		    ? 1
 		    : aic_utf8_next(s->p, (size_t)(s->end - s->p), NULL);
 		if (n == 0)
-			return fail(s, "Invalid UTF-8");
+			return fail_at(s, "Invalid UTF-8");
 		s->p += n;
 	}
 	if (s->p == s->end)
-		return fail(s, "Unterminated string");
+		return fail_at(s, "Unterminated string");
 	*ret_len = (size_t)(s->p++ - *ret_from);
 	return true;
 }
@@ -245,7 +245,7 @@ static bool
 scan_digits(struct scan *s)
 {
 	if (!is_digit(s))
-		return fail(s, "Expecting value");
+		return fail_at(s, "Expecting value");
 	while (is_digit(s))
 		s->p++;
 	return true;
@@ -316,7 +316,7 @@ read_word(struct scan *s, const char *word, struct json_object **ret_obj)
 	size_t n = strlen(word);
 
 	if ((size_t)(s->end - s->p) < n || memcmp(s->p, word, n) != 0)
-		return fail(s, "Expecting value");
+		return fail_at(s, "Expecting value");
 	s->p += n;
 	if (!s->build || *word == 'n') /* json-c represents null by NULL */
 		return true;
@@ -337,7 +337,7 @@ read_member(struct scan *s, struct json_object *into)
 		return false;
 	skip_blank(s);
 	if (s->p == s->end || *s->p != ':')
-		return fail(s, "Expecting ':' delimiter");
+		return fail_at(s, "Expecting ':' delimiter");
 	s->p++;
 	if (!read_value(s, &v))
 		return false;
@@ -380,7 +380,7 @@ read_items(struct scan *s, struct json_object *into)
 			return false;
 		skip_blank(s);
 		if (s->p == s->end || (*s->p != ',' && *s->p != close))
-			return fail(s, "Expecting ',' delimiter");
+			return fail_at(s, "Expecting ',' delimiter");
 		if (*s->p++ == close)
 			return true;
 	}
@@ -392,7 +392,7 @@ read_container(struct scan *s, struct json_object **ret_obj)
 	struct json_object *obj = NULL;
 
 	if (s->depth == AIC_JSON_DEPTH)
-		return fail(s, "Nested too deeply");
+		return fail_at(s, "Nested too deeply");
 	if (s->build) {
 		obj = *s->p == '{' ? json_object_new_object()
 				   : json_object_new_array();
@@ -415,7 +415,7 @@ read_value(struct scan *s, struct json_object **ret_obj)
 {
 	skip_blank(s);
 	if (s->p == s->end)
-		return fail(s, "Expecting value");
+		return fail_at(s, "Expecting value");
 	switch (*s->p) {
 	case '{':
 	case '[':
@@ -430,7 +430,7 @@ read_value(struct scan *s, struct json_object **ret_obj)
 		return read_word(s, "null", ret_obj);
 	default:
 		if (*s->p != '-' && !is_digit(s))
-			return fail(s, "Expecting value");
+			return fail_at(s, "Expecting value");
 		return read_number(s, ret_obj);
 	}
 }
@@ -441,7 +441,7 @@ read_document(struct scan *s, struct json_object **ret_obj)
 	if (!read_value(s, ret_obj))
 		return false;
 	skip_blank(s);
-	return s->p == s->end || fail(s, "Extra data");
+	return s->p == s->end || fail_at(s, "Extra data");
 }
 
 const char *

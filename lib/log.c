@@ -36,7 +36,7 @@ aic_log_level_name(enum aic_level level)
 
 /* Always leaves one byte for the newline. */
 static void
-add(struct aic_log *l, const char *s, size_t n)
+add_bytes(struct aic_log *l, const char *s, size_t n)
 {
 	size_t room = sizeof(l->line) - 1 - l->len;
 
@@ -68,7 +68,7 @@ is_control(uint32_t cp)
  * escaped.
  */
 static size_t
-shown(const char *s, size_t len)
+count_shown(const char *s, size_t len)
 {
 	uint32_t cp = 0;
 	size_t n = aic_utf8_next(s, len, &cp);
@@ -82,7 +82,7 @@ is_plain(const char *s, size_t len)
 	size_t i = 0, n;
 
 	while (i < len) {
-		n = shown(s + i, len - i);
+		n = count_shown(s + i, len - i);
 		if (n == 0 || strchr(" \"=\\", s[i]))
 			return false;
 		i += n;
@@ -96,23 +96,23 @@ add_quoted(struct aic_log *l, const char *s, size_t len)
 	size_t i = 0, n;
 	char esc[5];
 
-	add(l, "\"", 1);
+	add_bytes(l, "\"", 1);
 	while (i < len) {
-		n = shown(s + i, len - i);
+		n = count_shown(s + i, len - i);
 		if (s[i] == '"' || s[i] == '\\') {
-			add(l, "\\", 1);
-			add(l, s + i, 1);
+			add_bytes(l, "\\", 1);
+			add_bytes(l, s + i, 1);
 		} else if (n == 0) {
 			snprintf(esc, sizeof(esc), "\\x%02x",
 			    (unsigned)(unsigned char)s[i]);
-			add(l, esc, 4);
+			add_bytes(l, esc, 4);
 			n = 1;
 		} else {
-			add(l, s + i, n);
+			add_bytes(l, s + i, n);
 		}
 		i += n;
 	}
-	add(l, "\"", 1);
+	add_bytes(l, "\"", 1);
 }
 
 void
@@ -142,11 +142,11 @@ aic_log_cut(struct aic_log *l, const char *key, const char *value, size_t most)
 		return;
 	len = strnlen(value, most);
 	if (l->len > 0)
-		add(l, " ", 1);
-	add(l, key, strlen(key));
-	add(l, "=", 1);
+		add_bytes(l, " ", 1);
+	add_bytes(l, key, strlen(key));
+	add_bytes(l, "=", 1);
 	if (is_plain(value, len))
-		add(l, value, len);
+		add_bytes(l, value, len);
 	else
 		add_quoted(l, value, len);
 }

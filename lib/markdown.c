@@ -105,7 +105,7 @@ skip_blanks(const struct line *l, size_t at)
 }
 
 static char
-ink(const struct line *l)
+first_ink(const struct line *l)
 {
 	size_t at = skip_blanks(l, l->at);
 
@@ -139,7 +139,7 @@ skip_columns(struct line *l, size_t max)
 
 /* The rest of the line, without the blanks around it. */
 static struct line
-trimmed(const struct line *l)
+trim_line(const struct line *l)
 {
 	struct line t = { .at = 0 };
 	size_t from = skip_blanks(l, l->at), to = l->n;
@@ -183,7 +183,7 @@ next_line(const char **at, const char *end, struct line *ret)
 /* --- closing blocks ----------------------------------------------------- */
 
 static void
-clear(struct reader *r, struct aic_buf *b)
+clear_buffer(struct reader *r, struct aic_buf *b)
 {
 	r->failed = r->failed || b->failed;
 	aic_buf_clear(b);
@@ -199,7 +199,7 @@ take_apart(struct reader *r)
 }
 
 static void
-enter(struct reader *r, enum aic_markdown what,
+call_enter(struct reader *r, enum aic_markdown what,
     struct aic_markdown_detail detail)
 {
 	detail.apart = take_apart(r);
@@ -207,7 +207,7 @@ enter(struct reader *r, enum aic_markdown what,
 }
 
 static void
-leave(struct reader *r, enum aic_markdown what)
+call_leave(struct reader *r, enum aic_markdown what)
 {
 	r->writer->leave(r->arg, what);
 }
@@ -218,9 +218,9 @@ put_block(struct reader *r, enum aic_markdown what, int level, const char *s,
 {
 	if (n == 0)
 		return;
-	enter(r, what, (struct aic_markdown_detail){ .level = level });
+	call_enter(r, what, (struct aic_markdown_detail){ .level = level });
 	aic_markdown_spans_read(&r->spans, s, n);
-	leave(r, what);
+	call_leave(r, what);
 }
 
 static void
@@ -233,10 +233,10 @@ close_leaf(struct reader *r)
 		put_block(r, AIC_MARKDOWN_PARAGRAPH, 0, r->text.data,
 		    r->text.len);
 	else if (leaf == FENCE)
-		leave(r, AIC_MARKDOWN_FENCE);
+		call_leave(r, AIC_MARKDOWN_FENCE);
 	else if (leaf == TABLE)
-		leave(r, AIC_MARKDOWN_TABLE);
-	clear(r, &r->text);
+		call_leave(r, AIC_MARKDOWN_TABLE);
+	clear_buffer(r, &r->text);
 }
 
 /*
@@ -248,9 +248,9 @@ close_to(struct reader *r, size_t n, bool keeps_list)
 {
 	close_leaf(r);
 	while (r->n_open > n)
-		leave(r, r->open[--r->n_open].what);
+		call_leave(r, r->open[--r->n_open].what);
 	if (n > 0 && r->open[n - 1].what == AIC_MARKDOWN_LIST && !keeps_list)
-		leave(r, r->open[--r->n_open].what);
+		call_leave(r, r->open[--r->n_open].what);
 }
 
 static void
@@ -258,7 +258,7 @@ open_container(struct reader *r, struct container c,
     struct aic_markdown_detail detail)
 {
 	r->open[r->n_open++] = c;
-	enter(r, c.what, detail);
+	call_enter(r, c.what, detail);
 }
 
 /* --- containers --------------------------------------------------------- */
@@ -288,7 +288,7 @@ match_containers(struct reader *r, struct line *l)
 				break;
 			l->at = at + 1;
 			skip_columns(l, 1);
-		} else if (c->what == AIC_MARKDOWN_ITEM && ink(l)) {
+		} else if (c->what == AIC_MARKDOWN_ITEM && first_ink(l)) {
 			indent = indent_of(l);
 			if (indent < c->need)
 				break;
@@ -325,7 +325,7 @@ is_digit(const struct line *l, size_t at)
  * 5. Item".
  */
 static bool
-compares(const struct line *l, size_t at)
+is_compared(const struct line *l, size_t at)
 {
 	size_t from = skip_blanks(l, at + 1), end = from;
 
@@ -366,7 +366,7 @@ is_comparison(struct reader *r, const struct line *l, size_t n)
 	size_t at = skip_blanks(l, l->at);
 	struct line next;
 
-	if (!compares(l, at))
+	if (!is_compared(l, at))
 		return false;
 	if (is_at_least(l, at) || l->s < r->compared)
 		return true;
@@ -374,7 +374,7 @@ is_comparison(struct reader *r, const struct line *l, size_t n)
 		at = skip_marks(r, n, &next);
 		if (at == next.n || next.s[at] != '>' || is_at_least(&next, at))
 			break;
-		if (!compares(&next, at))
+		if (!is_compared(&next, at))
 			return false;
 	}
 	r->compared = end;
@@ -386,7 +386,8 @@ read_quote(struct reader *r, struct line *l, size_t *n)
 {
 	static const struct aic_markdown_detail none;
 
-	if (ink(l) != '>' || *n == CONTAINERS_MAX || is_comparison(r, l, *n))
+	if (first_ink(l) != '>' || *n == CONTAINERS_MAX ||
+	    is_comparison(r, l, *n))
 		return false;
 	close_to(r, *n, false);
 	open_container(r, (struct container){ .what = AIC_MARKDOWN_QUOTE },
@@ -433,7 +434,7 @@ scan_mark(const struct line *l, struct mark *ret)
 	if (from >= l->n || !is_blank(l->s[from]))
 		return false;
 	rest.at = from;
-	if (!ink(&rest))
+	if (!first_ink(&rest))
 		return false;
 	if (m.mark == '+' && is_digit(l, skip_blanks(l, from)))
 		return false;
@@ -453,7 +454,7 @@ scan_task(struct line *l, struct mark *m)
 	    l->s[at + 2] != ']' || !is_blank(l->s[at + 3]))
 		return;
 	rest.at = at + 3;
-	if (!ink(&rest))
+	if (!first_ink(&rest))
 		return;
 	m->task = l->s[at + 1] == ' ' ? ' ' : 'x';
 	l->at = skip_blanks(l, at + 3);
@@ -515,7 +516,7 @@ read_item(struct reader *r, struct line *l, size_t *n)
 static bool
 read_heading(struct reader *r, const struct line *l, size_t n)
 {
-	struct line t = trimmed(l);
+	struct line t = trim_line(l);
 	size_t level, to;
 
 	level = t.n > 0 && t.s[0] == '#' ? run_of(&t, 0) : 0;
@@ -523,12 +524,12 @@ read_heading(struct reader *r, const struct line *l, size_t n)
 	    !is_blank(t.s[level]))
 		return false;
 	t.at = level;
-	t = trimmed(&t);
+	t = trim_line(&t);
 	for (to = t.n; to > 0 && t.s[to - 1] == '#';)
 		to--;
 	if (to < t.n && to > 0 && is_blank(t.s[to - 1])) {
 		t.n = to;
-		t = trimmed(&t);
+		t = trim_line(&t);
 	}
 	close_to(r, n, false);
 	put_block(r, AIC_MARKDOWN_HEADING, (int)level, t.s, t.n);
@@ -539,14 +540,14 @@ read_heading(struct reader *r, const struct line *l, size_t n)
 static bool
 read_underline(struct reader *r, const struct line *l)
 {
-	struct line t = trimmed(l);
+	struct line t = trim_line(l);
 
 	if (t.n < 2 || t.s[0] != '=' || run_of(&t, 0) < t.n ||
 	    r->leaf != PARAGRAPH || r->last_line > 0)
 		return false;
 	r->leaf = NO_LEAF;
 	put_block(r, AIC_MARKDOWN_HEADING, 1, r->text.data, r->text.len);
-	clear(r, &r->text);
+	clear_buffer(r, &r->text);
 	return true;
 }
 
@@ -554,7 +555,7 @@ static bool
 read_rule(struct reader *r, const struct line *l, size_t n)
 {
 	size_t i, marks = 0;
-	char mark = ink(l);
+	char mark = first_ink(l);
 
 	if (!mark || !strchr("-*_", mark))
 		return false;
@@ -574,7 +575,7 @@ read_rule(struct reader *r, const struct line *l, size_t n)
 static bool
 scan_fence(const struct line *l, struct fence *ret, struct line *ret_info)
 {
-	struct line t = trimmed(l);
+	struct line t = trim_line(l);
 	struct fence f = { .indent = indent_of(l) };
 
 	if (t.n < FENCE_MIN || (t.s[0] != '`' && t.s[0] != '~'))
@@ -582,7 +583,7 @@ scan_fence(const struct line *l, struct fence *ret, struct line *ret_info)
 	f.mark = t.s[0];
 	f.len = run_of(&t, 0);
 	t.at = f.len;
-	t = trimmed(&t);
+	t = trim_line(&t);
 	if (f.len < FENCE_MIN ||
 	    (f.mark == '`' && t.n > 0 && memchr(t.s, '`', t.n)))
 		return false;
@@ -649,11 +650,11 @@ read_fence(struct reader *r, const struct line *l, size_t n)
 	}
 	detail.s = info.s;
 	detail.len = info.at = language_of(&info);
-	enter(r, AIC_MARKDOWN_FENCE, detail);
+	call_enter(r, AIC_MARKDOWN_FENCE, detail);
 	r->leaf = FENCE;
 	r->fence = f;
 	r->fence_begun = false;
-	info = trimmed(&info);
+	info = trim_line(&info);
 	if (info.n > 0)
 		put_code(r, info.s, info.n);
 	return true;
@@ -688,7 +689,7 @@ find_pipe(const char *s, size_t at, size_t n)
 static bool
 is_delimiter_row(const struct line *l)
 {
-	struct line t = trimmed(l), cell;
+	struct line t = trim_line(l), cell;
 	size_t at, end;
 
 	if (find_pipe(t.s, 0, t.n) == t.n)
@@ -696,7 +697,7 @@ is_delimiter_row(const struct line *l)
 	for (at = t.s[0] == '|'; at < t.n; at = end + 1) {
 		end = find_pipe(t.s, at, t.n);
 		cell = (struct line){ .s = t.s + at, .n = end - at };
-		cell = trimmed(&cell);
+		cell = trim_line(&cell);
 		if (cell.n > 1 && cell.s[0] == ':') {
 			cell.s++;
 			cell.n--;
@@ -728,29 +729,29 @@ put_cell(struct reader *r, const char *s, size_t n)
 	struct line l = { .s = s, .n = n };
 	size_t i;
 
-	l = trimmed(&l);
-	clear(r, &r->cell);
+	l = trim_line(&l);
+	clear_buffer(r, &r->cell);
 	for (i = 0; i < l.n; i++)
 		if (l.s[i] != '\\' || i + 1 == l.n || l.s[i + 1] != '|')
 			aic_buf_putc(&r->cell, l.s[i]);
-	enter(r, AIC_MARKDOWN_CELL, none);
+	call_enter(r, AIC_MARKDOWN_CELL, none);
 	aic_markdown_spans_read(&r->spans, r->cell.data, r->cell.len);
-	leave(r, AIC_MARKDOWN_CELL);
+	call_leave(r, AIC_MARKDOWN_CELL);
 }
 
 static void
 put_row(struct reader *r, const struct line *l, bool head)
 {
 	struct aic_markdown_detail detail = { .head = head };
-	struct line t = trimmed(l);
+	struct line t = trim_line(l);
 	size_t at, end;
 
-	enter(r, AIC_MARKDOWN_ROW, detail);
+	call_enter(r, AIC_MARKDOWN_ROW, detail);
 	for (at = t.s[0] == '|'; at < t.n; at = end + 1) {
 		end = find_pipe(t.s, at, t.n);
 		put_cell(r, t.s + at, end - at);
 	}
-	leave(r, AIC_MARKDOWN_ROW);
+	call_leave(r, AIC_MARKDOWN_ROW);
 }
 
 /* The first row of a table is the last line of the paragraph. */
@@ -763,15 +764,15 @@ read_table(struct reader *r, const struct line *l)
 	if (r->leaf != PARAGRAPH || !is_delimiter_row(l))
 		return false;
 	head.at = r->last_line;
-	head = trimmed(&head);
+	head = trim_line(&head);
 	if (find_pipe(head.s, 0, head.n) == head.n || !has_cells(&head))
 		return false;
 	if (r->last_line > 0)
 		put_block(r, AIC_MARKDOWN_PARAGRAPH, 0, r->text.data,
 		    r->last_line - 1);
-	enter(r, AIC_MARKDOWN_TABLE, none);
+	call_enter(r, AIC_MARKDOWN_TABLE, none);
 	put_row(r, &head, true);
-	clear(r, &r->text);
+	clear_buffer(r, &r->text);
 	r->leaf = TABLE;
 	return true;
 }
@@ -781,7 +782,7 @@ read_table(struct reader *r, const struct line *l)
 static void
 read_text(struct reader *r, const struct line *l, size_t n)
 {
-	struct line t = trimmed(l);
+	struct line t = trim_line(l);
 
 	if (r->leaf == TABLE && is_lazy(r, n) && find_pipe(t.s, 0, t.n) < t.n) {
 		put_row(r, &t, false);
@@ -810,7 +811,7 @@ read_line(struct reader *r, struct line *l)
 		read_code(r, l);
 		return;
 	}
-	if (!ink(l)) {
+	if (!first_ink(l)) {
 		close_to(r, n, false);
 		r->apart = true;
 		return;
@@ -820,7 +821,7 @@ read_line(struct reader *r, struct line *l)
 		    read_rule(r, l, n))
 			return;
 	} while (read_quote(r, l, &n) || read_item(r, l, &n));
-	if (ink(l))
+	if (first_ink(l))
 		read_text(r, l, n);
 }
 

@@ -24,7 +24,7 @@ aic_markdown_escapable(char c)
 /* --- links ------------------------------------------------------------- */
 
 static bool
-begins(const char *s, size_t at, size_t n, const char *with)
+begins_with(const char *s, size_t at, size_t n, const char *with)
 {
 	size_t len = strlen(with);
 
@@ -41,7 +41,7 @@ scheme_at(const char *s, size_t at, size_t n)
 	size_t i;
 
 	for (i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++)
-		if (begins(s, at, n, schemes[i]))
+		if (begins_with(s, at, n, schemes[i]))
 			return strlen(schemes[i]);
 	return 0;
 }
@@ -187,7 +187,7 @@ aic_markdown_scan_address(const char *s, size_t at, size_t n)
 size_t
 aic_markdown_scan_br(const char *s, size_t at, size_t n)
 {
-	if (!begins(s, at, n, "<br"))
+	if (!begins_with(s, at, n, "<br"))
 		return 0;
 	at = skip_blanks(s, at + 3, n);
 	at += at < n && s[at] == '/';
@@ -216,7 +216,8 @@ aic_markdown_scan_url(const char *s, size_t at, size_t n)
 {
 	size_t run;
 
-	if (!begins(s, at, n, "https://") && !begins(s, at, n, "http://"))
+	if (!begins_with(s, at, n, "https://") &&
+	    !begins_with(s, at, n, "http://"))
 		return 0;
 	for (at += strlen("http://"); at < n; at += run) {
 		run = 1;

@@ -115,7 +115,7 @@ end_text(struct scan *c)
 
 /* Adds a token from c->at to end. */
 static void
-take(struct scan *c, enum token_type type, size_t end)
+add_token_until(struct scan *c, enum token_type type, size_t end)
 {
 	end_text(c);
 	add_token(c->sp,
@@ -171,7 +171,7 @@ scan_code(struct scan *c)
 		c->at = from;
 		return;
 	}
-	take(c, CODE, i + len);
+	add_token_until(c, CODE, i + len);
 	if (i - from > 2 && c->s[from] == ' ' && c->s[i - 1] == ' ') {
 		from++;
 		i--;
@@ -247,7 +247,7 @@ scan_name(struct scan *c)
 static void
 open_bracket(struct scan *c, bool image)
 {
-	take(c, BRACKET, c->at + 1 + image);
+	add_token_until(c, BRACKET, c->at + 1 + image);
 	if (c->sp->failed)
 		return;
 	last_token(c)->bracket.below = c->bracket;
@@ -283,7 +283,7 @@ close_bracket(struct scan *c)
 		open->type = OPEN;
 		open->at = (size_t)(target.s - c->s);
 		open->len = target.len;
-		take(c, CLOSE, end);
+		add_token_until(c, CLOSE, end);
 		if (!c->sp->failed && target.title) {
 			last_token(c)->title.at = (size_t)(target.title - c->s);
 			last_token(c)->title.len = target.title_len;
@@ -308,12 +308,12 @@ scan_pointed(struct scan *c)
 	size_t end = aic_markdown_scan_br(c->s, c->at, c->n), from = c->at + 1;
 
 	if (end > 0) {
-		take(c, BREAK, end);
+		add_token_until(c, BREAK, end);
 		return;
 	}
 	end = aic_markdown_scan_address(c->s, c->at, c->n);
 	if (end > 0) {
-		take(c, TEXT, end);
+		add_token_until(c, TEXT, end);
 		if (!c->sp->failed) {
 			last_token(c)->at = from;
 			last_token(c)->len = end - 1 - from;
@@ -345,7 +345,7 @@ scan_backslash(struct scan *c)
 	char next = c->at + 1 < c->n ? c->s[c->at + 1] : '\0';
 
 	if (next == '\n') {
-		take(c, BREAK, c->at + 2);
+		add_token_until(c, BREAK, c->at + 2);
 	} else if (next == '(' && scan_formula(c, ROUND)) {
 		return;
 	} else if (next == '[' && scan_formula(c, SQUARE)) {
@@ -375,7 +375,7 @@ scan_run(struct scan *c)
 		c->at += len;
 		return;
 	}
-	take(c, RUN, c->at + len);
+	add_token_until(c, RUN, c->at + len);
 	if (c->sp->failed)
 		return;
 	last_token(c)->run.can = can;
@@ -392,7 +392,7 @@ scan_entity(struct scan *c)
 		c->at++;
 		return;
 	}
-	take(c, cp == '\n' ? BREAK : CHARACTER, c->at + len);
+	add_token_until(c, cp == '\n' ? BREAK : CHARACTER, c->at + len);
 	if (!c->sp->failed)
 		last_token(c)->cp = cp;
 }
@@ -479,7 +479,7 @@ mark_of(char c)
  * arguments are the unmatched lengths of both.
  */
 static unsigned char
-takes(unsigned char closer, unsigned char opener)
+count_matched(unsigned char closer, unsigned char opener)
 {
 	if (closer == 3 && opener == 3)
 		return 1; /* the other two match next */
@@ -494,15 +494,15 @@ has_opener(const size_t n[4], unsigned char closer)
 	unsigned char i;
 
 	for (i = 1; i <= 3; i++)
-		if (n[i] > 0 && takes(closer, i) > 0)
+		if (n[i] > 0 && count_matched(closer, i) > 0)
 			return true;
 	return false;
 }
 
 /* Matches two delimiters. Open delimiters between the two become text. */
 static void
-match(struct aic_markdown_token *tokens, const char *s, struct scope *scope,
-    struct aic_markdown_token *closer)
+match_delimiters(struct aic_markdown_token *tokens, const char *s,
+    struct scope *scope, struct aic_markdown_token *closer)
 {
 	enum mark mark = mark_of(s[closer->at]), other;
 	struct aic_markdown_token *opener;
@@ -512,8 +512,9 @@ match(struct aic_markdown_token *tokens, const char *s, struct scope *scope,
 	    has_opener(scope->n[mark], closer->run.left)) {
 		opener = &tokens[scope->opener];
 		other = mark_of(s[opener->at]);
-		len = other == mark ? takes(closer->run.left, opener->run.left)
-				    : 0;
+		len = other == mark
+		    ? count_matched(closer->run.left, opener->run.left)
+		    : 0;
 		scope->n[other][opener->run.left]--;
 		if (len == 0) {
 			scope->opener = opener->run.below;
@@ -547,7 +548,7 @@ match_all(struct aic_markdown_spans *sp, const char *s)
 		if (t->type != RUN)
 			continue;
 		if (t->run.can.closes)
-			match(sp->tokens, s, scope, t);
+			match_delimiters(sp->tokens, s, scope, t);
 		if (t->run.left > 0 && t->run.can.opens) {
 			t->run.below = scope->opener;
 			scope->opener = i;
@@ -570,7 +571,7 @@ struct speaker {
 
 /* Writes a blank between two digits that were not adjacent in the source. */
 static void
-say(struct speaker *p, const char *s, size_t n)
+put_text(struct speaker *p, const char *s, size_t n)
 {
 	struct aic_markdown_spans *sp = p->sp;
 	int i;
@@ -587,7 +588,7 @@ say(struct speaker *p, const char *s, size_t n)
 }
 
 static void
-say_code(struct speaker *p, const struct aic_markdown_token *t)
+put_code(struct speaker *p, const struct aic_markdown_token *t)
 {
 	static const struct aic_markdown_detail none;
 	const struct aic_markdown_writer *w = p->sp->writer;
@@ -597,15 +598,15 @@ say_code(struct speaker *p, const struct aic_markdown_token *t)
 	for (from = t->at; from < t->at + t->len; from = i + 1) {
 		for (i = from; i < t->at + t->len && p->s[i] != '\n';)
 			i++;
-		say(p, p->s + from, i - from);
+		put_text(p, p->s + from, i - from);
 		if (i < t->at + t->len)
-			say(p, " ", 1);
+			put_text(p, " ", 1);
 	}
 	w->leave(p->sp->arg, AIC_MARKDOWN_CODE);
 }
 
 static void
-decode(struct speaker *p, size_t at, size_t len)
+decode_target(struct speaker *p, size_t at, size_t len)
 {
 	struct aic_buf *to = &p->sp->scratch;
 	const char *s = p->s + at, *end = s + len;
@@ -633,7 +634,7 @@ enter_link(struct speaker *p, const struct aic_markdown_token *t, size_t i)
 {
 	struct aic_markdown_detail d = { 0 };
 
-	decode(p, t->at, t->len);
+	decode_target(p, t->at, t->len);
 	d.s = p->sp->scratch.data;
 	d.len = p->sp->scratch.len;
 	p->links[p->n_links] = i;
@@ -649,19 +650,19 @@ leave_link(struct speaker *p, const struct aic_markdown_token *t)
 	struct aic_buf *scratch = &p->sp->scratch;
 
 	if (!p->seen[p->n_links - 1]) {
-		decode(p, open->at, open->len);
-		say(p, scratch->data, scratch->len);
+		decode_target(p, open->at, open->len);
+		put_text(p, scratch->data, scratch->len);
 	}
 	p->n_links--;
 	p->sp->writer->leave(p->sp->arg, AIC_MARKDOWN_LINK);
 	if (t->title.len == 0)
 		return;
-	decode(p, t->title.at, t->title.len);
+	decode_target(p, t->title.at, t->title.len);
 	if (aic_utf8_invisible(scratch->data, scratch->len))
 		return;
-	say(p, " (", 2);
-	say(p, scratch->data, scratch->len);
-	say(p, ")", 1);
+	put_text(p, " (", 2);
+	put_text(p, scratch->data, scratch->len);
+	put_text(p, ")", 1);
 }
 
 static enum aic_markdown
@@ -674,7 +675,7 @@ span_of(char c, unsigned char len)
 
 /* The outermost span that the run opens was matched last. */
 static void
-say_run(struct speaker *p, const struct aic_markdown_token *t)
+put_run(struct speaker *p, const struct aic_markdown_token *t)
 {
 	static const struct aic_markdown_detail none;
 	const struct aic_markdown_writer *w = p->sp->writer;
@@ -683,13 +684,13 @@ say_run(struct speaker *p, const struct aic_markdown_token *t)
 
 	for (i = 0; i < t->run.n_closes; i++)
 		w->leave(p->sp->arg, span_of(c, t->run.closes[i]));
-	say(p, p->s + t->at, t->run.left);
+	put_text(p, p->s + t->at, t->run.left);
 	for (i = t->run.n_opens; i-- > 0;)
 		w->enter(p->sp->arg, span_of(c, t->run.opens[i]), &none);
 }
 
 static void
-say_token(struct speaker *p, size_t i)
+put_token(struct speaker *p, size_t i)
 {
 	const struct aic_markdown_token *t = &p->sp->tokens[i];
 	struct aic_buf *scratch = &p->sp->scratch;
@@ -697,23 +698,23 @@ say_token(struct speaker *p, size_t i)
 	switch (t->type) {
 	case TEXT:
 	case BRACKET:
-		say(p, p->s + t->at, t->len);
+		put_text(p, p->s + t->at, t->len);
 		break;
 	case CHARACTER:
 		aic_buf_clear(scratch);
 		aic_utf8_put(scratch, t->cp);
 		p->sp->failed = p->sp->failed || scratch->failed;
-		say(p, scratch->data, scratch->len);
+		put_text(p, scratch->data, scratch->len);
 		break;
 	case BREAK:
 		p->sp->writer->line_break(p->sp->arg);
 		p->digit = false;
 		break;
 	case CODE:
-		say_code(p, t);
+		put_code(p, t);
 		break;
 	case RUN:
-		say_run(p, t);
+		put_run(p, t);
 		break;
 	case OPEN:
 		enter_link(p, t, i);
@@ -754,5 +755,5 @@ aic_markdown_spans_read(struct aic_markdown_spans *sp, const char *s, size_t n)
 		return;
 	match_all(sp, s);
 	for (i = 0; i < sp->n_tokens && !sp->failed; i++)
-		say_token(&p, i);
+		put_token(&p, i);
 }

@@ -152,13 +152,13 @@ struct aic_metrics {
 };
 
 static void
-add(counter *c, int64_t n)
+add_count(counter *c, int64_t n)
 {
 	atomic_fetch_add_explicit(c, n, memory_order_relaxed);
 }
 
 static int64_t
-get(const counter *c)
+get_count(const counter *c)
 {
 	return atomic_load_explicit(c, memory_order_relaxed);
 }
@@ -216,7 +216,7 @@ on_bus_error(int sig, siginfo_t *info, void *context)
 }
 
 static struct page *
-map(int fd)
+map_file(int fd)
 {
 	struct sigaction action = { .sa_sigaction = on_bus_error,
 		.sa_flags = SA_SIGINFO | SA_RESTART };
@@ -232,7 +232,7 @@ map(int fd)
 }
 
 static void
-unmap(struct page *page)
+unmap_file(struct page *page)
 {
 	atomic_store(&mapped, NULL);
 	munmap(page, sizeof(*page));
@@ -306,7 +306,7 @@ open_file(struct aic_metrics *m, struct aic_err *err)
 	why = give_size(m->fd, is_ours(m->fd));
 	if (why)
 		return fail_write(err, path, why);
-	m->page = map(m->fd);
+	m->page = map_file(m->fd);
 	return m->page ? AIC_OK : aic_fail(err, AIC_ENOMEM, "out of memory");
 }
 
@@ -340,7 +340,7 @@ aic_metrics_open(struct aic_metrics **ret_metrics, const char *dir, int number,
 	snprintf(m->page->version, sizeof(m->page->version), "%s",
 	    PACKAGE_VERSION);
 	/* The reservations that this worker had when it was killed. */
-	add(&m->page->lapsed, get(&m->page->held));
+	add_count(&m->page->lapsed, get_count(&m->page->held));
 	m->page->held = 0;
 	aic_metrics_now(m, &(struct aic_metrics_now){ .db_up = 1 });
 	m->page->started_s = (int64_t)time(NULL);
@@ -356,7 +356,7 @@ aic_metrics_close(struct aic_metrics *m)
 		return;
 	if (m->page && m->dir) {
 		m->page->running = 0;
-		unmap(m->page);
+		unmap_file(m->page);
 	} else {
 		free(m->page);
 	}
@@ -377,7 +377,7 @@ aic_metrics_request(struct aic_metrics *m, int route, int status)
 		i++;
 	if (route < 0 || route >= m->n_routes)
 		route = AIC_METRICS_ROUTES - 1;
-	add(&m->page->requests[route][i], 1);
+	add_count(&m->page->requests[route][i], 1);
 }
 
 void
@@ -403,7 +403,7 @@ aic_metrics_chat(struct aic_metrics *m, enum aic_code rc, bool replayed)
 		[AIC_EBUG] = FAILED,
 	};
 
-	add(&m->page->chats[replayed ? REPLAYED : of[rc]], 1);
+	add_count(&m->page->chats[replayed ? REPLAYED : of[rc]], 1);
 }
 
 void
@@ -414,8 +414,8 @@ aic_metrics_time(struct aic_metrics *m, enum aic_metrics_time what, int64_t us)
 
 	while (i < BOUNDS && us > bounds_us[i])
 		i++;
-	add(&h->below[i], 1);
-	add(&h->sum_us, us);
+	add_count(&h->below[i], 1);
+	add_count(&h->sum_us, us);
 }
 
 void
@@ -427,17 +427,18 @@ aic_metrics_model(struct aic_metrics *m, const struct aic_openai_answer *answer)
 	for (i = 0; i < AIC_OPENAI_MODELS; i++)
 		for (j = 0; j < AIC_OPENAI_CALL__MAX; j++)
 			if (answer->calls[i][j])
-				add(&m->page->calls[i][j], answer->calls[i][j]);
-	add(&m->page->tokens, answer->tokens);
-	add(&usage[USAGE_PROMPT], answer->usage.prompt);
-	add(&usage[USAGE_COMPLETION], answer->usage.completion);
-	add(&usage[USAGE_CACHED], answer->usage.cached);
+				add_count(&m->page->calls[i][j],
+				    answer->calls[i][j]);
+	add_count(&m->page->tokens, answer->tokens);
+	add_count(&usage[USAGE_PROMPT], answer->usage.prompt);
+	add_count(&usage[USAGE_COMPLETION], answer->usage.completion);
+	add_count(&usage[USAGE_CACHED], answer->usage.cached);
 }
 
 void
 aic_metrics_cache(struct aic_metrics *m, enum aic_cache_end end, int64_t us)
 {
-	add(&m->page->cache[end], 1);
+	add_count(&m->page->cache[end], 1);
 	/* The other outcomes made no call and would distort the histogram. */
 	if (end != AIC_CACHE_OFF && end != AIC_CACHE_NONE &&
 	    end != AIC_CACHE_OPEN)
@@ -448,13 +449,13 @@ void
 aic_metrics_recall(struct aic_metrics *m, enum aic_metrics_recall what,
     bool there)
 {
-	add(&m->page->recalls[what][there], 1);
+	add_count(&m->page->recalls[what][there], 1);
 }
 
 void
 aic_metrics_server(struct aic_metrics *m, enum aic_metrics_server how)
 {
-	add(&m->page->servers[how], 1);
+	add_count(&m->page->servers[how], 1);
 }
 
 const char *
@@ -466,13 +467,13 @@ aic_metrics_server_name(enum aic_metrics_server how)
 void
 aic_metrics_reserved(struct aic_metrics *m, int n)
 {
-	add(&m->page->held, n);
+	add_count(&m->page->held, n);
 }
 
 void
 aic_metrics_lapse(struct aic_metrics *m)
 {
-	add(&m->page->lapsed, 1);
+	add_count(&m->page->lapsed, 1);
 }
 
 void
@@ -506,7 +507,7 @@ struct views {
 };
 
 static int
-by_number(const void *a, const void *b)
+compare_numbers(const void *a, const void *b)
 {
 	const struct view *x = a, *y = b;
 
@@ -553,7 +554,7 @@ add_view(struct views *all, const char *dir, int but, const char *name)
 
 /* Reads all files except the one of the number `but'. */
 static void
-look_in(struct views *all, const char *dir, int but)
+read_directory(struct views *all, const char *dir, int but)
 {
 	struct dirent *e;
 	DIR *d = opendir(dir);
@@ -562,11 +563,11 @@ look_in(struct views *all, const char *dir, int but)
 		add_view(all, dir, but, e->d_name);
 	if (d)
 		closedir(d);
-	qsort(all->v, (size_t)all->n, sizeof(all->v[0]), by_number);
+	qsort(all->v, (size_t)all->n, sizeof(all->v[0]), compare_numbers);
 }
 
 static void
-look(struct views *all, const struct aic_metrics *m)
+read_views(struct views *all, const struct aic_metrics *m)
 {
 	int i;
 
@@ -575,13 +576,13 @@ look(struct views *all, const struct aic_metrics *m)
 		.number = m->number, .up = true, .page = m->page
 	};
 	if (m->dir)
-		look_in(all, m->dir, m->number);
+		read_directory(all, m->dir, m->number);
 	for (i = 0; i < all->n; i++)
 		all->v[i].m = m;
 }
 
 static void
-look_away(struct views *all, const struct page *own)
+free_views(struct views *all, const struct page *own)
 {
 	int i;
 
@@ -600,7 +601,8 @@ counter_at(const struct page *page, size_t offset)
 }
 
 static void
-head(struct aic_buf *to, const char *name, const char *type, const char *help)
+put_head(struct aic_buf *to, const char *name, const char *type,
+    const char *help)
 {
 	aic_buf_printf(to, "# HELP ai_chat_%s %s\n# TYPE ai_chat_%s %s\n", name,
 	    help, name, type);
@@ -618,7 +620,7 @@ put_requests(struct aic_buf *to, const struct view *v)
 		if (i >= v->m->n_routes && i != AIC_METRICS_ROUTES - 1)
 			continue;
 		for (j = 0; j < STATUSES; j++) {
-			n = get(&v->page->requests[i][j]);
+			n = get_count(&v->page->requests[i][j]);
 			/* Most combinations never occur. */
 			if (n == 0 && statuses[j] != 200)
 				continue;
@@ -638,7 +640,8 @@ put_chats(struct aic_buf *to, const struct view *v)
 	for (i = 0; i < OUTCOMES; i++)
 		aic_buf_printf(to,
 		    "ai_chat_chats_total{worker=\"%d\",outcome=\"%s\"} %lld\n",
-		    v->number, outcomes[i], (long long)get(&v->page->chats[i]));
+		    v->number, outcomes[i],
+		    (long long)get_count(&v->page->chats[i]));
 }
 
 static const char *const models[AIC_OPENAI_MODELS] = { "first", "fallback" };
@@ -654,7 +657,7 @@ put_calls(struct aic_buf *to, const struct view *v)
 			    "ai_chat_model_calls_total{worker=\"%d\","
 			    "model=\"%s\",result=\"%s\"} %lld\n",
 			    v->number, models[i], calls[j],
-			    (long long)get(&v->page->calls[i][j]));
+			    (long long)get_count(&v->page->calls[i][j]));
 }
 
 static void
@@ -667,7 +670,7 @@ put_usage(struct aic_buf *to, const struct view *v, const char *name,
 		aic_buf_printf(to,
 		    "ai_chat_%s{worker=\"%d\",model=\"%s\"} %lld\n", name,
 		    v->number, models[i],
-		    (long long)get(&v->page->usage[i][usage]));
+		    (long long)get_count(&v->page->usage[i][usage]));
 }
 
 static void
@@ -698,7 +701,7 @@ put_servers(struct aic_buf *to, const struct view *v)
 		    "ai_chat_server_calls_total{worker=\"%d\","
 		    "result=\"%s\"} %lld\n",
 		    v->number, servers[i],
-		    (long long)get(&v->page->servers[i]));
+		    (long long)get_count(&v->page->servers[i]));
 }
 
 static void
@@ -712,7 +715,7 @@ put_recalls(struct aic_buf *to, const struct view *v)
 			    "ai_chat_recalls_total{worker=\"%d\","
 			    "what=\"%s\",result=\"%s\"} %lld\n",
 			    v->number, recalls[i], there ? "hit" : "miss",
-			    (long long)get(&v->page->recalls[i][there]));
+			    (long long)get_count(&v->page->recalls[i][there]));
 }
 
 static void
@@ -724,7 +727,7 @@ put_histogram(struct aic_buf *to, const struct view *v, const char *name,
 	int i;
 
 	for (i = 0; i <= BOUNDS; i++) {
-		n += get(&h->below[i]);
+		n += get_count(&h->below[i]);
 		aic_buf_printf(to, "ai_chat_%s_bucket{worker=\"%d\"%s,le=\"",
 		    name, v->number, label);
 		if (i < BOUNDS)
@@ -734,7 +737,7 @@ put_histogram(struct aic_buf *to, const struct view *v, const char *name,
 		aic_buf_printf(to, "\"} %lld\n", (long long)n);
 	}
 	aic_buf_printf(to, "ai_chat_%s_sum{worker=\"%d\"%s} %.6f\n", name,
-	    v->number, label, (double)get(&h->sum_us) / 1e6);
+	    v->number, label, (double)get_count(&h->sum_us) / 1e6);
 	aic_buf_printf(to, "ai_chat_%s_count{worker=\"%d\"%s} %lld\n", name,
 	    v->number, label, (long long)n);
 }
@@ -779,7 +782,7 @@ put_cache_calls(struct aic_buf *to, const struct view *v)
 		    "ai_chat_cache_calls_total{worker=\"%d\","
 		    "result=\"%s\"} %lld\n",
 		    v->number, aic_cache_end_name(i),
-		    (long long)get(&v->page->cache[i]));
+		    (long long)get_count(&v->page->cache[i]));
 }
 
 static void
@@ -797,7 +800,7 @@ put_build(struct aic_buf *to, const struct view *v)
 static void
 put_up(struct aic_buf *to, const struct view *v)
 {
-	if (v->up || get(&v->page->running))
+	if (v->up || get_count(&v->page->running))
 		aic_buf_printf(to, "ai_chat_worker_up{worker=\"%d\"} %d\n",
 		    v->number, v->up);
 }
@@ -811,7 +814,7 @@ put_breaker(struct aic_buf *to, const struct view *v)
 		aic_buf_printf(to,
 		    "ai_chat_breaker_open{worker=\"%d\",model=\"%s\"} %lld\n",
 		    v->number, models[i],
-		    (long long)get(counter_at(v->page, NOW(open[i]))));
+		    (long long)get_count(counter_at(v->page, NOW(open[i]))));
 }
 
 /* The workers for which a number is exported. */
@@ -875,9 +878,10 @@ static void
 put_number(struct aic_buf *to, const struct family *f, const struct view *v)
 {
 	if ((f->scope == EVER || v->up) &&
-	    (f->scope != CACHING || get(counter_at(v->page, NOW(cache)))))
+	    (f->scope != CACHING || get_count(counter_at(v->page, NOW(cache)))))
 		aic_buf_printf(to, "ai_chat_%s{worker=\"%d\"} %lld\n", f->name,
-		    v->number, (long long)get(counter_at(v->page, f->offset)));
+		    v->number,
+		    (long long)get_count(counter_at(v->page, f->offset)));
 }
 
 /* Metric families with several numbers. */
@@ -933,23 +937,24 @@ aic_metrics_write(struct aic_metrics *m, struct aic_buf *to)
 	size_t i;
 	int j;
 
-	look(&all, m);
+	read_views(&all, m);
 	for (i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {
-		head(to, tables[i].name, tables[i].type, tables[i].help);
+		put_head(to, tables[i].name, tables[i].type, tables[i].help);
 		for (j = 0; j < all.n; j++)
 			tables[i].put(to, &all.v[j]);
 	}
 	for (i = 0; i < sizeof(families) / sizeof(families[0]); i++) {
-		head(to, families[i].name, families[i].type, families[i].help);
+		put_head(to, families[i].name, families[i].type,
+		    families[i].help);
 		for (j = 0; j < all.n; j++)
 			put_number(to, &families[i], &all.v[j]);
 	}
-	look_away(&all, m->page);
+	free_views(&all, m->page);
 }
 
 /* Chats that failed for a reason other than the caller's request. */
 static int64_t
-failed(const struct page *page)
+count_failed(const struct page *page)
 {
 	static const enum outcome ours[] = { MODEL, MODEL_OPEN, DATABASE, BUSY,
 		FAILED };
@@ -957,26 +962,26 @@ failed(const struct page *page)
 	size_t i;
 
 	for (i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
-		n += get(&page->chats[ours[i]]);
+		n += get_count(&page->chats[ours[i]]);
 	return n;
 }
 
 static void
-tell(struct aic_metrics_worker *to, const struct view *v)
+export_worker(struct aic_metrics_worker *to, const struct view *v)
 {
 	int64_t now[NOWS] = { 0 };
 	size_t i;
 
 	*to = (struct aic_metrics_worker){ .number = v->number,
 		.up = v->up,
-		.ended = !v->up && !get(&v->page->running),
-		.started_s = get(&v->page->started_s),
-		.answered = get(&v->page->chats[ANSWERED]) +
-		    get(&v->page->chats[REPLAYED]),
-		.failed = failed(v->page) };
+		.ended = !v->up && !get_count(&v->page->running),
+		.started_s = get_count(&v->page->started_s),
+		.answered = get_count(&v->page->chats[ANSWERED]) +
+		    get_count(&v->page->chats[REPLAYED]),
+		.failed = count_failed(v->page) };
 	snprintf(to->version, sizeof(to->version), "%.31s", v->page->version);
 	for (i = 0; i < NOWS; i++)
-		now[i] = get(&v->page->now[i]);
+		now[i] = get_count(&v->page->now[i]);
 	memcpy(&to->now, now, sizeof(now));
 }
 
@@ -987,9 +992,9 @@ aic_metrics_look(const char *dir, struct aic_metrics_worker *to)
 	int i;
 
 	memset(&all, 0, sizeof(all));
-	look_in(&all, dir, 0);
+	read_directory(&all, dir, 0);
 	for (i = 0; i < all.n; i++)
-		tell(&to[i], &all.v[i]);
-	look_away(&all, NULL);
+		export_worker(&to[i], &all.v[i]);
+	free_views(&all, NULL);
 	return all.n;
 }

@@ -15,7 +15,7 @@
  * Converts the Latin and Cyrillic letters, which sellers write, to lower case.
  */
 static uint32_t
-lower(uint32_t cp)
+lower_letter(uint32_t cp)
 {
 	if (cp >= 'A' && cp <= 'Z')
 		return cp + 'a' - 'A';
@@ -63,7 +63,7 @@ aic_normalize_question(struct aic_buf *to, const char *text)
 			aic_buf_put(to, text, n);
 			continue;
 		}
-		low = lower(cp);
+		low = lower_letter(cp);
 		if (low != cp)
 			aic_utf8_put(to, low);
 		else if (!aic_utf8_blank(text, n))

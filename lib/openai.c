@@ -487,7 +487,7 @@ ask_often(const struct aic_openai *o, struct aic_http *http,
  * model was called first.
  */
 static enum aic_breaker_verdict
-judge(enum aic_code rc, const struct call *call, int64_t left_us)
+judge_failure(enum aic_code rc, const struct call *call, int64_t left_us)
 {
 	if (rc == AIC_OK)
 		return AIC_BREAKER_WELL;
@@ -508,7 +508,7 @@ judge(enum aic_code rc, const struct call *call, int64_t left_us)
  * the rest.
  */
 static int64_t
-share(struct aic_openai *o, int i, int64_t now_us, int64_t deadline_us)
+end_of_share(struct aic_openai *o, int i, int64_t now_us, int64_t deadline_us)
 {
 	int64_t third = (deadline_us - now_us) / 3;
 
@@ -535,7 +535,7 @@ may_ask_other(enum aic_code rc, const struct call *call,
 }
 
 static enum aic_code
-refuse(int64_t wait_us, struct aic_err *err)
+fail_open(int64_t wait_us, struct aic_err *err)
 {
 	err->retry_after_s = (int)((wait_us + AIC_S - 1) / AIC_S);
 	return aic_fail(err, AIC_EOPEN,
@@ -556,7 +556,7 @@ ask_all(struct aic_openai *o, struct aic_http *http,
 	for (i = 0; i < o->n_ups; i++) {
 		now = aic_clock_us();
 		call->up = &o->ups[i];
-		call->until_us = share(o, i, now, ask->deadline_us);
+		call->until_us = end_of_share(o, i, now, ask->deadline_us);
 		wait = aic_breaker_enter(&call->up->breaker, now,
 		    call->until_us, &round);
 		if (wait > 0) {
@@ -568,12 +568,12 @@ ask_all(struct aic_openai *o, struct aic_http *http,
 		answer->model = i;
 		rc = ask_often(o, http, ask, call, answer, err);
 		answer->changes[i] = aic_breaker_leave(&call->up->breaker,
-		    round, judge(rc, call, call->until_us - now),
+		    round, judge_failure(rc, call, call->until_us - now),
 		    aic_clock_us());
 		if (!may_ask_other(rc, call, ask))
 			return rc;
 	}
-	return rc == AIC_EOPEN ? refuse(soonest, err) : rc;
+	return rc == AIC_EOPEN ? fail_open(soonest, err) : rc;
 }
 
 enum aic_code

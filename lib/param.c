@@ -47,7 +47,7 @@ static const char *const sizes[] = { "too large", "too high", "too big",
 	"context window", "<=", ">=", NULL };
 
 static bool
-says(const char *s, size_t n, const char *word)
+has_phrase(const char *s, size_t n, const char *word)
 {
 	size_t len = strlen(word), i;
 
@@ -58,10 +58,10 @@ says(const char *s, size_t n, const char *word)
 }
 
 static bool
-says_any(const char *s, size_t n, const char *const *words)
+has_any_phrase(const char *s, size_t n, const char *const *words)
 {
 	for (; *words; words++)
-		if (says(s, n, *words))
+		if (has_phrase(s, n, *words))
 			return true;
 	return false;
 }
@@ -74,7 +74,7 @@ in_name(char c)
 
 /* The parameters that the text names, as whole words. */
 static unsigned
-named(const char *s, size_t n)
+find_named(const char *s, size_t n)
 {
 	unsigned set = 0;
 	size_t i, j, len;
@@ -106,7 +106,7 @@ allows_one(const char *s, size_t n)
 		i += sizeof(only) - 1;
 		while (i < n && (isdigit((unsigned char)s[i]) || s[i] == '.'))
 			i++;
-		if (says(s + i, n - i < 12 ? n - i : 12, " is allowed"))
+		if (has_phrase(s + i, n - i < 12 ? n - i : 12, " is allowed"))
 			return true;
 	}
 	return false;
@@ -117,7 +117,7 @@ allows_one(const char *s, size_t n)
  * also has a stop.
  */
 static size_t
-sentence(const char *s)
+scan_sentence(const char *s)
 {
 	size_t n;
 
@@ -137,21 +137,22 @@ sentence(const char *s)
 static unsigned
 refused_by(const char *message, unsigned about)
 {
-	bool size = says_any(message, strlen(message), sizes), refuses;
+	bool size = has_any_phrase(message, strlen(message), sizes), refuses;
 	unsigned set = 0, here;
 	const char *s;
 	size_t n;
 
 	for (s = message; *s; s += n) {
-		n = sentence(s);
+		n = scan_sentence(s);
 		/*
 		 * If `param' is set, the message need not name the parameter.
 		 */
-		here = about ? about : named(s, n);
+		here = about ? about : find_named(s, n);
 		if (!here)
 			continue;
-		refuses = says_any(s, n, unknown) ||
-		    (!size && (says_any(s, n, refused) || allows_one(s, n)));
+		refuses = has_any_phrase(s, n, unknown) ||
+		    (!size &&
+			(has_any_phrase(s, n, refused) || allows_one(s, n)));
 		if (refuses)
 			set |= here;
 	}
@@ -161,7 +162,7 @@ refused_by(const char *message, unsigned about)
 unsigned
 aic_param_refused(const char *code, const char *param, const char *message)
 {
-	unsigned about = named(param, strlen(param));
+	unsigned about = find_named(param, strlen(param));
 	const char *const *c;
 
 	if (*param && !about)
@@ -174,7 +175,7 @@ aic_param_refused(const char *code, const char *param, const char *message)
 	 * of the value.
 	 */
 	if (about && strcmp(code, "unsupported_value") == 0 &&
-	    !says_any(message, strlen(message), sizes))
+	    !has_any_phrase(message, strlen(message), sizes))
 		return about;
 	return refused_by(message, about);
 }

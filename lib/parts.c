@@ -138,7 +138,7 @@ blocks_of(const char *tag)
  * an entity where another one begins, and begins it again after that.
  */
 static size_t
-splittable(const struct aic_parts *p, int n)
+count_splittable(const struct aic_parts *p, int n)
 {
 	size_t count = 0;
 
@@ -160,7 +160,7 @@ add_tag(const struct aic_parts *p, int n, const char *s, size_t len,
 		return;
 	to->bytes += len + name_len(s) + strlen("</>");
 	if (n == 0 || !is_tag(p->open[n - 1].s, "pre"))
-		to->entities += 1 + 2 * splittable(p, n);
+		to->entities += 1 + 2 * count_splittable(p, n);
 	to->blocks += blocks_of(s);
 	to->units += is_tag(s, "br");
 	if (is_tag(s, "a"))
@@ -179,8 +179,8 @@ opening_amount(const struct aic_parts *p)
 }
 
 static bool
-exceeds(const struct aic_parts_amount *a, const struct aic_parts_amount *max,
-    size_t share)
+exceeds_limits(const struct aic_parts_amount *a,
+    const struct aic_parts_amount *max, size_t share)
 {
 	return a->units > max->units / share || a->bytes > max->bytes / share ||
 	    a->entities > max->entities / share ||
@@ -209,7 +209,7 @@ aic_parts_fit(const struct aic_parts *p)
 			a.units += t.units;
 			a.bytes += (size_t)(t.next - at);
 		}
-		if (exceeds(&a, &p->max, 1))
+		if (exceeds_limits(&a, &p->max, 1))
 			return false;
 	}
 	return true;
@@ -254,7 +254,7 @@ put_closing(const struct aic_parts *p, struct aic_buf *to)
  * keycaps, variation selectors, skin tones, the letters of flags.
  */
 static bool
-continues(uint32_t cp)
+continues_character(uint32_t cp)
 {
 	return (cp >= 0x300 && cp <= 0x36f) || (cp >= 0x483 && cp <= 0x489) ||
 	    (cp >= 0x591 && cp <= 0x5bd) || (cp >= 0x64b && cp <= 0x65f) ||
@@ -314,7 +314,8 @@ place_of(const struct between *b, uint32_t next, bool code)
 		return LINE;
 	if (b->blank)
 		return ends_sentence(b->last) && !code ? SENTENCE : WORD;
-	return continues(next) || b->last == 0x200d ? ANYWHERE : CHARACTER;
+	return continues_character(next) || b->last == 0x200d ? ANYWHERE
+							      : CHARACTER;
 }
 
 /* --- parts ------------------------------------------------------------- */
@@ -385,9 +386,9 @@ find_cut(const struct aic_parts *p, const char *start)
 			b.newlines += t.cp == '\n';
 			continue;
 		}
-		if (exceeds(&kept, &p->max, 4))
+		if (exceeds_limits(&kept, &p->max, 4))
 			best[place_of(&b, t.cp, is_code(&met))] = end;
-		if (exceeds(&a, &p->max, 1))
+		if (exceeds_limits(&a, &p->max, 1))
 			break;
 		end = t.next;
 		kept = a;

@@ -45,7 +45,7 @@ const char *const aic_provider_auth_names[AIC_PROVIDER_AUTH__MAX + 1] = {
  * key in freed memory.
  */
 static char *
-join(const char *a, const char *b)
+join_texts(const char *a, const char *b)
 {
 	size_t n = strlen(a), m = strlen(b);
 	char *s = malloc(n + m + 1);
@@ -72,7 +72,7 @@ make_model(const char *name)
 }
 
 static void
-wipe(char *s)
+wipe_text(char *s)
 {
 	if (s)
 		explicit_bzero(s, strlen(s));
@@ -113,7 +113,7 @@ aic_provider_inherit(struct aic_provider_conf *second,
 
 /* False: out of memory. */
 static bool
-copy(char **ret, const char *s)
+copy_text(char **ret, const char *s)
 {
 	*ret = s ? strdup(s) : NULL;
 	return *ret || !s;
@@ -176,18 +176,18 @@ copy_texts(struct aic_provider *p, const struct aic_provider_conf *conf,
 	bool direct = conf->proxy &&
 	    strcmp(conf->proxy, AIC_PROVIDER_DIRECT) == 0;
 
-	p->url = join(conf->base_url, "/chat/completions");
-	p->models_url = join(conf->base_url, "/models");
+	p->url = join_texts(conf->base_url, "/chat/completions");
+	p->models_url = join_texts(conf->base_url, "/models");
 	if (conf->auth != AIC_PROVIDER_GIGACHAT)
-		p->auth = join(conf->auth == AIC_PROVIDER_API_KEY
+		p->auth = join_texts(conf->auth == AIC_PROVIDER_API_KEY
 			? "api-key: "
 			: "Authorization: Bearer ",
 		    conf->api_key);
 	p->model = make_model(conf->name);
 	if (!p->url || !p->models_url ||
 	    (!p->auth && conf->auth != AIC_PROVIDER_GIGACHAT) || !p->model ||
-	    !copy(&p->key, conf->api_key) ||
-	    !copy(&p->proxy, direct ? NULL : conf->proxy))
+	    !copy_text(&p->key, conf->api_key) ||
+	    !copy_text(&p->proxy, direct ? NULL : conf->proxy))
 		return aic_fail(err, AIC_ENOMEM, "out of memory");
 	return AIC_OK;
 }
@@ -260,9 +260,9 @@ aic_provider_close(struct aic_provider *p)
 {
 	if (!p)
 		return;
-	wipe(p->key);
-	wipe(p->auth);
-	wipe(p->proxy); /* can contain a password */
+	wipe_text(p->key);
+	wipe_text(p->auth);
+	wipe_text(p->proxy); /* can contain a password */
 	aic_gigachat_close(p->gigachat);
 	aic_headers_done(&p->own);
 	aic_extra_done(&p->extra);
@@ -301,7 +301,7 @@ send_request(void *arg, const struct aic_http_request *req,
  * logged.
  */
 static void
-hide(struct aic_buf *body, const char *token)
+hide_token(struct aic_buf *body, const char *token)
 {
 	size_t n = strlen(token);
 	char *at, *end;
@@ -343,7 +343,7 @@ post_with_token(struct aic_provider *p, struct way *way,
 	headers[0] = token.header;
 	with.headers = headers;
 	send_request(way, &with, answer);
-	hide(&answer->body, token.text);
+	hide_token(&answer->body, token.text);
 	if (answer->end == AIC_HTTP_ANSWERED && answer->status == 401 &&
 	    aic_gigachat_refused(p->gigachat, token.serial))
 		is = AIC_PROVIDER_TOKEN_STALE;

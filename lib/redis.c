@@ -64,7 +64,7 @@ byte_of(const char *p)
 
 /* Copies a text and decodes its %XX. */
 static enum aic_code
-decode(char **ret, const char *p, size_t len, struct aic_err *err)
+decode_percent(char **ret, const char *p, size_t len, struct aic_err *err)
 {
 	/* NUL-terminated even if the decoding fails */
 	char *to = strndup(p, len);
@@ -94,7 +94,7 @@ decode(char **ret, const char *p, size_t len, struct aic_err *err)
 
 /* Reads a text that consists of one number; -1: it does not. */
 static int
-number(const char *p, size_t len, int min, int max)
+read_number(const char *p, size_t len, int min, int max)
 {
 	int n = 0;
 	size_t i;
@@ -112,7 +112,7 @@ number(const char *p, size_t len, int min, int max)
 static enum aic_code
 set_db(struct aic_redis_where *w, const char *p, struct aic_err *err)
 {
-	w->db = number(p, strlen(p), 0, DB_MAX);
+	w->db = read_number(p, strlen(p), 0, DB_MAX);
 	return w->db >= 0 ? AIC_OK
 			  : BAD("names no database: a number up to %d", DB_MAX);
 }
@@ -133,10 +133,10 @@ set_login(struct aic_redis_where *w, const char **p, struct aic_err *err)
 	if (!colon || colon + 1 == at)
 		return BAD("has no password before its @");
 	if (colon > *p)
-		rc = decode(&w->user, *p, (size_t)(colon - *p), err);
+		rc = decode_percent(&w->user, *p, (size_t)(colon - *p), err);
 	if (!rc)
-		rc = decode(&w->password, colon + 1, (size_t)(at - colon - 1),
-		    err);
+		rc = decode_percent(&w->password, colon + 1,
+		    (size_t)(at - colon - 1), err);
 	*p = at + 1;
 	return rc;
 }
@@ -163,7 +163,7 @@ set_host(struct aic_redis_where *w, const char *p, struct aic_err *err)
 	w->port = PORT;
 	if (*p == ':') {
 		p++;
-		w->port = number(p, (size_t)(rest - p), 1, 65535);
+		w->port = read_number(p, (size_t)(rest - p), 1, 65535);
 	} else if (p != rest) {
 		w->port = -1;
 	}
@@ -184,7 +184,7 @@ set_path(struct aic_redis_where *w, const char *p, struct aic_err *err)
 
 	if (*p != '/' || len < 2)
 		return BAD("names no unix socket: its path begins with /");
-	rc = decode(&w->path, p, len, err);
+	rc = decode_percent(&w->path, p, len, err);
 	if (rc || !w->path) /* the second condition is for clang-tidy */
 		return rc;
 	if (strlen(w->path) >= sizeof(((struct sockaddr_un *)0)->sun_path))
@@ -269,7 +269,7 @@ typedef int reply_count;
 #endif
 
 static void *
-refuse(struct aic_redis *r)
+refuse_reply(struct aic_redis *r)
 {
 	r->wrong = true;
 	return NULL;
@@ -290,7 +290,7 @@ hand_over(const redisReadTask *task, enum aic_redis_type type, const char *data,
 	 * Where an array is expected, the only other valid reply is an error.
 	 */
 	if (!task->parent && r->ask->items > 0 && type != AIC_REDIS_ERROR)
-		return refuse(r);
+		return refuse_reply(r);
 	r->items += task->parent != NULL;
 	r->ask->on_reply(r->ask->arg, &reply);
 	return r;
@@ -326,7 +326,7 @@ on_array(const redisReadTask *task, reply_count n)
 	struct aic_redis *r = task->privdata;
 
 	if (task->parent || n <= 0 || (int)n != r->ask->items)
-		return refuse(r);
+		return refuse_reply(r);
 	r->is_array = true;
 	return r;
 }
@@ -346,7 +346,7 @@ static redisReplyObjectFunctions on_found = {
 };
 
 static void
-begin(struct aic_redis *r, const struct aic_redis_ask *ask)
+begin_replies(struct aic_redis *r, const struct aic_redis_ask *ask)
 {
 	r->ask = ask;
 	r->answered = 0;
@@ -401,7 +401,7 @@ aic_redis_read(const struct aic_redis_ask *ask, const void *bytes, size_t len)
 
 	if (!new_reader(&r))
 		return end;
-	begin(&r, ask);
+	begin_replies(&r, ask);
 	if (len > ask->bytes_max)
 		end = AIC_REDIS_BROKEN;
 	else if (len == 0)
@@ -516,7 +516,7 @@ aic_redis_ask(struct aic_redis *r, const struct aic_redis_ask *ask)
 {
 	enum aic_redis_end end = AIC_REDIS_NO_MEMORY;
 
-	begin(r, ask);
+	begin_replies(r, ask);
 	if (!r->out.failed)
 		end = send_all(r, ask->deadline_us);
 	if (end == AIC_REDIS_ANSWERED)
@@ -541,7 +541,7 @@ aic_redis_is_fresh(struct aic_redis *r)
 /* --- connecting ---------------------------------------------------------- */
 
 static void
-say(char *why, const char *what, const char *reason)
+set_reason(char *why, const char *what, const char *reason)
 {
 	snprintf(why, AIC_REDIS_WHY, "could not %s: %s", what, reason);
 }
@@ -586,7 +586,7 @@ connect_unix(const char *path, int64_t connect_us, char *why)
 	snprintf(a.sun_path, sizeof(a.sun_path), "%s", path);
 	fd = connect_to((struct sockaddr *)&a, sizeof(a), connect_us);
 	if (fd < 0)
-		say(why, "connect to Redis", strerror(errno));
+		set_reason(why, "connect to Redis", strerror(errno));
 	return fd;
 }
 
@@ -619,14 +619,14 @@ connect_host(const struct aic_redis_where *w, int64_t connect_us, char *why)
 	snprintf(port, sizeof(port), "%d", w->port);
 	rc = getaddrinfo(w->host, port, &hints, &list);
 	if (rc) {
-		say(why, "find the host of REDIS_URL",
+		set_reason(why, "find the host of REDIS_URL",
 		    rc == EAI_SYSTEM ? strerror(errno) : gai_strerror(rc));
 		return -1;
 	}
 	for (a = list; a && fd < 0; a = a->ai_next)
 		fd = connect_to(a->ai_addr, a->ai_addrlen, connect_us);
 	if (fd < 0)
-		say(why, "connect to Redis", strerror(errno));
+		set_reason(why, "connect to Redis", strerror(errno));
 	else
 		set_tcp(fd);
 	freeaddrinfo(list);

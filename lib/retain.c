@@ -155,7 +155,7 @@ struct walk {
 
 /* Runs one batch, and adds the number of deleted rows to *deleted. */
 static enum aic_code
-step(struct aic_db *db, struct walk *w, struct aic_retain_done *done,
+run_batch(struct aic_db *db, struct walk *w, struct aic_retain_done *done,
     int64_t *deleted, struct aic_err *err)
 {
 	int batch = w->r->batch ? w->r->batch : BATCH;
@@ -185,7 +185,7 @@ step(struct aic_db *db, struct walk *w, struct aic_retain_done *done,
 }
 
 static enum aic_code
-run(struct aic_db *db, struct walk *w, struct aic_retain_done *done,
+run_walk(struct aic_db *db, struct walk *w, struct aic_retain_done *done,
     int64_t *deleted, struct aic_err *err)
 {
 	int64_t began, pause_us;
@@ -194,7 +194,7 @@ run(struct aic_db *db, struct walk *w, struct aic_retain_done *done,
 	while (!w->at_end && aic_clock_us() < w->deadline_us) {
 		pause_us = w->r->pause_us ? w->r->pause_us : PAUSE_US;
 		began = aic_clock_us();
-		rc = step(db, w, done, deleted, err);
+		rc = run_batch(db, w, done, deleted, err);
 		/*
 		 * The deadline ended a later batch; the earlier ones succeeded.
 		 */
@@ -238,10 +238,10 @@ aic_retain_prune(struct aic_db *db, const struct aic_retain *r,
 	if (r->days < AIC_RETAIN_DAYS_MIN || r->days > AIC_RETAIN_DAYS_MAX ||
 	    r->batch < 0 || r->batch > AIC_RETAIN_BATCH_MAX)
 		return aic_fail(err, AIC_EBUG, "days or batch out of range");
-	rc = run(db, &exchanges, ret_done, &ret_done->exchanges, err);
+	rc = run_walk(db, &exchanges, ret_done, &ret_done->exchanges, err);
 	if (rc || !exchanges.at_end || exchanges.stopped)
 		return rc;
-	rc = run(db, &users, ret_done, &ret_done->users, err);
+	rc = run_walk(db, &users, ret_done, &ret_done->users, err);
 	ret_done->complete = !rc && users.at_end;
 	return rc;
 }

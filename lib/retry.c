@@ -118,7 +118,7 @@ static const struct row table[] = {
 
 /* Compares without case, because Google's codes are upper case. */
 static bool
-fits(const char *pattern, const char *code)
+matches_code(const char *pattern, const char *code)
 {
 	size_t n = strlen(pattern);
 
@@ -128,7 +128,7 @@ fits(const char *pattern, const char *code)
 }
 
 static bool
-says(const char *message, const char *words)
+contains_words(const char *message, const char *words)
 {
 	size_t n = strlen(words);
 
@@ -159,9 +159,10 @@ row_fits(const struct row *r, const struct aic_retry_case *c)
 	if (r->end != c->end || c->status < r->from || c->status > r->to)
 		return false;
 	/* Some providers send in `type' the name that others send in `code'. */
-	if (r->code && !fits(r->code, c->code) && !fits(r->code, c->type))
+	if (r->code && !matches_code(r->code, c->code) &&
+	    !matches_code(r->code, c->type))
 		return false;
-	if (r->words && !says(c->message, r->words))
+	if (r->words && !contains_words(c->message, r->words))
 		return false;
 	return has_flag(c, r->flag);
 }

@@ -39,9 +39,12 @@ new_mac(const unsigned char *key, size_t len)
 	return mac;
 }
 
-/* Finishes with the current key; a NULL key restarts with the same key. */
+/*
+ * Writes the MAC. EVP_MAC_init() with a NULL key then restarts the computation
+ * with the same key.
+ */
 static bool
-finish(EVP_MAC_CTX *mac, unsigned char to[DIGEST])
+finish_mac(EVP_MAC_CTX *mac, unsigned char to[DIGEST])
 {
 	size_t n = 0;
 
@@ -61,7 +64,7 @@ aic_seal_new(const char *secret)
 	if (of_secret &&
 	    EVP_MAC_update(of_secret, (const unsigned char *)LABEL,
 		sizeof(LABEL)) &&
-	    finish(of_secret, key))
+	    finish_mac(of_secret, key))
 		s->mac = new_mac(key, sizeof(key));
 	OPENSSL_cleanse(key, sizeof(key));
 	EVP_MAC_CTX_free(of_secret);
@@ -97,14 +100,14 @@ aic_seal_free(struct aic_seal *s)
 }
 
 static bool
-prove(struct aic_seal *s, const char *key, const unsigned char until[8],
+make_proof(struct aic_seal *s, const char *key, const unsigned char until[8],
     const void *value, size_t len, unsigned char to[DIGEST])
 {
 	return EVP_MAC_init(s->mac, NULL, 0, NULL) &&
 	    EVP_MAC_update(s->mac, (const unsigned char *)key,
 		strlen(key) + 1) &&
 	    EVP_MAC_update(s->mac, until, 8) &&
-	    EVP_MAC_update(s->mac, value, len) && finish(s->mac, to);
+	    EVP_MAC_update(s->mac, value, len) && finish_mac(s->mac, to);
 }
 
 bool
@@ -117,7 +120,7 @@ aic_seal_put(struct aic_seal *s, const char *key, int64_t until_ms,
 	for (i = 0; i < 8; i++)
 		to[AIC_SEAL_PROOF + i] = (unsigned char)((uint64_t)until_ms >>
 		    (56 - 8 * i));
-	if (!prove(s, key, to + AIC_SEAL_PROOF, value, len, proof))
+	if (!make_proof(s, key, to + AIC_SEAL_PROOF, value, len, proof))
 		return false;
 	memcpy(to, proof, AIC_SEAL_PROOF);
 	return true;
@@ -139,7 +142,7 @@ aic_seal_check(struct aic_seal *s, const char *key, int64_t now_ms,
 	/* An expired value needs no check of its proof. */
 	if ((int64_t)until <= now_ms)
 		return false;
-	return prove(s, key, p + AIC_SEAL_PROOF, p + AIC_SEAL_SIZE,
+	return make_proof(s, key, p + AIC_SEAL_PROOF, p + AIC_SEAL_SIZE,
 		   len - AIC_SEAL_SIZE, proof) &&
 	    CRYPTO_memcmp(proof, p, AIC_SEAL_PROOF) == 0;
 }

@@ -240,7 +240,7 @@ adds_up(int word)
 }
 
 static bool
-is_told(const struct writer *w, int word, double x)
+is_shown(const struct writer *w, int word, double x)
 {
 	enum aic_seller_fields_zero zero = aic_seller_fields_get(word)->zero;
 
@@ -302,7 +302,7 @@ put_number(struct writer *w, int word, double x)
 {
 	static const struct aic_plural days = { " день", " дня", " дней" };
 
-	if (!is_told(w, word, x))
+	if (!is_shown(w, word, x))
 		return false;
 	put_grouped(w, x, is_money(word));
 	aic_buf_puts(w->b,
@@ -711,7 +711,7 @@ put_sums(struct writer *w, const struct sums *s, bool all)
 	for (i = 1; i < AIC_SELLER_FIELDS_MAX; i++) {
 		x = s->sum[i];
 		if (s->n[i] == 0 || !isfinite(x) || fabs(x) >= HUGE_NUMBER ||
-		    !is_told(w, i, x))
+		    !is_shown(w, i, x))
 			continue;
 		begin_sum(w, all, &n);
 		if (how_of(i) == AIC_SELLER_FIELDS_RATING) {
@@ -741,7 +741,7 @@ put_sums(struct writer *w, const struct sums *s, bool all)
 }
 
 static void
-indent(struct writer *w, int depth)
+put_indent(struct writer *w, int depth)
 {
 	while (depth-- > 0)
 		aic_buf_puts(w->b, "  ");
@@ -780,7 +780,7 @@ put_items(struct writer *w, struct json_object *list, enum order order,
 	aic_buf_putc(w->b, '\n');
 	for (k = 0; k < first.n && !is_full(w); k++) {
 		mark = w->b->len;
-		indent(w, depth);
+		put_indent(w, depth);
 		aic_buf_printf(w->b, "%d) ", k + 1);
 		if (json_object_is_type(first.item[k], json_type_object) &&
 		    put_fields(w, first.item[k], 1))
@@ -853,7 +853,7 @@ put_line(struct writer *w, const char *name, struct json_object *v, int depth)
 	    depth < DEPTH_MAX;
 	bool ok;
 
-	indent(w, depth - 1);
+	put_indent(w, depth - 1);
 	aic_buf_puts(w->b, "- ");
 	if (list || deep) {
 		ok = put_label(w, word, name);
@@ -1186,7 +1186,7 @@ aic_seller_done(struct aic_seller *seller)
  * least one line fits.
  */
 static size_t
-fit(const struct aic_buf *b, size_t chars_max)
+fit_bytes(const struct aic_buf *b, size_t chars_max)
 {
 	size_t at = 0, line = 0, chars;
 
@@ -1200,7 +1200,7 @@ fit(const struct aic_buf *b, size_t chars_max)
 
 /* Short parts are kept whole; the other parts share the rest equally. */
 static void
-share(const struct aic_buf *part, size_t chars_max, size_t *ret_bytes)
+share_bytes(const struct aic_buf *part, size_t chars_max, size_t *ret_bytes)
 {
 	size_t chars[PARTS], left = chars_max;
 	bool done[PARTS] = { false };
@@ -1214,7 +1214,7 @@ share(const struct aic_buf *part, size_t chars_max, size_t *ret_bytes)
 			if (!done[i] && (least < 0 || chars[i] < chars[least]))
 				least = i;
 		done[least] = true;
-		ret_bytes[least] = fit(&part[least], left / (size_t)k);
+		ret_bytes[least] = fit_bytes(&part[least], left / (size_t)k);
 		left -= aic_utf8_count(part[least].data, ret_bytes[least]);
 	}
 }
@@ -1298,7 +1298,7 @@ aic_seller_join(const struct aic_seller *all, int n, size_t chars_max,
 		text.failed = text.failed || part[i].failed;
 	}
 	if (!text.failed) {
-		share(part, chars_max, bytes);
+		share_bytes(part, chars_max, bytes);
 		for (i = 0; i < PARTS; i++)
 			aic_buf_put(&text, part[i].data, bytes[i]);
 	}

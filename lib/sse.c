@@ -30,7 +30,7 @@ aic_sse_failed(const struct aic_sse *sse)
 
 /* An empty line completes the event. An event without data is dropped. */
 static bool
-dispatch(struct aic_sse *sse, aic_sse_event *event, void *arg)
+dispatch_event(struct aic_sse *sse, aic_sse_event *event, void *arg)
 {
 	struct aic_buf *d = &sse->data;
 	bool go_on;
@@ -57,7 +57,7 @@ take_line(struct aic_sse *sse, const char *s, size_t n, aic_sse_event *event,
 	}
 	sse->begun = true;
 	if (n == 0)
-		return dispatch(sse, event, arg);
+		return dispatch_event(sse, event, arg);
 	if (n < name || memcmp(s, field, name) != 0 ||
 	    (n > name && s[name] != ':'))
 		return true;
@@ -148,7 +148,7 @@ aic_sse_end(struct aic_sse *sse, aic_sse_event *event, void *arg)
 		return false;
 	if (sse->line.len > 0 && !end_line(sse, "", 0, event, arg))
 		return false;
-	return dispatch(sse, event, arg);
+	return dispatch_event(sse, event, arg);
 }
 
 bool

@@ -60,7 +60,7 @@ struct page {
  * quotation can contain code.
  */
 static bool
-wants(const struct page *p, enum tag tag)
+is_tag_shown(const struct page *p, enum tag tag)
 {
 	bool pre = p->wanted[PRE] > 0;
 	bool code = p->wanted[CODE] > 0 && p->wanted[LINK] == 0;
@@ -119,7 +119,7 @@ open_tag(struct page *p, enum tag tag)
 }
 
 static void
-unwant(struct page *p, enum tag tag)
+close_span(struct page *p, enum tag tag)
 {
 	int depth = depth_of(p, tag);
 
@@ -169,14 +169,14 @@ begin_text(struct page *p)
 	enum tag tag;
 	int keep = 0;
 
-	while (keep < p->n_open && wants(p, p->open[keep]))
+	while (keep < p->n_open && is_tag_shown(p, p->open[keep]))
 		keep++;
 	close_tags(p, keep);
 	if (p->begun && p->gap > 0)
 		begin_line(p);
 	p->seen = p->seen || p->prefix.len > 0;
 	aic_buf_put(p->to, p->prefix.s, p->outer_len);
-	if (wants(p, QUOTE) && p->n_open == 0)
+	if (is_tag_shown(p, QUOTE) && p->n_open == 0)
 		open_tag(p, QUOTE);
 	aic_buf_put(p->to, p->prefix.s + p->outer_len,
 	    p->prefix.len - p->outer_len);
@@ -187,7 +187,7 @@ begin_text(struct page *p)
 	p->headed = false;
 	p->gap = 0;
 	for (tag = 0; tag < TAG__MAX; tag++)
-		if (wants(p, tag) && depth_of(p, tag) < 0)
+		if (is_tag_shown(p, tag) && depth_of(p, tag) < 0)
 			open_tag(p, tag);
 }
 
@@ -219,7 +219,7 @@ leave_link(struct page *p)
 	size_t n = aic_telegram_address(link, &address);
 
 	if (link->shown)
-		unwant(p, LINK);
+		close_span(p, LINK);
 	if (n == 0)
 		return;
 	put_text(p, " (", 2);
@@ -294,7 +294,8 @@ enter_code(struct page *p, const struct aic_markdown_detail *d)
 }
 
 static void
-enter(void *arg, enum aic_markdown what, const struct aic_markdown_detail *d)
+enter_block(void *arg, enum aic_markdown what,
+    const struct aic_markdown_detail *d)
 {
 	struct page *p = arg;
 
@@ -359,13 +360,13 @@ end_block(struct page *p)
 }
 
 static void
-leave(void *arg, enum aic_markdown what)
+leave_block(void *arg, enum aic_markdown what)
 {
 	struct page *p = arg;
 
 	switch (what) {
 	case AIC_MARKDOWN_QUOTE:
-		unwant(p, QUOTE);
+		close_span(p, QUOTE);
 		if (p->wanted[QUOTE] == 0)
 			p->quoted_lists = 0;
 		end_block(p);
@@ -382,32 +383,32 @@ leave(void *arg, enum aic_markdown what)
 		if (p->prefix.len > p->row_len)
 			p->prefix.len = p->row_len;
 		if (p->head)
-			unwant(p, BOLD);
+			close_span(p, BOLD);
 		p->head = false;
 		end_block(p);
 		break;
 	case AIC_MARKDOWN_HEADING:
-		unwant(p, BOLD);
+		close_span(p, BOLD);
 		p->gap = p->begun;
 		p->headed = p->begun;
 		break;
 	case AIC_MARKDOWN_FENCE:
-		unwant(p, PRE);
+		close_span(p, PRE);
 		if (p->code_begun)
 			p->gap = 0;
 		end_block(p);
 		break;
 	case AIC_MARKDOWN_BOLD:
-		unwant(p, BOLD);
+		close_span(p, BOLD);
 		break;
 	case AIC_MARKDOWN_ITALIC:
-		unwant(p, ITALIC);
+		close_span(p, ITALIC);
 		break;
 	case AIC_MARKDOWN_STRIKE:
-		unwant(p, STRIKE);
+		close_span(p, STRIKE);
 		break;
 	case AIC_MARKDOWN_CODE:
-		unwant(p, CODE);
+		close_span(p, CODE);
 		break;
 	case AIC_MARKDOWN_LINK:
 		leave_link(p);
@@ -423,7 +424,7 @@ leave(void *arg, enum aic_markdown what)
 }
 
 static void
-text(void *arg, const char *s, size_t n)
+write_text(void *arg, const char *s, size_t n)
 {
 	struct page *p = arg;
 
@@ -434,7 +435,7 @@ text(void *arg, const char *s, size_t n)
 
 /* Blank lines at the beginning of code are dropped. */
 static void
-line_break(void *arg)
+break_line(void *arg)
 {
 	struct page *p = arg;
 
@@ -445,7 +446,7 @@ line_break(void *arg)
 }
 
 static void
-rule(void *arg)
+write_rule(void *arg)
 {
 	struct page *p = arg;
 
@@ -455,11 +456,11 @@ rule(void *arg)
 }
 
 static const struct aic_markdown_writer writer = {
-	.enter = enter,
-	.leave = leave,
-	.text = text,
-	.line_break = line_break,
-	.rule = rule,
+	.enter = enter_block,
+	.leave = leave_block,
+	.text = write_text,
+	.line_break = break_line,
+	.rule = write_rule,
 };
 
 enum aic_code

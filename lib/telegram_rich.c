@@ -66,7 +66,7 @@ is_within(const struct page *p, const char *tag)
 }
 
 static struct element *
-push(struct page *p, enum aic_markdown what, const char *tag)
+push_element(struct page *p, enum aic_markdown what, const char *tag)
 {
 	struct element *e = &p->elements[p->n++];
 
@@ -84,7 +84,7 @@ push_span(struct page *p, enum aic_markdown what, const char *tag)
 		p->deeper++;
 		return false;
 	}
-	push(p, what, is_within(p, tag) ? NULL : tag);
+	push_element(p, what, is_within(p, tag) ? NULL : tag);
 	return true;
 }
 
@@ -126,7 +126,7 @@ open_all(struct page *p)
 }
 
 static void
-pop(struct page *p)
+pop_element(struct page *p)
 {
 	struct element *e;
 
@@ -146,7 +146,7 @@ pop(struct page *p)
 
 /* The container of a block: the item of a list, the quotation, or NULL. */
 static const struct element *
-container(const struct page *p)
+find_container(const struct page *p)
 {
 	int i;
 
@@ -180,7 +180,7 @@ put_text(struct page *p, const char *s, size_t n)
 }
 
 static void
-text(void *arg, const char *s, size_t n)
+write_text(void *arg, const char *s, size_t n)
 {
 	struct page *p = arg;
 
@@ -190,7 +190,7 @@ text(void *arg, const char *s, size_t n)
 
 /* Several line breaks in a paragraph are written as one. */
 static void
-line_break(void *arg)
+break_line(void *arg)
 {
 	struct page *p = arg;
 
@@ -205,10 +205,10 @@ line_break(void *arg)
  * would separate nothing.
  */
 static void
-rule(void *arg)
+write_rule(void *arg)
 {
 	struct page *p = arg;
-	const struct element *in = container(p);
+	const struct element *in = find_container(p);
 
 	if (in && !in->full)
 		return;
@@ -225,7 +225,7 @@ begin_block(struct page *p)
 static void
 enter_list(struct page *p, const struct aic_markdown_detail *d)
 {
-	push(p, AIC_MARKDOWN_LIST,
+	push_element(p, AIC_MARKDOWN_LIST,
 	    p->lists == LISTS_MAX ? NULL
 		: d->ordered	  ? "ol"
 				  : "ul");
@@ -236,14 +236,15 @@ static void
 leave_list(struct page *p)
 {
 	p->lists -= p->elements[p->n - 1].tag != NULL;
-	pop(p);
+	pop_element(p);
 }
 
 static void
 enter_item(struct page *p, const struct aic_markdown_detail *d)
 {
 	bool shown = p->elements[p->n - 1].tag != NULL;
-	struct element *e = push(p, AIC_MARKDOWN_ITEM, shown ? "li" : NULL);
+	struct element *e = push_element(p, AIC_MARKDOWN_ITEM,
+	    shown ? "li" : NULL);
 
 	if (!shown) {
 		aic_telegram_prefix_add(&p->prefix, d->len > 0 ? d->s : "•",
@@ -267,10 +268,10 @@ enter_item(struct page *p, const struct aic_markdown_detail *d)
 static void
 enter_paragraph(struct page *p, enum aic_markdown what)
 {
-	const struct element *in = container(p);
+	const struct element *in = find_container(p);
 
 	begin_block(p);
-	push(p, what, in && !in->full ? NULL : "p");
+	push_element(p, what, in && !in->full ? NULL : "p");
 }
 
 /* An item with a number and without content is shown with a dash. */
@@ -282,9 +283,9 @@ leave_item(struct page *p)
 	if (!e->seen && (p->prefix.len > 0 || strstr(e->start, "value"))) {
 		enter_paragraph(p, AIC_MARKDOWN_PARAGRAPH);
 		put_text(p, "—", strlen("—"));
-		pop(p);
+		pop_element(p);
 	}
-	pop(p);
+	pop_element(p);
 }
 
 static void
@@ -292,13 +293,13 @@ enter_heading(struct page *p, int level)
 {
 	struct element *e;
 
-	if (container(p)) {
+	if (find_container(p)) {
 		enter_paragraph(p, AIC_MARKDOWN_HEADING);
-		push(p, AIC_MARKDOWN_BOLD, "b");
+		push_element(p, AIC_MARKDOWN_BOLD, "b");
 		return;
 	}
 	begin_block(p);
-	e = push(p, AIC_MARKDOWN_HEADING, "h1");
+	e = push_element(p, AIC_MARKDOWN_HEADING, "h1");
 	e->tag = (const char *const[]){ "h1", "h2", "h3", "h4", "h5",
 		"h6" }[level - 1];
 	snprintf(e->start, sizeof(e->start), "<%s>", e->tag);
@@ -308,8 +309,8 @@ static void
 leave_heading(struct page *p)
 {
 	if (p->elements[p->n - 1].what == AIC_MARKDOWN_BOLD)
-		pop(p);
-	pop(p);
+		pop_element(p);
+	pop_element(p);
 }
 
 /* The cells beyond the last column are appended to it. */
@@ -320,7 +321,7 @@ enter_cell(struct page *p)
 	if (++p->cells > AIC_TELEGRAM_COLUMNS)
 		aic_telegram_prefix_add(&p->prefix, " | ", 3);
 	else
-		push(p, AIC_MARKDOWN_CELL, p->head ? "th" : "td");
+		push_element(p, AIC_MARKDOWN_CELL, p->head ? "th" : "td");
 }
 
 static void
@@ -329,7 +330,7 @@ leave_cell(struct page *p)
 	if (p->cells >= AIC_TELEGRAM_COLUMNS)
 		return;
 	open_all(p);
-	pop(p);
+	pop_element(p);
 }
 
 static void
@@ -337,11 +338,11 @@ leave_row(struct page *p)
 {
 	if (p->cells >= AIC_TELEGRAM_COLUMNS) {
 		open_all(p);
-		pop(p);
+		pop_element(p);
 	}
 	if (p->prefix.len > p->row_len) /* bars without a cell after them */
 		p->prefix.len = p->row_len;
-	pop(p);
+	pop_element(p);
 }
 
 /* --- links -------------------------------------------------------------- */
@@ -365,7 +366,7 @@ leave_link(struct page *p)
 	const char *address;
 	size_t n = aic_telegram_address(link, &address);
 
-	pop(p);
+	pop_element(p);
 	if (n == 0)
 		return;
 	put_text(p, " (", 2);
@@ -381,7 +382,7 @@ enter_block(struct page *p, enum aic_markdown what,
 {
 	switch (what) {
 	case AIC_MARKDOWN_QUOTE:
-		push(p, what, p->quotes++ > 0 ? NULL : "blockquote");
+		push_element(p, what, p->quotes++ > 0 ? NULL : "blockquote");
 		break;
 	case AIC_MARKDOWN_LIST:
 		enter_list(p, d);
@@ -396,16 +397,16 @@ enter_block(struct page *p, enum aic_markdown what,
 		begin_block(p);
 		memcpy(p->language, d->s, d->len);
 		p->language[d->len] = '\0';
-		push(p, what, "pre");
+		push_element(p, what, "pre");
 		break;
 	case AIC_MARKDOWN_TABLE:
-		push(p, what, "table");
+		push_element(p, what, "table");
 		break;
 	case AIC_MARKDOWN_ROW:
 		p->cells = 0;
 		p->row_len = p->prefix.len;
 		p->head = d->head;
-		push(p, what, "tr");
+		push_element(p, what, "tr");
 		break;
 	case AIC_MARKDOWN_CELL:
 		enter_cell(p);
@@ -416,7 +417,8 @@ enter_block(struct page *p, enum aic_markdown what,
 }
 
 static void
-enter(void *arg, enum aic_markdown what, const struct aic_markdown_detail *d)
+enter_any(void *arg, enum aic_markdown what,
+    const struct aic_markdown_detail *d)
 {
 	struct page *p = arg;
 
@@ -442,14 +444,14 @@ enter(void *arg, enum aic_markdown what, const struct aic_markdown_detail *d)
 }
 
 static void
-leave(void *arg, enum aic_markdown what)
+leave_any(void *arg, enum aic_markdown what)
 {
 	struct page *p = arg;
 
 	switch (what) {
 	case AIC_MARKDOWN_QUOTE:
 		p->quotes--;
-		pop(p);
+		pop_element(p);
 		break;
 	case AIC_MARKDOWN_LIST:
 		leave_list(p);
@@ -470,16 +472,16 @@ leave(void *arg, enum aic_markdown what)
 		leave_link(p);
 		break;
 	default:
-		pop(p);
+		pop_element(p);
 	}
 }
 
 static const struct aic_markdown_writer writer = {
-	.enter = enter,
-	.leave = leave,
-	.text = text,
-	.line_break = line_break,
-	.rule = rule,
+	.enter = enter_any,
+	.leave = leave_any,
+	.text = write_text,
+	.line_break = break_line,
+	.rule = write_rule,
 };
 
 /*

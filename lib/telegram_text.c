@@ -83,7 +83,7 @@ aic_telegram_escape(struct aic_buf *to, const char *s, size_t n, bool quotes)
 
 /* The length of the scheme, if the target has it and more text after it. */
 static size_t
-begins(const struct aic_buf *target, const char *scheme)
+match_scheme(const struct aic_buf *target, const char *scheme)
 {
 	size_t n = strlen(scheme);
 
@@ -131,15 +131,15 @@ find_target(const struct aic_buf *target)
 
 	if (target->len == 0 || !is_plain(target))
 		return AIC_TELEGRAM_ELSEWHERE;
-	at = begins(target, "http://");
+	at = match_scheme(target, "http://");
 	if (at == 0)
-		at = begins(target, "https://");
+		at = match_scheme(target, "https://");
 	if (at > 0 && !strchr("/?#:.", target->data[at]))
 		return AIC_TELEGRAM_WEB;
-	at = begins(target, "mailto:");
+	at = match_scheme(target, "mailto:");
 	if (at > 0 && strchr(target->data + at + 1, '@'))
 		return AIC_TELEGRAM_MAIL;
-	at = begins(target, "tel:");
+	at = match_scheme(target, "tel:");
 	if (at > 0 && is_phone(target->data + at))
 		return AIC_TELEGRAM_PHONE;
 	return AIC_TELEGRAM_ELSEWHERE;
@@ -194,13 +194,13 @@ aic_telegram_address(const struct aic_telegram_link *link,
     const char **ret_address)
 {
 	const struct aic_buf *target = &link->target;
-	size_t at = begins(target, "mailto:");
+	size_t at = match_scheme(target, "mailto:");
 
 	*ret_address = "";
 	if (link->shown || target->len == 0)
 		return 0;
 	if (at == 0)
-		at = begins(target, "tel:");
+		at = match_scheme(target, "tel:");
 	if (!aic_telegram_is_seen(target->data + at, target->len - at) ||
 	    is_same(&link->text, target->data + at, target->len - at) ||
 	    is_same(&link->text, target->data, target->len))

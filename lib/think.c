@@ -26,7 +26,8 @@ tag_at(const char *s, const char *end, const char *const *tags)
 
 /* The first tag of a kind, and its length; NULL: none. */
 static const char *
-find(const char *s, const char *end, const char *const *tags, size_t *ret_len)
+find_tag(const char *s, const char *end, const char *const *tags,
+    size_t *ret_len)
 {
 	while (s < end && (s = memchr(s, '<', (size_t)(end - s)))) {
 		*ret_len = tag_at(s, end, tags);
@@ -64,14 +65,14 @@ skip_one(const char *s, const char *end)
 	const char *at = skip_unseen(s, end), *close;
 	size_t len = 0, open = tag_at(at, end, opening);
 
-	close = find(at, end, closing, &len);
+	close = find_tag(at, end, closing, &len);
 	if (open > 0)
 		return close ? close + len : end;
 	/*
 	 * A block without an opening tag at the start is valid only if no
 	 * opening tag precedes the closing tag.
 	 */
-	if (!close || find(at, close, opening, &open))
+	if (!close || find_tag(at, close, opening, &open))
 		return NULL;
 	return close + len;
 }

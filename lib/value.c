@@ -55,7 +55,7 @@ is_invisible(uint32_t cp)
  * can be part of the secret, so the message does not contain its code point.
  */
 static void
-describe(const char *s, char *to, size_t size)
+describe_char(const char *s, char *to, size_t size)
 {
 	unsigned char c = (unsigned char)*s;
 	uint32_t cp;
@@ -102,13 +102,13 @@ check_visible(const char *name, const char *value, enum aic_value_keys whose,
 		s++;
 	if (!*s)
 		return AIC_OK;
-	describe(s, what, sizeof(what));
+	describe_char(s, what, sizeof(what));
 	return aic_fail(err, AIC_ECONF, "%s contains %s, at byte %zu", name,
 	    what, (size_t)(s - value) + 1);
 }
 
 static void
-trim(char *value)
+trim_blanks(char *value)
 {
 	size_t skip = strspn(value, " \t"), len = strlen(value) - skip;
 
@@ -121,7 +121,7 @@ enum aic_code
 aic_value_key(const char *name, char *value, enum aic_value_keys whose,
     struct aic_err *err)
 {
-	trim(value);
+	trim_blanks(value);
 	return check_visible(name, value, whose, err);
 }
 

@@ -39,7 +39,7 @@ aic_warm_used(struct aic_warm *w, int64_t now_us)
 }
 
 static struct aic_http_call *
-start(struct aic_http *http, const struct aic_provider *provider,
+start_get(struct aic_http *http, const struct aic_provider *provider,
     int64_t now_us)
 {
 	struct aic_http_request req = { .url = provider->models_url,
@@ -58,13 +58,13 @@ start(struct aic_http *http, const struct aic_provider *provider,
 
 /* An answer that is too large also came over a connection. */
 static bool
-reached(enum aic_http_end end)
+was_reached(enum aic_http_end end)
 {
 	return end == AIC_HTTP_ANSWERED || end == AIC_HTTP_TOO_BIG;
 }
 
 static enum aic_warm_change
-finish(struct aic_warm *w, const struct aic_http_answer *a,
+finish_get(struct aic_warm *w, const struct aic_http_answer *a,
     char why[AIC_HTTP_WHY_SIZE])
 {
 	enum aic_http_end before = w->end, end = a->end;
@@ -75,9 +75,9 @@ finish(struct aic_warm *w, const struct aic_http_answer *a,
 	if (end == AIC_HTTP_NO_MEMORY || end == AIC_HTTP_GONE)
 		return AIC_WARM_SAME;
 	w->end = end;
-	if (reached(before) == reached(end))
+	if (was_reached(before) == was_reached(end))
 		return AIC_WARM_SAME;
-	return reached(end) ? AIC_WARM_FOUND : AIC_WARM_LOST;
+	return was_reached(end) ? AIC_WARM_FOUND : AIC_WARM_LOST;
 }
 
 enum aic_warm_change
@@ -90,11 +90,11 @@ aic_warm_look(struct aic_warm *w, struct aic_http *http,
 
 	if (w->call) {
 		a = aic_http_wait(w->call, 0);
-		return a ? finish(w, a, why) : AIC_WARM_SAME;
+		return a ? finish_get(w, a, why) : AIC_WARM_SAME;
 	}
 	if (used == 0 || now_us - used >= EVERY_US) {
 		aic_warm_used(w, now_us);
-		w->call = start(http, provider, now_us);
+		w->call = start_get(http, provider, now_us);
 	}
 	return AIC_WARM_SAME;
 }
