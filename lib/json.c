@@ -196,7 +196,7 @@ put_code_point(struct aic_buf *b, uint32_t cp)
 
 /* Decodes a scanned string into s->part, and ends it with a NUL. */
 static bool
-decode(struct scan *s, const char *from, size_t len)
+decode_string(struct scan *s, const char *from, size_t len)
 {
 	struct scan in = { .p = from, .end = from + len, .loose = true };
 	struct aic_buf *to = &s->part;
@@ -230,7 +230,7 @@ read_string(struct scan *s, struct json_object **ret_obj)
 	if (!s->build)
 		return true;
 	if (memchr(from, '\\', len)) {
-		if (!decode(s, from, len))
+		if (!decode_string(s, from, len))
 			return false;
 		from = s->part.data;
 		len = s->part.len;
@@ -343,7 +343,7 @@ read_member(struct scan *s, struct json_object *into)
 		return false;
 	if (!s->build)
 		return true;
-	if (decode(s, name, len) &&
+	if (decode_string(s, name, len) &&
 	    json_object_object_add(into, s->part.data, v) == 0)
 		return true;
 	json_object_put(v);

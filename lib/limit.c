@@ -191,17 +191,17 @@ static const struct aic_db_stmt reset = {
 
 void
 aic_limit_reserve_bind(struct aic_db_call *call,
-    const struct aic_limit_reserve *h)
+    const struct aic_limit_reserve *r)
 {
-	aic_db_call(call, h->of_key ? &reserve_key : &reserve);
-	aic_db_int(call, h->telegram_id);
-	aic_db_text(call, h->chat_id);
-	aic_db_text(call, h->zone);
-	aic_db_int(call, h->lapse_ms);
+	aic_db_call(call, r->of_key ? &reserve_key : &reserve);
+	aic_db_int(call, r->telegram_id);
+	aic_db_text(call, r->chat_id);
+	aic_db_text(call, r->zone);
+	aic_db_int(call, r->lapse_ms);
 	/* No count reaches INT64_MAX. */
-	aic_db_int(call, h->limit ? h->limit : INT64_MAX);
-	aic_db_int(call, h->at_once);
-	aic_db_text(call, h->since);
+	aic_db_int(call, r->limit ? r->limit : INT64_MAX);
+	aic_db_int(call, r->at_once);
+	aic_db_text(call, r->since);
 }
 
 bool

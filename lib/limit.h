@@ -82,7 +82,7 @@ struct aic_limit_reserve {
  * has run.
  */
 void aic_limit_reserve_bind(struct aic_db_call *call,
-    const struct aic_limit_reserve *h);
+    const struct aic_limit_reserve *r);
 
 /*
  * aic_limit_reserve_read -- read whether the chat was reserved.

@@ -246,7 +246,7 @@ char_at(const char *s, size_t at, size_t n)
 }
 
 static size_t
-before(const char *s, size_t at)
+find_previous(const char *s, size_t at)
 {
 	for (at--; at > 0 && ((unsigned char)s[at] & 0xc0) == 0x80;)
 		at--;
@@ -256,7 +256,7 @@ before(const char *s, size_t at)
 static uint32_t
 char_before(const char *s, size_t at)
 {
-	return at == 0 ? NOTHING : char_at(s, before(s, at), at);
+	return at == 0 ? NOTHING : char_at(s, find_previous(s, at), at);
 }
 
 static bool
@@ -340,7 +340,7 @@ ink_before(const char *s, size_t at)
 
 	while (at > 0) {
 		end = at;
-		at = before(s, at);
+		at = find_previous(s, at);
 		cp = char_at(s, at, end);
 		if (cp == '\n' || !is_blank(cp))
 			break;

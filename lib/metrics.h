@@ -39,7 +39,7 @@ enum aic_metrics_time {
 /* The outcome of a call of the seller-data API; the best one first. */
 enum aic_metrics_server {
 	AIC_METRICS_SERVER_TOLD,
-	/* the answer is cached for the next question */
+	/* too late; the answer is cached for the next question */
 	AIC_METRICS_SERVER_LATE,
 	AIC_METRICS_SERVER_NOTHING, /* the seller is known, without figures */
 	AIC_METRICS_SERVER_UNKNOWN, /* 404 */

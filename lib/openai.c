@@ -414,7 +414,7 @@ kind_of(const struct call *call, enum aic_code rc)
  * the breaker's trial: one call is enough for a trial.
  */
 static bool
-is_left_alone(const struct call *call)
+is_breaker_open(const struct call *call)
 {
 	return aic_breaker_wait(&call->up->breaker, aic_clock_us()) > 0;
 }
@@ -427,7 +427,7 @@ wait_again(const struct aic_openai_ask *ask, const struct call *call, int tried,
 	struct aic_retry_case c = case_of(call);
 	int64_t now = aic_clock_us(), wait;
 
-	if (!aic_retry_worth(&c) || is_left_alone(call))
+	if (!aic_retry_worth(&c) || is_breaker_open(call))
 		return false;
 	wait = aic_retry_wait(tried, call->http.retry_after_us,
 	    call->until_us - now, aic_random());
@@ -438,7 +438,7 @@ wait_again(const struct aic_openai_ask *ask, const struct call *call, int tried,
 		    "the caller left between two calls of the model");
 		return false;
 	}
-	return !is_left_alone(call);
+	return !is_breaker_open(call);
 }
 
 static enum aic_code

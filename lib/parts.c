@@ -273,7 +273,7 @@ ends_sentence(uint32_t cp)
 	    cp == 0x2026;
 }
 
-/* The no-break space of "120 000 ₽". */
+/* True for a no-break space, as in "120 000 ₽". */
 static bool
 keeps_together(uint32_t space)
 {

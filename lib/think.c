@@ -69,8 +69,8 @@ skip_one(const char *s, const char *end)
 	if (open > 0)
 		return close ? close + len : end;
 	/*
-	 * A block without an opening tag at the start is valid only if no
-	 * opening tag precedes the closing tag.
+	 * Without an opening tag at the start, a closing tag ends reasoning
+	 * only if no opening tag precedes it.
 	 */
 	if (!close || find_tag(at, close, opening, &open))
 		return NULL;

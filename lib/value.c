@@ -87,7 +87,10 @@ is_visible(const char *s, enum aic_value_keys whose)
 		return false;
 	if (c < 0x80)
 		return c == ' ' || c == '\t';
-	/* Also false within a character that began as a visible one. */
+	/*
+	 * aic_utf8_next() returns 0 inside a character whose first byte was
+	 * found visible.
+	 */
 	return aic_utf8_next(s, strlen(s), &cp) == 0 || !is_invisible(cp);
 }
 
