@@ -9,8 +9,10 @@
 #include <string.h>
 #include <sys/random.h>
 
-/* Asking the kernel for 16 bytes costs as much as asking for 256, which it gives
- * whole or not at all; so each thread has some in store. */
+/*
+ * One getrandom() for 256 bytes costs as much as one for 16, and either returns
+ * all bytes or fails. So each thread keeps a store of random bytes.
+ */
 static bool
 random_bytes(unsigned char *to, size_t n)
 {
@@ -28,7 +30,7 @@ random_bytes(unsigned char *to, size_t n)
 	return true;
 }
 
-/* Sets version and variant, and writes the bytes out. */
+/* Sets version and variant in b, and writes the UUID. */
 static void
 write_uuid(char id[AIC_ID_SIZE], unsigned char b[16], unsigned version)
 {

@@ -6,15 +6,16 @@
 
 #include "lib/digest.h"
 
-#define LEASE_OF_KEY AIC_ID_SQL_SAME_KEY("x.chat_id", "$2")
-#define LEASE_OF_BODY AIC_ID_SQL_SAME_BODY("x.chat_id", "$2")
+#define RESERVATION_OF_KEY AIC_ID_SQL_SAME_KEY("x.chat_id", "$2")
+#define RESERVATION_OF_BODY AIC_ID_SQL_SAME_BODY("x.chat_id", "$2")
 #define ROW_OF_KEY AIC_ID_SQL_SAME_KEY("chat_id", "$2")
 
 /*
- * $1 user. Changes nothing. Whoever is changing the user's row is waited for, and the row
- * is held until the end of the batch: so what comes next sees all that came before.
- * The commit of the lock waits for the disk, and so for the commits before it, unless a
- * reservation in the same batch decides otherwise.
+ * $1 user. Changes nothing. The statement waits for the transaction that is
+ * changing the user's row, and locks the row until the end of the batch. So the
+ * next statement sees everything that was committed before. The commit of this
+ * batch waits for the disk, and therefore also for the commits before it,
+ * unless a reservation in the same batch sets synchronous_commit differently.
  */
 static const struct aic_db_stmt queue = {
 	"queue",
@@ -25,21 +26,22 @@ static const struct aic_db_stmt queue = {
 };
 
 /*
- * $1 user, $2 chat, $3 digest. Only reads. One row; nulls where nothing was kept, or
- * nothing is under way. In one snapshot a chat has a reservation, or it has its row,
- * or it failed.
+ * $1 user, $2 chat, $3 digest. Reads only. Returns one row; the columns are
+ * NULL where no answer is stored or no chat of the key is in flight. In one
+ * snapshot a chat has either a reservation or a row, or it failed.
  *
- * The age is written so that no index of times is used for it: that would read all of
- * the user's last day, and not the one chat.
+ * The condition on the age is written as created_at + interval, so that
+ * PostgreSQL does not use an index on times for it: such an index scan would
+ * read all chats of the user's last day instead of the one chat.
  */
 static const struct aic_db_stmt repeat = {
 	"repeat",
 	"SELECT r.response, r.tokens_used, r.remaining_requests,"
 	"  r.key_digest = $3::bytea,"
-	"  (SELECT bool_and(" LEASE_OF_BODY ")"
+	"  (SELECT bool_and(" RESERVATION_OF_BODY ")"
 	"   FROM ai_chat_daily_limits l, pg_catalog.unnest(l.leases) x"
 	"   WHERE l.telegram_id = $1::bigint AND x.until > now()"
-	"   AND x.chat_id <> $2::uuid AND " LEASE_OF_KEY ")"
+	"   AND x.chat_id <> $2::uuid AND " RESERVATION_OF_KEY ")"
 	" FROM (VALUES (1)) one LEFT JOIN"
 	"  (SELECT * FROM ai_chat_requests"
 	"   WHERE telegram_id = $1::bigint AND " ROW_OF_KEY

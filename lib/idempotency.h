@@ -1,10 +1,11 @@
 /*
- * repeat -- a chat that comes again under its Idempotency-Key: what became of the
- * first one.
+ * idempotency -- a chat that is repeated under its Idempotency-Key: look up the
+ * state of the first one.
  *
- * The key is not kept. Its hash makes the first half of the chat's id, in the
- * reservation and then in the row, so whoever comes with the same key finds both.
- * Whether he asks the same, a digest tells: whole in the row, in part in the id.
+ * The key is not stored. Its hash is the first half of the chat's id, in the
+ * reservation and later in the row, so a repeat with the same key finds both. A
+ * digest shows whether the repeat asks the same as the first chat: the row has
+ * the whole digest, the id a part of it.
  *
  * Threads: any.
  */
@@ -22,22 +23,24 @@
 #define AIC_IDEMPOTENCY_DIGEST_SIZE 67 /* \x, 64 hexadecimal digits and a NUL */
 
 enum aic_idempotency_state {
-	AIC_IDEMPOTENCY_NONE, /* there is no other chat of this key */
-	AIC_IDEMPOTENCY_RUNNING, /* one has a reservation */
-	AIC_IDEMPOTENCY_KEPT, /* one was answered, and asked the same */
-	AIC_IDEMPOTENCY_OTHER, /* one of the two, and it asked something else */
+	AIC_IDEMPOTENCY_NONE, /* no other chat of this key */
+	AIC_IDEMPOTENCY_RUNNING, /* a chat of the key has a reservation */
+	AIC_IDEMPOTENCY_KEPT, /* a chat that asked the same was answered */
+	AIC_IDEMPOTENCY_OTHER, /* a chat of the key asked something else */
 };
 
 struct aic_idempotency {
 	enum aic_idempotency_state state;
-	/* With AIC_IDEMPOTENCY_KEPT; the text lives as long as the call. */
+	/*
+	 * Set with AIC_IDEMPOTENCY_KEPT; the text is valid as long as the call.
+	 */
 	const char *response;
 	int64_t tokens;
-	int64_t remaining; /* as the first caller was told */
+	int64_t remaining; /* as in the response to the first caller */
 };
 
 /*
- * aic_idempotency_check -- is it a key?
+ * aic_idempotency_check -- check that a text is a valid key.
  *
  * Errors:   AIC_EINPUT  err->faults
  */
@@ -45,11 +48,12 @@ enum aic_code
 aic_idempotency_check(const char *key, struct aic_err *err) AIC_MUST_CHECK;
 
 /*
- * aic_idempotency_begin -- name a chat by its key, and digest what it asks.
+ * aic_idempotency_begin -- make the id of a chat from its key, and the digest
+ * of its request.
  *
  * context   NULL: none
- * format    that he wants the answer in; NULL: he did not say, and the digest is that
- *           of a caller who knew of no formats
+ * format    the format that the caller named; NULL: none, and the digest is
+ *           the same as before formats existed
  *
  * Errors:   AIC_ENOMEM, AIC_EBUG
  * Source:   SHA-256 of libcrypto
@@ -59,16 +63,20 @@ enum aic_code aic_idempotency_begin(const char *key, const char *message,
     char ret_digest[AIC_IDEMPOTENCY_DIGEST_SIZE],
     struct aic_err *err) AIC_MUST_CHECK;
 
-/* aic_idempotency_queue_bind -- at the head of a batch: wait for whoever is changing the
- * user's row, so that a save that comes to its end this moment is seen. */
+/*
+ * aic_idempotency_queue_bind -- at the head of a batch: wait for the
+ * transaction that is changing the user's row, so that the batch sees a save
+ * that is just being committed.
+ */
 void aic_idempotency_queue_bind(struct aic_db_call *call, int64_t telegram_id);
 
 /*
- * aic_idempotency_bind -- what became of other chats of the same key?
+ * aic_idempotency_bind -- look for other chats of the same key.
  *
- * In a batch behind the reservation it sees whatever was saved before that: both
- * take the lock of the user's row, and a reservation that is refused keeps it until
- * the end of the batch as well.
+ * In a batch after the reservation, the statement sees everything that was
+ * saved before the reservation: a save and a reservation both lock the user's
+ * row, and a reservation that is refused also keeps the lock until the end of
+ * the batch.
  */
 void aic_idempotency_bind(struct aic_db_call *call, int64_t telegram_id,
     const char *chat_id, const char *digest);

@@ -39,7 +39,10 @@ take_int(struct json_object *v, const struct aic_input_field *f, int64_t *to,
 		    "Input should be a valid integer");
 		return;
 	}
-	/* json-c holds what is over 2^63-1 apart, and stops at 2^64-1. */
+	/*
+	 * json-c has a type of its own for integers over 2^63-1, and limits
+	 * them to 2^64-1.
+	 */
 	*to = json_object_get_int64(v);
 	over = *to == INT64_MAX && json_object_get_uint64(v) > INT64_MAX;
 	check_range("body", f->name, *to, over, f->min, f->max, err);
@@ -184,7 +187,10 @@ aic_input_body(const char *body, size_t len,
 	if (wrong) {
 		aic_fault(err, "json_invalid", "body", NULL,
 		    "JSON decode error: %s", wrong);
-		/* Counted in characters, as the caller sees his text. */
+		/*
+		 * The offset counts characters, because the caller sees
+		 * characters.
+		 */
 		err->faults[err->n_faults - 1].offset = (long)
 		    aic_utf8_count(body, at);
 		return AIC_EINPUT;
@@ -210,7 +216,7 @@ aic_input_body(const char *body, size_t len,
 /* --- queries ----------------------------------------------------------- */
 
 static int
-hex(char c)
+hex_value(char c)
 {
 	if (c >= '0' && c <= '9')
 		return c - '0';
@@ -221,15 +227,18 @@ hex(char c)
 	return -1;
 }
 
-/* Decode one byte of application/x-www-form-urlencoded; how many it took. */
+/*
+ * Decodes one byte of application/x-www-form-urlencoded; returns the number of
+ * bytes read.
+ */
 static size_t
-decode(const char *s, const char *end, char *ret_byte)
+decode_byte(const char *s, const char *end, char *ret_byte)
 {
 	int high = -1, low = -1;
 
 	if (*s == '%' && end - s >= 3) {
-		high = hex(s[1]);
-		low = hex(s[2]);
+		high = hex_value(s[1]);
+		low = hex_value(s[2]);
 	}
 	if (high >= 0 && low >= 0) {
 		*ret_byte = (char)(high * 16 + low);
@@ -246,8 +255,8 @@ decode_all(const char *s, const char *end, char *to, size_t size)
 	char byte;
 
 	while (s < end && n + 1 < size) {
-		s += decode(s, end, &byte);
-		/* A NUL would end the text early and hide the rest. */
+		s += decode_byte(s, end, &byte);
+		/* A NUL would end the text and hide the rest of it. */
 		to[n++] = byte ? byte : '?';
 	}
 	to[n] = '\0';

@@ -1,7 +1,8 @@
 /*
- * input -- what a caller may send, checked as FastAPI and pydantic would.
+ * input -- validate a request, as FastAPI and pydantic would.
  *
- * Faults are collected, all of them; a value is what JSON says it is.
+ * All faults are collected, not only the first one. Values are not converted: a
+ * number must be a JSON number, and a text a JSON string.
  *
  * Threads: any.
  */
@@ -19,27 +20,28 @@
 
 enum aic_input_kind {
 	AIC_INPUT_INT, /* into an int64_t */
-	AIC_INPUT_TEXT, /* into a const char *; NULL when absent */
-	AIC_INPUT_CHOICE, /* into an int64_t: which of the names */
+	AIC_INPUT_TEXT, /* into a const char *; NULL if absent */
+	AIC_INPUT_CHOICE, /* into an int64_t: the index in names */
 };
 
-/* One field of a body: a table of these is a schema. */
+/* One field of a body; a table of fields is a schema. */
 struct aic_input_field {
 	const char *name;
 	enum aic_input_kind kind;
 	bool required;
-	bool nullable; /* null is as good as absent */
+	bool nullable; /* null is treated as absent */
 	bool not_blank;
 	int64_t min, max; /* of the number, or of the length in code points */
-	int64_t preset; /* of a number, or a choice, that is absent */
-	const char *const *names; /* to choose from, at least two; NULL ends */
+	int64_t preset; /* the default of a number or a choice */
+	/* the choices, at least two; ends with NULL */
+	const char *const *names;
 	size_t offset; /* in the struct that is filled */
 };
 
 /*
- * aic_input_body -- check a body against a schema and take its values.
+ * aic_input_body -- check a body against a schema, and store its values.
  *
- * into      set field by field; only of use on AIC_OK
+ * into      filled field by field; valid only on AIC_OK
  * ret_doc   the document that owns the texts; set on AIC_OK
  *
  * Errors:   AIC_EINPUT  err->faults; AIC_ENOMEM
@@ -50,25 +52,25 @@ enum aic_code aic_input_body(const char *body, size_t len,
     struct json_object **ret_doc, struct aic_err *err) AIC_MUST_CHECK;
 
 /*
- * aic_input_number -- a whole number in a path or a query.
+ * aic_input_number -- read an integer from a path or a query.
  *
  * where     "path" or "query"
- * text      what was there, percent-decoded; not NUL-terminated
+ * text      percent-decoded; not NUL-terminated
  *
- * Errors:   AIC_EINPUT  not a number, or not within min..max
+ * Errors:   AIC_EINPUT  not an integer, or not within min..max
  */
 enum aic_code aic_input_number(const char *where, const char *name,
     const char *text, size_t len, int64_t min, int64_t max, int64_t *ret_value,
     struct aic_err *err) AIC_MUST_CHECK;
 
 /*
- * aic_input_query -- find a parameter in a query string; of a parameter that
- * comes twice the last counts.
+ * aic_input_query -- find a parameter in a query string; if it occurs several
+ * times, the last one counts.
  *
- * ret_value  decoded into a buffer of size bytes, NUL-terminated; a longer one is
- *            cut, which no number of ours survives
+ * ret_value  decoded into a buffer of size bytes, NUL-terminated; a longer
+ *            value is cut, which makes it invalid for every numeric parameter
  *
- * False means that it is not there.
+ * False: the query does not have the parameter.
  */
 bool aic_input_query(const char *query, const char *name, char *ret_value,
     size_t size);

@@ -12,19 +12,22 @@
 
 #define REPLACEMENT 0xfffd
 
-/* A text that is read from front to back; checked alone, or built as well. */
+/*
+ * A scan of a text from its beginning to its end, which checks the text, and
+ * also builds objects if `build' is set.
+ */
 struct scan {
 	const char *p, *end;
 	int depth;
-	bool loose; /* as parse takes it, not as check does */
+	bool loose; /* the rules of aic_json_parse(), not aic_json_check() */
 	bool build;
-	struct aic_buf part; /* a string without its escapes, or a number */
+	struct aic_buf part; /* a decoded string, or a number */
 	bool no_memory;
-	const char *wrong; /* what broke, at p */
+	const char *wrong; /* what is wrong at p */
 };
 
 static bool
-fail(struct scan *s, const char *wrong)
+fail_at(struct scan *s, const char *wrong)
 {
 	if (!s->wrong)
 		s->wrong = wrong;
@@ -35,14 +38,17 @@ static bool
 fail_memory(struct scan *s)
 {
 	s->no_memory = true;
-	return fail(s, "Out of memory");
+	return fail_at(s, "Out of memory");
 }
 
-/* What a caller of ours may not send, and a model may. */
+/*
+ * Fails on an error that is allowed in a model's answer, but not in a caller's
+ * request.
+ */
 static bool
 fail_strict(struct scan *s, const char *wrong)
 {
-	return s->loose || fail(s, wrong);
+	return s->loose || fail_at(s, wrong);
 }
 
 static void
@@ -70,7 +76,7 @@ scan_hex4(struct scan *s, uint32_t *ret_unit)
 
 	for (i = 0; i < 4; i++, s->p++) {
 		if (s->p == s->end)
-			return fail(s, "Invalid \\uXXXX escape");
+			return fail_at(s, "Invalid \\uXXXX escape");
 		c = *s->p;
 		if (c >= '0' && c <= '9')
 			unit = unit << 4 | (uint32_t)(c - '0');
@@ -79,14 +85,16 @@ scan_hex4(struct scan *s, uint32_t *ret_unit)
 		else if (c >= 'A' && c <= 'F')
 			unit = unit << 4 | (uint32_t)(c - 'A' + 10);
 		else
-			return fail(s, "Invalid \\uXXXX escape");
+			return fail_at(s, "Invalid \\uXXXX escape");
 	}
 	*ret_unit = unit;
 	return true;
 }
 
-/* The other half of a surrogate pair. Where there is none, loose, nothing of what
- * is there is taken. */
+/*
+ * Reads the second half of a surrogate pair. If there is none and the scan is
+ * loose, it reads nothing.
+ */
 static bool
 scan_low(struct scan *s, uint32_t *ret_cp)
 {
@@ -103,13 +111,13 @@ scan_low(struct scan *s, uint32_t *ret_cp)
 		return true;
 	}
 	if (!s->loose)
-		return fail(s, "Lone surrogate");
+		return fail_at(s, "Lone surrogate");
 	s->p = before;
 	*ret_cp = REPLACEMENT;
 	return true;
 }
 
-/* At the byte behind the backslash. */
+/* Reads an escape, from the byte after the backslash on. */
 static bool
 scan_escape(struct scan *s, uint32_t *ret_cp)
 {
@@ -117,11 +125,11 @@ scan_escape(struct scan *s, uint32_t *ret_cp)
 	const char *e;
 
 	if (s->p == s->end)
-		return fail(s, "Unterminated string");
+		return fail_at(s, "Unterminated string");
 	if (*s->p != 'u') {
 		e = *s->p ? strchr(letters, *s->p) : NULL;
 		if (!e)
-			return fail(s, "Invalid \\escape");
+			return fail_at(s, "Invalid \\escape");
 		*ret_cp = (unsigned char)bytes[e - letters];
 		s->p++;
 		return true;
@@ -140,7 +148,7 @@ scan_escape(struct scan *s, uint32_t *ret_cp)
 	return true;
 }
 
-/* ret_from, ret_len: what is between the quotes. */
+/* ret_from, ret_len: the text between the quotes. */
 static bool
 scan_string(struct scan *s, const char **ret_from, size_t *ret_len)
 {
@@ -148,7 +156,7 @@ scan_string(struct scan *s, const char **ret_from, size_t *ret_len)
 	size_t n;
 
 	if (s->p == s->end || *s->p != '"')
-		return fail(s,
+		return fail_at(s,
 		    "Expecting property name enclosed in double quotes");
 	*ret_from = ++s->p;
 	while (s->p < s->end && *s->p != '"') {
@@ -165,11 +173,11 @@ scan_string(struct scan *s, const char **ret_from, size_t *ret_len)
 		    ? 1
 		    : aic_utf8_next(s->p, (size_t)(s->end - s->p), NULL);
 		if (n == 0)
-			return fail(s, "Invalid UTF-8");
+			return fail_at(s, "Invalid UTF-8");
 		s->p += n;
 	}
 	if (s->p == s->end)
-		return fail(s, "Unterminated string");
+		return fail_at(s, "Unterminated string");
 	*ret_len = (size_t)(s->p++ - *ret_from);
 	return true;
 }
@@ -186,9 +194,9 @@ put_code_point(struct aic_buf *b, uint32_t cp)
 	aic_buf_put(b, u, n);
 }
 
-/* A scanned string into s->part, without its escapes, ended by a NUL. */
+/* Decodes a scanned string into s->part, and ends it with a NUL. */
 static bool
-decode(struct scan *s, const char *from, size_t len)
+decode_string(struct scan *s, const char *from, size_t len)
 {
 	struct scan in = { .p = from, .end = from + len, .loose = true };
 	struct aic_buf *to = &s->part;
@@ -196,7 +204,7 @@ decode(struct scan *s, const char *from, size_t len)
 	uint32_t cp = 0;
 
 	aic_buf_clear(to);
-	/* No longer than it was, so memory is asked for once. */
+	/* Decoding never lengthens a string, so one allocation is enough. */
 	if (!aic_buf_room(to, len))
 		return fail_memory(s);
 	while (in.p < in.end) {
@@ -222,7 +230,7 @@ read_string(struct scan *s, struct json_object **ret_obj)
 	if (!s->build)
 		return true;
 	if (memchr(from, '\\', len)) {
-		if (!decode(s, from, len))
+		if (!decode_string(s, from, len))
 			return false;
 		from = s->part.data;
 		len = s->part.len;
@@ -237,7 +245,7 @@ static bool
 scan_digits(struct scan *s)
 {
 	if (!is_digit(s))
-		return fail(s, "Expecting value");
+		return fail_at(s, "Expecting value");
 	while (is_digit(s))
 		s->p++;
 	return true;
@@ -270,7 +278,10 @@ scan_number(struct scan *s, bool *ret_whole)
 	return true;
 }
 
-/* As json-c holds them: over 2^63-1 apart, and ends where the types do. */
+/*
+ * Uses json-c's types: an integer without a sign is a uint64, and an integer
+ * beyond the range of its type becomes the limit of the range.
+ */
 static struct json_object *
 new_number(const char *text, bool whole)
 {
@@ -305,9 +316,9 @@ read_word(struct scan *s, const char *word, struct json_object **ret_obj)
 	size_t n = strlen(word);
 
 	if ((size_t)(s->end - s->p) < n || memcmp(s->p, word, n) != 0)
-		return fail(s, "Expecting value");
+		return fail_at(s, "Expecting value");
 	s->p += n;
-	if (!s->build || *word == 'n') /* json-c's null is NULL */
+	if (!s->build || *word == 'n') /* json-c represents null by NULL */
 		return true;
 	*ret_obj = json_object_new_boolean(*word == 't');
 	return *ret_obj || fail_memory(s);
@@ -326,13 +337,13 @@ read_member(struct scan *s, struct json_object *into)
 		return false;
 	skip_blank(s);
 	if (s->p == s->end || *s->p != ':')
-		return fail(s, "Expecting ':' delimiter");
+		return fail_at(s, "Expecting ':' delimiter");
 	s->p++;
 	if (!read_value(s, &v))
 		return false;
 	if (!s->build)
 		return true;
-	if (decode(s, name, len) &&
+	if (decode_string(s, name, len) &&
 	    json_object_object_add(into, s->part.data, v) == 0)
 		return true;
 	json_object_put(v);
@@ -352,7 +363,7 @@ read_element(struct scan *s, struct json_object *into)
 	return fail_memory(s);
 }
 
-/* Items between commas, up to the closing byte. */
+/* Reads items between commas, up to and including the closing byte. */
 static bool
 read_items(struct scan *s, struct json_object *into)
 {
@@ -369,7 +380,7 @@ read_items(struct scan *s, struct json_object *into)
 			return false;
 		skip_blank(s);
 		if (s->p == s->end || (*s->p != ',' && *s->p != close))
-			return fail(s, "Expecting ',' delimiter");
+			return fail_at(s, "Expecting ',' delimiter");
 		if (*s->p++ == close)
 			return true;
 	}
@@ -381,7 +392,7 @@ read_container(struct scan *s, struct json_object **ret_obj)
 	struct json_object *obj = NULL;
 
 	if (s->depth == AIC_JSON_DEPTH)
-		return fail(s, "Nested too deeply");
+		return fail_at(s, "Nested too deeply");
 	if (s->build) {
 		obj = *s->p == '{' ? json_object_new_object()
 				   : json_object_new_array();
@@ -398,13 +409,13 @@ read_container(struct scan *s, struct json_object **ret_obj)
 	return true;
 }
 
-/* ret_obj is set when there is something to build, and untouched for null. */
+/* ret_obj is set if objects are built; for null it is not changed. */
 static bool
 read_value(struct scan *s, struct json_object **ret_obj)
 {
 	skip_blank(s);
 	if (s->p == s->end)
-		return fail(s, "Expecting value");
+		return fail_at(s, "Expecting value");
 	switch (*s->p) {
 	case '{':
 	case '[':
@@ -419,7 +430,7 @@ read_value(struct scan *s, struct json_object **ret_obj)
 		return read_word(s, "null", ret_obj);
 	default:
 		if (*s->p != '-' && !is_digit(s))
-			return fail(s, "Expecting value");
+			return fail_at(s, "Expecting value");
 		return read_number(s, ret_obj);
 	}
 }
@@ -430,7 +441,7 @@ read_document(struct scan *s, struct json_object **ret_obj)
 	if (!read_value(s, ret_obj))
 		return false;
 	skip_blank(s);
-	return s->p == s->end || fail(s, "Extra data");
+	return s->p == s->end || fail_at(s, "Extra data");
 }
 
 const char *
@@ -466,7 +477,7 @@ aic_json_parse(const char *text, size_t len, struct json_object **ret_obj)
 	return s.no_memory ? AIC_ENOMEM : AIC_EINPUT;
 }
 
-/* A word that goes beyond the end of the text. */
+/* True if a word such as `true' is cut off by the end of the text. */
 static bool
 is_word_cut(const struct scan *s)
 {
@@ -491,9 +502,10 @@ aic_json_is_cut(const char *text, size_t len)
 /* --- writing ----------------------------------------------------------- */
 
 /*
- * How many bytes at s need no escape. Eight at a time, as a text of several
- * kilobytes is written for each chat: a byte of x is below 0x20, or equal to a
- * quote or a backslash, where the high bit of the same byte is set in the sum.
+ * The number of bytes at s that need no escape. The loop tests eight bytes at a
+ * time, because a text of several kilobytes is written for each chat. In the
+ * sum, the high bit of a byte is set if the same byte of x is below 0x20, or is
+ * a quote or a backslash.
  */
 static size_t
 plain_run(const char *s, size_t n)
@@ -522,7 +534,9 @@ void
 aic_json_put_part(struct aic_buf *b, const char *s, size_t n)
 {
 	static const char hex[] = "0123456789abcdef";
-	/* What has a short escape, and its letter. */
+	/*
+	 * The characters that have a short escape, each followed by its letter.
+	 */
 	static const char brief[] = "\bb\ff\nn\rr\tt\"\"\\\\";
 	char esc[7] = "\\u00";
 	const char *e;

@@ -8,33 +8,41 @@
 #include "lib/id.h"
 
 /*
- * Whoever may create functions and operators in the schema of the tables could make one
- * that fits the types of an expression better than the server's, and it would run with
- * our rights. So the statements of the whole project use operators whose types are
- * exactly those that the server has (float8 * interval, and not int * interval), and
- * those that take any type, as for ai_chat_lease, by their full name.
+ * A role that can create functions and operators in the schema of the tables
+ * could create one that fits the types of an expression better than the
+ * built-in one does. It would then run with the rights of this program. So the
+ * statements of the whole project use operators whose types are exactly those
+ * of a built-in operator (float8 * interval, not int * interval). Operators
+ * that accept any type, for example those on ai_chat_lease, are written with
+ * their full name.
  */
-
-/* A reservation is for AI_CHAT_DEADLINE_MS, 600 s at most, and
- * AIC_LIMIT_SPARE_MS. */
-#define LEASE_MAX "605 seconds"
 
 /*
- * $1 user, $2 chat, $3 zone, $4 lease in ms, $5 limit (below 0: nothing is reserved, nor
- * a row made), $6 how many at once, $7 when this chat was first reserved.
- *
- * Twice is once: the lease of the same chat is replaced, not added. Every
- * expression of the DO UPDATE part is evaluated on the newest version of the row,
- * under its lock. Lapsed leases are swept here and nowhere else; so whoever still
- * finds his lease in the row knows that its slot was given to nobody.
- *
- * created_at is when we came to know the user: who was forgotten (aic_retain_forget())
- * is new, and a chat from before that gets no slot again.
- *
- * The commit does not wait for the disk: a reservation that is lost with the power
- * is one that lapsed, and the save then takes a slot again.
+ * The longest reservation: AI_CHAT_DEADLINE_MS, at most 600 s, and
+ * AIC_LIMIT_SPARE_MS.
  */
-#define HOLD(and_alone)                                                        \
+#define RESERVATION_MAX "605 seconds"
+
+/*
+ * $1 user, $2 chat, $3 zone, $4 time until the reservation lapses in ms, $5
+ * limit (below 0: the statement reserves nothing and inserts no row), $6 most
+ * reservations at a time, $7 time of the first reservation of this chat.
+ *
+ * Idempotent: a second reservation of the same chat replaces the first one.
+ * PostgreSQL evaluates every expression of the DO UPDATE part on the newest
+ * version of the row, under the row's lock. Only this statement removes
+ * reservations that have lapsed, so a chat that still finds its reservation in
+ * the row knows that no other chat got its place.
+ *
+ * created_at is the time at which the user became known. A user who was erased
+ * (aic_retain_forget()) and returns is a new user; after an erasure,
+ * reservations made before it are not renewed.
+ *
+ * The commit does not wait for the disk. A reservation that a power failure
+ * destroys has the effect of one that has lapsed: the save reserves the chat
+ * again.
+ */
+#define RESERVE(and_alone)                                                     \
 	"INSERT INTO ai_chat_daily_limits AS l"                                \
 	" (telegram_id, last_reset_date, leases)"                              \
 	" SELECT $1::bigint, d.day,"                                           \
@@ -73,35 +81,38 @@
 	" " AIC_ID_SQL_CONTEXT ","                                             \
 	"  (extract(epoch FROM l.context_from) * 1000000.0)::bigint"
 
-static const struct aic_db_stmt hold = { "hold", HOLD(""), 7, NULL };
+static const struct aic_db_stmt reserve = { "hold", RESERVE(""), 7, NULL };
 
-#define LEASE_OF_KEY AIC_ID_SQL_SAME_KEY("x.chat_id", "$2")
+#define RESERVATION_OF_KEY AIC_ID_SQL_SAME_KEY("x.chat_id", "$2")
 #define ROW_OF_KEY AIC_ID_SQL_SAME_KEY("r.chat_id", "$2")
 
 /*
- * Not beside another chat of the same key, and not after one that was answered. The
- * first is sure, for leases are looked at in the newest version of the row. The second
- * is looked for in a snapshot from before the wait for the row: behind
- * aic_idempotency_queue_bind() there is no wait but for a user's very first row, and who gets
- * a reservation there looks once more (aic_idempotency_bind()) before he asks the model.
+ * A chat with an Idempotency-Key is not reserved while another chat of the same
+ * key is in flight, nor after one was answered. The first check is exact,
+ * because it reads the reservations in the newest version of the row. The
+ * second check reads a snapshot from before the wait for the row's lock. After
+ * aic_idempotency_queue_bind() in the same batch, the statement waits only for
+ * a user's very first row. A chat that gets its reservation therefore checks
+ * once more (aic_idempotency_bind()) before it asks the model.
  */
-static const struct aic_db_stmt hold_key = {
+static const struct aic_db_stmt reserve_key = {
 	"hold_key",
-	HOLD(" AND NOT EXISTS (SELECT FROM pg_catalog.unnest(l.leases) x"
-	     "  WHERE x.until > now() AND x.chat_id <> $2::uuid"
-	     "  AND " LEASE_OF_KEY ")"
-	     " AND NOT EXISTS (SELECT FROM ai_chat_requests r"
-	     "  WHERE r.telegram_id = $1::bigint AND " ROW_OF_KEY
-	     "  AND r.created_at + " AIC_ID_SQL_KEPT " > now())"),
+	RESERVE(" AND NOT EXISTS (SELECT FROM pg_catalog.unnest(l.leases) x"
+		"  WHERE x.until > now() AND x.chat_id <> $2::uuid"
+		"  AND " RESERVATION_OF_KEY ")"
+		" AND NOT EXISTS (SELECT FROM ai_chat_requests r"
+		"  WHERE r.telegram_id = $1::bigint AND " ROW_OF_KEY
+		"  AND r.created_at + " AIC_ID_SQL_KEPT " > now())"),
 	7,
 	NULL,
 };
 
 /*
- * $1 user, $2 chat. Twice is once: the second time there is nothing to drop. It need
- * not reach the disk either: a lease that was not dropped lapses.
+ * $1 user, $2 chat. Idempotent: the second call finds no reservation to
+ * release. The commit does not wait for the disk, because a reservation that
+ * was not released lapses.
  */
-static const struct aic_db_stmt drop = {
+static const struct aic_db_stmt release = {
 	"drop",
 	"UPDATE ai_chat_daily_limits l SET"
 	"  leases = ARRAY(SELECT x FROM pg_catalog.unnest(l.leases) x"
@@ -116,9 +127,9 @@ static const struct aic_db_stmt drop = {
 };
 
 /*
- * $1 user, $2 zone. Only reads. One row, whether the user is known or not; the
- * offset of the reset is that of its own moment, which a change to summer time
- * may make another than today's.
+ * $1 user, $2 zone. Reads only. Returns one row, whether the user is known or
+ * not. The offset of the reset is the one in force at the moment of the reset,
+ * because a change to or from summer time can make it differ from today's.
  */
 static const struct aic_db_stmt peek = {
 	"peek",
@@ -130,7 +141,8 @@ static const struct aic_db_stmt peek = {
 	" FROM (SELECT u.known, u.used, u.day, u.live,"
 	"   (u.day + 1)::timestamp AT TIME ZONE $2::text AS at"
 	"  FROM (SELECT l.id IS NOT NULL AS known, c.day,"
-	"    CASE WHEN l.last_reset_date = c.day THEN l.request_count ELSE 0 END"
+	"    CASE WHEN l.last_reset_date = c.day"
+	" THEN l.request_count ELSE 0 END"
 	"     + (SELECT count(*) FROM pg_catalog.unnest(l.leases) x"
 	"      WHERE x.until > now() AND x.day = c.day) AS used,"
 	"    (SELECT count(*) FROM pg_catalog.unnest(l.leases) x"
@@ -144,16 +156,19 @@ static const struct aic_db_stmt peek = {
 };
 
 /*
- * $1 user, $2 zone. Twice is once: 0 is 0.
+ * $1 user, $2 zone. Idempotent: the count is set to 0 each time.
  *
- * The clock may have been ahead for a while, and have left times in the row that are
- * not over for years. The day becomes that of the clock, even where this is an earlier
- * one. Reservations of a later day, or for longer than the longest deadline, are dropped:
- * a chat that is still in flight takes a slot again when it is saved. The others stay.
+ * The clock may have been ahead for a while, so the row may have times that lie
+ * years in the future. The statement sets the day to that of the clock, even
+ * when this is an earlier day. It removes the reservations of a later day, and
+ * those that lapse later than any deadline allows. A chat of these that is
+ * still in flight is reserved again when it is saved. The other reservations
+ * stay.
  *
- * Other times stay as they are, NULL as well. now() is the time at which the reset
- * began, before it waited for the row: whoever was forgotten and came again meanwhile is
- * newer than that, and still new.
+ * The statement changes created_at and context_from only when they are in the
+ * future; NULL stays NULL. It does not compare with now(), which is the time
+ * before the wait for the row's lock: a user who was erased and returned during
+ * that wait has a later created_at, and must keep it.
  */
 static const struct aic_db_stmt reset = {
 	"reset",
@@ -163,7 +178,7 @@ static const struct aic_db_stmt reset = {
 	"   THEN l.leases ELSE"
 	"   ARRAY(SELECT x FROM pg_catalog.unnest(l.leases) x"
 	"    WHERE (x).day <= (now() AT TIME ZONE $2::text)::date"
-	"    AND (x).until <= now() + interval '" LEASE_MAX "') END,"
+	"    AND (x).until <= now() + interval '" RESERVATION_MAX "') END,"
 	"  created_at = CASE WHEN l.created_at > clock_timestamp()"
 	"   THEN clock_timestamp() ELSE l.created_at END,"
 	"  context_from = CASE WHEN l.context_from > clock_timestamp()"
@@ -176,26 +191,27 @@ static const struct aic_db_stmt reset = {
 
 void
 aic_limit_reserve_bind(struct aic_db_call *call,
-    const struct aic_limit_reserve *h)
+    const struct aic_limit_reserve *r)
 {
-	aic_db_call(call, h->of_key ? &hold_key : &hold);
-	aic_db_int(call, h->telegram_id);
-	aic_db_text(call, h->chat_id);
-	aic_db_text(call, h->zone);
-	aic_db_int(call, h->lease_ms);
-	/* No count reaches the largest one. */
-	aic_db_int(call, h->limit ? h->limit : INT64_MAX);
-	aic_db_int(call, h->at_once);
-	aic_db_text(call, h->since);
+	aic_db_call(call, r->of_key ? &reserve_key : &reserve);
+	aic_db_int(call, r->telegram_id);
+	aic_db_text(call, r->chat_id);
+	aic_db_text(call, r->zone);
+	aic_db_int(call, r->lapse_ms);
+	/* No count reaches INT64_MAX. */
+	aic_db_int(call, r->limit ? r->limit : INT64_MAX);
+	aic_db_int(call, r->at_once);
+	aic_db_text(call, r->since);
 }
 
 bool
 aic_limit_reserve_read(const struct aic_db_call *call,
-    char ret_lease[AIC_RESERVATION_SIZE])
+    char ret_reservation[AIC_RESERVATION_SIZE])
 {
 	if (PQntuples(call->res) == 0)
 		return false;
-	snprintf(ret_lease, AIC_RESERVATION_SIZE, "%s", aic_db_get(call, 0, 0));
+	snprintf(ret_reservation, AIC_RESERVATION_SIZE, "%s",
+	    aic_db_get(call, 0, 0));
 	return true;
 }
 
@@ -219,7 +235,7 @@ void
 aic_limit_release_bind(struct aic_db_call *call, int64_t telegram_id,
     const char *chat_id)
 {
-	aic_db_call(call, &drop);
+	aic_db_call(call, &release);
 	aic_db_int(call, telegram_id);
 	aic_db_text(call, chat_id);
 }

@@ -1,19 +1,25 @@
 /*
- * limits -- sizes and margins of time that several programs, or the settings and the code
- * behind them, have to agree on.
+ * limits -- sizes and time margins on which several programs, or the settings
+ * and the code that uses them, must agree.
  */
 #ifndef AIC_LIMITS_H
 #define AIC_LIMITS_H
 
-/* The body of a request, in bytes. Nginx has the same limit (client_max_body_size) and
- * sends the 413; a worker that is reached in another way enforces it itself. */
+/*
+ * The maximum body of a request, in bytes. Nginx enforces the same limit first
+ * (client_max_body_size) and sends the 413; a worker that is reached without
+ * Nginx enforces it itself.
+ */
 #define AIC_LIMITS_BODY 262144
 
-/* A request that runs for this much longer than its deadline is stuck: a worker that
- * drains exits without it. A service manager may kill the worker only after that. */
+/*
+ * A request that runs for this much longer than its deadline is stuck: a worker
+ * that drains exits without waiting for it. A service manager must not kill the
+ * worker before.
+ */
 #define AIC_LIMITS_DRAIN_SPARE_MS 5000
 
-/* After the save the response has to get out before the deadline. */
+/* The time between the save and the deadline, in which the response is sent. */
 #define AIC_LIMITS_ANSWER_MS 200
 
 #endif

@@ -34,9 +34,9 @@ aic_log_level_name(enum aic_level level)
 	return names[level];
 }
 
-/* One byte is always left for the newline. */
+/* Always leaves one byte for the newline. */
 static void
-add(struct aic_log *l, const char *s, size_t n)
+add_bytes(struct aic_log *l, const char *s, size_t n)
 {
 	size_t room = sizeof(l->line) - 1 - l->len;
 
@@ -47,10 +47,11 @@ add(struct aic_log *l, const char *s, size_t n)
 }
 
 /*
- * What a terminal, an editor or a reader of lines obeys instead of showing it: control
- * characters, of which U+0085 ends a line and U+009B begins a command of a terminal;
- * Unicode's own separators of lines and paragraphs; what turns the direction of
- * writing, and so shows a line in another order; what is invisible.
+ * True for characters that a terminal, an editor or a line reader executes
+ * instead of showing: control characters (U+0085 ends a line, U+009B begins a
+ * terminal command); Unicode's line and paragraph separators; characters that
+ * change the writing direction, and so show a line in another order; and
+ * invisible characters.
  */
 static bool
 is_control(uint32_t cp)
@@ -62,9 +63,12 @@ is_control(uint32_t cp)
 	    (cp >= 0xe0000 && cp <= 0xe007f);
 }
 
-/* The length of a character that may stand in a line as it is; 0: of none. */
+/*
+ * The length of a character that can be in a line unescaped; 0: it must be
+ * escaped.
+ */
 static size_t
-shown(const char *s, size_t len)
+count_shown(const char *s, size_t len)
 {
 	uint32_t cp = 0;
 	size_t n = aic_utf8_next(s, len, &cp);
@@ -78,7 +82,7 @@ is_plain(const char *s, size_t len)
 	size_t i = 0, n;
 
 	while (i < len) {
-		n = shown(s + i, len - i);
+		n = count_shown(s + i, len - i);
 		if (n == 0 || strchr(" \"=\\", s[i]))
 			return false;
 		i += n;
@@ -92,29 +96,32 @@ add_quoted(struct aic_log *l, const char *s, size_t len)
 	size_t i = 0, n;
 	char esc[5];
 
-	add(l, "\"", 1);
+	add_bytes(l, "\"", 1);
 	while (i < len) {
-		n = shown(s + i, len - i);
+		n = count_shown(s + i, len - i);
 		if (s[i] == '"' || s[i] == '\\') {
-			add(l, "\\", 1);
-			add(l, s + i, 1);
+			add_bytes(l, "\\", 1);
+			add_bytes(l, s + i, 1);
 		} else if (n == 0) {
 			snprintf(esc, sizeof(esc), "\\x%02x",
 			    (unsigned)(unsigned char)s[i]);
-			add(l, esc, 4);
+			add_bytes(l, esc, 4);
 			n = 1;
 		} else {
-			add(l, s + i, n);
+			add_bytes(l, s + i, n);
 		}
 		i += n;
 	}
-	add(l, "\"", 1);
+	add_bytes(l, "\"", 1);
 }
 
 void
 aic_log_begin(struct aic_log *l, enum aic_level level, const char *event)
 {
-	/* A line that will not be written is not built either. */
+	/*
+	 * A line that will not be written starts as a full line, so nothing is
+	 * added to it and building it costs nothing.
+	 */
 	l->len = level > threshold ? sizeof(l->line) : 0;
 	aic_log_str(l, "level", names[level]);
 	aic_log_str(l, "event", event);
@@ -135,11 +142,11 @@ aic_log_cut(struct aic_log *l, const char *key, const char *value, size_t most)
 		return;
 	len = strnlen(value, most);
 	if (l->len > 0)
-		add(l, " ", 1);
-	add(l, key, strlen(key));
-	add(l, "=", 1);
+		add_bytes(l, " ", 1);
+	add_bytes(l, key, strlen(key));
+	add_bytes(l, "=", 1);
 	if (is_plain(value, len))
-		add(l, value, len);
+		add_bytes(l, value, len);
 	else
 		add_quoted(l, value, len);
 }
@@ -172,7 +179,10 @@ aic_log_end(struct aic_log *l)
 	if (l->len >= sizeof(l->line))
 		return;
 	l->line[l->len++] = '\n';
-	/* A log that cannot be written must not stop the service. */
+	/*
+	 * A failed write to the log must not stop the service, so its error is
+	 * ignored.
+	 */
 	do {
 		n = write(STDERR_FILENO, l->line, l->len);
 	} while (n < 0 && errno == EINTR);

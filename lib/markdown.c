@@ -13,26 +13,34 @@
 #define RULE_MIN 3
 #define HEADING_MAX 6
 
-/* Of an item's number, as CommonMark has it. */
+/* The most digits of an item's number, as in CommonMark. */
 #define NUMBER_MAX 9
 
-/* A longer one within a paragraph is more likely a year at the end of a sentence. */
+/*
+ * The same inside a paragraph. A longer number is more likely a year at the end
+ * of a sentence.
+ */
 #define NUMBER_IN_TEXT_MAX 2
 
-/* Of blanks behind an item's mark; where there are more, one is. */
+/*
+ * The most blanks between an item's mark and its content; if there are more,
+ * the content begins after one.
+ */
 #define PAD_MAX 4
 
-/* A list and its item are two. */
+/* A list and its item are two containers. */
 #define CONTAINERS_MAX ((size_t)2 * AIC_MARKDOWN_DEPTH)
 
-/* What a line stands in; columns count from the content of what is around it. */
+/*
+ * A container of lines; columns count from the content of the enclosing
+ * container.
+ */
 struct container {
 	enum aic_markdown what; /* QUOTE, LIST or ITEM */
-	size_t
-	    need; /* ITEM: columns that its lines have before them at least */
-	size_t content; /* ... and at most */
-	size_t code; /* what the last one had that is not code */
-	char mark; /* LIST: a bullet, or what stands behind the numbers */
+	size_t need; /* ITEM: the least indent of its lines, in columns */
+	size_t content; /* ... and the most that is skipped */
+	size_t code; /* ... and the indent of the last line outside of code */
+	char mark; /* LIST: the bullet, or the mark after the numbers */
 	bool ordered;
 };
 
@@ -47,33 +55,35 @@ struct reader {
 	const struct aic_markdown_writer *writer;
 	void *arg;
 	struct aic_markdown_spans spans;
-	const char *next, *end; /* the lines that come */
+	const char *next, *end; /* the lines that are not read yet */
 
 	struct container open[CONTAINERS_MAX];
 	size_t n_open;
 	enum leaf leaf;
-	struct aic_buf text; /* of the paragraph */
-	size_t last_line; /* where that begins in it */
+	struct aic_buf text; /* the text of the paragraph */
+	size_t last_line; /* the beginning of its last line */
 	struct aic_buf cell;
 	struct fence fence; /* FENCE */
-	bool fence_begun; /* it has a line */
-	struct fence markdown; /* what is in it is read; len 0: there is none */
+	bool fence_begun; /* the fence has a line */
+	/* its content is read as Markdown; len 0: none */
+	struct fence markdown;
 	bool apart; /* the last line was blank */
-	const char *compared; /* before it, "> 5" is known to be a comparison */
-	bool failed; /* no memory; a buffer that is cleared forgets it */
+	/* before this place, "> 5" is known as a comparison */
+	const char *compared;
+	bool failed; /* out of memory; clearing a buffer resets its flag */
 };
 
-/* A line, of which what is before `at' has been read. */
+/* A line; the part before `at' has been read. */
 struct line {
 	const char *s;
 	size_t n, at;
 };
 
-/* The number, or the bullet, of an item. */
+/* The number or the bullet of an item. */
 struct mark {
 	size_t indent, width, content;
 	const char *number;
-	size_t number_len; /* with the mark behind it; 0: a bullet */
+	size_t number_len; /* including the mark after it; 0: a bullet */
 	char mark;
 	char task;
 };
@@ -95,14 +105,14 @@ skip_blanks(const struct line *l, size_t at)
 }
 
 static char
-ink(const struct line *l)
+first_ink(const struct line *l)
 {
 	size_t at = skip_blanks(l, l->at);
 
 	return at < l->n ? l->s[at] : '\0';
 }
 
-/* In columns. */
+/* The indent in columns. */
 static size_t
 indent_of(const struct line *l)
 {
@@ -127,9 +137,9 @@ skip_columns(struct line *l, size_t max)
 	}
 }
 
-/* What is left, without the blanks around it. */
+/* The rest of the line, without the blanks around it. */
 static struct line
-trimmed(const struct line *l)
+trim_line(const struct line *l)
 {
 	struct line t = { .at = 0 };
 	size_t from = skip_blanks(l, l->at), to = l->n;
@@ -151,7 +161,7 @@ run_of(const struct line *l, size_t at)
 	return i - at;
 }
 
-/* The line at *at, which is moved behind it. */
+/* Reads the line at *at, and moves *at to the next line. */
 static bool
 next_line(const char **at, const char *end, struct line *ret)
 {
@@ -170,10 +180,10 @@ next_line(const char **at, const char *end, struct line *ret)
 	return true;
 }
 
-/* --- blocks that end ---------------------------------------------------- */
+/* --- closing blocks ----------------------------------------------------- */
 
 static void
-clear(struct reader *r, struct aic_buf *b)
+clear_buffer(struct reader *r, struct aic_buf *b)
 {
 	r->failed = r->failed || b->failed;
 	aic_buf_clear(b);
@@ -189,7 +199,7 @@ take_apart(struct reader *r)
 }
 
 static void
-enter(struct reader *r, enum aic_markdown what,
+call_enter(struct reader *r, enum aic_markdown what,
     struct aic_markdown_detail detail)
 {
 	detail.apart = take_apart(r);
@@ -197,7 +207,7 @@ enter(struct reader *r, enum aic_markdown what,
 }
 
 static void
-leave(struct reader *r, enum aic_markdown what)
+call_leave(struct reader *r, enum aic_markdown what)
 {
 	r->writer->leave(r->arg, what);
 }
@@ -208,9 +218,9 @@ put_block(struct reader *r, enum aic_markdown what, int level, const char *s,
 {
 	if (n == 0)
 		return;
-	enter(r, what, (struct aic_markdown_detail){ .level = level });
+	call_enter(r, what, (struct aic_markdown_detail){ .level = level });
 	aic_markdown_spans_read(&r->spans, s, n);
-	leave(r, what);
+	call_leave(r, what);
 }
 
 static void
@@ -223,21 +233,24 @@ close_leaf(struct reader *r)
 		put_block(r, AIC_MARKDOWN_PARAGRAPH, 0, r->text.data,
 		    r->text.len);
 	else if (leaf == FENCE)
-		leave(r, AIC_MARKDOWN_FENCE);
+		call_leave(r, AIC_MARKDOWN_FENCE);
 	else if (leaf == TABLE)
-		leave(r, AIC_MARKDOWN_TABLE);
-	clear(r, &r->text);
+		call_leave(r, AIC_MARKDOWN_TABLE);
+	clear_buffer(r, &r->text);
 }
 
-/* Down to n containers; a list without an item in it ends, unless it gets one. */
+/*
+ * Closes all but the first n containers. A list without an open item also ends,
+ * unless its next item follows (keeps_list).
+ */
 static void
 close_to(struct reader *r, size_t n, bool keeps_list)
 {
 	close_leaf(r);
 	while (r->n_open > n)
-		leave(r, r->open[--r->n_open].what);
+		call_leave(r, r->open[--r->n_open].what);
 	if (n > 0 && r->open[n - 1].what == AIC_MARKDOWN_LIST && !keeps_list)
-		leave(r, r->open[--r->n_open].what);
+		call_leave(r, r->open[--r->n_open].what);
 }
 
 static void
@@ -245,12 +258,12 @@ open_container(struct reader *r, struct container c,
     struct aic_markdown_detail detail)
 {
 	r->open[r->n_open++] = c;
-	enter(r, c.what, detail);
+	call_enter(r, c.what, detail);
 }
 
 /* --- containers --------------------------------------------------------- */
 
-/* ">=" never marks a quotation. Behind ">" there may be the "===" of a heading. */
+/* ">=" never begins a quotation. The "===" of a heading can follow ">". */
 static bool
 is_at_least(const struct line *l, size_t at)
 {
@@ -258,7 +271,9 @@ is_at_least(const struct line *l, size_t at)
 	    (at + 2 == l->n || l->s[at + 2] != '=');
 }
 
-/* How many of those that are open this line stands in; what says so is skipped. */
+/*
+ * The number of open containers that this line belongs to; skips their marks.
+ */
 static size_t
 match_containers(struct reader *r, struct line *l)
 {
@@ -273,7 +288,7 @@ match_containers(struct reader *r, struct line *l)
 				break;
 			l->at = at + 1;
 			skip_columns(l, 1);
-		} else if (c->what == AIC_MARKDOWN_ITEM && ink(l)) {
+		} else if (c->what == AIC_MARKDOWN_ITEM && first_ink(l)) {
 			indent = indent_of(l);
 			if (indent < c->need)
 				break;
@@ -286,7 +301,10 @@ match_containers(struct reader *r, struct line *l)
 	return i;
 }
 
-/* The paragraph, the code or the table goes on with less indent than its item. */
+/*
+ * True if the paragraph, the code or the table continues although the line is
+ * indented less than its item.
+ */
 static bool
 is_lazy(const struct reader *r, size_t n)
 {
@@ -302,9 +320,12 @@ is_digit(const struct line *l, size_t at)
 	return at < l->n && isdigit((unsigned char)l->s[at]);
 }
 
-/* Is ">" at `at' the sign of a comparison: "> 5" or "> = 5", but not "> 5. Item"? */
+/*
+ * True if the ">" at `at' is a sign of comparison: "> 5" or "> = 5", but not ">
+ * 5. Item".
+ */
 static bool
-compares(const struct line *l, size_t at)
+is_compared(const struct line *l, size_t at)
 {
 	size_t from = skip_blanks(l, at + 1), end = from;
 
@@ -317,7 +338,7 @@ compares(const struct line *l, size_t at)
 		is_blank(l->s[end + 1]));
 }
 
-/* Behind the marks of those of the first n containers that are quotations. */
+/* The place after the marks of the quotations among the first n containers. */
 static size_t
 skip_marks(const struct reader *r, size_t n, const struct line *l)
 {
@@ -331,11 +352,12 @@ skip_marks(const struct reader *r, size_t n, const struct line *l)
 }
 
 /*
- * A line that may be a comparison is one, unless the lines below it begin with ">" as
- * well and one of these cannot be a comparison: then all of them are a quotation. In
- * "> 5 a day\n> 10 a week" both signs are comparisons; in "> 5 a day\n> as said" neither
- * is. What the look ahead has found holds for each line that it has passed, so a run of
- * comparisons is looked at once.
+ * A line that can be a comparison is one, except in one case: the lines below
+ * it also begin with ">", and at least one of them cannot be a comparison. Then
+ * all of these lines are a quotation. In "> 5 a day\n> 10 a week" both signs
+ * are comparisons; in "> 5 a day\n> as said" neither is. The result of the
+ * look-ahead is valid for each line that it has passed, so a run of comparisons
+ * is scanned only once.
  */
 static bool
 is_comparison(struct reader *r, const struct line *l, size_t n)
@@ -344,7 +366,7 @@ is_comparison(struct reader *r, const struct line *l, size_t n)
 	size_t at = skip_blanks(l, l->at);
 	struct line next;
 
-	if (!compares(l, at))
+	if (!is_compared(l, at))
 		return false;
 	if (is_at_least(l, at) || l->s < r->compared)
 		return true;
@@ -352,7 +374,7 @@ is_comparison(struct reader *r, const struct line *l, size_t n)
 		at = skip_marks(r, n, &next);
 		if (at == next.n || next.s[at] != '>' || is_at_least(&next, at))
 			break;
-		if (!compares(&next, at))
+		if (!is_compared(&next, at))
 			return false;
 	}
 	r->compared = end;
@@ -364,7 +386,8 @@ read_quote(struct reader *r, struct line *l, size_t *n)
 {
 	static const struct aic_markdown_detail none;
 
-	if (ink(l) != '>' || *n == CONTAINERS_MAX || is_comparison(r, l, *n))
+	if (first_ink(l) != '>' || *n == CONTAINERS_MAX ||
+	    is_comparison(r, l, *n))
 		return false;
 	close_to(r, *n, false);
 	open_container(r, (struct container){ .what = AIC_MARKDOWN_QUOTE },
@@ -391,7 +414,7 @@ scan_number(const struct line *l, size_t at, struct mark *m)
 	return true;
 }
 
-/* What an item begins with, and behind it something to show. */
+/* Scans the mark of an item, which must have visible content after it. */
 static bool
 scan_mark(const struct line *l, struct mark *ret)
 {
@@ -411,7 +434,7 @@ scan_mark(const struct line *l, struct mark *ret)
 	if (from >= l->n || !is_blank(l->s[from]))
 		return false;
 	rest.at = from;
-	if (!ink(&rest))
+	if (!first_ink(&rest))
 		return false;
 	if (m.mark == '+' && is_digit(l, skip_blanks(l, from)))
 		return false;
@@ -431,7 +454,7 @@ scan_task(struct line *l, struct mark *m)
 	    l->s[at + 2] != ']' || !is_blank(l->s[at + 3]))
 		return;
 	rest.at = at + 3;
-	if (!ink(&rest))
+	if (!first_ink(&rest))
 		return;
 	m->task = l->s[at + 1] == ' ' ? ' ' : 'x';
 	l->at = skip_blanks(l, at + 3);
@@ -473,7 +496,7 @@ read_item(struct reader *r, struct line *l, size_t *n)
 			.mark = m.mark,
 			.ordered = detail.ordered },
 		    detail);
-		r->apart = apart; /* its first item is, too */
+		r->apart = apart; /* so is its first item */
 	}
 	detail = (struct aic_markdown_detail){
 		.s = m.number, .len = m.number_len, .task = m.task
@@ -493,7 +516,7 @@ read_item(struct reader *r, struct line *l, size_t *n)
 static bool
 read_heading(struct reader *r, const struct line *l, size_t n)
 {
-	struct line t = trimmed(l);
+	struct line t = trim_line(l);
 	size_t level, to;
 
 	level = t.n > 0 && t.s[0] == '#' ? run_of(&t, 0) : 0;
@@ -501,30 +524,30 @@ read_heading(struct reader *r, const struct line *l, size_t n)
 	    !is_blank(t.s[level]))
 		return false;
 	t.at = level;
-	t = trimmed(&t);
+	t = trim_line(&t);
 	for (to = t.n; to > 0 && t.s[to - 1] == '#';)
 		to--;
 	if (to < t.n && to > 0 && is_blank(t.s[to - 1])) {
 		t.n = to;
-		t = trimmed(&t);
+		t = trim_line(&t);
 	}
 	close_to(r, n, false);
 	put_block(r, AIC_MARKDOWN_HEADING, (int)level, t.s, t.n);
 	return true;
 }
 
-/* "===" under one line. */
+/* "===" under a paragraph of one line. */
 static bool
 read_underline(struct reader *r, const struct line *l)
 {
-	struct line t = trimmed(l);
+	struct line t = trim_line(l);
 
 	if (t.n < 2 || t.s[0] != '=' || run_of(&t, 0) < t.n ||
 	    r->leaf != PARAGRAPH || r->last_line > 0)
 		return false;
 	r->leaf = NO_LEAF;
 	put_block(r, AIC_MARKDOWN_HEADING, 1, r->text.data, r->text.len);
-	clear(r, &r->text);
+	clear_buffer(r, &r->text);
 	return true;
 }
 
@@ -532,7 +555,7 @@ static bool
 read_rule(struct reader *r, const struct line *l, size_t n)
 {
 	size_t i, marks = 0;
-	char mark = ink(l);
+	char mark = first_ink(l);
 
 	if (!mark || !strchr("-*_", mark))
 		return false;
@@ -552,7 +575,7 @@ read_rule(struct reader *r, const struct line *l, size_t n)
 static bool
 scan_fence(const struct line *l, struct fence *ret, struct line *ret_info)
 {
-	struct line t = trimmed(l);
+	struct line t = trim_line(l);
 	struct fence f = { .indent = indent_of(l) };
 
 	if (t.n < FENCE_MIN || (t.s[0] != '`' && t.s[0] != '~'))
@@ -560,7 +583,7 @@ scan_fence(const struct line *l, struct fence *ret, struct line *ret_info)
 	f.mark = t.s[0];
 	f.len = run_of(&t, 0);
 	t.at = f.len;
-	t = trimmed(&t);
+	t = trim_line(&t);
 	if (f.len < FENCE_MIN ||
 	    (f.mark == '`' && t.n > 0 && memchr(t.s, '`', t.n)))
 		return false;
@@ -569,7 +592,7 @@ scan_fence(const struct line *l, struct fence *ret, struct line *ret_info)
 	return true;
 }
 
-/* The length of the language that an info string begins with. */
+/* The length of the language at the beginning of an info string. */
 static size_t
 language_of(const struct line *info)
 {
@@ -603,7 +626,7 @@ is_markdown(const struct line *info)
 	    (info->n == 8 && strncasecmp(info->s, "markdown", 8) == 0);
 }
 
-/* Of what stands behind the fence, the language is markup and the rest is code. */
+/* After the fence, the language is markup, and the rest of the line is code. */
 static bool
 read_fence(struct reader *r, const struct line *l, size_t n)
 {
@@ -627,11 +650,11 @@ read_fence(struct reader *r, const struct line *l, size_t n)
 	}
 	detail.s = info.s;
 	detail.len = info.at = language_of(&info);
-	enter(r, AIC_MARKDOWN_FENCE, detail);
+	call_enter(r, AIC_MARKDOWN_FENCE, detail);
 	r->leaf = FENCE;
 	r->fence = f;
 	r->fence_begun = false;
-	info = trimmed(&info);
+	info = trim_line(&info);
 	if (info.n > 0)
 		put_code(r, info.s, info.n);
 	return true;
@@ -654,7 +677,7 @@ read_code(struct reader *r, struct line *l)
 
 /* --- tables ------------------------------------------------------------- */
 
-/* The next one from at that is not escaped; n: there is none. */
+/* The next "|" from `at' on that is not escaped; n: none. */
 static size_t
 find_pipe(const char *s, size_t at, size_t n)
 {
@@ -666,7 +689,7 @@ find_pipe(const char *s, size_t at, size_t n)
 static bool
 is_delimiter_row(const struct line *l)
 {
-	struct line t = trimmed(l), cell;
+	struct line t = trim_line(l), cell;
 	size_t at, end;
 
 	if (find_pipe(t.s, 0, t.n) == t.n)
@@ -674,7 +697,7 @@ is_delimiter_row(const struct line *l)
 	for (at = t.s[0] == '|'; at < t.n; at = end + 1) {
 		end = find_pipe(t.s, at, t.n);
 		cell = (struct line){ .s = t.s + at, .n = end - at };
-		cell = trimmed(&cell);
+		cell = trim_line(&cell);
 		if (cell.n > 1 && cell.s[0] == ':') {
 			cell.s++;
 			cell.n--;
@@ -687,7 +710,7 @@ is_delimiter_row(const struct line *l)
 	return t.n > 1;
 }
 
-/* There is more in it than bars. */
+/* True if the line consists of more than bars. */
 static bool
 has_cells(const struct line *l)
 {
@@ -706,32 +729,32 @@ put_cell(struct reader *r, const char *s, size_t n)
 	struct line l = { .s = s, .n = n };
 	size_t i;
 
-	l = trimmed(&l);
-	clear(r, &r->cell);
+	l = trim_line(&l);
+	clear_buffer(r, &r->cell);
 	for (i = 0; i < l.n; i++)
 		if (l.s[i] != '\\' || i + 1 == l.n || l.s[i + 1] != '|')
 			aic_buf_putc(&r->cell, l.s[i]);
-	enter(r, AIC_MARKDOWN_CELL, none);
+	call_enter(r, AIC_MARKDOWN_CELL, none);
 	aic_markdown_spans_read(&r->spans, r->cell.data, r->cell.len);
-	leave(r, AIC_MARKDOWN_CELL);
+	call_leave(r, AIC_MARKDOWN_CELL);
 }
 
 static void
 put_row(struct reader *r, const struct line *l, bool head)
 {
 	struct aic_markdown_detail detail = { .head = head };
-	struct line t = trimmed(l);
+	struct line t = trim_line(l);
 	size_t at, end;
 
-	enter(r, AIC_MARKDOWN_ROW, detail);
+	call_enter(r, AIC_MARKDOWN_ROW, detail);
 	for (at = t.s[0] == '|'; at < t.n; at = end + 1) {
 		end = find_pipe(t.s, at, t.n);
 		put_cell(r, t.s + at, end - at);
 	}
-	leave(r, AIC_MARKDOWN_ROW);
+	call_leave(r, AIC_MARKDOWN_ROW);
 }
 
-/* Its first row is the last line of the paragraph. */
+/* The first row of a table is the last line of the paragraph. */
 static bool
 read_table(struct reader *r, const struct line *l)
 {
@@ -741,25 +764,25 @@ read_table(struct reader *r, const struct line *l)
 	if (r->leaf != PARAGRAPH || !is_delimiter_row(l))
 		return false;
 	head.at = r->last_line;
-	head = trimmed(&head);
+	head = trim_line(&head);
 	if (find_pipe(head.s, 0, head.n) == head.n || !has_cells(&head))
 		return false;
 	if (r->last_line > 0)
 		put_block(r, AIC_MARKDOWN_PARAGRAPH, 0, r->text.data,
 		    r->last_line - 1);
-	enter(r, AIC_MARKDOWN_TABLE, none);
+	call_enter(r, AIC_MARKDOWN_TABLE, none);
 	put_row(r, &head, true);
-	clear(r, &r->text);
+	clear_buffer(r, &r->text);
 	r->leaf = TABLE;
 	return true;
 }
 
-/* --- a text ------------------------------------------------------------- */
+/* --- the whole text ----------------------------------------------------- */
 
 static void
 read_text(struct reader *r, const struct line *l, size_t n)
 {
-	struct line t = trimmed(l);
+	struct line t = trim_line(l);
 
 	if (r->leaf == TABLE && is_lazy(r, n) && find_pipe(t.s, 0, t.n) < t.n) {
 		put_row(r, &t, false);
@@ -788,7 +811,7 @@ read_line(struct reader *r, struct line *l)
 		read_code(r, l);
 		return;
 	}
-	if (!ink(l)) {
+	if (!first_ink(l)) {
 		close_to(r, n, false);
 		r->apart = true;
 		return;
@@ -798,7 +821,7 @@ read_line(struct reader *r, struct line *l)
 		    read_rule(r, l, n))
 			return;
 	} while (read_quote(r, l, &n) || read_item(r, l, &n));
-	if (ink(l))
+	if (first_ink(l))
 		read_text(r, l, n);
 }
 

@@ -1,29 +1,31 @@
 /*
- * markdown -- the Markdown that models write, read into events.
+ * markdown -- read the Markdown that models write, as events.
  *
- * CommonMark with GitHub's tables, strike-through and task lists, read so that no
- * figure changes and no text is lost: what may be a formula, a price or a name is
- * text, and not markup.
+ * The syntax is CommonMark with GitHub's tables, strike-through and task lists.
+ * It is read in such a way that no figure changes and no text is lost: anything
+ * that can be a formula, a price or a name is text, not markup.
  *
- *   - "*" between operands, a delimiter between two digits, single tildes, "_" within
- *     names and paths, __init__, _id_1_, and everything within a bare URL are text;
- *   - "**" closes behind punctuation and before a letter: **Total:**15;
- *   - a backslash is markup before a character that Markdown uses, and not within
- *     \( \), \[ \] and $$ $$, which stay as they are;
- *   - "> 5" alone, "+ 5", a marker with nothing behind it, and a number with a leading
- *     zero are text; the number of an item is the one that is written;
- *   - there are no link definitions, so that lists of sources stay, no raw HTML but
- *     <br>, and no code by its indentation;
- *   - a table may follow a line of text, and its rows may have any number of cells;
- *   - ```markdown fences are not code: what is in them is read as the rest;
+ *   - "*" between operands, a delimiter between two digits, single tildes, "_"
+ *     within names and paths, __init__, _id_1_, and everything within a bare
+ *     URL are text;
+ *   - "**" closes after punctuation and before a letter: **Total:**15;
+ *   - a backslash is markup before a character that Markdown uses, except
+ *     within \( \), \[ \] and $$ $$, which stay unchanged;
+ *   - "> 5" alone, "+ 5", a marker without content, and a number with a leading
+ *     zero are text; an item has the number that is written;
+ *   - there are no link definitions, so that lists of sources stay, no raw HTML
+ *     except <br>, and no code by indentation;
+ *   - a table can follow a line of text, and its rows can have any number of
+ *     cells;
+ *   - the content of a ```markdown fence is read as Markdown, not as code;
  *   - "---" under a line is a rule.
  *
- * Why not md4c or cmark: both follow CommonMark where a figure changes (2*3*4, the
- * numbers of items), drop definitions and the cells beyond the header's without an
- * event, and md4c closes spans out of their order when a delimiter stands in a link's
- * target. To hide all of these from them takes a pass before that knows code spans,
- * links, fences and tables, which is most of a parser. This one takes time that is
- * linear in the length of the text.
+ * Neither md4c nor cmark is used. Both follow CommonMark where it changes a
+ * figure (2*3*4, the numbers of items), and they drop definitions and surplus
+ * cells of a row without an event. md4c also closes spans in the wrong order if
+ * a delimiter is in the target of a link. A pass that hides all of these from
+ * them would have to find code spans, links, fences and tables, which is most
+ * of a parser. This parser takes time that is linear in the length of the text.
  *
  * Threads: any.
  */
@@ -36,10 +38,11 @@
 #include "lib/markdown_event.h"
 
 /*
- * aic_markdown_read -- call the writer for what stands in a text.
+ * aic_markdown_read -- read a text, and call the writer for its parts.
  *
- * A link without text gets its target for it, its title comes behind it in
- * parentheses. Two digits between which markup stood get a blank.
+ * A link without text has its target as its text. Its title follows in
+ * parentheses. If only markup separates two digits, a blank is put between
+ * them.
  *
  * s         valid UTF-8
  *

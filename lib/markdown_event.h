@@ -1,5 +1,5 @@
 /*
- * markdown_event -- the events that the reader of Markdown calls a writer with.
+ * markdown_event -- the events for which the reader of Markdown calls a writer.
  */
 #ifndef AIC_MARKDOWN_EVENT_H
 #define AIC_MARKDOWN_EVENT_H
@@ -25,27 +25,29 @@ enum aic_markdown {
 	AIC_MARKDOWN__MAX
 };
 
-/* Lists and quotations within each other; deeper ones are text. */
+/* The deepest nesting of lists and quotations; deeper ones are text. */
 #define AIC_MARKDOWN_DEPTH 16
 
-/* The longest name of a language that is taken for one. */
+/* The longest name of a language; a longer word is not a language. */
 #define AIC_MARKDOWN_LANGUAGE_MAX 32
 
 struct aic_markdown_detail {
-	/* ITEM: its number and the mark behind it, "2.", empty for a bullet; FENCE: its
-	 * language; LINK: its target, decoded and not empty. */
+	/*
+	 * ITEM: its number and the mark after it, "2.", empty for a bullet;
+	 * FENCE: its language; LINK: its target, decoded and not empty.
+	 */
 	const char *s;
 	size_t len;
 	int level; /* HEADING: 1..6 */
 	bool ordered; /* LIST */
 	char task; /* ITEM: ' ', 'x', or 0 for none */
-	bool apart; /* a blank line stands before it */
+	bool apart; /* a blank line precedes it */
 	bool head; /* ROW: the first one */
 };
 
 /*
- * Every enter has its leave, and they nest. FENCE has lines of text with line_break
- * between them. No text is empty.
+ * Each enter is followed by its leave, and they nest. A FENCE contains lines of
+ * text with line_break between them. No text is empty.
  */
 struct aic_markdown_writer {
 	void (*enter)(void *arg, enum aic_markdown what,

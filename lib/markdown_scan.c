@@ -9,10 +9,10 @@
 
 #include "lib/utf8.h"
 
-/* CommonMark's own limit; it bounds what is read again. */
+/* CommonMark's own limit; it bounds how much is scanned again. */
 #define PARENS_MAX 32
 
-/* The line breaks around a text. */
+/* The character before and after the text. */
 #define NOTHING '\n'
 
 bool
@@ -24,14 +24,14 @@ aic_markdown_escapable(char c)
 /* --- links ------------------------------------------------------------- */
 
 static bool
-begins(const char *s, size_t at, size_t n, const char *with)
+begins_with(const char *s, size_t at, size_t n, const char *with)
 {
 	size_t len = strlen(with);
 
 	return n - at >= len && strncasecmp(s + at, with, len) == 0;
 }
 
-/* The length of a scheme that is a link's, with its colon. */
+/* The length of the scheme of a link, with its colon. */
 static size_t
 scheme_at(const char *s, size_t at, size_t n)
 {
@@ -41,12 +41,14 @@ scheme_at(const char *s, size_t at, size_t n)
 	size_t i;
 
 	for (i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++)
-		if (begins(s, at, n, schemes[i]))
+		if (begins_with(s, at, n, schemes[i]))
 			return strlen(schemes[i]);
 	return 0;
 }
 
-/* A target, and not what a formula has in parentheses: a[1](2+x). */
+/*
+ * True for a target of a link; false for a formula in parentheses: a[1](2+x).
+ */
 static bool
 is_target(const char *s, size_t len)
 {
@@ -87,7 +89,7 @@ scan_plain_target(const char *s, size_t at, size_t n)
 	return at;
 }
 
-/* Behind the title that begins there, at its closing quote; 0: none. */
+/* The place of the closing quote of the title that begins at `at'; 0: none. */
 static size_t
 scan_title(const char *s, size_t at, size_t n)
 {
@@ -140,7 +142,7 @@ aic_markdown_scan_target(const char *s, size_t at, size_t n,
 	return at + 1;
 }
 
-/* Where a text in pointed brackets ends, at its >. */
+/* The place of the ">" that ends a text in angle brackets. */
 static size_t
 scan_pointed(const char *s, size_t at, size_t n)
 {
@@ -185,7 +187,7 @@ aic_markdown_scan_address(const char *s, size_t at, size_t n)
 size_t
 aic_markdown_scan_br(const char *s, size_t at, size_t n)
 {
-	if (!begins(s, at, n, "<br"))
+	if (!begins_with(s, at, n, "<br"))
 		return 0;
 	at = skip_blanks(s, at + 3, n);
 	at += at < n && s[at] == '/';
@@ -214,7 +216,8 @@ aic_markdown_scan_url(const char *s, size_t at, size_t n)
 {
 	size_t run;
 
-	if (!begins(s, at, n, "https://") && !begins(s, at, n, "http://"))
+	if (!begins_with(s, at, n, "https://") &&
+	    !begins_with(s, at, n, "http://"))
 		return 0;
 	for (at += strlen("http://"); at < n; at += run) {
 		run = 1;
@@ -243,7 +246,7 @@ char_at(const char *s, size_t at, size_t n)
 }
 
 static size_t
-before(const char *s, size_t at)
+find_previous(const char *s, size_t at)
 {
 	for (at--; at > 0 && ((unsigned char)s[at] & 0xc0) == 0x80;)
 		at--;
@@ -253,7 +256,7 @@ before(const char *s, size_t at)
 static uint32_t
 char_before(const char *s, size_t at)
 {
-	return at == 0 ? NOTHING : char_at(s, before(s, at), at);
+	return at == 0 ? NOTHING : char_at(s, find_previous(s, at), at);
 }
 
 static bool
@@ -270,7 +273,7 @@ is_digit(uint32_t cp)
 	return cp >= '0' && cp <= '9';
 }
 
-/* Letters and digits of any script; fractions and powers are among them. */
+/* Letters and digits of any script, including fractions and powers. */
 static bool
 is_word(uint32_t cp)
 {
@@ -302,7 +305,10 @@ is_one_of(uint32_t cp, const char *set)
 	return cp > 0 && cp < 0x80 && strchr(set, (int)cp);
 }
 
-/* It may end what is multiplied, and it may begin that. */
+/*
+ * True for a character that can end an operand; begins_operand() is the
+ * reverse.
+ */
 static bool
 ends_operand(uint32_t cp)
 {
@@ -322,7 +328,10 @@ ends_figure(uint32_t cp)
 	return is_digit(cp) || is_money(cp) || is_one_of(cp, ")]");
 }
 
-/* The first one that is no blank on the same line, to the left and to the right. */
+/*
+ * The next character on the same line that is not blank, to the left and to the
+ * right.
+ */
 static uint32_t
 ink_before(const char *s, size_t at)
 {
@@ -331,7 +340,7 @@ ink_before(const char *s, size_t at)
 
 	while (at > 0) {
 		end = at;
-		at = before(s, at);
+		at = find_previous(s, at);
 		cp = char_at(s, at, end);
 		if (cp == '\n' || !is_blank(cp))
 			break;
@@ -354,9 +363,9 @@ ink_behind(const char *s, size_t at, size_t n)
 }
 
 /*
- * A single "*" or "_". As an opener it stands behind a blank or a mark that begins
- * something, as a closer before a blank or a mark that ends something, and 2 *3 and
- * 4* 5 are products.
+ * A single "*" or "_". It can open after a blank or an opening mark, and close
+ * before a blank or a closing mark. In 2 *3 and 4* 5 it is a sign of
+ * multiplication.
  */
 static struct aic_markdown_run
 scan_single(const char *s, size_t at, size_t n, uint32_t prev, uint32_t next)

@@ -1,9 +1,9 @@
 /*
- * markdown_scan -- single pieces of Markdown and what is around them. A part of
- * markdown.h, which has the rules.
+ * markdown_scan -- scan single elements of Markdown and their surroundings. A
+ * part of markdown.h, which has the rules.
  *
- * Each function looks at s from at, of which there are n bytes in all, and gives the
- * place behind what it found, 0 when there is nothing of the kind.
+ * Each function looks at s[at]; s has n bytes. It returns the place after the
+ * element that it found, or 0 if there is none.
  *
  * Threads: any.
  */
@@ -13,16 +13,16 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* "(target "title")" behind a link's text. */
+/* "(target "title")" after the text of a link. */
 struct aic_markdown_target {
-	const char *s, *title; /* as they are written; title: NULL for none */
+	const char *s, *title; /* undecoded; title: NULL for none */
 	size_t len, title_len;
 };
 
 size_t aic_markdown_scan_target(const char *s, size_t at, size_t n,
     struct aic_markdown_target *ret);
 
-/* <https://x>, with no blank in it. */
+/* <https://x>, without a blank in it. */
 size_t aic_markdown_scan_autolink(const char *s, size_t at, size_t n);
 
 /* <a@b.ru> */
@@ -31,19 +31,23 @@ size_t aic_markdown_scan_address(const char *s, size_t at, size_t n);
 /* <br>, <br/>, <br /> */
 size_t aic_markdown_scan_br(const char *s, size_t at, size_t n);
 
-/* https://x without anything around it; markup that it ends in is not a part. */
+/* A bare https://x; markup at its end is not a part of it. */
 size_t aic_markdown_scan_url(const char *s, size_t at, size_t n);
 
-/* Which of a run's delimiters may be markup there. */
+/* Whether the delimiters of a run can open or close a span. */
 struct aic_markdown_run {
 	bool opens, closes;
 };
 
-/* aic_markdown_scan_run -- a run of len times the same of * _ ~ at s[at]. */
+/*
+ * aic_markdown_scan_run -- a run of len equal characters, * _ or ~, at s[at].
+ */
 struct aic_markdown_run
 aic_markdown_scan_run(const char *s, size_t at, size_t len, size_t n);
 
-/* aic_markdown_escapable -- a backslash before it is markup. */
+/*
+ * aic_markdown_escapable -- true if a backslash before the character is markup.
+ */
 bool aic_markdown_escapable(char c);
 
 #endif

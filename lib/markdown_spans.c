@@ -14,35 +14,40 @@
 /* Longer runs of backticks are text. */
 #define BACKTICKS_MAX 16
 
-/* A target or a title; it is no longer than three times its source. */
+/*
+ * The most bytes of a decoded target or title, which is at most three times as
+ * long as its source.
+ */
 #define SCRATCH_MAX ((size_t)16 * 1024 * 1024)
 
-/* A link, and an image in it. */
+/* The deepest nesting: a link, and an image in it. */
 #define LINKS_MAX 2
 
-/* Of brackets and delimiters: none is below. */
+/* The end of a stack of brackets or delimiters. */
 #define NONE ((size_t)-1)
 
 enum token_type { TEXT, CHARACTER, BREAK, CODE, RUN, BRACKET, OPEN, CLOSE };
 
 struct aic_markdown_token {
 	enum token_type type;
-	size_t at, len; /* in the text; of OPEN, its target */
+	size_t at, len; /* in the text; OPEN: its target */
 	union {
 		uint32_t cp; /* CHARACTER */
 		struct {
 			size_t
-			    below; /* the delimiter that may open before it */
+			    /* the delimiter before it that can be an opener */
+			    below;
 			struct aic_markdown_run can;
-			unsigned char left; /* that are not matched */
+			/* characters that are not matched */
+			unsigned char left;
 			unsigned char n_opens, n_closes;
 			unsigned char opens[3],
-			    closes[3]; /* each 1 or 2 long */
+			    closes[3]; /* each is 1 or 2 long */
 		} run;
 		struct {
 			size_t below; /* the bracket before it */
 			bool image;
-			bool has_link, has_image; /* in what it opens */
+			bool has_link, has_image; /* inside the bracket */
 		} bracket;
 		struct {
 			size_t at, len;
@@ -52,18 +57,18 @@ struct aic_markdown_token {
 
 enum formula { ROUND, SQUARE, DOLLARS, FORMULA__MAX };
 
-/* The first pass: which pieces there are. */
+/* The state of the first pass, which splits the text into tokens. */
 struct scan {
 	struct aic_markdown_spans *sp;
 	const char *s;
 	size_t n, at;
-	size_t text; /* where what is not yet a token begins */
-	size_t bracket; /* the innermost that is open */
+	size_t text; /* the beginning of the text that is not a token yet */
+	size_t bracket; /* the innermost open bracket */
 	size_t url; /* the end of a bare URL */
-	size_t name; /* the end of a name that was looked at */
-	bool no_backticks[BACKTICKS_MAX + 1]; /* no such run comes any more */
+	size_t name; /* the end of a name that was scanned */
+	bool no_backticks[BACKTICKS_MAX + 1]; /* no such run follows */
 	bool no_formula[FORMULA__MAX];
-	size_t plain[FORMULA__MAX]; /* what begins before it is no formula */
+	size_t plain[FORMULA__MAX]; /* no formula begins before this place */
 };
 
 /* --- tokens ------------------------------------------------------------ */
@@ -86,7 +91,7 @@ add_token(struct aic_markdown_spans *sp, struct aic_markdown_token token)
 	sp->tokens[sp->n_tokens++] = token;
 }
 
-/* All that was passed since the last token is text. */
+/* Makes a text token of everything since the last token. */
 static void
 end_text(struct scan *c)
 {
@@ -108,9 +113,9 @@ end_text(struct scan *c)
 	c->text = c->at;
 }
 
-/* A token of what stands at c->at, up to end. */
+/* Adds a token from c->at to end. */
 static void
-take(struct scan *c, enum token_type type, size_t end)
+add_token_until(struct scan *c, enum token_type type, size_t end)
 {
 	end_text(c);
 	add_token(c->sp,
@@ -166,7 +171,7 @@ scan_code(struct scan *c)
 		c->at = from;
 		return;
 	}
-	take(c, CODE, i + len);
+	add_token_until(c, CODE, i + len);
 	if (i - from > 2 && c->s[from] == ' ' && c->s[i - 1] == ' ') {
 		from++;
 		i--;
@@ -191,9 +196,10 @@ is_formula(const char *s, size_t n)
 }
 
 /*
- * \(x\), \[x\] and $$x$$ stay as they are. A search that fails is not made again, nor
- * is a text looked at again that has nothing of a formula in it: what begins in that
- * ends where it does.
+ * \(x\), \[x\] and $$x$$ stay unchanged. So that the time stays linear, the
+ * scan does not repeat a search that failed, and does not scan a text again
+ * that has no sign of a formula in it: a formula that begins inside this text
+ * would have the same end.
  */
 static bool
 scan_formula(struct scan *c, enum formula kind)
@@ -241,7 +247,7 @@ scan_name(struct scan *c)
 static void
 open_bracket(struct scan *c, bool image)
 {
-	take(c, BRACKET, c->at + 1 + image);
+	add_token_until(c, BRACKET, c->at + 1 + image);
 	if (c->sp->failed)
 		return;
 	last_token(c)->bracket.below = c->bracket;
@@ -250,8 +256,8 @@ open_bracket(struct scan *c, bool image)
 }
 
 /*
- * A link has no link in it, nor has an image, and an image has no image, so that no
- * more than two are within each other.
+ * A link contains no link, and neither does an image. An image contains no
+ * image. So the nesting is at most two deep.
  */
 static void
 close_bracket(struct scan *c)
@@ -277,7 +283,7 @@ close_bracket(struct scan *c)
 		open->type = OPEN;
 		open->at = (size_t)(target.s - c->s);
 		open->len = target.len;
-		take(c, CLOSE, end);
+		add_token_until(c, CLOSE, end);
 		if (!c->sp->failed && target.title) {
 			last_token(c)->title.at = (size_t)(target.title - c->s);
 			last_token(c)->title.len = target.title_len;
@@ -295,19 +301,19 @@ close_bracket(struct scan *c)
 	}
 }
 
-/* What is in pointed brackets. */
+/* Scans a text in angle brackets. */
 static void
 scan_pointed(struct scan *c)
 {
 	size_t end = aic_markdown_scan_br(c->s, c->at, c->n), from = c->at + 1;
 
 	if (end > 0) {
-		take(c, BREAK, end);
+		add_token_until(c, BREAK, end);
 		return;
 	}
 	end = aic_markdown_scan_address(c->s, c->at, c->n);
 	if (end > 0) {
-		take(c, TEXT, end);
+		add_token_until(c, TEXT, end);
 		if (!c->sp->failed) {
 			last_token(c)->at = from;
 			last_token(c)->len = end - 1 - from;
@@ -339,7 +345,7 @@ scan_backslash(struct scan *c)
 	char next = c->at + 1 < c->n ? c->s[c->at + 1] : '\0';
 
 	if (next == '\n') {
-		take(c, BREAK, c->at + 2);
+		add_token_until(c, BREAK, c->at + 2);
 	} else if (next == '(' && scan_formula(c, ROUND)) {
 		return;
 	} else if (next == '[' && scan_formula(c, SQUARE)) {
@@ -349,7 +355,7 @@ scan_backslash(struct scan *c)
 	} else if (aic_markdown_escapable(next) &&
 	    !(c->at > 0 && c->s[c->at - 1] == ':')) {
 		end_text(c);
-		c->text = c->at + 1; /* as text, without the backslash */
+		c->text = c->at + 1; /* the text without the backslash */
 		c->at += 2;
 	} else {
 		c->at++;
@@ -369,7 +375,7 @@ scan_run(struct scan *c)
 		c->at += len;
 		return;
 	}
-	take(c, RUN, c->at + len);
+	add_token_until(c, RUN, c->at + len);
 	if (c->sp->failed)
 		return;
 	last_token(c)->run.can = can;
@@ -386,7 +392,7 @@ scan_entity(struct scan *c)
 		c->at++;
 		return;
 	}
-	take(c, cp == '\n' ? BREAK : CHARACTER, c->at + len);
+	add_token_until(c, cp == '\n' ? BREAK : CHARACTER, c->at + len);
 	if (!c->sp->failed)
 		last_token(c)->cp = cp;
 }
@@ -436,8 +442,10 @@ scan_one(struct scan *c)
 		break;
 	case 'h':
 	case 'H':
-		/* What is inside one is not scanned again: "http://http://" would
-		 * take the square of its length. */
+		/*
+		 * The inside of a URL is not scanned again: "http://http://"
+		 * would take quadratic time.
+		 */
 		if (c->at >= c->url) {
 			end = aic_markdown_scan_url(c->s, c->at, c->n);
 			if (end > 0)
@@ -450,13 +458,14 @@ scan_one(struct scan *c)
 	}
 }
 
-/* --- the second pass: which delimiters belong together ------------------- */
+/* --- the second pass: matching delimiters ------------------------------- */
 
 enum mark { STAR, LINE, TILDE, MARK__MAX };
 
 struct scope {
-	size_t opener; /* the innermost delimiter that may be closed */
-	size_t n[MARK__MAX][4]; /* how many there are of so many characters */
+	size_t opener; /* the innermost delimiter that can be closed */
+	/* the number of openers, by kind and by length */
+	size_t n[MARK__MAX][4];
 };
 
 static enum mark
@@ -465,12 +474,15 @@ mark_of(char c)
 	return c == '*' ? STAR : c == '_' ? LINE : TILDE;
 }
 
-/* Of an opener that has so many, how many can a closer take? 0: none. */
+/*
+ * The number of characters of an opener that a closer can match; 0: none. The
+ * arguments are the unmatched lengths of both.
+ */
 static unsigned char
-takes(unsigned char closer, unsigned char opener)
+count_matched(unsigned char closer, unsigned char opener)
 {
 	if (closer == 3 && opener == 3)
-		return 1; /* and then two */
+		return 1; /* the other two match next */
 	if (closer == 3)
 		return opener;
 	return opener == 3 || opener == closer ? closer : 0;
@@ -482,15 +494,15 @@ has_opener(const size_t n[4], unsigned char closer)
 	unsigned char i;
 
 	for (i = 1; i <= 3; i++)
-		if (n[i] > 0 && takes(closer, i) > 0)
+		if (n[i] > 0 && count_matched(closer, i) > 0)
 			return true;
 	return false;
 }
 
-/* What is open within the two that match stays text. */
+/* Matches two delimiters. Open delimiters between the two become text. */
 static void
-match(struct aic_markdown_token *tokens, const char *s, struct scope *scope,
-    struct aic_markdown_token *closer)
+match_delimiters(struct aic_markdown_token *tokens, const char *s,
+    struct scope *scope, struct aic_markdown_token *closer)
 {
 	enum mark mark = mark_of(s[closer->at]), other;
 	struct aic_markdown_token *opener;
@@ -500,8 +512,9 @@ match(struct aic_markdown_token *tokens, const char *s, struct scope *scope,
 	    has_opener(scope->n[mark], closer->run.left)) {
 		opener = &tokens[scope->opener];
 		other = mark_of(s[opener->at]);
-		len = other == mark ? takes(closer->run.left, opener->run.left)
-				    : 0;
+		len = other == mark
+		    ? count_matched(closer->run.left, opener->run.left)
+		    : 0;
 		scope->n[other][opener->run.left]--;
 		if (len == 0) {
 			scope->opener = opener->run.below;
@@ -535,7 +548,7 @@ match_all(struct aic_markdown_spans *sp, const char *s)
 		if (t->type != RUN)
 			continue;
 		if (t->run.can.closes)
-			match(sp->tokens, s, scope, t);
+			match_delimiters(sp->tokens, s, scope, t);
 		if (t->run.left > 0 && t->run.can.opens) {
 			t->run.below = scope->opener;
 			scope->opener = i;
@@ -544,21 +557,21 @@ match_all(struct aic_markdown_spans *sp, const char *s)
 	}
 }
 
-/* --- the third pass: what the writer is called for ----------------------- */
+/* --- the third pass: calling the writer --------------------------------- */
 
 struct speaker {
 	struct aic_markdown_spans *sp;
 	const char *s;
-	const char *end; /* of the text that came last */
-	bool digit; /* it ends in one */
-	size_t links[LINKS_MAX]; /* tokens */
-	bool seen[LINKS_MAX]; /* there is text in it */
+	const char *end; /* of the last text */
+	bool digit; /* the last text ends in a digit */
+	size_t links[LINKS_MAX]; /* indices of tokens */
+	bool seen[LINKS_MAX]; /* the link has visible text */
 	int n_links;
 };
 
-/* Two digits that did not stand side by side do not come to stand so. */
+/* Writes a blank between two digits that were not adjacent in the source. */
 static void
-say(struct speaker *p, const char *s, size_t n)
+put_text(struct speaker *p, const char *s, size_t n)
 {
 	struct aic_markdown_spans *sp = p->sp;
 	int i;
@@ -575,7 +588,7 @@ say(struct speaker *p, const char *s, size_t n)
 }
 
 static void
-say_code(struct speaker *p, const struct aic_markdown_token *t)
+put_code(struct speaker *p, const struct aic_markdown_token *t)
 {
 	static const struct aic_markdown_detail none;
 	const struct aic_markdown_writer *w = p->sp->writer;
@@ -585,15 +598,15 @@ say_code(struct speaker *p, const struct aic_markdown_token *t)
 	for (from = t->at; from < t->at + t->len; from = i + 1) {
 		for (i = from; i < t->at + t->len && p->s[i] != '\n';)
 			i++;
-		say(p, p->s + from, i - from);
+		put_text(p, p->s + from, i - from);
 		if (i < t->at + t->len)
-			say(p, " ", 1);
+			put_text(p, " ", 1);
 	}
 	w->leave(p->sp->arg, AIC_MARKDOWN_CODE);
 }
 
 static void
-decode(struct speaker *p, size_t at, size_t len)
+decode_target(struct speaker *p, size_t at, size_t len)
 {
 	struct aic_buf *to = &p->sp->scratch;
 	const char *s = p->s + at, *end = s + len;
@@ -621,7 +634,7 @@ enter_link(struct speaker *p, const struct aic_markdown_token *t, size_t i)
 {
 	struct aic_markdown_detail d = { 0 };
 
-	decode(p, t->at, t->len);
+	decode_target(p, t->at, t->len);
 	d.s = p->sp->scratch.data;
 	d.len = p->sp->scratch.len;
 	p->links[p->n_links] = i;
@@ -637,19 +650,19 @@ leave_link(struct speaker *p, const struct aic_markdown_token *t)
 	struct aic_buf *scratch = &p->sp->scratch;
 
 	if (!p->seen[p->n_links - 1]) {
-		decode(p, open->at, open->len);
-		say(p, scratch->data, scratch->len);
+		decode_target(p, open->at, open->len);
+		put_text(p, scratch->data, scratch->len);
 	}
 	p->n_links--;
 	p->sp->writer->leave(p->sp->arg, AIC_MARKDOWN_LINK);
 	if (t->title.len == 0)
 		return;
-	decode(p, t->title.at, t->title.len);
+	decode_target(p, t->title.at, t->title.len);
 	if (aic_utf8_invisible(scratch->data, scratch->len))
 		return;
-	say(p, " (", 2);
-	say(p, scratch->data, scratch->len);
-	say(p, ")", 1);
+	put_text(p, " (", 2);
+	put_text(p, scratch->data, scratch->len);
+	put_text(p, ")", 1);
 }
 
 static enum aic_markdown
@@ -660,9 +673,9 @@ span_of(char c, unsigned char len)
 			: AIC_MARKDOWN_ITALIC;
 }
 
-/* The outer of what it opens was matched last. */
+/* The outermost span that the run opens was matched last. */
 static void
-say_run(struct speaker *p, const struct aic_markdown_token *t)
+put_run(struct speaker *p, const struct aic_markdown_token *t)
 {
 	static const struct aic_markdown_detail none;
 	const struct aic_markdown_writer *w = p->sp->writer;
@@ -671,13 +684,13 @@ say_run(struct speaker *p, const struct aic_markdown_token *t)
 
 	for (i = 0; i < t->run.n_closes; i++)
 		w->leave(p->sp->arg, span_of(c, t->run.closes[i]));
-	say(p, p->s + t->at, t->run.left);
+	put_text(p, p->s + t->at, t->run.left);
 	for (i = t->run.n_opens; i-- > 0;)
 		w->enter(p->sp->arg, span_of(c, t->run.opens[i]), &none);
 }
 
 static void
-say_token(struct speaker *p, size_t i)
+put_token(struct speaker *p, size_t i)
 {
 	const struct aic_markdown_token *t = &p->sp->tokens[i];
 	struct aic_buf *scratch = &p->sp->scratch;
@@ -685,23 +698,23 @@ say_token(struct speaker *p, size_t i)
 	switch (t->type) {
 	case TEXT:
 	case BRACKET:
-		say(p, p->s + t->at, t->len);
+		put_text(p, p->s + t->at, t->len);
 		break;
 	case CHARACTER:
 		aic_buf_clear(scratch);
 		aic_utf8_put(scratch, t->cp);
 		p->sp->failed = p->sp->failed || scratch->failed;
-		say(p, scratch->data, scratch->len);
+		put_text(p, scratch->data, scratch->len);
 		break;
 	case BREAK:
 		p->sp->writer->line_break(p->sp->arg);
 		p->digit = false;
 		break;
 	case CODE:
-		say_code(p, t);
+		put_code(p, t);
 		break;
 	case RUN:
-		say_run(p, t);
+		put_run(p, t);
 		break;
 	case OPEN:
 		enter_link(p, t, i);
@@ -742,5 +755,5 @@ aic_markdown_spans_read(struct aic_markdown_spans *sp, const char *s, size_t n)
 		return;
 	match_all(sp, s);
 	for (i = 0; i < sp->n_tokens && !sp->failed; i++)
-		say_token(&p, i);
+		put_token(&p, i);
 }

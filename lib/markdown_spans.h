@@ -1,6 +1,6 @@
 /*
- * markdown_spans -- what stands within a paragraph, a heading or a cell. A part of
- * markdown.h, which has the rules.
+ * markdown_spans -- read the inside of a paragraph, a heading or a cell. A part
+ * of markdown.h, which has the rules.
  *
  * Threads: a struct aic_markdown_spans belongs to one thread.
  */
@@ -12,11 +12,11 @@
 
 struct aic_markdown_token;
 
-/* The array is kept from one text to the next. */
+/* The array of tokens is reused from one text to the next. */
 struct aic_markdown_spans {
 	const struct aic_markdown_writer *writer;
 	void *arg;
-	bool failed; /* no memory */
+	bool failed; /* out of memory */
 	struct aic_markdown_token *tokens;
 	size_t n_tokens, tokens_cap;
 	struct aic_buf scratch; /* a target or a title, decoded */
@@ -26,8 +26,10 @@ void aic_markdown_spans_init(struct aic_markdown_spans *sp,
     const struct aic_markdown_writer *writer, void *arg);
 void aic_markdown_spans_done(struct aic_markdown_spans *sp);
 
-/* aic_markdown_spans_read -- lines of text, between which there are line breaks.
- * Errors: sp->failed */
+/*
+ * aic_markdown_spans_read -- read lines of text that are separated by line
+ * breaks. Errors: sp->failed
+ */
 void
 aic_markdown_spans_read(struct aic_markdown_spans *sp, const char *s, size_t n);
 

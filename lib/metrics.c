@@ -16,24 +16,27 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Names the layout together with the size of the file. */
+/* Identifies the layout, together with the size of the file. */
 #define MAGIC "aichat1"
 
 #define SUFFIX ".metrics"
 
-/* Statuses that there are; the last stands for any other. */
+/* The statuses of responses; the last one stands for any other status. */
 static const int statuses[] = { 200, 400, 403, 404, 405, 413, 422, 429, 499,
 	500, 503, 0 };
 #define STATUSES ((int)(sizeof(statuses) / sizeof(statuses[0])))
 
-/* In microseconds. The targets of the service are among them, so that a rule can ask
- * for the share within each: 50 and 200 ms, 100 and 500 ms, 2 and 8 s, 3 and 10 s. */
+/*
+ * In microseconds. The bounds include the targets of the service, so that an
+ * alert rule can compute the share of requests within each target: 50 and 200
+ * ms, 100 and 500 ms, 2 and 8 s, 3 and 10 s.
+ */
 static const int64_t bounds_us[] = { 1000, 2500, 5000, 10000, 25000, 50000,
 	100000, 200000, 500000, 1000000, 2000000, 3000000, 5000000, 8000000,
 	10000000, 20000000, 40000000, 60000000 };
 #define BOUNDS ((int)(sizeof(bounds_us) / sizeof(bounds_us[0])))
 
-/* How a send may end. */
+/* The outcomes of a send. */
 enum outcome {
 	ANSWERED,
 	REPLAYED,
@@ -106,30 +109,30 @@ static const char *const recalls[] = {
 _Static_assert(sizeof(recalls) / sizeof(recalls[0]) == AIC_METRICS_RECALL__MAX,
     "all that is looked for has a name");
 
-/* Tokens of an answer, by kind; the cached ones are some of the prompt's. */
+/* Tokens by kind; the cached tokens are a part of the prompt's. */
 enum usage { USAGE_PROMPT, USAGE_COMPLETION, USAGE_CACHED, USAGES };
 
 typedef _Atomic int64_t counter;
 
 struct histogram {
-	counter below[BOUNDS + 1]; /* not yet summed up */
+	counter below[BOUNDS + 1]; /* not cumulative */
 	counter sum_us;
 };
 
-/* Its fields, as counters. */
+/* The number of its fields, each an int64_t. */
 #define NOWS (sizeof(struct aic_metrics_now) / sizeof(int64_t))
 
-/* What is in the file. Zeroes are a good beginning. */
+/* The content of the file. A zeroed page is a valid initial state. */
 struct page {
 	char magic[8];
 	counter started_s;
-	counter running; /* 0 after an end that was asked for */
+	counter running; /* 0 after a clean shutdown */
 	char version[32];
 	counter requests[AIC_METRICS_ROUTES][STATUSES];
 	counter chats[OUTCOMES];
 	counter calls[AIC_OPENAI_MODELS][AIC_OPENAI_CALL__MAX];
 	counter cache[AIC_CACHE_END__MAX];
-	counter recalls[AIC_METRICS_RECALL__MAX][2]; /* missed, there */
+	counter recalls[AIC_METRICS_RECALL__MAX][2]; /* misses, hits */
 	counter servers[AIC_METRICS_SERVER__MAX];
 	counter tokens;
 	counter usage[AIC_OPENAI_MODELS][USAGES];
@@ -143,19 +146,19 @@ struct aic_metrics {
 	struct page *page;
 	char *dir; /* NULL: none */
 	int number;
-	int fd; /* keeps the lock; -1: none */
+	int fd; /* holds the lock; -1: none */
 	const char *const *routes;
 	int n_routes;
 };
 
 static void
-add(counter *c, int64_t n)
+add_count(counter *c, int64_t n)
 {
 	atomic_fetch_add_explicit(c, n, memory_order_relaxed);
 }
 
 static int64_t
-get(const counter *c)
+get_count(const counter *c)
 {
 	return atomic_load_explicit(c, memory_order_relaxed);
 }
@@ -168,7 +171,10 @@ whole_file(void)
 	return (struct flock){ .l_type = F_WRLCK, .l_whence = SEEK_SET };
 }
 
-/* Its worker holds a lock as long as it lives. Looking leaves no trace. */
+/*
+ * A worker holds a lock on its file as long as its process lives. The check
+ * does not change the lock.
+ */
 static bool
 is_owned(int fd)
 {
@@ -184,11 +190,11 @@ file_name(char *to, size_t size, const char *dir, int number)
 }
 
 /*
- * A mapped page that the file does not have any more, because somebody has truncated
- * it, raises SIGBUS when it is touched, and that would end the process. So the handler
- * puts plain memory in its place, and counting goes on from zero, which to Prometheus
- * is a restart. A signal has no argument, hence the two variables; a process has one
- * struct aic_metrics.
+ * If another program truncates the file, an access to the mapped page raises
+ * SIGBUS, which would kill the process. The signal handler therefore maps
+ * anonymous memory in place of the page. The counters then restart from zero,
+ * which Prometheus treats as a restart of the worker. A signal handler has no
+ * argument, hence the two variables; a process has one struct aic_metrics.
  */
 static struct page *_Atomic mapped;
 static atomic_bool lost;
@@ -205,12 +211,12 @@ on_bus_error(int sig, siginfo_t *info, void *context)
 		MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == page)
 		atomic_store(&lost, true);
 	else
-		signal(sig, SIG_DFL); /* any other one is a fault of ours */
+		signal(sig, SIG_DFL); /* any other SIGBUS is a bug */
 	errno = saved;
 }
 
 static struct page *
-map(int fd)
+map_file(int fd)
 {
 	struct sigaction action = { .sa_sigaction = on_bus_error,
 		.sa_flags = SA_SIGINFO | SA_RESTART };
@@ -226,7 +232,7 @@ map(int fd)
 }
 
 static void
-unmap(struct page *page)
+unmap_file(struct page *page)
 {
 	atomic_store(&mapped, NULL);
 	munmap(page, sizeof(*page));
@@ -238,7 +244,9 @@ aic_metrics_was_lost(void)
 	return atomic_exchange(&lost, false);
 }
 
-/* Errors of a volume that has no room, or is broken: no reason not to serve. */
+/*
+ * Classify an error: a full or failing volume is no reason to refuse to serve.
+ */
 static enum aic_code
 fail_write(struct aic_err *err, const char *path, int why)
 {
@@ -248,11 +256,17 @@ fail_write(struct aic_err *err, const char *path, int why)
 	    "could not write \"%s\": %s", path, strerror(why));
 }
 
-/* All its blocks, too: to touch one that there is no room for would raise SIGBUS. */
+/*
+ * Allocates all blocks, because an access to a block that the volume has no
+ * space for would raise SIGBUS.
+ */
 static int
 give_size(int fd, bool ours)
 {
-	/* Of another version; emptied first, so that it is all zeroes. */
+	/*
+	 * A file of another version is truncated first, so that it is all
+	 * zeroes.
+	 */
 	if (!ours && ftruncate(fd, 0) != 0)
 		return errno;
 	return posix_fallocate(fd, 0, sizeof(struct page));
@@ -292,7 +306,7 @@ open_file(struct aic_metrics *m, struct aic_err *err)
 	why = give_size(m->fd, is_ours(m->fd));
 	if (why)
 		return fail_write(err, path, why);
-	m->page = map(m->fd);
+	m->page = map_file(m->fd);
 	return m->page ? AIC_OK : aic_fail(err, AIC_ENOMEM, "out of memory");
 }
 
@@ -325,8 +339,8 @@ aic_metrics_open(struct aic_metrics **ret_metrics, const char *dir, int number,
 	memcpy(m->page->magic, MAGIC, sizeof(MAGIC));
 	snprintf(m->page->version, sizeof(m->page->version), "%s",
 	    PACKAGE_VERSION);
-	/* What a worker held when it was killed. */
-	add(&m->page->lapsed, get(&m->page->held));
+	/* The reservations that this worker had when it was killed. */
+	add_count(&m->page->lapsed, get_count(&m->page->held));
 	m->page->held = 0;
 	aic_metrics_now(m, &(struct aic_metrics_now){ .db_up = 1 });
 	m->page->started_s = (int64_t)time(NULL);
@@ -342,7 +356,7 @@ aic_metrics_close(struct aic_metrics *m)
 		return;
 	if (m->page && m->dir) {
 		m->page->running = 0;
-		unmap(m->page);
+		unmap_file(m->page);
 	} else {
 		free(m->page);
 	}
@@ -363,7 +377,7 @@ aic_metrics_request(struct aic_metrics *m, int route, int status)
 		i++;
 	if (route < 0 || route >= m->n_routes)
 		route = AIC_METRICS_ROUTES - 1;
-	add(&m->page->requests[route][i], 1);
+	add_count(&m->page->requests[route][i], 1);
 }
 
 void
@@ -389,7 +403,7 @@ aic_metrics_chat(struct aic_metrics *m, enum aic_code rc, bool replayed)
 		[AIC_EBUG] = FAILED,
 	};
 
-	add(&m->page->chats[replayed ? REPLAYED : of[rc]], 1);
+	add_count(&m->page->chats[replayed ? REPLAYED : of[rc]], 1);
 }
 
 void
@@ -400,8 +414,8 @@ aic_metrics_time(struct aic_metrics *m, enum aic_metrics_time what, int64_t us)
 
 	while (i < BOUNDS && us > bounds_us[i])
 		i++;
-	add(&h->below[i], 1);
-	add(&h->sum_us, us);
+	add_count(&h->below[i], 1);
+	add_count(&h->sum_us, us);
 }
 
 void
@@ -413,18 +427,19 @@ aic_metrics_model(struct aic_metrics *m, const struct aic_openai_answer *answer)
 	for (i = 0; i < AIC_OPENAI_MODELS; i++)
 		for (j = 0; j < AIC_OPENAI_CALL__MAX; j++)
 			if (answer->calls[i][j])
-				add(&m->page->calls[i][j], answer->calls[i][j]);
-	add(&m->page->tokens, answer->tokens);
-	add(&usage[USAGE_PROMPT], answer->usage.prompt);
-	add(&usage[USAGE_COMPLETION], answer->usage.completion);
-	add(&usage[USAGE_CACHED], answer->usage.cached);
+				add_count(&m->page->calls[i][j],
+				    answer->calls[i][j]);
+	add_count(&m->page->tokens, answer->tokens);
+	add_count(&usage[USAGE_PROMPT], answer->usage.prompt);
+	add_count(&usage[USAGE_COMPLETION], answer->usage.completion);
+	add_count(&usage[USAGE_CACHED], answer->usage.cached);
 }
 
 void
 aic_metrics_cache(struct aic_metrics *m, enum aic_cache_end end, int64_t us)
 {
-	add(&m->page->cache[end], 1);
-	/* The others asked nobody, and would only make it look fast. */
+	add_count(&m->page->cache[end], 1);
+	/* The other outcomes made no call and would distort the histogram. */
 	if (end != AIC_CACHE_OFF && end != AIC_CACHE_NONE &&
 	    end != AIC_CACHE_OPEN)
 		aic_metrics_time(m, AIC_METRICS_CACHE, us);
@@ -434,13 +449,13 @@ void
 aic_metrics_recall(struct aic_metrics *m, enum aic_metrics_recall what,
     bool there)
 {
-	add(&m->page->recalls[what][there], 1);
+	add_count(&m->page->recalls[what][there], 1);
 }
 
 void
 aic_metrics_server(struct aic_metrics *m, enum aic_metrics_server how)
 {
-	add(&m->page->servers[how], 1);
+	add_count(&m->page->servers[how], 1);
 }
 
 const char *
@@ -452,13 +467,13 @@ aic_metrics_server_name(enum aic_metrics_server how)
 void
 aic_metrics_reserved(struct aic_metrics *m, int n)
 {
-	add(&m->page->held, n);
+	add_count(&m->page->held, n);
 }
 
 void
 aic_metrics_lapse(struct aic_metrics *m)
 {
-	add(&m->page->lapsed, 1);
+	add_count(&m->page->lapsed, 1);
 }
 
 void
@@ -473,15 +488,17 @@ aic_metrics_now(struct aic_metrics *m, const struct aic_metrics_now *now)
 		    memory_order_relaxed);
 }
 
-/* --- telling ----------------------------------------------------------- */
+/* --- exporting --------------------------------------------------------- */
 
-/* A worker's figures for one scrape. Other workers' pages are copies: a mapped file could be
- * truncated while it is looked at. */
+/*
+ * The figures of one worker for one scrape. The pages of other workers are
+ * copies, because a mapped file could be truncated during the scrape.
+ */
 struct view {
 	int number;
 	bool up;
 	struct page *page;
-	const struct aic_metrics *m; /* whose routes they are */
+	const struct aic_metrics *m; /* the source of the names of routes */
 };
 
 struct views {
@@ -490,14 +507,14 @@ struct views {
 };
 
 static int
-by_number(const void *a, const void *b)
+compare_numbers(const void *a, const void *b)
 {
 	const struct view *x = a, *y = b;
 
 	return x->number - y->number;
 }
 
-/* NULL: not all of it is there any more, or no memory. */
+/* NULL: the file is shorter than a page, or out of memory. */
 static struct page *
 read_page(int fd)
 {
@@ -535,9 +552,9 @@ add_view(struct views *all, const char *dir, int but, const char *name)
 	close(fd);
 }
 
-/* All files but the one of that number. */
+/* Reads all files except the one of the number `but'. */
 static void
-look_in(struct views *all, const char *dir, int but)
+read_directory(struct views *all, const char *dir, int but)
 {
 	struct dirent *e;
 	DIR *d = opendir(dir);
@@ -546,11 +563,11 @@ look_in(struct views *all, const char *dir, int but)
 		add_view(all, dir, but, e->d_name);
 	if (d)
 		closedir(d);
-	qsort(all->v, (size_t)all->n, sizeof(all->v[0]), by_number);
+	qsort(all->v, (size_t)all->n, sizeof(all->v[0]), compare_numbers);
 }
 
 static void
-look(struct views *all, const struct aic_metrics *m)
+read_views(struct views *all, const struct aic_metrics *m)
 {
 	int i;
 
@@ -559,13 +576,13 @@ look(struct views *all, const struct aic_metrics *m)
 		.number = m->number, .up = true, .page = m->page
 	};
 	if (m->dir)
-		look_in(all, m->dir, m->number);
+		read_directory(all, m->dir, m->number);
 	for (i = 0; i < all->n; i++)
 		all->v[i].m = m;
 }
 
 static void
-look_away(struct views *all, const struct page *own)
+free_views(struct views *all, const struct page *own)
 {
 	int i;
 
@@ -584,7 +601,8 @@ counter_at(const struct page *page, size_t offset)
 }
 
 static void
-head(struct aic_buf *to, const char *name, const char *type, const char *help)
+put_head(struct aic_buf *to, const char *name, const char *type,
+    const char *help)
 {
 	aic_buf_printf(to, "# HELP ai_chat_%s %s\n# TYPE ai_chat_%s %s\n", name,
 	    help, name, type);
@@ -602,8 +620,8 @@ put_requests(struct aic_buf *to, const struct view *v)
 		if (i >= v->m->n_routes && i != AIC_METRICS_ROUTES - 1)
 			continue;
 		for (j = 0; j < STATUSES; j++) {
-			n = get(&v->page->requests[i][j]);
-			/* Most combinations never come. */
+			n = get_count(&v->page->requests[i][j]);
+			/* Most combinations never occur. */
 			if (n == 0 && statuses[j] != 200)
 				continue;
 			aic_buf_printf(to,
@@ -622,7 +640,8 @@ put_chats(struct aic_buf *to, const struct view *v)
 	for (i = 0; i < OUTCOMES; i++)
 		aic_buf_printf(to,
 		    "ai_chat_chats_total{worker=\"%d\",outcome=\"%s\"} %lld\n",
-		    v->number, outcomes[i], (long long)get(&v->page->chats[i]));
+		    v->number, outcomes[i],
+		    (long long)get_count(&v->page->chats[i]));
 }
 
 static const char *const models[AIC_OPENAI_MODELS] = { "first", "fallback" };
@@ -638,7 +657,7 @@ put_calls(struct aic_buf *to, const struct view *v)
 			    "ai_chat_model_calls_total{worker=\"%d\","
 			    "model=\"%s\",result=\"%s\"} %lld\n",
 			    v->number, models[i], calls[j],
-			    (long long)get(&v->page->calls[i][j]));
+			    (long long)get_count(&v->page->calls[i][j]));
 }
 
 static void
@@ -651,7 +670,7 @@ put_usage(struct aic_buf *to, const struct view *v, const char *name,
 		aic_buf_printf(to,
 		    "ai_chat_%s{worker=\"%d\",model=\"%s\"} %lld\n", name,
 		    v->number, models[i],
-		    (long long)get(&v->page->usage[i][usage]));
+		    (long long)get_count(&v->page->usage[i][usage]));
 }
 
 static void
@@ -682,7 +701,7 @@ put_servers(struct aic_buf *to, const struct view *v)
 		    "ai_chat_server_calls_total{worker=\"%d\","
 		    "result=\"%s\"} %lld\n",
 		    v->number, servers[i],
-		    (long long)get(&v->page->servers[i]));
+		    (long long)get_count(&v->page->servers[i]));
 }
 
 static void
@@ -696,7 +715,7 @@ put_recalls(struct aic_buf *to, const struct view *v)
 			    "ai_chat_recalls_total{worker=\"%d\","
 			    "what=\"%s\",result=\"%s\"} %lld\n",
 			    v->number, recalls[i], there ? "hit" : "miss",
-			    (long long)get(&v->page->recalls[i][there]));
+			    (long long)get_count(&v->page->recalls[i][there]));
 }
 
 static void
@@ -708,7 +727,7 @@ put_histogram(struct aic_buf *to, const struct view *v, const char *name,
 	int i;
 
 	for (i = 0; i <= BOUNDS; i++) {
-		n += get(&h->below[i]);
+		n += get_count(&h->below[i]);
 		aic_buf_printf(to, "ai_chat_%s_bucket{worker=\"%d\"%s,le=\"",
 		    name, v->number, label);
 		if (i < BOUNDS)
@@ -718,7 +737,7 @@ put_histogram(struct aic_buf *to, const struct view *v, const char *name,
 		aic_buf_printf(to, "\"} %lld\n", (long long)n);
 	}
 	aic_buf_printf(to, "ai_chat_%s_sum{worker=\"%d\"%s} %.6f\n", name,
-	    v->number, label, (double)get(&h->sum_us) / 1e6);
+	    v->number, label, (double)get_count(&h->sum_us) / 1e6);
 	aic_buf_printf(to, "ai_chat_%s_count{worker=\"%d\"%s} %lld\n", name,
 	    v->number, label, (long long)n);
 }
@@ -763,7 +782,7 @@ put_cache_calls(struct aic_buf *to, const struct view *v)
 		    "ai_chat_cache_calls_total{worker=\"%d\","
 		    "result=\"%s\"} %lld\n",
 		    v->number, aic_cache_end_name(i),
-		    (long long)get(&v->page->cache[i]));
+		    (long long)get_count(&v->page->cache[i]));
 }
 
 static void
@@ -774,11 +793,14 @@ put_build(struct aic_buf *to, const struct view *v)
 	    v->number, v->page->version);
 }
 
-/* One that ended as it should is not down, it is not there. */
+/*
+ * A worker that shut down cleanly is not exported, so it is not reported as
+ * down.
+ */
 static void
 put_up(struct aic_buf *to, const struct view *v)
 {
-	if (v->up || get(&v->page->running))
+	if (v->up || get_count(&v->page->running))
 		aic_buf_printf(to, "ai_chat_worker_up{worker=\"%d\"} %d\n",
 		    v->number, v->up);
 }
@@ -792,17 +814,17 @@ put_breaker(struct aic_buf *to, const struct view *v)
 		aic_buf_printf(to,
 		    "ai_chat_breaker_open{worker=\"%d\",model=\"%s\"} %lld\n",
 		    v->number, models[i],
-		    (long long)get(counter_at(v->page, NOW(open[i]))));
+		    (long long)get_count(counter_at(v->page, NOW(open[i]))));
 }
 
-/* Of which workers a number is told. */
+/* The workers for which a number is exported. */
 enum scope {
 	EVER,
 	LIVING,
-	CACHING, /* the living that should have a Redis */
+	CACHING, /* running workers with a Redis configured */
 };
 
-/* Families of one number each. */
+/* Metric families with one number each. */
 struct family {
 	const char *name, *type, *help;
 	size_t offset; /* in struct page */
@@ -828,7 +850,8 @@ static const struct family families[] = {
 	    "Whether the worker reaches the database, as far as it knows.",
 	    NOW(db_up), LIVING },
 	{ "save_breaker_open", "gauge",
-	    "Whether new chats are refused (1) because answers cannot be saved.",
+	    "Whether new chats are refused (1) because answers "
+	    "cannot be saved.",
 	    NOW(saves_open), LIVING },
 	{ "database_connections", "gauge", "Open connections to the database.",
 	    NOW(db_connections), LIVING },
@@ -855,12 +878,13 @@ static void
 put_number(struct aic_buf *to, const struct family *f, const struct view *v)
 {
 	if ((f->scope == EVER || v->up) &&
-	    (f->scope != CACHING || get(counter_at(v->page, NOW(cache)))))
+	    (f->scope != CACHING || get_count(counter_at(v->page, NOW(cache)))))
 		aic_buf_printf(to, "ai_chat_%s{worker=\"%d\"} %lld\n", f->name,
-		    v->number, (long long)get(counter_at(v->page, f->offset)));
+		    v->number,
+		    (long long)get_count(counter_at(v->page, f->offset)));
 }
 
-/* Families of several numbers. */
+/* Metric families with several numbers. */
 static const struct {
 	const char *name, *type, *help;
 	void (*put)(struct aic_buf *to, const struct view *v);
@@ -889,7 +913,8 @@ static const struct {
 	    "Tokens of the answers, as the model counts.",
 	    put_completion_tokens },
 	{ "cached_tokens_total", "counter",
-	    "Tokens of the requests that the model's provider had in its cache.",
+	    "Tokens of the requests that the model's provider had in its "
+	    "cache.",
 	    put_cached_tokens },
 	{ "breaker_open", "gauge", "1: the model is left alone for a while.",
 	    put_breaker },
@@ -912,23 +937,24 @@ aic_metrics_write(struct aic_metrics *m, struct aic_buf *to)
 	size_t i;
 	int j;
 
-	look(&all, m);
+	read_views(&all, m);
 	for (i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {
-		head(to, tables[i].name, tables[i].type, tables[i].help);
+		put_head(to, tables[i].name, tables[i].type, tables[i].help);
 		for (j = 0; j < all.n; j++)
 			tables[i].put(to, &all.v[j]);
 	}
 	for (i = 0; i < sizeof(families) / sizeof(families[0]); i++) {
-		head(to, families[i].name, families[i].type, families[i].help);
+		put_head(to, families[i].name, families[i].type,
+		    families[i].help);
 		for (j = 0; j < all.n; j++)
 			put_number(to, &families[i], &all.v[j]);
 	}
-	look_away(&all, m->page);
+	free_views(&all, m->page);
 }
 
-/* What the caller is not to blame for. */
+/* Chats that failed for a reason other than the caller's request. */
 static int64_t
-failed(const struct page *page)
+count_failed(const struct page *page)
 {
 	static const enum outcome ours[] = { MODEL, MODEL_OPEN, DATABASE, BUSY,
 		FAILED };
@@ -936,26 +962,26 @@ failed(const struct page *page)
 	size_t i;
 
 	for (i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
-		n += get(&page->chats[ours[i]]);
+		n += get_count(&page->chats[ours[i]]);
 	return n;
 }
 
 static void
-tell(struct aic_metrics_worker *to, const struct view *v)
+export_worker(struct aic_metrics_worker *to, const struct view *v)
 {
 	int64_t now[NOWS] = { 0 };
 	size_t i;
 
 	*to = (struct aic_metrics_worker){ .number = v->number,
 		.up = v->up,
-		.ended = !v->up && !get(&v->page->running),
-		.started_s = get(&v->page->started_s),
-		.answered = get(&v->page->chats[ANSWERED]) +
-		    get(&v->page->chats[REPLAYED]),
-		.failed = failed(v->page) };
+		.ended = !v->up && !get_count(&v->page->running),
+		.started_s = get_count(&v->page->started_s),
+		.answered = get_count(&v->page->chats[ANSWERED]) +
+		    get_count(&v->page->chats[REPLAYED]),
+		.failed = count_failed(v->page) };
 	snprintf(to->version, sizeof(to->version), "%.31s", v->page->version);
 	for (i = 0; i < NOWS; i++)
-		now[i] = get(&v->page->now[i]);
+		now[i] = get_count(&v->page->now[i]);
 	memcpy(&to->now, now, sizeof(now));
 }
 
@@ -966,9 +992,9 @@ aic_metrics_look(const char *dir, struct aic_metrics_worker *to)
 	int i;
 
 	memset(&all, 0, sizeof(all));
-	look_in(&all, dir, 0);
+	read_directory(&all, dir, 0);
 	for (i = 0; i < all.n; i++)
-		tell(&to[i], &all.v[i]);
-	look_away(&all, NULL);
+		export_worker(&to[i], &all.v[i]);
+	free_views(&all, NULL);
 	return all.n;
 }

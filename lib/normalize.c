@@ -11,9 +11,11 @@
 #define YO 0x451
 #define YE 0x435
 
-/* The letters that our sellers write with. */
+/*
+ * Converts the Latin and Cyrillic letters, which sellers write, to lower case.
+ */
 static uint32_t
-lower(uint32_t cp)
+lower_letter(uint32_t cp)
 {
 	if (cp >= 'A' && cp <= 'Z')
 		return cp + 'a' - 'A';
@@ -56,12 +58,12 @@ aic_normalize_question(struct aic_buf *to, const char *text)
 
 	for (; text < end; text += n) {
 		n = aic_utf8_next(text, (size_t)(end - text), &cp);
-		if (n == 0) { /* not ours; kept as it is */
+		if (n == 0) { /* any other character is kept */
 			n = 1;
 			aic_buf_put(to, text, n);
 			continue;
 		}
-		low = lower(cp);
+		low = lower_letter(cp);
 		if (low != cp)
 			aic_utf8_put(to, low);
 		else if (!aic_utf8_blank(text, n))

@@ -1,6 +1,6 @@
 /*
- * question -- whether two questions are the same one: in whatever case, with whatever
- * white space, and marks at the end.
+ * normalize -- normalise a question, so that two questions that differ only in
+ * case, in white space or in the marks at their end are equal.
  *
  * Threads: any.
  */
@@ -10,9 +10,9 @@
 #include "lib/buf.h"
 
 /*
- * aic_normalize_question -- the question with Latin and Cyrillic letters in lower case, yo
- * as ye, which is how most people write it, white space as single blanks, and neither
- * blanks nor the marks that end a sentence at its ends.
+ * aic_normalize_question -- write the question with Latin and Cyrillic letters
+ * in lower case, with each yo as ye (the common spelling), with single blanks
+ * for white space, and without blanks and sentence marks at both ends.
  *
  * text      valid UTF-8
  *

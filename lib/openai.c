@@ -17,12 +17,16 @@
 #include "lib/provider.h"
 #include "lib/retry.h"
 
-/* Forms of a request that one chat may find to be refused: two names of the limit, and
- * the temperature. */
+/*
+ * The most forms of a request that one chat can have refused: two names of the
+ * token limit, and the temperature.
+ */
 #define FALLBACKS_MAX 3
 
-/* Names of the limit of tokens, in the order in which they are sent. The last one
- * stays, whatever the model says of it. */
+/*
+ * The names of the token limit, in the order in which they are sent. The last
+ * one stays in use even if the model refuses it.
+ */
 static const struct {
 	const char *name;
 	enum aic_param param;
@@ -33,14 +37,17 @@ static const struct {
 };
 #define LIMITS ((int)(sizeof(limits) / sizeof(limits[0])))
 
-/* While waiting to try again, ask this often whether the caller is still there. */
+/*
+ * Interval of the check whether the caller has left, during a wait before a
+ * retry.
+ */
 #define GONE_EVERY_US (500 * AIC_MS)
 
-/* A model that can be asked, and what is known of it. */
+/* A model, and its state. */
 struct upstream {
 	struct aic_provider *provider;
-	/* What this model has refused. */
-	atomic_int limit; /* index in limits; only ever grows */
+	/* The forms that this model has refused. */
+	atomic_int limit; /* index in limits; never decreases */
 	atomic_bool no_temperature;
 	struct aic_breaker breaker;
 	struct aic_budget budget; /* of retries */
@@ -50,23 +57,23 @@ struct upstream {
 struct aic_openai {
 	struct upstream ups[AIC_OPENAI_MODELS];
 	int n_ups;
-	/* What no log may have. */
+	/* Texts that must not get into a log. */
 	const char *secrets[AIC_OPENAI_MODELS * AIC_PROVIDER_SECRETS + 1];
 	double temperature;
 	int64_t max_tokens;
 	atomic_bool failing;
 };
 
-/* One call, and what is known of its answer. */
+/* One call, and its outcome. */
 struct call {
 	struct upstream *up;
-	int64_t until_us; /* the model's share of the deadline */
+	int64_t until_us; /* the end of the model's share of the deadline */
 	struct aic_http_answer http;
 	struct aic_completion_error error;
-	int limit; /* index in limits, of what was sent */
+	int limit; /* index in limits, of the name that was sent */
 	bool sent_limit;
-	bool temperature; /* it was sent */
-	bool other; /* another model could be asked */
+	bool temperature; /* the temperature was sent */
+	bool other; /* another model is left to ask */
 	enum aic_provider_token token;
 };
 
@@ -153,7 +160,7 @@ aic_openai_keep_warm(struct aic_openai *o, struct aic_http *http,
 	struct upstream *up = &o->ups[0];
 	int64_t now = aic_clock_us();
 
-	/* While the breaker is open its trials are the only calls. */
+	/* While the breaker is open, its trials are the only calls. */
 	if (aic_breaker_wait(&up->breaker, now) > 0)
 		return AIC_WARM_SAME;
 	return aic_warm_look(&up->warm, http, up->provider, now, why);
@@ -185,11 +192,12 @@ aic_openai_is_open(struct aic_openai *o, int64_t now_us)
 /* --- one call ---------------------------------------------------------- */
 
 /*
- * The members that depend on the model come behind the messages.
+ * The members that depend on the model follow the messages.
  *
- * The worker does not send a member that the operator's own members set, under neither
- * of its names. So a refusal of such a member is not answered by another form: the
- * operator asked for this one, and has to see the error.
+ * The worker does not send a member that the operator's own members set, under
+ * any of its names. So the worker does not answer a refusal of such a member
+ * with another form: the operator asked for this form, and has to see the
+ * error.
  */
 static void
 put_tail(const struct aic_openai *o, struct call *call, struct aic_buf *body)
@@ -232,16 +240,16 @@ call_once(const struct aic_openai *o, struct aic_http *http,
 	aic_warm_used(&call->up->warm, aic_clock_us());
 	call->token = aic_provider_post(call->up->provider, http, &post,
 	    &call->http);
-	/* The next one may end otherwise. */
+	/* The next call may have another end. */
 	ask->body->len = messages_end;
 	if (call->http.end == AIC_HTTP_ANSWERED && call->http.status != 200)
 		aic_completion_read_error(&call->http.body, o->secrets,
 		    &call->error);
 }
 
-/* --- what to make of it ------------------------------------------------ */
+/* --- judging a call ---------------------------------------------------- */
 
-/* Of the answer, or of the error inside a 200. */
+/* The status of the response, or of the error inside a 200. */
 static int
 status_of(const struct call *call)
 {
@@ -276,9 +284,10 @@ case_of(const struct call *call)
 }
 
 /*
- * Did the model refuse a parameter that there is another form of? Then note that; true
- * means: the next call will have that form. Another chat may have noted it meanwhile,
- * which must not take the form after it.
+ * Check whether the model refused a parameter that has another form, and record
+ * the refusal. True means that the next call uses the other form. Another chat
+ * can have recorded the same refusal meanwhile; this chat must then not skip a
+ * form.
  */
 static bool
 fall_back(const struct call *call)
@@ -327,7 +336,7 @@ fail_call(const struct call *call, struct aic_err *err)
 	    call->error.code, call->error.type, call->error.param);
 }
 
-/* What the answer of a call comes to; its text is set on AIC_OK. */
+/* Turn the response to a call into a result; call->text is set on AIC_OK. */
 static enum aic_code
 read_call(const struct aic_openai *o, struct call *call,
     struct aic_openai_answer *answer, struct aic_err *err)
@@ -400,14 +409,17 @@ kind_of(const struct call *call, enum aic_code rc)
 	}
 }
 
-/* Opened since this chat came in, or this is the trial: one call tells enough. */
+/*
+ * True when the breaker has opened since this chat began, or when this call is
+ * the breaker's trial: one call is enough for a trial.
+ */
 static bool
-is_left_alone(const struct call *call)
+is_breaker_open(const struct call *call)
 {
 	return aic_breaker_wait(&call->up->breaker, aic_clock_us()) > 0;
 }
 
-/* Wait for the next attempt; false: there is to be none. */
+/* Wait for the next attempt; false: no further attempt is allowed. */
 static bool
 wait_again(const struct aic_openai_ask *ask, const struct call *call, int tried,
     struct aic_err *err)
@@ -415,7 +427,7 @@ wait_again(const struct aic_openai_ask *ask, const struct call *call, int tried,
 	struct aic_retry_case c = case_of(call);
 	int64_t now = aic_clock_us(), wait;
 
-	if (!aic_retry_worth(&c) || is_left_alone(call))
+	if (!aic_retry_worth(&c) || is_breaker_open(call))
 		return false;
 	wait = aic_retry_wait(tried, call->http.retry_after_us,
 	    call->until_us - now, aic_random());
@@ -426,7 +438,7 @@ wait_again(const struct aic_openai_ask *ask, const struct call *call, int tried,
 		    "the caller left between two calls of the model");
 		return false;
 	}
-	return !is_left_alone(call);
+	return !is_breaker_open(call);
 }
 
 static enum aic_code
@@ -448,8 +460,10 @@ ask_often(const struct aic_openai *o, struct aic_http *http,
 		calls[kind_of(call, rc)]++;
 		if (rc != AIC_EUPSTREAM)
 			return rc;
-		/* A token that has expired says nothing about the model: the
-		 * call is repeated once, and this is no attempt of the rule. */
+		/*
+		 * A token that has expired is no failure of the model. The call
+		 * is repeated once, and does not count as an attempt.
+		 */
 		if (!renewed && call->token == AIC_PROVIDER_TOKEN_STALE &&
 		    call->until_us - aic_clock_us() >= AIC_RETRY_LEAST_US) {
 			renewed = true;
@@ -466,29 +480,35 @@ ask_often(const struct aic_openai *o, struct aic_http *http,
 	}
 }
 
-/* --- whom to ask ------------------------------------------------------- */
+/* --- choosing the model ------------------------------------------------ */
 
-/* Whose fault was it? left_us: what there was to ask in. */
+/*
+ * The verdict for the model's breaker. left_us: the time that was left when the
+ * model was called first.
+ */
 static enum aic_breaker_verdict
-judge(enum aic_code rc, const struct call *call, int64_t left_us)
+judge_failure(enum aic_code rc, const struct call *call, int64_t left_us)
 {
 	if (rc == AIC_OK)
 		return AIC_BREAKER_WELL;
-	/* The caller left, or it is the worker that lacks something. */
+	/* The caller left, or the worker lacks a resource. */
 	if (rc != AIC_EUPSTREAM || call->http.no_descriptor)
 		return AIC_BREAKER_NEUTRAL;
 	if (call->http.end == AIC_HTTP_ANSWERED)
 		return status_of(call) >= 400 && status_of(call) <= 499
 		    ? AIC_BREAKER_NEUTRAL
 		    : AIC_BREAKER_FAILED;
-	/* No model answers in a moment: we came too late. */
+	/* No model answers in so little time: the chat began too late. */
 	return left_us < AIC_RETRY_LEAST_US ? AIC_BREAKER_NEUTRAL
 					    : AIC_BREAKER_FAILED;
 }
 
-/* When the i-th has to be done: the next one may need the rest. */
+/*
+ * The end of the i-th model's share of the deadline: the next model may need
+ * the rest.
+ */
 static int64_t
-share(struct aic_openai *o, int i, int64_t now_us, int64_t deadline_us)
+end_of_share(struct aic_openai *o, int i, int64_t now_us, int64_t deadline_us)
 {
 	int64_t third = (deadline_us - now_us) / 3;
 
@@ -498,7 +518,10 @@ share(struct aic_openai *o, int i, int64_t now_us, int64_t deadline_us)
 	return deadline_us - third;
 }
 
-/* Without a token nobody refused the question: another model may well answer it. */
+/*
+ * Without a token, no model has refused the question: another model may be able
+ * to answer it.
+ */
 static bool
 may_ask_other(enum aic_code rc, const struct call *call,
     const struct aic_openai_ask *ask)
@@ -512,7 +535,7 @@ may_ask_other(enum aic_code rc, const struct call *call,
 }
 
 static enum aic_code
-refuse(int64_t wait_us, struct aic_err *err)
+fail_open(int64_t wait_us, struct aic_err *err)
 {
 	err->retry_after_s = (int)((wait_us + AIC_S - 1) / AIC_S);
 	return aic_fail(err, AIC_EOPEN,
@@ -533,24 +556,24 @@ ask_all(struct aic_openai *o, struct aic_http *http,
 	for (i = 0; i < o->n_ups; i++) {
 		now = aic_clock_us();
 		call->up = &o->ups[i];
-		call->until_us = share(o, i, now, ask->deadline_us);
+		call->until_us = end_of_share(o, i, now, ask->deadline_us);
 		wait = aic_breaker_enter(&call->up->breaker, now,
 		    call->until_us, &round);
 		if (wait > 0) {
 			soonest = wait < soonest ? wait : soonest;
 			continue;
 		}
-		/* The time that it may not take is kept for another one. */
+		/* The rest of the time is reserved for another model. */
 		call->other = call->until_us < ask->deadline_us;
 		answer->model = i;
 		rc = ask_often(o, http, ask, call, answer, err);
 		answer->changes[i] = aic_breaker_leave(&call->up->breaker,
-		    round, judge(rc, call, call->until_us - now),
+		    round, judge_failure(rc, call, call->until_us - now),
 		    aic_clock_us());
 		if (!may_ask_other(rc, call, ask))
 			return rc;
 	}
-	return rc == AIC_EOPEN ? refuse(soonest, err) : rc;
+	return rc == AIC_EOPEN ? fail_open(soonest, err) : rc;
 }
 
 enum aic_code

@@ -1,26 +1,30 @@
 /*
- * openai -- ask a model that speaks chat completions, as often as the rule and the
- * budget allow and no longer than the deadline; and then perhaps a second one.
+ * openai -- ask a model over the chat completions API. The retry rule and the
+ * retry budget bound the number of calls, and the deadline bounds the time.
+ * After the primary model, the fallback model may be asked.
  *
- * The second is asked when the breaker of the first is open, when none of its attempts
- * had an answer and there is none left, or at once when retry.h says that only another
- * model can answer (no money, a country that is not served); and within the same
- * deadline. So that a first one that hangs leaves time for it, the first gets two
- * thirds of what there is, unless the breaker of the second is open or a third would not
- * be enough for an attempt.
+ * The fallback model is asked in three cases: the circuit breaker of the
+ * primary model is open; all attempts at the primary model have failed; or
+ * retry.h says that only another model can answer (the account has no money,
+ * the provider does not serve the country). Both models share one deadline. So
+ * that a primary model that hangs leaves time for the fallback model, the
+ * primary model gets two thirds of the time. It gets all of the time if the
+ * breaker of the fallback model is open or if one third would be too short for
+ * an attempt.
  *
- * A model that failed so many chats in a row is not asked for a while; see
- * breaker.h. A failure is the model's when it gives no answer, a status of 5xx, or
- * nothing of use; not with 4xx, which is about the question, the key or the quota.
- * Nobody tries again while it is left alone, the trial included.
+ * The circuit breaker of a model opens after a number of failed chats in a row;
+ * see breaker.h. A chat counts as a failure of the model when the model gives
+ * no answer, a status of 5xx, or an unusable answer. A status of 4xx does not
+ * count, because its cause is the question, the key or the quota. While the
+ * breaker is open there are no retries, not even for the trial.
  *
  * Newer models refuse `max_tokens' or `temperature', older servers refuse
- * `max_completion_tokens'. The other form is sent at once, and remembered for the life
- * of the worker. The limit of tokens has two names; where a model refuses both, one
- * after the other, the first name is sent from then on, so that the two cannot take
- * turns for ever.
+ * `max_completion_tokens'. The worker repeats the call at once in the other
+ * form, and uses this form as long as it runs. The token limit has two names.
+ * If a model refuses one after the other, the worker uses the first name from
+ * then on, so that the two names do not alternate for ever.
  *
- * Threads: a struct aic_openai is shared by all.
+ * Threads: a struct aic_openai is shared by all threads.
  */
 #ifndef AIC_OPENAI_H
 #define AIC_OPENAI_H
@@ -38,53 +42,57 @@
 
 struct aic_openai;
 
-/* The first, and the one to fall back to. */
+/* The primary and the fallback model. */
 #define AIC_OPENAI_MODELS 2
 
 struct aic_openai_conf {
-	/* Of the second one see aic_provider_inherit(). */
+	/* For the second one see aic_provider_inherit(). */
 	struct aic_provider_conf models[AIC_OPENAI_MODELS];
 	double temperature;
 	int64_t max_tokens;
-	/* Of each model. */
+	/* For each model. */
 	int64_t breaker_failures; /* chats in a row; 0: it never opens */
 	int64_t breaker_open_us;
 	int64_t retry_floor; /* retries in ten seconds; see budget.h */
 };
 
 struct aic_openai_ask {
-	/* aic_completion_begin() and a JSON array of messages; the rest of the body
-	 * is added to it. */
+	/*
+	 * aic_completion_begin() and a JSON array of messages; the call appends
+	 * the rest of the body.
+	 */
 	struct aic_buf *body;
-	int64_t deadline_us; /* for all attempts, the waits, both models */
-	bool (*gone)(void *arg); /* the caller has left; NULL: never asked */
+	int64_t deadline_us; /* for all attempts and waits, at both models */
+	/* true: the caller has left; NULL: not checked */
+	bool (*gone)(void *arg);
 	void *gone_arg;
 };
 
-/* How a call ended, for those who count. */
+/* How a call ended, for the metrics. */
 enum aic_openai_call {
 	AIC_OPENAI_USABLE,
-	AIC_OPENAI_USELESS, /* a 200 without an answer in it, or far too much */
-	AIC_OPENAI_REFUSED, /* 4xx, or a status that no API has */
-	AIC_OPENAI_LIMITED, /* a rate limit: 429, or an error that says so */
-	AIC_OPENAI_QUOTA, /* no money is left in the account */
+	AIC_OPENAI_USELESS, /* a 200 without a usable answer, or too large */
+	AIC_OPENAI_REFUSED, /* 4xx, or a status that no API sends */
+	AIC_OPENAI_LIMITED, /* a rate limit: 429, or an error of that name */
+	AIC_OPENAI_QUOTA, /* the account has no money */
 	AIC_OPENAI_BROKEN, /* 5xx */
 	AIC_OPENAI_UNREACHED,
-	AIC_OPENAI_CUT, /* no whole answer came */
+	AIC_OPENAI_CUT, /* the response is incomplete */
 	AIC_OPENAI_TIMEOUT,
-	AIC_OPENAI_GONE, /* the caller had left */
+	AIC_OPENAI_GONE, /* the caller left */
 	AIC_OPENAI_CALL__MAX
 };
 
 struct aic_openai_answer {
 	char *text; /* valid UTF-8 without NUL, not blank; free() */
-	int64_t tokens; /* in all, 0 when unknown */
+	int64_t tokens; /* total of the usage; 0: unknown */
 	struct aic_completion_usage usage;
-	bool cut_off; /* the model had more to say than it may */
-	/* Set on failure too. */
-	int attempts; /* calls made */
-	int calls[AIC_OPENAI_MODELS][AIC_OPENAI_CALL__MAX]; /* the same */
-	int model; /* that was asked last, from 0 */
+	bool cut_off; /* the answer ended at the token limit */
+	/* Set on failure, too. */
+	int attempts; /* number of calls */
+	/* calls by outcome */
+	int calls[AIC_OPENAI_MODELS][AIC_OPENAI_CALL__MAX];
+	int model; /* the last model that was asked, from 0 */
 	enum aic_breaker_change changes[AIC_OPENAI_MODELS];
 };
 
@@ -94,22 +102,25 @@ struct aic_openai_answer {
 enum aic_code aic_openai_open(struct aic_openai **ret_openai,
     const struct aic_openai_conf *conf, struct aic_err *err) AIC_MUST_CHECK;
 
-/* aic_openai_close -- wipes the keys. NULL is fine. */
+/* aic_openai_close -- close, and wipe the keys. NULL is fine. */
 void aic_openai_close(struct aic_openai *openai);
 
-/* aic_openai_members -- what the operator adds to the body of the first model's
- * requests, and what the answers so depend on; "": nothing. Borrowed. */
+/*
+ * aic_openai_members -- the members that the operator adds to the body of the
+ * primary model's requests; the answers depend on them. "": none. Borrowed.
+ */
 const char *aic_openai_members(const struct aic_openai *openai);
 
 /*
- * aic_openai_ask -- ask until there is a usable answer or the rule says stop.
+ * aic_openai_ask -- ask until there is a usable answer, or until the retry
+ * rule, the budget or the deadline ends the attempts.
  *
  * answer    zeroed by the caller; text and tokens are set on AIC_OK
  *
- * Errors:   AIC_EUPSTREAM  of the model asked last; err->says is fit for the
- *                          caller: no key, no URL
- *           AIC_EOPEN      nobody was asked; err->retry_after_s is set
- *           AIC_EGONE      ask->gone said so
+ * Errors:   AIC_EUPSTREAM  of the model that was asked last; err->says can be
+ *                          shown to the caller: it has no key and no URL
+ *           AIC_EOPEN      all breakers are open; err->retry_after_s is set
+ *           AIC_EGONE      ask->gone returned true
  *           AIC_ENOMEM
  * Blocks:   until ask->deadline_us at most
  * Memory:   gives answer->text
@@ -120,8 +131,8 @@ enum aic_code aic_openai_ask(struct aic_openai *openai, struct aic_http *http,
     struct aic_err *err) AIC_MUST_CHECK;
 
 /*
- * aic_openai_keep_warm -- keep a connection to the first model open; see warm.h. To be
- * called about once a second.
+ * aic_openai_keep_warm -- keep a connection to the primary model open; see
+ * warm.h. Call it about once a second.
  *
  * why       set with AIC_WARM_LOST
  *
@@ -131,14 +142,20 @@ enum aic_code aic_openai_ask(struct aic_openai *openai, struct aic_http *http,
 enum aic_warm_change aic_openai_keep_warm(struct aic_openai *openai,
     struct aic_http *http, char why[AIC_HTTP_WHY_SIZE]);
 
-/* aic_openai_is_well -- false when the last chat got no answer from any model. */
+/*
+ * aic_openai_is_well -- false when the last chat got no answer from any model.
+ */
 bool aic_openai_is_well(const struct aic_openai *openai);
 
-/* aic_openai_model_is_open -- would the i-th model not be asked now? False for one
- * that there is not. */
+/*
+ * aic_openai_model_is_open -- true when the breaker of the i-th model rejects a
+ * call now. False for a model that is not configured.
+ */
 bool aic_openai_model_is_open(struct aic_openai *openai, int i, int64_t now_us);
 
-/* aic_openai_is_open -- would nobody be asked now? */
+/*
+ * aic_openai_is_open -- true when the breakers of all models reject a call now.
+ */
 bool aic_openai_is_open(struct aic_openai *openai, int64_t now_us);
 
 #endif

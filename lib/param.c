@@ -18,11 +18,13 @@ static const struct {
 };
 #define NAMES (sizeof(names) / sizeof(names[0]))
 
-/* Codes that refuse the parameter in `param', whatever the message says. */
+/*
+ * Error codes that refuse the parameter in `param', whatever the message says.
+ */
 static const char *const codes[] = { "unsupported_parameter",
 	"unknown_parameter", "extra_forbidden", NULL };
 
-/* They speak of a parameter that the model does not have. */
+/* Phrases for a parameter that the model does not have. */
 static const char *const unknown[] = { "unsupported parameter",
 	"unsupported argument", "unsupported param", "argument not supported",
 	"unrecognized", "unrecognised", "unknown parameter", "unknown field",
@@ -30,14 +32,14 @@ static const char *const unknown[] = { "unsupported parameter",
 	"unexpected parameter", "unexpected field", "extra input",
 	"extra field", "extraneous", "deprecated", "cannot find field", NULL };
 
-/* They may speak of the parameter, or of its value. */
+/* Phrases that can refer to the parameter or to its value. */
 static const char *const refused[] = { "unsupported", "not support",
 	"n't support", "no longer support", "not permitted", "not allowed",
 	"not accept", "n't accept", "not compatible", "incompatible",
 	"not available", "not a valid", "not recogni", "only the default",
 	"only be set to", NULL };
 
-/* They speak of a value that is too large or too small. */
+/* Phrases for a value that is too large or too small. */
 static const char *const sizes[] = { "too large", "too high", "too big",
 	"too long", "too small", "too low", "at most", "at least", "maximum",
 	"minimum", "exceed", "between", "range", "less than", "greater than",
@@ -45,7 +47,7 @@ static const char *const sizes[] = { "too large", "too high", "too big",
 	"context window", "<=", ">=", NULL };
 
 static bool
-says(const char *s, size_t n, const char *word)
+has_phrase(const char *s, size_t n, const char *word)
 {
 	size_t len = strlen(word), i;
 
@@ -56,10 +58,10 @@ says(const char *s, size_t n, const char *word)
 }
 
 static bool
-says_any(const char *s, size_t n, const char *const *words)
+has_any_phrase(const char *s, size_t n, const char *const *words)
 {
 	for (; *words; words++)
-		if (says(s, n, *words))
+		if (has_phrase(s, n, *words))
 			return true;
 	return false;
 }
@@ -70,9 +72,9 @@ in_name(char c)
 	return c == '_' || isalnum((unsigned char)c);
 }
 
-/* The parameters that are named, as whole words. */
+/* The parameters that the text names, as whole words. */
 static unsigned
-named(const char *s, size_t n)
+find_named(const char *s, size_t n)
 {
 	unsigned set = 0;
 	size_t i, j, len;
@@ -88,7 +90,10 @@ named(const char *s, size_t n)
 	return set;
 }
 
-/* "only 1 is allowed for this model", of whatever number */
+/*
+ * True for a phrase such as "only 1 is allowed for this model", with any
+ * number.
+ */
 static bool
 allows_one(const char *s, size_t n)
 {
@@ -101,15 +106,18 @@ allows_one(const char *s, size_t n)
 		i += sizeof(only) - 1;
 		while (i < n && (isdigit((unsigned char)s[i]) || s[i] == '.'))
 			i++;
-		if (says(s + i, n - i < 12 ? n - i : 12, " is allowed"))
+		if (has_phrase(s + i, n - i < 12 ? n - i : 12, " is allowed"))
 			return true;
 	}
 	return false;
 }
 
-/* To the end of a sentence: a stop with a blank behind it, for "0.7" has one, too. */
+/*
+ * The length of a sentence, which ends at a stop with a blank after it: "0.7"
+ * also has a stop.
+ */
 static size_t
-sentence(const char *s)
+scan_sentence(const char *s)
 {
 	size_t n;
 
@@ -121,26 +129,30 @@ sentence(const char *s)
 }
 
 /*
- * Name and refusing word must be in one sentence, because a server may describe the
- * whole request beside an error about something else. A size may be in any: "does not
- * support 100000. The maximum is 4096."
+ * The name and the refusing phrase must be in one sentence, because a server
+ * can describe the whole request beside an error about something else. A phrase
+ * about a size can be in any sentence: "does not support 100000. The maximum is
+ * 4096."
  */
 static unsigned
 refused_by(const char *message, unsigned about)
 {
-	bool size = says_any(message, strlen(message), sizes), refuses;
+	bool size = has_any_phrase(message, strlen(message), sizes), refuses;
 	unsigned set = 0, here;
 	const char *s;
 	size_t n;
 
 	for (s = message; *s; s += n) {
-		n = sentence(s);
-		/* With `param' the message need not name it. */
-		here = about ? about : named(s, n);
+		n = scan_sentence(s);
+		/*
+		 * If `param' is set, the message need not name the parameter.
+		 */
+		here = about ? about : find_named(s, n);
 		if (!here)
 			continue;
-		refuses = says_any(s, n, unknown) ||
-		    (!size && (says_any(s, n, refused) || allows_one(s, n)));
+		refuses = has_any_phrase(s, n, unknown) ||
+		    (!size &&
+			(has_any_phrase(s, n, refused) || allows_one(s, n)));
 		if (refuses)
 			set |= here;
 	}
@@ -150,17 +162,20 @@ refused_by(const char *message, unsigned about)
 unsigned
 aic_param_refused(const char *code, const char *param, const char *message)
 {
-	unsigned about = named(param, strlen(param));
+	unsigned about = find_named(param, strlen(param));
 	const char *const *c;
 
 	if (*param && !about)
-		return 0; /* the error is about something else */
+		return 0; /* the error is about another parameter */
 	for (c = codes; about && *c; c++)
 		if (strcmp(code, *c) == 0)
 			return about;
-	/* About a value, and no message says that it is the size of it. */
+	/*
+	 * The error is about a value, and its message does not mention the size
+	 * of the value.
+	 */
 	if (about && strcmp(code, "unsupported_value") == 0 &&
-	    !says_any(message, strlen(message), sizes))
+	    !has_any_phrase(message, strlen(message), sizes))
 		return about;
 	return refused_by(message, about);
 }

@@ -9,21 +9,21 @@
 #include "lib/telegram_text.h"
 #include "lib/utf8.h"
 
-/* The longest entity that aic_telegram_html() writes is &amp; */
+/* The longest entity that aic_telegram_html() writes is &amp;. */
 #define ENTITY_MAX 6
 
-/* What a check box is shown as. */
+/* A task's check box is shown as this character. */
 #define CHECK_BOX 0x2610
 
-/* From the worst place for a cut to the best one. */
+/* Places for a cut, from the worst to the best. */
 enum place { ANYWHERE, CHARACTER, WORD, SENTENCE, LINE, PARAGRAPH, PLACE__MAX };
 
-/* A tag, or what is shown: one code point, or a check box. */
+/* A tag, or something visible: one code point or a check box. */
 struct token {
 	const char *next;
 	bool tag;
 	enum aic_telegram_kind kind;
-	uint32_t cp; /* '&': of an entity too, whichever it is */
+	uint32_t cp; /* '&' for every entity */
 	size_t units;
 };
 
@@ -50,7 +50,7 @@ aic_parts_begin(struct aic_parts *p, const char *text, size_t len,
 	p->max.bytes -= (size_t)reserve * AIC_PARTS_UNIT_BYTES;
 }
 
-/* The name of a tag, of its beginning or of its end. */
+/* The name of an opening or closing tag. */
 static const char *
 name_of(const char *tag)
 {
@@ -89,7 +89,7 @@ read_token(const struct aic_parts *p, const char *at)
 		return t;
 	}
 	len = aic_utf8_next(at, left, &t.cp);
-	if (len == 0) /* not to be, but it must not stop us */
+	if (len == 0) /* impossible, but must not cause an endless loop */
 		len = 1;
 	if (html && *at == '&')
 		end = memchr(at, ';', left < ENTITY_MAX ? left : ENTITY_MAX);
@@ -114,8 +114,10 @@ meet_tag(struct aic_parts *p, const char *s, const char *next)
 	}
 }
 
-/* Blocks of a rich message that a tag begins; what is in an item or a quotation is
- * one, even without a tag. */
+/*
+ * The blocks of a rich message that a tag begins. The content of an item or of
+ * a quotation counts as one block even without a tag.
+ */
 static size_t
 blocks_of(const char *tag)
 {
@@ -131,10 +133,12 @@ blocks_of(const char *tag)
 	return 0;
 }
 
-/* How many of the first n that are open can be split: Telegram ends such an entity
- * where another begins, and begins it anew. */
+/*
+ * The number of splittable tags among the first n open tags. Telegram ends such
+ * an entity where another one begins, and begins it again after that.
+ */
 static size_t
-splittable(const struct aic_parts *p, int n)
+count_splittable(const struct aic_parts *p, int n)
 {
 	size_t count = 0;
 
@@ -144,8 +148,10 @@ splittable(const struct aic_parts *p, int n)
 	return count;
 }
 
-/* What a tag that begins in the first n that are open adds to a message: the bytes of
- * its end, too, so that a message can always be closed. */
+/*
+ * Adds what a tag inside the first n open tags contributes to a message. The
+ * bytes of its closing tag count, so that a message can always be closed.
+ */
 static void
 add_tag(const struct aic_parts *p, int n, const char *s, size_t len,
     struct aic_parts_amount *to)
@@ -154,7 +160,7 @@ add_tag(const struct aic_parts *p, int n, const char *s, size_t len,
 		return;
 	to->bytes += len + name_len(s) + strlen("</>");
 	if (n == 0 || !is_tag(p->open[n - 1].s, "pre"))
-		to->entities += 1 + 2 * splittable(p, n);
+		to->entities += 1 + 2 * count_splittable(p, n);
 	to->blocks += blocks_of(s);
 	to->units += is_tag(s, "br");
 	if (is_tag(s, "a"))
@@ -173,8 +179,8 @@ opening_amount(const struct aic_parts *p)
 }
 
 static bool
-exceeds(const struct aic_parts_amount *a, const struct aic_parts_amount *max,
-    size_t share)
+exceeds_limits(const struct aic_parts_amount *a,
+    const struct aic_parts_amount *max, size_t share)
 {
 	return a->units > max->units / share || a->bytes > max->bytes / share ||
 	    a->entities > max->entities / share ||
@@ -203,7 +209,7 @@ aic_parts_fit(const struct aic_parts *p)
 			a.units += t.units;
 			a.bytes += (size_t)(t.next - at);
 		}
-		if (exceeds(&a, &p->max, 1))
+		if (exceeds_limits(&a, &p->max, 1))
 			return false;
 	}
 	return true;
@@ -243,10 +249,12 @@ put_closing(const struct aic_parts *p, struct aic_buf *to)
 
 /* --- places ------------------------------------------------------------ */
 
-/* It belongs to the character before it: accents, keycaps, variation selectors, skin
- * tones, the letters of flags. */
+/*
+ * True for a code point that belongs to the character before it: accents,
+ * keycaps, variation selectors, skin tones, the letters of flags.
+ */
 static bool
-continues(uint32_t cp)
+continues_character(uint32_t cp)
 {
 	return (cp >= 0x300 && cp <= 0x36f) || (cp >= 0x483 && cp <= 0x489) ||
 	    (cp >= 0x591 && cp <= 0x5bd) || (cp >= 0x64b && cp <= 0x65f) ||
@@ -265,21 +273,24 @@ ends_sentence(uint32_t cp)
 	    cp == 0x2026;
 }
 
-/* Of "120 000 ₽". */
+/* True for a no-break space, as in "120 000 ₽". */
 static bool
 keeps_together(uint32_t space)
 {
 	return space == 0xa0 || space == 0x2007 || space == 0x202f;
 }
 
-/* What is between a character that is kept and the next one. */
+/* What lies between the last kept character and the next one. */
 struct between {
-	uint32_t last; /* the former */
+	uint32_t last; /* the last kept character */
 	bool blank;
 	int newlines;
 };
 
-/* A tag between them: the blocks of a rich message are lines. */
+/*
+ * A tag between the two characters; the blocks of a rich message count as
+ * lines.
+ */
 static void
 pass_tag(const struct aic_parts *met, const char *tag, bool outermost,
     struct between *b)
@@ -303,15 +314,17 @@ place_of(const struct between *b, uint32_t next, bool code)
 		return LINE;
 	if (b->blank)
 		return ends_sentence(b->last) && !code ? SENTENCE : WORD;
-	return continues(next) || b->last == 0x200d ? ANYWHERE : CHARACTER;
+	return continues_character(next) || b->last == 0x200d ? ANYWHERE
+							      : CHARACTER;
 }
 
 /* --- parts ------------------------------------------------------------- */
 
 /*
- * Where the next part begins: its first character that is seen, or, in code, the
- * beginning of that line, unless that is mostly blank, or the beginning of the row of
- * a table, so that empty cells before it stay. What is open there is p->open.
+ * Finds the beginning of the next part. It is the first visible character.
+ * Inside code it is the beginning of that character's line, unless the line is
+ * mostly blank. Inside a table it is the beginning of the row, so that empty
+ * cells before the character stay. The open tags at this place are in p->open.
  * NULL: nothing is left.
  */
 static const char *
@@ -343,13 +356,13 @@ skip_blank(struct aic_parts *p)
 	return NULL;
 }
 
-/* Where the part that begins at start ends. */
+/* The end of the part that begins at start. */
 static const char *
 find_cut(const struct aic_parts *p, const char *start)
 {
 	struct aic_parts_amount a = opening_amount(p), kept = a;
 	const char *best[PLACE__MAX] = { NULL };
-	const char *at, *end = start; /* behind the last that is kept */
+	const char *at, *end = start; /* after the last kept character */
 	struct between b = { 0 };
 	struct token t = { .next = start };
 	struct aic_parts met = *p;
@@ -373,9 +386,9 @@ find_cut(const struct aic_parts *p, const char *start)
 			b.newlines += t.cp == '\n';
 			continue;
 		}
-		if (exceeds(&kept, &p->max, 4))
+		if (exceeds_limits(&kept, &p->max, 4))
 			best[place_of(&b, t.cp, is_code(&met))] = end;
-		if (exceeds(&a, &p->max, 1))
+		if (exceeds_limits(&a, &p->max, 1))
 			break;
 		end = t.next;
 		kept = a;

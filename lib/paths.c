@@ -8,7 +8,10 @@
 
 #include "lib/json.h"
 
-/* Only a message in JSON; a page of some proxy is longer. */
+/*
+ * A missing endpoint is reported in a short JSON message; an error page of a
+ * proxy is longer.
+ */
 #define MISSING_MAX 256
 
 static enum aic_code

@@ -1,8 +1,8 @@
 /*
- * paths -- where the seller-data API has the figures of a seller: a list of path
- * templates, each with the seller's id in it.
+ * paths -- the endpoints of the seller-data API: a list of path templates, each
+ * with a place for the seller's id.
  *
- * Threads: read-only once it is made.
+ * Threads: read-only after aic_paths_read().
  */
 #ifndef AIC_PATHS_H
 #define AIC_PATHS_H
@@ -13,40 +13,45 @@
 #include "lib/err.h"
 #include "lib/http.h"
 
-/* More than one question needs; each is one call. */
+/* The most paths; each path is one call for each question. */
 #define AIC_PATHS_MAX 8
 
-/* What stands for the id in a template. */
+/* The place of the id in a template. */
 #define AIC_PATHS_ID "{telegram_id}"
 
 struct aic_paths {
 	char *text;
-	const char *path[AIC_PATHS_MAX]; /* in text */
+	const char *path[AIC_PATHS_MAX]; /* pointers into text */
 	int n;
 };
 
 /*
- * aic_paths_read -- read a list, divided by commas or blanks.
+ * aic_paths_read -- read a list that is separated by commas or blanks.
  *
- * Errors:   AIC_ECONF  err->detail says what is wrong, without the setting's name;
- *           AIC_ENOMEM
+ * Errors:   AIC_ECONF  err->detail describes the error, without the name of the
+ *                      setting; AIC_ENOMEM
  * Memory:   gives; aic_paths_done()
  */
 enum aic_code aic_paths_read(struct aic_paths *ret_paths, const char *list,
     struct aic_err *err) AIC_MUST_CHECK;
 
-/* aic_paths_done -- copes with a zeroed one. */
+/* aic_paths_done -- free; accepts a zeroed struct. */
 void aic_paths_done(struct aic_paths *paths);
 
-/* aic_paths_url -- host, and the path with the id in it. Errors: to->failed. */
+/*
+ * aic_paths_url -- write the host, and the path with the id in it. Errors:
+ * to->failed.
+ */
 void aic_paths_url(struct aic_buf *to, const char *host, const char *path,
     const char *id);
 
 /*
- * aic_paths_is_missing -- does the answer say that there is no such endpoint?
+ * aic_paths_is_missing -- true if the answer means that the endpoint does not
+ * exist.
  *
- * A framework answers 404 {"detail":"Not Found"} where no route matches. A handler that
- * does not know the seller answers 404 as well, nearly always in words of its own.
+ * A framework answers 404 {"detail":"Not Found"} if no route matches. A handler
+ * that does not find the seller also answers 404, nearly always with another
+ * text.
  *
  * Source:   Starlette, Router.not_found()
  */

@@ -1,8 +1,8 @@
 /*
- * plural -- the form of a Russian noun behind a number: 1 день, 2 дня, 5 дней, 11 дней,
- * 21 день, 1,5 дня.
+ * plural -- the form of a Russian noun after a number: 1 день, 2 дня, 5 дней,
+ * 11 дней, 21 день, 1,5 дня.
  *
- * Threads: only reads.
+ * Threads: any; the functions only read.
  * Source:   Unicode CLDR, plural rules of Russian
  */
 #ifndef AIC_PLURAL_H
@@ -17,11 +17,13 @@ struct aic_plural {
 	const char *many; /* 0, 5, 11, 12 */
 };
 
-/* aic_plural -- the form for a whole number. Memory: borrows from forms. */
+/* aic_plural -- the form for an integer. Memory: borrows from forms. */
 const char *aic_plural(const struct aic_plural *forms, int64_t n);
 
-/* aic_plural_of -- the form for a number as it is written, rounded to two decimals.
- * x: under 1e15, whatever its sign. */
+/*
+ * aic_plural_of -- the form for a number as it is written, rounded to two
+ * decimals. x: absolute value under 1e15.
+ */
 const char *aic_plural_of(const struct aic_plural *forms, double x);
 
 #endif

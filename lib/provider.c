@@ -14,18 +14,24 @@
 #include "lib/http_trust.h"
 #include "lib/json.h"
 
-/* The longest value of a setting is 8 KiB, and each byte can become six. */
+/*
+ * The longest value of a setting is 8 KiB, and each byte can become six bytes.
+ */
 #define TEXT_MAX (64 * 1024)
 
-/* "OPENAI_FALLBACK_EXTRA_BODY_FILE" and a NUL fit. */
+/* The size of "OPENAI_FALLBACK_EXTRA_BODY_FILE" and a NUL, rounded up. */
 #define NAME_SIZE 64
 
-/* The value of a header that is shorter than this, such as "false", is no secret, and
- * would be found in every other answer. */
+/*
+ * The least length of a secret. A shorter value of a header, such as "false",
+ * is no secret, and would be found in every other answer.
+ */
 #define SECRET_LEAST 8
 
-/* A TCP and a TLS handshake across the world take well under a second; a server
- * that is not there should leave time for two more tries. */
+/*
+ * TCP and TLS handshakes across the world take well under a second. If the
+ * server is down, the timeout leaves time for two more attempts.
+ */
 #define CONNECT_US (5 * AIC_S)
 
 const char *const aic_provider_auth_names[AIC_PROVIDER_AUTH__MAX + 1] = {
@@ -34,9 +40,12 @@ const char *const aic_provider_auth_names[AIC_PROVIDER_AUTH__MAX + 1] = {
 	[AIC_PROVIDER_GIGACHAT] = "gigachat",
 };
 
-/* Of just its size: a buffer that grows would leave copies of a key behind. */
+/*
+ * Allocates the exact size, because a buffer that grows would leave copies of a
+ * key in freed memory.
+ */
 static char *
-join(const char *a, const char *b)
+join_texts(const char *a, const char *b)
 {
 	size_t n = strlen(a), m = strlen(b);
 	char *s = malloc(n + m + 1);
@@ -63,7 +72,7 @@ make_model(const char *name)
 }
 
 static void
-wipe(char *s)
+wipe_text(char *s)
 {
 	if (s)
 		explicit_bzero(s, strlen(s));
@@ -102,9 +111,9 @@ aic_provider_inherit(struct aic_provider_conf *second,
 	return true;
 }
 
-/* False: no memory. */
+/* False: out of memory. */
 static bool
-copy(char **ret, const char *s)
+copy_text(char **ret, const char *s)
 {
 	*ret = s ? strdup(s) : NULL;
 	return *ret || !s;
@@ -167,18 +176,18 @@ copy_texts(struct aic_provider *p, const struct aic_provider_conf *conf,
 	bool direct = conf->proxy &&
 	    strcmp(conf->proxy, AIC_PROVIDER_DIRECT) == 0;
 
-	p->url = join(conf->base_url, "/chat/completions");
-	p->models_url = join(conf->base_url, "/models");
+	p->url = join_texts(conf->base_url, "/chat/completions");
+	p->models_url = join_texts(conf->base_url, "/models");
 	if (conf->auth != AIC_PROVIDER_GIGACHAT)
-		p->auth = join(conf->auth == AIC_PROVIDER_API_KEY
+		p->auth = join_texts(conf->auth == AIC_PROVIDER_API_KEY
 			? "api-key: "
 			: "Authorization: Bearer ",
 		    conf->api_key);
 	p->model = make_model(conf->name);
 	if (!p->url || !p->models_url ||
 	    (!p->auth && conf->auth != AIC_PROVIDER_GIGACHAT) || !p->model ||
-	    !copy(&p->key, conf->api_key) ||
-	    !copy(&p->proxy, direct ? NULL : conf->proxy))
+	    !copy_text(&p->key, conf->api_key) ||
+	    !copy_text(&p->proxy, direct ? NULL : conf->proxy))
 		return aic_fail(err, AIC_ENOMEM, "out of memory");
 	return AIC_OK;
 }
@@ -205,11 +214,13 @@ list_headers(struct aic_provider *p)
 	p->headers[n++] = p->auth; /* NULL: post_with_token() replaces it */
 	p->headers[n++] = "Content-Type: application/json";
 	p->headers[n++] = "Accept: application/json";
-	p->headers[n++] = "Expect:"; /* no waiting for 100 Continue */
+	p->headers[n++] = "Expect:"; /* disables waiting for 100 Continue */
 	for (i = 0; i < p->own.n; i++)
 		p->headers[n++] = p->own.line[i];
-	/* A local server is content with any key. One as short as "x" stands in the
-	 * names of errors, too, which the retries go by. */
+	/*
+	 * A local server accepts any key. A key as short as "x" also occurs in
+	 * the names of errors, by which the retry rule decides.
+	 */
 	if (strlen(p->key) >= SECRET_LEAST)
 		p->secrets[p->n_secrets++] = p->key;
 	for (i = 0; i < p->own.n; i++)
@@ -249,9 +260,9 @@ aic_provider_close(struct aic_provider *p)
 {
 	if (!p)
 		return;
-	wipe(p->key);
-	wipe(p->auth);
-	wipe(p->proxy); /* it can hold a password */
+	wipe_text(p->key);
+	wipe_text(p->auth);
+	wipe_text(p->proxy); /* can contain a password */
 	aic_gigachat_close(p->gigachat);
 	aic_headers_done(&p->own);
 	aic_extra_done(&p->extra);
@@ -264,14 +275,14 @@ aic_provider_close(struct aic_provider *p)
 
 /* --- a call -------------------------------------------------------------- */
 
-/* How a request is sent, whether to the model or to the token endpoint. */
+/* The way of a request: to the model, or to the token endpoint. */
 struct way {
 	const struct aic_provider *provider;
 	struct aic_http *http;
 	const struct aic_provider_call *call;
 };
 
-/* All requests of a provider are sent here. */
+/* Sends all requests of a provider. */
 static void
 send_request(void *arg, const struct aic_http_request *req,
     struct aic_http_answer *answer)
@@ -285,9 +296,12 @@ send_request(void *arg, const struct aic_http_request *req,
 	    answer);
 }
 
-/* An error can quote the token, and the code and the type of an error are logged. */
+/*
+ * An error can quote the token, and the code and the type of an error are
+ * logged.
+ */
 static void
-hide(struct aic_buf *body, const char *token)
+hide_token(struct aic_buf *body, const char *token)
 {
 	size_t n = strlen(token);
 	char *at, *end;
@@ -329,7 +343,7 @@ post_with_token(struct aic_provider *p, struct way *way,
 	headers[0] = token.header;
 	with.headers = headers;
 	send_request(way, &with, answer);
-	hide(&answer->body, token.text);
+	hide_token(&answer->body, token.text);
 	if (answer->end == AIC_HTTP_ANSWERED && answer->status == 401 &&
 	    aic_gigachat_refused(p->gigachat, token.serial))
 		is = AIC_PROVIDER_TOKEN_STALE;

@@ -23,23 +23,29 @@
 
 #define PORT 6379
 
-/* Redis is set up for 16; more than this is a typing error. */
+/*
+ * Redis has 16 databases by default; a larger number than this is a typing
+ * error.
+ */
 #define DB_MAX 9999
 
-/* What one read takes. */
+/* The most bytes that one read() takes. */
 #define PIECE (16 * 1024)
 
-/* What goes out at once: 8 values of 1 MiB and their commands. */
+/* The most bytes of one request: 8 values of 1 MiB and their commands. */
 #define OUT_MAX (9 * 1024 * 1024)
 
-/* Of a large pipeline no more than this is kept for the next one. */
+/*
+ * A buffer that a large pipeline has enlarged is shrunk to this size for the
+ * next one.
+ */
 #define KEEP_BYTES (16 * 1024)
 
-/* --- where it is --------------------------------------------------------- */
+/* --- the URL ------------------------------------------------------------- */
 
 #define BAD(...) aic_fail(err, AIC_ECONF, "REDIS_URL " __VA_ARGS__)
 
-/* That of two hexadecimal digits; -1: they are not. */
+/* The value of two hexadecimal digits; -1: they are not. */
 static int
 byte_of(const char *p)
 {
@@ -56,11 +62,12 @@ byte_of(const char *p)
 	return n;
 }
 
-/* A copy without its %XX. */
+/* Copies a text and decodes its %XX. */
 static enum aic_code
-decode(char **ret, const char *p, size_t len, struct aic_err *err)
+decode_percent(char **ret, const char *p, size_t len, struct aic_err *err)
 {
-	char *to = strndup(p, len); /* a text however far we come */
+	/* NUL-terminated even if the decoding fails */
+	char *to = strndup(p, len);
 	size_t i, n = 0;
 	int c;
 
@@ -85,9 +92,9 @@ decode(char **ret, const char *p, size_t len, struct aic_err *err)
 	return AIC_OK;
 }
 
-/* A number that is all of a text; -1: it is none. */
+/* Reads a text that consists of one number; -1: it does not. */
 static int
-number(const char *p, size_t len, int min, int max)
+read_number(const char *p, size_t len, int min, int max)
 {
 	int n = 0;
 	size_t i;
@@ -105,12 +112,12 @@ number(const char *p, size_t len, int min, int max)
 static enum aic_code
 set_db(struct aic_redis_where *w, const char *p, struct aic_err *err)
 {
-	w->db = number(p, strlen(p), 0, DB_MAX);
+	w->db = read_number(p, strlen(p), 0, DB_MAX);
 	return w->db >= 0 ? AIC_OK
 			  : BAD("names no database: a number up to %d", DB_MAX);
 }
 
-/* [user]:password, when the text begins with it; what follows its @ otherwise. */
+/* Reads [user]:password if the text begins with it, and moves *p past the @. */
 static enum aic_code
 set_login(struct aic_redis_where *w, const char **p, struct aic_err *err)
 {
@@ -126,10 +133,10 @@ set_login(struct aic_redis_where *w, const char **p, struct aic_err *err)
 	if (!colon || colon + 1 == at)
 		return BAD("has no password before its @");
 	if (colon > *p)
-		rc = decode(&w->user, *p, (size_t)(colon - *p), err);
+		rc = decode_percent(&w->user, *p, (size_t)(colon - *p), err);
 	if (!rc)
-		rc = decode(&w->password, colon + 1, (size_t)(at - colon - 1),
-		    err);
+		rc = decode_percent(&w->password, colon + 1,
+		    (size_t)(at - colon - 1), err);
 	*p = at + 1;
 	return rc;
 }
@@ -156,7 +163,7 @@ set_host(struct aic_redis_where *w, const char *p, struct aic_err *err)
 	w->port = PORT;
 	if (*p == ':') {
 		p++;
-		w->port = number(p, (size_t)(rest - p), 1, 65535);
+		w->port = read_number(p, (size_t)(rest - p), 1, 65535);
 	} else if (p != rest) {
 		w->port = -1;
 	}
@@ -177,8 +184,8 @@ set_path(struct aic_redis_where *w, const char *p, struct aic_err *err)
 
 	if (*p != '/' || len < 2)
 		return BAD("names no unix socket: its path begins with /");
-	rc = decode(&w->path, p, len, err);
-	if (rc || !w->path) /* the latter for clang-tidy */
+	rc = decode_percent(&w->path, p, len, err);
+	if (rc || !w->path) /* the second condition is for clang-tidy */
 		return rc;
 	if (strlen(w->path) >= sizeof(((struct sockaddr_un *)0)->sun_path))
 		return BAD("has a path that is too long for a unix socket");
@@ -232,12 +239,12 @@ struct aic_redis {
 	int fd;
 	redisReader *reader;
 	struct aic_buf out;
-	/* of the call under way */
+	/* the call in progress */
 	const struct aic_redis_ask *ask;
 	int answered;
-	int items; /* of the reply that is being read, so far */
+	int items; /* read so far, of the current reply */
 	bool is_array;
-	bool wrong; /* not what was asked for */
+	bool wrong; /* the reply does not match the request */
 };
 
 bool
@@ -246,15 +253,15 @@ aic_redis_is_built_in(void)
 	return true;
 }
 
-/* --- what comes back ----------------------------------------------------- */
+/* --- replies ----------------------------------------------------------- */
 
 /*
- * hiredis calls these as it finds things. Nothing is built of them: what is found is
- * handed over at once, and what nobody asked for ends the reading, before any memory
- * is there for it.
+ * hiredis calls these functions for each element that it reads. They build no
+ * tree of objects but pass each element on at once. An unexpected element ends
+ * the reading before memory is allocated for it.
  */
 
-/* The shape of createArray() has changed with 1.0. */
+/* The signature of createArray() changed in hiredis 1.0. */
 #if HIREDIS_MAJOR >= 1
 typedef size_t reply_count;
 #else
@@ -262,7 +269,7 @@ typedef int reply_count;
 #endif
 
 static void *
-refuse(struct aic_redis *r)
+refuse_reply(struct aic_redis *r)
 {
 	r->wrong = true;
 	return NULL;
@@ -279,9 +286,11 @@ hand_over(const redisReadTask *task, enum aic_redis_type type, const char *data,
 		.data = data,
 		.len = len };
 
-	/* Where an array is due, an error is all that may come without one. */
+	/*
+	 * Where an array is expected, the only other valid reply is an error.
+	 */
 	if (!task->parent && r->ask->items > 0 && type != AIC_REDIS_ERROR)
-		return refuse(r);
+		return refuse_reply(r);
 	r->items += task->parent != NULL;
 	r->ask->on_reply(r->ask->arg, &reply);
 	return r;
@@ -317,7 +326,7 @@ on_array(const redisReadTask *task, reply_count n)
 	struct aic_redis *r = task->privdata;
 
 	if (task->parent || n <= 0 || (int)n != r->ask->items)
-		return refuse(r);
+		return refuse_reply(r);
 	r->is_array = true;
 	return r;
 }
@@ -337,7 +346,7 @@ static redisReplyObjectFunctions on_found = {
 };
 
 static void
-begin(struct aic_redis *r, const struct aic_redis_ask *ask)
+begin_replies(struct aic_redis *r, const struct aic_redis_ask *ask)
 {
 	r->ask = ask;
 	r->answered = 0;
@@ -346,7 +355,10 @@ begin(struct aic_redis *r, const struct aic_redis_ask *ask)
 	r->is_array = false;
 }
 
-/* As far as the bytes go. AIC_REDIS_TIMEOUT: they do not go far enough. */
+/*
+ * Reads as many replies as the received bytes have. AIC_REDIS_TIMEOUT: bytes
+ * are missing.
+ */
 static enum aic_redis_end
 read_replies(struct aic_redis *r)
 {
@@ -361,7 +373,7 @@ read_replies(struct aic_redis *r)
 			    : AIC_REDIS_BROKEN;
 		if (!found)
 			return AIC_REDIS_TIMEOUT;
-		/* Of a type that only a later protocol has. */
+		/* A type that only a later version of the protocol has. */
 		if (found != r || (r->is_array && r->items != r->ask->items))
 			return AIC_REDIS_BROKEN;
 		r->answered++;
@@ -389,7 +401,7 @@ aic_redis_read(const struct aic_redis_ask *ask, const void *bytes, size_t len)
 
 	if (!new_reader(&r))
 		return end;
-	begin(&r, ask);
+	begin_replies(&r, ask);
 	if (len > ask->bytes_max)
 		end = AIC_REDIS_BROKEN;
 	else if (len == 0)
@@ -400,7 +412,7 @@ aic_redis_read(const struct aic_redis_ask *ask, const void *bytes, size_t len)
 	return end;
 }
 
-/* --- asking -------------------------------------------------------------- */
+/* --- requests ------------------------------------------------------------ */
 
 void
 aic_redis_command(struct aic_redis *r, int words)
@@ -430,7 +442,7 @@ aic_redis_text(struct aic_redis *r, const char *text)
 	aic_redis_word(r, text, strlen(text));
 }
 
-/* False: the deadline has passed, and there is nothing. */
+/* Waits for a descriptor; false: the deadline has passed. */
 static bool
 wait_for(int fd, short events, int64_t deadline_us)
 {
@@ -489,7 +501,10 @@ receive_all(struct aic_redis *r)
 		if (redisReaderFeed(r->reader, piece, (size_t)n) != REDIS_OK)
 			return AIC_REDIS_NO_MEMORY;
 		end = read_replies(r);
-		/* What has come in time counts, though we were late to look. */
+		/*
+		 * Bytes that arrived before the deadline count even if the
+		 * thread reads them later.
+		 */
 		if (end != AIC_REDIS_TIMEOUT ||
 		    aic_clock_us() > ask->deadline_us)
 			return end;
@@ -501,7 +516,7 @@ aic_redis_ask(struct aic_redis *r, const struct aic_redis_ask *ask)
 {
 	enum aic_redis_end end = AIC_REDIS_NO_MEMORY;
 
-	begin(r, ask);
+	begin_replies(r, ask);
 	if (!r->out.failed)
 		end = send_all(r, ask->deadline_us);
 	if (end == AIC_REDIS_ANSWERED)
@@ -526,12 +541,12 @@ aic_redis_is_fresh(struct aic_redis *r)
 /* --- connecting ---------------------------------------------------------- */
 
 static void
-say(char *why, const char *what, const char *reason)
+set_reason(char *why, const char *what, const char *reason)
 {
 	snprintf(why, AIC_REDIS_WHY, "could not %s: %s", what, reason);
 }
 
-/* A descriptor, or -1 and errno. */
+/* Returns a descriptor, or -1 and errno. */
 static int
 connect_to(const struct sockaddr *to, socklen_t len, int64_t connect_us)
 {
@@ -545,7 +560,9 @@ connect_to(const struct sockaddr *to, socklen_t len, int64_t connect_us)
 		return -1;
 	if (connect(fd, to, len) != 0)
 		error = errno;
-	/* On a unix socket, EAGAIN: its queue is full. */
+	/*
+	 * EAGAIN on a unix socket means that the queue of connections is full.
+	 */
 	if (error == EINPROGRESS) {
 		if (!wait_for(fd, POLLOUT, until))
 			error = ETIMEDOUT;
@@ -565,16 +582,18 @@ connect_unix(const char *path, int64_t connect_us, char *why)
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
 	int fd;
 
-	/* It fits: aic_redis_parse() has seen to that. */
+	/* The path fits, because aic_redis_parse() checks its length. */
 	snprintf(a.sun_path, sizeof(a.sun_path), "%s", path);
 	fd = connect_to((struct sockaddr *)&a, sizeof(a), connect_us);
 	if (fd < 0)
-		say(why, "connect to Redis", strerror(errno));
+		set_reason(why, "connect to Redis", strerror(errno));
 	return fd;
 }
 
-/* Answers are a few bytes each, and a host that is gone is noticed in half a
- * minute, should nobody ask meanwhile. */
+/*
+ * Requests are small, so the socket sends them without delay. Keepalive probes
+ * detect a dead host within half a minute even if there are no requests.
+ */
 static void
 set_tcp(int fd)
 {
@@ -600,14 +619,14 @@ connect_host(const struct aic_redis_where *w, int64_t connect_us, char *why)
 	snprintf(port, sizeof(port), "%d", w->port);
 	rc = getaddrinfo(w->host, port, &hints, &list);
 	if (rc) {
-		say(why, "find the host of REDIS_URL",
+		set_reason(why, "find the host of REDIS_URL",
 		    rc == EAI_SYSTEM ? strerror(errno) : gai_strerror(rc));
 		return -1;
 	}
 	for (a = list; a && fd < 0; a = a->ai_next)
 		fd = connect_to(a->ai_addr, a->ai_addrlen, connect_us);
 	if (fd < 0)
-		say(why, "connect to Redis", strerror(errno));
+		set_reason(why, "connect to Redis", strerror(errno));
 	else
 		set_tcp(fd);
 	freeaddrinfo(list);
@@ -620,7 +639,7 @@ on_hello(void *arg, const struct aic_redis_reply *reply)
 	char *why = arg;
 	size_t len = reply->len < 80 ? reply->len : 80;
 
-	/* The first one says what the others follow from. */
+	/* The first error is the cause of those that follow. */
 	if (reply->type == AIC_REDIS_ERROR && !*why)
 		snprintf(why, AIC_REDIS_WHY, "Redis refuses us: %.*s", (int)len,
 		    reply->data);
@@ -658,7 +677,7 @@ say_hello(struct aic_redis *r, const struct aic_redis_where *w,
 	aic_redis_text(r, "PING");
 	ask.deadline_us = aic_clock_us() + hello_us;
 	end = aic_redis_ask(r, &ask);
-	/* It had the password in it. */
+	/* The buffer contained the password. */
 	if (r->out.data)
 		explicit_bzero(r->out.data, r->out.cap);
 	if (end == AIC_REDIS_ANSWERED && *why)
@@ -709,7 +728,7 @@ aic_redis_close(struct aic_redis *r)
 	free(r);
 }
 
-#else /* !HAVE_HIREDIS: nobody gets as far as to call these. */
+#else /* !HAVE_HIREDIS: these functions are never called. */
 
 bool
 aic_redis_is_built_in(void)

@@ -1,10 +1,10 @@
 /*
- * redis -- one connection to Redis: where it is, commands with a deadline, and what
- * comes back, believed in nothing.
+ * redis -- one connection to Redis: its address, commands with a deadline, and
+ * replies that are checked completely.
  *
- * hiredis reads the protocol. The sockets are our own: hiredis has no deadline for a
- * call as a whole, gets a SIGPIPE where the server has left, and would make room for
- * whatever a server announces.
+ * hiredis parses the protocol. The sockets are this module's own, because
+ * hiredis has no deadline for a whole call, raises SIGPIPE if the server has
+ * closed the connection, and would allocate whatever size a server announces.
  *
  * Threads: a struct aic_redis belongs to one thread at a time.
  */
@@ -17,56 +17,61 @@
 
 #include "lib/err.h"
 
-/* What REDIS_URL says. */
+/* The parts of REDIS_URL. */
 struct aic_redis_where {
 	char *path; /* a unix socket; NULL: host and port */
 	char *host; /* a name or an address, without brackets */
 	int port;
 	int db;
-	char *user; /* NULL: the default one */
-	char *password; /* NULL: none is needed */
+	char *user; /* NULL: the default user */
+	char *password; /* NULL: no password */
 };
 
 /*
- * aic_redis_parse -- redis://[[user]:password@]host[:port][/db], or
- * unix://[[user]:password@]/path[?db=N]; user, password and path may have %XX.
+ * aic_redis_parse -- parse redis://[[user]:password@]host[:port][/db], or
+ * unix://[[user]:password@]/path[?db=N]; user, password and path can have %XX.
  *
- * Errors:   AIC_ECONF  err->detail says what is wrong, and quotes nothing
+ * Errors:   AIC_ECONF  err->detail names the error without quoting the URL
  *           AIC_ENOMEM
  * Memory:   gives; aic_redis_where_done()
  */
 enum aic_code aic_redis_parse(struct aic_redis_where *ret_where,
     const char *url, struct aic_err *err) AIC_MUST_CHECK;
 
-/* aic_redis_where_done -- wipes the password. Copes with a zeroed struct. */
+/*
+ * aic_redis_where_done -- free, and wipe the password. Accepts a zeroed struct.
+ */
 void aic_redis_where_done(struct aic_redis_where *where);
 
-/* aic_redis_is_built_in -- was there a hiredis to build with? Without it no
- * connection can be opened. */
+/*
+ * aic_redis_is_built_in -- true if the program was built with hiredis. Without
+ * hiredis, aic_redis_open() fails.
+ */
 bool aic_redis_is_built_in(void);
 
-/* How something ended. */
+/* The outcome of a call. */
 enum aic_redis_end {
-	AIC_REDIS_ANSWERED, /* errors that the server tells of are answers too */
-	AIC_REDIS_UNREACHED, /* there is no server, or it refuses us */
+	AIC_REDIS_ANSWERED, /* including replies that are errors */
+	/* there is no server, or it refuses the connection */
+	AIC_REDIS_UNREACHED,
 	AIC_REDIS_TIMEOUT,
-	AIC_REDIS_BROKEN, /* closed, out of protocol, too large */
+	AIC_REDIS_BROKEN, /* connection closed, protocol error, too large */
 	AIC_REDIS_NO_MEMORY,
 };
 
-/* A reason, for the log. */
+/* The size of a reason, for the log. */
 #define AIC_REDIS_WHY 160
 
 struct aic_redis;
 
 /*
- * aic_redis_open -- connect, say who we are, and have a PING answered.
+ * aic_redis_open -- connect, authenticate, and wait for the reply to a PING.
  *
- * connect_us  for each address of the host
- * hello_us    for the answers after that
- * why         AIC_REDIS_WHY bytes; set when it fails
+ * connect_us  timeout for each address of the host
+ * hello_us    timeout for the replies after that
+ * why         AIC_REDIS_WHY bytes; set on failure
  *
- * Blocks:   as said, and on the resolver for as long as that takes
+ * Blocks:   for these timeouts, and on the resolver without a limit
  * Memory:   gives; aic_redis_close()
  */
 enum aic_redis_end aic_redis_open(struct aic_redis **ret_redis,
@@ -76,13 +81,15 @@ enum aic_redis_end aic_redis_open(struct aic_redis **ret_redis,
 /* aic_redis_close -- NULL is fine. */
 void aic_redis_close(struct aic_redis *r);
 
-/* aic_redis_is_fresh -- a connection that nobody uses: is it still there, with
- * nothing to read? One system call. */
+/*
+ * aic_redis_is_fresh -- true if an idle connection is still open and has no
+ * bytes to read. One system call.
+ */
 bool aic_redis_is_fresh(struct aic_redis *r);
 
 /*
- * aic_redis_command, aic_redis_word -- write down a command of so many words, and each
- * of them, in one or two pieces. They only go out with aic_redis_ask().
+ * aic_redis_command, aic_redis_word -- append a command with a number of words;
+ * append each of the words, in one or two pieces. aic_redis_ask() sends them.
  */
 void aic_redis_command(struct aic_redis *r, int words);
 void aic_redis_word(struct aic_redis *r, const void *p, size_t len);
@@ -98,40 +105,42 @@ enum aic_redis_type {
 	AIC_REDIS_INTEGER,
 };
 
-/* A reply, or an item of one that is an array. */
+/* A reply, or an item of a reply that is an array. */
 struct aic_redis_reply {
-	int command; /* from 0, in the order in which they were written */
+	int command; /* from 0, in the order of the commands */
 	int item; /* from 0; -1: the reply itself */
 	enum aic_redis_type type;
-	const char *data; /* without a NUL; gone when the call returns */
+	const char *data; /* no NUL at its end; valid during the callback */
 	size_t len;
 };
 
 struct aic_redis_ask {
-	int replies; /* that belong to the commands written */
-	int items; /* each reply is an array of so many; 0: of none */
-	size_t bytes_max; /* of all replies, as they come over the wire */
+	int replies; /* expected for the appended commands */
+	int items; /* each reply is an array of this length; 0: no array */
+	size_t bytes_max; /* of all replies, in the protocol's encoding */
 	int64_t deadline_us;
 	void (*on_reply)(void *arg, const struct aic_redis_reply *reply);
 	void *arg;
 };
 
 /*
- * aic_redis_ask -- send what was written, and hand over what comes back.
+ * aic_redis_ask -- send the appended commands, and call ask->on_reply for each
+ * reply.
  *
- * A reply that is an error takes the place of an array. After any other end than
- * AIC_REDIS_ANSWERED the connection is good for nothing but aic_redis_close().
+ * A reply can be an error in place of an array. After any outcome other than
+ * AIC_REDIS_ANSWERED, aic_redis_close() is the only valid call.
  *
- * Blocks:   until the deadline, however the server deals its bytes out
- * Memory:   keeps up to 16 KiB of each, what was sent and what came, for the next call
+ * Blocks:   until the deadline at most, even if bytes arrive one by one
+ * Memory:   keeps up to 16 KiB each for requests and replies until the next
+ *           call
  */
 enum aic_redis_end aic_redis_ask(struct aic_redis *r,
     const struct aic_redis_ask *ask) AIC_MUST_CHECK;
 
 /*
- * aic_redis_read -- the same of bytes that have come already, for the fuzzer.
+ * aic_redis_read -- read replies from bytes in memory, for the fuzzer.
  *
- * AIC_REDIS_TIMEOUT: they end too early.
+ * AIC_REDIS_TIMEOUT: bytes are missing at the end.
  */
 enum aic_redis_end aic_redis_read(const struct aic_redis_ask *ask,
     const void *bytes, size_t len) AIC_MUST_CHECK;

@@ -11,12 +11,16 @@
 
 /* --- the answer to a chat ------------------------------------------------ */
 
-/* The longest answer, of which each byte was mended to three, and five times that
- * where all of it is to be escaped. */
+/*
+ * The longest answer: each byte can be replaced by three, and each of these can
+ * be escaped as five.
+ */
 #define HTML_MAX ((size_t)15 * AIC_COMPLETION_MAX)
 
-/* For a reader who knows nothing of the other parts. The model has the whole answer in
- * its context, and the rules say what "продолжи" means then. */
+/*
+ * For a reader who gets no other part. The model has the whole answer in its
+ * context, and the rules define what "продолжи" means then.
+ */
 static const char note[] =
     "Ответ не поместился в одно сообщение. Напишите «продолжи», и я пришлю "
     "остальное.";
@@ -42,7 +46,7 @@ put_parts(struct aic_buf *to, struct aic_parts *p)
 	aic_buf_done(&part);
 }
 
-/* As much of the answer as one message takes, and the note. */
+/* Writes the part of the answer that fits into one message, and the note. */
 static void
 put_first(struct aic_buf *to, const char *text, size_t len,
     const struct aic_render_form *form)

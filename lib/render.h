@@ -1,6 +1,6 @@
 /*
- * render -- the JSON of responses: the answer to a chat, and what is known of one user,
- * which ai-chatctl --json prints too.
+ * render -- the JSON of responses: the answer to a chat, and the data of one
+ * user, which ai-chatctl --json also prints.
  *
  * Threads: any.
  */
@@ -21,14 +21,18 @@
 struct aic_render_form {
 	enum aic_format format;
 	int64_t reserve; /* UTF-16 units to leave free in each part */
-	/* The caller knows nothing of parts: where there are several, the response is
-	 * the first one, with a note in Russian that there is more. */
+	/*
+	 * The caller has no support for parts: if there are several, the
+	 * response is the first part, with a note in Russian that there is
+	 * more.
+	 */
 	bool one_message;
 };
 
 /*
- * aic_render_answer -- "response":"...", and ,"parts":["...", ...] where that is more than
- * fits into one message. The parts always hold the whole answer.
+ * aic_render_answer -- write "response":"...", and ,"parts":["...", ...] if the
+ * answer does not fit into one message. The parts together always contain the
+ * whole answer.
  *
  * text      as the model wrote it
  *
@@ -37,14 +41,14 @@ struct aic_render_form {
 enum aic_code aic_render_answer(struct aic_buf *to, const char *text,
     const struct aic_render_form *form, struct aic_err *err) AIC_MUST_CHECK;
 
-/* aic_render_history -- calls: as aic_history_bind() made them, and run. */
+/* aic_render_history -- calls: from aic_history_bind(), after they have run. */
 void aic_render_history(struct aic_buf *to, const struct aic_db_call calls[2],
     int64_t limit, int64_t offset);
 
 void aic_render_limits(struct aic_buf *to, int64_t telegram_id,
     const struct aic_limit_state *s);
 
-/* aic_render_reset -- known: the user was in the database. */
+/* aic_render_reset -- known: the database had the user. */
 void aic_render_reset(struct aic_buf *to, int64_t telegram_id, bool known);
 
 void aic_render_stats(struct aic_buf *to, int64_t telegram_id, int64_t days,

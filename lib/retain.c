@@ -6,26 +6,31 @@
 
 #include "lib/clock.h"
 
-/* 1000 rows are some ten milliseconds of the database's work. */
+/* 1000 rows take the database about ten milliseconds. */
 #define BATCH 1000
 #define PAUSE_US (10 * AIC_MS)
 
-/* So many young exchanges in a row, and the rest is young. It makes up for rows that
- * were written out of order, and costs a run some ten milliseconds. */
+/*
+ * After so many young exchanges in a row, the rest is considered young. The
+ * margin tolerates rows that were written out of order, and costs a run about
+ * ten milliseconds.
+ */
 #define YOUNG_MAX 10000
 
-/* One batch that takes longer than this is a database in trouble. */
+/* A batch that takes longer than this means that the database is overloaded. */
 #define BATCH_US (30 * AIC_S)
 
 /*
- * $1 id, $2 rows, $3 days. The next rows by their number, and those of them that
- * are old are deleted. By number and not by time: the primary key is there already, it
- * finds neighbours of the table, and a walk that has its place does not step over what
- * it has deleted before.
+ * $1 id, $2 rows, $3 days. Reads the next rows in the order of their ids, and
+ * deletes the old ones among them. The order is by id and not by time because
+ * the index of the primary key exists already, finds rows that are neighbours
+ * in the table, and lets a walk that has stored its place skip the rows that it
+ * deleted before.
  *
- * Nothing is waited for: a row that is locked is left for the next run, and the
- * commit does not wait for the disk, for what is lost with the power is deleted again.
- * Twice is once: what is gone is gone.
+ * The statement waits for nothing: it skips a row that is locked, which is left
+ * to the next run. The commit does not wait for the disk, because rows that
+ * reappear after a power failure are deleted again. Idempotent: deleted rows
+ * are not found again.
  */
 static const struct aic_db_stmt prune_exchanges = {
 	"prune_exchanges",
@@ -47,10 +52,10 @@ static const struct aic_db_stmt prune_exchanges = {
 };
 
 /*
- * $1 id, $2 rows, $3 days. As above. A row that a chat has just taken is looked at
- * again in its newest version, once it is locked: all conditions stand beside the
- * lock. The day before yesterday of UTC is over in every zone. Who was forgotten was
- * last seen at the epoch.
+ * $1 id, $2 rows, $3 days. As above. All conditions are in the same SELECT as
+ * the lock, so PostgreSQL checks them again on the newest version of a row that
+ * a chat has just changed. The day before yesterday in UTC is over in every
+ * time zone. A user who was erased has the epoch as the time of the last chat.
  */
 static const struct aic_db_stmt prune_users = {
 	"prune_users",
@@ -73,8 +78,11 @@ static const struct aic_db_stmt prune_users = {
 	NULL,
 };
 
-/* $1 user, $2 rows. Nobody waits for it: these rows are of no chat that is under
- * way. Twice is once: what is gone is gone. */
+/*
+ * $1 user, $2 rows. No chat waits for the locks of this statement, because
+ * these rows belong to chats that have ended. Idempotent: deleted rows are not
+ * found again.
+ */
 static const struct aic_db_stmt forget_some = {
 	"forget_some",
 	"DELETE FROM ai_chat_requests WHERE telegram_id = $1::bigint"
@@ -86,11 +94,12 @@ static const struct aic_db_stmt forget_some = {
 };
 
 /*
- * $1 user. Takes the lock of the user's row, which every save takes too, and the
- * reservations with it: who comes to save after this finds none, and because of
- * created_at he gets no new one either (see aic_limit_reserve). Hence not now(), which
- * is from before the wait for the lock. Twice is once, but for a chat that has begun
- * in between, which is then forgotten as well.
+ * $1 user. Takes the lock of the user's row, which every save also takes, and
+ * removes the reservations. So a chat that is saved after this finds no
+ * reservation, and because of created_at it gets no new one (see
+ * aic_limit_reserve). created_at is not set to now(), which is the time before
+ * the wait for the lock. Idempotent, with one exception: a chat that began
+ * between two runs is erased as well.
  */
 static const struct aic_db_stmt forget_leases = {
 	"forget_leases",
@@ -102,8 +111,10 @@ static const struct aic_db_stmt forget_leases = {
 	NULL,
 };
 
-/* $1 user. A statement of its own, so that it sees what was saved while the one
- * before it waited for the lock. Twice is once. */
+/*
+ * $1 user. A separate statement, so that its snapshot includes exchanges that
+ * were saved while the statement before it waited for the lock. Idempotent.
+ */
 static const struct aic_db_stmt forget_rest = {
 	"forget_rest",
 	"DELETE FROM ai_chat_requests WHERE telegram_id = $1::bigint"
@@ -112,7 +123,7 @@ static const struct aic_db_stmt forget_rest = {
 	NULL,
 };
 
-/* $1 user. Twice is once. */
+/* $1 user. Idempotent. */
 static const struct aic_db_stmt forget_counter = {
 	"forget_counter",
 	"DELETE FROM ai_chat_daily_limits WHERE telegram_id = $1::bigint"
@@ -130,21 +141,21 @@ batch_end(int64_t deadline_us)
 	return end < deadline_us ? end : deadline_us;
 }
 
-/* A walk over one table. */
+/* The state of a walk over one table. */
 struct walk {
 	const struct aic_db_stmt *stmt;
 	const struct aic_retain *r;
 	int64_t deadline_us;
-	int64_t young_max; /* in a row, which end it; 0: none do */
+	int64_t young_max; /* so many in a row end the walk; 0: never */
 	int64_t last_id;
-	int64_t young; /* in a row, up to here */
+	int64_t young; /* in a row, up to the current place */
 	bool at_end;
-	bool stopped; /* as it was told to */
+	bool stopped; /* go_on() returned false */
 };
 
-/* One batch. The count of those deleted goes to *deleted. */
+/* Runs one batch, and adds the number of deleted rows to *deleted. */
 static enum aic_code
-step(struct aic_db *db, struct walk *w, struct aic_retain_done *done,
+run_batch(struct aic_db *db, struct walk *w, struct aic_retain_done *done,
     int64_t *deleted, struct aic_err *err)
 {
 	int batch = w->r->batch ? w->r->batch : BATCH;
@@ -174,7 +185,7 @@ step(struct aic_db *db, struct walk *w, struct aic_retain_done *done,
 }
 
 static enum aic_code
-run(struct aic_db *db, struct walk *w, struct aic_retain_done *done,
+run_walk(struct aic_db *db, struct walk *w, struct aic_retain_done *done,
     int64_t *deleted, struct aic_err *err)
 {
 	int64_t began, pause_us;
@@ -183,8 +194,10 @@ run(struct aic_db *db, struct walk *w, struct aic_retain_done *done,
 	while (!w->at_end && aic_clock_us() < w->deadline_us) {
 		pause_us = w->r->pause_us ? w->r->pause_us : PAUSE_US;
 		began = aic_clock_us();
-		rc = step(db, w, done, deleted, err);
-		/* In the middle of a batch, and not because nothing works. */
+		rc = run_batch(db, w, done, deleted, err);
+		/*
+		 * The deadline ended a later batch; the earlier ones succeeded.
+		 */
 		if (rc == AIC_EDB && done->batches > 0 &&
 		    aic_clock_us() >= w->deadline_us)
 			return AIC_OK;
@@ -194,8 +207,10 @@ run(struct aic_db *db, struct walk *w, struct aic_retain_done *done,
 		w->stopped = w->r->go_on && !w->r->go_on(done, w->r->arg);
 		if (w->stopped)
 			return AIC_OK;
-		/* Three quarters of the time are the chats' alone, and the
-		 * pauses are longer when the database is slow. */
+		/*
+		 * Three quarters of the time are left to the chats. The pauses
+		 * are longer if the database is slow.
+		 */
 		if (pause_us < 3 * done->batch_us)
 			pause_us = 3 * done->batch_us;
 		if (!w->at_end)
@@ -223,15 +238,18 @@ aic_retain_prune(struct aic_db *db, const struct aic_retain *r,
 	if (r->days < AIC_RETAIN_DAYS_MIN || r->days > AIC_RETAIN_DAYS_MAX ||
 	    r->batch < 0 || r->batch > AIC_RETAIN_BATCH_MAX)
 		return aic_fail(err, AIC_EBUG, "days or batch out of range");
-	rc = run(db, &exchanges, ret_done, &ret_done->exchanges, err);
+	rc = run_walk(db, &exchanges, ret_done, &ret_done->exchanges, err);
 	if (rc || !exchanges.at_end || exchanges.stopped)
 		return rc;
-	rc = run(db, &users, ret_done, &ret_done->users, err);
+	rc = run_walk(db, &users, ret_done, &ret_done->users, err);
 	ret_done->complete = !rc && users.at_end;
 	return rc;
 }
 
-/* Until few are left, so that the last step is short however many there were. */
+/*
+ * Deletes until few rows are left, so that the last step is short, however many
+ * rows there were.
+ */
 static enum aic_code
 forget_most(struct aic_db *db, int64_t telegram_id, int64_t deadline_us,
     int64_t *deleted, struct aic_err *err)

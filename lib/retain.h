@@ -1,15 +1,16 @@
 /*
- * retain -- how long things are kept: pruning what is old, and forgetting a person.
+ * retain -- retention: prune old data, and erase a user's data.
  *
- * Both work beside a busy service. What is deleted goes in small batches, each a
- * short transaction of its own; nothing waits for a lock that a chat or another
- * prune holds, and the pauses leave the database to the chats. Stopped or killed at
- * any point, what is done is done, and the next run goes on from there. Any number
- * may run at once.
+ * Both run beside a busy service. Rows are deleted in small batches, each in a
+ * short transaction of its own. No batch waits for a lock that a chat or
+ * another prune holds, and pauses between batches leave the database to the
+ * chats. A run that is stopped or killed keeps what it has deleted, and the
+ * next run continues from there. Any number of runs can be active at once.
  *
- * It is for a command line tool or a timer, and no stage of a chat. Not here: which
- * days, when, and by whose wish. Logs, backups and whoever else was told something
- * (the model's provider) keep what they have.
+ * The module is for a command line tool or a timer; it is no stage of a chat.
+ * The caller decides the retention policy: which days, when, and on whose
+ * request. Logs, backups and third parties that received data (the model's
+ * provider) are not affected.
  *
  * Threads: any.
  */
@@ -22,84 +23,91 @@
 #include "lib/db.h"
 #include "lib/err.h"
 
-/* A day is what a repeat under an Idempotency-Key can count on. */
+/* One day is the time for which an Idempotency-Key must be recognised. */
 #define AIC_RETAIN_DAYS_MIN 1
 #define AIC_RETAIN_DAYS_MAX 36500
 
-#define AIC_RETAIN_BATCH_MAX 10000 /* rows looked at in one transaction */
+#define AIC_RETAIN_BATCH_MAX 10000 /* rows read in one transaction */
 
 struct aic_retain_done {
 	int64_t exchanges; /* deleted */
 	int64_t users; /* rows of ai_chat_daily_limits, deleted */
-	int64_t seen; /* rows looked at */
+	int64_t seen; /* rows read */
 	int64_t batches;
-	int64_t batch_us; /* that the last one took */
+	int64_t batch_us; /* duration of the last batch */
 	bool complete; /* false: stopped before the end */
 };
 
 struct aic_retain {
-	int64_t days; /* what is older goes; AIC_RETAIN_DAYS_MIN.. */
+	int64_t days; /* older data are deleted; AIC_RETAIN_DAYS_MIN.. */
 	int batch; /* rows; 0: 1000 */
 	int64_t pause_us; /* between two batches, at least; 0: 10 ms */
 	/*
-	 * Look at all exchanges. Else the walk ends where they are young: ids grow
-	 * with time. What another writer has put in late, with an old created_at, is
-	 * found when its neighbours are old; a walk over all finds it now.
+	 * Read all exchanges. Otherwise the walk ends where exchanges are
+	 * young, because ids grow with time. An exchange that another program
+	 * inserted late, with an old created_at, is then found only when its
+	 * neighbours are old; a walk over all exchanges finds it now.
 	 */
 	bool all;
-	/* Told after each batch how far it is; false stops. NULL: none. */
+	/*
+	 * Called after each batch with the progress; false stops the run. NULL:
+	 * none.
+	 */
 	bool (*go_on)(const struct aic_retain_done *done, void *arg);
 	void *arg; /* borrowed */
 };
 
 /*
- * aic_retain_prune -- delete the exchanges that are older than so many days, and
- * the counters of users who were not seen for as long and have nothing in flight.
+ * aic_retain_prune -- delete exchanges that are older than the given number of
+ * days, and the counters of users who have had no chat for as long and have no
+ * reservation.
  *
- * A user whose counter went and who comes back gets a new one. It gives nobody a
- * second allowance: a counter of today's date is never deleted, whichever zone's
- * today it is, nor one of yesterday's.
+ * A user whose counter was deleted and who returns gets a new counter. This
+ * never gives a user a second limit: a counter of today or of yesterday is
+ * never deleted, in any time zone.
  *
- * deadline_us  for all of it
- * ret_done  set always: what was done up to a failure, too. At least so much: what
- *           the database did and could not say any more is not in it.
+ * deadline_us  for the whole run
+ * ret_done     always set: the progress up to the end, or up to a failure. A
+ *              batch whose result was lost may have deleted more.
  *
- * The deadline is no failure: then ret_done->complete is false.
+ * A run that reaches its deadline succeeds; ret_done->complete is then false.
  *
  * Errors:   AIC_EBUG  days or batch out of range; AIC_EDB, AIC_ENOMEM
  * Blocks:   until the deadline at most; a pause is three times as long as the
- *           batch before it took, and pause_us at least
+ *           batch before it took, and at least pause_us
  */
 enum aic_code aic_retain_prune(struct aic_db *db, const struct aic_retain *r,
     int64_t deadline_us, struct aic_retain_done *ret_done,
     struct aic_err *err) AIC_MUST_CHECK;
 
 struct aic_forgotten {
-	int64_t exchanges; /* deleted; at least, as above */
-	bool known; /* there was a counter */
-	bool counter_kept; /* for it is of these days */
+	int64_t exchanges; /* deleted; a lower bound, as above */
+	bool known; /* the user had a counter */
+	bool counter_kept; /* because it is of today or yesterday */
 };
 
 /*
- * aic_retain_forget -- delete all that is kept of a person.
+ * aic_retain_forget -- erase all data of a user.
  *
- * There is one moment at which it happens: what was stored before it is gone, and
- * chats that are in flight then are not stored when they come back; their callers
- * get a 503. One that was saved at that very moment may be told the same, and is
- * counted. A chat that begins after it is a new beginning.
+ * The erasure takes effect at one moment. Everything that was stored before is
+ * deleted. Chats that are in flight at this moment are not stored; their
+ * callers get a 503. A chat that is saved at the same moment can get a 503
+ * although it is counted. A chat that begins after this moment belongs to a new
+ * user.
  *
- * The counter of today stays: else everybody could have a second allowance by asking
- * to be forgotten. It says how many, and no more: not since when, nor what is in
- * flight. A prune of any days deletes it two days later, unless there was a new chat.
+ * The counter of today stays, because otherwise a user could get a second limit
+ * by asking for an erasure. It has the count only: not since when the user is
+ * known, and no reservations. A prune deletes it two days later, whatever its
+ * number of days, unless there was a new chat.
  *
  * telegram_id  1..
- * deadline_us  for all of it
- * ret       set on AIC_OK
+ * deadline_us  for the whole erasure
+ * ret          set on AIC_OK
  *
- * Errors:   AIC_EDB  not done, or not known to be: run it again, twice is once;
+ * Errors:   AIC_EDB  not erased, or unknown; run it again, it is idempotent;
  *           AIC_ENOMEM
- * Blocks:   until the deadline at most; on a chat of the same person that is being
- *           saved, as that one would on this
+ * Blocks:   until the deadline at most; on a chat of the same user that is
+ *           being saved, as such a save blocks on the erasure
  */
 enum aic_code
 aic_retain_forget(struct aic_db *db, int64_t telegram_id, int64_t deadline_us,

@@ -5,20 +5,22 @@
 #include <string.h>
 #include <strings.h>
 
-/* What a row of the table asks for beside end, status and code. */
+/* A condition of a row, in addition to end, status and code. */
 enum flag {
 	ANY,
-	BROKEN, /* of the case the field of that name */
+	BROKEN, /* this one and the next two: the case's field of that name */
 	REFUSED,
 	OTHER_MODEL,
 };
 
-/* Statuses from..to, of answers whose error has the code (NULL: any) and whose message
- * has the words (NULL: any). */
+/*
+ * A row matches the statuses from..to of responses whose error has the code
+ * (NULL: any) and whose message contains the words (NULL: any).
+ */
 struct row {
 	enum aic_http_end end;
 	int from, to;
-	const char *code; /* a prefix when it ends in '*' */
+	const char *code; /* a prefix if it ends in '*' */
 	const char *words;
 	enum flag flag;
 	enum aic_retry_advice advice;
@@ -37,10 +39,12 @@ struct row {
 #define HTTP AIC_HTTP_ANSWERED
 
 /* clang-format off */
-/* The first row that fits decides. */
+/* The first row that matches decides. */
 static const struct row table[] = {
-	/* No money is left there. Calling again would only add to the load; another
-	 * model may have an account of its own. */
+	/*
+	 * The account has no money. Another call would only add load; another
+	 * model may use another account.
+	 */
 	{ HTTP, 402, 402, NULL, NULL, ANY, NO_MONEY },
 	{ HTTP, 0, 999, "insufficient_quota", NULL, ANY, NO_MONEY },
 	{ HTTP, 0, 999, "insufficient_user_quota", NULL, ANY, NO_MONEY },
@@ -53,14 +57,19 @@ static const struct row table[] = {
 	{ HTTP, 0, 999, NULL, "credit balance is too low", ANY, NO_MONEY },
 
 	/* The provider does not serve the country of this server. */
-	{ HTTP, 0, 999, "unsupported_country_region_territory", NULL, ANY, OTHER },
-	{ HTTP, 400, 403, NULL, "country, region, or territory not supported", ANY,
+	{ HTTP, 0, 999, "unsupported_country_region_territory", NULL, ANY,
 	    OTHER },
+	{ HTTP, 400, 403, NULL, "country, region, or territory not supported",
+	    ANY, OTHER },
 	{ HTTP, 400, 403, NULL, "user location is not supported", ANY, OTHER },
 
-	/* Groq says so when this one request is over the limit of a minute. A wait does
-	 * not make it smaller, so another model is better than the same one. */
-	{ HTTP, 413, 413, "rate_limit_exceeded", NULL, OTHER_MODEL, LIMIT_OTHER },
+	/*
+	 * Groq answers so when this one request exceeds the limit of a minute.
+	 * The request is as large after a wait, so another model is better than
+	 * the same one.
+	 */
+	{ HTTP, 413, 413, "rate_limit_exceeded", NULL, OTHER_MODEL,
+	    LIMIT_OTHER },
 	{ HTTP, 413, 413, "rate_limit_exceeded", NULL, ANY, LIMIT_AGAIN },
 
 	{ HTTP, 400, 400, NULL, NULL, REFUSED, RESHAPE },
@@ -71,7 +80,7 @@ static const struct row table[] = {
 	{ HTTP, 429, 429, NULL, NULL, ANY, LIMIT_AGAIN },
 	{ HTTP, 500, 599, NULL, NULL, ANY, BROKEN_AGAIN },
 
-	/* An error inside a 200 that does not say its status. */
+	/* An error inside a 200 that does not contain a status. */
 	{ HTTP, 200, 200, "rate_limit*", NULL, ANY, LIMIT_AGAIN },
 	{ HTTP, 200, 200, "too_many_requests*", NULL, ANY, LIMIT_AGAIN },
 	{ HTTP, 200, 200, "slow_down", NULL, ANY, LIMIT_AGAIN },
@@ -83,16 +92,20 @@ static const struct row table[] = {
 	{ HTTP, 200, 200, "unavailable", NULL, ANY, BROKEN_AGAIN },
 	{ HTTP, 200, 200, "timeout*", NULL, ANY, BROKEN_AGAIN },
 
-	/* A part of an answer, or none. */
+	/* An incomplete answer, or none. */
 	{ HTTP, 200, 200, NULL, NULL, BROKEN, AGAIN },
 
-	/* A 200 that is of no use, 400, 401, 403, 404: the same would come, or an
-	 * operator must see that the key or the model is wrong. */
+	/*
+	 * An unusable 200, 400, 401, 403, 404: a repeat would get the same
+	 * response, or the operator has to correct the key or the model.
+	 */
 	{ HTTP, 0, 999, NULL, NULL, ANY, NEVER },
 
 	{ AIC_HTTP_CONNECT, 0, 999, NULL, NULL, ANY, AGAIN },
-	/* Somebody is in between, or the provider's own root is not installed: neither
-	 * passes in seconds. */
+	/*
+	 * A proxy intercepts the connection, or the provider's own root
+	 * certificate is not installed: neither changes within seconds.
+	 */
 	{ AIC_HTTP_UNTRUSTED, 0, 999, NULL, NULL, ANY, OTHER },
 	{ AIC_HTTP_BROKEN, 0, 999, NULL, NULL, ANY, AGAIN },
 	{ AIC_HTTP_TIMEOUT, 0, 999, NULL, NULL, ANY, AGAIN },
@@ -103,9 +116,9 @@ static const struct row table[] = {
 };
 /* clang-format on */
 
-/* Google writes its codes in capitals. */
+/* Compares without case, because Google's codes are upper case. */
 static bool
-fits(const char *pattern, const char *code)
+matches_code(const char *pattern, const char *code)
 {
 	size_t n = strlen(pattern);
 
@@ -115,7 +128,7 @@ fits(const char *pattern, const char *code)
 }
 
 static bool
-says(const char *message, const char *words)
+contains_words(const char *message, const char *words)
 {
 	size_t n = strlen(words);
 
@@ -145,10 +158,11 @@ row_fits(const struct row *r, const struct aic_retry_case *c)
 {
 	if (r->end != c->end || c->status < r->from || c->status > r->to)
 		return false;
-	/* Providers put the same name into either field. */
-	if (r->code && !fits(r->code, c->code) && !fits(r->code, c->type))
+	/* Some providers send in `type' the name that others send in `code'. */
+	if (r->code && !matches_code(r->code, c->code) &&
+	    !matches_code(r->code, c->type))
 		return false;
-	if (r->words && !says(c->message, r->words))
+	if (r->words && !contains_words(c->message, r->words))
 		return false;
 	return has_flag(c, r->flag);
 }

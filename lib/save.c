@@ -3,13 +3,15 @@
 #include "lib/save.h"
 
 /*
- * $1 user, $2 reservation, $3 message, $4 response, $5 tokens, $6 digest of a keyed
- * chat, $7 limit (0: none; -1 remain then), $8 how many ms before the reservation lapses at the latest.
+ * $1 user, $2 reservation, $3 message, $4 response, $5 tokens, $6 digest of a
+ * keyed chat, $7 limit (0: none, and remaining_requests is -1), $8 the save
+ * must run at least so many ms before the reservation lapses.
  *
- * The row is changed only where its newest version still has the reservation, and
- * the exchange is inserted only where the row was changed. Twice is once: the
- * second time the reservation is gone. A chat of yesterday is kept under
- * yesterday's date and does not count for today.
+ * The statement changes the row only if its newest version still has the
+ * reservation, and inserts the exchange only if it changed the row. Idempotent:
+ * the second time the reservation is gone. A chat that was reserved before
+ * midnight is stored under the date of its reservation and does not count for
+ * the new day.
  */
 #define SAVE(returning)                                                        \
 	"WITH counted AS (UPDATE ai_chat_daily_limits AS l SET"                \
@@ -46,9 +48,11 @@ static const struct aic_db_stmt save = {
 };
 
 /*
- * $1 user. Waits for whoever holds the row. It writes, though nothing is to be
- * changed, so that its commit waits for the disk: what the next statement finds may
- * have been committed lazily, and must not be told before it is safe.
+ * $1 user. Waits for the transaction that holds the row's lock. The statement
+ * writes although no value has to change, because only a transaction that
+ * writes waits for the disk at its commit. What the next statement finds may
+ * have been committed without waiting for the disk, and must not be reported
+ * before it is durable.
  */
 static const struct aic_db_stmt sync_row = {
 	"sync",
@@ -58,7 +62,7 @@ static const struct aic_db_stmt sync_row = {
 	NULL,
 };
 
-/* $1 user, $2 chat. Only reads. */
+/* $1 user, $2 chat. Reads only. */
 static const struct aic_db_stmt find = {
 	"find",
 	"SELECT remaining_requests FROM ai_chat_requests"

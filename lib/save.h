@@ -1,10 +1,11 @@
 /*
- * save -- keep an exchange, count it and drop its reservation: one statement, so
- * one transaction, and nothing in between can be lost.
+ * save -- store an exchange, count it and remove its reservation. All of this
+ * is one statement, and so one transaction: either all of it is done, or
+ * nothing.
  *
- * What happens once, happens once: the chat's id is unique for its user, and the
- * reservation is used up by the save. So a save whose outcome is unknown is
- * simply made again; aic_save_find_bind() tells what became of the first one.
+ * A save is idempotent: the chat's id is unique for its user, and the save
+ * removes the reservation. So a save whose outcome is unknown can be repeated;
+ * aic_save_find_bind() finds out whether the first one was made.
  */
 #ifndef AIC_SAVE_H
 #define AIC_SAVE_H
@@ -16,49 +17,50 @@
 
 struct aic_save {
 	int64_t telegram_id;
-	const char *lease; /* the reservation, as it was given */
+	const char *lease; /* the reservation, from aic_limit_reserve_read() */
 	const char *message;
 	const char *response; /* valid UTF-8 without NUL */
 	int64_t tokens;
 	const char *digest; /* of a keyed chat, else NULL */
-	int64_t limit; /* chats a day; 0: there is none */
+	int64_t limit; /* chats a day; 0: no limit */
 	/*
-	 * It is saved so long before the reservation lapses, or not at all: when
-	 * a database that hung comes to it later, the caller has been told that
-	 * nothing was counted.
+	 * The save is refused in the last early_ms before the reservation
+	 * lapses. Otherwise a database that hung could make the save after the
+	 * caller got the answer that nothing was counted.
 	 */
 	int64_t early_ms;
 };
 
-/* aic_save_bind -- save; all texts are borrowed until the call has run. */
+/* aic_save_bind -- save; borrows the texts until the call has run. */
 void aic_save_bind(struct aic_db_call *call, const struct aic_save *s);
 
 /*
- * aic_save_read -- was it saved?
+ * aic_save_read -- read whether the exchange was saved.
  *
- * ret_remaining  the limit less the user's chats of the day, this one included; -1
- *           where there is no limit; set when the value is true
+ * ret_remaining  set when the value is true: the limit minus the user's
+ *                chats of the day, including this one; -1: no limit
  *
- * False means that there is no such reservation (any more), and that nothing was
- * changed.
+ * False means that the reservation does not exist (any more), and that nothing
+ * was changed.
  */
 bool aic_save_read(const struct aic_db_call *call, int64_t *ret_remaining);
 
 /*
- * aic_save_sync_bind -- wait for whoever is changing the user's row, and for the disk:
- * what was read of the user before is safe when this has run.
+ * aic_save_sync_bind -- wait for the transaction that is changing the user's
+ * row, and for the disk. After the call, everything that was read of the user
+ * before it is durable.
  */
 void aic_save_sync_bind(struct aic_db_call *call, int64_t telegram_id);
 
 /*
- * aic_save_find_bind -- was this chat saved before? Two calls for one batch: the
- * first waits for whoever is changing the user's row, so the second sees what came
- * of it.
+ * aic_save_find_bind -- look for a save of this chat. Two calls for one batch:
+ * the first one waits for the transaction that is changing the user's row, so
+ * the second one sees its result.
  */
 void aic_save_find_bind(struct aic_db_call calls[2], int64_t telegram_id,
     const char *chat_id);
 
-/* aic_save_find_read -- the same value as aic_save_read() would have given. */
+/* aic_save_find_read -- the value that aic_save_read() would have returned. */
 bool
 aic_save_find_read(const struct aic_db_call calls[2], int64_t *ret_remaining);
 

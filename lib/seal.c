@@ -8,13 +8,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Keys for other ends are made of the same secret: this one is told from them. */
+/*
+ * Separates this key from keys that other purposes derive from the same secret.
+ */
 #define LABEL "ai-chat seal 1"
 
 #define DIGEST 32
 
 struct aic_seal {
-	EVP_MAC_CTX *mac; /* it has the key */
+	EVP_MAC_CTX *mac; /* initialised with the key */
 };
 
 static EVP_MAC_CTX *
@@ -37,9 +39,12 @@ new_mac(const unsigned char *key, size_t len)
 	return mac;
 }
 
-/* With the key that it has; that of a null key is begun anew. */
+/*
+ * Writes the MAC. EVP_MAC_init() with a NULL key then restarts the computation
+ * with the same key.
+ */
 static bool
-finish(EVP_MAC_CTX *mac, unsigned char to[DIGEST])
+finish_mac(EVP_MAC_CTX *mac, unsigned char to[DIGEST])
 {
 	size_t n = 0;
 
@@ -59,7 +64,7 @@ aic_seal_new(const char *secret)
 	if (of_secret &&
 	    EVP_MAC_update(of_secret, (const unsigned char *)LABEL,
 		sizeof(LABEL)) &&
-	    finish(of_secret, key))
+	    finish_mac(of_secret, key))
 		s->mac = new_mac(key, sizeof(key));
 	OPENSSL_cleanse(key, sizeof(key));
 	EVP_MAC_CTX_free(of_secret);
@@ -95,14 +100,14 @@ aic_seal_free(struct aic_seal *s)
 }
 
 static bool
-prove(struct aic_seal *s, const char *key, const unsigned char until[8],
+make_proof(struct aic_seal *s, const char *key, const unsigned char until[8],
     const void *value, size_t len, unsigned char to[DIGEST])
 {
 	return EVP_MAC_init(s->mac, NULL, 0, NULL) &&
 	    EVP_MAC_update(s->mac, (const unsigned char *)key,
 		strlen(key) + 1) &&
 	    EVP_MAC_update(s->mac, until, 8) &&
-	    EVP_MAC_update(s->mac, value, len) && finish(s->mac, to);
+	    EVP_MAC_update(s->mac, value, len) && finish_mac(s->mac, to);
 }
 
 bool
@@ -115,7 +120,7 @@ aic_seal_put(struct aic_seal *s, const char *key, int64_t until_ms,
 	for (i = 0; i < 8; i++)
 		to[AIC_SEAL_PROOF + i] = (unsigned char)((uint64_t)until_ms >>
 		    (56 - 8 * i));
-	if (!prove(s, key, to + AIC_SEAL_PROOF, value, len, proof))
+	if (!make_proof(s, key, to + AIC_SEAL_PROOF, value, len, proof))
 		return false;
 	memcpy(to, proof, AIC_SEAL_PROOF);
 	return true;
@@ -134,10 +139,10 @@ aic_seal_check(struct aic_seal *s, const char *key, int64_t now_ms,
 		return false;
 	for (i = 0; i < 8; i++)
 		until = until << 8 | p[AIC_SEAL_PROOF + i];
-	/* What has ended needs no proof. */
+	/* An expired value needs no check of its proof. */
 	if ((int64_t)until <= now_ms)
 		return false;
-	return prove(s, key, p + AIC_SEAL_PROOF, p + AIC_SEAL_SIZE,
+	return make_proof(s, key, p + AIC_SEAL_PROOF, p + AIC_SEAL_SIZE,
 		   len - AIC_SEAL_SIZE, proof) &&
 	    CRYPTO_memcmp(proof, p, AIC_SEAL_PROOF) == 0;
 }

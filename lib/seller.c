@@ -16,7 +16,10 @@
 #include "lib/seller_fields.h"
 #include "lib/utf8.h"
 
-/* What is shown of a thing; more than a model can make use of. */
+/*
+ * The most that is shown of an object, an item or a list. A model cannot make
+ * use of more.
+ */
 #define LINES_MAX 40 /* of an object */
 #define FIELDS_MAX 10 /* of an item, in one line */
 #define ITEMS_MAX 5 /* of a list */
@@ -25,16 +28,19 @@
 #define TEXT_MAX_CHARS 80
 #define LONG_MAX_CHARS 200 /* of a review */
 
-/* A field at its longest, all of it in four bytes a character. */
+/* The longest field, if each of its characters takes four bytes. */
 #define FIELD_BYTES (4 * (NAME_MAX_CHARS + LONG_MAX_CHARS) + 256)
 
-/* No shop sells so much; it is a mistake, and beyond what a double counts exactly. */
+/*
+ * No shop sells so much. A larger number is a mistake, and a double could not
+ * count it exactly.
+ */
 #define HUGE_NUMBER 1e15
 
-/* A review with so many stars or fewer is a bad one. */
+/* A review with so many stars or fewer is a bad review. */
 #define BAD_RATING 3
 
-/* Which items of a list come first. */
+/* The order of a list's items: which ones come first. */
 enum order {
 	AS_THEY_ARE,
 	NEWEST_FIRST,
@@ -46,12 +52,12 @@ enum order {
 /* A text that grows by whole lines, up to a length. */
 struct writer {
 	struct aic_buf *b;
-	size_t stop; /* bytes; what is longer will be cut anyway */
-	int outer; /* the word of the object around */
-	bool in_list; /* writing an item of a list */
-	enum order order; /* of the lists of this part */
-	size_t pages; /* items of all pages of the next list; 0: not known */
-	struct json_object *period; /* of the next totals, or NULL */
+	size_t stop; /* in bytes; longer text would be cut later anyway */
+	int outer; /* the field of the enclosing object */
+	bool in_list; /* an item of a list is being written */
+	enum order order; /* the order of the lists of this part */
+	size_t pages; /* items on all pages of the next list; 0: unknown */
+	struct json_object *period; /* of the next totals; NULL: none */
 };
 
 static bool
@@ -60,7 +66,7 @@ is_full(const struct writer *w)
 	return w->b->failed || w->b->len >= w->stop;
 }
 
-/* Back to a length that it had. */
+/* Shortens the text to a length that it had before. */
 static void
 cut_to(struct aic_buf *b, size_t len)
 {
@@ -75,7 +81,7 @@ how_of(int word)
 	return aic_seller_fields_get(word)->how;
 }
 
-/* --- texts of strangers ------------------------------------------------ */
+/* --- untrusted texts --------------------------------------------------- */
 
 static bool
 is_blank(uint32_t cp)
@@ -85,8 +91,10 @@ is_blank(uint32_t cp)
 	    cp == 0x202f || cp == 0x205f || cp == 0x3000;
 }
 
-/* What a person who looks at the text does not see, and a model reads: joiners,
- * directions, tags, variation selectors, private use. */
+/*
+ * Characters that a reader of the text does not see but a model reads: joiners,
+ * direction marks, tags, variation selectors, private use.
+ */
 static bool
 is_unseen(uint32_t cp)
 {
@@ -99,7 +107,7 @@ is_unseen(uint32_t cp)
 	    (cp >= 0xfff0 && cp <= 0xfffb) || cp >= 0xe0000;
 }
 
-/* Those that quote, and those that look as if they did. */
+/* Guillemets that quote, and characters that look like them. */
 static bool
 is_guillemet(uint32_t cp)
 {
@@ -108,7 +116,7 @@ is_guillemet(uint32_t cp)
 	    (cp >= 0x27e8 && cp <= 0x27eb) || (cp >= 0x3008 && cp <= 0x300f);
 }
 
-/* False, and nothing written: there is nothing to be seen in it. */
+/* Returns false and writes nothing if the text has no visible character. */
 static bool
 put_quoted(struct writer *w, const char *s, size_t len, int chars_max)
 {
@@ -120,7 +128,7 @@ put_quoted(struct writer *w, const char *s, size_t len, int chars_max)
 	aic_buf_puts(w->b, "«");
 	for (; len > 0 && chars < chars_max; s += n, len -= n) {
 		n = aic_utf8_next(s, len, &cp);
-		if (n == 0) { /* no UTF-8: as good as nothing */
+		if (n == 0) { /* not UTF-8: treated as no text */
 			n = 1;
 			continue;
 		}
@@ -151,7 +159,7 @@ put_quoted(struct writer *w, const char *s, size_t len, int chars_max)
 
 /* --- numbers ----------------------------------------------------------- */
 
-/* Decimals of Python's are texts. */
+/* Python's decimals are sent as texts. */
 static bool
 read_text(struct json_object *v, double *ret)
 {
@@ -172,7 +180,10 @@ is_number(struct json_object *v)
 	    json_object_is_type(v, json_type_double);
 }
 
-/* Of a field that should be one; false: it is none that makes sense. */
+/*
+ * Reads a number from a field that should be one; false: the value is no
+ * plausible number.
+ */
 static bool
 read_number(struct json_object *v, double *ret)
 {
@@ -229,7 +240,7 @@ adds_up(int word)
 }
 
 static bool
-is_told(const struct writer *w, int word, double x)
+is_shown(const struct writer *w, int word, double x)
 {
 	enum aic_seller_fields_zero zero = aic_seller_fields_get(word)->zero;
 
@@ -240,8 +251,9 @@ is_told(const struct writer *w, int word, double x)
 /* --- fields ------------------------------------------------------------ */
 
 /*
- * A moment of ISO 8601, as 28.11.2025 14:30; false, and nothing written: it is none. It
- * consists of digits, so it needs no quotes.
+ * Writes an ISO 8601 time as 28.11.2025 14:30. Returns false and writes nothing
+ * if the text is no such time. The output consists of digits, so it needs no
+ * quotes.
  */
 static bool
 put_moment(struct writer *w, const char *s, size_t len)
@@ -290,7 +302,7 @@ put_number(struct writer *w, int word, double x)
 {
 	static const struct aic_plural days = { " день", " дня", " дней" };
 
-	if (!is_told(w, word, x))
+	if (!is_shown(w, word, x))
 		return false;
 	put_grouped(w, x, is_money(word));
 	aic_buf_puts(w->b,
@@ -319,7 +331,9 @@ put_scalar(struct writer *w, int word, struct json_object *v)
 		    (long long)json_object_get_int64(v));
 		return true;
 	}
-	/* A text is taken for a number only where one is expected. */
+	/*
+	 * A text is read as a number only in a field whose values are numbers.
+	 */
 	if ((is_number(v) || is_money(word) || adds_up(word) ||
 		how == AIC_SELLER_FIELDS_RATING ||
 		how == AIC_SELLER_FIELDS_DAYS) &&
@@ -330,7 +344,7 @@ put_scalar(struct writer *w, int word, struct json_object *v)
 
 static bool put_fields(struct writer *w, struct json_object *obj, int depth);
 
-/* " (с 01.11.2025, по 28.11.2025)" behind the label of totals. */
+/* Writes " (с 01.11.2025, по 28.11.2025)" after the label of totals. */
 static void
 put_period(struct writer *w)
 {
@@ -363,7 +377,7 @@ is_scalar(struct json_object *v)
 	    !json_object_is_type(v, json_type_array);
 }
 
-/* A few of a list, in one line. */
+/* Writes the first elements of a list in one line. */
 static bool
 put_elements(struct writer *w, int word, struct json_object *list)
 {
@@ -390,14 +404,17 @@ put_elements(struct writer *w, int word, struct json_object *list)
 	return n > 0;
 }
 
-/* The word of a member of the object that is being written. */
+/* The field of a member of the object that is being written. */
 static int
 word_of(const struct writer *w, const char *name)
 {
 	return aic_seller_fields_within(w->outer, aic_seller_fields_find(name));
 }
 
-/* Members that are the sum of others, see aic_seller_fields_is_double(). */
+/*
+ * True if the object has members whose sum is another member; see
+ * aic_seller_fields_is_double().
+ */
 static bool
 has_parts(struct json_object *obj)
 {
@@ -419,7 +436,10 @@ is_hidden(int word, bool parts)
 	    (parts && aic_seller_fields_is_double(word));
 }
 
-/* "label value"; false, and nothing written: there is nothing to show. */
+/*
+ * Writes "label value". Returns false and writes nothing if there is nothing to
+ * show.
+ */
 static bool
 put_field(struct writer *w, const char *name, struct json_object *v,
     const char *between, int depth)
@@ -449,7 +469,10 @@ put_field(struct writer *w, const char *name, struct json_object *v,
 	return ok;
 }
 
-/* An object in one line; what has a name of ours goes first. */
+/*
+ * Writes an object in one line. Members that the table of fields has come
+ * first.
+ */
 static bool
 put_fields(struct writer *w, struct json_object *obj, int depth)
 {
@@ -488,8 +511,10 @@ struct sums {
 	size_t none_left, bad, no_revenue;
 };
 
-/* Wildberries' saleID of a return is R and digits. Other servers have names of their own
- * in this field, which may begin with any letter. */
+/*
+ * Wildberries' saleID of a return is R and digits. Other servers put other
+ * names into this field, which can begin with any letter.
+ */
 static bool
 is_return_id(const char *id)
 {
@@ -497,7 +522,10 @@ is_return_id(const char *id)
 	    strspn(id + 1, "0123456789") == strlen(id + 1);
 }
 
-/* Cancelled, or a return: its money is no revenue, and its pieces are not sold. */
+/*
+ * True for a cancelled order and for a return: the money is no revenue, and the
+ * pieces are not sold.
+ */
 static bool
 is_no_revenue(struct json_object *item)
 {
@@ -528,7 +556,10 @@ is_no_revenue(struct json_object *item)
 	return false;
 }
 
-/* Pieces of all sizes: {"44": 3, "46": 0}; false: the object is something else. */
+/*
+ * Adds up the pieces of all sizes: {"44": 3, "46": 0}. False: the object is not
+ * of this kind.
+ */
 static bool
 read_sizes(struct json_object *obj, double *ret)
 {
@@ -551,8 +582,9 @@ read_sizes(struct json_object *obj, double *ret)
 }
 
 /*
- * A rating of 0 is no review yet. Of other things than reviews a rating is an average
- * already: of a product, or of a day. Their average would be another figure than that of
+ * A rating of 0 means that there is no review yet. Only a review has a rating
+ * of its own. The rating of anything else, such as a product or a day, is an
+ * average already, and the average of such averages would differ from that of
  * the reviews.
  */
 static void
@@ -569,7 +601,10 @@ add_number(struct sums *s, enum order order, int word, double x)
 		s->bad++;
 }
 
-/* The smaller, the earlier; false: the field says nothing about it. */
+/*
+ * The place of an item in its list: items with smaller values come first.
+ * False: the field does not determine the place.
+ */
 static bool
 place_of(enum order order, int word, double x, double *ret_place)
 {
@@ -592,8 +627,9 @@ place_of(enum order order, int word, double x, double *ret_place)
 }
 
 /*
- * Adds up an item; the value says where it goes: the smaller, the earlier. Of stock the
- * days that it lasts say more than the pieces.
+ * Adds an item to the sums. The value is the item's place: items with smaller
+ * values come first. For stock, the days until it runs out determine the place
+ * rather than the pieces.
  */
 static double
 add_item(struct sums *s, struct json_object *item, enum order order)
@@ -665,7 +701,7 @@ begin_sum(struct writer *w, bool all, int *n)
 	aic_buf_puts(w->b, (*n)++ ? ", " : all ? " итого " : " итого по ним ");
 }
 
-/* all: the list is not one page of several. */
+/* all: the list is complete, not one page of several. */
 static void
 put_sums(struct writer *w, const struct sums *s, bool all)
 {
@@ -675,7 +711,7 @@ put_sums(struct writer *w, const struct sums *s, bool all)
 	for (i = 1; i < AIC_SELLER_FIELDS_MAX; i++) {
 		x = s->sum[i];
 		if (s->n[i] == 0 || !isfinite(x) || fabs(x) >= HUGE_NUMBER ||
-		    !is_told(w, i, x))
+		    !is_shown(w, i, x))
 			continue;
 		begin_sum(w, all, &n);
 		if (how_of(i) == AIC_SELLER_FIELDS_RATING) {
@@ -705,13 +741,13 @@ put_sums(struct writer *w, const struct sums *s, bool all)
 }
 
 static void
-indent(struct writer *w, int depth)
+put_indent(struct writer *w, int depth)
 {
 	while (depth-- > 0)
 		aic_buf_puts(w->b, "  ");
 }
 
-/* How many there are, what they come to, and the first of them. */
+/* Writes the number of items, their sums, and the first items. */
 static void
 put_items(struct writer *w, struct json_object *list, enum order order,
     int depth)
@@ -744,7 +780,7 @@ put_items(struct writer *w, struct json_object *list, enum order order,
 	aic_buf_putc(w->b, '\n');
 	for (k = 0; k < first.n && !is_full(w); k++) {
 		mark = w->b->len;
-		indent(w, depth);
+		put_indent(w, depth);
 		aic_buf_printf(w->b, "%d) ", k + 1);
 		if (json_object_is_type(first.item[k], json_type_object) &&
 		    put_fields(w, first.item[k], 1))
@@ -757,7 +793,7 @@ put_items(struct writer *w, struct json_object *list, enum order order,
 	w->pages = pages;
 }
 
-/* --- objects, a line a member ------------------------------------------ */
+/* --- objects, one line for each member --------------------------------- */
 
 static bool
 has_objects(struct json_object *list)
@@ -767,7 +803,7 @@ has_objects(struct json_object *list)
 		json_type_object);
 }
 
-/* Would it be too much for one line? */
+/* True if the object is too large for one line. */
 static bool
 is_deep(struct json_object *obj)
 {
@@ -786,8 +822,10 @@ is_deep(struct json_object *obj)
 	return false;
 }
 
-/* How many items there are in all, where the lists of an object are one page; 0: not
- * known. */
+/*
+ * The number of items on all pages, if the lists of an object are one page; 0:
+ * unknown.
+ */
 static size_t
 read_pages(struct json_object *obj)
 {
@@ -815,7 +853,7 @@ put_line(struct writer *w, const char *name, struct json_object *v, int depth)
 	    depth < DEPTH_MAX;
 	bool ok;
 
-	indent(w, depth - 1);
+	put_indent(w, depth - 1);
 	aic_buf_puts(w->b, "- ");
 	if (list || deep) {
 		ok = put_label(w, word, name);
@@ -840,7 +878,7 @@ put_line(struct writer *w, const char *name, struct json_object *v, int depth)
 	return ok;
 }
 
-/* What has a name of ours goes first here, too. */
+/* As in put_fields(), members that the table of fields has come first. */
 static bool
 put_lines(struct writer *w, struct json_object *obj, int depth)
 {
@@ -870,7 +908,7 @@ put_lines(struct writer *w, struct json_object *obj, int depth)
 
 static const struct part {
 	const char *label;
-	enum order order; /* of its lists */
+	enum order order; /* the order of its lists */
 } parts[] = {
 	[AIC_SELLER_SHOP] = { "Магазин", AS_THEY_ARE },
 	[AIC_SELLER_ORDERS] = { "Заказы", MOST_FIRST },
@@ -882,7 +920,7 @@ static const struct part {
 _Static_assert(sizeof(parts) / sizeof(parts[0]) == PARTS,
     "every part has a label");
 
-/* Where a member of a document, or of an envelope, belongs. */
+/* The part to which a member of a document, or of an envelope, belongs. */
 static const struct place {
 	const char *name;
 	enum { WHOLE, MEMBER, ENVELOPE } how;
@@ -936,8 +974,10 @@ find_place(const char *name)
 	return NULL;
 }
 
-/* wb_assist answers 200 with zeros where it could not read its database, and says so in
- * these places. */
+/*
+ * wb_assist answers 200 with zeroes if it could not read its database. These
+ * members of the answer show the error.
+ */
 static bool
 is_failed(struct json_object *obj)
 {
@@ -956,7 +996,10 @@ is_failed(struct json_object *obj)
 		"Ошибка получения данных") == 0;
 }
 
-/* The part has its label, and room for a member. */
+/*
+ * Writes the part's label unless it is written, and sets the order of its
+ * lists.
+ */
 static void
 begin_part(struct writer *w, enum aic_seller_part part)
 {
@@ -983,7 +1026,7 @@ put_whole(struct writer *w, enum aic_seller_part part, const char *name,
 	if (json_object_is_type(v, json_type_object) && !is_failed(v)) {
 		ok = put_lines(w, v, 1);
 	} else if (json_object_is_type(v, json_type_array) && begin == 0) {
-		/* Without memory there may be no label. */
+		/* Out of memory, the label can be missing. */
 		if (w->b->failed)
 			return;
 		w->b->data[w->b->len - 1] = ' ';
@@ -1009,7 +1052,11 @@ put_member(struct writer *w, enum aic_seller_part part, const char *name,
 		cut_to(w->b, begin);
 }
 
-/* Figures of the list beside them; those of two lists repeat what these say. */
+/*
+ * `statistics' and `summary' are figures of the list beside them, so
+ * `statistics' goes to the part of that list. A `summary' beside two lists
+ * repeats the sums of the lists; false: it is not shown.
+ */
 static bool
 move_place(struct json_object *obj, const char *name,
     enum aic_seller_part *part)
@@ -1022,8 +1069,10 @@ move_place(struct json_object *obj, const char *name,
 	return strcmp(name, "summary") != 0 || !(orders && sales);
 }
 
-/* The period that the totals of a document are of, or NULL. Beside another document's the
- * totals alone would say nothing. */
+/*
+ * The period of a document's totals, or NULL. Totals without their period,
+ * beside those of another document, would be meaningless.
+ */
 static struct json_object *
 find_period(struct json_object *obj)
 {
@@ -1050,7 +1099,7 @@ put_document(struct writer w[PARTS], struct json_object *obj, int depth)
 
 	if (depth > DEPTH_MAX || is_failed(obj))
 		return;
-	/* Lists come last: the first lines are the figures that matter. */
+	/* Lists come last: the first lines are the important figures. */
 	for (lists = 0; lists < 2; lists++)
 		for (it = json_object_iter_begin(obj);
 		     !json_object_iter_equal(&it, &end);
@@ -1096,7 +1145,10 @@ aic_seller_read(const char *text, size_t len, size_t chars_max,
 	}
 	*ret_seller = (struct aic_seller){ .part = { NULL } };
 	for (i = 0; i < PARTS; i++) {
-		/* Two fields, a label and a list's sums may come on top. */
+		/*
+		 * Two fields, a label and the sums of a list can exceed the
+		 * limit.
+		 */
 		aic_buf_init(&part[i], 4 * chars_max + 8 * FIELD_BYTES);
 		w[i] = (struct writer){ .b = &part[i], .stop = 4 * chars_max };
 	}
@@ -1129,9 +1181,12 @@ aic_seller_done(struct aic_seller *seller)
 
 /* --- documents together -------------------------------------------------- */
 
-/* The bytes of the first so many characters; whole lines, if there is one. */
+/*
+ * The number of bytes in the first chars_max characters; whole lines, if at
+ * least one line fits.
+ */
 static size_t
-fit(const struct aic_buf *b, size_t chars_max)
+fit_bytes(const struct aic_buf *b, size_t chars_max)
 {
 	size_t at = 0, line = 0, chars;
 
@@ -1143,9 +1198,9 @@ fit(const struct aic_buf *b, size_t chars_max)
 	return at == b->len ? at : line > 0 ? line : at;
 }
 
-/* Short parts are whole, and the others share what these leave. */
+/* Short parts are kept whole; the other parts share the rest equally. */
 static void
-share(const struct aic_buf *part, size_t chars_max, size_t *ret_bytes)
+share_bytes(const struct aic_buf *part, size_t chars_max, size_t *ret_bytes)
 {
 	size_t chars[PARTS], left = chars_max;
 	bool done[PARTS] = { false };
@@ -1159,12 +1214,12 @@ share(const struct aic_buf *part, size_t chars_max, size_t *ret_bytes)
 			if (!done[i] && (least < 0 || chars[i] < chars[least]))
 				least = i;
 		done[least] = true;
-		ret_bytes[least] = fit(&part[least], left / (size_t)k);
+		ret_bytes[least] = fit_bytes(&part[least], left / (size_t)k);
 		left -= aic_utf8_count(part[least].data, ret_bytes[least]);
 	}
 }
 
-/* The end of a line and of the lines that belong to it. */
+/* The end of a line and of the indented lines below it. */
 static const char *
 block_end(const char *at)
 {
@@ -1177,14 +1232,16 @@ block_end(const char *at)
 	return at;
 }
 
-/* Are these lines there already? The same words within a list, behind blanks, are other
- * lines. */
+/*
+ * True if the text has these lines already. The same words within a list are
+ * indented, so they are other lines.
+ */
 static bool
 has_block(const struct aic_buf *in, const char *block, size_t n)
 {
 	const char *at, *end;
 
-	/* An empty one has no memory. */
+	/* An empty buffer has no memory. */
 	if (in->len == 0)
 		return false;
 	at = in->data;
@@ -1198,8 +1255,10 @@ has_block(const struct aic_buf *in, const char *block, size_t n)
 	return false;
 }
 
-/* The lines of a part, without those that are there already: two documents often tell
- * the same figure. */
+/*
+ * Appends the lines of a part, except those that the text has already: two
+ * documents often contain the same figure.
+ */
 static void
 add_part(struct aic_buf *to, const char *text)
 {
@@ -1207,7 +1266,7 @@ add_part(struct aic_buf *to, const char *text)
 
 	if (to->len > 0 && *text != '-') {
 		end = strchr(text, '\n');
-		/* A label with nothing behind it. */
+		/* A label with nothing after it. */
 		if (end && end > text && end[-1] == ':' &&
 		    !memchr(text, '(', (size_t)(end - text)))
 			text = end + 1;
@@ -1239,7 +1298,7 @@ aic_seller_join(const struct aic_seller *all, int n, size_t chars_max,
 		text.failed = text.failed || part[i].failed;
 	}
 	if (!text.failed) {
-		share(part, chars_max, bytes);
+		share_bytes(part, chars_max, bytes);
 		for (i = 0; i < PARTS; i++)
 			aic_buf_put(&text, part[i].data, bytes[i]);
 	}

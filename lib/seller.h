@@ -1,17 +1,19 @@
 /*
- * seller -- what the Server knows of a seller, as a short text for the model.
+ * seller -- turn the seller-data API's documents about a seller into a short
+ * text for the model.
  *
- * The Server answers {"sales", "stocks", "orders", "reviews"}, each an object, a list
- * or absent; or, as wb_assist does, one of many documents that have parts of these under
- * other names, and in envelopes. What is in them is not agreed upon, so a table of names
- * (words.h) says how the usual ones are called in Russian; lists are counted and added
- * up, and their first few shown; and what has another name is passed on under its own.
- * Several documents become one text.
+ * The API answers {"sales", "stocks", "orders", "reviews"}, where each member
+ * is an object, a list or absent. Some servers, for example wb_assist, have
+ * several documents with parts of these, under other names and in envelopes.
+ * The content of the parts is not specified. A table of names (seller_fields.h)
+ * therefore has the Russian labels of the usual fields. Lists are counted and
+ * added up, and their first items are shown. A field that the table does not
+ * have is shown under its own name. Several documents become one text.
  *
- * All of it was written by strangers: buyers write reviews, competitors name products.
- * So every text, and every name that is not of the table, is quoted «so», in one line,
- * without guillemets and what cannot be seen, and cut; what is not between guillemets
- * is ours, or a number.
+ * All data are untrusted: buyers write reviews, and competitors name products.
+ * So every text, and every name that the table does not have, is shortened and
+ * quoted «so» in one line, without guillemets and invisible characters inside.
+ * Everything outside of guillemets is text of this program or a number.
  */
 #ifndef AIC_SELLER_H
 #define AIC_SELLER_H
@@ -22,8 +24,10 @@
 #include "lib/buf.h"
 #include "lib/err.h"
 
-/* A hundred of each kind, with all fields that the Wildberries API has, are half of
- * it; what is more is no summary. */
+/*
+ * A hundred items of each kind, with all fields that the Wildberries API has,
+ * take half of this. A larger answer is no summary.
+ */
 #define AIC_SELLER_ANSWER_MAX (256 * 1024)
 
 /* The parts of a text, in their order. */
@@ -36,7 +40,7 @@ enum aic_seller_part {
 	AIC_SELLER__MAX
 };
 
-/* What one document tells; a part of which it tells nothing is NULL. */
+/* The text of one document; NULL: the document has nothing for this part. */
 struct aic_seller {
 	char *part[AIC_SELLER__MAX];
 };
@@ -44,9 +48,9 @@ struct aic_seller {
 /*
  * aic_seller_read -- read one document.
  *
- * text      the body of the Server's answer, any bytes
- * chars_max of the text that it is for, in code points: no part gets longer than makes
- *           sense for it
+ * text        the body of the seller-data API's answer, any bytes
+ * chars_max   the length of the final text, in code points; it bounds the
+ *             length of each part
  * ret_seller  set on AIC_OK
  *
  * Errors:   AIC_EINPUT  not a JSON object; AIC_ENOMEM
@@ -55,15 +59,18 @@ struct aic_seller {
 enum aic_code aic_seller_read(const char *text, size_t len, size_t chars_max,
     struct aic_seller *ret_seller) AIC_MUST_CHECK;
 
-/* aic_seller_done -- copes with a zeroed one, and leaves a zeroed one. */
+/*
+ * aic_seller_done -- free; accepts a zeroed struct, and leaves a zeroed struct.
+ */
 void aic_seller_done(struct aic_seller *seller);
 
 /*
- * aic_seller_join -- n documents as one text; what two of them tell alike is told once.
+ * aic_seller_join -- join n documents into one text; lines that two of the
+ * documents share appear once.
  *
- * chars_max of the text, in code points; when there is more, each of the parts gives up
- *           its last lines
- * ret_text  valid UTF-8 without NUL; NULL: they tell nothing
+ * chars_max  the length of the text, in code points; if there is more, each
+ *            part loses its last lines
+ * ret_text   valid UTF-8 without NUL; NULL: the documents have no data
  *
  * Errors:   AIC_ENOMEM
  * Memory:   gives *ret_text; free()
@@ -75,15 +82,19 @@ enum aic_code aic_seller_join(const struct aic_seller *all, int n,
 enum aic_code aic_seller_summary(const char *text, size_t len, size_t chars_max,
     char **ret_text) AIC_MUST_CHECK;
 
-/* aic_seller_pack -- a copy to keep elsewhere. Errors: to->failed. */
+/*
+ * aic_seller_pack -- serialise, to cache the text elsewhere. Errors:
+ * to->failed.
+ */
 void aic_seller_pack(const struct aic_seller *seller, struct aic_buf *to);
 
 /*
- * aic_seller_unpack -- read a copy.
+ * aic_seller_unpack -- read what aic_seller_pack() wrote.
  *
- * at        moved behind it
+ * at        moved to the first byte after it
  *
- * False: it is none, or there is no memory. Memory: gives; aic_seller_done().
+ * False: the bytes are not valid, or out of memory. Memory: gives;
+ * aic_seller_done().
  */
 bool aic_seller_unpack(struct aic_seller *ret_seller, const char **at,
     const char *end) AIC_MUST_CHECK;

@@ -294,7 +294,10 @@ struct name {
 	enum word word;
 };
 
-/* Sorted; in lower case, and without what joins the words of a name. */
+/*
+ * Sorted; in lower case, and without the separators between the words of a
+ * name.
+ */
 static const struct name names[] = {
 	{ "14days", OF_NO_USE },
 	{ "30d", MONTH },
@@ -678,7 +681,7 @@ static const struct name names[] = {
 };
 
 static int
-compare(const void *key, const void *row)
+compare_names(const void *key, const void *row)
 {
 	return strcmp(key, ((const struct name *)row)->name);
 }
@@ -701,7 +704,7 @@ aic_seller_fields_find(const char *name)
 	}
 	plain[n] = '\0';
 	found = bsearch(plain, names, sizeof(names) / sizeof(names[0]),
-	    sizeof(names[0]), compare);
+	    sizeof(names[0]), compare_names);
 	return found ? (int)found->word : UNKNOWN;
 }
 

@@ -11,7 +11,7 @@ aic_sse_init(struct aic_sse *sse, size_t max)
 {
 	memset(sse, 0, sizeof(*sse));
 	aic_buf_init(&sse->line, max);
-	/* Each line of data is followed by a line feed. */
+	/* A line feed follows each line of data. */
 	aic_buf_init(&sse->data, max + 1);
 }
 
@@ -28,22 +28,22 @@ aic_sse_failed(const struct aic_sse *sse)
 	return sse->line.failed || sse->data.failed;
 }
 
-/* An empty line: the event is complete. One without data is none. */
+/* An empty line completes the event. An event without data is dropped. */
 static bool
-dispatch(struct aic_sse *sse, aic_sse_event *event, void *arg)
+dispatch_event(struct aic_sse *sse, aic_sse_event *event, void *arg)
 {
 	struct aic_buf *d = &sse->data;
 	bool go_on;
 
 	if (d->len == 0)
 		return true;
-	d->data[--d->len] = '\0'; /* the last line feed */
+	d->data[--d->len] = '\0'; /* removes the last line feed */
 	go_on = event(arg, d->data, d->len);
 	aic_buf_clear(d);
 	return go_on;
 }
 
-/* One line without its end. */
+/* Reads one line, without its end. */
 static bool
 take_line(struct aic_sse *sse, const char *s, size_t n, aic_sse_event *event,
     void *arg)
@@ -57,13 +57,13 @@ take_line(struct aic_sse *sse, const char *s, size_t n, aic_sse_event *event,
 	}
 	sse->begun = true;
 	if (n == 0)
-		return dispatch(sse, event, arg);
+		return dispatch_event(sse, event, arg);
 	if (n < name || memcmp(s, field, name) != 0 ||
 	    (n > name && s[name] != ':'))
 		return true;
 	s += name;
 	n -= name;
-	if (n > 0) { /* the colon, and one space */
+	if (n > 0) { /* skip the colon and one space */
 		s++;
 		n--;
 	}
@@ -76,8 +76,10 @@ take_line(struct aic_sse *sse, const char *s, size_t n, aic_sse_event *event,
 	return !sse->data.failed;
 }
 
-/* Not two searches, of which the one for a byte that never comes would go through all
- * of the rest for each line. */
+/*
+ * One search for both bytes. With one search for each byte, the search for a
+ * byte that does not occur would scan the rest of the input for every line.
+ */
 static size_t
 line_length(const char *s, size_t n)
 {
@@ -88,14 +90,17 @@ line_length(const char *s, size_t n)
 	return i;
 }
 
-/* A line ended: the part of it that is here, behind what came earlier. */
+/* Ends a line: s has its last part, the buffer its earlier parts. */
 static bool
 end_line(struct aic_sse *sse, const char *s, size_t n, aic_sse_event *event,
     void *arg)
 {
 	bool go_on;
 
-	/* Most lines are here as a whole; the ceiling is the same for them. */
+	/*
+	 * Most lines are in one piece, so they are not copied; the size limit
+	 * is the same.
+	 */
 	if (sse->line.len == 0 && n <= sse->line.max)
 		return take_line(sse, s, n, event, arg);
 	aic_buf_put(&sse->line, s, n);
@@ -143,7 +148,7 @@ aic_sse_end(struct aic_sse *sse, aic_sse_event *event, void *arg)
 		return false;
 	if (sse->line.len > 0 && !end_line(sse, "", 0, event, arg))
 		return false;
-	return dispatch(sse, event, arg);
+	return dispatch_event(sse, event, arg);
 }
 
 bool

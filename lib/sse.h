@@ -1,9 +1,10 @@
 /*
- * sse -- a reader of event streams, which takes their bytes as they arrive.
+ * sse -- a parser of event streams that reads the bytes as they arrive.
  *
- * Events are separated by an empty line. Of an event only the `data' fields are
- * given, joined by line feeds; its name and id, comments and unknown fields are not.
- * Lines end in LF, CR or CRLF, and may be cut anywhere between two calls.
+ * An empty line separates events. The callback gets only the `data' fields of
+ * an event, joined by line feeds; its name and id, comments and unknown fields
+ * are dropped. Lines end in LF, CR or CRLF, and a call can end anywhere within
+ * a line.
  *
  * Threads: any; each with its own struct.
  * Source:   HTML Living Standard, 9.2.6 "Interpreting an event stream"
@@ -17,46 +18,49 @@
 #include "lib/buf.h"
 
 struct aic_sse {
-	struct aic_buf line; /* of which the end has not come */
-	struct aic_buf data; /* of the event so far, each line ended by LF */
+	struct aic_buf line; /* a line whose end has not arrived */
+	struct aic_buf data; /* of the current event; LF ends each line */
 	bool skip_lf; /* the last byte was a CR */
-	bool begun; /* a byte order mark is no longer skipped */
+	bool begun; /* the check for a byte order mark is done */
 };
 
 /*
- * aic_sse_event -- an event with data has come.
+ * aic_sse_event -- called for an event with data.
  *
- * data      borrowed; NUL-terminated, but may hold NULs
+ * data      borrowed; NUL-terminated, but can contain NULs
  *
- * False ends the reading: nothing more is taken.
+ * False ends the reading: all further bytes are ignored.
  */
 typedef bool aic_sse_event(void *arg, const char *data, size_t len);
 
-/* aic_sse_init -- max: of a line, and of the data of an event, in bytes */
+/* aic_sse_init -- max: the most bytes of a line, and of the data of an event */
 void aic_sse_init(struct aic_sse *sse, size_t max);
 
-/* aic_sse_done -- copes with a zeroed struct. */
+/* aic_sse_done -- free; accepts a zeroed struct. */
 void aic_sse_done(struct aic_sse *sse);
 
 /*
- * aic_sse_put -- take the next bytes.
+ * aic_sse_put -- read the next bytes.
  *
- * False: an event said so, a line or an event is longer than the ceiling, or there is
- * no memory (aic_sse_failed() is true for the last two).
+ * False: the callback returned false, a line or an event exceeds the maximum,
+ * or out of memory (aic_sse_failed() is true for the last two).
  */
 bool aic_sse_put(struct aic_sse *sse, const char *s, size_t n,
     aic_sse_event *event, void *arg);
 
 /*
- * aic_sse_end -- no more bytes will come. A last event that lacks its empty line is
- * given, because servers leave that line out; so its data may be cut off.
+ * aic_sse_end -- end the input. A last event without its empty line is passed
+ * to the callback, because servers omit this line; so its data can be
+ * incomplete.
  */
 bool aic_sse_end(struct aic_sse *sse, aic_sse_event *event, void *arg);
 
 bool aic_sse_failed(const struct aic_sse *sse);
 
-/* aic_sse_looks_like -- does a body begin as an event stream does? No JSON document
- * can. */
+/*
+ * aic_sse_looks_like -- true if a body begins like an event stream. No JSON
+ * document begins so.
+ */
 bool aic_sse_looks_like(const char *s, size_t n);
 
 #endif

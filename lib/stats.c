@@ -3,9 +3,10 @@
 #include "lib/stats.h"
 
 /*
- * $1 user, $2 days, $3 zone. Only reads. request_date decides; created_at only
- * lets the index skip what is older: a chat is kept on its day or later, and two
- * days make up for a time zone that was changed since.
+ * $1 user, $2 days, $3 zone. Reads only. The condition on request_date selects
+ * the rows. The condition on created_at lets the index skip older rows:
+ * created_at is on the request_date or later, and a margin of two days allows
+ * for a time zone that was changed since.
  */
 static const struct aic_db_stmt stats = {
 	"stats",
@@ -22,7 +23,7 @@ static const struct aic_db_stmt stats = {
 	NULL,
 };
 
-/* $1 days, $2 zone. Only reads. */
+/* $1 days, $2 zone. Reads only. */
 static const struct aic_db_stmt stats_all = {
 	"stats_all",
 	"SELECT s.n, s.t, round(s.n::numeric / $1::numeric, 2),"

@@ -7,41 +7,45 @@
 #include "lib/markdown.h"
 #include "lib/telegram_text.h"
 
-/* Deeper ones get no more indent. */
+/* The deepest indent; deeper items are not indented further. */
 #define INDENT_MAX 8
 
-/* From the outside to the inside, where several begin at once. */
+/*
+ * The nesting order of tags that begin at the same place, from the outside to
+ * the inside.
+ */
 enum tag { QUOTE, LINK, BOLD, ITALIC, STRIKE, CODE, PRE, TAG__MAX };
 
 static const char *const tags[TAG__MAX] = { "blockquote", "a", "b", "i", "s",
 	"code", "pre" };
 
 /*
- * Tags are opened when there is something to show in them, and line breaks written
- * when something comes behind them: so there is no empty tag, and no blank line at
- * the end.
+ * The output. A tag is opened just before the first visible character in it,
+ * and a line break is written just before the next text. So there are no empty
+ * tags and no blank lines at the end.
  */
 struct page {
 	struct aic_buf *to;
-	int wanted[TAG__MAX]; /* how often: Markdown nests what we do not */
+	/* open in the source; Markdown can nest equal tags */
+	int wanted[TAG__MAX];
 	enum tag open[TAG__MAX];
 	int n_open;
 
-	bool begun; /* something is written */
-	bool seen; /* ... and it shows */
-	int gap; /* line breaks before what comes */
-	bool headed; /* what comes stands under a heading */
-	struct aic_telegram_prefix prefix; /* bullets, bars */
-	size_t outer_len; /* of it, before the quotation that begins */
-	int bullets; /* in it */
+	bool begun; /* something has been written */
+	bool seen; /* something visible has been written */
+	int gap; /* line breaks before the next text */
+	bool headed; /* the next text follows a heading */
+	struct aic_telegram_prefix prefix; /* bullets, or bars of a table */
+	size_t outer_len; /* of the prefix, before the quotation */
+	int bullets; /* number of bullets in the prefix */
 
-	bool numbered; /* there is a number among the bullets */
+	bool numbered; /* one of the bullets is a number */
 
-	int n_lists; /* within each other */
-	int quoted_lists; /* of these, those around the quotation */
-	int cells; /* of this row */
-	size_t row_len; /* of the prefix, before its bars */
-	bool head; /* it is the first one */
+	int n_lists; /* open lists */
+	int quoted_lists; /* open lists around the quotation */
+	int cells; /* cells of the current row */
+	size_t row_len; /* of the prefix, before the bars of the row */
+	bool head; /* the row is the first one */
 
 	struct aic_telegram_links links;
 	char
@@ -51,9 +55,12 @@ struct page {
 
 /* --- tags -------------------------------------------------------------- */
 
-/* Nothing else may be within code, and code in nothing but a quotation. */
+/*
+ * True if the tag is to be open here. Code contains no other tag, and only a
+ * quotation can contain code.
+ */
 static bool
-wants(const struct page *p, enum tag tag)
+is_tag_shown(const struct page *p, enum tag tag)
 {
 	bool pre = p->wanted[PRE] > 0;
 	bool code = p->wanted[CODE] > 0 && p->wanted[LINK] == 0;
@@ -112,7 +119,7 @@ open_tag(struct page *p, enum tag tag)
 }
 
 static void
-unwant(struct page *p, enum tag tag)
+close_span(struct page *p, enum tag tag)
 {
 	int depth = depth_of(p, tag);
 
@@ -122,11 +129,11 @@ unwant(struct page *p, enum tag tag)
 
 /* --- lines ------------------------------------------------------------- */
 
-/* What comes is a block of its own, n line breaks behind what was. */
+/* Begins a new block, n line breaks after the last one. */
 static void
 begin_block(struct page *p, int n)
 {
-	if (p->bullets > 0) /* the first thing of an item */
+	if (p->bullets > 0) /* the beginning of an item */
 		return;
 	if (p->headed)
 		n = 1;
@@ -155,21 +162,21 @@ begin_line(struct page *p)
 		aic_buf_puts(p->to, "  ");
 }
 
-/* Everything before the next text: it is not empty. */
+/* Writes everything that precedes the next text, which is not empty. */
 static void
 begin_text(struct page *p)
 {
 	enum tag tag;
 	int keep = 0;
 
-	while (keep < p->n_open && wants(p, p->open[keep]))
+	while (keep < p->n_open && is_tag_shown(p, p->open[keep]))
 		keep++;
 	close_tags(p, keep);
 	if (p->begun && p->gap > 0)
 		begin_line(p);
 	p->seen = p->seen || p->prefix.len > 0;
 	aic_buf_put(p->to, p->prefix.s, p->outer_len);
-	if (wants(p, QUOTE) && p->n_open == 0)
+	if (is_tag_shown(p, QUOTE) && p->n_open == 0)
 		open_tag(p, QUOTE);
 	aic_buf_put(p->to, p->prefix.s + p->outer_len,
 	    p->prefix.len - p->outer_len);
@@ -180,7 +187,7 @@ begin_text(struct page *p)
 	p->headed = false;
 	p->gap = 0;
 	for (tag = 0; tag < TAG__MAX; tag++)
-		if (wants(p, tag) && depth_of(p, tag) < 0)
+		if (is_tag_shown(p, tag) && depth_of(p, tag) < 0)
 			open_tag(p, tag);
 }
 
@@ -212,7 +219,7 @@ leave_link(struct page *p)
 	size_t n = aic_telegram_address(link, &address);
 
 	if (link->shown)
-		unwant(p, LINK);
+		close_span(p, LINK);
 	if (n == 0)
 		return;
 	put_text(p, " (", 2);
@@ -220,7 +227,7 @@ leave_link(struct page *p)
 	put_text(p, ")", 1);
 }
 
-/* --- what stands in the Markdown ----------------------------------------- */
+/* --- events of the Markdown reader --------------------------------------- */
 
 static void
 enter_list(struct page *p, bool apart)
@@ -254,7 +261,10 @@ enter_item(struct page *p, const struct aic_markdown_detail *d)
 	p->bullets++;
 }
 
-/* A number that nothing stands behind is shown, a bullet is not. */
+/*
+ * An item without content is shown if it has a number, and not if it has a
+ * bullet.
+ */
 static void
 leave_item(struct page *p)
 {
@@ -284,7 +294,8 @@ enter_code(struct page *p, const struct aic_markdown_detail *d)
 }
 
 static void
-enter(void *arg, enum aic_markdown what, const struct aic_markdown_detail *d)
+enter_block(void *arg, enum aic_markdown what,
+    const struct aic_markdown_detail *d)
 {
 	struct page *p = arg;
 
@@ -340,7 +351,7 @@ enter(void *arg, enum aic_markdown what, const struct aic_markdown_detail *d)
 	}
 }
 
-/* What comes is a block of its own. */
+/* The next text begins a new block. */
 static void
 end_block(struct page *p)
 {
@@ -349,13 +360,13 @@ end_block(struct page *p)
 }
 
 static void
-leave(void *arg, enum aic_markdown what)
+leave_block(void *arg, enum aic_markdown what)
 {
 	struct page *p = arg;
 
 	switch (what) {
 	case AIC_MARKDOWN_QUOTE:
-		unwant(p, QUOTE);
+		close_span(p, QUOTE);
 		if (p->wanted[QUOTE] == 0)
 			p->quoted_lists = 0;
 		end_block(p);
@@ -368,36 +379,36 @@ leave(void *arg, enum aic_markdown what)
 		leave_item(p);
 		end_block(p);
 		break;
-	case AIC_MARKDOWN_ROW: /* bars that nothing stood behind */
+	case AIC_MARKDOWN_ROW: /* bars without a cell after them */
 		if (p->prefix.len > p->row_len)
 			p->prefix.len = p->row_len;
 		if (p->head)
-			unwant(p, BOLD);
+			close_span(p, BOLD);
 		p->head = false;
 		end_block(p);
 		break;
 	case AIC_MARKDOWN_HEADING:
-		unwant(p, BOLD);
+		close_span(p, BOLD);
 		p->gap = p->begun;
 		p->headed = p->begun;
 		break;
 	case AIC_MARKDOWN_FENCE:
-		unwant(p, PRE);
+		close_span(p, PRE);
 		if (p->code_begun)
 			p->gap = 0;
 		end_block(p);
 		break;
 	case AIC_MARKDOWN_BOLD:
-		unwant(p, BOLD);
+		close_span(p, BOLD);
 		break;
 	case AIC_MARKDOWN_ITALIC:
-		unwant(p, ITALIC);
+		close_span(p, ITALIC);
 		break;
 	case AIC_MARKDOWN_STRIKE:
-		unwant(p, STRIKE);
+		close_span(p, STRIKE);
 		break;
 	case AIC_MARKDOWN_CODE:
-		unwant(p, CODE);
+		close_span(p, CODE);
 		break;
 	case AIC_MARKDOWN_LINK:
 		leave_link(p);
@@ -413,7 +424,7 @@ leave(void *arg, enum aic_markdown what)
 }
 
 static void
-text(void *arg, const char *s, size_t n)
+write_text(void *arg, const char *s, size_t n)
 {
 	struct page *p = arg;
 
@@ -422,9 +433,9 @@ text(void *arg, const char *s, size_t n)
 	p->code_begun = true;
 }
 
-/* Blank lines at the beginning of code are none. */
+/* Blank lines at the beginning of code are dropped. */
 static void
-line_break(void *arg)
+break_line(void *arg)
 {
 	struct page *p = arg;
 
@@ -435,7 +446,7 @@ line_break(void *arg)
 }
 
 static void
-rule(void *arg)
+write_rule(void *arg)
 {
 	struct page *p = arg;
 
@@ -445,11 +456,11 @@ rule(void *arg)
 }
 
 static const struct aic_markdown_writer writer = {
-	.enter = enter,
-	.leave = leave,
-	.text = text,
-	.line_break = line_break,
-	.rule = rule,
+	.enter = enter_block,
+	.leave = leave_block,
+	.text = write_text,
+	.line_break = break_line,
+	.rule = write_rule,
 };
 
 enum aic_code
@@ -459,7 +470,7 @@ aic_telegram_html(const char *markdown, size_t len, struct aic_buf *to)
 	enum aic_code rc;
 
 	if (len <= AIC_TELEGRAM_MARKDOWN_MAX) {
-		/* Mostly it is all that is asked for. */
+		/* In most cases this is the only allocation. */
 		aic_buf_room(to, len + len / 4);
 		rc = aic_telegram_read(markdown, len, &writer, &p, &p.links);
 		if (rc)

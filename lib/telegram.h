@@ -1,8 +1,8 @@
 /*
- * telegram -- an answer as Telegram shows it: the model's Markdown as the HTML that its
- * bots may send, in an ordinary message or in a rich one.
+ * telegram -- convert an answer from the model's Markdown to the HTML that
+ * Telegram accepts from bots, for an ordinary message or for a rich message.
  *
- * Pure: text in, text out. What of it fits into one message is parts.h's.
+ * Pure functions from text to text. parts.h splits the result into messages.
  *
  * Threads: any.
  */
@@ -15,15 +15,15 @@
 #include "lib/err.h"
 
 /*
- * aic_telegram_html -- the same answer in b, i, s, code, pre, a and blockquote.
+ * aic_telegram_html -- the answer in b, i, s, code, pre, a and blockquote.
  *
- * Balanced, never a tag around nothing, and no nesting that Telegram takes back:
- * nothing within code and pre, no link in a link, no quotation in a quotation.
- * Lists, headings, tables and rules become lines; raw HTML is text. Links lead to the
- * web; the target of any other stands behind its text. What is text and what is
- * markup, markdown.h says: no visible character of the text is lost, and no figure
- * changes. An answer that would show nothing, or is too long, is shown as it was
- * written.
+ * The tags are balanced, none is empty, and none is nested in a way that
+ * Telegram rejects: nothing in code and pre, no link in a link, no quotation in
+ * a quotation. Lists, headings, tables and rules become lines; raw HTML is
+ * text. Only targets on the web become links; any other target is shown after
+ * the link's text. markdown.h defines what is text and what is markup: no
+ * visible character of the text is lost, and no figure changes. An answer that
+ * would show nothing, or that is too long, is shown as its Markdown source.
  *
  * markdown  valid UTF-8
  * to        empty
@@ -34,24 +34,25 @@
 enum aic_code aic_telegram_html(const char *markdown, size_t len,
     struct aic_buf *to) AIC_MUST_CHECK;
 
-/* Of a rich message: columns of a table, and tags within each other. */
+/* Limits of a rich message: columns of a table, and nested tags. */
 #define AIC_TELEGRAM_COLUMNS 20
 #define AIC_TELEGRAM_LEVELS 16
 
 /*
- * aic_telegram_rich -- the same answer as Rich HTML: h1 to h6, p, ul, ol, li, table,
+ * aic_telegram_rich -- the answer as Rich HTML: h1 to h6, p, ul, ol, li, table,
  * tr, th, td, blockquote, pre, hr, br, and b, i, s, code and a.
  *
- * Balanced, no tag around nothing but a cell, and never more than 20 columns or 16
- * levels: the cells beyond are in the last column, and the items beyond three lists
- * are paragraphs. A quotation in a quotation is part of that, a heading in a list or
- * a quotation is a bold paragraph. Links lead to the web, to an address or to a phone.
- * An answer that would show nothing, or is too long, is paragraphs of the text as it
- * was written.
+ * The tags are balanced, none but a cell is empty, and there are at most 20
+ * columns and 16 levels: surplus cells are appended to the last column, and
+ * items that are nested deeper than three lists are paragraphs. A quotation in
+ * a quotation is part of the outer one; a heading in a list or a quotation is a
+ * bold paragraph. A link leads to the web, to an e-mail address or to a phone
+ * number. An answer that would show nothing, or that is too long, is paragraphs
+ * of its Markdown source.
  *
- * HTML and not Rich Markdown, because in HTML three characters have to be escaped and
- * everything else is text: what Telegram takes for markup in Markdown, as ==, ||, $
- * and tags, is not listed in full anywhere.
+ * HTML is used instead of Rich Markdown because in HTML only three characters
+ * have to be escaped and everything else is text. The list of what Telegram
+ * takes for markup in Markdown (==, ||, $, tags) is not documented completely.
  *
  * markdown  valid UTF-8
  * to        empty

@@ -8,43 +8,46 @@
 #include "lib/telegram_text.h"
 
 /*
- * Deeper lists are paragraphs. At the most there are three lists with an item each, a
- * quotation, a table, a row and a cell, and a link, bold, italic, struck text and code
- * in it: 15 levels.
+ * The deepest nesting of lists; deeper lists are paragraphs. The deepest
+ * nesting of tags is 15 levels: three lists with an item each, a quotation, a
+ * table, a row, a cell, and a link, bold, italic, struck text and code in it.
  */
 #define LISTS_MAX 3
 
-/* Blocks within each other, shown or not, and then spans; deeper ones are not shown. */
+/*
+ * The deepest nesting of blocks, shown or not, and of the spans in them; deeper
+ * elements are not shown.
+ */
 #define ELEMENTS_MAX (2 * AIC_MARKDOWN_DEPTH + 16)
 
-/* "<ol>" with its number, or a heading's level. */
+/* Enough for "<ol>" with its number, and for a heading with its level. */
 #define TAG_MAX 48
 
 struct element {
 	enum aic_markdown what;
-	const char *tag; /* NULL: what is in it stands in what is around it */
-	char
-	    start[TAG_MAX]; /* "<li value=\"7\">"; "": made when it is opened */
-	bool open; /* it is written */
-	bool full; /* something is in it */
-	bool seen; /* ... and it shows */
+	const char *tag; /* NULL: its content belongs to the outer element */
+	char start[TAG_MAX]; /* "<li value=\"7\">"; "": made when opened */
+	bool open; /* its tag has been written */
+	bool full; /* it has content */
+	bool seen; /* ... of which something is visible */
 };
 
-/* Tags are opened when there is something to show in them. */
+/* The output. A tag is opened just before the first visible character in it. */
 struct page {
 	struct aic_buf *to;
 	struct element elements[ELEMENTS_MAX];
 	int n;
-	int deeper; /* spans that no element is left for */
-	bool seen; /* something is shown */
-	int breaks; /* before what comes: of lines in code, of one in a paragraph */
-	bool begun; /* there is text in the block */
-	/* Numbers of items that are paragraphs; bars. */
+	int deeper; /* open spans that exceed ELEMENTS_MAX */
+	bool seen; /* something visible has been written */
+	/* line breaks before the next text; in a paragraph at most one */
+	int breaks;
+	bool begun; /* the block has text */
+	/* The numbers of items that are paragraphs, or the bars of a row. */
 	struct aic_telegram_prefix prefix;
-	int lists, quotes; /* that are shown */
-	int cells; /* of the row */
-	size_t row_len; /* of the prefix, before its bars */
-	bool head; /* it is the first one */
+	int lists, quotes; /* open ones that are shown */
+	int cells; /* cells of the current row */
+	size_t row_len; /* of the prefix, before the bars of the row */
+	bool head; /* the row is the first one */
 	struct aic_telegram_links links;
 	char language[AIC_MARKDOWN_LANGUAGE_MAX + 1];
 };
@@ -63,7 +66,7 @@ is_within(const struct page *p, const char *tag)
 }
 
 static struct element *
-push(struct page *p, enum aic_markdown what, const char *tag)
+push_element(struct page *p, enum aic_markdown what, const char *tag)
 {
 	struct element *e = &p->elements[p->n++];
 
@@ -73,7 +76,7 @@ push(struct page *p, enum aic_markdown what, const char *tag)
 	return e;
 }
 
-/* Bold in bold is bold. */
+/* A span inside an equal span has no tag of its own. */
 static bool
 push_span(struct page *p, enum aic_markdown what, const char *tag)
 {
@@ -81,7 +84,7 @@ push_span(struct page *p, enum aic_markdown what, const char *tag)
 		p->deeper++;
 		return false;
 	}
-	push(p, what, is_within(p, tag) ? NULL : tag);
+	push_element(p, what, is_within(p, tag) ? NULL : tag);
 	return true;
 }
 
@@ -123,7 +126,7 @@ open_all(struct page *p)
 }
 
 static void
-pop(struct page *p)
+pop_element(struct page *p)
 {
 	struct element *e;
 
@@ -141,9 +144,9 @@ pop(struct page *p)
 	aic_buf_putc(p->to, '>');
 }
 
-/* What a block stands in: the list's item, the quotation, or NULL. */
+/* The container of a block: the item of a list, the quotation, or NULL. */
 static const struct element *
-container(const struct page *p)
+find_container(const struct page *p)
 {
 	int i;
 
@@ -177,7 +180,7 @@ put_text(struct page *p, const char *s, size_t n)
 }
 
 static void
-text(void *arg, const char *s, size_t n)
+write_text(void *arg, const char *s, size_t n)
 {
 	struct page *p = arg;
 
@@ -185,9 +188,9 @@ text(void *arg, const char *s, size_t n)
 	put_text(p, s, n);
 }
 
-/* Of those in a paragraph, several are one. */
+/* Several line breaks in a paragraph are written as one. */
 static void
-line_break(void *arg)
+break_line(void *arg)
 {
 	struct page *p = arg;
 
@@ -197,12 +200,15 @@ line_break(void *arg)
 
 /* --- blocks ------------------------------------------------------------- */
 
-/* In an item or a quotation that begins with it, it would part nothing. */
+/*
+ * A rule at the beginning of an item or of a quotation is dropped, because it
+ * would separate nothing.
+ */
 static void
-rule(void *arg)
+write_rule(void *arg)
 {
 	struct page *p = arg;
-	const struct element *in = container(p);
+	const struct element *in = find_container(p);
 
 	if (in && !in->full)
 		return;
@@ -219,7 +225,7 @@ begin_block(struct page *p)
 static void
 enter_list(struct page *p, const struct aic_markdown_detail *d)
 {
-	push(p, AIC_MARKDOWN_LIST,
+	push_element(p, AIC_MARKDOWN_LIST,
 	    p->lists == LISTS_MAX ? NULL
 		: d->ordered	  ? "ol"
 				  : "ul");
@@ -230,14 +236,15 @@ static void
 leave_list(struct page *p)
 {
 	p->lists -= p->elements[p->n - 1].tag != NULL;
-	pop(p);
+	pop_element(p);
 }
 
 static void
 enter_item(struct page *p, const struct aic_markdown_detail *d)
 {
 	bool shown = p->elements[p->n - 1].tag != NULL;
-	struct element *e = push(p, AIC_MARKDOWN_ITEM, shown ? "li" : NULL);
+	struct element *e = push_element(p, AIC_MARKDOWN_ITEM,
+	    shown ? "li" : NULL);
 
 	if (!shown) {
 		aic_telegram_prefix_add(&p->prefix, d->len > 0 ? d->s : "•",
@@ -257,17 +264,17 @@ enter_item(struct page *p, const struct aic_markdown_detail *d)
 		    d->task == ' ' ? "☐ " : "☑ ", strlen("☐ "));
 }
 
-/* The first paragraph of an item or a quotation needs no tag. */
+/* The first paragraph of an item or of a quotation has no tag. */
 static void
 enter_paragraph(struct page *p, enum aic_markdown what)
 {
-	const struct element *in = container(p);
+	const struct element *in = find_container(p);
 
 	begin_block(p);
-	push(p, what, in && !in->full ? NULL : "p");
+	push_element(p, what, in && !in->full ? NULL : "p");
 }
 
-/* A number that nothing stands behind is shown with a dash. */
+/* An item with a number and without content is shown with a dash. */
 static void
 leave_item(struct page *p)
 {
@@ -276,9 +283,9 @@ leave_item(struct page *p)
 	if (!e->seen && (p->prefix.len > 0 || strstr(e->start, "value"))) {
 		enter_paragraph(p, AIC_MARKDOWN_PARAGRAPH);
 		put_text(p, "—", strlen("—"));
-		pop(p);
+		pop_element(p);
 	}
-	pop(p);
+	pop_element(p);
 }
 
 static void
@@ -286,13 +293,13 @@ enter_heading(struct page *p, int level)
 {
 	struct element *e;
 
-	if (container(p)) {
+	if (find_container(p)) {
 		enter_paragraph(p, AIC_MARKDOWN_HEADING);
-		push(p, AIC_MARKDOWN_BOLD, "b");
+		push_element(p, AIC_MARKDOWN_BOLD, "b");
 		return;
 	}
 	begin_block(p);
-	e = push(p, AIC_MARKDOWN_HEADING, "h1");
+	e = push_element(p, AIC_MARKDOWN_HEADING, "h1");
 	e->tag = (const char *const[]){ "h1", "h2", "h3", "h4", "h5",
 		"h6" }[level - 1];
 	snprintf(e->start, sizeof(e->start), "<%s>", e->tag);
@@ -302,11 +309,11 @@ static void
 leave_heading(struct page *p)
 {
 	if (p->elements[p->n - 1].what == AIC_MARKDOWN_BOLD)
-		pop(p);
-	pop(p);
+		pop_element(p);
+	pop_element(p);
 }
 
-/* Cells that no column is left for are in the last one. */
+/* The cells beyond the last column are appended to it. */
 static void
 enter_cell(struct page *p)
 {
@@ -314,7 +321,7 @@ enter_cell(struct page *p)
 	if (++p->cells > AIC_TELEGRAM_COLUMNS)
 		aic_telegram_prefix_add(&p->prefix, " | ", 3);
 	else
-		push(p, AIC_MARKDOWN_CELL, p->head ? "th" : "td");
+		push_element(p, AIC_MARKDOWN_CELL, p->head ? "th" : "td");
 }
 
 static void
@@ -323,7 +330,7 @@ leave_cell(struct page *p)
 	if (p->cells >= AIC_TELEGRAM_COLUMNS)
 		return;
 	open_all(p);
-	pop(p);
+	pop_element(p);
 }
 
 static void
@@ -331,11 +338,11 @@ leave_row(struct page *p)
 {
 	if (p->cells >= AIC_TELEGRAM_COLUMNS) {
 		open_all(p);
-		pop(p);
+		pop_element(p);
 	}
-	if (p->prefix.len > p->row_len) /* bars that nothing stood behind */
+	if (p->prefix.len > p->row_len) /* bars without a cell after them */
 		p->prefix.len = p->row_len;
-	pop(p);
+	pop_element(p);
 }
 
 /* --- links -------------------------------------------------------------- */
@@ -359,7 +366,7 @@ leave_link(struct page *p)
 	const char *address;
 	size_t n = aic_telegram_address(link, &address);
 
-	pop(p);
+	pop_element(p);
 	if (n == 0)
 		return;
 	put_text(p, " (", 2);
@@ -367,7 +374,7 @@ leave_link(struct page *p)
 	put_text(p, ")", 1);
 }
 
-/* --- what stands in the Markdown ----------------------------------------- */
+/* --- events of the Markdown reader --------------------------------------- */
 
 static void
 enter_block(struct page *p, enum aic_markdown what,
@@ -375,7 +382,7 @@ enter_block(struct page *p, enum aic_markdown what,
 {
 	switch (what) {
 	case AIC_MARKDOWN_QUOTE:
-		push(p, what, p->quotes++ > 0 ? NULL : "blockquote");
+		push_element(p, what, p->quotes++ > 0 ? NULL : "blockquote");
 		break;
 	case AIC_MARKDOWN_LIST:
 		enter_list(p, d);
@@ -390,16 +397,16 @@ enter_block(struct page *p, enum aic_markdown what,
 		begin_block(p);
 		memcpy(p->language, d->s, d->len);
 		p->language[d->len] = '\0';
-		push(p, what, "pre");
+		push_element(p, what, "pre");
 		break;
 	case AIC_MARKDOWN_TABLE:
-		push(p, what, "table");
+		push_element(p, what, "table");
 		break;
 	case AIC_MARKDOWN_ROW:
 		p->cells = 0;
 		p->row_len = p->prefix.len;
 		p->head = d->head;
-		push(p, what, "tr");
+		push_element(p, what, "tr");
 		break;
 	case AIC_MARKDOWN_CELL:
 		enter_cell(p);
@@ -410,7 +417,8 @@ enter_block(struct page *p, enum aic_markdown what,
 }
 
 static void
-enter(void *arg, enum aic_markdown what, const struct aic_markdown_detail *d)
+enter_any(void *arg, enum aic_markdown what,
+    const struct aic_markdown_detail *d)
 {
 	struct page *p = arg;
 
@@ -436,14 +444,14 @@ enter(void *arg, enum aic_markdown what, const struct aic_markdown_detail *d)
 }
 
 static void
-leave(void *arg, enum aic_markdown what)
+leave_any(void *arg, enum aic_markdown what)
 {
 	struct page *p = arg;
 
 	switch (what) {
 	case AIC_MARKDOWN_QUOTE:
 		p->quotes--;
-		pop(p);
+		pop_element(p);
 		break;
 	case AIC_MARKDOWN_LIST:
 		leave_list(p);
@@ -464,19 +472,22 @@ leave(void *arg, enum aic_markdown what)
 		leave_link(p);
 		break;
 	default:
-		pop(p);
+		pop_element(p);
 	}
 }
 
 static const struct aic_markdown_writer writer = {
-	.enter = enter,
-	.leave = leave,
-	.text = text,
-	.line_break = line_break,
-	.rule = rule,
+	.enter = enter_any,
+	.leave = leave_any,
+	.text = write_text,
+	.line_break = break_line,
+	.rule = write_rule,
 };
 
-/* As it is: a line ends with a break, and blank ones end a paragraph. */
+/*
+ * Writes the source as paragraphs: a line ends with a break, and blank lines
+ * separate paragraphs.
+ */
 static void
 put_plain(struct aic_buf *to, const char *s, size_t n)
 {

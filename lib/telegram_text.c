@@ -8,8 +8,10 @@
 
 #include "lib/utf8.h"
 
-/* A longer one, escaped, stays text: two of them and a message's worth of text must
- * fit into one message. */
+/*
+ * A longer escaped target is not a link but text, because two targets and the
+ * text of a message must fit into one message.
+ */
 #define TARGET_MAX 2048
 
 #define LINK_BYTES_MAX (4 * AIC_TELEGRAM_MARKDOWN_MAX)
@@ -79,9 +81,9 @@ aic_telegram_escape(struct aic_buf *to, const char *s, size_t n, bool quotes)
 
 /* --- links ------------------------------------------------------------- */
 
-/* The length of the scheme, when there is something behind it. */
+/* The length of the scheme, if the target has it and more text after it. */
 static size_t
-begins(const struct aic_buf *target, const char *scheme)
+match_scheme(const struct aic_buf *target, const char *scheme)
 {
 	size_t n = strlen(scheme);
 
@@ -89,7 +91,10 @@ begins(const struct aic_buf *target, const char *scheme)
 									    : 0;
 }
 
-/* It is short enough, and nothing in it would end it early. */
+/*
+ * True if the target is short enough, and has no character that would end it
+ * early.
+ */
 static bool
 is_plain(const struct aic_buf *target)
 {
@@ -126,21 +131,21 @@ find_target(const struct aic_buf *target)
 
 	if (target->len == 0 || !is_plain(target))
 		return AIC_TELEGRAM_ELSEWHERE;
-	at = begins(target, "http://");
+	at = match_scheme(target, "http://");
 	if (at == 0)
-		at = begins(target, "https://");
+		at = match_scheme(target, "https://");
 	if (at > 0 && !strchr("/?#:.", target->data[at]))
 		return AIC_TELEGRAM_WEB;
-	at = begins(target, "mailto:");
+	at = match_scheme(target, "mailto:");
 	if (at > 0 && strchr(target->data + at + 1, '@'))
 		return AIC_TELEGRAM_MAIL;
-	at = begins(target, "tel:");
+	at = match_scheme(target, "tel:");
 	if (at > 0 && is_phone(target->data + at))
 		return AIC_TELEGRAM_PHONE;
 	return AIC_TELEGRAM_ELSEWHERE;
 }
 
-/* Nothing else can be seen in the text. */
+/* True if the visible characters of the text are exactly these. */
 static bool
 is_same(const struct aic_buf *text, const char *s, size_t n)
 {
@@ -156,7 +161,7 @@ aic_telegram_link_begin(struct aic_telegram_links *links, const char *target,
 {
 	struct aic_telegram_link *link = &links->link[links->n++];
 
-	/* A buffer that is cleared forgets that it failed. */
+	/* Clearing a buffer resets its flag, so the flags are collected. */
 	links->failed = links->failed || link->target.failed ||
 	    link->text.failed;
 	aic_buf_clear(&link->target);
@@ -189,13 +194,13 @@ aic_telegram_address(const struct aic_telegram_link *link,
     const char **ret_address)
 {
 	const struct aic_buf *target = &link->target;
-	size_t at = begins(target, "mailto:");
+	size_t at = match_scheme(target, "mailto:");
 
 	*ret_address = "";
 	if (link->shown || target->len == 0)
 		return 0;
 	if (at == 0)
-		at = begins(target, "tel:");
+		at = match_scheme(target, "tel:");
 	if (!aic_telegram_is_seen(target->data + at, target->len - at) ||
 	    is_same(&link->text, target->data + at, target->len - at) ||
 	    is_same(&link->text, target->data, target->len))

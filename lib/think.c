@@ -10,7 +10,7 @@
 static const char *const opening[] = { "<think>", "<thinking>", NULL };
 static const char *const closing[] = { "</think>", "</thinking>", NULL };
 
-/* The length of the tag that begins here; 0 when none does. */
+/* The length of the tag that begins at s; 0: none. */
 static size_t
 tag_at(const char *s, const char *end, const char *const *tags)
 {
@@ -24,9 +24,10 @@ tag_at(const char *s, const char *end, const char *const *tags)
 	return 0;
 }
 
-/* The first tag of a kind, and its length; NULL when there is none. */
+/* The first tag of a kind, and its length; NULL: none. */
 static const char *
-find(const char *s, const char *end, const char *const *tags, size_t *ret_len)
+find_tag(const char *s, const char *end, const char *const *tags,
+    size_t *ret_len)
 {
 	while (s < end && (s = memchr(s, '<', (size_t)(end - s)))) {
 		*ret_len = tag_at(s, end, tags);
@@ -52,11 +53,11 @@ skip_unseen(const char *s, const char *end)
 }
 
 /*
- * What follows the first piece of reasoning; NULL when there is none.
+ * Returns the place after the first block of reasoning; NULL: none.
  *
- * A piece ends at the first closing tag, whatever its name, because models mix the
- * names up. Where blocks are nested the rest of the outer one is left, which ends in a
- * closing tag that nothing opens, and so is the next piece.
+ * A block ends at the first closing tag, whatever its name, because models mix
+ * up the names. After nested blocks, the rest of the outer block remains. It
+ * ends in a closing tag without an opening tag, so it is the next block.
  */
 static const char *
 skip_one(const char *s, const char *end)
@@ -64,11 +65,14 @@ skip_one(const char *s, const char *end)
 	const char *at = skip_unseen(s, end), *close;
 	size_t len = 0, open = tag_at(at, end, opening);
 
-	close = find(at, end, closing, &len);
+	close = find_tag(at, end, closing, &len);
 	if (open > 0)
 		return close ? close + len : end;
-	/* Without an opening tag at the start: not when there is one later. */
-	if (!close || find(at, close, opening, &open))
+	/*
+	 * Without an opening tag at the start, a closing tag ends reasoning
+	 * only if no opening tag precedes it.
+	 */
+	if (!close || find_tag(at, close, opening, &open))
 		return NULL;
 	return close + len;
 }

@@ -14,7 +14,7 @@ aic_utf8_next(const char *s, size_t n, uint32_t *ret_cp)
 			*ret_cp = u[0];
 		return 1;
 	}
-	if ((u[0] & 0xe0) == 0xc0) { /* Cyrillic: most of what there is */
+	if ((u[0] & 0xe0) == 0xc0) { /* Cyrillic: most characters */
 		if (u[0] < 0xc2 || n < 2 || (u[1] & 0xc0) != 0x80)
 			return 0;
 		if (ret_cp)
@@ -65,8 +65,9 @@ is_space(uint32_t cp)
 	    cp == 0x3000;
 }
 
-/* Code points without a shape, from..to, in their order; white space is not among
- * them. */
+/*
+ * Code points without a shape, from..to, sorted; white space is not included.
+ */
 static const struct {
 	uint32_t from, to;
 } shapeless[] = {
@@ -154,12 +155,15 @@ aic_utf8_put(struct aic_buf *to, uint32_t cp)
 void
 aic_utf8_mend(struct aic_buf *to, const char *s, size_t n)
 {
-	const char *good = s; /* runs of good text are copied in one go */
+	const char *good = s; /* runs of valid text are copied at once */
 	const char *end = s + n;
 	size_t len;
 
 	while (s < end) {
-		/* Cyrillic in one go: nearly all that there is. */
+		/*
+		 * Scans a run of Cyrillic at once, because nearly all text is
+		 * Cyrillic.
+		 */
 		while (end - s >= 2 && (unsigned char)s[0] >= 0xc2 &&
 		    (unsigned char)s[0] <= 0xdf &&
 		    ((unsigned char)s[1] & 0xc0) == 0x80)

@@ -1,9 +1,9 @@
 /*
- * utf8 -- what the contract says about text: valid UTF-8, lengths in code
- * points, blank by Unicode's idea of white space.
+ * utf8 -- the contract's rules for text: valid UTF-8, lengths in code points,
+ * blank by Unicode's definition of white space.
  *
- * Source: RFC 3629; Unicode's PropList.txt, White_Space; DerivedCoreProperties.txt,
- * Default_Ignorable_Code_Point
+ * Source: RFC 3629; Unicode's PropList.txt, White_Space;
+ * DerivedCoreProperties.txt, Default_Ignorable_Code_Point
  */
 #ifndef AIC_UTF8_H
 #define AIC_UTF8_H
@@ -15,37 +15,40 @@
 #include "lib/buf.h"
 
 /*
- * aic_utf8_next -- the length in bytes of the code point at s, 0 when there is
- * none: cut off, overlong, a surrogate, over U+10FFFF.
+ * aic_utf8_next -- the length in bytes of the code point at s; 0: the bytes are
+ * incomplete, overlong, a surrogate, or over U+10FFFF.
  *
  * n         bytes at s, at least 1
- * ret_cp    may be NULL; set when the value is not 0
+ * ret_cp    may be NULL; set if the value is not 0
  */
 size_t aic_utf8_next(const char *s, size_t n, uint32_t *ret_cp);
 
-/* aic_utf8_count -- how many code points a valid text has. */
+/* aic_utf8_count -- the number of code points in a valid text. */
 size_t aic_utf8_count(const char *s, size_t n);
 
-/* aic_utf8_blank -- nothing but white space, or nothing at all. */
+/* aic_utf8_blank -- true if the text is empty or only white space. */
 bool aic_utf8_blank(const char *s, size_t n);
 
 /*
- * aic_utf8_invisible -- nothing that a reader would see, or nothing at all: white
+ * aic_utf8_invisible -- true if the text has no visible character: only white
  * space, control and format characters, and letters that have no shape, such as
- * U+3164 HANGUL FILLER and U+2800 BRAILLE PATTERN BLANK.
+ * U+3164 HANGUL FILLER and U+2800 BRAILLE PATTERN BLANK, or nothing.
  *
- * A request is refused by aic_utf8_blank(), which is the contract's word; an answer of
- * invisible characters alone is no answer, and Telegram refuses it.
+ * Requests are checked by aic_utf8_blank(), as the contract requires. An answer
+ * that has only invisible characters counts as empty, because Telegram refuses
+ * it.
  */
 bool aic_utf8_invisible(const char *s, size_t n);
 
-/* aic_utf8_put -- write a code point, which is none of the surrogates.
- * Errors: to->failed */
+/*
+ * aic_utf8_put -- write a code point that is not a surrogate. Errors:
+ * to->failed
+ */
 void aic_utf8_put(struct aic_buf *to, uint32_t cp);
 
 /*
- * aic_utf8_mend -- copy text that PostgreSQL and JSON will take: each byte that
- * is not UTF-8, and each NUL, becomes U+FFFD.
+ * aic_utf8_mend -- copy a text so that PostgreSQL and JSON accept it: each byte
+ * that is not UTF-8, and each NUL, becomes U+FFFD.
  *
  * Errors:   to->failed
  */

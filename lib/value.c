@@ -20,13 +20,13 @@
 /* The path that the worker appends to a base URL. */
 #define COMPLETIONS "/chat/completions"
 
-/* Of an identifier of PostgreSQL; a longer one is cut off there. */
+/* The longest identifier of PostgreSQL, which cuts longer ones. */
 #define SCHEMA_MAX 63
 
-/* The bundle of all roots that Debian trusts has 220 KiB. */
+/* For comparison: Debian's bundle of all trusted roots has 220 KiB. */
 #define CA_FILE_MAX (1024 * 1024)
 
-/* A length of SOCKS5 is one byte. */
+/* SOCKS5 encodes a length in one byte. */
 #define USER_MAX 255
 
 /* Characters that no editor shows. */
@@ -38,7 +38,7 @@ is_invisible(uint32_t cp)
 	} rows[] = {
 		{ 0x80, 0xa0 }, /* C1 controls, no-break space */
 		{ 0xad, 0xad }, /* soft hyphen */
-		{ 0x2000, 0x200f }, /* spaces, zero width, marks of direction */
+		{ 0x2000, 0x200f }, /* spaces, zero width, direction marks */
 		{ 0x2028, 0x202f }, { 0x205f, 0x206f }, { 0x3000, 0x3000 },
 		{ 0xfeff, 0xfeff }, /* byte order mark */
 	};
@@ -50,10 +50,12 @@ is_invisible(uint32_t cp)
 	return false;
 }
 
-/* What stands at s instead of visible ASCII. A character that can be seen may be
- * part of the secret, so its code point is not part of the message. */
+/*
+ * Describes the character at s, which is not visible ASCII. A visible character
+ * can be part of the secret, so the message does not contain its code point.
+ */
 static void
-describe(const char *s, char *to, size_t size)
+describe_char(const char *s, char *to, size_t size)
 {
 	unsigned char c = (unsigned char)*s;
 	uint32_t cp;
@@ -85,7 +87,10 @@ is_visible(const char *s, enum aic_value_keys whose)
 		return false;
 	if (c < 0x80)
 		return c == ' ' || c == '\t';
-	/* Within a character that began as a visible one. */
+	/*
+	 * aic_utf8_next() returns 0 inside a character whose first byte was
+	 * found visible.
+	 */
 	return aic_utf8_next(s, strlen(s), &cp) == 0 || !is_invisible(cp);
 }
 
@@ -100,13 +105,13 @@ check_visible(const char *name, const char *value, enum aic_value_keys whose,
 		s++;
 	if (!*s)
 		return AIC_OK;
-	describe(s, what, sizeof(what));
+	describe_char(s, what, sizeof(what));
 	return aic_fail(err, AIC_ECONF, "%s contains %s, at byte %zu", name,
 	    what, (size_t)(s - value) + 1);
 }
 
 static void
-trim(char *value)
+trim_blanks(char *value)
 {
 	size_t skip = strspn(value, " \t"), len = strlen(value) - skip;
 
@@ -119,7 +124,7 @@ enum aic_code
 aic_value_key(const char *name, char *value, enum aic_value_keys whose,
     struct aic_err *err)
 {
-	trim(value);
+	trim_blanks(value);
 	return check_visible(name, value, whose, err);
 }
 
@@ -175,7 +180,7 @@ hex_of(char c)
 					 : tolower((unsigned char)c) - 'a' + 10;
 }
 
-/* A user or a password, of n bytes; NULL: it is well, else what is wrong. */
+/* Checks a user name or a password of n bytes; NULL: valid, else the error. */
 static const char *
 find_fault(const char *s, size_t n)
 {
@@ -293,7 +298,7 @@ aic_value_proxy(const char *name, char *value, struct aic_err *err)
 
 /* --- certificates ------------------------------------------------------- */
 
-/* How many there are; -1: one cannot be read. */
+/* The number of certificates; -1: one of them cannot be read. */
 static int
 count_certificates(BIO *bio)
 {
@@ -308,7 +313,7 @@ count_certificates(BIO *bio)
 		X509_free(cert);
 		n++;
 	}
-	/* That there is no further one is an error to OpenSSL, too. */
+	/* OpenSSL reports the end of the file as an error, too. */
 	why = ERR_peek_last_error();
 	ERR_clear_error();
 	return ERR_GET_LIB(why) == ERR_LIB_PEM &&

@@ -1,8 +1,8 @@
 /*
- * value -- is the value of a setting what the setting needs: a key, the URL of an
- * API, the URL of a proxy, a file of certificates?
+ * value -- check values of settings: a key, the URL of an API, the URL of a
+ * proxy, a file of certificates.
  *
- * Each function takes the setting's name for its message, and no message quotes a
+ * Each function gets the setting's name for its message. No message quotes a
  * value, because most of these values are secrets.
  *
  * Threads: any.
@@ -12,16 +12,20 @@
 
 #include "lib/err.h"
 
-/* Whose key it is. A server takes visible ASCII. A key of our callers, or a list of
- * them, may have blanks inside and letters that are not ASCII. */
+/*
+ * The kind of a key. A key that is sent to a server is visible ASCII. A key
+ * that callers send to this service, or a list of such keys, can have blanks
+ * inside and letters that are not ASCII.
+ */
 enum aic_value_keys { AIC_VALUE_KEY_SENT, AIC_VALUE_KEY_TAKEN };
 
 /*
- * aic_value_key -- a key is visible; blanks around it are removed.
+ * aic_value_key -- check that a key has visible characters only; blanks around
+ * it are removed.
  *
- * An invisible character (a byte order mark, U+200B, a carriage return) comes with
- * copying from a web page or from an editor of Windows. The server would answer
- * that the key is wrong, and nobody could see why.
+ * Copying from a web page or from a Windows editor can add an invisible
+ * character (a byte order mark, U+200B, a carriage return). The server would
+ * answer that the key is wrong, and the cause would not be visible.
  *
  * value     changed in place
  *
@@ -31,8 +35,8 @@ enum aic_code aic_value_key(const char *name, char *value,
     enum aic_value_keys whose, struct aic_err *err) AIC_MUST_CHECK;
 
 /*
- * aic_value_url -- http or https, a host, perhaps a path; slashes at its end are
- * removed.
+ * aic_value_url -- check for http or https, a host, and optionally a path;
+ * slashes at the end are removed.
  *
  * value     changed in place
  *
@@ -42,16 +46,16 @@ enum aic_code aic_value_url(const char *name, char *value,
     struct aic_err *err) AIC_MUST_CHECK;
 
 /*
- * aic_value_base_url -- the same, and not the whole path of chat completions, which
- * the worker appends to it.
+ * aic_value_base_url -- the same, and refuse the whole path of chat
+ * completions, which the worker appends.
  */
 enum aic_code aic_value_base_url(const char *name, char *value,
     struct aic_err *err) AIC_MUST_CHECK;
 
 /*
- * aic_value_proxy -- http, https, socks5 or socks5h (names are resolved by the
- * proxy), perhaps a user and a password, a host, perhaps a port from 1 to 65535, and
- * nothing behind it but a slash, which is removed.
+ * aic_value_proxy -- check for http, https, socks5 or socks5h (the proxy
+ * resolves names), optionally a user and a password, a host, and optionally a
+ * port from 1 to 65535. Only a slash can follow; it is removed.
  *
  * value     changed in place
  *
@@ -62,8 +66,8 @@ enum aic_code aic_value_proxy(const char *name, char *value,
     struct aic_err *err) AIC_MUST_CHECK;
 
 /*
- * aic_value_ca -- the path of a PEM file with at least one certificate, and none
- * that cannot be read.
+ * aic_value_ca -- check for a PEM file with at least one certificate, all of
+ * which can be read.
  *
  * Errors:   AIC_ECONF, AIC_ENOMEM
  */
@@ -71,9 +75,9 @@ enum aic_code aic_value_ca(const char *name, const char *path,
     struct aic_err *err) AIC_MUST_CHECK;
 
 /*
- * aic_value_schema -- the name of a schema, as it is written without quotes: small
- * letters, digits and underscores, no digit first, 63 bytes at most; not pg_temp or
- * another one of the server's own.
+ * aic_value_schema -- check the name of a schema, which is written without
+ * quotes: small letters, digits and underscores, no digit first, at most 63
+ * bytes; not pg_temp or another schema of the database's own.
  *
  * Errors:   AIC_ECONF
  */

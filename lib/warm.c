@@ -6,15 +6,17 @@
 
 #include "lib/clock.h"
 
-/* Less than the 50 s after which the engine closes an idle connection, and the 60 s
- * or more after which servers do. */
+/*
+ * Shorter than the 50 s after which the HTTP engine closes an idle connection,
+ * and the 60 s or more after which servers close it.
+ */
 #define EVERY_US (40 * AIC_S)
 
 /* A GET that takes longer than this has failed. */
 #define DEADLINE_US (10 * AIC_S)
 #define CONNECT_US (5 * AIC_S)
 
-/* A list of some hundred models is some 50 KB; the rest is not read. */
+/* A list of some hundred models is about 50 KB; the rest is not read. */
 #define ANSWER_MAX (1024 * 1024)
 
 void
@@ -37,11 +39,13 @@ aic_warm_used(struct aic_warm *w, int64_t now_us)
 }
 
 static struct aic_http_call *
-start(struct aic_http *http, const struct aic_provider *provider,
+start_get(struct aic_http *http, const struct aic_provider *provider,
     int64_t now_us)
 {
 	struct aic_http_request req = { .url = provider->models_url,
-		/* A token is not fetched for this; any answer will do. */
+		/*
+		 * No token is fetched for this GET, because any answer will do.
+		 */
 		.headers = provider->headers + (provider->gigachat ? 1 : 0),
 		.proxy = provider->proxy,
 		.trust = provider->trust,
@@ -52,28 +56,28 @@ start(struct aic_http *http, const struct aic_provider *provider,
 	return aic_http_start(http, &req);
 }
 
-/* An answer that is too big came over a connection, too. */
+/* An answer that is too large also came over a connection. */
 static bool
-reached(enum aic_http_end end)
+was_reached(enum aic_http_end end)
 {
 	return end == AIC_HTTP_ANSWERED || end == AIC_HTTP_TOO_BIG;
 }
 
 static enum aic_warm_change
-finish(struct aic_warm *w, const struct aic_http_answer *a,
+finish_get(struct aic_warm *w, const struct aic_http_answer *a,
     char why[AIC_HTTP_WHY_SIZE])
 {
 	enum aic_http_end before = w->end, end = a->end;
 
 	snprintf(why, AIC_HTTP_WHY_SIZE, "%s", a->why);
 	aic_warm_done(w);
-	/* These two say nothing about the model. */
+	/* These two outcomes say nothing about the model. */
 	if (end == AIC_HTTP_NO_MEMORY || end == AIC_HTTP_GONE)
 		return AIC_WARM_SAME;
 	w->end = end;
-	if (reached(before) == reached(end))
+	if (was_reached(before) == was_reached(end))
 		return AIC_WARM_SAME;
-	return reached(end) ? AIC_WARM_FOUND : AIC_WARM_LOST;
+	return was_reached(end) ? AIC_WARM_FOUND : AIC_WARM_LOST;
 }
 
 enum aic_warm_change
@@ -86,11 +90,11 @@ aic_warm_look(struct aic_warm *w, struct aic_http *http,
 
 	if (w->call) {
 		a = aic_http_wait(w->call, 0);
-		return a ? finish(w, a, why) : AIC_WARM_SAME;
+		return a ? finish_get(w, a, why) : AIC_WARM_SAME;
 	}
 	if (used == 0 || now_us - used >= EVERY_US) {
 		aic_warm_used(w, now_us);
-		w->call = start(http, provider, now_us);
+		w->call = start_get(http, provider, now_us);
 	}
 	return AIC_WARM_SAME;
 }

@@ -29,13 +29,13 @@ hold_ask(struct chat *c, struct aic_db_call *call)
 		.chat_id = c->id,
 		.of_key = c->key,
 		.zone = conf->timezone,
-		.lease_ms = (left_ms > 0 ? left_ms : 0) + AIC_LIMIT_SPARE_MS,
+		.lapse_ms = (left_ms > 0 ? left_ms : 0) + AIC_LIMIT_SPARE_MS,
 		.limit = conf->daily_limit,
 		.at_once = conf->user_concurrency,
 		.since = *c->reservation.since ? c->reservation.since : NULL };
 
 	aic_limit_reserve_bind(call, &h);
-	c->reservation.lapse_ms = h.lease_ms;
+	c->reservation.lapse_ms = h.lapse_ms;
 }
 
 /*

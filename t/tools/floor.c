@@ -72,7 +72,7 @@ chat(struct job *job, int64_t due_us, char *response)
 	hold = (struct aic_limit_reserve){ .telegram_id = user,
 		.chat_id = id,
 		.zone = "UTC",
-		.lease_ms = 60000,
+		.lapse_ms = 60000,
 		.limit = LIMIT };
 	aic_limit_reserve_bind(&calls[0], &hold);
 	aic_context_bind(&calls[1], user, &terms);

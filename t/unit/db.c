@@ -1194,7 +1194,7 @@ hold_lease(int64_t user, const char *id, int lease_ms, int64_t limit,
 	struct aic_limit_reserve h = { .telegram_id = user,
 		.chat_id = id,
 		.zone = "UTC",
-		.lease_ms = lease_ms,
+		.lapse_ms = lease_ms,
 		.limit = limit };
 	struct aic_db_call c;
 	struct aic_err err;
@@ -1434,7 +1434,7 @@ race(void *arg)
 	struct racer *r = arg;
 	struct aic_limit_reserve h = { .telegram_id = r->user,
 		.zone = "UTC",
-		.lease_ms = LEASE,
+		.lapse_ms = LEASE,
 		.limit = 30 };
 	char id[AIC_ID_SIZE], lease[AIC_RESERVATION_SIZE];
 	struct aic_err err = AIC_ERR_INIT;
