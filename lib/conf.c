@@ -708,8 +708,7 @@ check_server(const struct aic_conf *conf, struct aic_err *err)
 		return AIC_OK;
 	return aic_fail(err, AIC_ECONF,
 	    "SERVER_HOST needs SERVER_API_KEY, the key that the Server asks "
-	    "for: "
-	    "where that is wb_assist, its own API_SECRET_KEY");
+	    "for: where that is wb_assist, its own API_SECRET_KEY");
 }
 
 /*
