@@ -60,8 +60,9 @@ void aic_breaker_done(struct aic_breaker *b);
  *           longer blocks the next one
  * ret_round  set on admission; pass it to aic_breaker_leave(), once
  *
- * The value is 0 for admission. Otherwise it is the microseconds to the next
- * trial, or 1 during a trial, because its end is unknown.
+ * The value is 0 for admission; aic_breaker_leave() has to follow. Otherwise it
+ * is the microseconds to the next trial, or 1 during a trial, because its end
+ * is unknown.
  */
 int64_t aic_breaker_enter(struct aic_breaker *b, int64_t now_us,
     int64_t until_us, uint64_t *ret_round);

@@ -81,9 +81,9 @@
  * `open' is a copy of the state of the breaker under `lock'. When the breaker
  * opens, report_verdict() sets `open' and empties `idle' in one critical
  * section, so that no caller takes a connection afterwards. A connection that
- * is in use at this moment is closed by give_back(). After OPEN_US the janitor
- * opens a new connection; this is the trial of the breaker, and its success
- * closes the breaker.
+ * is returned while the breaker is open is closed by give_back(). After OPEN_US
+ * the janitor opens a new connection; this is the trial of the breaker, and its
+ * success closes the breaker.
  *
  * Example: Redis hangs. Three calls time out after 50 ms each; the third one
  * opens the breaker. Later calls end as AIC_CACHE_OPEN without a delay. Once a

@@ -47,8 +47,7 @@ enum {
 	MUST = 1, /* required */
 	SECRET = 2, /* NAME_FILE is allowed; never logged, wiped */
 	DIRECT = 4, /* for a PROXY: may be AIC_PROVIDER_DIRECT */
-	CREDENTIAL =
-	    8, /* NAME_FILE, the path of a file that may be a credential */
+	CREDENTIAL = 8, /* NAME_FILE is a path; may be a credential */
 };
 
 struct setting {

@@ -135,8 +135,8 @@ const char *aic_conf_env(char *const *env, const char *name);
  * of wb_assist's ai_chat, which this service replaces, and not of this service:
  * "DAILY_LIMIT (here AI_CHAT_DAILY_LIMIT), OPENAI_TIMEOUT".
  *
- * These variables have no effect, and the list warns whoever migrates. Names
- * that stop the worker are not included.
+ * These variables have no effect, and the list warns an operator who migrates.
+ * Names that stop the worker are not included.
  *
  * size      names that do not fit are omitted
  *

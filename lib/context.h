@@ -1,6 +1,6 @@
 /*
  * context -- the last exchanges of a user that are sent to the model: limited
- * in number, age and text, and all of the current conversation.
+ * in number, age and text, and all from the current conversation.
  *
  * Hidden reasoning in a stored answer is left out; see think.h.
  *
@@ -23,8 +23,8 @@
 #define AIC_CONTEXT_MAX 50 /* exchanges */
 
 /*
- * Above the limits of all models, even if all of it is one text. It also limits
- * the body of the request to the model.
+ * Above what any model accepts. It also bounds the body of the request to the
+ * model.
  */
 #define AIC_CONTEXT_CHARS_MAX 1000000
 
@@ -50,7 +50,7 @@ struct aic_context_terms {
 	int64_t chars; /* code points, 0..AIC_CONTEXT_CHARS_MAX */
 	int64_t ttl_s; /* maximum age; 0: none */
 	int64_t now_us; /* time since the epoch, for the age */
-	int64_t from_us; /* begin of the conversation; 0: none */
+	int64_t from_us; /* begin of the conversation; 0: the first exchange */
 };
 
 /* aic_context_bind -- query the last exchanges of a user. */

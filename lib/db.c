@@ -15,8 +15,8 @@
 #include "lib/clock.h"
 
 /*
- * A program has fewer statements than this. The statements beyond it run as
- * text.
+ * A program has fewer statements than this. A connection that reaches this
+ * number is replaced after its trip.
  */
 #define STMTS_MAX 32
 
@@ -63,27 +63,29 @@
  *
  * A caller of aic_db_run() puts its batch into the queue and runs the pool
  * itself; the pool has no thread of its own. One step, serve_batch(), does one
- * of four things with the batch at hand:
+ * of these things with the batch at hand:
  *
  * - If a trip is in flight and the next one has room, the batch waits for that
  *   trip, for TRIP_WAIT_US at most. See may_wait().
  * - If a connection is idle, the thread takes it, takes up to TRIP_MAX batches
  *   from the head of the queue, and runs them as one trip. See lead_trip().
  * - If no connection is idle, the batch waits until wake_next() signals it.
+ * - In an outage, the batch waits for the next attempt to connect, or makes it.
  * - At its deadline, the batch fails.
  *
  * The thread that leads a trip runs batches of other callers too. A batch
  * belongs to the queue while QUEUED, to the leading thread while TAKEN (its
  * caller sleeps, whatever its deadline, because the leader writes to its
- * stack), and to its caller again when DONE.
+ * stack), and to its caller again when DONE. The leader ends a trip at the
+ * first deadline in it, so no caller sleeps beyond its own.
  *
  * Example: one connection is busy with trip A, and callers b, c and d arrive.
  * All three wait. When A returns, finish_trip() marks the batches of A as DONE,
  * and wake_next() signals b. b leads a trip with b, c and d: three transactions
- * in one round trip. The commits of b and c are lazy; the one of d waits for
- * the disk and so makes all three durable, because the log of the server is
- * written in order. settle_lazy() reports b and c as done only if d has
- * written.
+ * in one round trip. If all three write, the commits of b and c are lazy. The
+ * commit of d waits for the disk and so makes all three durable, because the
+ * log of the server is written in order. settle_lazy() reports b and c as done
+ * only if d has written.
  *
  * Invariants, all under `lock':
  *
@@ -92,7 +94,8 @@
  *    timeout that makes it examine both. See wake_next().
  * 3. A batch whose outcome is unknown (LOST) is run again before its deadline,
  *    because its statements are idempotent.
- * 4. In an outage, at most one thread connects (`trying').
+ * 4. In an outage, an attempt to connect begins only while `trying' is false,
+ *    so that the threads do not all connect at once.
  */
 
 struct conn {
@@ -838,7 +841,7 @@ is_durable(const struct batch *b)
 
 /*
  * Choose the batches of a trip whose commit need not wait for the disk: all
- * that write, except the last one.
+ * that have a lazy form, except the last one.
  */
 static void
 choose_lazy(struct batch *trip)

@@ -31,7 +31,7 @@ enum aic_code {
 	AIC_EUPSTREAM, /* the model gave no usable answer; see says */
 	AIC_EOPEN, /* the circuit breaker of the model is open */
 	AIC_EDB, /* the database failed or refused */
-	AIC_EBUSY, /* all request slots are in use */
+	AIC_EBUSY, /* no capacity for one more request */
 	AIC_EGONE, /* the caller has disconnected */
 	AIC_ENOMEM, /* out of memory */
 	AIC_ECONF, /* a setting, or a file that it names */

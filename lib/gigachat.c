@@ -53,11 +53,11 @@ struct aic_gigachat {
 	int64_t renew_us, expires_us; /* of the token */
 	bool renewing;
 	int64_t early_us; /* no early renewal before */
-	int64_t
-	    refused_us; /* when a refused token was last discarded; 0: never */
+	/* when a refused token was last discarded; 0: never */
+	int64_t refused_us;
 	uint64_t failures; /* number of failures recorded */
-	enum aic_http_end
-	    failed; /* the last failure; no request before failed_until_us */
+	/* the last failure; no request before failed_until_us */
+	enum aic_http_end failed;
 	int64_t failed_until_us;
 	char failed_why[AIC_HTTP_WHY_SIZE];
 };
@@ -167,7 +167,7 @@ aic_gigachat_token_done(struct aic_gigachat_token *t)
 	*t = (struct aic_gigachat_token){ .serial = 0 };
 }
 
-/* --- one request -------------------------------------------------- */
+/* --- one request --------------------------------------------------------- */
 
 static bool
 is_token(const char *s, size_t len)
@@ -335,7 +335,7 @@ request_token(struct aic_gigachat *g, const struct aic_gigachat_call *call,
 	aic_buf_done(&form);
 }
 
-/* --- sharing it ---------------------------------------------------------- */
+/* --- sharing the token --------------------------------------------------- */
 
 static int64_t
 get_least(int64_t a, int64_t b)
@@ -372,10 +372,9 @@ note_failure(struct aic_gigachat *g, const struct fresh *f)
  */
 static void
 renew_token(struct aic_gigachat *g, const struct aic_gigachat_call *call,
-    int64_t patience_us, struct fresh *f)
+    int64_t limit_us, struct fresh *f)
 {
-	int64_t until = get_least(call->deadline_us,
-	    aic_clock_us() + patience_us);
+	int64_t until = get_least(call->deadline_us, aic_clock_us() + limit_us);
 	bool early = g->header != NULL;
 
 	g->renewing = true;

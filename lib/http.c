@@ -97,7 +97,7 @@ struct aic_http_call {
 	bool promoted; /* its caller is to drive the engine */
 	struct aic_http_call *prev_follower, *next_follower;
 
-	/* Engine. */
+	/* Engine: used by the driving thread alone. */
 	struct route *route;
 	enum { HANDED_OVER, WAITING, BEGUN, ENDED } state;
 	bool opening; /* counted in route->now.opening */
@@ -178,7 +178,7 @@ struct aic_http {
 	int n_socks;
 };
 
-/* --- small parts ------------------------------------------------------- */
+/* --- helpers --------------------------------------------------------- */
 
 static void
 list_add(struct list *l, struct aic_http_call *call)
@@ -752,7 +752,7 @@ sweep_route(struct aic_http *h, struct route *r, int64_t now)
 	}
 }
 
-/* --- the thread -------------------------------------------------------- */
+/* --- the engine -------------------------------------------------------- */
 
 static void
 run_libcurl(struct aic_http *h, int fd, int mask)
@@ -899,8 +899,8 @@ reverse_list(struct aic_http_call *newest)
 }
 
 /*
- * End a transfer such that the server learns at once that the response is not
- * needed. Every token that the model generates costs money.
+ * End a transfer and reset its stream at once, because the server charges for
+ * the tokens that it still generates.
  *
  * libcurl 7.88 writes RST_STREAM into a buffer of the connection. The buffer is
  * sent with the next bytes of another stream, which may be a call that begins
@@ -1117,6 +1117,8 @@ handle_events(struct aic_http *h, int64_t until_us)
 		handle_event(h, &events[i]);
 }
 
+/* --- the driver -------------------------------------------------------- */
+
 /*
  * Which thread drives libcurl
  *
@@ -1138,16 +1140,6 @@ handle_events(struct aic_http *h, int64_t until_us)
  *
  * A promoted caller that is done at the same moment must pass the role on,
  * because no other thread would drive; see wait_until().
- */
-
-/*
- * One thread at a time drives libcurl. A caller that waits for its call does so
- * itself when no other thread does, and then nobody has to be woken for it:
- * with one caller at a time, an exchange costs no switch between threads, of
- * which each takes longer than the exchange itself. When its own call is over,
- * it hands on to another caller that waits. The engine's own thread drives
- * while calls are in flight that nobody waits for, those started ahead, and
- * cancelled ones; and in a crowd.
  */
 
 static bool

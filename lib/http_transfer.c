@@ -252,7 +252,7 @@ aic_http_transfer_free_sent(struct aic_http_transfer *t)
 	return true;
 }
 
-/* --- how it ended ------------------------------------------------------ */
+/* --- results -------------------------------------------------------- */
 
 static enum aic_http_end
 classify_end(const struct aic_http_transfer *t, CURLcode rc)
