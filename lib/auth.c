@@ -4,9 +4,10 @@
 
 #include <string.h>
 
-/* 1 when alike, 0 when not; every byte given is looked at in any case. */
+/* 1 if equal, 0 if not. Compares every byte of `given' in either case. */
 static unsigned
-alike(const char *key, size_t key_len, const char *given, size_t given_len)
+compare_key(const char *key, size_t key_len, const char *given,
+    size_t given_len)
 {
 	volatile unsigned diff = key_len != given_len;
 	size_t i;
@@ -18,7 +19,7 @@ alike(const char *key, size_t key_len, const char *given, size_t given_len)
 }
 
 static unsigned
-one_of(const char *keys, const char *given, size_t given_len)
+match_any_key(const char *keys, const char *given, size_t given_len)
 {
 	unsigned found = 0;
 	size_t n, len;
@@ -28,7 +29,7 @@ one_of(const char *keys, const char *given, size_t given_len)
 		n = len = strcspn(keys, ",");
 		while (len > 0 && strchr(" \t", keys[len - 1]))
 			len--;
-		found |= alike(keys, len, given, given_len);
+		found |= compare_key(keys, len, given, given_len);
 		keys += n;
 		if (*keys == ',')
 			keys++;
@@ -47,9 +48,10 @@ aic_auth_check(const char *keys, const char *admin_key, enum aic_auth_need need,
 		return AIC_OK;
 	if (len > 0) {
 		if (need == AIC_AUTH_ADMIN && admin_key)
-			ok = alike(admin_key, strlen(admin_key), given, len);
+			ok = compare_key(admin_key, strlen(admin_key), given,
+			    len);
 		else
-			ok = one_of(keys, given, len);
+			ok = match_any_key(keys, given, len);
 	}
 	if (ok)
 		return AIC_OK;

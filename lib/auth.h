@@ -1,26 +1,24 @@
-/*
- * auth -- may this caller do that? Compared in constant time.
- */
+/* auth -- API-key authorisation, in constant time. */
 #ifndef AIC_AUTH_H
 #define AIC_AUTH_H
 
 #include "lib/err.h"
 
 enum aic_auth_need {
-	AIC_AUTH_NONE, /* open to all */
-	AIC_AUTH_CALLER, /* any of API_SECRET_KEY */
-	AIC_AUTH_ADMIN, /* API_ADMIN_KEY when it is set, else as a caller */
+	AIC_AUTH_NONE, /* no key */
+	AIC_AUTH_CALLER, /* a key of API_SECRET_KEY */
+	AIC_AUTH_ADMIN, /* API_ADMIN_KEY if it is set, else as CALLER */
 };
 
 /*
- * aic_auth_check -- compare a key with those that open a door.
+ * aic_auth_check -- check the key of a request.
  *
- * keys      separated by commas, blanks around them do not count
- * admin_key NULL: there is none
- * given     what the caller sent; NULL: nothing
+ * keys      separated by commas; blanks around a key are ignored
+ * admin_key  NULL: none
+ * given     the key of the request; NULL: none
  *
- * The time taken depends on the length of what was given and on the keys set,
- * not on how much of it is right.
+ * The duration depends on the length of `given' and on the configured keys, not
+ * on the number of correct bytes.
  *
  * Errors:   AIC_EAUTH
  */

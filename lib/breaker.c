@@ -17,9 +17,9 @@ aic_breaker_done(struct aic_breaker *b)
 	pthread_mutex_destroy(&b->lock);
 }
 
-/* With the lock held, as all below. */
+/* Callers of this function and of all below hold the lock. */
 static int64_t
-wait_of(const struct aic_breaker *b, int64_t now_us)
+get_wait(const struct aic_breaker *b, int64_t now_us)
 {
 	if (!b->open)
 		return 0;
@@ -34,7 +34,7 @@ aic_breaker_wait(struct aic_breaker *b, int64_t now_us)
 	int64_t wait;
 
 	pthread_mutex_lock(&b->lock);
-	wait = wait_of(b, now_us);
+	wait = get_wait(b, now_us);
 	pthread_mutex_unlock(&b->lock);
 	return wait;
 }
@@ -57,10 +57,12 @@ aic_breaker_enter(struct aic_breaker *b, int64_t now_us, int64_t until_us,
 	int64_t wait;
 
 	pthread_mutex_lock(&b->lock);
-	wait = wait_of(b, now_us);
+	wait = get_wait(b, now_us);
 	if (wait == 0) {
-		/* A round of its own tells this trial from one that was given
-		 * up. */
+		/*
+		 * The new round distinguishes this trial from one that timed
+		 * out.
+		 */
 		if (b->open) {
 			b->round++;
 			b->trial_end_us = until_us;
@@ -84,7 +86,7 @@ close_it(struct aic_breaker *b)
 }
 
 static enum aic_breaker_change
-open_it(struct aic_breaker *b, int64_t now_us)
+open_breaker(struct aic_breaker *b, int64_t now_us)
 {
 	bool was_open = b->open;
 
@@ -106,12 +108,12 @@ aic_breaker_leave(struct aic_breaker *b, uint64_t round,
 	if (verdict == AIC_BREAKER_WELL) {
 		change = close_it(b);
 	} else if (round != b->round) {
-		/* Of an earlier round: nothing new. */
+		/* A call of an earlier round is no new evidence. */
 	} else if (verdict == AIC_BREAKER_NEUTRAL) {
 		b->trial_end_us = INT64_MIN;
 	} else if (b->open || ++b->failures == b->failures_max) {
-		/* While open, only the trial is of this round. */
-		change = open_it(b, now_us);
+		/* While open, only the trial has the current round. */
+		change = open_breaker(b, now_us);
 	}
 	pthread_mutex_unlock(&b->lock);
 	return change;

@@ -1,12 +1,12 @@
 /*
- * breaker -- whether a server that keeps failing is to be asked at all.
+ * breaker -- a circuit breaker: stops calls to a server that keeps failing.
  *
- * Closed, all may ask. A run of failures opens it: for a while nobody may, and then
- * one at a time may try; a trial that succeeds closes it, one that fails begins
- * another while. It knows nothing of what is asked, and time comes in as a
- * parameter.
+ * Closed, it admits all calls. A run of consecutive failures opens it. Open, it
+ * admits no call for open_us, and then one call at a time as a trial. A
+ * successful trial closes the breaker; a failed one starts another open_us. The
+ * module does not depend on the kind of call, and time is a parameter.
  *
- * Threads: any; it has a lock of its own, held for a few instructions.
+ * Threads: any. The breaker has its own lock, held for a few instructions.
  */
 #ifndef AIC_BREAKER_H
 #define AIC_BREAKER_H
@@ -17,61 +17,77 @@
 
 struct aic_breaker {
 	pthread_mutex_t lock;
-	int64_t failures_max; /* in a row, that open it; 0: it never opens */
+	/* consecutive failures that open it; 0: it never opens */
+	int64_t failures_max;
 	int64_t open_us;
-	int64_t failures; /* in a row, while closed */
+	int64_t failures; /* consecutive failures, while closed */
 	bool open;
-	int64_t due_us; /* while open: no trial before that */
-	int64_t trial_end_us; /* of the trial under way; in the past: none is */
-	uint64_t round; /* of those whose failure tells something new */
+	int64_t due_us; /* while open: no trial before this time */
+	/* time limit of the current trial; in the past: no trial */
+	int64_t trial_end_us;
+	uint64_t round; /* incremented when older calls no longer count */
 };
 
-/* How it went. */
+/* The result of a call. */
 enum aic_breaker_verdict {
 	AIC_BREAKER_WELL,
-	AIC_BREAKER_FAILED, /* and that was the server's fault */
-	AIC_BREAKER_NEUTRAL, /* says nothing about the server */
+	AIC_BREAKER_FAILED, /* through a fault of the server */
+	AIC_BREAKER_NEUTRAL, /* no evidence about the server */
 };
 
-/* What a verdict changed. */
+/* The change that a verdict caused. */
 enum aic_breaker_change {
 	AIC_BREAKER_SAME,
-	AIC_BREAKER_OPENED, /* a trial that fails leaves it open: no change */
+	/* a failed trial leaves it open, which is no change */
+	AIC_BREAKER_OPENED,
 	AIC_BREAKER_CLOSED,
 };
 
-/* aic_breaker_init -- failures_max: 0 for never; open_us: > 0. */
+/*
+ * aic_breaker_init -- initialise a closed breaker.
+ *
+ * failures_max  0: never opens
+ * open_us   > 0
+ */
 void
 aic_breaker_init(struct aic_breaker *b, int64_t failures_max, int64_t open_us);
 void aic_breaker_done(struct aic_breaker *b);
 
 /*
- * aic_breaker_enter -- may the server be asked now?
+ * aic_breaker_enter -- ask for admission of a call.
  *
- * until_us  when it will have been asked at the latest: a trial that has not left
- *           by then holds up nobody any longer
- * ret_round set when it may; to be given to aic_breaker_leave(), once
+ * until_us  latest end of the call; a trial that has not reported by then no
+ *           longer blocks the next one
+ * ret_round  set on admission; pass it to aic_breaker_leave(), once
  *
- * The value is 0: ask, and leave; or the microseconds to the next trial, or 1 when
- * one is under way, because its end is not known.
+ * The value is 0 for admission; aic_breaker_leave() has to follow. Otherwise it
+ * is the microseconds to the next trial, or 1 during a trial, because its end
+ * is unknown.
  */
 int64_t aic_breaker_enter(struct aic_breaker *b, int64_t now_us,
     int64_t until_us, uint64_t *ret_round);
 
 /*
- * aic_breaker_leave -- tell how it went.
+ * aic_breaker_leave -- report the result of a call.
  *
- * A success closes it, whenever it was begun. A failure counts for those alone who
- * came in since it opened or closed last: what began before that tells what is
- * known. A neutral trial hands the trial on to the next one who comes.
+ * A success closes the breaker, whenever the call began. A failure counts only
+ * if the call was admitted after the last opening or closing, because an older
+ * call is no new evidence. After a neutral trial the next call becomes the
+ * trial.
  */
 enum aic_breaker_change aic_breaker_leave(struct aic_breaker *b, uint64_t round,
     enum aic_breaker_verdict verdict, int64_t now_us);
 
-/* aic_breaker_is_open -- has it opened, and no trial succeeded since? */
+/*
+ * aic_breaker_is_open -- whether it has opened, and no trial has succeeded
+ * since.
+ */
 bool aic_breaker_is_open(struct aic_breaker *b);
 
-/* aic_breaker_wait -- what aic_breaker_enter() would say, without entering. */
+/*
+ * aic_breaker_wait -- the value that aic_breaker_enter() would return, without
+ * admission.
+ */
 int64_t aic_breaker_wait(struct aic_breaker *b, int64_t now_us);
 
 #endif

@@ -6,7 +6,7 @@
 
 #define SLOTS (AIC_BUDGET_WINDOW_S + 1)
 
-/* Calls to a retry. */
+/* Calls per retry. */
 #define CALLS_EACH 10
 
 void
@@ -22,9 +22,12 @@ aic_budget_done(struct aic_budget *b)
 	pthread_mutex_destroy(&b->lock);
 }
 
-/* With the lock held: the slot of this second, emptied of an earlier one's. */
+/*
+ * The counts of this second, cleared if they are of an earlier one. The lock is
+ * held.
+ */
 static struct aic_budget_second *
-slot_of(struct aic_budget *b, int64_t second)
+get_slot(struct aic_budget *b, int64_t second)
 {
 	struct aic_budget_second *s = &b->seconds[second % SLOTS];
 
@@ -37,13 +40,13 @@ void
 aic_budget_call(struct aic_budget *b, int64_t now_us)
 {
 	pthread_mutex_lock(&b->lock);
-	slot_of(b, now_us / AIC_S)->calls++;
+	get_slot(b, now_us / AIC_S)->calls++;
 	pthread_mutex_unlock(&b->lock);
 }
 
-/* With the lock held. */
+/* The lock is held. */
 static bool
-allows(const struct aic_budget *b, int64_t second)
+allow_retry(const struct aic_budget *b, int64_t second)
 {
 	int64_t calls = 0, retries = 0;
 	int i;
@@ -64,9 +67,9 @@ aic_budget_retry(struct aic_budget *b, int64_t now_us)
 	bool yes;
 
 	pthread_mutex_lock(&b->lock);
-	yes = allows(b, second);
+	yes = allow_retry(b, second);
 	if (yes)
-		slot_of(b, second)->retries++;
+		get_slot(b, second)->retries++;
 	pthread_mutex_unlock(&b->lock);
 	return yes;
 }

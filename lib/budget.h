@@ -1,13 +1,13 @@
 /*
- * budget -- whether there may be one more retry: above a floor, they stay under a
- * tenth of the calls.
+ * budget -- a retry budget: above a floor, retries stay below a tenth of the
+ * calls.
  *
- * A server that fails now and then gets all the retries that it needs. One that is
- * down for all would get three times its calls just then, from everybody: it gets
- * a tenth more. Calls and retries are those of the last ten seconds, and time comes
- * in as a parameter.
+ * A server that fails occasionally gets all the retries that it needs. Without
+ * a budget, a server that is down would receive three times its calls, from all
+ * workers at once; with it, a tenth more. Calls and retries are counted over
+ * the last ten seconds, and time is a parameter.
  *
- * Threads: any; it has a lock of its own, held for a few instructions.
+ * Threads: any. The budget has its own lock, held for a few instructions.
  */
 #ifndef AIC_BUDGET_H
 #define AIC_BUDGET_H
@@ -18,7 +18,7 @@
 
 #define AIC_BUDGET_WINDOW_S 10
 
-/* What happened within one second of the clock. */
+/* The counts of one second. */
 struct aic_budget_second {
 	int64_t second;
 	int64_t calls, retries;
@@ -26,19 +26,25 @@ struct aic_budget_second {
 
 struct aic_budget {
 	pthread_mutex_t lock;
-	int64_t floor; /* retries in a window that are always allowed */
-	/* One more than the window has, because the first is cut off by it. */
+	int64_t floor; /* retries per window that are always allowed */
+	/*
+	 * One more than the window, because the window begins within a second.
+	 */
 	struct aic_budget_second seconds[AIC_BUDGET_WINDOW_S + 1];
 };
 
-/* aic_budget_init -- floor: 0 or more retries in ten seconds. */
+/*
+ * aic_budget_init -- initialise an empty budget.
+ *
+ * floor     retries in ten seconds, 0..
+ */
 void aic_budget_init(struct aic_budget *b, int64_t floor);
 void aic_budget_done(struct aic_budget *b);
 
-/* aic_budget_call -- note a call that is no retry. */
+/* aic_budget_call -- count a call that is not a retry. */
 void aic_budget_call(struct aic_budget *b, int64_t now_us);
 
-/* aic_budget_retry -- may there be one now? True notes it: do it. */
+/* aic_budget_retry -- ask for a retry. True: it is allowed and counted. */
 bool aic_budget_retry(struct aic_budget *b, int64_t now_us);
 
 #endif

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FIRST_CAP 256 /* most answers of this service fit */
+#define FIRST_CAP 256 /* enough for most responses */
 
 void
 aic_buf_init(struct aic_buf *b, size_t max)
@@ -45,8 +45,10 @@ aic_buf_room(struct aic_buf *b, size_t n)
 	}
 	if (b->len + n < b->cap)
 		return true;
-	/* Twice as much as before, or just what is asked for when that is more:
-	 * whoever knows the size asks for it at once and wastes nothing. */
+	/*
+	 * Double the capacity, or allocate exactly the requested size if that
+	 * is more, so that a caller that knows the size wastes nothing.
+	 */
 	cap = b->cap ? b->cap * 2 : FIRST_CAP;
 	if (cap <= b->len + n)
 		cap = b->len + n + 1;
@@ -88,7 +90,7 @@ aic_buf_printf(struct aic_buf *b, const char *fmt, ...)
 	va_list ap;
 	int n;
 
-	/* Mostly there is room for it. */
+	/* Usually there is room. */
 	if (!aic_buf_room(b, 0))
 		return;
 	va_start(ap, fmt);

@@ -1,8 +1,10 @@
 /*
- * buf -- bytes that grow, up to a ceiling that is named at birth.
+ * buf -- a growing byte buffer with a maximum size that is set at
+ * initialisation.
  *
- * A failure (no memory, ceiling passed) sticks: later additions do nothing, and
- * the one check at the end tells. So a writer of many pieces needs one test.
+ * A failure (out of memory, maximum exceeded) is sticky: later additions do
+ * nothing, and `failed' stays set. A writer of many pieces therefore needs one
+ * check at the end.
  */
 #ifndef AIC_BUF_H
 #define AIC_BUF_H
@@ -16,20 +18,20 @@ struct aic_buf {
 	char *data; /* NUL-terminated whenever len > 0 */
 	size_t len;
 	size_t cap;
-	size_t max; /* of len, in bytes */
+	size_t max; /* maximum of len, in bytes */
 	bool failed;
 };
 
-/* aic_buf_init -- an empty buffer that will hold at most max bytes. */
+/* aic_buf_init -- initialise an empty buffer for at most max bytes. */
 void aic_buf_init(struct aic_buf *b, size_t max);
 
-/* aic_buf_done -- give the memory back. Copes with a zeroed struct. */
+/* aic_buf_done -- free the memory. A zeroed struct is allowed. */
 void aic_buf_done(struct aic_buf *b);
 
-/* aic_buf_clear -- forget content and failure, keep memory and ceiling. */
+/* aic_buf_clear -- discard content and failure; keep memory and maximum. */
 void aic_buf_clear(struct aic_buf *b);
 
-/* aic_buf_room -- see to it that n more bytes fit. False: see `failed'. */
+/* aic_buf_room -- make room for n more bytes. False: see `failed'. */
 bool aic_buf_room(struct aic_buf *b, size_t n);
 
 void aic_buf_put(struct aic_buf *b, const void *p, size_t n);
@@ -38,11 +40,11 @@ void aic_buf_putc(struct aic_buf *b, char c);
 void aic_buf_printf(struct aic_buf *b, const char *fmt, ...) AIC_PRINTF(2, 3);
 
 /*
- * aic_buf_take -- give the bytes away, NUL-terminated; the buffer is empty then.
+ * aic_buf_take -- take the bytes, NUL-terminated, and leave the buffer empty.
  *
  * ret_len   may be NULL
  *
- * Errors:   NULL when the buffer had failed or there is no memory
+ * Errors:   NULL: the buffer had failed, or out of memory
  * Memory:   gives; free()
  */
 char *aic_buf_take(struct aic_buf *b, size_t *ret_len) AIC_MUST_CHECK;

@@ -16,40 +16,80 @@
 #include "lib/redis.h"
 #include "lib/seal.h"
 
-/* Changes whenever what lies under a key does: an older worker's is not ours. */
+/*
+ * Increase the version when the format of a value changes, so that values of
+ * older workers are ignored.
+ */
 #define PREFIX "aic:1:"
 
-/* Behind it: 16 hexadecimal digits of a digest, and a colon. */
+/* The scope: 16 hexadecimal digits of a digest, and a colon. */
 #define SCOPE_SIZE (16 + 1 + 1)
 #define FULL_KEY_SIZE (AIC_CACHE_KEY_SIZE + SCOPE_SIZE)
 
-/* A call takes 0.1 ms, so one connection serves what a worker of 10,000 calls a
- * second asks; these are for its bursts. */
+/*
+ * A call takes 0.1 ms, so one connection is enough for a worker with 10,000
+ * calls a second. Further connections serve bursts.
+ */
 #define POOL 8
 
-/* In a row, before Redis is left alone, and for how long: a restart takes a second,
- * and a call that waits in vain costs its chat 50 ms. */
+/*
+ * The breaker opens after FAILURES consecutive failures, for OPEN_US. A restart
+ * of Redis takes a second, and a call that times out delays its chat by 50 ms.
+ */
 #define FAILURES 3
 #define OPEN_US (1 * AIC_S)
 
-/* For each address of Redis' host; nobody waits for it. */
+/* For each address of the Redis host. No caller waits for this. */
 #define CONNECT_US (1 * AIC_S)
 
-/* Between two looks at whether Redis is well. */
+/* Interval of the health check. */
 #define TICK_US (1 * AIC_S)
 
-/* Between tries to connect: the first, doubled up to the most, give or take a half. */
+/*
+ * Delay between connection attempts: the first one, doubled up to the second,
+ * plus or minus a half at random.
+ */
 #define BACKOFF_US (100 * AIC_MS)
 #define BACKOFF_MOST_US (2 * AIC_S)
 
-/* A keeper is in none of its waits for longer, the resolver's apart. */
+/*
+ * How long aic_cache_close() waits for the janitor. A janitor that is still in
+ * the resolver then frees the cache itself, when it returns.
+ */
 #define CLOSE_US (100 * AIC_MS)
 
-/* Around a value in a reply: "$1048576\r\n", "\r\n"; and the head of the array, or
- * an error. */
+/*
+ * The bytes around a value in a reply ("$1048576\r\n" and "\r\n"), and the most
+ * bytes of an array header or of an error.
+ */
 #define FRAME 32
 #define HEAD 1024
 
+/*
+ * Connections, breaker and janitor
+ *
+ * A connection is either in `idle', or counted in `n_busy' and owned by one
+ * thread. Callers take and return connections but never open one, because
+ * opening may take a second. The janitor opens connections until there are POOL
+ * of them, and replaces those that break.
+ *
+ * A call has four steps: begin_call() takes a connection and asks the breaker;
+ * the caller writes its commands; run_call() sends them, reads the replies and
+ * reports the result to the breaker; give_back() returns the connection or
+ * closes it.
+ *
+ * `open' is a copy of the state of the breaker under `lock'. When the breaker
+ * opens, report_verdict() sets `open' and empties `idle' in one critical
+ * section, so that no caller takes a connection afterwards. A connection that
+ * is returned while the breaker is open is closed by give_back(). After OPEN_US
+ * the janitor opens a new connection; this is the trial of the breaker, and its
+ * success closes the breaker.
+ *
+ * Example: Redis hangs. Three calls time out after 50 ms each; the third one
+ * opens the breaker. Later calls end as AIC_CACHE_OPEN without a delay. Once a
+ * second the janitor attempts a connection. When Redis responds again, the
+ * janitor fills the pool, and calls succeed.
+ */
 struct conn {
 	struct aic_redis *redis;
 	struct aic_seal *seal;
@@ -57,26 +97,27 @@ struct conn {
 
 struct aic_cache {
 	struct aic_redis_where where;
-	struct aic_seal *seal; /* the keeper's to copy */
+	struct aic_seal *seal; /* copied for each connection by the janitor */
 	struct aic_breaker breaker;
 
-	pthread_mutex_t lock; /* of all below */
-	pthread_cond_t changed; /* for the keeper, and who waits for it */
-	struct conn idle[POOL]; /* the last one was used last */
+	pthread_mutex_t lock; /* guards all members below */
+	/* wakes the janitor, and aic_cache_first() and _close() */
+	pthread_cond_t changed;
+	struct conn idle[POOL]; /* most recently used last */
 	int n_idle, n_busy;
-	bool open; /* the breaker; callers never make its trial */
-	bool reached; /* the last try to connect got to a server */
-	bool tried; /* there has been one */
-	int64_t retry_us; /* no try before */
+	bool open; /* breaker state; only the janitor makes the trial */
+	bool reached; /* the last connection attempt reached a server */
+	bool tried; /* an attempt was made */
+	int64_t retry_us; /* no attempt before this time */
 	int64_t backoff_us;
-	int64_t tick_us; /* the next look */
+	int64_t tick_us; /* next health check */
 	char why[AIC_CACHE_WHY];
 	char scope[SCOPE_SIZE]; /* set before has_scope */
 	atomic_bool has_scope;
-	bool scoped; /* it is needed */
+	bool scoped; /* calls need a scope */
 	bool stopping;
-	int users; /* who frees: the last of the owner and the keeper */
-	bool keeping;
+	int users; /* owner and janitor; the last one frees the cache */
+	bool janitor_runs;
 };
 
 _Static_assert(AIC_CACHE_WHY == AIC_REDIS_WHY, "reasons fit");
@@ -122,7 +163,7 @@ aic_cache_has_scope(const struct aic_cache *c)
 	return c && atomic_load(&c->has_scope);
 }
 
-/* The key as Redis and the seal have it. */
+/* The key as used in Redis and in the seal, with the scope. */
 static void
 full_key(const struct aic_cache *c, const char *key, char to[FULL_KEY_SIZE])
 {
@@ -156,9 +197,12 @@ conn_close(struct conn *conn)
 	aic_seal_free(conn->seal);
 }
 
-/* All below that begin with the lock held say so. */
+/* A function below that needs the lock on entry says "lock held". */
 
-/* Lock held. Those that go are handed out, to be closed without it. */
+/*
+ * Lock held. Takes all idle connections; the caller closes them after
+ * unlocking.
+ */
 static int
 take_idle(struct aic_cache *c, struct conn gone[POOL])
 {
@@ -169,17 +213,20 @@ take_idle(struct aic_cache *c, struct conn gone[POOL])
 	return n;
 }
 
-/* Lock held. Somebody is missing, so the keeper has work. */
+/* Lock held. A connection is missing, or a state has changed. */
 static void
-wake(struct aic_cache *c)
+wake_janitor(struct aic_cache *c)
 {
 	pthread_cond_broadcast(&c->changed);
 }
 
-/* Tell how it went with a server that could be asked; what that changes. */
+/*
+ * Report the result of a call to the circuit breaker. When the breaker opens,
+ * all idle connections are closed.
+ */
 static void
-judge(struct aic_cache *c, uint64_t round, enum aic_breaker_verdict verdict,
-    const char *why)
+report_verdict(struct aic_cache *c, uint64_t round,
+    enum aic_breaker_verdict verdict, const char *why)
 {
 	int64_t now = aic_clock_us();
 	struct conn gone[POOL];
@@ -193,7 +240,7 @@ judge(struct aic_cache *c, uint64_t round, enum aic_breaker_verdict verdict,
 		c->open = true;
 		c->retry_us = now + OPEN_US;
 		n = take_idle(c, gone);
-		wake(c);
+		wake_janitor(c);
 		break;
 	case AIC_BREAKER_CLOSED:
 		c->open = false;
@@ -206,9 +253,9 @@ judge(struct aic_cache *c, uint64_t round, enum aic_breaker_verdict verdict,
 		conn_close(&gone[--n]);
 }
 
-/* One that is idle, and still there. */
+/* Take an idle connection that Redis has not closed. */
 static enum aic_cache_end
-borrow(struct aic_cache *c, struct conn *ret_conn)
+borrow_conn(struct aic_cache *c, struct conn *ret_conn)
 {
 	enum aic_cache_end end = AIC_CACHE_NONE;
 	struct conn gone[POOL];
@@ -226,14 +273,17 @@ borrow(struct aic_cache *c, struct conn *ret_conn)
 	}
 	c->n_busy += end == AIC_CACHE_OK;
 	if (n > 0)
-		wake(c);
+		wake_janitor(c);
 	pthread_mutex_unlock(&c->lock);
 	while (n > 0)
 		conn_close(&gone[--n]);
 	return end;
 }
 
-/* Back to the others, or, when it broke or they have been dropped, away. */
+/*
+ * Return a connection to the idle list. It is closed instead if it is broken,
+ * or if the breaker or the cache has closed meanwhile.
+ */
 static void
 give_back(struct aic_cache *c, struct conn *conn, bool well)
 {
@@ -243,7 +293,7 @@ give_back(struct aic_cache *c, struct conn *conn, bool well)
 	if (well)
 		c->idle[c->n_idle++] = *conn;
 	else
-		wake(c);
+		wake_janitor(c);
 	pthread_mutex_unlock(&c->lock);
 	if (!well)
 		conn_close(conn);
@@ -260,10 +310,15 @@ now_ms(void)
 	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
-/* Send what was written down, and settle what there is to settle. A caller whose own
- * deadline came first has learned nothing about the server. */
+/*
+ * Send the commands that were written, read the replies, report the result to
+ * the breaker, and return the connection.
+ *
+ * A call that ends at a deadline of the caller that is earlier than
+ * AIC_CACHE_CALL_US is neutral, because it does not show that Redis is slow.
+ */
 static enum aic_cache_end
-call(struct aic_cache *c, struct conn *conn, uint64_t round,
+run_call(struct aic_cache *c, struct conn *conn, uint64_t round,
     struct aic_redis_ask *ask, int64_t start_us, int64_t deadline_us)
 {
 	enum aic_breaker_verdict verdict = AIC_BREAKER_WELL;
@@ -293,24 +348,24 @@ call(struct aic_cache *c, struct conn *conn, uint64_t round,
 		why = "a connection to Redis broke";
 		break;
 	}
-	judge(c, round, verdict, why);
+	report_verdict(c, round, verdict, why);
 	give_back(c, conn, end == AIC_CACHE_OK);
 	return end;
 }
 
-/* Somebody to ask, and the right to. */
+/* Acquire a connection and the permission of the breaker. */
 static enum aic_cache_end
-enter(struct aic_cache *c, int64_t start_us, struct conn *ret_conn,
+begin_call(struct aic_cache *c, int64_t start_us, struct conn *ret_conn,
     uint64_t *ret_round)
 {
 	enum aic_cache_end end;
 
 	if (!c || (c->scoped && !atomic_load(&c->has_scope)))
 		return AIC_CACHE_OFF;
-	end = borrow(c, ret_conn);
+	end = borrow_conn(c, ret_conn);
 	if (end != AIC_CACHE_OK)
 		return end;
-	/* It may have opened just now. */
+	/* The breaker may have opened since borrow_conn(). */
 	if (aic_breaker_enter(&c->breaker, start_us,
 		start_us + AIC_CACHE_CALL_US, ret_round) == 0)
 		return AIC_CACHE_OK;
@@ -326,7 +381,7 @@ struct looking {
 	bool refused;
 };
 
-/* An error in the place of a value, of any kind: it is not there. */
+/* An error in place of a value, of any kind, counts as a missing value. */
 static void
 on_value(void *arg, const struct aic_redis_reply *reply)
 {
@@ -371,7 +426,7 @@ aic_cache_get(struct aic_cache *c, struct aic_cache_item *items, int n,
 		items[i].data = NULL;
 		items[i].len = 0;
 	}
-	end = enter(c, start, &conn, &round);
+	end = begin_call(c, start, &conn, &round);
 	if (end != AIC_CACHE_OK)
 		return end;
 	l.seal = conn.seal;
@@ -384,8 +439,8 @@ aic_cache_get(struct aic_cache *c, struct aic_cache_item *items, int n,
 		full_key(c, items[i].key, key);
 		aic_redis_text(conn.redis, key);
 	}
-	end = call(c, &conn, round, &ask, start, deadline_us);
-	/* Half an answer is none. */
+	end = run_call(c, &conn, round, &ask, start, deadline_us);
+	/* Discard the items of an incomplete response. */
 	if (end != AIC_CACHE_OK)
 		aic_cache_items_done(items, n);
 	return end == AIC_CACHE_OK && l.refused ? AIC_CACHE_REFUSED : end;
@@ -403,7 +458,7 @@ aic_cache_items_done(struct aic_cache_item *items, int n)
 	}
 }
 
-/* For commands whose replies say no more than whether they were obeyed. */
+/* For commands whose replies carry no data: record errors. */
 static void
 on_reply(void *arg, const struct aic_redis_reply *reply)
 {
@@ -451,17 +506,17 @@ aic_cache_put(struct aic_cache *c, const struct aic_cache_put *puts, int n,
 	uint64_t round;
 	int i;
 
-	end = enter(c, start, &conn, &round);
+	end = begin_call(c, start, &conn, &round);
 	if (end != AIC_CACHE_OK)
 		return end;
 	for (i = 0; i < n; i++)
 		ask.replies += write_put(c, &conn, &puts[i]);
 	if (ask.replies == 0) {
-		judge(c, round, AIC_BREAKER_NEUTRAL, "");
+		report_verdict(c, round, AIC_BREAKER_NEUTRAL, "");
 		give_back(c, &conn, true);
 		return AIC_CACHE_REFUSED;
 	}
-	end = call(c, &conn, round, &ask, start, deadline_us);
+	end = run_call(c, &conn, round, &ask, start, deadline_us);
 	return end == AIC_CACHE_OK && (refused || ask.replies < n)
 	    ? AIC_CACHE_REFUSED
 	    : end;
@@ -483,7 +538,7 @@ aic_cache_forget(struct aic_cache *c, const char *const *keys, int n,
 	uint64_t round;
 	int i;
 
-	end = enter(c, start, &conn, &round);
+	end = begin_call(c, start, &conn, &round);
 	if (end != AIC_CACHE_OK)
 		return end;
 	aic_redis_command(conn.redis, 1 + n);
@@ -492,19 +547,22 @@ aic_cache_forget(struct aic_cache *c, const char *const *keys, int n,
 		full_key(c, keys[i], key);
 		aic_redis_text(conn.redis, key);
 	}
-	end = call(c, &conn, round, &ask, start, deadline_us);
+	end = run_call(c, &conn, round, &ask, start, deadline_us);
 	return end == AIC_CACHE_OK && refused ? AIC_CACHE_REFUSED : end;
 }
 
-/* --- the keeper ---------------------------------------------------------- */
+/* --- the janitor --------------------------------------------------------- */
 
 /* Lock held. */
 static enum aic_cache_state
-state_of(const struct aic_cache *c)
+get_state(const struct aic_cache *c)
 {
 	if (c->n_idle + c->n_busy > 0 && !c->open)
 		return AIC_CACHE_IS_OK;
-	/* Of a server that is not there, that is all there is to say. */
+	/*
+	 * If the server cannot be reached, report DOWN, although the breaker is
+	 * open.
+	 */
 	if (c->open && c->reached)
 		return AIC_CACHE_IS_OPEN;
 	return AIC_CACHE_IS_DOWN;
@@ -517,8 +575,10 @@ is_short(const struct aic_cache *c)
 	return c->n_idle + c->n_busy < POOL;
 }
 
-/* Lock held. A try to connect has failed: not again at once, and not by all workers at
- * the same moment. */
+/*
+ * Lock held. A connection attempt has failed. Delay the next one by a random
+ * time, so that the workers do not retry at the same moment.
+ */
 static void
 back_off(struct aic_cache *c)
 {
@@ -529,7 +589,7 @@ back_off(struct aic_cache *c)
 	    (int64_t)((double)c->backoff_us * (0.5 + aic_random()));
 }
 
-/* Whatever the end, conn_close(). */
+/* Whatever the result, the caller calls conn_close(). */
 static enum aic_redis_end
 open_conn(struct aic_cache *c, struct conn *conn, char *why)
 {
@@ -546,7 +606,7 @@ open_conn(struct aic_cache *c, struct conn *conn, char *why)
 	return AIC_REDIS_NO_MEMORY;
 }
 
-/* One connection more. While the breaker is open this is its trial. */
+/* Open one more connection. While the breaker is open, this is its trial. */
 static void
 add_conn(struct aic_cache *c)
 {
@@ -558,7 +618,7 @@ add_conn(struct aic_cache *c)
 	bool kept = false;
 	uint64_t round;
 
-	/* Nobody else makes a trial, so there is none to run out of time. */
+	/* Only the janitor makes trials, so this one needs no timeout. */
 	wait = aic_breaker_enter(&c->breaker, now, INT64_MAX, &round);
 	if (wait > 0) {
 		pthread_mutex_lock(&c->lock);
@@ -567,13 +627,15 @@ add_conn(struct aic_cache *c)
 		return;
 	}
 	end = open_conn(c, &conn, why);
-	/* A server that is not there costs callers nothing: no reason to leave
-	 * it alone, but none either to believe that it is well again. */
+	/*
+	 * An unreachable server delays no caller, so it is no reason to open
+	 * the breaker. It is no evidence of recovery either.
+	 */
 	if (end == AIC_REDIS_UNREACHED || end == AIC_REDIS_NO_MEMORY)
 		verdict = AIC_BREAKER_NEUTRAL;
 	else if (end != AIC_REDIS_ANSWERED)
 		verdict = AIC_BREAKER_FAILED;
-	judge(c, round, verdict, why);
+	report_verdict(c, round, verdict, why);
 
 	pthread_mutex_lock(&c->lock);
 	c->tried = true;
@@ -587,19 +649,19 @@ add_conn(struct aic_cache *c)
 		snprintf(c->why, sizeof(c->why), "%s", why);
 		back_off(c);
 	}
-	wake(c);
+	wake_janitor(c);
 	pthread_mutex_unlock(&c->lock);
 	if (!kept)
 		conn_close(&conn);
 }
 
 static void
-ignore(void *arg, const struct aic_redis_reply *reply)
+ignore_reply(void *arg, const struct aic_redis_reply *reply)
 {
 	(void)arg, (void)reply;
 }
 
-/* Lock held. The one that was idle longest; true: there is one. */
+/* Lock held. Takes the connection that has been idle longest; false: none. */
 static bool
 take_oldest(struct aic_cache *c, struct conn *ret_conn)
 {
@@ -612,13 +674,15 @@ take_oldest(struct aic_cache *c, struct conn *ret_conn)
 	return true;
 }
 
-/* Those that the server has closed go; one that it has not is asked how it is. So it
- * is known at night, too. */
+/*
+ * The health check: close the idle connections that Redis has closed, and send
+ * a PING on one of the others, so that a failure is found without traffic too.
+ */
 static void
-look(struct aic_cache *c)
+check_idle(struct aic_cache *c)
 {
 	struct aic_redis_ask ask = {
-		.replies = 1, .bytes_max = HEAD, .on_reply = ignore
+		.replies = 1, .bytes_max = HEAD, .on_reply = ignore_reply
 	};
 	int64_t now = aic_clock_us();
 	struct conn conn, gone[POOL];
@@ -647,16 +711,16 @@ look(struct aic_cache *c)
 	}
 	aic_redis_command(conn.redis, 1);
 	aic_redis_text(conn.redis, "PING");
-	call(c, &conn, round, &ask, now, INT64_MAX);
+	run_call(c, &conn, round, &ask, now, INT64_MAX);
 }
 
-/* Lock held; it is given up. */
+/* Lock held; it is released. The last user frees the cache. */
 static void
-leave(struct aic_cache *c)
+release_cache(struct aic_cache *c)
 {
 	bool last = --c->users == 0;
 
-	wake(c);
+	wake_janitor(c);
 	pthread_mutex_unlock(&c->lock);
 	if (!last)
 		return;
@@ -669,7 +733,7 @@ leave(struct aic_cache *c)
 }
 
 static void *
-keep(void *arg)
+run_janitor(void *arg)
 {
 	struct aic_cache *c = arg;
 	struct timespec until;
@@ -684,7 +748,7 @@ keep(void *arg)
 		if (add || due) {
 			pthread_mutex_unlock(&c->lock);
 			if (due)
-				look(c);
+				check_idle(c);
 			else if (add)
 				add_conn(c);
 			pthread_mutex_lock(&c->lock);
@@ -696,27 +760,27 @@ keep(void *arg)
 		pthread_cond_clockwait(&c->changed, &c->lock, CLOCK_MONOTONIC,
 		    &until);
 	}
-	c->keeping = false;
-	leave(c);
+	c->janitor_runs = false;
+	release_cache(c);
 	return NULL;
 }
 
 static enum aic_code
-start_keeper(struct aic_cache *c, struct aic_err *err)
+start_janitor(struct aic_cache *c, struct aic_err *err)
 {
 	pthread_t thread;
 	int rc;
 
 	c->users = 2;
-	c->keeping = true;
-	rc = pthread_create(&thread, NULL, keep, c);
+	c->janitor_runs = true;
+	rc = pthread_create(&thread, NULL, run_janitor, c);
 	if (rc) {
 		c->users = 1;
-		c->keeping = false;
+		c->janitor_runs = false;
 		return aic_fail(err, AIC_ENOMEM,
 		    "could not start a thread for Redis: %s", strerror(rc));
 	}
-	/* It may hang in the resolver: nobody can wait for its end. */
+	/* The thread may block in the resolver, so it cannot be joined. */
 	pthread_detach(thread);
 	return AIC_OK;
 }
@@ -746,7 +810,7 @@ aic_cache_open(struct aic_cache **ret_cache, const struct aic_cache_conf *conf,
 	rc = aic_redis_parse(&c->where, conf->url, err);
 	if (!rc) {
 		c->seal = aic_seal_new(conf->secret);
-		rc = c->seal ? start_keeper(c, err)
+		rc = c->seal ? start_janitor(c, err)
 			     : aic_fail(err, AIC_ENOMEM, "out of memory");
 	}
 	if (rc) {
@@ -769,21 +833,21 @@ aic_cache_close(struct aic_cache *c)
 		return;
 	pthread_mutex_lock(&c->lock);
 	c->stopping = true;
-	wake(c);
-	while (c->keeping && aic_clock_us() < until_us)
+	wake_janitor(c);
+	while (c->janitor_runs && aic_clock_us() < until_us)
 		pthread_cond_clockwait(&c->changed, &c->lock, CLOCK_MONOTONIC,
 		    &until);
 	n = take_idle(c, gone);
-	leave(c);
+	release_cache(c);
 	while (n > 0)
 		conn_close(&gone[--n]);
 }
 
 /* Lock held. */
 static struct aic_cache_look
-look_at(const struct aic_cache *c)
+read_look(const struct aic_cache *c)
 {
-	struct aic_cache_look l = { .state = state_of(c),
+	struct aic_cache_look l = { .state = get_state(c),
 		.tried = c->tried,
 		.connections = c->n_idle + c->n_busy,
 		.busy = c->n_busy };
@@ -800,7 +864,7 @@ aic_cache_look(struct aic_cache *c)
 	if (!c)
 		return l;
 	pthread_mutex_lock(&c->lock);
-	l = look_at(c);
+	l = read_look(c);
 	pthread_mutex_unlock(&c->lock);
 	return l;
 }
@@ -817,7 +881,7 @@ aic_cache_first(struct aic_cache *c, int64_t deadline_us)
 	while (!c->tried && aic_clock_us() < deadline_us)
 		pthread_cond_clockwait(&c->changed, &c->lock, CLOCK_MONOTONIC,
 		    &until);
-	l = look_at(c);
+	l = read_look(c);
 	pthread_mutex_unlock(&c->lock);
 	return l;
 }

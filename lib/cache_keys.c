@@ -8,14 +8,15 @@
 #include "lib/clock.h"
 #include "lib/context.h"
 
-/* Longer than the news of those who had looked before may be under way. */
+/* The tombstone outlives every refusal that was read before the reset. */
 #define MARK_MS (15 * INT64_C(1000))
 _Static_assert(MARK_MS *AIC_MS > AIC_CACHE_KEYS_LOOK_MAX_US + AIC_CACHE_CALL_US,
     "old news find the mark");
 
 /*
- * The database's number comes from the statistics of the connection, because the role may
- * have no right to read pg_database. Only reads.
+ * The OID of the database is read from the statistics of the connection,
+ * because the role may have no right to read pg_database. Idempotent: reads
+ * only.
  */
 #define WHOSE(cluster)                                                         \
 	"SELECT " cluster ", a.datid::text, current_database()::text"          \
@@ -25,7 +26,7 @@ static const struct aic_db_stmt whose = { "whose",
 	WHOSE("(SELECT system_identifier FROM pg_control_system())::text"), 0,
 	NULL };
 
-/* Where the role may not ask for the number of the cluster. */
+/* For a role that may not read the system identifier. */
 static const struct aic_db_stmt whose_at_all = { "whose_at_all", WHOSE("''"), 0,
 	NULL };
 
@@ -97,7 +98,7 @@ aic_cache_keys_mark_reset(struct aic_cache *cache, int64_t telegram_id)
 	const char *keys[] = { put.key };
 
 	aic_cache_keys_used(put.key, telegram_id);
-	/* A Redis that is full refuses to keep anything, but not to forget. */
+	/* A Redis without free memory rejects SET but accepts DEL. */
 	if (aic_cache_forget(cache, keys, 1, INT64_MAX) != AIC_CACHE_OK)
 		return false;
 	(void)aic_cache_put(cache, &put, 1, INT64_MAX);

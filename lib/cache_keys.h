@@ -1,6 +1,6 @@
 /*
- * recall_keys -- under which names Redis has what belongs to a user, and how he is reset
- * and forgotten there. Both programs need that.
+ * cache_keys -- the Redis keys of a user's data, and how the data is
+ * invalidated or deleted. The worker and ai-chatctl both need this.
  *
  * Threads: any.
  */
@@ -18,37 +18,54 @@ void aic_cache_keys_seller(char key[AIC_CACHE_KEY_SIZE], int64_t telegram_id);
 void aic_cache_keys_unsaved(char key[AIC_CACHE_KEY_SIZE], int64_t telegram_id);
 
 /*
- * aic_cache_keys_set_scope -- have the keys name the database: its cluster by the number that
- * initdb gave it, and the database in it. Once that is known, this does nothing.
+ * aic_cache_keys_set_scope -- make the database part of all keys: the system
+ * identifier of its cluster, which initdb generates, and the database in it.
+ * After the first success this does nothing.
  *
- * Errors:   AIC_EDB  nothing is found in Redis, and nothing kept, until it is known;
- *                    err->sqlstate is set where the database refuses to tell
+ * Errors:   AIC_EDB  the cache is not used until a call succeeds; err->sqlstate
+ *           is set when the database refused the query
  * Blocks:   on the database, until the deadline
  */
 enum aic_code aic_cache_keys_set_scope(struct aic_cache *cache,
     struct aic_db *db, int64_t deadline_us, struct aic_err *err);
 
-/* aic_cache_keys_context -- exchanges: how many are remembered. Workers that remember
- * another number have keys of their own. */
+/*
+ * aic_cache_keys_context -- make the key of a user's context.
+ *
+ * exchanges  the number of exchanges in a context. Workers with another number
+ *            use other keys.
+ */
 void aic_cache_keys_context(char key[AIC_CACHE_KEY_SIZE], int64_t telegram_id,
     int64_t exchanges);
 
-/* For so long a used-up day is remembered. A reset that Redis does not hear of costs its
- * user so much at most. */
+/*
+ * How long a quota refusal is cached. If a reset does not reach Redis, its user
+ * is refused for at most this long.
+ */
 #define AIC_CACHE_KEYS_USED_MS (60 * INT64_C(1000))
 
-/* News of a used-up day that are older than this are not told any more. */
+/* Do not cache a refusal that was observed longer ago than this. */
 #define AIC_CACHE_KEYS_LOOK_MAX_US (10 * AIC_S)
 
 /*
- * aic_cache_keys_mark_reset -- the user's day is not used up any more. A mark stays for a while
- * that keeps away the news of those who had looked before.
+ * aic_cache_keys_mark_reset -- delete the cached quota refusal of a user.
  *
- * False when Redis could not be told. Blocks: 100 ms at most.
+ * The call leaves a tombstone, so that a refusal that was read before the reset
+ * cannot be cached after it. Example: a chat reads a refusal from PostgreSQL;
+ * an operator resets the user; the cached refusal is deleted; only then does
+ * the chat store its refusal. The store uses SET NX, finds the tombstone and
+ * changes nothing. A store more than AIC_CACHE_KEYS_LOOK_MAX_US after the read
+ * is not attempted, and the tombstone lives longer than that.
+ *
+ * Errors:   false: Redis did not confirm
+ * Blocks:   100 ms at most
  */
 bool aic_cache_keys_mark_reset(struct aic_cache *cache, int64_t telegram_id);
 
-/* aic_cache_keys_forget -- all that is kept of a user goes away. The same. */
+/*
+ * aic_cache_keys_forget -- delete all cached data of a user. Errors and
+ * blocking as above.
+ */
 bool aic_cache_keys_forget(struct aic_cache *cache, int64_t telegram_id);
 
 #endif

@@ -37,9 +37,9 @@ aic_completion_end(struct aic_buf *to, const struct aic_completion_form *form)
 
 /* --- documents ----------------------------------------------------------- */
 
-/* The member of an object; NULL when it is null, or there is none. */
+/* A member of an object; NULL if it is null or absent. */
 static struct json_object *
-member(struct json_object *obj, const char *name)
+get_member(struct json_object *obj, const char *name)
 {
 	struct json_object *v = NULL;
 
@@ -48,36 +48,39 @@ member(struct json_object *obj, const char *name)
 	return v;
 }
 
-/* The same where it must be of a type. */
+/* A member of an object that has the given type; otherwise NULL. */
 static struct json_object *
-member_of(struct json_object *obj, const char *name, enum json_type type)
+get_member_of(struct json_object *obj, const char *name, enum json_type type)
 {
-	struct json_object *v = member(obj, name);
+	struct json_object *v = get_member(obj, name);
 
 	return json_object_is_type(v, type) ? v : NULL;
 }
 
-/* A string; "" for anything else. */
+/* The text of a string; "" for any other value. */
 static const char *
-text_of(struct json_object *v)
+get_text(struct json_object *v)
 {
 	return json_object_is_type(v, json_type_string)
 	    ? json_object_get_string(v)
 	    : "";
 }
 
-/* The first element of a list, and any other value as it is. */
+/* The first element of a list; any other value unchanged. */
 static struct json_object *
-first_of(struct json_object *v)
+get_first(struct json_object *v)
 {
 	return json_object_is_type(v, json_type_array)
 	    ? json_object_array_get_idx(v, 0)
 	    : v;
 }
 
-/* A body without the white space and the byte order mark that some put before it. */
+/*
+ * The body without leading white space and byte order mark, which some servers
+ * send.
+ */
 static const char *
-start_of(const struct aic_buf *body, size_t *ret_len)
+find_start(const struct aic_buf *body, size_t *ret_len)
 {
 	static const char bom[] = "\xef\xbb\xbf";
 	const char *s = body->len > 0 ? body->data : "";
@@ -97,14 +100,14 @@ start_of(const struct aic_buf *body, size_t *ret_len)
 	}
 }
 
-/* A request has four members, so more faults than this are none of ours. */
+/* A request has four members. Further faults are not about ours. */
 #define ENTRIES_MAX 16
 
 /* --- errors -------------------------------------------------------------- */
 
 /*
- * Codes are names like "rate_limit_exceeded". What else a server puts there,
- * a key or words of the question, would end up in the log.
+ * Whether a string is a name such as "rate_limit_exceeded". Some servers put a
+ * key or words of the question in its place, which must not be logged.
  */
 static bool
 is_name(const char *s, const char *const *keys)
@@ -119,7 +122,7 @@ is_name(const char *s, const char *const *keys)
 	return s[strspn(s, letters)] == '\0';
 }
 
-/* LiteLLM writes what it has not got as "None". */
+/* LiteLLM writes "None" for an absent value. */
 static bool
 is_none(const char *s)
 {
@@ -130,7 +133,7 @@ static void
 copy_name(struct json_object *v, const char *const *keys,
     char to[AIC_COMPLETION_NAME_SIZE])
 {
-	const char *s = text_of(v);
+	const char *s = get_text(v);
 
 	if (json_object_is_type(v, json_type_int))
 		snprintf(to, AIC_COMPLETION_NAME_SIZE, "%lld",
@@ -140,11 +143,11 @@ copy_name(struct json_object *v, const char *const *keys,
 		    is_name(s, keys) ? s : "?");
 }
 
-/* A status of HTTP that is none of success, as a number or as text; else 0. */
+/* An HTTP status other than success, as a number or as text; else 0. */
 static int
-status_in(struct json_object *v)
+get_status(struct json_object *v)
 {
-	const char *s = text_of(v);
+	const char *s = get_text(v);
 	int64_t n = 0;
 
 	if (json_object_is_type(v, json_type_int))
@@ -154,7 +157,7 @@ status_in(struct json_object *v)
 	return n >= 400 && n <= 599 ? (int)n : 0;
 }
 
-/* Of each text its beginning: all of them are searched for many words. */
+/* Each text is cut, because the result is searched for many words. */
 static void
 add_message(const char *code, const char *param, const char *message,
     struct aic_completion_error *to)
@@ -169,17 +172,19 @@ add_message(const char *code, const char *param, const char *message,
 	to->refused |= aic_param_refused(texts[0], texts[1], texts[2]);
 }
 
-/* One entry of what FastAPI and pydantic say of a request:
- * {"type":"extra_forbidden","loc":["body","max_tokens"],"msg":"..."} */
+/*
+ * Read one fault of a request, as FastAPI and pydantic report it:
+ * {"type":"extra_forbidden","loc":["body","max_tokens"],"msg":"..."}
+ */
 static void
 read_entry(struct json_object *entry, struct aic_completion_error *to)
 {
-	struct json_object *loc = member_of(entry, "loc", json_type_array);
+	struct json_object *loc = get_member_of(entry, "loc", json_type_array);
 	size_t n = loc ? json_object_array_length(loc) : 0;
 
-	add_message(text_of(member(entry, "type")),
-	    n > 0 ? text_of(json_object_array_get_idx(loc, n - 1)) : "",
-	    text_of(member(entry, "msg")), to);
+	add_message(get_text(get_member(entry, "type")),
+	    n > 0 ? get_text(json_object_array_get_idx(loc, n - 1)) : "",
+	    get_text(get_member(entry, "msg")), to);
 }
 
 static void
@@ -188,7 +193,7 @@ read_detail(struct json_object *detail, struct aic_completion_error *to)
 	size_t i, n;
 
 	if (!json_object_is_type(detail, json_type_array)) {
-		add_message("", "", text_of(detail), to);
+		add_message("", "", get_text(detail), to);
 		return;
 	}
 	n = json_object_array_length(detail);
@@ -196,50 +201,51 @@ read_detail(struct json_object *detail, struct aic_completion_error *to)
 		read_entry(json_object_array_get_idx(detail, i), to);
 }
 
-/* The object that has code and message. */
+/* Read the object that contains code and message. */
 static void
 read_fields(struct json_object *e, const char *const *keys,
     struct aic_completion_error *to)
 {
-	struct json_object *message = member(e, "message");
-	struct json_object *detail = member(e, "detail");
-	struct json_object *status = member(e, "status");
-	const char *code = text_of(member(e, "code"));
+	struct json_object *message = get_member(e, "message");
+	struct json_object *detail = get_member(e, "detail");
+	struct json_object *status = get_member(e, "status");
+	const char *code = get_text(get_member(e, "code"));
 
-	copy_name(member(e, "code"), keys, to->code);
-	copy_name(member(e, "type"), keys, to->type);
+	copy_name(get_member(e, "code"), keys, to->code);
+	copy_name(get_member(e, "type"), keys, to->type);
 	if (!*to->type) /* Google's "RESOURCE_EXHAUSTED" */
 		copy_name(status, keys, to->type);
-	copy_name(member(e, "param"), keys, to->param);
-	to->status = status_in(member(e, "code"));
+	copy_name(get_member(e, "param"), keys, to->param);
+	to->status = get_status(get_member(e, "code"));
 	if (!to->status)
-		to->status = status_in(status);
-	add_message(code, text_of(member(e, "param")),
-	    text_of(message ? message : member(e, "msg")), to);
+		to->status = get_status(status);
+	add_message(code, get_text(get_member(e, "param")),
+	    get_text(message ? message : get_member(e, "msg")), to);
 	/* Mistral puts the list of faults into the message. */
 	if (json_object_is_type(message, json_type_object))
-		read_detail(member(message, "detail"), to);
+		read_detail(get_member(message, "detail"), to);
 	if (json_object_is_type(detail, json_type_object))
-		add_message(code, "", text_of(member(detail, "message")), to);
+		add_message(code, "", get_text(get_member(detail, "message")),
+		    to);
 	else if (detail)
 		read_detail(detail, to);
 }
 
-/* Any document that is no answer. */
+/* Read any document that is not an answer. */
 static void
 read_error(struct json_object *doc, const char *const *keys,
     struct aic_completion_error *to)
 {
-	struct json_object *top = first_of(doc), *e = member(top, "error");
+	struct json_object *top = get_first(doc), *e = get_member(top, "error");
 
 	if (!e)
-		e = member(top, "errors");
-	e = first_of(e);
+		e = get_member(top, "errors");
+	e = get_first(e);
 	if (json_object_is_type(e, json_type_object)) {
 		read_fields(e, keys, to);
 	} else if (top) {
 		read_fields(top, keys, to);
-		add_message(to->code, "", text_of(e), to);
+		add_message(to->code, "", get_text(e), to);
 	}
 }
 
@@ -249,7 +255,7 @@ aic_completion_read_error(const struct aic_buf *body, const char *const *keys,
 {
 	struct json_object *doc = NULL;
 	size_t n;
-	const char *s = start_of(body, &n);
+	const char *s = find_start(body, &n);
 
 	memset(ret_error, 0, sizeof(*ret_error));
 	if (aic_json_parse(s, n, &doc) != AIC_OK)
@@ -261,16 +267,19 @@ aic_completion_read_error(const struct aic_buf *body, const char *const *keys,
 
 /* --- answers ------------------------------------------------------------- */
 
-/* What the end of an answer means. */
+/* What the finish_reason of an answer means. */
 enum ending {
 	UNKNOWN,
-	CUT, /* at the limit of tokens */
-	BROKEN, /* the provider says that the rest is missing */
+	CUT, /* the answer ended at the token limit */
+	BROKEN, /* the provider reports that the rest is missing */
 	FILTERED,
 };
 
-/* What finish_reason says; a prefix, because Google appends its own word:
- * "content_filter: RECITATION". All others say that the answer is whole. */
+/*
+ * The known values of finish_reason. Each is a prefix, because Google appends a
+ * word of its own: "content_filter: RECITATION". All other values mean a
+ * complete answer.
+ */
 static const struct {
 	const char *reason;
 	enum ending ending;
@@ -287,30 +296,32 @@ static const struct {
 	{ "refusal", FILTERED }, /* Anthropic */
 };
 
-/* An answer in the making: of one document, or of the chunks of a stream. */
+/*
+ * An answer that is being read, from a document or from the chunks of a stream.
+ */
 struct reading {
 	const char *const *keys;
 	struct aic_completion_error *error;
-	struct aic_buf text; /* as it came */
+	struct aic_buf text; /* as received */
 	struct aic_completion_usage usage;
 	int64_t total;
 	enum ending ending;
 	bool stream;
-	bool failed; /* an error was among it */
-	bool choices; /* a list of them has come */
-	bool choice; /* ... with one */
-	bool message; /* ... which has a message */
-	bool content; /* ... of which a part is text */
+	bool failed; /* the body contains an error */
+	bool choices; /* a list of choices was read */
+	bool choice; /* ... with one choice */
+	bool message; /* ... that has a message */
+	bool content; /* ... with a part that is text */
 	bool refusal;
 	bool ended; /* the choice has a finish_reason */
 	bool no_memory;
 };
 
-/* A whole number of tokens, also where it is written 12.0; false: it is none. */
+/* Read a whole number of tokens, also in the form 12.0. False: it is none. */
 static bool
 read_count(struct json_object *usage, const char *name, int64_t *to)
 {
-	struct json_object *v = member(usage, name);
+	struct json_object *v = get_member(usage, name);
 	int64_t n;
 	double d;
 
@@ -338,16 +349,16 @@ read_usage(struct json_object *usage, struct reading *r)
 		return;
 	prompt = read_count(usage, "prompt_tokens", &u->prompt);
 	completion = read_count(usage, "completion_tokens", &u->completion);
-	/* One that is there and says nothing is 0. */
+	/* An invalid total counts as 0. */
 	if (json_object_object_get_ex(usage, "total_tokens", NULL))
 		read_count(usage, "total_tokens", &r->total);
 	else if (prompt && completion)
 		r->total = u->prompt + u->completion > INT_MAX
 		    ? INT_MAX
 		    : u->prompt + u->completion;
-	/* Some put a 0 into the details and the number beside them. */
-	if (!read_count(member(usage, "prompt_tokens_details"), "cached_tokens",
-		&u->cached) ||
+	/* Some providers put 0 into the details and the number beside them. */
+	if (!read_count(get_member(usage, "prompt_tokens_details"),
+		"cached_tokens", &u->cached) ||
 	    u->cached == 0)
 		read_count(usage, "prompt_cache_hit_tokens", &u->cached);
 }
@@ -360,15 +371,16 @@ add_text(struct json_object *s, struct reading *r)
 	    (size_t)json_object_get_string_len(s));
 }
 
-/* One part of a content; what it thinks, shows or calls is none of the answer. */
+/* Read one part of a content. Reasoning, images and tool calls are not text. */
 static void
 add_part(struct json_object *part, struct reading *r)
 {
-	struct json_object *text = member_of(part, "text", json_type_string);
-	struct json_object *type = member(part, "type");
-	const char *name = text_of(type);
+	struct json_object *text = get_member_of(part, "text",
+	    json_type_string);
+	struct json_object *type = get_member(part, "type");
+	const char *name = get_text(type);
 
-	if (*text_of(member(part, "refusal")))
+	if (*get_text(get_member(part, "refusal")))
 		r->refusal = true;
 	else if (text &&
 	    (!type || strcmp(name, "text") == 0 ||
@@ -405,21 +417,24 @@ read_finish(const char *reason, struct reading *r)
 			r->ending = endings[i].ending;
 }
 
-/* Is there an error, and not just a place for one? */
+/*
+ * Whether the member contains an error. Some servers always send the member,
+ * empty.
+ */
 static bool
 is_error(struct json_object *e)
 {
 	if (json_object_is_type(e, json_type_object))
 		return json_object_object_length(e) > 0;
 	if (json_object_is_type(e, json_type_array))
-		return is_error(first_of(e));
-	return *text_of(e) != '\0';
+		return is_error(get_first(e));
+	return *get_text(e) != '\0';
 }
 
 static void
 note_error(struct json_object *with_error, struct reading *r)
 {
-	/* The first one; what follows in a stream is of no use. */
+	/* Only the first error of a stream counts. */
 	if (r->failed)
 		return;
 	r->failed = true;
@@ -433,41 +448,46 @@ read_choice(struct json_object *choice, struct reading *r)
 {
 	struct json_object *m;
 
-	if (is_error(member(choice, "error")))
+	if (is_error(get_member(choice, "error")))
 		note_error(choice, r);
-	read_finish(text_of(member(choice, "finish_reason")), r);
-	/* Of a stream; but a server that has all of it at once may send a message. */
-	m = r->stream ? member_of(choice, "delta", json_type_object) : NULL;
+	read_finish(get_text(get_member(choice, "finish_reason")), r);
+	/*
+	 * In a stream, too, a server may send a whole message instead of a
+	 * delta.
+	 */
+	m = r->stream ? get_member_of(choice, "delta", json_type_object) : NULL;
 	if (!m)
-		m = member_of(choice, "message", json_type_object);
+		m = get_member_of(choice, "message", json_type_object);
 	if (!m)
 		return;
 	r->message = true;
-	if (*text_of(member(m, "refusal")))
+	if (*get_text(get_member(m, "refusal")))
 		r->refusal = true;
-	add_content(member(m, "content"), r);
+	add_content(get_member(m, "content"), r);
 }
 
-/* A document, or one chunk of a stream. */
+/* Read a document, or one chunk of a stream. */
 static void
 read_document(struct json_object *doc, struct reading *r)
 {
-	struct json_object *choices = member(doc, "choices");
-	struct json_object *top = first_of(doc);
+	struct json_object *choices = get_member(doc, "choices");
+	struct json_object *top = get_first(doc);
 
-	if (is_error(member(top, "error")) || is_error(member(top, "errors")))
+	if (is_error(get_member(top, "error")) ||
+	    is_error(get_member(top, "errors")))
 		note_error(doc, r);
 	else if (!choices &&
-	    (*text_of(member(top, "message")) || member(top, "detail")))
+	    (*get_text(get_member(top, "message")) ||
+		get_member(top, "detail")))
 		note_error(doc, r);
 	if (json_object_is_type(choices, json_type_array)) {
 		r->choices = true;
 		if (json_object_array_length(choices) > 0) {
 			r->choice = true;
-			read_choice(first_of(choices), r);
+			read_choice(get_first(choices), r);
 		}
 	}
-	read_usage(member(doc, "usage"), r);
+	read_usage(get_member(doc, "usage"), r);
 }
 
 static bool
@@ -502,28 +522,28 @@ read_stream(const char *s, size_t n, struct reading *r)
 }
 
 static enum aic_code
-useless(struct aic_err *err, const char *why)
+fail_useless(struct aic_err *err, const char *why)
 {
 	aic_says(err, "%s", why);
 	return aic_fail(err, AIC_EUPSTREAM, "%s", why);
 }
 
-/* Asked again, the model does the same again. */
+/* Fail with an error that a retry would repeat. */
 static enum aic_code
-refuses(struct aic_err *err, const char *why)
+fail_final(struct aic_err *err, const char *why)
 {
-	enum aic_code rc = useless(err, why);
+	enum aic_code rc = fail_useless(err, why);
 
 	err->declined = true;
 	return rc;
 }
 
-/* Another call may bring a whole one. */
+/* Fail with an error for which a retry may help. */
 static enum aic_code
-broken(struct reading *r, struct aic_err *err, const char *why)
+fail_broken(struct reading *r, struct aic_err *err, const char *why)
 {
 	r->error->broken = true;
-	return useless(err, why);
+	return fail_useless(err, why);
 }
 
 static enum aic_code
@@ -539,33 +559,36 @@ fail_error(const struct aic_completion_error *e, struct aic_err *err)
 	    status, e->code, e->type, e->param);
 }
 
-/* Why it is no answer, whatever its text. */
+/* Fail if the response is no answer, whatever its text. */
 static enum aic_code
 check_frame(struct reading *r, struct aic_err *err)
 {
 	if (r->failed) {
-		/* finish_reason is "error" then, and there may be no code. */
+		/*
+		 * finish_reason is "error" in this case, and a code may be
+		 * absent.
+		 */
 		r->error->broken = r->ending == BROKEN;
 		return fail_error(r->error, err);
 	}
 	if (r->ending == FILTERED)
-		return refuses(err, "the model's answer was filtered");
+		return fail_final(err, "the model's answer was filtered");
 	if (r->refusal)
-		return refuses(err, "the model refused to answer");
+		return fail_final(err, "the model refused to answer");
 	if (r->ending == BROKEN || (r->stream && !r->ended))
-		return broken(r, err, "the model's answer broke off");
+		return fail_broken(r, err, "the model's answer broke off");
 	if (!r->choices && !r->stream)
-		return useless(err, "the model's answer has no choices");
+		return fail_useless(err, "the model's answer has no choices");
 	if (!r->choice)
-		return broken(r, err, "the model's answer has no choices");
+		return fail_broken(r, err, "the model's answer has no choices");
 	if (!r->message)
-		return useless(err, "the model's answer has no message");
+		return fail_useless(err, "the model's answer has no message");
 	if (!r->content)
-		return useless(err, "the model's answer has no text");
+		return fail_useless(err, "the model's answer has no text");
 	return AIC_OK;
 }
 
-/* The text, fit for the database and for the caller. */
+/* The text, converted so that the database and the caller accept it. */
 static enum aic_code
 take_text(struct reading *r, char **ret_text, struct aic_err *err)
 {
@@ -573,12 +596,12 @@ take_text(struct reading *r, char **ret_text, struct aic_err *err)
 	size_t skip, len = 0;
 	char *all;
 
-	/* A broken byte becomes three. */
+	/* Each invalid byte becomes three. */
 	aic_buf_init(&text, 3 * AIC_COMPLETION_MAX);
 	if (r->text.len > 0)
 		aic_utf8_mend(&text, r->text.data, r->text.len);
 	if (text.len == 0 && !text.failed)
-		return useless(err, "the model's answer is empty");
+		return fail_useless(err, "the model's answer is empty");
 	all = aic_buf_take(&text, &len);
 	if (!all) {
 		aic_buf_done(&text);
@@ -587,7 +610,7 @@ take_text(struct reading *r, char **ret_text, struct aic_err *err)
 	skip = aic_think_skip(all, len);
 	if (aic_utf8_invisible(all + skip, len - skip)) {
 		free(all);
-		return useless(err, "the model's answer is empty");
+		return fail_useless(err, "the model's answer is empty");
 	}
 	memmove(all, all + skip, len - skip + 1);
 	*ret_text = all;
@@ -609,13 +632,15 @@ read_body(const char *s, size_t n, struct reading *r, struct aic_err *err)
 		return aic_fail(err, AIC_ENOMEM, "out of memory");
 	if (r->stream)
 		return check_frame(r, err);
-	/* With HTTP/2, and without a length, nothing else may tell that the connection
-	 * ended too early. */
+	/*
+	 * With HTTP/2 and without a Content-Length, nothing else may show that
+	 * the connection ended too early.
+	 */
 	if (rc && aic_json_is_cut(s, n))
-		return broken(r, err, "the model's answer broke off");
+		return fail_broken(r, err, "the model's answer broke off");
 	read_document(doc, r);
 	rc = !r->failed && !json_object_is_type(doc, json_type_object)
-	    ? useless(err, "the model's answer is not a JSON object")
+	    ? fail_useless(err, "the model's answer is not a JSON object")
 	    : check_frame(r, err);
 	json_object_put(doc);
 	return rc;
@@ -634,7 +659,7 @@ aic_completion_read(const struct aic_buf *body, const char *const *keys,
 
 	memset(ret_error, 0, sizeof(*ret_error));
 	aic_buf_init(&r.text, AIC_COMPLETION_MAX);
-	s = start_of(body, &n);
+	s = find_start(body, &n);
 	rc = read_body(s, n, &r, err);
 	if (!rc && r.text.failed)
 		rc = aic_fail(err, AIC_ENOMEM, "out of memory");

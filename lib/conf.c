@@ -22,20 +22,20 @@
 #include "lib/retry.h"
 #include "lib/value.h"
 
-/* A value is a name, a key, a URL or a short list of keys. */
+/* The longest value is a list of keys. */
 #define VALUE_MAX 8192
 
 enum kind {
 	TEXT,
-	KEY, /* that a server is sent */
-	KEYS, /* that callers send */
+	KEY, /* for a server that we call */
+	KEYS, /* of the callers of the API */
 	URL,
-	BASE_URL, /* of chat completions */
+	BASE_URL, /* URL of chat completions */
 	PROXY,
-	PATHS, /* of the seller-data API */
-	CA, /* the path of a file of certificates */
-	SCHEMA, /* a name in the database */
-	ZONE, /* the last of the texts */
+	PATHS, /* paths of the seller-data API */
+	CA, /* path of a file of certificates */
+	SCHEMA, /* name of a schema of the database */
+	ZONE, /* the last kind that is text */
 	NUM,
 	REAL,
 	LEVEL,
@@ -44,11 +44,10 @@ enum kind {
 };
 
 enum {
-	MUST = 1, /* no value, no start */
-	SECRET = 2, /* may come as NAME_FILE, never shown, wiped */
-	DIRECT = 4, /* of a PROXY: may be the word that stands for none */
-	CREDENTIAL =
-	    8, /* NAME_FILE, the path of a file that may be a credential */
+	MUST = 1, /* required */
+	SECRET = 2, /* NAME_FILE is allowed; never logged, wiped */
+	DIRECT = 4, /* for a PROXY: may be AIC_PROVIDER_DIRECT */
+	CREDENTIAL = 8, /* NAME_FILE is a path; may be a credential */
 };
 
 struct setting {
@@ -56,28 +55,15 @@ struct setting {
 	enum kind kind;
 	int flags;
 	const char *preset; /* NULL: none */
-	double min, max; /* of NUM and REAL */
+	double min, max; /* for NUM and REAL */
 	size_t offset; /* in struct aic_conf */
 };
 
 #define AT(field) offsetof(struct aic_conf, field)
 
 /*
- * Where a range is not the contract's, its reason: a deadline of 600 s is over
- * what any caller waits; 10,000 threads is what one worker was measured to carry;
- * 1,000 connections are over what PostgreSQL is set up for; reservations live in one
- * row, of which 1,000 make 40 KB; 9,999 workers are more than one machine has; the largest of the
- * token limits known is under 1,000,000; a reservation, which reaches the database up
- * to its timeout late and lapses 5 s after the deadline, must not outlive it by more
- * than the 10 s that are promised; a run of 10,000 failed chats is all that can be in
- * flight; to leave a model alone for less than 100 ms spares it nothing, for more than
- * a deadline's 600 s nobody would wait; 1,000,000 retries in 10 s are more than one
- * worker can make, which is no budget at all; 1,000,000 characters of context are over
- * what any model takes, and what a request's body can hold; what is older than a year
- * is history, and an answer older than a month is out of date; under 200 characters not
- * even the first of a seller's figures would fit, and 16,000 is what a caller may send of
- * them; a question that waits for figures under 50 ms gets none, and over 10 s nobody
- * would wait for them; whoever appends more than half of a message sends one of his own.
+ * The comment at a row is the reason of its range. A range without a comment is
+ * that of the specification.
  */
 static const struct setting table[] = {
 	{ "API_SECRET_KEY", KEYS, MUST | SECRET, NULL, 0, 0, AT(api_keys) },
@@ -89,6 +75,7 @@ static const struct setting table[] = {
 	    AT(openai_base_url) },
 	{ "OPENAI_MODEL", TEXT, 0, "gpt-4o-mini", 0, 0, AT(openai_model) },
 	{ "OPENAI_TEMPERATURE", REAL, 0, "0.7", 0, 2, AT(openai_temperature) },
+	/* above the largest token limit known */
 	{ "OPENAI_MAX_TOKENS", NUM, 0, "1000", 1, 1000000,
 	    AT(openai_max_tokens) },
 	{ "OPENAI_AUTH", AUTH, 0, "bearer", 0, 0, AT(openai_auth) },
@@ -122,48 +109,77 @@ static const struct setting table[] = {
 	{ "OPENAI_FALLBACK_EXTRA_BODY_FILE", TEXT, CREDENTIAL, NULL, 0, 0,
 	    AT(fallback_extra_body_file) },
 	{ "REDIS_URL", TEXT, SECRET, NULL, 0, 0, AT(redis_url) },
+	/* a run of failures is at most all chats in flight */
 	{ "AI_CHAT_BREAKER_FAILURES", NUM, 0, "20", 0, 10000,
 	    AT(breaker_failures) },
+	/*
+	 * Below 100 ms the breaker spares the model nothing; no caller waits
+	 * for more than the longest deadline of 600 s.
+	 */
 	{ "AI_CHAT_BREAKER_OPEN_MS", NUM, 0, "10000", 100, 600000,
 	    AT(breaker_open_ms) },
+	/* more retries in 10 s than a worker can make: no budget */
 	{ "AI_CHAT_RETRY_FLOOR", NUM, 0, "10", 0, 1000000, AT(retry_floor) },
-	/* 0: what AI_CHAT_THREADS needs, see http.h; a connection carries 100
-	 * calls, so that 1,000 carry ten times what a worker was measured with */
+	/*
+	 * 0: derived from AI_CHAT_THREADS, see http.h. A connection carries 100
+	 * calls, so 1,000 carry ten times the measured load of a worker.
+	 */
 	{ "AI_CHAT_UPSTREAM_CONNECTIONS", NUM, 0, "0", 0, 1000,
 	    AT(upstream_connections) },
 	{ "SERVER_HOST", URL, 0, NULL, 0, 0, AT(server_host) },
 	{ "SERVER_API_KEY", KEY, SECRET, NULL, 0, 0, AT(server_api_key) },
 	{ "SERVER_CONTEXT_PATHS", PATHS, 0,
 	    "/api/v1/bot/user-context/{telegram_id}", 0, 0, AT(server_paths) },
+	/*
+	 * No response arrives within 50 ms; no caller waits 10 s for seller
+	 * data.
+	 */
 	{ "AI_CHAT_SERVER_TIMEOUT_MS", NUM, 0, "800", 50, 10000,
 	    AT(server_timeout_ms) },
+	/*
+	 * 200: the first of a seller's figures fits; 16,000: the most that a
+	 * caller may send of them.
+	 */
 	{ "AI_CHAT_USER_CONTEXT_CHARS", NUM, 0, "4000", 200, 16000,
 	    AT(user_context_chars) },
 	{ "AI_CHAT_PORT", NUM, 0, "9001", 1, 65535, AT(port) },
 	{ "AI_CHAT_METRICS_DIR", TEXT, 0, NULL, 0, 0, AT(metrics_dir) },
+	/* more workers than a host has */
 	{ "AI_CHAT_INSTANCE", NUM, 0, "1", 1, 9999, AT(instance) },
 	{ "AI_CHAT_DAILY_LIMIT", NUM, 0, "30", 0, 1000000, AT(daily_limit) },
+	/* a user's reservations are in one row; 1,000 make 40 KB */
 	{ "AI_CHAT_USER_CONCURRENCY", NUM, 0, "0", 0, 1000,
 	    AT(user_concurrency) },
 	{ "AI_CHAT_TIMEZONE", ZONE, 0, "UTC", 0, 0, AT(timezone) },
 	{ "AI_CHAT_CONTEXT_MESSAGES", NUM, 0, "5", 0, 50,
 	    AT(context_messages) },
+	/* above what a model accepts and what the request's body can hold */
 	{ "AI_CHAT_CONTEXT_CHARS", NUM, 0, "12000", 0, 1000000,
 	    AT(context_chars) },
+	/* a year: older exchanges are history, not context */
 	{ "AI_CHAT_CONTEXT_TTL_S", NUM, 0, "0", 0, 31536000,
 	    AT(context_ttl_s) },
+	/* 30 days: an older answer is out of date */
 	{ "AI_CHAT_ANSWER_CACHE_S", NUM, 0, "0", 0, 2592000,
 	    AT(answer_cache_s) },
 	{ "AI_CHAT_PROMPT_FILE", TEXT, 0, AIC_PROMPT_FILE, 0, 0,
 	    AT(prompt_file) },
 	{ "AI_CHAT_ANSWER_FORMAT", FORMAT, 0, "telegram-html", 0, 0,
 	    AT(answer_format) },
+	/* half of a message: a longer addition is a message of its own */
 	{ "AI_CHAT_ANSWER_RESERVE", NUM, 0, "64", 0, 2048, AT(answer_reserve) },
+	/* no caller waits for longer than 600 s */
 	{ "AI_CHAT_DEADLINE_MS", NUM, 0, "55000", 1000, 600000,
 	    AT(deadline_ms) },
+	/* the most that one worker was measured with */
 	{ "AI_CHAT_THREADS", NUM, 0, "64", 1, 10000, AT(threads) },
 	{ "AI_CHAT_DB_SCHEMA", SCHEMA, 0, "public", 0, 0, AT(db_schema) },
+	/* above what PostgreSQL is configured for */
 	{ "AI_CHAT_DB_POOL", NUM, 0, "4", 1, 1000, AT(db_pool) },
+	/*
+	 * A reservation reaches the database up to this timeout late and lapses
+	 * 5 s after the deadline. The contract allows 10 s in all.
+	 */
 	{ "AI_CHAT_DB_TIMEOUT_MS", NUM, 0, "3000", 100, 5000,
 	    AT(db_timeout_ms) },
 	{ "AI_CHAT_DB_PREPARE", NUM, 0, "1", 0, 1, AT(db_prepare) },
@@ -179,7 +195,7 @@ aic_conf_name(unsigned n)
 }
 
 static void *
-field(struct aic_conf *conf, const struct setting *s)
+field_at(struct aic_conf *conf, const struct setting *s)
 {
 	return (char *)conf + s->offset;
 }
@@ -190,7 +206,7 @@ is_text(const struct setting *s)
 	return s->kind <= ZONE;
 }
 
-/* The value of NAME or NAME_FILE in the environment; NULL when not there. */
+/* The value of NAME or NAME_FILE in the environment; NULL: not set. */
 static const char *
 env_get(char *const *env, const char *name, const char *suffix)
 {
@@ -208,7 +224,7 @@ aic_conf_foreign(char *const *env, char *to, size_t size)
 {
 	static const struct {
 		const char *name;
-		const char *here; /* NULL: there is no such setting */
+		const char *here; /* NULL: no corresponding setting */
 	} foreign[] = {
 		{ "DAILY_LIMIT", "AI_CHAT_DAILY_LIMIT" },
 		{ "RAG_USAGE", "AI_CHAT_DAILY_LIMIT" },
@@ -288,8 +304,10 @@ read_secret(const struct setting *s, const char *form, const char *path,
 	return AIC_OK;
 }
 
-/* The path of what the service manager hands over, under a name of n bytes in lower
- * case; false: there is no such file. */
+/*
+ * The path of a credential of systemd: its directory and the name, of n bytes,
+ * in lower case. False: the file does not exist.
+ */
 static bool
 credential_path(char *const *env, const char *name, size_t n,
     char path[PATH_MAX])
@@ -309,8 +327,9 @@ credential_path(char *const *env, const char *name, size_t n,
 }
 
 /*
- * The value of a secret, or the path of a file.  A unit has to name every credential,
- * and gives an empty line for one that is not there: that one counts as not given.
+ * The value of a secret, or the path of a file. A unit has to list every
+ * credential, and provides an empty line for one that does not exist. Such a
+ * credential counts as not set.
  */
 static enum aic_code
 find_credential(const struct setting *s, char *const *env, char *value,
@@ -378,8 +397,8 @@ find_value(const struct setting *s, char *const *env, char *value,
 }
 
 /*
- * The database judges the name in the end (--check asks it). Here a typing error
- * is caught where the zones are installed.
+ * PostgreSQL decides whether the name is valid (--check queries it). This check
+ * finds a typing error on a host with the time zone files.
  */
 static enum aic_code
 check_zone(const struct setting *s, const char *value, struct aic_err *err)
@@ -431,9 +450,10 @@ set_num(struct aic_conf *conf, const struct setting *s, const char *value,
 	if (!isdigit((unsigned char)value[0]) || *end || errno ||
 	    (double)n < s->min || (double)n > s->max)
 		return aic_fail(err, AIC_ECONF,
-		    "%s must be a whole number from %.0f to %.0f, not \"%.40s\"",
+		    "%s must be a whole number from %.0f to %.0f, "
+		    "not \"%.40s\"",
 		    s->name, s->min, s->max, value);
-	*(int64_t *)field(conf, s) = n;
+	*(int64_t *)field_at(conf, s) = n;
 	return AIC_OK;
 }
 
@@ -445,13 +465,15 @@ set_real(struct aic_conf *conf, const struct setting *s, const char *value,
 	double x;
 
 	x = strtod(value, &end);
-	/* No blanks, no hexadecimals, no infinity: digits and a point. */
+	/*
+	 * Digits and a point only: no blanks, hexadecimal numbers or infinity.
+	 */
 	if (strspn(value, "0123456789.") != strlen(value) || end == value ||
 	    *end || !(x >= s->min && x <= s->max))
 		return aic_fail(err, AIC_ECONF,
 		    "%s must be a number from %g to %g, not \"%.40s\"", s->name,
 		    s->min, s->max, value);
-	*(double *)field(conf, s) = x;
+	*(double *)field_at(conf, s) = x;
 	return AIC_OK;
 }
 
@@ -459,13 +481,13 @@ static enum aic_code
 set_level(struct aic_conf *conf, const struct setting *s, const char *value,
     struct aic_err *err)
 {
-	/* As the logging module of Python calls them. */
+	/* The names of Python's logging module. */
 	static const struct {
 		const char *name;
 		enum aic_level level;
 	} others[] = { { "warning", AIC_LOG_WARN },
 		{ "critical", AIC_LOG_ERROR } };
-	enum aic_level *to = field(conf, s);
+	enum aic_level *to = field_at(conf, s);
 	int level;
 	size_t i;
 
@@ -492,7 +514,7 @@ set_format(struct aic_conf *conf, const struct setting *s, const char *value,
 
 	for (i = 0; i < AIC_FORMAT__MAX; i++)
 		if (strcmp(value, aic_format_names[i]) == 0) {
-			*(enum aic_format *)field(conf, s) = i;
+			*(enum aic_format *)field_at(conf, s) = i;
 			return AIC_OK; /* NOLINT(clang-analyzer-unix.Malloc) */
 		}
 	return aic_fail(err, AIC_ECONF,
@@ -508,10 +530,10 @@ set_auth(struct aic_conf *conf, const struct setting *s, const char *value,
 
 	for (i = AIC_PROVIDER_BEARER; i < AIC_PROVIDER_AUTH__MAX; i++)
 		if (strcmp(value, aic_provider_auth_names[i]) == 0) {
-			*(enum aic_provider_auth *)field(conf, s) = i;
+			*(enum aic_provider_auth *)field_at(conf, s) = i;
 			return AIC_OK; /* NOLINT(clang-analyzer-unix.Malloc) */
 		}
-	/* It is not quoted: a key that was pasted here would come out. */
+	/* Do not quote the value, which may be a misplaced key. */
 	return aic_fail(err, AIC_ECONF,
 	    "%s must be bearer, api-key or gigachat", s->name);
 }
@@ -560,14 +582,17 @@ set_text(struct aic_conf *conf, const struct setting *s, char *value,
 		return rc;
 	if (*value == '\0')
 		return aic_fail(err, AIC_ECONF, "%s is empty", s->name);
-	/* Header values: a line break would start another header. */
+	/*
+	 * The value is sent in a header: a line break would start another
+	 * header.
+	 */
 	if (strpbrk(value, "\r\n"))
 		return aic_fail(err, AIC_ECONF, "%s contains a line break",
 		    s->name);
 	copy = strdup(value);
 	if (!copy)
 		return aic_fail(err, AIC_ENOMEM, "out of memory");
-	*(char **)field(conf, s) = copy;
+	*(char **)field_at(conf, s) = copy;
 	return AIC_OK; /* NOLINT(clang-analyzer-unix.Malloc): conf has it */
 }
 
@@ -612,7 +637,7 @@ load_one(struct aic_conf *conf, const struct setting *s, char *const *env,
 	return rc;
 }
 
-/* A name that looks like ours and is not: a typing error, not to be ignored. */
+/* Reject an unknown name with our prefix, because it is a typing error. */
 static enum aic_code
 check_names(char *const *env, struct aic_err *err)
 {
@@ -634,8 +659,8 @@ check_names(char *const *env, struct aic_err *err)
 }
 
 /*
- * An empty key would let everybody in who sends an empty header, and a key that is
- * the administrator's too would open more than reset-limit.
+ * Reject two faults. An empty key would accept every caller with an empty
+ * header. A key that is also the admin key would allow more than reset-limit.
  */
 static enum aic_code
 check_keys(const struct aic_conf *conf, struct aic_err *err)
@@ -661,7 +686,7 @@ check_keys(const struct aic_conf *conf, struct aic_err *err)
 	}
 }
 
-/* A key is sent to no server but the one that it is for. */
+/* A key is sent only to the server that it was issued for. */
 static enum aic_code
 check_fallback(const struct aic_conf *conf, struct aic_err *err)
 {
@@ -674,20 +699,21 @@ check_fallback(const struct aic_conf *conf, struct aic_err *err)
 	    "server");
 }
 
-/* A key without a host opens nothing: it may stay when the host is taken away. */
+/* A key without a host has no effect, so the host alone may be removed. */
 static enum aic_code
 check_server(const struct aic_conf *conf, struct aic_err *err)
 {
 	if (!conf->server_host || conf->server_api_key)
 		return AIC_OK;
 	return aic_fail(err, AIC_ECONF,
-	    "SERVER_HOST needs SERVER_API_KEY, the key that the Server asks for: "
-	    "where that is wb_assist, its own API_SECRET_KEY");
+	    "SERVER_HOST needs SERVER_API_KEY, the key that the Server asks "
+	    "for: where that is wb_assist, its own API_SECRET_KEY");
 }
 
 /*
- * Reserve and save take up to a database timeout each, and the answer has to get out;
- * what is left is the model's, and a second is the least that is worth asking with.
+ * Reserving and saving take up to a database timeout each, and the response has
+ * to be sent. The rest is for the model, and a call needs at least
+ * AIC_RETRY_LEAST_US.
  */
 static enum aic_code
 check_times(const struct aic_conf *conf, struct aic_err *err)
@@ -696,8 +722,8 @@ check_times(const struct aic_conf *conf, struct aic_err *err)
 		AIC_RETRY_LEAST_US / AIC_MS + AIC_LIMITS_ANSWER_MS)
 		return AIC_OK;
 	return aic_fail(err, AIC_ECONF,
-	    "AI_CHAT_DEADLINE_MS (%lld) leaves the model no time: it must be at "
-	    "least twice AI_CHAT_DB_TIMEOUT_MS (%lld) and 1200",
+	    "AI_CHAT_DEADLINE_MS (%lld) leaves the model no time: it must be "
+	    "at least twice AI_CHAT_DB_TIMEOUT_MS (%lld) and 1200",
 	    (long long)conf->deadline_ms, (long long)conf->db_timeout_ms);
 }
 
@@ -756,7 +782,7 @@ aic_conf_done(struct aic_conf *conf)
 	for (i = 0; i < N_SETTINGS; i++) {
 		if (!is_text(&table[i]))
 			continue;
-		text = field(conf, &table[i]);
+		text = field_at(conf, &table[i]);
 		if (*text && table[i].flags & SECRET)
 			explicit_bzero(*text, strlen(*text));
 		free(*text);

@@ -13,10 +13,12 @@
 #include "lib/utf8.h"
 
 /*
- * $1 user, $2 how many. Only reads. Served by the index (telegram_id, created_at, id)
- * from its end, so it costs the same however long the history is. What is of an earlier
- * conversation, or too old, is left out here afterwards: it is at most what would have
- * come anyway, and the query stays cheap.
+ * $1 user, $2 number of exchanges. Idempotent: reads only.
+ *
+ * The query scans the index (telegram_id, created_at, id) from its end, so its
+ * cost does not depend on the length of the history. Exchanges that are too old
+ * or of an earlier conversation are dropped by aic_context_read(). The query
+ * stays cheap that way, and reads no more rows than without these limits.
  */
 static const struct aic_db_stmt context = {
 	"context",
@@ -30,8 +32,9 @@ static const struct aic_db_stmt context = {
 };
 
 /*
- * $1 user, $2 zone. Twice is once, but for the moment. Who has no row here and has
- * exchanges, from an earlier service, gets one; who has never chatted does not.
+ * $1 user, $2 zone. Idempotent, except for the time. A user without a row here
+ * but with exchanges, from an earlier service, gets a row. A user who has never
+ * chatted does not.
  */
 static const struct aic_db_stmt clear = {
 	"clear",
@@ -48,7 +51,7 @@ static const struct aic_db_stmt clear = {
 	NULL,
 };
 
-/* What stands for the middle of an answer that was cut. */
+/* Replaces the middle of an answer that was cut. */
 static const char gap[] = " … ";
 #define GAP_CHARS 3
 
@@ -61,7 +64,7 @@ aic_context_bind(struct aic_db_call *call, int64_t telegram_id,
 	aic_db_int(call, terms->exchanges);
 }
 
-/* When the first exchange may have been kept. */
+/* The time since which exchanges are included. */
 static int64_t
 first_us(const struct aic_context_terms *terms)
 {
@@ -73,10 +76,11 @@ first_us(const struct aic_context_terms *terms)
 }
 
 /*
- * One more exchange, unless it is too old. An earlier version of the service, or
- * another program that writes the table, may have stored a model's hidden reasoning: it
- * is not sent back. An answer of nothing else is no answer, and providers refuse a
- * message without text, so that exchange is left out.
+ * Add an exchange unless it is too old. A stored answer may contain hidden
+ * reasoning of a model, from an earlier version of the service or from another
+ * program that writes the table. The reasoning is not sent back. An exchange
+ * whose answer is nothing else is left out, because providers refuse a message
+ * without text.
  */
 static void
 add_exchange(struct aic_context *c, struct aic_exchange *e, int64_t first_us)
@@ -117,20 +121,21 @@ aic_context_read(struct aic_context *c, struct aic_db_call *call,
 /* --- the budget -------------------------------------------------------- */
 
 static int64_t
-count(const char *text)
+count_chars(const char *text)
 {
 	return (int64_t)aic_utf8_count(text, strlen(text));
 }
 
-/* Where the n-th code point of a text begins. */
+/* The position of code point n of a text. */
 static const char *
-skip(const char *text, int64_t n)
+skip_chars(const char *text, int64_t n)
 {
 	size_t len = strlen(text), step;
 
 	for (; n > 0 && len > 0; n--) {
 		step = aic_utf8_next(text, len, NULL);
-		if (step == 0) /* a text of ours has none of these */
+		/* invalid UTF-8, which the database does not store */
+		if (step == 0)
 			step = 1;
 		text += step;
 		len -= step;
@@ -138,17 +143,17 @@ skip(const char *text, int64_t n)
 	return text;
 }
 
-/* So many code points of it: the beginning, a gap, the end. */
+/* Shorten a text to a number of code points: the beginning, a gap, the end. */
 static char *
-without_middle(const char *text, int64_t chars)
+cut_middle(const char *text, int64_t chars)
 {
 	int64_t kept = chars - GAP_CHARS, head = (kept + 1) / 2;
-	const char *tail = skip(text, count(text) - (kept - head));
+	const char *tail = skip_chars(text, count_chars(text) - (kept - head));
 	struct aic_buf b;
 	char *data;
 
 	aic_buf_init(&b, strlen(text) + sizeof(gap));
-	aic_buf_put(&b, text, (size_t)(skip(text, head) - text));
+	aic_buf_put(&b, text, (size_t)(skip_chars(text, head) - text));
 	aic_buf_puts(&b, gap);
 	aic_buf_puts(&b, tail);
 	data = aic_buf_take(&b, NULL);
@@ -165,8 +170,8 @@ aic_context_fit(struct aic_context *c, const struct aic_context_terms *terms,
 	int i;
 
 	for (i = c->n; i > 0; i--) {
-		left -= count(c->said[i - 1].message) +
-		    count(c->said[i - 1].response);
+		left -= count_chars(c->said[i - 1].message) +
+		    count_chars(c->said[i - 1].response);
 		if (left < 0)
 			break;
 	}
@@ -174,11 +179,11 @@ aic_context_fit(struct aic_context *c, const struct aic_context_terms *terms,
 	if (c->n == 0 || c->first < c->n)
 		return AIC_OK;
 	newest = &c->said[c->n - 1];
-	left = terms->chars - count(newest->message);
+	left = terms->chars - count_chars(newest->message);
 	if (left <= GAP_CHARS)
 		return AIC_OK;
 	free(c->cut);
-	c->cut = without_middle(newest->response, left);
+	c->cut = cut_middle(newest->response, left);
 	if (!c->cut)
 		return aic_fail(err, AIC_ENOMEM, "no memory for the context");
 	c->first = c->n - 1;
@@ -187,8 +192,10 @@ aic_context_fit(struct aic_context *c, const struct aic_context_terms *terms,
 
 /* --- copies ------------------------------------------------------------ */
 
-/* Texts of PostgreSQL have no NUL, so NULs keep them apart: version, and then of each
- * exchange its time, question and answer. */
+/*
+ * The format of a copy: the version, and for each exchange its time, question
+ * and answer. Each ends with a NUL, which texts of PostgreSQL cannot contain.
+ */
 
 static void
 put_exchange(struct aic_buf *to, const struct aic_exchange *e)
@@ -213,9 +220,9 @@ aic_context_pack(const struct aic_context *c, const char *version,
 		put_exchange(to, more);
 }
 
-/* The next text of a copy; NULL when there is none. */
+/* The next text of a copy; NULL: none. */
 static const char *
-next(const char **at, const char *end)
+next_text(const char **at, const char *end)
 {
 	const char *text = *at;
 	const char *nul = memchr(text, '\0', (size_t)(end - text));
@@ -227,7 +234,7 @@ next(const char **at, const char *end)
 }
 
 static void
-forget_oldest(struct aic_context *c, int n)
+drop_oldest(struct aic_context *c, int n)
 {
 	c->n -= n;
 	memmove(c->said, c->said + n, (size_t)c->n * sizeof(c->said[0]));
@@ -236,11 +243,11 @@ forget_oldest(struct aic_context *c, int n)
 static bool
 get_exchange(const char **at, const char *end, struct aic_exchange *e)
 {
-	const char *when = next(at, end);
+	const char *when = next_text(at, end);
 	char *stop;
 
-	e->message = when ? next(at, end) : NULL;
-	e->response = e->message ? next(at, end) : NULL;
+	e->message = when ? next_text(at, end) : NULL;
+	e->response = e->message ? next_text(at, end) : NULL;
 	if (!e->response)
 		return false;
 	errno = 0;
@@ -258,7 +265,7 @@ aic_context_unpack(struct aic_context *c, char *data, size_t len,
 
 	aic_context_done(c);
 	c->copy = data;
-	if (!next(&at, end) || strlen(data) >= AIC_ID_CONTEXT_SIZE)
+	if (!next_text(&at, end) || strlen(data) >= AIC_ID_CONTEXT_SIZE)
 		goto bad;
 	while (at < end) {
 		if (!get_exchange(&at, end, &e) || c->n == AIC_CONTEXT_MAX)
@@ -266,7 +273,7 @@ aic_context_unpack(struct aic_context *c, char *data, size_t len,
 		add_exchange(c, &e, first);
 	}
 	if (c->n > terms->exchanges)
-		forget_oldest(c, c->n - (int)terms->exchanges);
+		drop_oldest(c, c->n - (int)terms->exchanges);
 	return true;
 bad:
 	aic_context_done(c);

@@ -1,11 +1,12 @@
 /*
- * context -- the user's last exchanges, for the model to remember: as many as are set,
- * of this conversation, not too old, and no more text than fits the budget.
+ * context -- the last exchanges of a user that are sent to the model: limited
+ * in number, age and text, and all from the current conversation.
  *
  * Hidden reasoning in a stored answer is left out; see think.h.
  *
- * The database has them; a copy kept elsewhere says which version it is of. Each save
- * raises the user's version, and so does a new conversation.
+ * PostgreSQL is authoritative. A copy in the cache carries the version of the
+ * user's context that it was made from. Each save and each new conversation
+ * increment the version.
  *
  * Threads: any; each with its own struct.
  */
@@ -21,48 +22,55 @@
 
 #define AIC_CONTEXT_MAX 50 /* exchanges */
 
-/* Each text so often, for one context, and no limit of a model is near. It also bounds
- * what the body of the model's request can be. */
+/*
+ * Above what any model accepts. It also bounds the body of the request to the
+ * model.
+ */
 #define AIC_CONTEXT_CHARS_MAX 1000000
 
-/* One exchange; the texts belong to the context. */
+/* One exchange. The texts belong to the context. */
 struct aic_exchange {
 	const char *message;
 	const char *response;
-	int64_t at_us; /* when it was kept, of the epoch */
+	int64_t at_us; /* when it was saved, since the epoch */
 };
 
 struct aic_context {
 	struct aic_exchange said[AIC_CONTEXT_MAX]; /* oldest first */
 	int n;
-	int first; /* of those that are within the budget; n: none is */
-	char *cut; /* the newest answer, where it was too long; else NULL */
-	struct aic_db_call call; /* that has the texts, or */
-	char *copy; /* what was unpacked */
+	int first; /* index of the first exchange within the budget; n: none */
+	char *cut; /* the newest answer, shortened; NULL: not shortened */
+	struct aic_db_call call; /* owns the texts, or */
+	char *copy; /* ... the unpacked copy does */
 };
 
-/* What is to be remembered. */
+/* The limits of a context. */
 struct aic_context_terms {
 	int64_t exchanges; /* 0..AIC_CONTEXT_MAX */
 	int64_t chars; /* code points, 0..AIC_CONTEXT_CHARS_MAX */
-	int64_t ttl_s; /* older ones are left out; 0: none is too old */
-	int64_t now_us; /* of the epoch, for that */
-	int64_t from_us; /* when the conversation began; 0: at the beginning */
+	int64_t ttl_s; /* maximum age; 0: none */
+	int64_t now_us; /* time since the epoch, for the age */
+	int64_t from_us; /* begin of the conversation; 0: the first exchange */
 };
 
-/* aic_context_bind -- the last exchanges of a user. */
+/* aic_context_bind -- query the last exchanges of a user. */
 void aic_context_bind(struct aic_db_call *call, int64_t telegram_id,
     const struct aic_context_terms *terms);
 
-/* aic_context_read -- take them out of a call that has run. Memory: takes its result;
- * aic_context_done(). */
+/*
+ * aic_context_read -- read the exchanges from a call that has run.
+ *
+ * Memory:   takes the result of the call; aic_context_done()
+ */
 void aic_context_read(struct aic_context *c, struct aic_db_call *call,
     const struct aic_context_terms *terms);
 
 /*
- * aic_context_fit -- the budget: the oldest go first, and of the newest, when it is too
- * long by itself, the middle of its answer; never within a code point. Where not even
- * the question leaves room, it goes too. Sets `first' and `cut', and leaves the rest.
+ * aic_context_fit -- apply the budget of text. Sets `first' and `cut'.
+ *
+ * The oldest exchanges are dropped first. If the newest alone exceeds the
+ * budget, the middle of its answer is cut, never within a code point. If the
+ * question alone leaves no room, that exchange is dropped too.
  *
  * Errors:   AIC_ENOMEM
  */
@@ -70,9 +78,10 @@ enum aic_code aic_context_fit(struct aic_context *c,
     const struct aic_context_terms *terms, struct aic_err *err) AIC_MUST_CHECK;
 
 /*
- * aic_context_pack -- a copy to keep elsewhere, with perhaps one more exchange.
+ * aic_context_pack -- serialize the context for the cache, optionally with one
+ * more exchange.
  *
- * version   the user's, with `more'
+ * version   of the user's context, including `more'
  * more      NULL: none
  *
  * Errors:   to->failed
@@ -82,34 +91,41 @@ void aic_context_pack(const struct aic_context *c, const char *version,
     struct aic_buf *to);
 
 /*
- * aic_context_unpack -- use a copy.
+ * aic_context_unpack -- read a serialized context.
  *
- * data      taken, whatever the outcome; free()
+ * data      taken, whatever the result; free()
  *
- * False means that it is none.
+ * False: the data is not a context.
  */
 bool aic_context_unpack(struct aic_context *c, char *data, size_t len,
     const struct aic_context_terms *terms);
 
-/* aic_context_version -- of what was unpacked; "" of anything else. */
+/* aic_context_version -- the version of an unpacked context; otherwise "". */
 const char *aic_context_version(const struct aic_context *c);
 
 /*
- * aic_context_next -- the version that a save makes of this one.
+ * aic_context_next -- the version after the next save.
  *
- * A copy with that exchange may bear it whether or not others were kept in between: once
- * the save is done the user's version is this one or a later one, and a copy is used
- * while it is of the user's version.
+ * A copy that includes that exchange may carry this version even if other
+ * exchanges were saved in between: once the save is done, the version of the
+ * user is this one or a later one, and a copy is used only while it equals the
+ * version of the user.
  *
- * False: it is no version.
+ * False: the text is no version.
  */
 bool aic_context_next(const char *version, char ret_next[AIC_ID_CONTEXT_SIZE]);
 
-/* aic_context_done -- copes with a zeroed one, and leaves a zeroed one. */
+/*
+ * aic_context_done -- free. A zeroed struct is allowed; the struct is zeroed
+ * afterwards.
+ */
 void aic_context_done(struct aic_context *c);
 
-/* aic_context_clear_bind -- a new conversation begins; the history stays. zone: whose
- * midnight begins the day. */
+/*
+ * aic_context_clear_bind -- begin a new conversation. The history is kept.
+ *
+ * zone      time zone whose midnight begins the day
+ */
 void aic_context_clear_bind(struct aic_db_call *call, int64_t telegram_id,
     const char *zone);
 

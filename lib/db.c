@@ -14,69 +14,118 @@
 #include "lib/buf.h"
 #include "lib/clock.h"
 
-/* More statements than this in one program would be a design of its own. */
+/*
+ * A program has fewer statements than this. A connection that reaches this
+ * number is replaced after its trip.
+ */
 #define STMTS_MAX 32
 
-/* Batches that share one trip. More of them save little, and each one waits for
- * the slowest. */
+/*
+ * Most batches that share one trip. A larger trip saves little, and each of its
+ * batches waits for the slowest one.
+ */
 #define TRIP_MAX 16
 
 /*
- * A further connection is put to work when a whole trip is waiting, or when
- * somebody has waited for longer than a trip takes: then something holds the others
- * up. In between it is cheaper for everybody to wait for a trip to come back than to
- * make one more: with 32 callers, a fifth more chats a second.
+ * How long a batch waits for the trip in flight to return before it starts a
+ * trip on another connection. A trip takes less than this, so a batch that has
+ * waited longer is held up. Until then, waiting is cheaper than one more trip:
+ * with 32 callers, a fifth more chats a second.
  */
-#define PATIENCE_US (5 * AIC_MS)
+#define TRIP_WAIT_US (5 * AIC_MS)
 
-/* A server that restarts is back within a second or two; asking more often than
- * ten times a second brings nothing, asking less often loses time. */
+/*
+ * A server that restarts is back within a second or two. More than ten attempts
+ * a second gain nothing; fewer lose time.
+ */
 #define RETRY_FIRST_US (50 * AIC_MS)
 #define RETRY_MOST_US (500 * AIC_MS)
 
-/* Servers in one URL; more of them nobody waits for. */
+/* Most servers in one URL. A deadline leaves no time to try more. */
 #define HOSTS_MAX 8
 
-/* What set_params() adds to the URL's, and a NULL. */
+/* The parameters that set_params() adds to those of the URL, and a NULL. */
 #define OWN_PARAMS 12
 
-/* In less than this TCP makes up for a few packets that were lost. */
+/* Below this, TCP has no time to resend a few lost packets. */
 #define USER_TIMEOUT_MIN_MS 1000
 
-/* A URL is not longer than a setting, and ours are a few hundred bytes. */
+/*
+ * A URL is no longer than a setting, and our options take a few hundred bytes.
+ */
 #define OPTIONS_MAX (16 * 1024)
 
-/* When the database is away: come again soon, but not at once. */
+/* Retry-After of a database error: soon, but not at once. */
 #define RETRY_AFTER_S 2
 
+/*
+ * How the pool works
+ *
+ * A caller of aic_db_run() puts its batch into the queue and runs the pool
+ * itself; the pool has no thread of its own. One step, serve_batch(), does one
+ * of these things with the batch at hand:
+ *
+ * - If a trip is in flight and the next one has room, the batch waits for that
+ *   trip, for TRIP_WAIT_US at most. See may_wait().
+ * - If a connection is idle, the thread takes it, takes up to TRIP_MAX batches
+ *   from the head of the queue, and runs them as one trip. See lead_trip().
+ * - If no connection is idle, the batch waits until wake_next() signals it.
+ * - In an outage, the batch waits for the next attempt to connect, or makes it.
+ * - At its deadline, the batch fails.
+ *
+ * The thread that leads a trip runs batches of other callers too. A batch
+ * belongs to the queue while QUEUED, to the leading thread while TAKEN (its
+ * caller sleeps, whatever its deadline, because the leader writes to its
+ * stack), and to its caller again when DONE. The leader ends a trip at the
+ * first deadline in it, so no caller sleeps beyond its own.
+ *
+ * Example: one connection is busy with trip A, and callers b, c and d arrive.
+ * All three wait. When A returns, finish_trip() marks the batches of A as DONE,
+ * and wake_next() signals b. b leads a trip with b, c and d: three transactions
+ * in one round trip. If all three write, the commits of b and c are lazy. The
+ * commit of d waits for the disk and so makes all three durable, because the
+ * log of the server is written in order. settle_lazy() reports b and c as done
+ * only if d has written.
+ *
+ * Invariants, all under `lock':
+ *
+ * 1. Each connection is either in `idle' or in use by exactly one thread.
+ * 2. While `queue' and `idle' are both non-empty, some thread is awake or has a
+ *    timeout that makes it examine both. See wake_next().
+ * 3. A batch whose outcome is unknown (LOST) is run again before its deadline,
+ *    because its statements are idempotent.
+ * 4. In an outage, an attempt to connect begins only while `trying' is false,
+ *    so that the threads do not all connect at once.
+ */
+
 struct conn {
-	struct conn *next; /* in the list of idle ones */
-	PGconn *pg; /* NULL: to be connected */
-	/* What this connection has prepared, by address. */
+	struct conn *next; /* in the list of idle connections */
+	PGconn *pg; /* NULL: not connected */
+	/* The statements that this connection has prepared, by address. */
 	const struct aic_db_stmt *prepared[STMTS_MAX];
 	int n_prepared;
-	int generation; /* of the pool, when it was connected */
-	bool unfit; /* the server said that it cannot serve us */
-	bool silent; /* no answer came in time */
+	int generation; /* generation of the pool when this connected */
+	bool unfit; /* the server cannot serve us, e.g. a standby */
+	bool silent; /* no response came in time */
 };
 
-/* What became of one try to run a batch. */
+/* The result of one attempt to run a batch. */
 enum outcome {
 	RAN,
-	REFUSED, /* the server said no, and would again */
-	AGAIN, /* the server said no, and may say yes: a deadlock */
-	STALE, /* a prepared statement failed, which its text might not */
-	LOST, /* no answer: the connection broke, or another batch was late */
-	LATE, /* no answer: the deadline passed */
+	REFUSED, /* a permanent error of the server */
+	AGAIN, /* a temporary error of the server: a deadlock */
+	STALE, /* a prepared statement failed; its text may not */
+	LOST, /* no response: the connection broke, or another batch was late */
+	LATE, /* no response before the deadline of the batch */
 };
 
 enum state {
 	QUEUED, /* waits for a connection */
-	TAKEN, /* some thread is running it */
-	DONE, /* `out' and, unless it ran, `err' tell */
+	TAKEN, /* a thread runs it */
+	DONE, /* `out' is set, and `err' on a failure */
 };
 
-/* One aic_db_run(), on its caller's stack. */
+/* One aic_db_run(). It is on the stack of the caller. */
 struct batch {
 	struct batch *next; /* in the queue, or in the trip */
 	struct aic_db_call *calls;
@@ -85,48 +134,54 @@ struct batch {
 	struct aic_err *err;
 	enum state state;
 	enum outcome out;
-	bool waits; /* in the queue, for `changed', and was not woken yet */
-	bool lazy; /* committed without waiting for the disk */
-	int preparing; /* calls whose statement is prepared on this trip, as bits */
-	int reusing; /* calls whose statement was prepared before them, as bits */
-	bool plain; /* it was STALE: run without prepared statements */
+	bool waits; /* sleeps on `changed' and has not been signalled */
+	bool lazy; /* its commit did not wait for the disk */
+	int preparing; /* bit i: call i prepares its statement on this trip */
+	int reusing; /* bit i: the statement of call i was prepared before */
+	bool plain; /* was STALE: run without prepared statements */
 	pthread_cond_t changed;
 };
 
 struct aic_db {
 	/*
-	 * For PQconnectStartParams(), with each host in turn as the first: libpq
-	 * would wait for one that is silent as long as anybody waits for libpq.
+	 * The parameters of PQconnectStartParams(), once for each host as the
+	 * first. libpq tries the hosts in order and would spend the whole
+	 * deadline on a first host that does not respond.
 	 */
 	const char **keys, **values[HOSTS_MAX];
-	char *lists[HOSTS_MAX][3]; /* that values point to */
+	char *lists[HOSTS_MAX][3]; /* the strings that values point to */
 	int n_hosts;
 	atomic_int first_host;
 	PQconninfoOption *options;
-	char *server_options; /* start-up options, ours and those of the URL */
+	char *server_options; /* start-up options: ours and those of the URL */
 	char user_timeout[16];
 	atomic_bool prepare;
 
-	pthread_mutex_t lock; /* of all below */
+	pthread_mutex_t lock; /* guards all members below */
 	struct batch *queue, **queue_end;
 	int n_queue;
 	struct conn *idle;
 	struct conn *all;
 	int n_all;
-	int n_trips; /* under way */
-	/* Raised when prepared statements were found to be stale; a connection of an
-	 * earlier generation is closed instead of being used again. */
+	int n_trips; /* trips in flight */
+	/*
+	 * Incremented when prepared statements were found to be stale. A
+	 * connection of an earlier generation is closed instead of reused.
+	 */
 	int generation;
-	int64_t down_since_us; /* connecting fails since; 0: it does not */
-	int64_t retry_us; /* while it does: nobody tries before */
-	bool trying; /* while it does: somebody is at it */
+	int64_t down_since_us; /* start of the outage; 0: none */
+	int64_t retry_us; /* in an outage: time of the next attempt */
+	bool trying; /* in an outage: a thread is connecting */
 	int64_t backoff_us;
 	int64_t timeout_us;
 };
 
-/* The list with its n-th item as the first; one without commas as it is. */
+/*
+ * The list rotated so that its item n is the first. A list without commas is
+ * copied.
+ */
 static char *
-rotate(const char *list, int n)
+rotate_list(const char *list, int n)
 {
 	const char *from = list;
 	size_t len = strlen(list);
@@ -146,7 +201,9 @@ rotate(const char *list, int n)
 	return to;
 }
 
-/* From values[0], of n, the values with each of the other hosts first. */
+/*
+ * values[1..]: copies of values[0], of n members, with each other host first.
+ */
 static enum aic_code
 set_hosts(struct aic_db *db, int n, struct aic_err *err)
 {
@@ -178,8 +235,8 @@ set_hosts(struct aic_db *db, int n, struct aic_err *err)
 			for (j = 0; j < 3; j++) {
 				if (strcmp(db->keys[i], names[j]) != 0)
 					continue;
-				db->lists[first][j] = rotate(db->values[0][i],
-				    first);
+				db->lists[first][j] =
+				    rotate_list(db->values[0][i], first);
 				if (!db->lists[first][j])
 					return aic_fail(err, AIC_ENOMEM,
 					    "out of memory");
@@ -191,18 +248,22 @@ set_hosts(struct aic_db *db, int n, struct aic_err *err)
 }
 
 /*
- * The start-up options: ours, and after them those of the URL, because the server
- * takes the last one of a name. So the URL replaces what it names, and nothing else.
+ * The start-up options: ours, followed by those of the URL. The server uses the
+ * last value of an option, so the URL overrides only the options that it names.
+ * An empty `options' in the URL sends none at all, because PgBouncer rejects
+ * start-up options.
  *
- * With the search_path of the role, "$user" first, whoever may create a schema could put
- * an operator or a function in the way, which would then run with our rights.
+ * search_path is set because the default of a role begins with "$user". Any
+ * role that may create a schema could otherwise define an operator or a
+ * function that runs with our rights.
  *
- * An empty `options' in the URL means none at all, for PgBouncer, which refuses them.
+ * lock_timeout is shorter than statement_timeout, so that a lock that is held
+ * is reported as such.
  *
- * A row lock ends first: it is the lesser trouble to report. The rest is for a worker's
- * host that is cut off, maybe between a statement and the end of its transaction, where
- * no timeout of statements runs: the server lets go of its locks within 25 s. It means
- * nothing on a unix socket.
+ * The tcp_ options are for a server whose client host has lost its network,
+ * perhaps between a statement and the end of its transaction, where no
+ * statement_timeout runs. They make the server release the locks of that
+ * session within 25 s. They have no effect on a unix socket.
  */
 static enum aic_code
 set_options(struct aic_db *db, const char *of_url, const char *schema,
@@ -229,11 +290,11 @@ set_options(struct aic_db *db, const char *of_url, const char *schema,
 }
 
 /*
- * What the kernel on our side does about a peer that has fallen silent, where the URL
- * does not say it. What was sent and not acknowledged for a third of the time of a
- * stage, a second at least, ends the connection, so that there is time to run the batch
- * on another one. A connection that is idle is probed; one whose peer is gone ends
- * within 20 s. They mean nothing on a unix socket.
+ * The TCP options of our side, unless the URL sets them. Sent data that stays
+ * unacknowledged for a third of timeout_ms, and at least a second, ends the
+ * connection, so that time is left to run the batch on another one. An idle
+ * connection is probed and ends within 20 s when its peer is gone. The options
+ * have no effect on a unix socket.
  */
 static const char *
 own_param(struct aic_db *db, const char *keyword)
@@ -261,7 +322,7 @@ set_params(struct aic_db *db, const struct aic_db_conf *conf,
 
 	db->options = PQconninfoParse(conf->url, &wrong);
 	if (!db->options) {
-		/* The message may quote the URL, with a password in it. */
+		/* The message may quote the URL, which contains a password. */
 		PQfreemem(wrong);
 		return aic_fail(err, AIC_ECONF,
 		    "DATABASE_URL is not a connection string of PostgreSQL");
@@ -284,7 +345,7 @@ set_params(struct aic_db *db, const struct aic_db_conf *conf,
 			options = o->val;
 			continue;
 		}
-		/* Text goes out as it came in, whatever the URL says. */
+		/* Text is always UTF-8, whatever the URL says. */
 		if (strcmp(o->keyword, "client_encoding") == 0)
 			continue;
 		db->keys[n] = o->keyword;
@@ -370,7 +431,9 @@ aic_db_look(struct aic_db *db)
 		idle++;
 		s.connections += c->pg != NULL;
 	}
-	/* Those in use are not ours to look at. */
+	/*
+	 * The thread that uses a connection owns it, so `pg' is not read here.
+	 */
 	s.busy = db->n_all - idle;
 	s.connections += s.busy;
 	s.waiting = db->n_queue;
@@ -430,7 +493,7 @@ conn_drop(struct conn *c)
 	c->n_prepared = 0;
 }
 
-/* libpq's messages have line breaks; a log line has none. */
+/* Messages of libpq contain line breaks, which a log line must not. */
 static enum aic_code
 fail_with(struct aic_err *err, const char *doing, const char *sqlstate,
     const char *message)
@@ -522,7 +585,7 @@ connect_one(struct aic_db *db, struct conn *c, int64_t deadline_us,
 	return true;
 }
 
-/* With the lock held, as all below. */
+/* Callers of this function and of all below hold the lock. */
 static void
 note_up(struct aic_db *db)
 {
@@ -534,7 +597,7 @@ static void
 note_connect(struct aic_db *db, bool ok)
 {
 	if (ok)
-		return; /* what can be done with it is yet to be seen */
+		return; /* only a batch that ran ends an outage */
 	db->backoff_us = db->backoff_us ? db->backoff_us * 2 : RETRY_FIRST_US;
 	if (db->backoff_us > RETRY_MOST_US)
 		db->backoff_us = RETRY_MOST_US;
@@ -604,7 +667,7 @@ flush_out(struct conn *c, int64_t deadline_us)
 	int rc;
 
 	while ((rc = PQflush(c->pg)) == 1) {
-		/* Read as well, or both sides might wait to write. */
+		/* Read as well: both sides could otherwise block on a write. */
 		if (!wait_socket(c->pg, POLLIN | POLLOUT, deadline_us))
 			return LATE;
 		if (!PQconsumeInput(c->pg))
@@ -627,12 +690,17 @@ next_result(struct conn *c, int64_t deadline_us, PGresult **ret_res)
 }
 
 /*
- * May a statement that was prepared earlier fail like this, where its text, sent now,
- * would not? What it was prepared for has changed: a column has another type (0A000),
- * a type or a table was dropped and made again under another number (XX000, class
- * 42), or the statement is gone (26000), because a pooler reset the session, or because
- * another batch of the trip was to prepare it and could not. The batch is run again as
- * text; if that fails as well, it was the statement's own fault.
+ * Whether a statement that was prepared earlier can fail with this SQLSTATE
+ * although its text would succeed. There are three such cases:
+ *
+ * - 0A000: a column has another type.
+ * - XX000 and class 42: a type or a table was dropped and created again with
+ *   another OID.
+ * - 26000: the prepared statement does not exist. A pooler reset the session,
+ *   or the batch of this trip that was to prepare the statement failed.
+ *
+ * The batch is run again as text. If the text fails too, the error is that of
+ * the statement.
  */
 static bool
 may_be_stale(const char *state)
@@ -642,14 +710,14 @@ may_be_stale(const char *state)
 }
 
 /*
- * A failure without an SQLSTATE was made by libpq itself: the connection is
- * gone. Classes 08 and 57P say so in the server's own words. 25006: a server that
- * has become a standby. 42P05: there is a statement of this name, which this
- * connection has not prepared; so a pooler gives the same session to several
- * connections, and statements cannot be prepared.
+ * Classify an error. A result without an SQLSTATE was made by libpq: the
+ * connection is gone. Classes 08 and 57P are the same, reported by the server.
+ * 25006 comes from a server that has become a standby. 42P05 means that a
+ * statement of this name exists which this connection has not prepared: a
+ * pooler shares one session between connections, so nothing can be prepared.
  */
 static enum outcome
-judge(struct aic_db *db, struct conn *c, const struct batch *b, int at,
+classify_error(struct aic_db *db, struct conn *c, const struct batch *b, int at,
     const PGresult *res)
 {
 	const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
@@ -670,10 +738,11 @@ judge(struct aic_db *db, struct conn *c, const struct batch *b, int at,
 }
 
 /*
- * A right or a table that is missing, a transaction that may not write, no room, an
- * error of the disk or of the server itself. 2200H: a sequence has no more numbers. Not
- * here: data that a column or a constraint does not take, a deadlock, a timeout, what
- * somebody's trigger raises.
+ * These concern every user: a missing right or table, a read-only transaction,
+ * a lack of resources, an error of the disk or of the server itself, and a
+ * sequence without further numbers (2200H). These do not: data that violates a
+ * type or a constraint, a deadlock, a timeout, and an exception that a trigger
+ * raises.
  */
 bool
 aic_db_concerns_all(const char *sqlstate)
@@ -688,7 +757,9 @@ aic_db_concerns_all(const char *sqlstate)
 	return strcmp(sqlstate, "2200H") == 0;
 }
 
-/* Read the results of one batch, up to its sync; the first failure counts. */
+/*
+ * Read the results of one batch, up to its sync. The first failure is reported.
+ */
 static enum outcome
 read_batch(struct aic_db *db, struct conn *c, struct batch *b,
     int64_t deadline_us)
@@ -702,7 +773,10 @@ read_batch(struct aic_db *db, struct conn *c, struct batch *b,
 		if (got != RAN)
 			return got;
 		if (!res) {
-			/* One ends each call; many: libpq expects nothing. */
+			/*
+			 * One NULL ends each call. Further ones: no result is
+			 * pending.
+			 */
 			if (++nulls > 2)
 				return LOST;
 			continue;
@@ -728,7 +802,7 @@ read_batch(struct aic_db *db, struct conn *c, struct batch *b,
 			continue;
 		default:
 			if (out == RAN) {
-				out = judge(db, c, b, at, res);
+				out = classify_error(db, c, b, at, res);
 				c->unfit = c->unfit ||
 				    (out == LOST &&
 					PQstatus(c->pg) == CONNECTION_OK);
@@ -765,7 +839,10 @@ is_durable(const struct batch *b)
 	return false;
 }
 
-/* The disk is waited for once a trip: by the last batch that has to. */
+/*
+ * Choose the batches of a trip whose commit need not wait for the disk: all
+ * that have a lazy form, except the last one.
+ */
 static void
 choose_lazy(struct batch *trip)
 {
@@ -782,9 +859,10 @@ choose_lazy(struct batch *trip)
 }
 
 /*
- * What was committed lazily is on the disk once a later batch has written and
- * waited for it. Where that did not come to pass, it is as good as lost: run
- * again, it finds out what became of it.
+ * A lazy commit is on the disk once a later batch of its trip has written and
+ * waited for the disk. If no later batch did, the lazy commit may be lost in a
+ * crash of the server. It is then treated as LOST and run again; the statement
+ * is idempotent and returns what the first run did, if that survived.
  */
 static void
 settle_lazy(struct batch *trip)
@@ -804,7 +882,7 @@ settle_lazy(struct batch *trip)
 		}
 }
 
-/* No answer has come; out tells why the trip ended. */
+/* Record that no response came; `out' is the reason why the trip ended. */
 static void
 note_lost(struct conn *c, struct batch *b, enum outcome out)
 {
@@ -817,7 +895,7 @@ note_lost(struct conn *c, struct batch *b, enum outcome out)
 		    PQerrorMessage(c->pg));
 }
 
-/* Of those that are not done yet. */
+/* The first deadline of b and of the batches after it. */
 static int64_t
 first_deadline(const struct batch *b)
 {
@@ -829,7 +907,7 @@ first_deadline(const struct batch *b)
 	return first;
 }
 
-/* Send all, read all; each batch of the trip gets its outcome. */
+/* Send all batches, then read all results. Sets `out' of each batch. */
 static void
 run_trip(struct aic_db *db, struct conn *c, struct batch *trip)
 {
@@ -845,7 +923,10 @@ run_trip(struct aic_db *db, struct conn *c, struct batch *trip)
 		out = flush_out(c, first_deadline(trip));
 	for (b = trip; b && out != LOST && out != LATE; b = b->next) {
 		out = b->out = read_batch(db, c, b, first_deadline(b));
-		/* It was to prepare a statement and has not: start afresh. */
+		/*
+		 * The batch failed before it prepared a statement that
+		 * `prepared' lists. Replace the connection.
+		 */
 		if (b->preparing && out != RAN)
 			c->n_prepared = STMTS_MAX;
 	}
@@ -861,7 +942,7 @@ run_trip(struct aic_db *db, struct conn *c, struct batch *trip)
 /* --- the queue --------------------------------------------------------- */
 
 static void
-enqueue(struct aic_db *db, struct batch *b)
+queue_batch(struct aic_db *db, struct batch *b)
 {
 	b->state = QUEUED;
 	b->since_us = aic_clock_us();
@@ -872,7 +953,7 @@ enqueue(struct aic_db *db, struct batch *b)
 }
 
 static void
-unqueue(struct aic_db *db, struct batch *b)
+unqueue_batch(struct aic_db *db, struct batch *b)
 {
 	struct batch **p = &db->queue;
 
@@ -887,7 +968,7 @@ unqueue(struct aic_db *db, struct batch *b)
 static void
 give_up(struct aic_db *db, struct batch *b, const char *why)
 {
-	unqueue(db, b);
+	unqueue_batch(db, b);
 	b->state = DONE;
 	b->out = LATE;
 	if (b->err->code == AIC_OK)
@@ -896,14 +977,11 @@ give_up(struct aic_db *db, struct batch *b, const char *why)
 }
 
 /*
- * The first few of the queue, as a list. One whose time is over is left out: a trip
- * ends with the first deadline in it, and would take the others down.
- */
-/*
- * Behind a pooler, which is where nothing is prepared, a batch travels alone: PgBouncer
- * 1.18 gives the server to another client when the first transaction of a trip is over,
- * and where a message of the next one is longer than its packets (pkt_buf, 4 KB), the
- * rest of that message goes to the wrong server.
+ * Behind a pooler, which means that nothing is prepared, a trip is a single
+ * batch. PgBouncer 1.18 gives the server connection to another client after the
+ * first transaction of a trip. If a message of the next batch is longer than
+ * its packets (pkt_buf, 4 KB), the rest of that message then reaches the wrong
+ * server.
  */
 static int
 trip_max(const struct aic_db *db)
@@ -911,6 +989,11 @@ trip_max(const struct aic_db *db)
 	return db->prepare ? TRIP_MAX : 1;
 }
 
+/*
+ * Remove up to trip_max() batches from the queue, as a list. A batch whose
+ * deadline has passed is not taken, because a trip ends at the first deadline
+ * in it, and the other batches would fail with it.
+ */
 static struct batch *
 take_trip(struct aic_db *db)
 {
@@ -924,7 +1007,7 @@ take_trip(struct aic_db *db)
 			give_up(db, b, "all are in use");
 			continue;
 		}
-		unqueue(db, b);
+		unqueue_batch(db, b);
 		b->state = TAKEN;
 		b->next = NULL;
 		*end = b;
@@ -944,9 +1027,9 @@ drop_idle(struct aic_db *db)
 }
 
 /*
- * As text a statement ran that had failed when it was prepared. All connections may
- * have it prepared for what is no more, so none of them is used again: the idle ones
- * are closed here, the others when they come back.
+ * A statement succeeded as text after its prepared form failed. Any connection
+ * may have prepared the outdated form, so all are replaced: the idle ones here,
+ * the others when they are returned.
  */
 static void
 note_stale(struct aic_db *db)
@@ -972,14 +1055,14 @@ finish_trip(struct aic_db *db, const struct conn *c, struct batch *trip)
 		b->plain = b->plain || b->out == STALE;
 		if ((b->out == LOST || b->out == AGAIN || b->out == STALE) &&
 		    aic_clock_us() < b->deadline_us)
-			enqueue(db, b);
+			queue_batch(db, b);
 		else
 			b->state = DONE;
 		pthread_cond_signal(&b->changed);
 	}
 }
 
-/* One that is connected, if there is one. */
+/* Take an idle connection, preferably one that is connected. */
 static struct conn *
 take_conn(struct aic_db *db)
 {
@@ -1004,26 +1087,33 @@ give_conn(struct aic_db *db, struct conn *c)
 	db->idle = c;
 }
 
-/* A trip is under way, there is room in the next one, and b has not waited long. */
+/*
+ * Whether b should wait for the trip in flight: the next trip has room for it,
+ * and b has not waited for longer than a trip takes.
+ */
 static bool
 may_wait(const struct aic_db *db, const struct batch *b)
 {
 	return db->n_trips > 0 && db->n_queue < trip_max(db) &&
-	    aic_clock_us() - b->since_us < PATIENCE_US;
+	    aic_clock_us() - b->since_us < TRIP_WAIT_US;
 }
 
 /*
- * There is a connection to be had: wake one who waits for it. Not just the first of
- * the queue, who may be awake, busy with connecting. Whoever is woken leads or passes
- * it on, so while there are both, somebody is on the way to them.
+ * A connection is free: wake one batch that sleeps. It need not be the first of
+ * the queue, because the thread of that one may be connecting. The thread that
+ * wakes up starts a trip or calls wake_next() in turn. Invariant: while the
+ * queue and the idle list are both non-empty, a wake-up or a timeout is
+ * pending.
  */
 static void
 wake_next(struct aic_db *db)
 {
 	struct batch *b;
 
-	/* The first has waited longest. Whose patience lasts looks for himself when
-	 * it ends. */
+	/*
+	 * The first batch has waited longest. If may_wait() holds for it, its
+	 * own wait ends after TRIP_WAIT_US, and it examines the pool then.
+	 */
 	if (db->queue && may_wait(db, db->queue))
 		return;
 	for (b = db->idle ? db->queue : NULL; b; b = b->next)
@@ -1034,7 +1124,7 @@ wake_next(struct aic_db *db)
 		}
 }
 
-/* To look at how things stand. */
+/* Wake every batch that sleeps, because the state of the pool has changed. */
 static void
 wake_all(struct aic_db *db)
 {
@@ -1048,11 +1138,12 @@ wake_all(struct aic_db *db)
 }
 
 /*
- * With an idle connection at hand, make a trip for the first of the queue, one's
- * own batch among them or not. The lock is held on entry and on return.
+ * Take an idle connection, connect it if necessary, and run a trip for the
+ * first batches of the queue. `self' need not be among them. The caller holds
+ * the lock; the lock is released during I/O.
  */
 static void
-lead(struct aic_db *db, struct batch *self)
+lead_trip(struct aic_db *db, struct batch *self)
 {
 	struct conn *c = take_conn(db);
 	struct batch *trip = NULL;
@@ -1060,7 +1151,7 @@ lead(struct aic_db *db, struct batch *self)
 	bool ok;
 
 	if (!c->pg) {
-		/* While it is away, one at a time tries. */
+		/* In an outage, one thread at a time connects. */
 		db->trying = true;
 		c->generation = db->generation;
 		pthread_mutex_unlock(&db->lock);
@@ -1073,7 +1164,7 @@ lead(struct aic_db *db, struct batch *self)
 		if (!ok && self->state == QUEUED)
 			*self->err = why;
 	}
-	/* Served by another trip meanwhile, it need not make one for others. */
+	/* If another trip has served `self' meanwhile, return to its caller. */
 	if (c->pg && self->state != DONE)
 		trip = take_trip(db);
 	if (trip) {
@@ -1087,10 +1178,11 @@ lead(struct aic_db *db, struct batch *self)
 			note_connect(db, false);
 		c->unfit = false;
 		/*
-		 * The network may swallow all connections that were made before some
-		 * moment, and serve new ones. The idle ones would each cost a batch
-		 * its deadline to find out, and making one costs milliseconds. Those
-		 * in use are about to find out by themselves.
+		 * The network may drop the packets of all connections that
+		 * existed at some moment and pass those of new ones. Each idle
+		 * connection would then cost a batch its deadline, whereas a
+		 * new one costs milliseconds. The connections in use detect the
+		 * fault by themselves.
 		 */
 		if (c->silent)
 			drop_idle(db);
@@ -1111,9 +1203,9 @@ wait_until(struct aic_db *db, struct batch *self, int64_t until_us)
 	self->waits = false;
 }
 
-/* In the queue, the lock held: lead, wait, or give up. */
+/* One step of a queued batch: start a trip, wait, or fail. The lock is held. */
 static void
-get_served(struct aic_db *db, struct batch *self)
+serve_batch(struct aic_db *db, struct batch *self)
 {
 	int64_t now = aic_clock_us(), until = self->deadline_us;
 	struct conn *c;
@@ -1124,23 +1216,25 @@ get_served(struct aic_db *db, struct batch *self)
 		give_up(db, self, "all are in use");
 		return;
 	}
-	/* wake_next() counts on this one to look again then. */
-	if (now - self->since_us < PATIENCE_US &&
-	    self->since_us + PATIENCE_US < until)
-		until = self->since_us + PATIENCE_US;
+	/* wake_next() relies on this wait to end then. */
+	if (now - self->since_us < TRIP_WAIT_US &&
+	    self->since_us + TRIP_WAIT_US < until)
+		until = self->since_us + TRIP_WAIT_US;
 	if (may_wait(db, self)) {
 		wait_until(db, self, until);
 		return;
 	}
 	if (c || (db->idle && !db->down_since_us)) {
-		lead(db, self);
+		lead_trip(db, self);
 		return;
 	}
-	/* It is away, as far as we know: one at a time finds out. When it has been
-	 * for longer than anybody should wait, the others are told at once. */
+	/*
+	 * In an outage, one thread at a time tries to connect. After timeout_us
+	 * the other batches fail at once, because no caller should wait longer.
+	 */
 	if (db->idle && !db->trying) {
 		if (now >= db->retry_us) {
-			lead(db, self);
+			lead_trip(db, self);
 			return;
 		}
 		if (now - db->down_since_us > db->timeout_us) {
@@ -1172,20 +1266,26 @@ aic_db_run(struct aic_db *db, struct aic_db_call *calls, int n,
 			    calls[i].stmt->name, calls[i].stmt->n_params,
 			    calls[i].n);
 	pthread_mutex_lock(&db->lock);
-	enqueue(db, &self);
+	queue_batch(db, &self);
 	while (self.state != DONE) {
 		if (self.state == TAKEN)
 			pthread_cond_wait(&self.changed, &db->lock);
 		else
-			get_served(db, &self);
+			serve_batch(db, &self);
 	}
-	/* It may have been woken to lead when it was served already. */
+	/*
+	 * The wake-up may have come when the batch was already served; pass it
+	 * on.
+	 */
 	wake_next(db);
 	pthread_mutex_unlock(&db->lock);
 	pthread_cond_destroy(&self.changed);
 	if (self.out == RAN)
 		return AIC_OK;
-	/* Of a connection that broke, the server may have told why. */
+	/*
+	 * The server may have sent an SQLSTATE before the connection broke.
+	 * Callers read "" as `no response'.
+	 */
 	if (self.out == LOST || self.out == LATE)
 		*why.sqlstate = '\0';
 	memcpy(err->sqlstate, why.sqlstate, sizeof(err->sqlstate));

@@ -12,7 +12,7 @@ aic_digest(const char *const *texts, unsigned char ret_digest[AIC_DIGEST_BYTES])
 	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
 	bool ok = ctx && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL);
 
-	/* None has a NUL in it, so the NULs keep them apart. */
+	/* The NUL of each text separates it from the next one. */
 	for (; ok && *texts; texts++)
 		ok = EVP_DigestUpdate(ctx, *texts, strlen(*texts) + 1);
 	ok = ok && EVP_DigestFinal_ex(ctx, ret_digest, NULL);

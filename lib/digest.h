@@ -12,17 +12,18 @@
 #define AIC_DIGEST_HEX_SIZE (2 * AIC_DIGEST_BYTES + 1)
 
 /*
- * aic_digest -- of several texts; where one ends and the next begins counts too.
+ * aic_digest -- hash several texts. The boundaries between them are part of the
+ * hash.
  *
  * texts     NULL at the end
  *
- * False when there is no memory.
+ * Errors:   false: out of memory
  * Source:   FIPS 180-4
  */
 bool aic_digest(const char *const *texts,
     unsigned char ret_digest[AIC_DIGEST_BYTES]);
 
-/* aic_digest_hex -- the same in lower-case hexadecimal, with a NUL. */
+/* aic_digest_hex -- convert a digest to lower-case hexadecimal, with a NUL. */
 void aic_digest_hex(const unsigned char digest[AIC_DIGEST_BYTES],
     char ret_hex[AIC_DIGEST_HEX_SIZE]);
 

@@ -3,9 +3,9 @@
 #include "lib/durable.h"
 
 /*
- * Only reads. fsync: nothing is sure to be on the disk. full_page_writes: a page that
- * was half written when the power failed cannot be repaired. An unlogged table is
- * emptied after every crash.
+ * Idempotent: reads only. Without fsync, no write is known to be on the disk.
+ * Without full_page_writes, a page that was half written at a power failure
+ * cannot be repaired. An unlogged table is emptied after every crash.
  */
 static const struct aic_db_stmt durable = {
 	"durable",

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-/* HTML takes any number of digits; U+10FFFF has seven. */
+/* HTML allows any number of digits; U+10FFFF has seven. */
 #define DIGITS_MAX 7
 
 static const struct {
@@ -47,7 +47,7 @@ static const struct {
 };
 
 static size_t
-numeric(const char *s, size_t n, uint32_t *ret_cp)
+read_numeric(const char *s, size_t n, uint32_t *ret_cp)
 {
 	bool hex = n > 2 && (s[2] == 'x' || s[2] == 'X');
 	size_t i, from = hex ? 3 : 2;
@@ -79,7 +79,7 @@ aic_entity_next(const char *s, size_t n, uint32_t *ret_cp)
 	if (n < 4 || s[0] != '&')
 		return 0;
 	if (s[1] == '#')
-		return numeric(s, n, ret_cp);
+		return read_numeric(s, n, ret_cp);
 	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		len = strlen(names[i].name);
 		if (len <= n && memcmp(names[i].name, s, len) == 0) {

@@ -1,5 +1,5 @@
 /*
- * entity -- HTML's character references, as far as models write them.
+ * entity -- HTML character references, in the forms that models write.
  *
  * Threads: any.
  */
@@ -10,11 +10,12 @@
 #include <stdint.h>
 
 /*
- * aic_entity_next -- the length in bytes of the reference at s, 0 when there is none:
- * &lt; &#123; &#x1f4a9; and the names of a short table.
+ * aic_entity_next -- the length in bytes of the reference at s: &lt; &#123;
+ * &#x1f4a9; and the names of a short table. 0: no reference.
  *
  * n         bytes at s, at least 1
- * ret_cp    set when the value is not 0; U+FFFD for a number that is no character
+ * ret_cp    set when the value is not 0; U+FFFD for a number that is no
+ *           character
  */
 size_t aic_entity_next(const char *s, size_t n, uint32_t *ret_cp);
 

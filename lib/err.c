@@ -27,7 +27,10 @@ static const char *const names[] = {
 _Static_assert(sizeof(names) / sizeof(names[0]) == AIC__MAX,
     "every code has a name");
 
-/* A value from outside may have line breaks; our texts are one line. */
+/*
+ * Replace the line breaks that an external value may contain; our texts are one
+ * line.
+ */
 static void
 join_lines(char *s)
 {
@@ -36,12 +39,14 @@ join_lines(char *s)
 			*s = ' ';
 }
 
-static void
-format(char *to, size_t size, const char *fmt, va_list ap) AIC_PRINTF(3, 0);
+static void format_text(char *to, size_t size, const char *fmt, va_list ap)
+    AIC_PRINTF(3, 0);
 
-/* vsnprintf() cuts at a byte; step back to where a code point begins. */
+/*
+ * vsnprintf() truncates at a byte. Remove an incomplete code point at the end.
+ */
 static void
-format(char *to, size_t size, const char *fmt, va_list ap)
+format_text(char *to, size_t size, const char *fmt, va_list ap)
 {
 	int n = vsnprintf(to, size, fmt, ap);
 	size_t end;
@@ -68,7 +73,7 @@ aic_fail(struct aic_err *err, enum aic_code code, const char *fmt, ...)
 
 	err->code = code;
 	va_start(ap, fmt);
-	format(err->detail, sizeof(err->detail), fmt, ap);
+	format_text(err->detail, sizeof(err->detail), fmt, ap);
 	va_end(ap);
 	return code;
 }
@@ -80,7 +85,7 @@ aic_says(struct aic_err *err, const char *fmt, ...)
 
 	err->declined = false;
 	va_start(ap, fmt);
-	format(err->says, sizeof(err->says), fmt, ap);
+	format_text(err->says, sizeof(err->says), fmt, ap);
 	va_end(ap);
 }
 
@@ -100,7 +105,7 @@ aic_fault(struct aic_err *err, const char *type, const char *where,
 	f->field = field;
 	f->offset = -1;
 	va_start(ap, fmt);
-	format(f->msg, sizeof(f->msg), fmt, ap);
+	format_text(f->msg, sizeof(f->msg), fmt, ap);
 	va_end(ap);
 	if (err->detail[0] == '\0')
 		snprintf(err->detail, sizeof(err->detail), "%s %s: %s", where,

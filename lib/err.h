@@ -1,10 +1,10 @@
 /*
- * err -- what can go wrong, for programs (a code) and for people (a text).
+ * err -- errors, with a code for programs and texts for people.
  *
  * A function that can fail returns an enum aic_code and fills the struct
- * aic_err that it is given as its last parameter. Text for the caller and text
- * for the log are kept apart: `detail' may name hosts, files and statements and
- * never leaves the machine; `says' is what an answer may quote.
+ * aic_err that is its last parameter. Text for the caller and text for the log
+ * are separate: `detail' may contain hosts, files and statements and is only
+ * logged; `says' may be quoted in a response.
  *
  * Threads: a struct aic_err belongs to one thread at a time.
  */
@@ -20,44 +20,43 @@
 
 enum aic_code {
 	AIC_OK,
-	AIC_EAUTH, /* no key, or not the right one */
+	AIC_EAUTH, /* no key, or a wrong one */
 	AIC_ENOROUTE, /* no such path */
-	AIC_EMETHOD, /* the path exists, the method does not */
-	AIC_EINPUT, /* does not fit the schema; see faults */
-	AIC_EPARAM, /* fits the schema, but not the rules; see says */
-	AIC_EBIG, /* body over the limit */
-	AIC_ELIMIT, /* the day is used up */
-	AIC_ECROWD, /* as many chats of the user as may be are under way */
-	AIC_EUPSTREAM, /* the model gave nothing usable; see says */
-	AIC_EOPEN, /* the model keeps failing and is not asked for a while */
-	AIC_EDB, /* the database did not do what was asked */
-	AIC_EBUSY, /* no room for one more */
-	AIC_EGONE, /* the caller has left */
+	AIC_EMETHOD, /* the path exists, but not with this method */
+	AIC_EINPUT, /* violates the schema; see faults */
+	AIC_EPARAM, /* matches the schema but violates a rule; see says */
+	AIC_EBIG, /* the body exceeds the limit */
+	AIC_ELIMIT, /* the daily limit is reached */
+	AIC_ECROWD, /* the user has the maximum of chats in flight */
+	AIC_EUPSTREAM, /* the model gave no usable answer; see says */
+	AIC_EOPEN, /* the circuit breaker of the model is open */
+	AIC_EDB, /* the database failed or refused */
+	AIC_EBUSY, /* no capacity for one more request */
+	AIC_EGONE, /* the caller has disconnected */
 	AIC_ENOMEM, /* out of memory */
-	AIC_ECONF, /* a setting, or a file it names */
-	AIC_EBUG, /* cannot happen */
+	AIC_ECONF, /* a setting, or a file that it names */
+	AIC_EBUG, /* a bug of the program */
 	AIC__MAX
 };
 
-/* A send has a header and three fields; a body that is wrong as a whole has one
- * fault. */
+/* A send has a header and three fields. A malformed body has one fault. */
 #define AIC_FAULTS_MAX 4
 
-/* One fault of the input, as FastAPI reports it. */
+/* A fault of the input, in the form of FastAPI. */
 struct aic_fault {
 	const char *type; /* "missing", "string_type", ... static */
 	const char *where; /* "header", "body", "path" or "query"; static */
-	const char *field; /* static; NULL: the whole of `where' */
-	long offset; /* where the JSON breaks, in code points; -1: none */
+	const char *field; /* static; NULL: `where' as a whole */
+	long offset; /* position of a JSON error, in code points; -1: none */
 	char msg[128];
 };
 
 struct aic_err {
 	enum aic_code code;
-	bool declined; /* with AIC_EUPSTREAM: the model will not answer this */
-	/* With AIC_EDB: why the database refused; "": it did not answer. */
+	bool declined; /* with AIC_EUPSTREAM: the model declined to answer */
+	/* With AIC_EDB: the SQLSTATE; "": the database did not respond. */
 	char sqlstate[6];
-	int retry_after_s; /* > 0: when it makes sense to come again */
+	int retry_after_s; /* > 0: when a retry is useful */
 	unsigned n_faults;
 	struct aic_fault faults[AIC_FAULTS_MAX];
 	char says[160]; /* for the caller; one line */
@@ -70,7 +69,7 @@ struct aic_err {
 	}
 
 /*
- * aic_fail -- note a failure; the value is the code, so that a failure is one
+ * aic_fail -- record a failure. The value is the code, so that a failure is one
  * statement: rc = aic_fail(err, AIC_EDB, "could not ...: %s", why).
  *
  * fmt       the detail, for the log: lower case, no full stop
@@ -80,23 +79,26 @@ struct aic_err {
 enum aic_code aic_fail(struct aic_err *err, enum aic_code code, const char *fmt,
     ...) AIC_PRINTF(3, 4);
 
-/* aic_says -- set what the caller may be told, of a failure that is no refusal. Cuts,
- * never inside UTF-8. */
+/*
+ * aic_says -- set the text for the caller. It is cut to fit, never within a
+ * UTF-8 sequence.
+ */
 void aic_says(struct aic_err *err, const char *fmt, ...) AIC_PRINTF(2, 3);
 
 /*
- * aic_fault -- add one fault of the input; the code becomes AIC_EINPUT.
+ * aic_fault -- add a fault of the input. The code becomes AIC_EINPUT.
  *
  * type, where, field  static strings, kept
- * field     NULL means the whole of `where'
+ * field     NULL: `where' as a whole
  *
- * Over AIC_FAULTS_MAX a fault is dropped: the first ones are enough to act on.
+ * A fault beyond AIC_FAULTS_MAX is dropped, because the first ones are enough
+ * to act on.
  */
 enum aic_code
 aic_fault(struct aic_err *err, const char *type, const char *where,
     const char *field, const char *fmt, ...) AIC_PRINTF(5, 6);
 
-/* aic_code_name -- "EDB" and the like, for log lines; static. */
+/* aic_code_name -- "EDB" and similar, for log lines; static. */
 const char *aic_code_name(enum aic_code code);
 
 #endif

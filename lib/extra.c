@@ -15,7 +15,7 @@ static const struct {
 	{ "model", "the name of the model is a setting of its own" },
 	{ "stream", "the worker sets it" },
 	{ "stream_options", "the worker sets it" },
-	/* Several answers to choose from. */
+	/* The number of answers to choose from. */
 	{ "n", "all answers are paid for and only the first one is used" },
 };
 
@@ -59,8 +59,10 @@ check_members(struct aic_extra *e, struct json_object *doc, const char *name,
 	return rc;
 }
 
-/* What stands between the braces of a JSON object. It is sent as it was written, so
- * that no number changes on its way through a double. */
+/*
+ * The text between the braces of a JSON object. It is sent as written, so that
+ * no number changes by a conversion to double.
+ */
 static char *
 cut_members(const char *text, size_t len)
 {

@@ -1,6 +1,6 @@
 /*
- * extra -- read a file of members that are added to the body of each request to a
- * model's server: a JSON object.
+ * extra -- read a file of members that are added to the body of each request to
+ * the server of a model: a JSON object.
  *
  * Threads: read-only after aic_extra_read().
  */
@@ -12,19 +12,19 @@
 
 #include "lib/err.h"
 
-/* A schema or a list of tools fits; a request is sent with each question. */
+/* A schema or a list of tools fits. More would be sent with each question. */
 #define AIC_EXTRA_FILE_MAX (64 * 1024)
 
 struct aic_extra {
-	/* As the file has them, with a comma before the first; "": none. */
+	/* As written in the file, with a comma before the first; "": none. */
 	char *members;
-	/* Which of the worker's own members they replace. */
+	/* Which members of the worker the file replaces. */
 	bool temperature;
 	bool max_tokens; /* or max_completion_tokens */
 };
 
 /*
- * aic_extra_read -- from the text of a file.
+ * aic_extra_read -- parse the text of a file.
  *
  * text      borrowed
  * name      of the setting, and the path of the file: for the message
@@ -36,7 +36,7 @@ enum aic_code
 aic_extra_read(struct aic_extra *ret_extra, const char *text, size_t len,
     const char *name, const char *path, struct aic_err *err) AIC_MUST_CHECK;
 
-/* aic_extra_done -- wipes. Copes with a zeroed struct. */
+/* aic_extra_done -- wipe and free. A zeroed struct is allowed. */
 void aic_extra_done(struct aic_extra *extra);
 
 #endif

@@ -17,8 +17,10 @@ fail_errno(const char *verb, const char *name, const char *path,
 	    name, path, strerror(errno));
 }
 
-/* Into text, which has room for one byte more than max: the size that fstat() says
- * can be out of date by then. */
+/*
+ * Read into text, which has room for one byte more than max, because the file
+ * may have grown since fstat().
+ */
 static enum aic_code
 read_all(int fd, const char *name, const char *path, size_t max, char *text,
     size_t *ret_len, struct aic_err *err)
@@ -57,7 +59,10 @@ aic_file_read(const char *name, const char *path, size_t max, char **ret_text,
 
 	if (!text)
 		return aic_fail(err, AIC_ENOMEM, "out of memory");
-	/* O_NONBLOCK: a pipe without a writer is opened, and refused, at once. */
+	/*
+	 * O_NONBLOCK: open a pipe without a writer at once, so that it can be
+	 * refused.
+	 */
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0) {
 		free(text);

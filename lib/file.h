@@ -11,12 +11,12 @@
 #include "lib/err.h"
 
 /*
- * aic_file_read -- the whole content of a regular file. A device or a pipe is
- * refused, because reading it might never end.
+ * aic_file_read -- read a whole regular file. A device or a pipe is refused,
+ * because reading it might not end.
  *
  * name      of the setting, for the message
- * max       of the content, in bytes
- * ret_text  set on AIC_OK, with a NUL behind the content
+ * max       most bytes of the content
+ * ret_text  set on AIC_OK, with a NUL after the content
  *
  * Errors:   AIC_ECONF, AIC_ENOMEM; err->detail names the setting and the path
  * Memory:   gives; aic_file_wipe()
@@ -24,7 +24,7 @@
 enum aic_code aic_file_read(const char *name, const char *path, size_t max,
     char **ret_text, size_t *ret_len, struct aic_err *err) AIC_MUST_CHECK;
 
-/* aic_file_wipe -- overwrite a content and free it. NULL is fine. */
+/* aic_file_wipe -- overwrite a content and free it. NULL is allowed. */
 void aic_file_wipe(char *text, size_t len);
 
 #endif

@@ -1,6 +1,4 @@
-/*
- * format -- the formats of an answer.
- */
+/* format -- the formats of an answer. */
 #ifndef AIC_FORMAT_H
 #define AIC_FORMAT_H
 
@@ -11,7 +9,7 @@ enum aic_format {
 	AIC_FORMAT__MAX
 };
 
-/* Their names in requests and settings; a NULL ends it. */
+/* Their names in requests and settings; NULL at the end. */
 extern const char *const aic_format_names[AIC_FORMAT__MAX + 1];
 
 #endif

@@ -20,17 +20,21 @@
 #define ASK_US (10 * AIC_S)
 #define CONNECT_US (5 * AIC_S)
 
-/* An early renewal delays the chat that makes it by EARLY_US at most, because the old
- * token is still valid. After a failure the next early renewal is made EARLY_AGAIN_US
- * later. */
+/*
+ * An early renewal delays the chat that makes it by EARLY_US at most, because
+ * the old token is still valid. After a failure, the next early renewal is made
+ * EARLY_AGAIN_US later.
+ */
 #define EARLY_US (3 * AIC_S)
 #define EARLY_AGAIN_US (10 * AIC_S)
 
-/* A refused token is renewed once in so long. */
+/* Minimum interval between renewals of refused tokens. */
 #define REFUSED_AGAIN_US (10 * AIC_S)
 
-/* A chat that waits for another thread's renewal checks this often whether its caller
- * has left. */
+/*
+ * How often a chat that waits for the renewal of another thread checks whether
+ * its caller has left.
+ */
 #define GONE_EVERY_US (500 * AIC_MS)
 
 #define BEARER "Authorization: Bearer "
@@ -42,23 +46,23 @@ struct aic_gigachat {
 	int64_t (*now_us)(void);
 	int64_t (*wall_ms)(void);
 
-	pthread_mutex_t lock; /* of all below */
+	pthread_mutex_t lock; /* guards all members below */
 	pthread_cond_t changed;
 	char *header; /* NULL: there is no token */
-	uint64_t serial; /* another one whenever the token changes or is lost */
+	uint64_t serial; /* changes whenever the token changes or is lost */
 	int64_t renew_us, expires_us; /* of the token */
 	bool renewing;
 	int64_t early_us; /* no early renewal before */
-	int64_t
-	    refused_us; /* when a refused token was given up last; 0: never */
-	uint64_t failures; /* so many have been noted */
-	enum aic_http_end
-	    failed; /* the last one; no request before that time */
+	/* when a refused token was last discarded; 0: never */
+	int64_t refused_us;
+	uint64_t failures; /* number of failures recorded */
+	/* the last failure; no request before failed_until_us */
+	enum aic_http_end failed;
 	int64_t failed_until_us;
 	char failed_why[AIC_HTTP_WHY_SIZE];
 };
 
-/* What an attempt to get a token came to. */
+/* The result of a request for a token. */
 struct fresh {
 	enum aic_http_end end;
 	char *header;
@@ -76,7 +80,7 @@ wall_ms(void)
 }
 
 static void
-wipe(char *s)
+wipe_text(char *s)
 {
 	if (s)
 		explicit_bzero(s, strlen(s));
@@ -84,7 +88,7 @@ wipe(char *s)
 }
 
 static char *
-join(const char *a, const char *b)
+join_text(const char *a, const char *b)
 {
 	size_t n = strlen(a), m = strlen(b);
 	char *s = malloc(n + m + 1);
@@ -131,8 +135,8 @@ aic_gigachat_open(struct aic_gigachat **ret_gigachat,
 	pthread_cond_init(&g->changed, NULL);
 	g->now_us = conf->now_us ? conf->now_us : aic_clock_us;
 	g->wall_ms = conf->wall_ms ? conf->wall_ms : wall_ms;
-	g->url = join(conf->url, "");
-	g->basic = join("Authorization: Basic ", conf->key);
+	g->url = join_text(conf->url, "");
+	g->basic = join_text("Authorization: Basic ", conf->key);
 	g->form = make_form(conf->scope);
 	if (!g->url || !g->basic || !g->form) {
 		aic_gigachat_close(g);
@@ -147,8 +151,8 @@ aic_gigachat_close(struct aic_gigachat *g)
 {
 	if (!g)
 		return;
-	wipe(g->basic);
-	wipe(g->header);
+	wipe_text(g->basic);
+	wipe_text(g->header);
 	free(g->url);
 	free(g->form);
 	pthread_cond_destroy(&g->changed);
@@ -159,11 +163,11 @@ aic_gigachat_close(struct aic_gigachat *g)
 void
 aic_gigachat_token_done(struct aic_gigachat_token *t)
 {
-	wipe(t->header);
+	wipe_text(t->header);
 	*t = (struct aic_gigachat_token){ .serial = 0 };
 }
 
-/* --- one request -------------------------------------------------- */
+/* --- one request --------------------------------------------------------- */
 
 static bool
 is_token(const char *s, size_t len)
@@ -177,14 +181,14 @@ is_token(const char *s, size_t len)
 }
 
 /*
- * For how long a token is valid, from the moment that it was asked for.
+ * The life of a token, from the time of the request.
  *
- * The server says when it expires by its own clock, which is compared with ours. If
- * ours is wrong, the token seems to have expired or to live for hours; then the
- * difference says nothing.
+ * The server states the expiry by its own clock, which is compared with ours.
+ * If ours is wrong, the token seems to have expired or to live for hours. The
+ * difference is then meaningless.
  */
 static int64_t
-life_of(struct json_object *doc, int64_t asked_ms)
+get_life(struct json_object *doc, int64_t asked_ms)
 {
 	struct json_object *at;
 	int64_t ms;
@@ -200,7 +204,7 @@ life_of(struct json_object *doc, int64_t asked_ms)
 	return (ms - asked_ms) * AIC_MS;
 }
 
-/* json-c writes a string that is no longer than the old one in its place. */
+/* json-c writes a string that is no longer than the old one in place. */
 static void
 wipe_string(struct json_object *string, size_t len)
 {
@@ -238,13 +242,13 @@ read_token(struct fresh *f, struct json_object *doc, int64_t asked_us,
 		    "the access_token is not fit for a header");
 		return;
 	}
-	f->header = join(BEARER, json_object_get_string(token));
+	f->header = join_text(BEARER, json_object_get_string(token));
 	wipe_string(token, len);
 	if (!f->header) {
 		set_why(f, AIC_HTTP_NO_MEMORY, "out of memory");
 		return;
 	}
-	life = life_of(doc, asked_ms);
+	life = get_life(doc, asked_ms);
 	f->end = AIC_HTTP_ANSWERED;
 	f->expires_us = asked_us + life;
 	f->renew_us = asked_us + life / 5 * 4;
@@ -259,8 +263,10 @@ read_answer(struct fresh *f, const struct aic_http_answer *answer,
 	enum aic_code rc;
 
 	if (answer->end != AIC_HTTP_ANSWERED) {
-		/* Tokens are free: a request whose answer was lost may be
-		 * repeated. */
+		/*
+		 * A token costs nothing, so a request whose answer was lost may
+		 * be repeated.
+		 */
 		set_why(f,
 		    answer->end == AIC_HTTP_BROKEN ||
 			    answer->end == AIC_HTTP_TOO_BIG
@@ -291,7 +297,7 @@ read_answer(struct fresh *f, const struct aic_http_answer *answer,
 }
 
 static void
-ask(struct aic_gigachat *g, const struct aic_gigachat_call *call,
+request_token(struct aic_gigachat *g, const struct aic_gigachat_call *call,
     int64_t until_us, struct fresh *f)
 {
 	struct aic_http_answer answer = { .end = AIC_HTTP_FAILED };
@@ -329,16 +335,19 @@ ask(struct aic_gigachat *g, const struct aic_gigachat_call *call,
 	aic_buf_done(&form);
 }
 
-/* --- sharing it ---------------------------------------------------------- */
+/* --- sharing the token --------------------------------------------------- */
 
 static int64_t
-least(int64_t a, int64_t b)
+get_least(int64_t a, int64_t b)
 {
 	return a < b ? a : b;
 }
 
-/* A failure of the endpoint is returned to the waiting chats as well. The end of one
- * chat (its caller left, its deadline passed) is not. */
+/*
+ * Record a failure of the endpoint, which is returned to the waiting chats as
+ * well. The end of one chat (its caller left, its deadline passed) is not
+ * recorded.
+ */
 static void
 note_failure(struct aic_gigachat *g, const struct fresh *f)
 {
@@ -354,27 +363,29 @@ note_failure(struct aic_gigachat *g, const struct fresh *f)
 }
 
 /*
- * Ask for a token, with the lock held, which is given up meanwhile.
+ * Request a token. The lock is held on entry and on return, and released
+ * meanwhile.
  *
- * A request that ran out of the time of its chat is no failure to share: a chat with
- * more time may succeed. One that ran out of ASK_US is.
+ * A request that ended at the deadline of its chat is not a shared failure,
+ * because a chat with more time may succeed. A request that ended after ASK_US
+ * is one.
  */
 static void
-renew(struct aic_gigachat *g, const struct aic_gigachat_call *call,
-    int64_t patience_us, struct fresh *f)
+renew_token(struct aic_gigachat *g, const struct aic_gigachat_call *call,
+    int64_t limit_us, struct fresh *f)
 {
-	int64_t until = least(call->deadline_us, aic_clock_us() + patience_us);
+	int64_t until = get_least(call->deadline_us, aic_clock_us() + limit_us);
 	bool early = g->header != NULL;
 
 	g->renewing = true;
 	pthread_mutex_unlock(&g->lock);
-	ask(g, call, until, f);
+	request_token(g, call, until, f);
 	pthread_mutex_lock(&g->lock);
 	g->renewing = false;
 	if (f->end == AIC_HTTP_TIMEOUT && until < call->deadline_us)
 		f->end = AIC_HTTP_CONNECT;
 	if (f->end == AIC_HTTP_ANSWERED) {
-		wipe(g->header);
+		wipe_text(g->header);
 		g->header = f->header;
 		f->header = NULL;
 		g->serial++;
@@ -389,8 +400,10 @@ renew(struct aic_gigachat *g, const struct aic_gigachat_call *call,
 	pthread_cond_broadcast(&g->changed);
 }
 
-/* Wait for a change, with the lock held, and at most until then; not ANSWERED: why no
- * longer. */
+/*
+ * Wait for a change, at most until until_us. The lock is held. A value other
+ * than ANSWERED is the reason to stop waiting.
+ */
 static enum aic_http_end
 wait_changed(struct aic_gigachat *g, const struct aic_gigachat_call *call,
     int64_t at_most_us)
@@ -401,8 +414,8 @@ wait_changed(struct aic_gigachat *g, const struct aic_gigachat_call *call,
 
 	if (now >= call->deadline_us)
 		return AIC_HTTP_TIMEOUT;
-	until = aic_clock_spec(least(call->deadline_us,
-	    now + least(at_most_us, GONE_EVERY_US)));
+	until = aic_clock_spec(get_least(call->deadline_us,
+	    now + get_least(at_most_us, GONE_EVERY_US)));
 	pthread_cond_clockwait(&g->changed, &g->lock, CLOCK_MONOTONIC, &until);
 	if (!call->gone)
 		return AIC_HTTP_ANSWERED;
@@ -413,7 +426,7 @@ wait_changed(struct aic_gigachat *g, const struct aic_gigachat_call *call,
 }
 
 static enum aic_http_end
-give(const struct aic_gigachat *g, struct aic_gigachat_token *ret_token)
+copy_token(const struct aic_gigachat *g, struct aic_gigachat_token *ret_token)
 {
 	char *header = strdup(g->header);
 
@@ -426,25 +439,26 @@ give(const struct aic_gigachat *g, struct aic_gigachat_token *ret_token)
 }
 
 static enum aic_http_end
-give_failure(const struct aic_gigachat *g, char why[AIC_HTTP_WHY_SIZE])
+copy_failure(const struct aic_gigachat *g, char why[AIC_HTTP_WHY_SIZE])
 {
 	memcpy(why, g->failed_why, AIC_HTTP_WHY_SIZE);
 	return g->failed;
 }
 
 /*
- * With the lock held. Each round ends the call or follows a change.
+ * Get the token. The lock is held. Each iteration returns or follows a change.
  *
- * A failure is returned to the calls that waited for its request. A call that comes
- * later, in the pause that follows, waits for the end of the pause: it would lose an
- * attempt otherwise without a request. A refused key is different, because the next
- * request will not succeed either: this failure is returned during the whole pause.
+ * A failure is returned to the calls that waited for its request. A call that
+ * comes later, in the pause after it, waits for the end of the pause, because
+ * it would otherwise lose an attempt without a request. A refused key is
+ * different, because the next request cannot succeed either: this failure is
+ * returned during the whole pause.
  *
- * A token that has just come is given out however short its life is. Otherwise an
- * endpoint whose tokens have no life would be sent one request after the other.
+ * A new token is returned however short its life is. Otherwise an endpoint
+ * whose tokens have no life would receive one request after the other.
  */
 static enum aic_http_end
-get(struct aic_gigachat *g, const struct aic_gigachat_call *call,
+get_token(struct aic_gigachat *g, const struct aic_gigachat_call *call,
     struct aic_gigachat_token *ret_token, char why[AIC_HTTP_WHY_SIZE])
 {
 	struct fresh f = { .end = AIC_HTTP_FAILED };
@@ -457,22 +471,22 @@ get(struct aic_gigachat *g, const struct aic_gigachat_call *call,
 		if (g->header && now < g->expires_us) {
 			if (now < g->renew_us || now < g->early_us ||
 			    g->renewing)
-				return give(g, ret_token);
-			renew(g, call, EARLY_US, &f);
+				return copy_token(g, ret_token);
+			renew_token(g, call, EARLY_US, &f);
 			if (f.end == AIC_HTTP_ANSWERED)
-				return give(g, ret_token);
-			continue; /* with the old one, if it is still valid */
+				return copy_token(g, ret_token);
+			continue; /* with the old token, if it is still valid */
 		}
-		wipe(g->header);
+		wipe_text(g->header);
 		g->header = NULL;
 		pause = g->failed_until_us - now;
 		if (failures != g->failures ||
 		    (pause > 0 && g->failed == AIC_HTTP_FAILED))
-			return give_failure(g, why);
+			return copy_failure(g, why);
 		if (!g->renewing && pause <= 0) {
-			renew(g, call, ASK_US, &f);
+			renew_token(g, call, ASK_US, &f);
 			if (f.end == AIC_HTTP_ANSWERED)
-				return give(g, ret_token);
+				return copy_token(g, ret_token);
 			memcpy(why, f.why, AIC_HTTP_WHY_SIZE);
 			return f.end;
 		}
@@ -494,7 +508,7 @@ aic_gigachat_get(struct aic_gigachat *g, const struct aic_gigachat_call *call,
 	enum aic_http_end end;
 
 	pthread_mutex_lock(&g->lock);
-	end = get(g, call, ret_token, ret_why);
+	end = get_token(g, call, ret_token, ret_why);
 	pthread_mutex_unlock(&g->lock);
 	return end;
 }
@@ -506,12 +520,12 @@ aic_gigachat_refused(struct aic_gigachat *g, uint64_t serial)
 	bool again = true;
 
 	pthread_mutex_lock(&g->lock);
-	/* Otherwise the token has been replaced since. */
+	/* Otherwise the token has already been replaced. */
 	if (serial == g->serial) {
 		again = g->refused_us == 0 ||
 		    now - g->refused_us >= REFUSED_AGAIN_US;
 		if (again) {
-			wipe(g->header);
+			wipe_text(g->header);
 			g->header = NULL;
 			g->serial++;
 			g->refused_us = now;

@@ -16,7 +16,7 @@ static const char token[] = "!#$%&'*+-.^_`|~0123456789"
 static const char ours[] = "the worker sets it";
 static const char connection[] = "it is about the connection";
 
-/* A name that ends in * stands for all that begin so. */
+/* A name that ends in * is a prefix. */
 static const struct row {
 	const char *name;
 	const char *why;
@@ -27,8 +27,10 @@ static const struct row {
 	{ "Accept", ours },
 	{ "Accept-Encoding", ours },
 	{ "Expect", ours },
-	/* The same value with every request would make each one a repeat of the
-	 * first. */
+	/*
+	 * The same key with every request would make each one a repeat of the
+	 * first.
+	 */
 	{ "Idempotency-Key", "each request would be a repeat of the first" },
 	{ "Connection", connection },
 	{ "Keep-Alive", connection },
@@ -39,7 +41,7 @@ static const struct row {
 	{ "Upgrade", connection },
 };
 
-/* Where a line is, for its message. */
+/* The position of a line, for its message. */
 struct place {
 	const char *name;
 	const char *path;
@@ -47,7 +49,7 @@ struct place {
 };
 
 static bool
-fits(const char *pattern, const char *s, size_t n)
+match_name(const char *pattern, const char *s, size_t n)
 {
 	size_t len = strlen(pattern);
 
@@ -56,21 +58,24 @@ fits(const char *pattern, const char *s, size_t n)
 	return n == len && strncasecmp(s, pattern, n) == 0;
 }
 
-/* NULL: a header of this name, of n bytes, may be sent. */
+/*
+ * The reason to refuse a header by its name, of n bytes. NULL: it may be sent.
+ */
 static const char *
 find_refusal(const char *s, size_t n, bool api_key)
 {
 	size_t i;
 
 	for (i = 0; i < sizeof(refused) / sizeof(refused[0]); i++)
-		if (fits(refused[i].name, s, n))
+		if (match_name(refused[i].name, s, n))
 			return refused[i].why;
-	return api_key && fits("api-key", s, n) ? "OPENAI_AUTH=api-key sets it"
-						: NULL;
+	return api_key && match_name("api-key", s, n)
+	    ? "OPENAI_AUTH=api-key sets it"
+	    : NULL;
 }
 
 static enum aic_code
-refuse(const struct place *p, const char *why, struct aic_err *err)
+refuse_line(const struct place *p, const char *why, struct aic_err *err)
 {
 	return aic_fail(err, AIC_ECONF, "%s \"%.100s\", line %d: %s", p->name,
 	    p->path, p->line, why);
@@ -85,7 +90,9 @@ is_visible(const char *s)
 	return true;
 }
 
-/* A line without blanks at its end, which is neither blank nor a comment. */
+/*
+ * Parse a line. It has no blanks at its end and is neither empty nor a comment.
+ */
 static enum aic_code
 read_line(struct aic_headers *h, char *line, const struct place *p,
     bool api_key, struct aic_err *err)
@@ -94,13 +101,13 @@ read_line(struct aic_headers *h, char *line, const struct place *p,
 	const char *why, *value;
 
 	if (n == 0 || line[n] != ':')
-		return refuse(p, "it is not \"Name: value\"", err);
+		return refuse_line(p, "it is not \"Name: value\"", err);
 	value = line + n + 1;
 	value += strspn(value, " \t");
 	if (*value == '\0')
-		return refuse(p, "there is no value behind the name", err);
+		return refuse_line(p, "there is no value behind the name", err);
 	if (!is_visible(value))
-		return refuse(p,
+		return refuse_line(p,
 		    "the value has a character that is not visible ASCII", err);
 	why = find_refusal(line, n, api_key);
 	if (why)
@@ -109,7 +116,7 @@ read_line(struct aic_headers *h, char *line, const struct place *p,
 		    "here, because %s",
 		    p->name, p->path, p->line, n > 40 ? 40 : (int)n, line, why);
 	if (h->n == AIC_HEADERS_MAX)
-		return refuse(p, "there are more than 64 headers", err);
+		return refuse_line(p, "there are more than 64 headers", err);
 	h->line[h->n] = line;
 	h->value[h->n] = value;
 	h->n++;
@@ -133,7 +140,7 @@ read_lines(struct aic_headers *h, struct place *p, bool api_key,
 		if (*line == '\0' || *line == '#')
 			continue;
 		if (end[-1] == '\r')
-			return refuse(p,
+			return refuse_line(p,
 			    "it ends in a carriage return, which is how lines "
 			    "end on Windows",
 			    err);

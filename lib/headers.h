@@ -1,10 +1,10 @@
 /*
- * headers -- read a file of header lines that go with each request to a model's
- * server.
+ * headers -- read a file of header lines that are sent with each request to the
+ * server of a model.
  *
- * A line is `Name: value'. Blank lines and lines that begin with # are left out.
- * A header that the worker sets itself, or that is about the connection, is refused
- * by its name. Values may be secrets, so no message quotes one.
+ * A line is `Name: value'. Blank lines and lines that begin with # are skipped.
+ * A header that the worker sets itself, or that concerns the connection, is
+ * refused by its name. Values may be secrets, so no message quotes one.
  *
  * Threads: read-only after aic_headers_read().
  */
@@ -16,12 +16,12 @@
 
 #include "lib/err.h"
 
-/* Servers take 8 to 32 KiB of headers altogether, and refuse more. */
+/* Servers accept 8 to 32 KiB of headers in total. */
 #define AIC_HEADERS_FILE_MAX (16 * 1024)
 #define AIC_HEADERS_MAX 64
 
 struct aic_headers {
-	char *text; /* where the lines are */
+	char *text; /* owns the lines */
 	size_t len;
 	int n;
 	const char *line[AIC_HEADERS_MAX]; /* "Name: value" */
@@ -29,11 +29,11 @@ struct aic_headers {
 };
 
 /*
- * aic_headers_read -- from the text of a file.
+ * aic_headers_read -- parse the text of a file.
  *
- * text      len bytes and a NUL; taken, whatever the outcome
+ * text      len bytes and a NUL; taken, whatever the result
  * name      of the setting, and the path of the file: for the message
- * api_key   true: the header api-key is refused, too
+ * api_key   true: refuse the header api-key, too
  *
  * Errors:   AIC_ECONF; err->detail names the setting and the line
  * Memory:   gives; aic_headers_done()
@@ -44,7 +44,7 @@ enum aic_code aic_headers_read(struct aic_headers *ret_headers, char *text,
     size_t len, const char *name, const char *path, bool api_key,
     struct aic_err *err) AIC_MUST_CHECK;
 
-/* aic_headers_done -- wipes. Copes with a zeroed struct. */
+/* aic_headers_done -- wipe and free. A zeroed struct is allowed. */
 void aic_headers_done(struct aic_headers *headers);
 
 #endif

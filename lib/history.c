@@ -2,7 +2,7 @@
 
 #include "lib/history.h"
 
-/* $1 user, $2 limit, $3 offset. Only reads. */
+/* $1 user, $2 limit, $3 offset. Idempotent: reads only. */
 static const struct aic_db_stmt history = {
 	"history",
 	"SELECT id, message, response, coalesce(tokens_used, 0),"
@@ -14,7 +14,7 @@ static const struct aic_db_stmt history = {
 	NULL,
 };
 
-/* $1 user. Only reads. */
+/* $1 user. Idempotent: reads only. */
 static const struct aic_db_stmt total = {
 	"history_total",
 	"SELECT count(*) FROM ai_chat_requests WHERE telegram_id = $1::bigint",

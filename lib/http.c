@@ -21,48 +21,60 @@
 #include "lib/http_transfer.h"
 #include "lib/http_trust.h"
 
-/* libcurl handles that are kept for the next calls. One takes some 6 KB, and to make
- * one costs 10 us; for a crowd they are made and freed. */
+/*
+ * libcurl handles that are kept for later calls. One takes some 6 KB and 10 us
+ * to make. Handles beyond this number are made and freed.
+ */
 #define HANDLES_KEPT 64
 
-/* Events that are read from the kernel at a time. */
+/* Events that one epoll_wait() reads. */
 #define EVENTS 64
 
-/* How soon to try again when there was no memory for a new multi handle. */
+/* Pause before the next attempt to allocate a multi handle. */
 #define RENEW_US (10 * AIC_MS)
 
-/* How late a call may be ended that waits for a connection when its deadline passes;
- * and the longest that the thread sleeps. */
+/*
+ * How late a call is ended that has no connection at its deadline; and the
+ * longest sleep of the driving thread.
+ */
 #define SWEEP_US (50 * AIC_MS)
 #define SLEEP_MAX_US (60 * AIC_S)
 
-/* How often a waiting caller asks whether the answer is still needed. */
+/* How often a waiting caller checks whether the response is still needed. */
 #define GONE_EVERY_US (1 * AIC_S)
 
-/* With more calls than this in flight the engine's own thread drives: it is hardly ever
- * asleep then, so that nobody waits for it, and the stacks of the callers stay small,
- * which TLS would make 25 KB larger for each of thousands. */
+/*
+ * With more calls in flight than this, the thread of the engine drives. It
+ * hardly ever sleeps under such a load, so callers rarely wait for it to wake
+ * up. The stacks of the callers also stay small: TLS would make each of
+ * thousands 25 KB larger.
+ */
 #define CROWD 48
 
-/* For how long, after libcurl has sent a request again, it is found out whether the
- * server had refused it. The first one counts as an attempt, whichever it was. */
+/*
+ * How long after a request was sent again libcurl's log is read, to detect
+ * whether the server had refused the request. The first repetition counts as an
+ * attempt in any case.
+ */
 #define REFUSALS_US (600 * AIC_S)
 
-/* For how long it is believed that no idle connection has ended. */
+/* How old the knowledge may be that no idle connection has ended. */
 #define LOOK_US (5 * AIC_MS)
 
-/* A call whose caller does not end it at its deadline is ended by libcurl so much
- * later. */
+/* libcurl ends a call this long after its deadline, if the caller has not. */
 #define LATE_MS 500
 
-/* How long a caller waits, after it has cancelled, for the engine to end the call:
- * some milliseconds are usual. */
+/*
+ * How long a caller waits for the engine to end a cancelled call. Usually this
+ * takes milliseconds.
+ */
 #define GRACE_US (1 * AIC_S)
 
 /*
- * A call has two owners, its caller and the engine, and is freed when both have let
- * go of it. The engine's fields belong to the thread that drives once the call has been
- * handed over; after `over' is set, the answer belongs to the caller.
+ * A call has two owners, its caller and the engine. It is freed when both have
+ * released it. After submit_call(), only the thread that drives uses the
+ * members marked `engine'. Once `over' is set, the response belongs to the
+ * caller.
  */
 struct aic_http_call {
 	struct aic_http *http;
@@ -75,24 +87,25 @@ struct aic_http_call {
 	atomic_int owners;
 	atomic_bool over;
 	atomic_bool cancelled;
-	enum aic_http_end cancelled_as; /* GONE or TIMEOUT; set before that */
-	sem_t wake; /* it is over, or its caller is to drive the engine */
+	/* GONE or TIMEOUT; set before `cancelled' */
+	enum aic_http_end cancelled_as;
+	sem_t wake; /* the call is over, or its caller is to drive */
 	struct aic_http_call *next_news, *next_drop;
 
-	/* Under http->lock. */
+	/* Guarded by http->lock. */
 	bool follows; /* in http->followers */
-	bool promoted; /* its caller drives the engine from now on */
+	bool promoted; /* its caller is to drive the engine */
 	struct aic_http_call *prev_follower, *next_follower;
 
-	/* The engine's. */
+	/* Engine: used by the driving thread alone. */
 	struct route *route;
 	enum { HANDED_OVER, WAITING, BEGUN, ENDED } state;
 	bool opening; /* counted in route->now.opening */
-	bool resent; /* libcurl was about to send it once more */
-	bool unsent; /* begun, and the request has not gone out */
-	int64_t give_up_us; /* then, no connection will be there any more */
-	int connecting; /* sockets that are being connected for it */
-	int fd; /* of the last of them */
+	bool resent; /* libcurl was about to send the request again */
+	bool unsent; /* begun, but the request has not been sent */
+	int64_t give_up_us; /* when to end the call if it is still unsent */
+	int connecting; /* sockets that are connecting for it */
+	int fd; /* the latest of these sockets */
 	const void *stream_of; /* the HTTP/2 connection; NULL: none */
 	struct aic_http_call *prev, *next; /* in the list of its state */
 	struct aic_http_call *next_sending; /* in http->sending */
@@ -102,33 +115,34 @@ struct list {
 	struct aic_http_call *head, *tail;
 };
 
-/* One server, as it is reached: by its address, a proxy, and a store of roots. There
- * are as many as the settings name. */
+/*
+ * A server, identified by its address, the proxy and the store of roots. There
+ * are as many routes as the settings name.
+ */
 struct route {
 	struct route *next;
 	char *key;
 	struct aic_http_route now;
 	struct list waiting;
-	int64_t used_us; /* when a call ended last */
-	int64_t
-	    resent_us; /* when libcurl was about to send one again; 0: never */
+	int64_t used_us; /* when a call last ended */
+	/* when libcurl last was about to send a request again; 0: never */
+	int64_t resent_us;
 };
 
-/* What is known of a descriptor. */
+/* The state of a descriptor. */
 struct sock {
-	struct route *route; /* NULL: not a connection of ours */
-	uint32_t events; /* that epoll is to wait for; 0: none */
-	bool watched; /* by epoll */
+	struct route *route; /* NULL: not an upstream connection */
+	uint32_t events; /* the events that epoll waits for; 0: none */
+	bool watched; /* registered with epoll */
 	bool idle; /* no transfer uses it */
-	bool
-	    connected; /* known to be, so that libcurl tells when it closes it */
+	bool connected; /* connected; libcurl then reports its close */
 	bool stale; /* counted in route->now.stale */
-	const void *stream_of; /* the HTTP/2 connection, where it is known */
+	const void *stream_of; /* the HTTP/2 connection, if known */
 };
 
 struct aic_http {
 	struct aic_http_conf conf;
-	struct aic_http_trust *trust; /* the system's roots */
+	struct aic_http_trust *trust; /* the roots of the system */
 	CURLSH *share;
 	pthread_mutex_t share_locks[CURL_LOCK_DATA_LAST];
 	pthread_t thread;
@@ -136,36 +150,35 @@ struct aic_http {
 	atomic_int calls;
 	atomic_bool asleep;
 	atomic_bool stop;
-	atomic_bool shed; /* close what is idle */
-	struct aic_http_call *_Atomic news; /* handed over, newest first */
-	struct aic_http_call *_Atomic drops; /* cancelled, newest first */
+	atomic_bool shed; /* close the idle connections */
+	struct aic_http_call *_Atomic news; /* started calls, newest first */
+	struct aic_http_call *_Atomic drops; /* cancelled calls, newest first */
 
-	pthread_mutex_t lock; /* of the next ones */
+	pthread_mutex_t lock; /* guards the members of this block */
 	CURL *handles[HANDLES_KEPT];
 	int n_handles;
 	bool driven; /* a thread drives */
-	bool alone; /* and it is the engine's own */
-	struct aic_http_call *followers; /* that wait, the newest first */
-	pthread_cond_t idle; /* the engine's thread has something to do */
+	bool alone; /* ... and it is the thread of the engine */
+	struct aic_http_call *followers; /* callers that wait, newest first */
+	pthread_cond_t idle; /* signals work for the engine's thread */
 
-	/* Of the thread that drives. */
+	/* Used by the driving thread alone. */
 	CURLM *multi;
-	int64_t
-	    timer_us; /* when libcurl wants to run; INT64_MAX: not by itself */
-	int64_t sweep_us; /* when those that wait are looked through */
-	int64_t looked_us; /* when events were looked for last */
-	bool broken; /* the multi handle; see renew_multi() */
+	int64_t timer_us; /* timeout of libcurl; INT64_MAX: none */
+	int64_t sweep_us; /* next sweep of waiting and unsent calls */
+	int64_t looked_us; /* time of the last epoll_wait() */
+	bool broken; /* the multi handle is; see renew_multi() */
 	struct route *routes;
 	struct list begun;
-	atomic_int n_begun; /* any thread may look */
-	struct aic_http_call *sending; /* whose requests are going out */
+	atomic_int n_begun; /* any thread may read it */
+	struct aic_http_call *sending; /* calls whose requests are being sent */
 	int n_unsent;
 	const void *suspect; /* an HTTP/2 connection that may have failed */
 	struct sock *socks; /* by descriptor */
 	int n_socks;
 };
 
-/* --- small parts ------------------------------------------------------- */
+/* --- helpers --------------------------------------------------------- */
 
 static void
 list_add(struct list *l, struct aic_http_call *call)
@@ -210,7 +223,10 @@ unlock_share(CURL *easy, curl_lock_data data, void *arg)
 	pthread_mutex_unlock(&h->share_locks[data]);
 }
 
-/* A key has the proxy's password. NULL is fine. */
+/*
+ * Wipe and free a route key, which contains the password of the proxy. NULL is
+ * allowed.
+ */
 static void
 wipe_text(char *s)
 {
@@ -234,7 +250,7 @@ take_handle(struct aic_http *h)
 static void
 give_handle(struct aic_http *h, CURL *easy)
 {
-	/* They point into a call that will be freed. */
+	/* These options point into a call that will be freed. */
 	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, NULL);
 	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, NULL);
 	curl_easy_setopt(easy, CURLOPT_POSTFIELDS, NULL);
@@ -261,13 +277,13 @@ free_call(struct aic_http_call *call)
 }
 
 static void
-let_go(struct aic_http_call *call)
+release_call(struct aic_http_call *call)
 {
 	if (atomic_fetch_sub(&call->owners, 1) == 1)
 		free_call(call);
 }
 
-/* Wake the thread that drives, if it sleeps. */
+/* Wake the driving thread if it sleeps. */
 static void
 wake_driver(struct aic_http *h)
 {
@@ -281,9 +297,9 @@ wake_driver(struct aic_http *h)
 	} while (n < 0 && errno == EINTR);
 }
 
-/* Something was handed over: see to it that a thread takes it. */
+/* A call was started or cancelled: make sure that a thread handles it. */
 static void
-call_driver(struct aic_http *h)
+notify_driver(struct aic_http *h)
 {
 	bool driven;
 
@@ -298,9 +314,9 @@ call_driver(struct aic_http *h)
 
 /* --- descriptors ------------------------------------------------------- */
 
-/* NULL: no memory. */
+/* The state of descriptor fd. NULL: out of memory. */
 static struct sock *
-sock_of(struct aic_http *h, int fd)
+get_sock(struct aic_http *h, int fd)
 {
 	struct sock *more;
 	int n = h->n_socks ? h->n_socks : 64;
@@ -326,9 +342,9 @@ set_stale(struct sock *s, bool stale)
 	s->stale = stale;
 }
 
-/* The descriptor is closed, or another's from now on. */
+/* The descriptor is closed, or has been reused for another socket. */
 static void
-forget_sock(struct sock *s)
+reset_sock(struct sock *s)
 {
 	set_stale(s, false);
 	if (s->route)
@@ -336,9 +352,9 @@ forget_sock(struct sock *s)
 	*s = (struct sock){ .route = NULL };
 }
 
-/* Have epoll wait for what the descriptor's entry says. */
+/* Register with epoll the events that the entry of the descriptor lists. */
 static void
-watch(struct aic_http *h, int fd, struct sock *s)
+update_epoll(struct aic_http *h, int fd, struct sock *s)
 {
 	struct epoll_event e = { .events = s->events, .data = { .fd = fd } };
 	int op = s->watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
@@ -352,30 +368,37 @@ watch(struct aic_http *h, int fd, struct sock *s)
 	s->watched = epoll_ctl(h->epoll, op, fd, &e) == 0;
 	if (s->watched)
 		return;
-	/* libcurl closes a socket that has not connected yet without a call of
-	 * on_close_socket(), and only then says that it does not wait for it. */
+	/*
+	 * libcurl closes a socket that has not connected yet without calling
+	 * on_close_socket(), and then reports that it no longer waits for it.
+	 * The failure of epoll_ctl() is expected in that case.
+	 */
 	if (s->idle)
-		forget_sock(s);
+		reset_sock(s);
 	else
 		h->broken = true;
 }
 
 /*
- * libcurl says what it waits for. A connection that it keeps, and does not wait for any
- * more, stays with epoll as it is: the next call mostly waits for the same, and the end
- * of the connection is noticed meanwhile, see handle_event().
+ * libcurl reports the events that it waits for. A kept connection that it no
+ * longer waits for stays registered as it is, because the next call usually
+ * waits for the same events. handle_event() notices meanwhile when the
+ * connection ends.
  */
 static int
 on_watch(CURL *easy, curl_socket_t fd, int what, void *arg, void *sock_arg)
 {
 	struct aic_http *h = arg;
-	struct sock *s = sock_of(h, fd);
+	struct sock *s = get_sock(h, fd);
 	struct aic_http_call *call = NULL;
 	uint32_t events = 0;
 
 	(void)sock_arg;
-	/* Connections have an entry. Without one for its own descriptors libcurl's
-	 * resolver is looked at in shorter and shorter intervals. */
+	/*
+	 * Every connection has an entry, made by on_open_socket(). If there is
+	 * none for a descriptor of libcurl's resolver, libcurl polls it with a
+	 * timer instead.
+	 */
 	if (!s)
 		return 0;
 	s->idle = what == CURL_POLL_REMOVE;
@@ -394,12 +417,14 @@ on_watch(CURL *easy, curl_socket_t fd, int what, void *arg, void *sock_arg)
 	if (s->watched ? s->events == events : events == 0)
 		return 0;
 	s->events = events;
-	watch(h, fd, s);
+	update_epoll(h, fd, s);
 	return 0;
 }
 
-/* libcurl is about to send a request. If it is not the first time, the connection ended or
- * refused it. */
+/*
+ * libcurl is about to send a request. If it has sent the request before, the
+ * connection ended or the server refused the stream.
+ */
 static void
 note_resent(struct aic_http_call *call)
 {
@@ -423,15 +448,18 @@ on_open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 		return CURL_SOCKET_BAD;
 	fd = socket(address->family, address->socktype | SOCK_CLOEXEC,
 	    address->protocol);
-	s = fd >= 0 ? sock_of(call->http, fd) : NULL;
+	s = fd >= 0 ? get_sock(call->http, fd) : NULL;
 	if (!s) {
-		/* Without IPv6 its sockets cannot be had; IPv4's can. */
+		/*
+		 * A host without IPv6 cannot open its sockets, but can open
+		 * those of IPv4.
+		 */
 		call->transfer.no_socket = fd >= 0 || errno != EAFNOSUPPORT;
 		if (fd >= 0)
 			close(fd);
 		return CURL_SOCKET_BAD;
 	}
-	forget_sock(s);
+	reset_sock(s);
 	s->route = call->route;
 	call->route->now.sockets++;
 	call->route->now.connecting++;
@@ -444,10 +472,10 @@ static int
 on_close_socket(void *arg, curl_socket_t fd)
 {
 	struct aic_http *h = arg;
-	struct sock *s = sock_of(h, fd);
+	struct sock *s = get_sock(h, fd);
 
 	if (s)
-		forget_sock(s);
+		reset_sock(s);
 	return close(fd);
 }
 
@@ -461,7 +489,7 @@ set_unsent(struct aic_http_call *call, bool unsent)
 	call->unsent = unsent;
 }
 
-/* What it waited for is there, or will not come. */
+/* The connection of the call is open, or the call has ended without one. */
 static void
 leave_opening(struct aic_http_call *call)
 {
@@ -475,7 +503,7 @@ leave_opening(struct aic_http_call *call)
 }
 
 static void
-learn_protocol(struct aic_http_call *call)
+detect_protocol(struct aic_http_call *call)
 {
 	struct curl_tlssessioninfo *tls = NULL;
 	const unsigned char *name = NULL;
@@ -495,8 +523,10 @@ learn_protocol(struct aic_http_call *call)
 	}
 }
 
-/* The list is short: a request is sent within milliseconds, unless the server is slow to
- * take it. */
+/*
+ * A linear search: a request stays in this list for milliseconds, unless the
+ * server is slow to read it.
+ */
 static void
 leave_sending(struct aic_http_call *call)
 {
@@ -521,7 +551,7 @@ free_sent(struct aic_http *h)
 	}
 }
 
-/* The connection is there, and the request is about to go out. */
+/* A connection is open, and the request is about to be sent. */
 static int
 on_request(void *arg, char *ip, char *local_ip, int port, int local_port)
 {
@@ -529,8 +559,10 @@ on_request(void *arg, char *ip, char *local_ip, int port, int local_port)
 	struct sock *s = NULL;
 
 	(void)ip, (void)local_ip, (void)port, (void)local_port;
-	/* With more than one socket, for several addresses, it is not known which one
-	 * is the connection. */
+	/*
+	 * With several sockets, for several addresses, it is unknown which of
+	 * them connected.
+	 */
 	if (call->connecting == 1) {
 		s = &call->http->socks[call->fd];
 		s->connected = true;
@@ -541,11 +573,14 @@ on_request(void *arg, char *ip, char *local_ip, int port, int local_port)
 	if (!aic_http_transfer_may_send(&call->transfer))
 		return CURL_PREREQFUNC_ABORT;
 	if (!call->plain)
-		learn_protocol(call);
+		detect_protocol(call);
 	if (s)
 		s->stream_of = call->stream_of;
 	if (call->transfer.has_body) {
-		/* It may be there from before: libcurl sends a refused one again. */
+		/*
+		 * The call may be in the list: libcurl sends a refused request
+		 * again.
+		 */
 		leave_sending(call);
 		call->next_sending = call->http->sending;
 		call->http->sending = call;
@@ -553,7 +588,7 @@ on_request(void *arg, char *ip, char *local_ip, int port, int local_port)
 	return CURL_PREREQFUNC_OK;
 }
 
-/* The answer has been set. */
+/* End a call whose answer has been set. */
 static void
 end_call(struct aic_http *h, struct aic_http_call *call)
 {
@@ -561,8 +596,11 @@ end_call(struct aic_http *h, struct aic_http_call *call)
 		list_remove(&call->route->waiting, call);
 	call->state = ENDED;
 	call->transfer.answer.took_us = aic_clock_us() - call->start_us;
-	/* libcurl 7.88 keeps in a handle that a stream was refused, and would take the next
-	 * connection that ends for another refusal. */
+	/*
+	 * Do not reuse the handle of a request that was sent again. libcurl
+	 * 7.88 keeps in the handle that a stream was refused, and would treat
+	 * the next connection that ends as another refusal.
+	 */
 	if (call->transfer.answer.end == AIC_HTTP_ANSWERED && !call->resent)
 		give_handle(h, call->transfer.easy);
 	else
@@ -571,7 +609,7 @@ end_call(struct aic_http *h, struct aic_http_call *call)
 	atomic_fetch_sub(&h->calls, 1);
 	atomic_store(&call->over, true);
 	sem_post(&call->wake);
-	let_go(call);
+	release_call(call);
 }
 
 static void
@@ -594,18 +632,20 @@ find_neighbour(struct aic_http *h, const void *stream_of,
 	return NULL;
 }
 
-/* Have libcurl read and write on the call's connection, although no event says that
- * there is anything to do. To pause a transfer and let it go on does that. */
+/*
+ * Make libcurl read and write on the connection of the call, although no event
+ * has arrived. Pausing and resuming a transfer does this.
+ */
 static void
-nudge(struct aic_http_call *call)
+flush_connection(struct aic_http_call *call)
 {
 	curl_easy_pause(call->transfer.easy, CURLPAUSE_RECV);
 	curl_easy_pause(call->transfer.easy, CURLPAUSE_CONT);
 }
 
-/* Out of libcurl's hands, whatever it did last. */
+/* Remove the call from libcurl, whatever its state. */
 static void
-take_out(struct aic_http *h, struct aic_http_call *call)
+remove_transfer(struct aic_http *h, struct aic_http_call *call)
 {
 	curl_multi_remove_handle(h->multi, call->transfer.easy);
 	leave_opening(call);
@@ -629,14 +669,18 @@ begin_call(struct aic_http *h, struct aic_http_call *call, bool own)
 	call->state = BEGUN;
 	if (connect_ms > left_ms)
 		connect_ms = left_ms;
-	/* It is the caller who ends a call at its deadline, see abort_transfer(). To
-	 * libcurl 0 would be no limit. */
+	/*
+	 * The caller ends the call at its deadline, see abort_transfer(). This
+	 * is the fallback. 0 would mean no limit.
+	 */
 	curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, left_ms + LATE_MS);
 	curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS,
 	    connect_ms > 0 ? connect_ms : 1L);
 	curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, own ? 1L : 0L);
-	/* Should all connections have ended meanwhile: one of those that were to
-	 * share them opens the next, and the others wait for it. */
+	/*
+	 * If all connections have ended meanwhile, one of the calls that were
+	 * to share them opens a connection, and the others wait for it.
+	 */
 	curl_easy_setopt(e, CURLOPT_PIPEWAIT,
 	    r->now.protocol == AIC_HTTP_2 && !own ? 1L : 0L);
 	aic_http_transfer_watch_refusals(&call->transfer,
@@ -655,8 +699,10 @@ begin_call(struct aic_http *h, struct aic_http_call *call, bool own)
 		r->now.opening++;
 }
 
-/* libcurl does not use a connection that has been idle for so long. To count on it
- * would have calls begin that all have to wait for a new one. */
+/*
+ * Mark idle connections as stale that libcurl no longer uses because of their
+ * age. Calls that relied on them would all have to wait for a new connection.
+ */
 static void
 age_idle(struct aic_http *h, struct route *r)
 {
@@ -667,7 +713,7 @@ age_idle(struct aic_http *h, struct route *r)
 			set_stale(&h->socks[fd], true);
 }
 
-/* Let those begin for which there is room now. True: libcurl has something to do. */
+/* Begin the calls for which there is room. True: libcurl has work to do. */
 static bool
 admit_calls(struct aic_http *h, struct route *r)
 {
@@ -690,7 +736,7 @@ admit_calls(struct aic_http *h, struct route *r)
 	return any;
 }
 
-/* What has been waiting too long will not begin. */
+/* Fail the calls that have waited for too long. */
 static void
 sweep_route(struct aic_http *h, struct route *r, int64_t now)
 {
@@ -706,7 +752,7 @@ sweep_route(struct aic_http *h, struct route *r, int64_t now)
 	}
 }
 
-/* --- the thread -------------------------------------------------------- */
+/* --- the engine -------------------------------------------------------- */
 
 static void
 run_libcurl(struct aic_http *h, int fd, int mask)
@@ -714,7 +760,7 @@ run_libcurl(struct aic_http *h, int fd, int mask)
 	CURLMcode rc;
 	int running;
 
-	/* When no time-out is left, libcurl does not call on_timer(). */
+	/* libcurl does not call on_timer() when no timeout is left. */
 	if (fd == CURL_SOCKET_TIMEOUT)
 		h->timer_us = INT64_MAX;
 	errno = 0;
@@ -738,20 +784,20 @@ finish_ended(struct aic_http *h)
 		if (call->transfer.answer.end != AIC_HTTP_ANSWERED &&
 		    call->stream_of)
 			h->suspect = call->stream_of;
-		take_out(h, call);
+		remove_transfer(h, call);
 		end_call(h, call);
 	}
 }
 
 /*
- * Have libcurl look at the other streams of a connection on which one has failed. When
- * it was a fault of the connection, nghttp2 expects nothing from it any more, but
- * libcurl 7.88 notices that only when it reads for a stream, and a server that leaves
- * the connection open gives it no reason to. Where nothing has arrived, and the
- * connection is well, to read changes nothing. True: it has looked.
+ * Make libcurl examine the other streams of a connection on which a stream has
+ * failed. If the connection itself failed, nghttp2 expects nothing more from
+ * it, but libcurl 7.88 detects this only when it reads for a stream, and a
+ * server that leaves the connection open causes no read. On a sound connection
+ * without new data, the read changes nothing. True: libcurl has read.
  */
 static bool
-look_at_suspect(struct aic_http *h)
+check_suspect(struct aic_http *h)
 {
 	const void *suspect = h->suspect;
 	int fd;
@@ -773,7 +819,7 @@ finish_transfers(struct aic_http *h)
 {
 	do {
 		finish_ended(h);
-	} while (look_at_suspect(h));
+	} while (check_suspect(h));
 }
 
 static int
@@ -786,7 +832,7 @@ on_timer(CURLM *multi, long ms, void *arg)
 	return 0;
 }
 
-/* False: no memory. */
+/* False: out of memory. */
 static bool
 make_multi(struct aic_http *h)
 {
@@ -798,8 +844,10 @@ make_multi(struct aic_http *h)
 	curl_multi_setopt(h->multi, CURLMOPT_SOCKETDATA, h);
 	curl_multi_setopt(h->multi, CURLMOPT_TIMERFUNCTION, on_timer);
 	curl_multi_setopt(h->multi, CURLMOPT_TIMERDATA, h);
-	/* All that a crowd has opened is kept for the next one, until it is
-	 * IDLE_MAX_S old. */
+	/*
+	 * All connections of a burst are kept for the next one, until they are
+	 * AIC_HTTP_IDLE_MAX_S old.
+	 */
 	curl_multi_setopt(h->multi, CURLMOPT_MAXCONNECTS,
 	    (long)h->conf.calls_max + AIC_HTTP_CONNECTIONS);
 	return true;
@@ -836,9 +884,9 @@ receive_call(struct aic_http *h, struct aic_http_call *call)
 	list_add(&call->route->waiting, call);
 }
 
-/* The oldest first. */
+/* Reverse the list, so that the oldest call is first. */
 static struct aic_http_call *
-reverse(struct aic_http_call *newest)
+reverse_list(struct aic_http_call *newest)
 {
 	struct aic_http_call *first = NULL, *next;
 
@@ -851,13 +899,13 @@ reverse(struct aic_http_call *newest)
 }
 
 /*
- * Have the server know at once that nobody needs the answer, because it costs money
- * as long as it is being made.
+ * End a transfer and reset its stream at once, because the server charges for
+ * the tokens that it still generates.
  *
- * libcurl 7.88 writes RST_STREAM into a buffer of the connection, which goes out with
- * the next bytes of another stream: with a call that begins on it, or in answer to
- * what the server sends. To nudge another stream sends the buffer.
- * A connection without other streams is closed instead.
+ * libcurl 7.88 writes RST_STREAM into a buffer of the connection. The buffer is
+ * sent with the next bytes of another stream, which may be a call that begins
+ * or a reply to the server. flush_connection() on another stream sends it
+ * immediately. A connection without other streams is closed instead.
  */
 static void
 abort_transfer(struct aic_http *h, struct aic_http_call *call)
@@ -868,9 +916,9 @@ abort_transfer(struct aic_http *h, struct aic_http_call *call)
 		other = find_neighbour(h, call->stream_of, call);
 	if (!other)
 		curl_easy_setopt(call->transfer.easy, CURLOPT_FORBID_REUSE, 1L);
-	take_out(h, call);
+	remove_transfer(h, call);
 	if (other)
-		nudge(other);
+		flush_connection(other);
 	curl_easy_setopt(call->transfer.easy, CURLOPT_FORBID_REUSE, 0L);
 }
 
@@ -879,7 +927,7 @@ cancel_call(struct aic_http *h, struct aic_http_call *call)
 {
 	enum aic_http_end end = call->cancelled_as;
 
-	/* Nothing was sent: worth another try. */
+	/* Nothing was sent, so another attempt is safe. */
 	if (end == AIC_HTTP_TIMEOUT && call->transfer.requests == 0)
 		end = AIC_HTTP_CONNECT;
 	if (call->state == BEGUN)
@@ -894,9 +942,13 @@ take_orders(struct aic_http *h)
 {
 	struct aic_http_call *news, *drops, *next;
 
-	/* In this order: a call is handed over before it is cancelled. */
+	/*
+	 * `drops' is read first, because a call is started before it is
+	 * cancelled. Every cancelled call is then among `news' or known
+	 * already.
+	 */
 	drops = atomic_exchange(&h->drops, NULL);
-	news = reverse(atomic_exchange(&h->news, NULL));
+	news = reverse_list(atomic_exchange(&h->news, NULL));
 	for (; news; news = next) {
 		next = news->next_news;
 		receive_call(h, news);
@@ -904,20 +956,20 @@ take_orders(struct aic_http *h)
 	for (; drops; drops = next) {
 		next = drops->next_drop;
 		cancel_call(h, drops);
-		let_go(drops);
+		release_call(drops);
 	}
 }
 
 /*
- * Take a new multi handle when there is a reason to.
+ * Replace the multi handle if necessary. There are two reasons.
  *
- * One is that memory was short: libcurl 7.88 does not tell which transfers have
- * suffered, some would wait until their deadline for an event that nobody waits
- * for, and its table of sockets may be left without slots. So all calls in flight
- * fail, and nothing of the old handle is used again.
+ * The first is an allocation failure. libcurl 7.88 does not report which
+ * transfers it affected. Some would wait until their deadline for an event that
+ * nothing waits for, and the socket table of libcurl may lack entries. All
+ * calls in flight therefore fail, and the old handle is not used again.
  *
- * The other is that descriptors are needed: libcurl has no call that closes idle
- * connections. That waits until no transfer needs the old handle.
+ * The second is a shortage of descriptors: libcurl has no call that closes idle
+ * connections. This replacement waits until no transfer uses the old handle.
  */
 static void
 renew_multi(struct aic_http *h)
@@ -927,7 +979,7 @@ renew_multi(struct aic_http *h)
 	if (!h->broken && (h->n_begun > 0 || !atomic_load(&h->shed)))
 		return;
 	while ((call = h->begun.head)) {
-		take_out(h, call);
+		remove_transfer(h, call);
 		fail_call(h, call, AIC_HTTP_NO_MEMORY, "out of memory");
 	}
 	curl_multi_cleanup(h->multi);
@@ -935,8 +987,10 @@ renew_multi(struct aic_http *h)
 	atomic_store(&h->shed, false);
 }
 
-/* libcurl has no limit of time for a transfer that waits for another one's connection
- * (CURLOPT_PIPEWAIT). */
+/*
+ * libcurl has no timeout for a transfer that waits for the connection of
+ * another one (CURLOPT_PIPEWAIT).
+ */
 static void
 sweep_unsent(struct aic_http *h, int64_t now)
 {
@@ -1012,18 +1066,20 @@ handle_event(struct aic_http *h, const struct epoll_event *e)
 
 	if (fd == h->wakeup) {
 		if (read(h->wakeup, &count, sizeof(count)) < 0)
-			return; /* somebody else has */
+			return; /* another thread has read it */
 		return;
 	}
-	s = sock_of(h, fd);
+	s = get_sock(h, fd);
 	if (s && s->idle) {
-		/* Another event of the same batch may have made it idle. What else
-		 * the server sends on it is read when it is used; until then only
-		 * its end is of interest, once. */
+		/*
+		 * Another event of this epoll_wait() may have made the
+		 * connection idle. Data on it is read when it is used next.
+		 * Until then only its end matters, and is reported once.
+		 */
 		if (e->events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
 			set_stale(s, true);
 		s->events = s->stale ? 0 : EPOLLRDHUP;
-		watch(h, fd, s);
+		update_epoll(h, fd, s);
 		return;
 	}
 	if (e->events & (EPOLLIN | EPOLLHUP))
@@ -1036,9 +1092,12 @@ handle_event(struct aic_http *h, const struct epoll_event *e)
 	finish_transfers(h);
 }
 
-/* Wait for events until until_us, 0 for not at all, and handle them. Whoever hands
- * something over meanwhile finds the thread asleep and writes to the eventfd; what
- * came before is seen by has_orders(). */
+/*
+ * Wait for events until until_us and handle them; 0: do not wait. A thread that
+ * starts or cancels a call during the wait finds `asleep' set and writes to the
+ * eventfd. has_orders() finds earlier calls, because it is evaluated after
+ * `asleep' has been set.
+ */
 static void
 handle_events(struct aic_http *h, int64_t until_us)
 {
@@ -1058,15 +1117,29 @@ handle_events(struct aic_http *h, int64_t until_us)
 		handle_event(h, &events[i]);
 }
 
-/* --- who drives -------------------------------------------------------- */
+/* --- the driver -------------------------------------------------------- */
 
 /*
- * One thread at a time drives libcurl. A caller that waits for its call does so
- * itself when no other thread does, and then nobody has to be woken for it: with one
- * caller at a time, an exchange costs no switch between threads, of which each takes
- * longer than the exchange itself. When its own call is over, it hands on to another
- * caller that waits. The engine's own thread drives while calls are in flight that
- * nobody waits for, those started ahead, and cancelled ones; and in a crowd.
+ * Which thread drives libcurl
+ *
+ * Invariant: at most one thread drives, that is, calls libcurl's multi
+ * functions. `driven' says whether one does.
+ *
+ * A caller that waits drives by itself if no other thread does. With one caller
+ * at a time, an exchange then costs no switch between threads, each of which
+ * takes longer than the exchange itself. When its own call is over,
+ * hand_on_driving() makes another waiting caller the driver. The thread of the
+ * engine drives in two cases: calls are in flight that no caller waits for
+ * (started ahead, or cancelled), and more than CROWD calls are in flight.
+ *
+ * Example: A waits and drives. B starts a call, wakes A through the eventfd,
+ * and sleeps as a follower. A sends the request of B along with its own. The
+ * response for A arrives first: A sets `promoted' of B, posts its semaphore and
+ * returns. B wakes up, drives until its response arrives, and finds no
+ * follower. No work is left, so no thread drives.
+ *
+ * A promoted caller that is done at the same moment must pass the role on,
+ * because no other thread would drive; see wait_until().
  */
 
 static bool
@@ -1075,7 +1148,7 @@ is_crowd(const struct aic_http *h)
 	return atomic_load_explicit(&h->n_begun, memory_order_relaxed) > CROWD;
 }
 
-/* With the lock held. */
+/* The lock is held. */
 static void
 add_follower(struct aic_http *h, struct aic_http_call *call)
 {
@@ -1087,7 +1160,7 @@ add_follower(struct aic_http *h, struct aic_http_call *call)
 	h->followers = call;
 }
 
-/* With the lock held. */
+/* The lock is held. */
 static void
 remove_follower(struct aic_http *h, struct aic_http_call *call)
 {
@@ -1102,7 +1175,7 @@ remove_follower(struct aic_http *h, struct aic_http_call *call)
 	call->follows = false;
 }
 
-/* Is there something that must not wait for the next caller? */
+/* Whether there is work that must not wait for the next caller. */
 static bool
 has_work(const struct aic_http *h)
 {
@@ -1114,11 +1187,13 @@ has_work(const struct aic_http *h)
 	return h->n_begun > 0 || h->broken || has_orders(h);
 }
 
-/* With the lock held, by the thread that drives: another one does from now on, when
- * there is a reason to. The newest one that waits probably waits longest; one whose
- * call is over is on its way out. */
+/*
+ * The driving thread stops driving and passes the role on if there is work. The
+ * newest follower is chosen, because it probably waits longest. A follower
+ * whose call is over is about to return. The lock is held.
+ */
 static void
-hand_on(struct aic_http *h)
+hand_on_driving(struct aic_http *h)
 {
 	struct aic_http_call *next = h->followers;
 
@@ -1135,11 +1210,12 @@ hand_on(struct aic_http *h)
 		pthread_cond_signal(&h->idle);
 }
 
-/* Carry out all calls until this one is over or it is until_us. */
+/* Drive all calls until this one is over or until_us has passed. */
 static void
-drive(struct aic_http *h, const struct aic_http_call *call, int64_t until_us)
+drive_engine(struct aic_http *h, const struct aic_http_call *call,
+    int64_t until_us)
 {
-	/* Which of the idle connections have ended since somebody looked last. */
+	/* Find the idle connections that have ended since the last check. */
 	if (aic_clock_us() - h->looked_us > LOOK_US)
 		handle_events(h, 0);
 	for (;;) {
@@ -1152,8 +1228,10 @@ drive(struct aic_http *h, const struct aic_http_call *call, int64_t until_us)
 	}
 }
 
-/* The same for the engine's own thread, until somebody waits for a call, who then
- * drives, or nothing is left to do. */
+/*
+ * Drive with the thread of the engine, until a caller waits and can drive, or
+ * no work is left.
+ */
 static void
 drive_alone(struct aic_http *h)
 {
@@ -1186,7 +1264,7 @@ cancel_all(struct aic_http *h)
 }
 
 static void *
-look_after(void *arg)
+run_engine_thread(void *arg)
 {
 	struct aic_http *h = arg;
 
@@ -1201,10 +1279,10 @@ look_after(void *arg)
 		drive_alone(h);
 		pthread_mutex_lock(&h->lock);
 		h->alone = false;
-		hand_on(h);
+		hand_on_driving(h);
 	}
 	pthread_mutex_unlock(&h->lock);
-	/* Nobody waits for a call any more. */
+	/* No caller waits for a call any more. */
 	cancel_all(h);
 	return NULL;
 }
@@ -1221,7 +1299,7 @@ make_share(struct aic_http *h)
 	    curl_share_setopt(h->share, CURLSHOPT_UNLOCKFUNC, unlock_share) ==
 	    CURLSHE_OK &&
 	    curl_share_setopt(h->share, CURLSHOPT_USERDATA, h) == CURLSHE_OK &&
-	    /* So that a new connection resumes the session of an earlier one. */
+	    /* A new connection resumes the TLS session of an earlier one. */
 	    curl_share_setopt(h->share, CURLSHOPT_SHARE,
 		CURL_LOCK_DATA_SSL_SESSION) == CURLSHE_OK;
 }
@@ -1238,7 +1316,7 @@ make_epoll(struct aic_http *h)
 	    epoll_ctl(h->epoll, EPOLL_CTL_ADD, h->wakeup, &e) == 0;
 }
 
-/* All but the thread; copes with a half-built one. */
+/* Free all but the thread. A half-built engine is allowed. */
 static void
 free_engine(struct aic_http *h)
 {
@@ -1301,7 +1379,7 @@ aic_http_open(struct aic_http **ret_http, const struct aic_http_conf *conf,
 	if (!rc && (!make_share(h) || !make_epoll(h) || !make_multi(h)))
 		rc = aic_fail(err, AIC_ENOMEM,
 		    "could not set libcurl up for many calls");
-	if (!rc && pthread_create(&h->thread, NULL, look_after, h) != 0)
+	if (!rc && pthread_create(&h->thread, NULL, run_engine_thread, h) != 0)
 		rc = aic_fail(err, AIC_ENOMEM, "could not start a thread");
 	if (rc) {
 		free_engine(h);
@@ -1317,7 +1395,7 @@ aic_http_close(struct aic_http *h)
 	if (!h)
 		return;
 	atomic_store(&h->stop, true);
-	call_driver(h);
+	notify_driver(h);
 	pthread_join(h->thread, NULL);
 	free_engine(h);
 }
@@ -1326,12 +1404,15 @@ void
 aic_http_close_idle(struct aic_http *h)
 {
 	atomic_store(&h->shed, true);
-	call_driver(h);
+	notify_driver(h);
 }
 
 /* --- callers ----------------------------------------------------------- */
 
-/* "https://host:port" of a URL, and how it is reached. NULL: no memory. */
+/*
+ * The key of a route: "https://host:port", the trust store and the proxy. NULL:
+ * out of memory.
+ */
 static char *
 make_route_key(const struct aic_http_request *req)
 {
@@ -1382,9 +1463,12 @@ new_call(struct aic_http *h, const struct aic_http_request *req)
 	return call;
 }
 
-/* Hand a call over; somebody has to be told. NULL: no memory, or too many. */
+/*
+ * Put a call into the list of new calls. The caller has to notify the driver.
+ * NULL: out of memory, or too many calls.
+ */
 static struct aic_http_call *
-hand_over(struct aic_http *h, const struct aic_http_request *req)
+submit_call(struct aic_http *h, const struct aic_http_request *req)
 {
 	struct aic_http_call *call = NULL;
 
@@ -1404,24 +1488,29 @@ hand_over(struct aic_http *h, const struct aic_http_request *req)
 struct aic_http_call *
 aic_http_start(struct aic_http *h, const struct aic_http_request *req)
 {
-	struct aic_http_call *call = hand_over(h, req);
+	struct aic_http_call *call = submit_call(h, req);
 
 	if (call)
-		call_driver(h);
+		notify_driver(h);
 	return call;
 }
 
-/* Sleep until the call is over, or it is this caller's turn to drive, or it is
- * until_us. With the lock held, which is released meanwhile. */
+/*
+ * Sleep until the call is over, its caller is to drive, or until_us has passed.
+ * The lock is held on entry and on return, and released meanwhile.
+ */
 static void
-follow(struct aic_http *h, struct aic_http_call *call, int64_t until_us)
+follow_driver(struct aic_http *h, struct aic_http_call *call, int64_t until_us)
 {
 	struct timespec until = aic_clock_spec(until_us);
 	bool late = false, alone = h->alone;
 
 	add_follower(h, call);
 	pthread_mutex_unlock(&h->lock);
-	/* It has a call to take, or leaves the driving to this caller. */
+	/*
+	 * Wake the driver, because it has a new call to take, or because the
+	 * thread of the engine should let this caller drive.
+	 */
 	if ((alone && !is_crowd(h)) || atomic_load(&h->news))
 		wake_driver(h);
 	while (!late &&
@@ -1431,7 +1520,7 @@ follow(struct aic_http *h, struct aic_http_call *call, int64_t until_us)
 	remove_follower(h, call);
 }
 
-/* True: it is over. */
+/* True: the call is over. */
 static bool
 wait_until(struct aic_http_call *call, int64_t until_us)
 {
@@ -1444,19 +1533,19 @@ wait_until(struct aic_http_call *call, int64_t until_us)
 		if (!h->driven && is_crowd(h))
 			pthread_cond_signal(&h->idle);
 		if ((h->driven || is_crowd(h)) && !call->promoted) {
-			follow(h, call, until_us);
+			follow_driver(h, call, until_us);
 			continue;
 		}
 		h->driven = true;
 		call->promoted = false;
 		pthread_mutex_unlock(&h->lock);
-		drive(h, call, until_us);
+		drive_engine(h, call, until_us);
 		pthread_mutex_lock(&h->lock);
-		hand_on(h);
+		hand_on_driving(h);
 	}
 	if (call->promoted) {
 		call->promoted = false;
-		hand_on(h);
+		hand_on_driving(h);
 	}
 	pthread_mutex_unlock(&h->lock);
 	return atomic_load(&call->over);
@@ -1471,7 +1560,7 @@ aic_http_wait(struct aic_http_call *call, int64_t until_us)
 }
 
 static void
-cancel(struct aic_http_call *call, enum aic_http_end as)
+request_cancel(struct aic_http_call *call, enum aic_http_end as)
 {
 	struct aic_http *h = call->http;
 
@@ -1483,7 +1572,7 @@ cancel(struct aic_http_call *call, enum aic_http_end as)
 	call->next_drop = atomic_load(&h->drops);
 	while (!atomic_compare_exchange_weak(&h->drops, &call->next_drop, call))
 		;
-	call_driver(h);
+	notify_driver(h);
 }
 
 void
@@ -1492,12 +1581,14 @@ aic_http_drop(struct aic_http_call *call)
 	if (!call)
 		return;
 	if (!atomic_load(&call->over))
-		cancel(call, AIC_HTTP_GONE);
-	let_go(call);
+		request_cancel(call, AIC_HTTP_GONE);
+	release_call(call);
 }
 
-/* Wait for the end of a call, and cancel it when nobody needs it any more. False: the
- * engine did not end it. */
+/*
+ * Wait for the end of a call, and cancel it if its response is not needed.
+ * False: the engine did not end the call.
+ */
 static bool
 wait_to_the_end(struct aic_http_call *call, bool (*gone)(void *), void *arg)
 {
@@ -1511,7 +1602,7 @@ wait_to_the_end(struct aic_http_call *call, bool (*gone)(void *), void *arg)
 		late = aic_clock_us() >= end;
 		left = !late && gone && gone(arg);
 	}
-	cancel(call, late ? AIC_HTTP_TIMEOUT : AIC_HTTP_GONE);
+	request_cancel(call, late ? AIC_HTTP_TIMEOUT : AIC_HTTP_GONE);
 	return wait_until(call, aic_clock_us() + GRACE_US);
 }
 
@@ -1527,7 +1618,7 @@ aic_http_run(struct aic_http *h, const struct aic_http_request *req,
 		ret_answer->end = AIC_HTTP_TIMEOUT;
 		return;
 	}
-	call = hand_over(h, req);
+	call = submit_call(h, req);
 	if (!call)
 		return;
 	if (wait_to_the_end(call, gone, arg)) {
@@ -1544,5 +1635,5 @@ aic_http_run(struct aic_http *h, const struct aic_http_request *req,
 		if (req->body)
 			req->body->failed = true;
 	}
-	let_go(call);
+	release_call(call);
 }

@@ -1,5 +1,5 @@
 /*
- * http_call -- what an HTTP call is asked for and what comes of it: the types that the
+ * http_call -- the request and the result of an HTTP call: the types that the
  * engine, its transfers and their callers share.
  */
 #ifndef AIC_HTTP_CALL_H
@@ -12,16 +12,16 @@
 
 struct aic_http_trust;
 
-/* How a call ended, as far as a retry is concerned. */
+/* How a call ended, as a retry has to distinguish it. */
 enum aic_http_end {
 	AIC_HTTP_ANSWERED, /* `status' and `body' are set */
-	AIC_HTTP_CONNECT, /* never reached the server; nothing was sent */
-	AIC_HTTP_UNTRUSTED, /* the server's certificate was not accepted */
-	AIC_HTTP_BROKEN, /* sent, perhaps in part, and no whole answer came */
+	AIC_HTTP_CONNECT, /* the server was not reached; nothing was sent */
+	AIC_HTTP_UNTRUSTED, /* the certificate of the server was not accepted */
+	AIC_HTTP_BROKEN, /* sent, at least in part, without a complete answer */
 	AIC_HTTP_TIMEOUT, /* the deadline passed */
-	AIC_HTTP_TOO_BIG, /* the answer is over its ceiling */
+	AIC_HTTP_TOO_BIG, /* the answer exceeds answer_max */
 	AIC_HTTP_GONE, /* the caller does not need the answer any more */
-	AIC_HTTP_FAILED, /* cannot work as it is configured */
+	AIC_HTTP_FAILED, /* the configuration cannot work */
 	AIC_HTTP_NO_MEMORY,
 	AIC_HTTP__MAX
 };
@@ -29,29 +29,34 @@ enum aic_http_end {
 struct aic_http_request {
 	const char *url; /* copied */
 	const char *const *headers; /* "Name: value", NULL at the end; copied */
-	const char *proxy; /* URL, with user and password; NULL: none; copied */
-	struct aic_http_trust *trust; /* NULL: the system's roots; held */
-	/* Of a POST; NULL: the request is a GET. The bytes belong to the call
-	 * while it is in flight, and the buffer is empty meanwhile. */
+	const char *proxy; /* URL with user and password; NULL: none; copied */
+	/* NULL: the roots of the system; kept until the call ends */
+	struct aic_http_trust *trust;
+	/*
+	 * The body of a POST; NULL: the request is a GET. The call owns the
+	 * bytes while it is in flight, and the buffer is empty meanwhile.
+	 */
 	struct aic_buf *body;
-	size_t answer_max; /* bytes of the answer's body, after decoding */
-	int64_t deadline_us; /* for everything, name resolution included */
-	int64_t connect_us; /* of it for the connection */
+	size_t answer_max; /* bytes of the body of the answer, after decoding */
+	int64_t deadline_us; /* of the whole call, with name resolution */
+	int64_t connect_us; /* the share of it for connecting */
 };
 
 #define AIC_HTTP_WHY_SIZE 128
 
 struct aic_http_answer {
 	enum aic_http_end end;
-	int status; /* 0 when none came */
-	/* With AIC_HTTP_CONNECT: there was no descriptor for a connection, which
-	 * says nothing about the server. */
+	int status; /* 0: no answer */
+	/*
+	 * With AIC_HTTP_CONNECT: no descriptor was available for a connection.
+	 * The failure does not concern the server.
+	 */
 	bool no_descriptor;
 	/* retry-after-ms, else Retry-After; -1: none, or not in the future */
 	int64_t retry_after_us;
-	struct aic_buf body; /* aic_buf_done() it */
+	struct aic_buf body; /* free with aic_buf_done() */
 	int64_t took_us; /* from the start of the call to its end */
-	/* what went wrong, for the log; "" when nothing did */
+	/* the reason of a failure, for the log; "" on success */
 	char why[AIC_HTTP_WHY_SIZE];
 };
 

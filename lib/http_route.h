@@ -1,18 +1,20 @@
 /*
- * http_route -- when a call may begin: the connections of one server, and the calls
- * that use them or wait for them.
+ * http_route -- admission: when a call may begin, from the connections of a
+ * server and from the calls that use them or wait for them.
  *
- * libcurl 7.88 opens one more connection for each call that finds the others full
- * or still connecting, whatever CURLOPT_PIPEWAIT says: a burst of 2,000 calls would
- * be 1,900 handshakes. So calls begin only when there is room for them:
+ * libcurl 7.88 opens one more connection for each call that finds the others
+ * full or still connecting, whatever CURLOPT_PIPEWAIT says. A burst of 2,000
+ * calls would cause 1,900 handshakes. Calls therefore begin only when there is
+ * room for them:
  *
- * - While it is not known what the server speaks, a few connections are opened at
- *   once, and all other calls wait for the first of them.
- * - With HTTP/2, connections are opened up to connections_max, a few at a time, as
- *   long as each has more than a few streams. All others become further streams.
- * - With HTTP/1.1, each call needs a connection of its own. Those that have to be
- *   opened are opened so many at a time, because a handshake costs a millisecond or
- *   two of CPU, and thousands at once would all be late.
+ * - While the protocol of the server is unknown, a few connections are opened
+ *   at once, and the other calls wait for the first of them.
+ * - With HTTP/2, up to connections_max connections are opened, a few at a time,
+ *   as long as each has more than a few streams. Further calls become further
+ *   streams.
+ * - With HTTP/1.1, each call needs a connection of its own. Only a limited
+ *   number are opened at a time, because a handshake costs a millisecond or two
+ *   of CPU, and thousands at once would all be late.
  *
  * Threads: only the one that drives the engine.
  */
@@ -22,46 +24,51 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* What a server speaks. */
+/* The protocol of a server. */
 enum aic_http_protocol {
-	AIC_HTTP_UNKNOWN, /* no connection has told yet */
+	AIC_HTTP_UNKNOWN, /* no connection has been made yet */
 	AIC_HTTP_1,
 	AIC_HTTP_2,
 };
 
-/* What a call that waits should do. */
+/* The decision about a waiting call. */
 enum aic_http_admission {
 	AIC_HTTP_WAIT,
-	AIC_HTTP_REUSE, /* begin, on a connection that there is */
-	AIC_HTTP_OPEN, /* begin, with a connection of its own */
+	AIC_HTTP_REUSE, /* begin on an existing connection */
+	AIC_HTTP_OPEN, /* begin with a connection of its own */
 };
 
 struct aic_http_route {
 	bool plain; /* no TLS, hence HTTP/1.1 */
 	enum aic_http_protocol protocol;
-	int connections_max; /* of HTTP/2 */
-	/* Connections, by their sockets. */
-	int sockets; /* all that are open */
-	int connecting; /* of them, not yet usable */
-	int stale; /* of them, closed by the server while idle */
+	int connections_max; /* limit for HTTP/2 */
+	/* Connections, counted by their sockets. */
+	int sockets; /* all open sockets */
+	int connecting; /* of these, not yet usable */
+	int stale; /* of these, closed by the server while idle */
 	/* Calls. */
-	int calls; /* that have begun */
-	int opening; /* of them, waiting for a connection of their own */
+	int calls; /* calls that have begun */
+	int opening; /* of these, waiting for their own connection */
 };
 
 /* aic_http_route_init -- connections_max: 1.. */
 void
 aic_http_route_init(struct aic_http_route *r, bool plain, int connections_max);
 
-/* aic_http_route_admit -- may one more call begin now, and how? The caller counts it
- * in `calls', and in `opening', when it does begin. */
+/*
+ * aic_http_route_admit -- whether and how one more call may begin. When the
+ * caller begins the call, it has to count the call in `calls', and in `opening'
+ * if it opens a connection.
+ */
 enum aic_http_admission aic_http_route_admit(const struct aic_http_route *r);
 
-/* aic_http_route_streams -- how many streams a connection should have at the most, so
- * that all calls that have begun find room and are spread evenly. */
+/*
+ * aic_http_route_streams -- the maximum of streams per connection, such that
+ * all calls that have begun find room and are spread evenly.
+ */
 int aic_http_route_streams(const struct aic_http_route *r);
 
-/* aic_http_route_connected -- is there a connection that can be used? */
+/* aic_http_route_connected -- whether a usable connection exists. */
 bool aic_http_route_connected(const struct aic_http_route *r);
 
 #endif

@@ -11,21 +11,28 @@
 #include "lib/clock.h"
 #include "lib/http_trust.h"
 
-/* Chats wait by the thousand, so what each of them holds is kept small: for sending the
- * least that libcurl takes, which is freed when the body has gone out. */
+/*
+ * Thousands of chats wait at a time, so the memory of each is kept small. This
+ * is the smallest send buffer that libcurl accepts; it is freed when the body
+ * has been sent.
+ */
 #define SEND_BUFFER 16384L
 
-/* With plain HTTP, libcurl's buffer for receiving. */
+/* The receive buffer of libcurl for plain HTTP. */
 #define RECEIVE_BUFFER_PLAIN 4096L
 
-/* An answer of the API has a dozen headers; 64 KiB is what its own docs allow. */
+/*
+ * A response of the API has a dozen headers. Its documentation allows 64 KiB.
+ */
 #define HEADERS_MAX (64 * 1024)
 
-/* A day is beyond any deadline; the bound keeps sums sane. */
+/* A day is beyond any deadline. The limit prevents overflow of sums. */
 #define RETRY_AFTER_MAX_US (86400 * AIC_S)
 
-/* Codings that every server knows. With others it would be libcurl's build that
- * decides what is understood. */
+/*
+ * Codings that every server supports. By default they would depend on how
+ * libcurl was built.
+ */
 #define CODINGS "gzip, deflate"
 
 static size_t
@@ -46,8 +53,10 @@ on_header(char *data, size_t size, size_t n, void *arg)
 {
 	struct aic_http_transfer *t = arg;
 
-	/* A blank line ends them. There may be a proxy's before the server's,
-	 * and trailers long after. */
+	/*
+	 * A blank line ends a block of headers. The block of a proxy may
+	 * precede that of the server, and trailers may follow.
+	 */
 	if (size * n > 4 && memcmp(data, "HTTP/", 5) == 0)
 		t->header_done = false;
 	else if (size * n > 0 && (*data == '\r' || *data == '\n'))
@@ -60,9 +69,11 @@ on_header(char *data, size_t size, size_t n, void *arg)
 	return size * n;
 }
 
-/* What libcurl 7.88 says, and only in its log, when a stream was refused before it was
- * processed, and was the first one of its connection. Of others it says the same as of a
- * connection that has ended, and they count as attempts. */
+/*
+ * libcurl 7.88 reports only in its log that a stream was refused before it was
+ * processed, and only for the first stream of a connection. Other refused
+ * streams look like a connection that has ended, and count as attempts.
+ */
 #define REFUSED "REFUSED_STREAM, retrying"
 
 static int
@@ -90,12 +101,12 @@ aic_http_transfer_handle(CURLSH *share)
 		return NULL;
 	}
 	curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
-	/* The resolver's thread is not waited for. */
+	/* Do not wait for the thread of the resolver. */
 	curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L);
 	curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
 	curl_easy_setopt(e, CURLOPT_UPLOAD_BUFFERSIZE, SEND_BUFFER);
 	curl_easy_setopt(e, CURLOPT_MAXAGE_CONN, (long)AIC_HTTP_IDLE_MAX_S);
-	/* A peer that vanished without a word is noticed within half a minute. */
+	/* Detect a peer that has vanished within half a minute. */
 	curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L);
 	curl_easy_setopt(e, CURLOPT_TCP_KEEPIDLE, 10L);
 	curl_easy_setopt(e, CURLOPT_TCP_KEEPINTVL, 5L);
@@ -125,7 +136,7 @@ is_plain(const struct aic_http_request *req)
 	return strncmp(req->url, "http://", 7) == 0;
 }
 
-/* What is copied, and may find no memory. */
+/* Set the options whose values are copied, which may fail without memory. */
 static bool
 set_target(struct aic_http_transfer *t, const struct aic_http_request *req,
     struct aic_http_trust *trust)
@@ -140,7 +151,7 @@ set_target(struct aic_http_transfer *t, const struct aic_http_request *req,
 	    curl_easy_setopt(e, CURLOPT_URL, req->url) == CURLE_OK &&
 	    curl_easy_setopt(e, CURLOPT_PROXY, req->proxy ? req->proxy : "") ==
 	    CURLE_OK &&
-	    /* Or the environment's no_proxy would bypass it. */
+	    /* Otherwise no_proxy of the environment would bypass the proxy. */
 	    curl_easy_setopt(e, CURLOPT_NOPROXY, "") == CURLE_OK &&
 	    curl_easy_setopt(e, CURLOPT_HTTP_VERSION,
 		plain ? CURL_HTTP_VERSION_1_1 : CURL_HTTP_VERSION_2TLS) ==
@@ -149,16 +160,19 @@ set_target(struct aic_http_transfer *t, const struct aic_http_request *req,
 }
 
 /*
- * The size of libcurl's buffer for receiving.
+ * The size of the receive buffer of libcurl.
  *
- * With HTTP/2, libcurl 7.88 copies the data of a stream into the stream's buffer while it
- * reads from the connection for any other stream, as much as the socket has. When the
- * buffer is full, libcurl stops within what it has read. It goes on when the socket has
- * more, and never where the stream's last frame, with END_STREAM, was the last that came.
- * So the buffer holds a whole answer: one that does not fit is over its ceiling, and the
- * transfer ends when the full buffer is delivered.
+ * With HTTP/2, libcurl 7.88 copies the data of a stream into the buffer of that
+ * stream while it reads from the connection for any other stream, as much as
+ * the socket has. When the buffer is full, libcurl stops within the data that
+ * it has read. It continues when the socket has more data, and therefore never
+ * if the last frame of the stream, with END_STREAM, was the last one to arrive.
+ * The buffer is therefore as large as the largest allowed answer. A larger
+ * answer exceeds its limit, and the transfer ends when the full buffer is
+ * delivered.
  *
- * malloc() gives the buffer pages of its own, of which a short answer touches one or two.
+ * malloc() gives the buffer pages of its own, of which a short answer touches
+ * one or two.
  */
 static long
 receive_buffer(const struct aic_http_request *req)
@@ -230,32 +244,40 @@ aic_http_transfer_free_sent(struct aic_http_transfer *t)
 		CURLE_OK ||
 	    sent < (curl_off_t)t->body.len)
 		return false;
-	/* To set its size, even to what it is, frees it; it is allocated again when
-	 * it is needed. */
+	/*
+	 * Setting the size, even to the same value, frees the buffer. libcurl
+	 * allocates it again on demand.
+	 */
 	curl_easy_setopt(t->easy, CURLOPT_UPLOAD_BUFFERSIZE, SEND_BUFFER);
 	return true;
 }
 
-/* --- how it ended ------------------------------------------------------ */
+/* --- results -------------------------------------------------------- */
 
 static enum aic_http_end
-end_of(const struct aic_http_transfer *t, CURLcode rc)
+classify_end(const struct aic_http_transfer *t, CURLcode rc)
 {
 	bool sent = t->requests > 0;
 
 	switch (rc) {
 	case CURLE_OK:
-		/* To libcurl, headers without an end are an answer. */
+		/*
+		 * libcurl accepts headers without an end as a complete
+		 * response.
+		 */
 		return t->header_done ? AIC_HTTP_ANSWERED : AIC_HTTP_BROKEN;
 	case CURLE_WRITE_ERROR:
-		/* The third: a coding whose bytes are wrong. */
+		/* The third case: invalid bytes of a content coding. */
 		return t->too_big	    ? AIC_HTTP_TOO_BIG
 		    : t->answer.body.failed ? AIC_HTTP_NO_MEMORY
 					    : AIC_HTTP_BROKEN;
 	case CURLE_OUT_OF_MEMORY:
-		/* It says so of a header over 100 KiB, too, which with HTTP/2 ends the
-		 * stream before. errno is not enough: while a connection is made, and
-		 * for other streams, system calls set it. */
+		/*
+		 * libcurl also returns this code for a header over 100 KiB,
+		 * which with HTTP/2 ends the stream before. errno alone is not
+		 * sufficient, because system calls set it while connecting and
+		 * for other streams.
+		 */
 		return !sent || t->http2 || errno == ENOMEM ? AIC_HTTP_NO_MEMORY
 							    : AIC_HTTP_TOO_BIG;
 	case CURLE_ABORTED_BY_CALLBACK: /* a second request was refused */
@@ -264,13 +286,16 @@ end_of(const struct aic_http_transfer *t, CURLcode rc)
 	case CURLE_GOT_NOTHING:
 	case CURLE_PARTIAL_FILE:
 	case CURLE_WEIRD_SERVER_REPLY:
-	case CURLE_UNSUPPORTED_PROTOCOL: /* an answer of HTTP/0.9 */
+	case CURLE_UNSUPPORTED_PROTOCOL: /* a response of HTTP/0.9 */
 	case CURLE_HTTP2:
 	case CURLE_HTTP2_STREAM:
 	case CURLE_BAD_CONTENT_ENCODING:
 		return AIC_HTTP_BROKEN;
 	case CURLE_OPERATION_TIMEDOUT:
-		/* While connecting, nothing was sent: worth another try. */
+		/*
+		 * A timeout while connecting: nothing was sent, so another
+		 * attempt is safe.
+		 */
 		return sent ? AIC_HTTP_TIMEOUT : AIC_HTTP_CONNECT;
 	case CURLE_PEER_FAILED_VERIFICATION:
 	case CURLE_SSL_ISSUER_ERROR:
@@ -286,14 +311,17 @@ end_of(const struct aic_http_transfer *t, CURLcode rc)
 	}
 }
 
-/* A number of so many microseconds; -1: it is not one, or not over 0. */
+/*
+ * Parse a number and convert it to microseconds; -1: not a number, or not
+ * positive.
+ */
 static int64_t
 read_number(const char *text, double unit_us)
 {
 	char *end;
 	double us;
 
-	/* No hexadecimals, no "nan". */
+	/* Rejects hexadecimal numbers and "nan". */
 	us = strtod(text, &end) * unit_us;
 	if (text[strspn(text, "0123456789.eE+-")] || end == text || *end ||
 	    !(us > 0))
@@ -309,7 +337,10 @@ aic_http_retry_after(const char *ms, const char *after, time_t now)
 
 	if (us < 0 && after)
 		us = read_number(after, AIC_S);
-	/* A date begins with its day's name; libcurl would find one in -20991231. */
+	/*
+	 * A date begins with the name of a day. libcurl would parse -20991231
+	 * as a date.
+	 */
 	if (us >= 0 || !after || !isalpha((unsigned char)*after))
 		return us;
 	date = curl_getdate(after, NULL);
@@ -320,7 +351,7 @@ aic_http_retry_after(const char *ms, const char *after, time_t now)
 }
 
 static const char *
-header(CURL *easy, const char *name)
+get_header(CURL *easy, const char *name)
 {
 	struct curl_header *h;
 
@@ -336,14 +367,14 @@ aic_http_transfer_end(struct aic_http_transfer *t, CURLcode rc)
 	struct aic_http_answer *a = &t->answer;
 	long status = 0;
 
-	a->end = end_of(t, rc);
+	a->end = classify_end(t, rc);
 	a->no_descriptor = a->end == AIC_HTTP_CONNECT && t->no_socket;
 	curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
 	a->status = (int)status;
 	if (a->end == AIC_HTTP_ANSWERED)
-		a->retry_after_us = aic_http_retry_after(header(t->easy,
+		a->retry_after_us = aic_http_retry_after(get_header(t->easy,
 							     "retry-after-ms"),
-		    header(t->easy, "retry-after"), time(NULL));
+		    get_header(t->easy, "retry-after"), time(NULL));
 	else if (rc == CURLE_OK)
 		snprintf(a->why, sizeof(a->why),
 		    "the connection ended within the headers");
@@ -372,7 +403,7 @@ aic_http_transfer_done(struct aic_http_transfer *t)
 {
 	struct curl_slist *h;
 
-	/* One of them has the key. */
+	/* One of the headers contains the API key. */
 	for (h = t->headers; h; h = h->next)
 		explicit_bzero(h->data, strlen(h->data));
 	curl_slist_free_all(t->headers);

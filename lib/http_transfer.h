@@ -1,9 +1,9 @@
 /*
- * http_transfer -- one HTTP exchange over a libcurl handle: how the handle is set up,
- * what is read, and how libcurl's result is to be understood.
+ * http_transfer -- one HTTP exchange over a libcurl handle: the options of the
+ * handle, reading the response, and interpreting the result of libcurl.
  *
- * It knows nothing of threads, connections and other transfers; http.c carries it
- * out.
+ * Threads, connections and other transfers are not handled here. http.c runs
+ * the transfer.
  */
 #ifndef AIC_HTTP_TRANSFER_H
 #define AIC_HTTP_TRANSFER_H
@@ -12,95 +12,122 @@
 
 #include "lib/http_call.h"
 
-/* Providers close idle connections after a minute or more; ours are closed first. */
+/*
+ * Providers close idle connections after a minute or more. Ours are closed
+ * before that, so that no request meets a closing connection.
+ */
 #define AIC_HTTP_IDLE_MAX_S 50
 
 struct aic_http_transfer {
-	CURL *easy; /* of aic_http_transfer_handle(); the owner's */
+	CURL *easy; /* from aic_http_transfer_handle(); owned by the caller */
 	struct curl_slist *headers;
 	bool has_body; /* a POST */
 	struct aic_buf body; /* of the request */
 	struct aic_http_answer answer;
-	int requests; /* that went out, or were about to, and may be processed */
-	bool http2; /* it is a stream of HTTP/2; set by the owner */
+	/* requests sent, or about to be, that the server may process */
+	int requests;
+	bool http2; /* a stream of HTTP/2; set by the owner */
 	size_t header_bytes;
 	bool header_done;
 	bool too_big;
-	bool no_socket; /* no descriptor, or no memory, for a connection */
+	bool no_socket; /* no descriptor or no memory for a connection */
 	char why[CURL_ERROR_SIZE]; /* written by libcurl */
 };
 
-/* aic_http_transfer_handle -- a libcurl handle with all that is the same for every
- * transfer. Errors: NULL, no memory. Memory: gives; curl_easy_cleanup(). */
+/*
+ * aic_http_transfer_handle -- make a libcurl handle with the options that all
+ * transfers share.
+ *
+ * Errors:   NULL: out of memory
+ * Memory:   gives; curl_easy_cleanup()
+ */
 CURL *aic_http_transfer_handle(CURLSH *share) AIC_MUST_CHECK;
 
 /*
- * aic_http_transfer_init -- what the request says.
+ * aic_http_transfer_init -- set the options of a request.
  *
  * trust     for https; kept
  *
- * req->body is not taken yet: aic_http_transfer_take_body() does that.
+ * The bytes of req->body are not taken; aic_http_transfer_take_body() does
+ * that.
  *
- * Errors:   false: no memory; aic_http_transfer_done() is due all the same
+ * Errors:   false: out of memory; aic_http_transfer_done() has to be called
+ *           anyway
  */
 bool aic_http_transfer_init(struct aic_http_transfer *t,
     const struct aic_http_request *req,
     struct aic_http_trust *trust) AIC_MUST_CHECK;
 
-/* aic_http_transfer_take_body -- take the bytes of req->body, if there is one, and
- * leave it empty. */
+/*
+ * aic_http_transfer_take_body -- take the bytes of req->body, if it is set, and
+ * leave the buffer empty.
+ */
 void aic_http_transfer_take_body(struct aic_http_transfer *t,
     const struct aic_http_request *req);
 
 /*
- * aic_http_transfer_may_send -- the request is about to go out; may it?
+ * aic_http_transfer_may_send -- whether a request that is about to be sent may
+ * be sent.
  *
  * When a kept connection ends before the answer, libcurl sends the same request
- * again on another one. A request with a body may have been processed by then, and
- * paid for, so that one is refused. A GET changes nothing and may be repeated.
+ * again on another one. The server may have processed a request with a body by
+ * then, and charged for it, so the second one is refused. A GET changes nothing
+ * and may be repeated.
  */
 bool aic_http_transfer_may_send(struct aic_http_transfer *t);
 
-/* aic_http_transfer_watch_refusals -- have libcurl's log read, or not, for a stream that
- * the server refused, because such a request was not processed and may be sent again. To
- * write the log costs some percent of an exchange's CPU. */
+/*
+ * aic_http_transfer_watch_refusals -- enable or disable reading the log of
+ * libcurl, to detect a stream that the server refused. Such a request was not
+ * processed and may be sent again. Producing the log costs some percent of the
+ * CPU of an exchange.
+ */
 void aic_http_transfer_watch_refusals(struct aic_http_transfer *t, bool on);
 
-/* aic_http_transfer_may_connect -- likewise, about a connection to be opened for it:
- * none is needed for a request that may not be sent. */
+/*
+ * aic_http_transfer_may_connect -- whether a connection may be opened for the
+ * transfer. A request that may not be sent needs none.
+ */
 bool aic_http_transfer_may_connect(const struct aic_http_transfer *t);
 
 /*
- * aic_http_transfer_free_sent -- free libcurl's buffer for sending once the body has gone
- * out, because it is larger than all else that a call needs while it waits for the answer.
+ * aic_http_transfer_free_sent -- free the send buffer of libcurl once the body
+ * has been sent. The buffer is larger than everything else that a call needs
+ * while it waits for the answer.
  *
- * The value is false while there is more to send.
+ * The value is false while part of the body is unsent.
  */
 bool aic_http_transfer_free_sent(struct aic_http_transfer *t);
 
-/* aic_http_transfer_end -- set the answer, except for took_us, from how libcurl ended
- * it; before the handle leaves the multi handle. */
+/*
+ * aic_http_transfer_end -- set the answer, except for took_us, from the result
+ * of libcurl. Call it before the handle leaves the multi handle.
+ */
 void aic_http_transfer_end(struct aic_http_transfer *t, CURLcode rc);
 
-/* aic_http_transfer_fail -- the same for a transfer that never began, or is given
- * up. */
+/*
+ * aic_http_transfer_fail -- set the answer of a transfer that did not begin, or
+ * that is given up.
+ */
 void aic_http_transfer_fail(struct aic_http_transfer *t, enum aic_http_end end,
     const char *why);
 
-/* aic_http_transfer_done -- free all but the handle. */
+/* aic_http_transfer_done -- free everything except the handle. */
 void aic_http_transfer_done(struct aic_http_transfer *t);
 
 /*
- * aic_http_retry_after -- how long a server asks its callers to wait.
+ * aic_http_retry_after -- the delay before the next request that a server asks
+ * for.
  *
- * ms        value of retry-after-ms; NULL: there is none
- * after     value of Retry-After, seconds or a date; NULL: there is none
+ * ms        value of retry-after-ms; NULL: none
+ * after     value of Retry-After, seconds or a date; NULL: none
  * now       time(2)
  *
- * The value is in microseconds, a day at most; -1: neither can be read, or they
- * say nothing about the future.
+ * The value is in microseconds, a day at most. -1: neither header can be
+ * parsed, or the time is not in the future.
  *
- * Source:   RFC 9110, 10.2.3; openai-python, which reads both, fractions too
+ * Source:   RFC 9110, 10.2.3; openai-python, which reads both headers, with
+ *           fractions
  */
 int64_t aic_http_retry_after(const char *ms, const char *after, time_t now);
 

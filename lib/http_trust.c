@@ -13,7 +13,7 @@
 struct aic_http_trust {
 	X509_STORE *store;
 	atomic_int holders;
-	char tag[32]; /* tells this store's connections from another one's */
+	char tag[32]; /* distinguishes connections of this store */
 };
 
 static enum aic_code
@@ -51,7 +51,7 @@ aic_http_trust_open(struct aic_http_trust **ret_trust, const char *ca_file,
 		aic_http_trust_close(t);
 		return rc;
 	}
-	/* A system without the file of all roots has the directory. */
+	/* A system without the bundle file has the directory. */
 	ERR_clear_error();
 	*ret_trust = t;
 	return AIC_OK;
@@ -80,7 +80,7 @@ on_context(CURL *easy, void *context, void *arg)
 
 	(void)easy;
 	SSL_CTX_set1_cert_store(context, t->store);
-	/* An idle connection then holds no record buffers, 34 KB of them. */
+	/* An idle connection then keeps no record buffers, which are 34 KB. */
 	SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
 	return CURLE_OK;
 }
@@ -89,10 +89,11 @@ bool
 aic_http_trust_set(struct aic_http_trust *t, CURL *easy)
 {
 	/*
-	 * libcurl does not know of the store, and would let a call use a
-	 * connection that was verified with another one. Connections with
-	 * different CAPATHs are kept apart, so the store's tag stands there. As a
-	 * directory it would have no certificates, and the store replaces it.
+	 * libcurl does not take the store into account when it reuses a
+	 * connection, and would let a call use a connection that was verified
+	 * with another store. It does distinguish connections by CAPATH, so
+	 * CAPATH is set to the tag of the store. As a directory the tag would
+	 * contain no certificates; the store replaces it.
 	 */
 	return curl_easy_setopt(easy, CURLOPT_CAINFO, NULL) == CURLE_OK &&
 	    curl_easy_setopt(easy, CURLOPT_CAPATH, t->tag) == CURLE_OK &&
