@@ -15,7 +15,7 @@ sub cache
 	return $got->{json}{checks}{cache};
 }
 
-# It gets there within a few looks of the keeper.
+# It gets there within a few looks of the janitor.
 sub gets ($state, $title)
 {
 	my $is = '';
