@@ -95,7 +95,7 @@ request_run_deferred(struct request *rq)
 	/* A caller who reads slowly may have held this up for so long that the limit
 	 * has been reset since the refusal was observed. */
 	if (rq->n_puts > 0 && rq->puts[0].only_new &&
-	    start - rq->looked_us > AIC_CACHE_KEYS_LOOK_MAX_US)
+	    start - rq->observed_us > AIC_CACHE_KEYS_LOOK_MAX_US)
 		drop_last_put(rq);
 	if (rq->n_puts > 0) {
 		end = aic_cache_put(w->cache, rq->puts, rq->n_puts, INT64_MAX);

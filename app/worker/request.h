@@ -67,7 +67,7 @@ struct request {
 	/* Deferred until the caller has the response. */
 	struct aic_cache_put puts[REQUEST_PUTS];
 	int n_puts;
-	int64_t looked_us; /* when the refusal in puts[0] was observed */
+	int64_t observed_us; /* when the refusal in puts[0] was observed */
 	struct seller_api_ask seller;
 
 	struct request_trace trace;
