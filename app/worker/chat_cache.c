@@ -36,7 +36,7 @@ now_s(void)
 static void
 digest_question(struct chat *c)
 {
-	const char *texts[] = { c->worker->asked_how, "", NULL };
+	const char *texts[] = { c->worker->model_description, "", NULL };
 	unsigned char digest[AIC_DIGEST_BYTES];
 	struct aic_buf normal;
 
@@ -111,7 +111,7 @@ choose_values(struct chat *c, struct lookup *l)
 		l->seller = &l->items[l->n++];
 		aic_cache_keys_seller(l->seller->key, user);
 	}
-	if (c->worker->asked_how)
+	if (c->worker->model_description)
 		digest_question(c);
 	if (*c->found.question) {
 		l->answer = &l->items[l->n++];
