@@ -188,7 +188,7 @@ static void AIC_PRINTF(4, 5) report_check(struct check *k, const char *what,
 /* Let a worker check settings and database. The other checks of the database
  * need the settings. */
 static void
-check_worker(struct check *k)
+check_settings(struct check *k)
 {
 	struct aic_err err = AIC_ERR_INIT;
 	enum aic_code rc = ctl_check_settings(k->c, &err);
@@ -538,7 +538,7 @@ ctl_check(struct ctl *c, struct aic_err *err)
 	if (rc)
 		return rc;
 	aic_buf_puts(&c->doc, "{\"checks\":[");
-	check_worker(&k);
+	check_settings(&k);
 	if (k.has_conf) {
 		check_schema(&k);
 		check_connections(&k);

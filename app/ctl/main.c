@@ -64,10 +64,9 @@ enum {
 	DAYS = 2,
 	OLDER = 4,
 	YES = 8,
-	CONF =
-	    /* The command needs the parsed settings of the workers, not only
-	     * their environment. */
-	16,
+	/* The command needs the parsed settings of the workers, not only their
+	 * environment. */
+	CONF = 16,
 };
 
 static const struct command {

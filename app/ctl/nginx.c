@@ -376,8 +376,8 @@ min_of(int64_t a, int64_t b)
 static void
 add_site_place(struct ctl_nginx_site *site, const struct reader *r, int block)
 {
-	int64_t read = find_value(r, block, READ),
-		send = find_value(r, block, SEND);
+	int64_t read = find_value(r, block, READ);
+	int64_t send = find_value(r, block, SEND);
 	int64_t body = find_value(r, block, BODY);
 	bool first = site->places++ == 0;
 

@@ -22,9 +22,7 @@ static const char *const states[STATES] = {
 	[STARTING] = "starting",
 	[DOWN] = "down", /* not running; a restart is due or given up */
 	[DEAD] = "dead", /* crashed, and no service manager restarts it */
-	[MISSING] =
-	    /* In Nginx's list, but there is no such worker. */
-	"missing",
+	[MISSING] = "missing", /* in Nginx's list, but does not exist */
 };
 
 struct row {
