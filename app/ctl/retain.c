@@ -56,7 +56,7 @@ ctl_prune(struct ctl *c, struct aic_err *err)
 	return AIC_OK;
 }
 
-/* The question goes to standard error, because standard output may be a
+/* The question goes to standard error, because standard output can be a
  * document. */
 static bool
 is_meant(const struct ctl *c)

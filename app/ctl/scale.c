@@ -137,7 +137,7 @@ start_worker(struct change *ch, int number, struct aic_err *err)
 	enum aic_code rc;
 
 	/* A worker that fails to start is recorded as well, because the service
-	 * manager may try again. So undo_change() stops the worker. */
+	 * manager can try again. So undo_change() stops the worker. */
 	ch->started[ch->n_started++] = number;
 	rc = ctl_service_start(ch->c, number, err);
 	if (!rc)

@@ -189,7 +189,7 @@ run_query(struct migrate *m, const char *doing, const char *sql, int n,
 static bool
 run_sql(struct migrate *m, const char *doing, const char *sql)
 {
-	/* sql may contain several statements. */
+	/* sql can contain several statements. */
 	PGresult *res = PQexec(m->conn, sql);
 	bool ok = PQresultStatus(res) == PGRES_COMMAND_OK ||
 	    PQresultStatus(res) == PGRES_TUPLES_OK;
@@ -231,7 +231,7 @@ connect_to(struct migrate *m, const char *url)
 	PQconninfoOption *options = PQconninfoParse(url, NULL);
 	char why[512];
 
-	/* The error text may quote the URL, with a password in it. */
+	/* The error text can quote the URL, with a password in it. */
 	if (!options)
 		return print_failure(
 		    "DATABASE_URL is not a connection string of "
@@ -267,7 +267,7 @@ check_none(struct migrate *m, const char *doing, const char *sql, int n,
 /*
  * Select the schema for the tables, independently of the role's search_path.
  * The default search_path begins with a schema that has the name of the role,
- * and another user may have created that schema. A search_path among the
+ * and another user could have created that schema. A search_path among the
  * options of the URL was set by the administrator on purpose and is kept.
  *
  * If the role's search_path finds the tables in another schema, an earlier

@@ -65,7 +65,7 @@ struct reservation {
 /* The values that the cache returned for this chat. */
 struct chat_found {
 	bool refused; /* the limit is reached; rq->limit is set */
-	/* The cache had a context; the context may be outdated. */
+	/* The cache had a context; the context can be outdated. */
 	bool context;
 	bool seller; /* complete, so that the seller-data API is not called */
 	char *answer; /* to this question; NULL: none */

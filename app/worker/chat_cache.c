@@ -294,10 +294,10 @@ chat_cache_note_saved(struct chat *c)
 	if (!c->worker->cache || c->rq->replayed || !c->answer.text)
 		return;
 	store_context(c);
-	c->rq->seller.keep = true;
+	c->rq->seller.storable = true;
 	/* A truncated answer is not stored, nor an answer of the fallback
 	 * model. */
-	if (c->common && *c->found.question && !c->rq->recalled &&
+	if (c->common && *c->found.question && !c->rq->paid_before &&
 	    c->answer.model == 0 && !c->answer.cut_off)
 		store_answer(c);
 }

@@ -253,8 +253,8 @@ put_detail(struct request *rq, enum aic_code rc, const struct aic_err *err)
 bool
 reply_send(struct request *rq, enum aic_code rc, const struct aic_err *err)
 {
-	/* Formatted at compile time, because there may be no memory to format
-	 * the response. */
+	/* Formatted at compile time, because memory can be exhausted when the
+	 * response is needed. */
 	static const char no_memory[] =
 	    "{\"detail\":{\"error\":\"" INTERNAL_ERROR
 	    "\",\"message\":\"" INTERNAL_MESSAGE "\"}}";

@@ -62,7 +62,7 @@ struct request {
 	struct aic_limit_state limit; /* with AIC_ELIMIT, AIC_ECROWD */
 	/* The answer is that of an earlier request with the same key. */
 	bool replayed;
-	bool recalled; /* the answer was paid for by an earlier request */
+	bool paid_before; /* the answer was paid for by an earlier request */
 	/* With AIC_EDB: the outcome of the save is unknown. */
 	bool perhaps_saved;
 
@@ -70,7 +70,7 @@ struct request {
 	struct aic_cache_put puts[REQUEST_PUTS];
 	int n_puts;
 	int64_t observed_us; /* when the refusal in puts[0] was observed */
-	struct seller_api_ask seller;
+	struct seller_api_query seller;
 
 	struct request_trace trace;
 };

@@ -333,8 +333,8 @@ reserve_chat(struct chat *c, struct aic_err *err)
 			continue;
 		}
 		/* Read the reason of the refusal, which the response contains.
-		 * Since the refusal a chat in flight may have ended, or a new
-		 * day may have begun: then a second try succeeds. */
+		 * Since the refusal a chat in flight can have ended, or a new
+		 * day can have begun: then a second try succeeds. */
 		rc = read_limit(c, err);
 		if (rc)
 			return rc;

@@ -203,7 +203,7 @@ log_request(const struct request *rq, const struct aic_err *err,
 		aic_log_ms(&l, "save_ms", rq->trace.save_us);
 	if (rq->replayed)
 		aic_log_str(&l, "replayed", "yes");
-	if (rq->recalled)
+	if (rq->paid_before)
 		aic_log_str(&l, "recalled", "yes");
 	if (!sent)
 		aic_log_str(&l, "sent", "no");

@@ -15,8 +15,8 @@
 #include "app/worker/chat.h"
 
 /*
- * save_chat_admit -- ask the circuit breaker of saves for permission to call
- * the model.
+ * save_chat_admit -- check whether the circuit breaker of saves admits the
+ * chat, before the model is called.
  *
  * The breaker opens when consecutive saves were refused for a reason that
  * concerns all users, or did not end although the database can be reached.
@@ -40,7 +40,7 @@ void save_chat_find_unsaved(struct chat *c);
 
 /* save_chat_done -- end the part of a chat that this module owns: leave the
  * circuit breaker, and keep an unsaved answer for a repeat. Call this function
- * before reserve_done(), because a repeat may be waiting for the
+ * before reserve_done(), because a repeat can be waiting for the
  * reservation. */
 void save_chat_done(struct chat *c);
 

@@ -11,7 +11,7 @@
 #include "lib/conf.h"
 #include "lib/log.h"
 
-/* The number of pings in the watchdog interval: two pings may be lost or
+/* The number of pings in the watchdog interval: two pings can be lost or
  * late. */
 #define PINGS 3
 

@@ -454,7 +454,7 @@ seller_api_sweep(struct seller_api *p)
 
 /* Move the calls and answers of the seller's last query into this query. */
 static void
-take_entry(struct seller_api *p, int64_t id, struct seller_api_ask *ask)
+take_entry(struct seller_api *p, int64_t id, struct seller_api_query *query)
 {
 	struct seller_api_fact left[AIC_PATHS_MAX] = { { .call = NULL } };
 	int i;
@@ -468,18 +468,18 @@ take_entry(struct seller_api *p, int64_t id, struct seller_api_ask *ask)
 		}
 	pthread_mutex_unlock(&p->lock);
 	for (i = 0; i < p->paths.n; i++) {
-		if (is_known(&ask->facts[i]) ||
+		if (is_known(&query->facts[i]) ||
 		    (!left[i].call && !is_known(&left[i])))
 			continue;
-		free_fact(&ask->facts[i]);
-		ask->facts[i] = left[i];
+		free_fact(&query->facts[i]);
+		query->facts[i] = left[i];
 		left[i] = (struct seller_api_fact){ .call = NULL };
 	}
 	free_facts(left);
 }
 
 static void
-store_entry(struct seller_api *p, int64_t id, struct seller_api_ask *ask)
+store_entry(struct seller_api *p, int64_t id, struct seller_api_query *query)
 {
 	struct entry old, *entry;
 
@@ -487,9 +487,9 @@ store_entry(struct seller_api *p, int64_t id, struct seller_api_ask *ask)
 	entry = find_entry(p, id);
 	old = *entry;
 	*entry = (struct entry){ .id = id, .kept_us = aic_clock_us() };
-	memcpy(entry->facts, ask->facts, sizeof(entry->facts));
+	memcpy(entry->facts, query->facts, sizeof(entry->facts));
 	pthread_mutex_unlock(&p->lock);
-	memset(ask->facts, 0, sizeof(ask->facts));
+	memset(query->facts, 0, sizeof(query->facts));
 	free_facts(old.facts);
 }
 
@@ -500,9 +500,9 @@ store_entry(struct seller_api *p, int64_t id, struct seller_api_ask *ask)
  * NUL. */
 
 bool
-seller_api_restore(struct seller_api_ask *ask, const char *data, size_t len)
+seller_api_restore(struct seller_api_query *query, const char *data, size_t len)
 {
-	struct seller_api *p = ask->api;
+	struct seller_api *p = query->api;
 	const char *at = data, *end = data + len, *nul;
 	struct seller_api_fact *f;
 	bool all = true;
@@ -513,7 +513,7 @@ seller_api_restore(struct seller_api_ask *ask, const char *data, size_t len)
 		return false;
 	at += sizeof(p->digest);
 	for (i = 0; i < p->paths.n; i++) {
-		f = &ask->facts[i];
+		f = &query->facts[i];
 		nul = memchr(at, '\0', (size_t)(end - at));
 		if (!nul)
 			return false;
@@ -532,26 +532,26 @@ seller_api_restore(struct seller_api_ask *ask, const char *data, size_t len)
 }
 
 char *
-seller_api_copy(struct seller_api_ask *ask, size_t *ret_len)
+seller_api_copy(struct seller_api_query *query, size_t *ret_len)
 {
-	struct seller_api *p = ask->api;
+	struct seller_api *p = query->api;
 	struct aic_buf b;
 	char *data;
 	int i;
 
-	if (!p || !ask->over || !ask->keep)
+	if (!p || !query->waited || !query->storable)
 		return NULL;
-	(void)collect_late(p, ask->facts);
+	(void)collect_late(p, query->facts);
 	for (i = 0; i < p->paths.n; i++)
-		ask->fresh = ask->fresh || ask->facts[i].late;
-	if (!ask->fresh)
+		query->fresh = query->fresh || query->facts[i].late;
+	if (!query->fresh)
 		return NULL;
 	aic_buf_init(&b, 1024 * 1024);
 	aic_buf_put(&b, p->digest, sizeof(p->digest));
 	for (i = 0; i < p->paths.n; i++) {
-		aic_buf_printf(&b, "%lld", (long long)ask->facts[i].at_s);
+		aic_buf_printf(&b, "%lld", (long long)query->facts[i].at_s);
 		aic_buf_putc(&b, '\0');
-		aic_seller_pack(&ask->facts[i].data, &b);
+		aic_seller_pack(&query->facts[i].data, &b);
 	}
 	data = aic_buf_take(&b, ret_len);
 	aic_buf_done(&b);
@@ -561,10 +561,10 @@ seller_api_copy(struct seller_api_ask *ask, size_t *ret_len)
 /* --- a query -------------------------------------------------------------- */
 
 void
-seller_api_begin(struct seller_api_ask *ask, struct seller_api *api,
+seller_api_begin(struct seller_api_query *query, struct seller_api *api,
     int64_t telegram_id)
 {
-	*ask = (struct seller_api_ask){ .api = api,
+	*query = (struct seller_api_query){ .api = api,
 		.telegram_id = telegram_id };
 }
 
@@ -592,46 +592,47 @@ start_call(const struct seller_api *p, int i, int64_t telegram_id,
 
 /* The log shows one outcome of a query: the lowest value is the best. */
 static void
-note_outcome(struct seller_api_ask *ask, enum aic_metrics_server how,
+note_outcome(struct seller_api_query *query, enum aic_metrics_server how,
     enum aic_metrics_server *best)
 {
 	if (how < *best)
 		*best = how;
-	ask->outcome = aic_metrics_server_name(*best);
+	query->outcome = aic_metrics_server_name(*best);
 }
 
 void
-seller_api_start(struct seller_api_ask *ask)
+seller_api_start(struct seller_api_query *query)
 {
-	struct seller_api *p = ask->api;
+	struct seller_api *p = query->api;
 	enum aic_metrics_server best = AIC_METRICS_SERVER__MAX - 1;
 	int64_t now = aic_clock_us();
 	int i, wanted = 0;
 
 	if (!p)
 		return;
-	take_entry(p, ask->telegram_id, ask);
-	ask->start_us = now;
+	take_entry(p, query->telegram_id, query);
+	query->start_us = now;
 	for (i = 0; i < p->paths.n; i++)
-		wanted += !ask->facts[i].call && !is_known(&ask->facts[i]);
+		wanted += !query->facts[i].call && !is_known(&query->facts[i]);
 	if (wanted == 0)
 		return;
 	if (aic_breaker_enter(&p->breaker, now, now + p->timeout_us,
-		&ask->round) > 0) {
-		note_outcome(ask, AIC_METRICS_SERVER_OPEN, &best);
+		&query->round) > 0) {
+		note_outcome(query, AIC_METRICS_SERVER_OPEN, &best);
 		aic_metrics_server(p->metrics, AIC_METRICS_SERVER_OPEN);
 		return;
 	}
-	ask->entered = true;
+	query->entered = true;
 	for (i = 0; i < p->paths.n; i++) {
-		if (ask->facts[i].call || is_known(&ask->facts[i]))
+		if (query->facts[i].call || is_known(&query->facts[i]))
 			continue;
-		free_fact(&ask->facts[i]);
-		ask->facts[i].start_us = now;
-		ask->facts[i].call = start_call(p, i, ask->telegram_id, now);
-		if (ask->facts[i].call)
+		free_fact(&query->facts[i]);
+		query->facts[i].start_us = now;
+		query->facts[i].call = start_call(p, i, query->telegram_id,
+		    now);
+		if (query->facts[i].call)
 			continue;
-		note_outcome(ask, AIC_METRICS_SERVER_BUSY, &best);
+		note_outcome(query, AIC_METRICS_SERVER_BUSY, &best);
 		aic_metrics_server(p->metrics, AIC_METRICS_SERVER_BUSY);
 	}
 }
@@ -639,33 +640,33 @@ seller_api_start(struct seller_api_ask *ask)
 /* Report the verdict of the query to the circuit breaker: one path that answers
  * is a success. */
 static void
-report_verdict(struct seller_api_ask *ask, enum aic_breaker_verdict verdict,
+report_verdict(struct seller_api_query *query, enum aic_breaker_verdict verdict,
     enum aic_metrics_server how)
 {
-	if (ask->entered)
-		leave_breaker(ask->api, ask->round, verdict, how);
-	ask->entered = false;
+	if (query->entered)
+		leave_breaker(query->api, query->round, verdict, how);
+	query->entered = false;
 }
 
-/* Measure the wait of this query; a call may belong to an earlier query. */
+/* Measure the wait of this query; a call can belong to an earlier query. */
 static void
-note_wait(struct seller_api_ask *ask, const struct aic_http_answer *a)
+note_wait(struct seller_api_query *query, const struct aic_http_answer *a)
 {
-	int64_t us = aic_clock_us() - ask->start_us;
+	int64_t us = aic_clock_us() - query->start_us;
 
 	if (a && a->took_us < us)
 		us = a->took_us;
-	if (us > ask->waited_us)
-		ask->waited_us = us;
+	if (us > query->waited_us)
+		query->waited_us = us;
 }
 
 /* Wait for the calls in flight. True: there was at least one. */
 static bool
-wait_for_calls(struct seller_api_ask *ask, int64_t until_us,
+wait_for_calls(struct seller_api_query *query, int64_t until_us,
     enum aic_metrics_server *best, enum aic_breaker_verdict *verdict)
 {
-	struct seller_api *p = ask->api;
-	int64_t end_us = ask->start_us + p->timeout_us;
+	struct seller_api *p = query->api;
+	int64_t end_us = query->start_us + p->timeout_us;
 	const struct aic_http_answer *a;
 	enum aic_breaker_verdict v;
 	enum aic_metrics_server how;
@@ -675,21 +676,21 @@ wait_for_calls(struct seller_api_ask *ask, int64_t until_us,
 	if (end_us > until_us)
 		end_us = until_us;
 	for (i = 0; i < p->paths.n; i++) {
-		if (!ask->facts[i].call)
+		if (!query->facts[i].call)
 			continue;
 		any = true;
-		a = aic_http_wait(ask->facts[i].call, end_us);
-		note_wait(ask, a);
+		a = aic_http_wait(query->facts[i].call, end_us);
+		note_wait(query, a);
 		if (a) {
-			how = read_call(p, &ask->facts[i], i, a);
+			how = read_call(p, &query->facts[i], i, a);
 			aic_metrics_server(p->metrics, how);
-			ask->fresh = ask->fresh || ask->facts[i].at_s > 0;
+			query->fresh = query->fresh || query->facts[i].at_s > 0;
 		} else if (end_us == until_us) { /* the chat had no time left */
 			how = AIC_METRICS_SERVER_DROPPED;
 		} else {
 			how = AIC_METRICS_SERVER_TIMEOUT;
 		}
-		note_outcome(ask, how, best);
+		note_outcome(query, how, best);
 		v = map_verdict(how);
 		if (v == AIC_BREAKER_WELL || *verdict == AIC_BREAKER_NEUTRAL)
 			*verdict = v;
@@ -698,9 +699,9 @@ wait_for_calls(struct seller_api_ask *ask, int64_t until_us,
 }
 
 char *
-seller_api_wait(struct seller_api_ask *ask, int64_t until_us)
+seller_api_wait(struct seller_api_query *query, int64_t until_us)
 {
-	struct seller_api *p = ask->api;
+	struct seller_api *p = query->api;
 	enum aic_metrics_server best = AIC_METRICS_SERVER__MAX - 1;
 	enum aic_breaker_verdict verdict = AIC_BREAKER_NEUTRAL;
 	struct aic_seller all[AIC_PATHS_MAX];
@@ -709,42 +710,43 @@ seller_api_wait(struct seller_api_ask *ask, int64_t until_us)
 
 	if (!p)
 		return NULL;
-	if (ask->start_us && wait_for_calls(ask, until_us, &best, &verdict))
+	if (query->start_us && wait_for_calls(query, until_us, &best, &verdict))
 		aic_metrics_time(p->metrics, AIC_METRICS_SERVER,
-		    ask->waited_us);
-	report_verdict(ask, verdict, best);
-	ask->over = true;
+		    query->waited_us);
+	report_verdict(query, verdict, best);
+	query->waited = true;
 	for (i = 0; i < p->paths.n; i++)
-		if (is_known(&ask->facts[i]))
-			all[n++] = ask->facts[i].data; /* borrowed */
+		if (is_known(&query->facts[i]))
+			all[n++] = query->facts[i].data; /* borrowed */
 	if (n > 0 && aic_seller_join(all, n, p->chars_max, &text))
 		text = NULL;
-	if (text && ask->start_us)
-		ask->outcome = aic_metrics_server_name(AIC_METRICS_SERVER_TOLD);
+	if (text && query->start_us)
+		query->outcome =
+		    aic_metrics_server_name(AIC_METRICS_SERVER_TOLD);
 	return text;
 }
 
 void
-seller_api_cancel(struct seller_api_ask *ask)
+seller_api_cancel(struct seller_api_query *query)
 {
-	if (ask->over || !ask->entered)
+	if (query->waited || !query->entered)
 		return;
-	ask->outcome = aic_metrics_server_name(AIC_METRICS_SERVER_DROPPED);
-	aic_metrics_server(ask->api->metrics, AIC_METRICS_SERVER_DROPPED);
-	report_verdict(ask, AIC_BREAKER_NEUTRAL, AIC_METRICS_SERVER_DROPPED);
-	free_facts(ask->facts);
+	query->outcome = aic_metrics_server_name(AIC_METRICS_SERVER_DROPPED);
+	aic_metrics_server(query->api->metrics, AIC_METRICS_SERVER_DROPPED);
+	report_verdict(query, AIC_BREAKER_NEUTRAL, AIC_METRICS_SERVER_DROPPED);
+	free_facts(query->facts);
 }
 
 void
-seller_api_finish(struct seller_api_ask *ask)
+seller_api_finish(struct seller_api_query *query)
 {
-	struct seller_api *p = ask->api;
+	struct seller_api *p = query->api;
 
 	/* When one answer is late, the answers that came in time are kept as
 	 * well: an API that is slow for the late paths would be slow for those
 	 * paths, too. */
-	if (p && collect_late(p, ask->facts))
-		store_entry(p, ask->telegram_id, ask);
-	free_facts(ask->facts);
-	*ask = (struct seller_api_ask){ .api = NULL };
+	if (p && collect_late(p, query->facts))
+		store_entry(p, query->telegram_id, query);
+	free_facts(query->facts);
+	*query = (struct seller_api_query){ .api = NULL };
 }

@@ -51,15 +51,15 @@ struct seller_api_fact {
 };
 
 /* A query about one seller; zeroed: none. */
-struct seller_api_ask {
+struct seller_api_query {
 	struct seller_api *api; /* NULL: the API is not configured */
 	int64_t telegram_id;
 	struct seller_api_fact facts[AIC_PATHS_MAX];
 	int64_t start_us; /* 0: seller_api_start() was not called */
 	uint64_t round; /* of the circuit breaker */
 	bool entered; /* the circuit breaker waits for the verdict */
-	bool over; /* seller_api_wait() has returned */
-	bool keep; /* the chat was saved, so Redis may store the data */
+	bool waited; /* seller_api_wait() has returned */
+	bool storable; /* the chat was saved, so Redis may store the data */
 	bool fresh; /* there is an answer that Redis does not have */
 	const char *outcome; /* for the log; NULL: the API was not called */
 	int64_t waited_us; /* duration of the wait for the answers */
@@ -95,7 +95,7 @@ bool seller_api_is_open(struct seller_api *p);
 
 /* seller_api_begin -- initialise a query about a seller. api: keeps; NULL: the
  * query never returns data. */
-void seller_api_begin(struct seller_api_ask *ask, struct seller_api *api,
+void seller_api_begin(struct seller_api_query *query, struct seller_api *api,
     int64_t telegram_id);
 
 /*
@@ -104,17 +104,17 @@ void seller_api_begin(struct seller_api_ask *ask, struct seller_api *api,
  *
  * True: the copy has the answers of all paths, so no call is necessary.
  */
-bool
-seller_api_restore(struct seller_api_ask *ask, const char *data, size_t len);
+bool seller_api_restore(struct seller_api_query *query, const char *data,
+    size_t len);
 
 /*
  * seller_api_start -- call every path that has no answer yet, unless the
  * circuit breaker is open.
  *
  * Blocks:   never
- * Memory:   gives what is in ask; seller_api_finish()
+ * Memory:   gives what is in query; seller_api_finish()
  */
-void seller_api_start(struct seller_api_ask *ask);
+void seller_api_start(struct seller_api_query *query);
 
 /*
  * seller_api_wait -- wait for the calls, and return the text for the prompt.
@@ -125,8 +125,8 @@ void seller_api_start(struct seller_api_ask *ask);
  * Blocks:   until AI_CHAT_SERVER_TIMEOUT_MS after the start, or until_us
  * Memory:   gives; free()
  */
-char *
-seller_api_wait(struct seller_api_ask *ask, int64_t until_us) AIC_MUST_CHECK;
+char *seller_api_wait(struct seller_api_query *query,
+    int64_t until_us) AIC_MUST_CHECK;
 
 /*
  * seller_api_copy -- serialise all answers about the seller for Redis, late
@@ -136,16 +136,16 @@ seller_api_wait(struct seller_api_ask *ask, int64_t until_us) AIC_MUST_CHECK;
  * Memory:   gives; free()
  */
 char *
-seller_api_copy(struct seller_api_ask *ask, size_t *ret_len) AIC_MUST_CHECK;
+seller_api_copy(struct seller_api_query *query, size_t *ret_len) AIC_MUST_CHECK;
 
 /* seller_api_cancel -- end the query of a chat. If the chat ends before
  * seller_api_wait(), the calls are cancelled. */
-void seller_api_cancel(struct seller_api_ask *ask);
+void seller_api_cancel(struct seller_api_query *query);
 
 /*
  * seller_api_sweep -- parse the late answers, because a body is much larger
  * than the data kept of it, and free expired answers. Call this function every
- * second, because the seller may not send another question.
+ * second, because the seller does not always send another question.
  *
  * Blocks:   for the time to parse the answers that arrived since the last call
  */
@@ -153,6 +153,6 @@ void seller_api_sweep(struct seller_api *api);
 
 /* seller_api_finish -- end the query after the caller has the response. Calls
  * in flight and late answers are kept for the seller's next query. */
-void seller_api_finish(struct seller_api_ask *ask);
+void seller_api_finish(struct seller_api_query *query);
 
 #endif

@@ -320,7 +320,7 @@ use_cached_answer(struct chat *c)
 	aic_metrics_recall(c->metrics, AIC_METRICS_RECALL_ANSWER, known);
 	c->answer.text = c->found.answer;
 	c->found.answer = NULL;
-	c->rq->recalled = known;
+	c->rq->paid_before = known;
 	return known;
 }
 
@@ -338,7 +338,7 @@ call_model(struct chat *c, struct aic_err *err)
 	enum aic_code rc;
 
 	if (c->paid) {
-		rq->recalled = true;
+		rq->paid_before = true;
 		return AIC_OK;
 	}
 	if (use_cached_answer(c))

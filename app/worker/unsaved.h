@@ -16,7 +16,7 @@
 #include "lib/idempotency.h"
 
 /* The lifetime of an answer. A caller repeats a request within minutes. A
- * longer lifetime would surprise a user who has asked for the erasure of his
+ * longer lifetime would surprise a user who has asked for the erasure of their
  * data. */
 #define UNSAVED_MS (300 * INT64_C(1000))
 

@@ -51,8 +51,8 @@ enum worker_room {
  * of further ones lapse. */
 #define WORKER_RELEASES 256
 
-/* A reservation that may exist in the database, because its release got no
- * answer. */
+/* A reservation that possibly exists in the database, because the statement
+ * that reserves, or the one that releases, got no answer. */
 struct worker_release {
 	int64_t user;
 	char chat_id[AIC_ID_SIZE];
@@ -194,9 +194,9 @@ enum aic_code
 worker_enter_wait(struct worker *w, struct aic_err *err) AIC_MUST_CHECK;
 void worker_leave_wait(struct worker *w);
 
-/* worker_release_later -- queue the release of a reservation that may exist.
- * worker_release_all() releases the reservation when the database answers.
- * lapses_us: from then on a release is pointless. */
+/* worker_release_later -- queue the release of a reservation that possibly
+ * exists. worker_release_all() releases the reservation when the database
+ * answers. lapses_us: from then on a release is pointless. */
 void worker_release_later(struct worker *w, int64_t user, const char *chat_id,
     int64_t lapses_us);
 
