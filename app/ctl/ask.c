@@ -11,19 +11,19 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-/* A worker asks its database for one second. */
+/* A worker waits for its database for one second at most. */
 #define PATIENCE_S 3
 
 enum { BEGIN = 1, PARAMS = 4, IN = 5, OUT = 6 };
 
-/* The request is always the same: a few headers, and a short answer. */
+/* The request is always the same: a few headers, and a short response. */
 struct bytes {
 	unsigned char b[1024];
 	size_t n;
 };
 
 static void
-add(struct bytes *to, const void *p, size_t n)
+add_bytes(struct bytes *to, const void *p, size_t n)
 {
 	if (n == 0 || n > sizeof(to->b) - to->n)
 		return;
@@ -31,33 +31,34 @@ add(struct bytes *to, const void *p, size_t n)
 	to->n += n;
 }
 
-/* Contents of less than 256 bytes, of request 1. */
+/* Write a record of request 1. The content is shorter than 256 bytes. */
 static void
 add_record(struct bytes *to, int type, const void *p, size_t n)
 {
 	const unsigned char head[8] = { 1, (unsigned char)type, 0, 1, 0,
 		(unsigned char)n, 0, 0 };
 
-	add(to, head, sizeof(head));
-	add(to, p, n);
+	add_bytes(to, head, sizeof(head));
+	add_bytes(to, p, n);
 }
 
-/* Names and values of less than 128 bytes. */
+/* Names and values are shorter than 128 bytes. */
 static void
 add_param(struct bytes *to, const char *name, const char *value)
 {
 	const unsigned char lengths[2] = { (unsigned char)strlen(name),
 		(unsigned char)strlen(value) };
 
-	add(to, lengths, sizeof(lengths));
-	add(to, name, strlen(name));
-	add(to, value, strlen(value));
+	add_bytes(to, lengths, sizeof(lengths));
+	add_bytes(to, name, strlen(name));
+	add_bytes(to, value, strlen(value));
 }
 
 static void
 make_request(struct bytes *to)
 {
-	/* A responder; the connection is closed after the answer. */
+	/* The role is responder. The worker closes the connection after the
+	 * response. */
 	static const unsigned char begin[8] = { 0, 1, 0, 0, 0, 0, 0, 0 };
 	struct bytes params = { .n = 0 };
 
@@ -95,7 +96,7 @@ connect_to(const char *path)
 	return fd;
 }
 
-/* The answer's first record begins with its status. */
+/* The first record of the response begins with the status. */
 static bool
 says_200(const struct bytes *got)
 {

@@ -1,5 +1,5 @@
 /*
- * ctl_ask -- ask a worker itself, on its socket and past Nginx.
+ * ctl_ask -- a request to a worker directly on its socket, without Nginx.
  */
 #ifndef CTL_ASK_H
 #define CTL_ASK_H
@@ -7,8 +7,8 @@
 #include <stdbool.h>
 
 /*
- * ctl_ask_ready -- does it say 200 to GET /health/ready? So it serves, and has its
- * database.
+ * ctl_ask_ready -- true if the worker responds with 200 to GET /health/ready,
+ * so that the worker serves and its database can be reached.
  *
  * Blocks:   a few seconds at most
  * Source:   FastCGI Specification, 3 to 5

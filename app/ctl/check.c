@@ -20,18 +20,20 @@
 #include "lib/paths.h"
 #include "lib/seller.h"
 
-/* For the database, which has been asked a moment ago. */
-#define ROOM_S 3
+/* The timeout of a query; the worker has reached the database a moment ago. */
+#define QUERY_S 3
 
 /*
- * Only reads. What the server has for the likes of us: its connections less those
- * it keeps for others, or what our role or our database may have, if that is less.
+ * Only reads. The connections available to a role that is not a superuser: the
+ * connections of the server less the reserved ones, or the limit of the role or
+ * of the database, if that limit is lower.
  */
-static const struct aic_db_stmt room = {
+static const struct aic_db_stmt free_connections = {
 	"ctl_room",
 	"SELECT least(current_setting('max_connections')::int"
 	"   - current_setting('superuser_reserved_connections')::int"
-	"   - coalesce(current_setting('reserved_connections', true), '0')::int,"
+	"   - coalesce(current_setting('reserved_connections', true),"
+	" '0')::int,"
 	"  nullif(r.rolconnlimit, -1), nullif(d.datconnlimit, -1)),"
 	"  split_part(current_setting('server_version'), ' ', 1)"
 	" FROM pg_roles r, pg_database d"
@@ -40,17 +42,18 @@ static const struct aic_db_stmt room = {
 	NULL,
 };
 
-/* Only reads. A seller whom the Server has been asked about before: to some Servers a
- * question about somebody new is one that registers him. */
-static const struct aic_db_stmt asked_last = {
+/* Only reads. A seller for whom the seller-data API was called before: some
+ * deployments of the API register an unknown seller at the first call. */
+static const struct aic_db_stmt last_seller = {
 	"ctl_asked_last",
 	"SELECT telegram_id FROM ai_chat_requests ORDER BY id DESC LIMIT 1",
 	0,
 	NULL,
 };
 
-/* Only reads. Where the session looks for names; true where a schema of the role's name
- * comes among them, which anybody may have made. */
+/* Only reads. The search_path of the session. The second column is true if the
+ * path contains a schema with the name of the role, which any role could have
+ * created. */
 static const struct aic_db_stmt search_path = {
 	"ctl_path",
 	"SELECT current_setting('search_path'),"
@@ -59,15 +62,15 @@ static const struct aic_db_stmt search_path = {
 	NULL,
 };
 
-/* For one path of the Server; a shop may be a big one. */
-#define SERVER_US (5 * AIC_S)
+/* The timeout for one path of the seller-data API; a big shop takes long. */
+#define SELLER_API_US (5 * AIC_S)
 
-/* --- programs of ours --------------------------------------------------- */
+/* --- running our own programs --------------------------------------------- */
 
-/* What a worker said, in the shape of its log: what stands between text=" and the
- * last quote. */
+/* Extract the text from a line of a worker's log: the value between text=" and
+ * the last quote. */
 static void
-unwrap(char *line)
+unwrap_log_line(char *line)
 {
 	static const char begin[] = "text=";
 	char *from = strstr(line, begin), *to = line;
@@ -86,7 +89,7 @@ unwrap(char *line)
 }
 
 static enum aic_code
-run_own(struct ctl *c, struct ctl_run *r, const char *name,
+run_program(struct ctl *c, struct ctl_run *r, const char *name,
     const char *const *args, struct aic_err *err)
 {
 	char path[PATH_MAX];
@@ -107,10 +110,10 @@ ctl_check_settings(struct ctl *c, struct aic_err *err)
 	enum aic_code rc;
 	struct ctl_run r;
 
-	rc = run_own(c, &r, "ai-chat-worker", args, err);
+	rc = run_program(c, &r, "ai-chat-worker", args, err);
 	if (!rc && r.status != 0) {
 		ctl_run_why(&r, "event=start", why, sizeof(why));
-		unwrap(why);
+		unwrap_log_line(why);
 		rc = aic_fail(err, r.status == 2 ? AIC_ECONF : AIC_EDB, "%s",
 		    why);
 	}
@@ -128,7 +131,7 @@ ctl_migrate(struct ctl *c, struct aic_err *err)
 	char *p, *end;
 	int n = 0;
 
-	rc = run_own(c, &r, "ai-chat-migrate", args, err);
+	rc = run_program(c, &r, "ai-chat-migrate", args, err);
 	if (!rc && r.status != 0) {
 		ctl_run_why(&r, "ai-chat-migrate: ", why, sizeof(why));
 		rc = aic_fail(err, r.status == 2 ? AIC_ECONF : AIC_EDB, "%s",
@@ -152,17 +155,17 @@ ctl_migrate(struct ctl *c, struct aic_err *err)
 	return rc;
 }
 
-/* --- the parts of a check ----------------------------------------------- */
+/* --- the single checks ---------------------------------------------------- */
 
 struct check {
 	struct ctl *c;
 	struct ctl_workers now;
-	int n; /* told so far */
+	int n; /* checks reported so far */
 	bool has_conf;
 };
 
-static void AIC_PRINTF(4, 5)
-    tell(struct check *k, const char *what, bool ok, const char *fmt, ...)
+static void AIC_PRINTF(4, 5) report_check(struct check *k, const char *what,
+    bool ok, const char *fmt, ...)
 {
 	struct ctl *c = k->c;
 	char says[512];
@@ -182,24 +185,24 @@ static void AIC_PRINTF(4, 5)
 		c->bad = true;
 }
 
-/* Settings and database: the worker itself says. Without its settings nothing else
- * can be asked of the database. */
+/* Let a worker check settings and database. The other checks of the database
+ * need the settings. */
 static void
-check_worker(struct check *k)
+check_settings(struct check *k)
 {
 	struct aic_err err = AIC_ERR_INIT;
 	enum aic_code rc = ctl_check_settings(k->c, &err);
 
 	if (rc && rc != AIC_EDB) {
-		tell(k, "settings", false, "%s", err.detail);
+		report_check(k, "settings", false, "%s", err.detail);
 		return;
 	}
-	tell(k, "settings", true, "the worker takes them");
+	report_check(k, "settings", true, "the worker takes them");
 	if (rc)
-		tell(k, "database", false, "%s", err.detail);
+		report_check(k, "database", false, "%s", err.detail);
 	else
-		tell(k, "database", true, "the worker can use it");
-	/* It has read the very same ones. */
+		report_check(k, "database", true, "the worker can use it");
+	/* The worker has accepted the same settings. */
 	k->has_conf = aic_conf_load(&k->c->conf, k->c->env.v, &err) == AIC_OK;
 }
 
@@ -213,17 +216,17 @@ check_schema(struct check *k)
 	enum aic_code rc;
 	struct ctl_run r;
 
-	rc = run_own(k->c, &r, "ai-chat-migrate", args, &err);
+	rc = run_program(k->c, &r, "ai-chat-migrate", args, &err);
 	if (rc) {
-		tell(k, "schema", false, "%s", err.detail);
+		report_check(k, "schema", false, "%s", err.detail);
 	} else if (r.status == 0) {
-		tell(k, "schema", true, "all migrations have been run");
+		report_check(k, "schema", true, "all migrations have been run");
 	} else if (r.status == 3) {
-		tell(k, "schema", false,
+		report_check(k, "schema", false,
 		    "there are migrations to run: ai-chatctl migrate");
 	} else {
 		ctl_run_why(&r, "ai-chat-migrate: ", why, sizeof(why));
-		tell(k, "schema", false, "%s", why);
+		report_check(k, "schema", false, "%s", why);
 	}
 	ctl_run_done(&r);
 }
@@ -237,14 +240,14 @@ ctl_check_connections(struct ctl *c, int workers, char ret_says[160],
 	enum aic_code rc;
 
 	*ret_says = '\0';
-	aic_db_call(&call, &room);
-	rc = ctl_db(c, &call, 1, ROOM_S, err);
+	aic_db_call(&call, &free_connections);
+	rc = ctl_db(c, &call, 1, QUERY_S, err);
 	if (rc)
 		return rc;
 	have = (long long)aic_db_get_int(&call, 0, 0);
 	snprintf(ret_says, 160,
-	    "%d x AI_CHAT_DB_POOL (%lld) is %lld, of %lld that PostgreSQL %.20s "
-	    "has for them",
+	    "%d x AI_CHAT_DB_POOL (%lld) is %lld, of %lld that PostgreSQL "
+	    "%.20s has for them",
 	    workers, (long long)c->conf.db_pool, need, have,
 	    aic_db_get(&call, 0, 1));
 	aic_db_call_done(&call);
@@ -263,7 +266,7 @@ check_connections(struct check *k)
 	enum aic_code rc;
 
 	rc = ctl_check_connections(k->c, n, says, &err);
-	tell(k, "connections", !rc, "%s", rc ? err.detail : says);
+	report_check(k, "connections", !rc, "%s", rc ? err.detail : says);
 }
 
 static void
@@ -274,37 +277,38 @@ check_durability(struct check *k)
 	const char *why;
 
 	aic_durable_bind(&call);
-	if (ctl_db(k->c, &call, 1, ROOM_S, &err)) {
-		tell(k, "durability", false, "%s", err.detail);
+	if (ctl_db(k->c, &call, 1, QUERY_S, &err)) {
+		report_check(k, "durability", false, "%s", err.detail);
 		return;
 	}
 	why = aic_durable_read(&call);
-	tell(k, "durability", !*why, "%s%s",
+	report_check(k, "durability", !*why, "%s%s",
 	    *why ? "answered chats can be lost in a crash of PostgreSQL: "
 		 : "a commit survives a crash of PostgreSQL",
 	    why);
 	aic_db_call_done(&call);
 }
 
-/* Behind a pooler that refuses start-up options it is the role's. */
+/* A connection pooler that rejects start-up options leaves the search_path of
+ * the role in effect. */
 static void
-check_path(struct check *k)
+check_search_path(struct check *k)
 {
 	struct aic_err err = AIC_ERR_INIT;
 	struct aic_db_call call;
 
 	aic_db_call(&call, &search_path);
-	if (ctl_db(k->c, &call, 1, ROOM_S, &err)) {
-		tell(k, "search_path", false, "%s", err.detail);
+	if (ctl_db(k->c, &call, 1, QUERY_S, &err)) {
+		report_check(k, "search_path", false, "%s", err.detail);
 		return;
 	}
 	if (*aic_db_get(&call, 0, 1) == 't')
-		tell(k, "search_path", false,
+		report_check(k, "search_path", false,
 		    "%s: whoever makes a schema of that name can have code run "
 		    "with the rights of the role; set it on the role",
 		    aic_db_get(&call, 0, 0));
 	else
-		tell(k, "search_path", true, "sessions look in %s",
+		report_check(k, "search_path", true, "sessions look in %s",
 		    aic_db_get(&call, 0, 0));
 	aic_db_call_done(&call);
 }
@@ -316,23 +320,24 @@ check_site(struct check *k, const struct ctl_nginx_site *site)
 	bool ok;
 
 	if (site->places == 0) {
-		tell(k, "site", false,
-		    "Nginx hands nothing to \"ai_chat\": the site is not there");
+		report_check(k, "site", false,
+		    "Nginx hands nothing to \"ai_chat\": the site is not "
+		    "there");
 		return;
 	}
-	tell(k, "site", site->listed, "Nginx %s %s",
+	report_check(k, "site", site->listed, "Nginx %s %s",
 	    site->listed ? "reads its list of workers,"
 			 : "does not read its list of workers,",
 	    k->c->own.upstream);
 	ok = deadline < site->read_ms && deadline < site->send_ms;
-	tell(k, "timeouts", ok,
+	report_check(k, "timeouts", ok,
 	    "AI_CHAT_DEADLINE_MS (%lld) is %s fastcgi_read_timeout (%lld ms) "
 	    "and fastcgi_send_timeout (%lld ms)",
 	    deadline, ok ? "under" : "not under both", (long long)site->read_ms,
 	    (long long)site->send_ms);
 	ok = site->body_min == AIC_LIMITS_BODY &&
 	    site->body_max == AIC_LIMITS_BODY;
-	tell(k, "body", ok,
+	report_check(k, "body", ok,
 	    "client_max_body_size is %lld, a worker takes %d bytes",
 	    (long long)(site->body_min != AIC_LIMITS_BODY ? site->body_min
 							  : site->body_max),
@@ -349,21 +354,21 @@ check_nginx(struct check *k)
 
 	aic_buf_init(&dump, 16 * 1024 * 1024);
 	rc = ctl_service_test(k->c, &dump, &err);
-	tell(k, "nginx", !rc, "%s",
+	report_check(k, "nginx", !rc, "%s",
 	    rc ? err.detail : "its configuration is valid");
 	if (!rc && k->has_conf && dump.len > 0) {
 		rc = ctl_nginx_read(&site, dump.data, k->c->own.upstream, &err);
 		if (rc)
-			tell(k, "site", false, "%s", err.detail);
+			report_check(k, "site", false, "%s", err.detail);
 		else
 			check_site(k, &site);
 	}
 	aic_buf_done(&dump);
 }
 
-/* A worker that drains may need its deadline. */
+/* The drain of a worker can last as long as the deadline of a request. */
 static void
-check_stop(struct check *k)
+check_stop_timeout(struct check *k)
 {
 	long long need = (long long)k->c->conf.deadline_ms +
 	    AIC_LIMITS_DRAIN_SPARE_MS;
@@ -372,16 +377,16 @@ check_stop(struct check *k)
 
 	if (ctl_service_stop_ms(k->c, k->now.n > 0 ? k->now.w[0].number : 1,
 		&ms, &err))
-		tell(k, "stop", false, "%s", err.detail);
+		report_check(k, "stop", false, "%s", err.detail);
 	else if (ms >= 0)
-		tell(k, "stop", ms > need,
+		report_check(k, "stop", ms > need,
 		    "TimeoutStopSec (%lld ms) is %s AI_CHAT_DEADLINE_MS and %d "
 		    "(%lld ms)",
 		    (long long)ms, ms > need ? "over" : "not over",
 		    AIC_LIMITS_DRAIN_SPARE_MS, need);
 }
 
-/* Whose figures to ask for; false: nobody has asked yet. */
+/* Find a seller for the calls of the check; false: there was no chat yet. */
 static bool
 find_seller(struct check *k, char id[24])
 {
@@ -389,8 +394,8 @@ find_seller(struct check *k, char id[24])
 	struct aic_db_call call;
 	bool found;
 
-	aic_db_call(&call, &asked_last);
-	if (ctl_db(k->c, &call, 1, ROOM_S, &ignored))
+	aic_db_call(&call, &last_seller);
+	if (ctl_db(k->c, &call, 1, QUERY_S, &ignored))
 		return false;
 	found = PQntuples(call.res) > 0;
 	if (found)
@@ -400,7 +405,7 @@ find_seller(struct check *k, char id[24])
 }
 
 static void
-ask_server(struct check *k, struct aic_http *http, const char *path,
+call_seller_api(struct check *k, struct aic_http *http, const char *path,
     const char *id, struct aic_http_answer *ret_answer)
 {
 	const struct aic_conf *conf = &k->c->conf;
@@ -409,8 +414,8 @@ ask_server(struct check *k, struct aic_http *http, const char *path,
 	const char *headers[2] = { NULL };
 	struct aic_http_request req = { .headers = headers,
 		.answer_max = AIC_SELLER_ANSWER_MAX,
-		.deadline_us = now + SERVER_US,
-		.connect_us = SERVER_US };
+		.deadline_us = now + SELLER_API_US,
+		.connect_us = SELLER_API_US };
 
 	aic_buf_init(&url, 16384);
 	aic_buf_init(&auth, 16384);
@@ -427,38 +432,38 @@ ask_server(struct check *k, struct aic_http *http, const char *path,
 	aic_buf_done(&url);
 }
 
-/* An id that is no number comes first: where the path is there, its framework refuses that
- * before anybody is looked up, or registered. */
+/* First call the path with an id that is not a number. If the path exists, the
+ * framework rejects that id before the API looks up, or registers, a seller. */
 static void
-check_server_path(struct check *k, struct aic_http *http, const char *path)
+check_seller_api_path(struct check *k, struct aic_http *http, const char *path)
 {
 	struct aic_http_answer a;
 	char id[24];
 
-	ask_server(k, http, path, "check", &a);
+	call_seller_api(k, http, path, "check", &a);
 	if (aic_paths_is_missing(&a) && find_seller(k, id)) {
 		aic_buf_done(&a.body);
-		ask_server(k, http, path, id, &a);
+		call_seller_api(k, http, path, id, &a);
 	}
 	if (a.end != AIC_HTTP_ANSWERED)
-		tell(k, "server", false, "%s cannot be asked: %s", path,
+		report_check(k, "server", false, "%s cannot be asked: %s", path,
 		    a.why[0] ? a.why : "no answer");
 	else if (a.status == 401 || a.status == 403)
-		tell(k, "server", false,
+		report_check(k, "server", false,
 		    "the Server refuses SERVER_API_KEY: HTTP %d", a.status);
 	else if (aic_paths_is_missing(&a))
-		tell(k, "server", false,
+		report_check(k, "server", false,
 		    "the Server has no %s: set SERVER_CONTEXT_PATHS to what it "
 		    "has",
 		    path);
 	else
-		tell(k, "server", a.status < 500, "%s is there: HTTP %d", path,
-		    a.status);
+		report_check(k, "server", a.status < 500,
+		    "%s is there: HTTP %d", path, a.status);
 	aic_buf_done(&a.body);
 }
 
 static void
-check_server(struct check *k)
+check_seller_api(struct check *k)
 {
 	struct aic_http_conf conf = { .calls_max = 1 };
 	struct aic_err err = AIC_ERR_INIT;
@@ -469,22 +474,23 @@ check_server(struct check *k)
 	if (!k->c->conf.server_host)
 		return;
 	if (aic_paths_read(&paths, k->c->conf.server_paths, &err)) {
-		tell(k, "server", false, "%s", err.detail);
+		report_check(k, "server", false, "%s", err.detail);
 		return;
 	}
 	if (aic_http_open(&http, &conf, &err)) {
-		tell(k, "server", false, "%s", err.detail);
+		report_check(k, "server", false, "%s", err.detail);
 	} else {
 		for (i = 0; i < paths.n; i++)
-			check_server_path(k, http, paths.path[i]);
+			check_seller_api_path(k, http, paths.path[i]);
 		aic_http_close(http);
 	}
 	aic_paths_done(&paths);
 }
 
-/* Those whom Nginx counts on. */
+/* Check the workers that are in Nginx's list, and that all workers are in the
+ * list. */
 static void
-check_list(struct check *k)
+check_workers(struct check *k)
 {
 	struct aic_err err = AIC_ERR_INIT;
 	struct ctl_upstream list;
@@ -493,7 +499,7 @@ check_list(struct check *k)
 	int i;
 
 	if (ctl_upstream_read(&list, &k->c->own, &err)) {
-		tell(k, "workers", false, "%s", err.detail);
+		report_check(k, "workers", false, "%s", err.detail);
 		return;
 	}
 	for (i = 0; i < list.n; i++) {
@@ -502,7 +508,7 @@ check_list(struct check *k)
 		if (ctl_ask_ready(path))
 			continue;
 		all = false;
-		tell(k, "workers", false,
+		report_check(k, "workers", false,
 		    "worker %d is in Nginx's list and is not ready",
 		    list.number[i]);
 	}
@@ -510,13 +516,14 @@ check_list(struct check *k)
 		if (ctl_upstream_has(&list, k->now.w[i].number))
 			continue;
 		all = false;
-		tell(k, "workers", false, "worker %d is not in Nginx's list",
-		    k->now.w[i].number);
+		report_check(k, "workers", false,
+		    "worker %d is not in Nginx's list", k->now.w[i].number);
 	}
 	if (list.n == 0)
-		tell(k, "workers", false, "there are none in Nginx's list");
+		report_check(k, "workers", false,
+		    "there are none in Nginx's list");
 	else if (all)
-		tell(k, "workers", true,
+		report_check(k, "workers", true,
 		    "%d in Nginx's list, and all are ready", list.n);
 	ctl_upstream_done(&list);
 }
@@ -531,18 +538,18 @@ ctl_check(struct ctl *c, struct aic_err *err)
 	if (rc)
 		return rc;
 	aic_buf_puts(&c->doc, "{\"checks\":[");
-	check_worker(&k);
+	check_settings(&k);
 	if (k.has_conf) {
 		check_schema(&k);
 		check_connections(&k);
-		check_server(&k);
+		check_seller_api(&k);
 		check_durability(&k);
-		check_path(&k);
+		check_search_path(&k);
 	}
 	check_nginx(&k);
 	if (k.has_conf)
-		check_stop(&k);
-	check_list(&k);
+		check_stop_timeout(&k);
+	check_workers(&k);
 	aic_buf_printf(&c->doc, "],\"ok\":%s}", c->bad ? "false" : "true");
 	return AIC_OK;
 }

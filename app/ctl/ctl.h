@@ -1,8 +1,9 @@
 /*
- * ctl -- ai-chatctl: what an operator does to the service from a shell.
+ * ctl -- ai-chatctl, the command-line tool for operators.
  *
- * A subcommand is a function of a struct ctl. In words it says things as they
- * happen, by ctl_say(); with --json it writes one document into `doc'.
+ * Each subcommand is a function with a struct ctl. Without --json, a subcommand
+ * prints its progress with ctl_say(). With --json, a subcommand writes one
+ * document to `doc'.
  */
 #ifndef CTL_H
 #define CTL_H
@@ -17,83 +18,88 @@
 #include "lib/db.h"
 #include "lib/err.h"
 
-/* How long a worker may take until it answers: some seconds under sanitizers, and
- * the database's timeout when that is slow. */
+/* The time that a worker may take until the worker is ready: some seconds under
+ * sanitizers, plus the timeout of the database if the database is slow. */
 #define CTL_READY_S 30
 
 struct ctl {
 	struct ctl_conf own; /* AI_CHATCTL_* */
-	struct ctl_env env; /* the workers' environment */
-	struct aic_conf conf; /* and what it says */
+	struct ctl_env env; /* the environment of the workers */
+	struct aic_conf conf; /* the settings in that environment */
 	struct aic_db *db;
 
-	const char *arg; /* of the subcommand; NULL: none */
-	int64_t id; /* the argument as a user's number; 0: none */
+	const char *arg; /* the argument of the subcommand; NULL: none */
+	int64_t id; /* the argument as a telegram_id; 0: none */
 	int64_t limit, days, older_than; /* --limit ...; 0: not given */
 	bool json, yes;
 
 	struct aic_buf doc; /* with --json */
-	bool bad; /* it was told, and what was told is not good */
+	bool bad; /* the command has printed a result that is not good */
 };
 
 typedef enum aic_code ctl_command(struct ctl *c, struct aic_err *err);
 
-/* The subcommands, as the manual page has them. Errors: AIC_EPARAM for a wrong
- * argument, AIC_ECONF for a setting, and whatever goes wrong. */
+/* The subcommands, as the manual page describes them. Errors: AIC_EPARAM for a
+ * wrong argument, AIC_ECONF for a setting, and those of the functions
+ * called. */
 ctl_command ctl_status, ctl_scale, ctl_restart, ctl_reload, ctl_migrate,
     ctl_check, ctl_limits, ctl_history, ctl_stats, ctl_reset, ctl_forget,
     ctl_prune;
 
-/* ctl_say -- a line on standard output; nothing with --json. */
+/* ctl_say -- print a line on standard output; with --json, print nothing. */
 void ctl_say(const struct ctl *c, const char *fmt, ...) AIC_PRINTF(2, 3);
 
-/* ctl_warn -- a line on standard error. */
+/* ctl_warn -- print a line on standard error. */
 void ctl_warn(const char *fmt, ...) AIC_PRINTF(1, 2);
 
 /*
- * ctl_number -- a whole number of decimal digits.
+ * ctl_number -- parse a whole number of decimal digits.
  *
- * what      for the message
+ * what      the name of the number, for the message
  *
  * Errors:   AIC_EPARAM
  */
 enum aic_code ctl_number(const char *what, const char *text, int64_t min,
     int64_t max, int64_t *ret, struct aic_err *err) AIC_MUST_CHECK;
 
-/* ctl_catch_signals -- from now on SIGINT, SIGTERM, SIGHUP and nobody who reads what
- * we say do not end us in the middle of something. */
+/* ctl_catch_signals -- from now on SIGINT, SIGTERM, SIGHUP and SIGPIPE do not
+ * end the process in the middle of a change. */
 void ctl_catch_signals(void);
 
-/* ctl_interrupted -- one came: what is under way is to be undone. */
+/* ctl_interrupted -- true if a signal has arrived: the change in progress must
+ * be undone. */
 bool ctl_interrupted(void);
 
 /* ctl_open_db -- open c->db. Errors: AIC_ECONF, AIC_ENOMEM. */
 enum aic_code ctl_open_db(struct ctl *c, struct aic_err *err) AIC_MUST_CHECK;
 
 /*
- * ctl_tell_cache -- tell Redis of c->id, when there is one. It is never what a command is
- * about: when it cannot be told, there is a warning.
+ * ctl_update_cache -- change the values of c->id in Redis, if Redis is
+ * configured. A failure prints a warning and does not fail the command.
  *
- * otherwise what happens then, for the warning
+ * update    what to change
+ * otherwise the consequence of a failure, for the warning
  */
-void ctl_tell_cache(struct ctl *c,
-    bool (*tell)(struct aic_cache *cache, int64_t telegram_id),
+void ctl_update_cache(struct ctl *c,
+    bool (*update)(struct aic_cache *cache, int64_t telegram_id),
     const char *otherwise);
 
-/* ctl_db -- run a batch on the service's database, within so many seconds. */
+/* ctl_db -- run a batch on the database of the service, with this timeout. */
 enum aic_code ctl_db(struct ctl *c, struct aic_db_call *calls, int n,
     int seconds, struct aic_err *err) AIC_MUST_CHECK;
 
 /*
- * ctl_check_settings -- ai-chat-worker --check, in the workers' environment.
+ * ctl_check_settings -- run ai-chat-worker --check in the environment of the
+ * workers.
  *
- * Errors:   AIC_ECONF  a setting; AIC_EDB  the database; with the worker's words
+ * Errors:   AIC_ECONF  a setting; AIC_EDB  the database; with the worker's text
  */
 enum aic_code
 ctl_check_settings(struct ctl *c, struct aic_err *err) AIC_MUST_CHECK;
 
-/* ctl_check_connections -- would the database have enough for so many workers?
- * ret_says  set always. Errors: AIC_EPARAM when it has not; AIC_EDB. */
+/* ctl_check_connections -- check that the database has enough connections for
+ * so many workers. ret_says is always set. Errors: AIC_EBUSY if there are too
+ * few; AIC_EDB. */
 enum aic_code ctl_check_connections(struct ctl *c, int workers,
     char ret_says[160], struct aic_err *err) AIC_MUST_CHECK;
 

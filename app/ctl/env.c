@@ -12,15 +12,16 @@
 
 #include "lib/buf.h"
 
-/* Thirty settings, one of 8 KiB, and comments. */
+/* The maximum size of the file: thirty settings, one of 8 KiB, and comments. */
 #define FILE_MAX (256 * 1024)
 
 #define ENV_FILE "/etc/ai-chat/ai-chat.env"
 
-/* As the unit has it. */
+/* As the unit sets it. */
 #define METRICS_DIR "/run/ai-chat/metrics"
 
-/* Where the units take credentials from, beside the file of settings. */
+/* The directories from which the units load credentials, beside the file of
+ * settings. */
 #define CREDENTIALS_DIR "/etc/ai-chat/credentials"
 
 #define AT(field) offsetof(struct ctl_conf, field)
@@ -44,7 +45,7 @@ static const struct {
 #define N_SETTINGS (sizeof(table) / sizeof(table[0]))
 
 static enum aic_code
-set(struct ctl_conf *conf, const char *pair, struct aic_err *err)
+set_setting(struct ctl_conf *conf, const char *pair, struct aic_err *err)
 {
 	size_t n = strcspn(pair, "="), i;
 
@@ -74,7 +75,7 @@ ctl_conf_load(struct ctl_conf *ret_conf, struct aic_err *err)
 		    table[i].offset) = table[i].preset;
 	for (env = environ; !rc && *env; env++)
 		if (strncmp(*env, "AI_CHATCTL_", 11) == 0)
-			rc = set(ret_conf, *env, err);
+			rc = set_setting(ret_conf, *env, err);
 	if (rc)
 		return rc;
 	number = strstr(ret_conf->socket, CTL_NUMBER);
@@ -87,11 +88,11 @@ ctl_conf_load(struct ctl_conf *ret_conf, struct aic_err *err)
 	return AIC_OK;
 }
 
-/* --- the workers' environment ------------------------------------------- */
+/* --- the environment of the workers --------------------------------------- */
 
-/* A pair; one of the same name gives way. False: no memory. */
+/* Add a pair. The pair replaces one of the same name. False: out of memory. */
 static bool
-put(struct ctl_env *env, const char *pair)
+put_pair(struct ctl_env *env, const char *pair)
 {
 	size_t n = strcspn(pair, "="), i;
 	char **more, *copy = strdup(pair);
@@ -141,7 +142,7 @@ ctl_env_done(struct ctl_env *env)
 	env->v = NULL;
 }
 
-/* What is quoted, up to the quote; where it goes on. */
+/* Read a quoted part up to its quote. Returns the position after the quote. */
 static const char *
 parse_quoted(struct aic_buf *to, const char *p, char quote)
 {
@@ -160,12 +161,13 @@ parse_quoted(struct aic_buf *to, const char *p, char quote)
 	return *p ? p + 1 : p;
 }
 
-/* A value from behind the equals sign to the end of its line; where that is. */
+/* Read a value from the position after the equals sign to the end of its line.
+ * Returns that position. */
 static const char *
 parse_value(struct aic_buf *to, const char *p)
 {
-	size_t keep = to->len; /* blanks before this are the value's own */
-	bool bare = false; /* in the middle of it a quote is nothing special */
+	size_t keep = to->len; /* the value has the blanks before it */
+	bool bare = false; /* unquoted: a quote is a character */
 
 	for (;;) {
 		if (!bare) {
@@ -200,7 +202,7 @@ parse_value(struct aic_buf *to, const char *p)
 }
 
 static size_t
-name_length(const char *p)
+scan_name(const char *p)
 {
 	size_t n = 0;
 
@@ -221,8 +223,9 @@ ctl_env_parse(struct ctl_env *env, const char *text)
 
 	while (ok && *p) {
 		p += strspn(p, " \t\r\n");
-		n = name_length(p);
-		/* Comments, and what systemd would not take either. */
+		n = scan_name(p);
+		/* Skip comments, and lines that systemd would not accept
+		 * either. */
 		if (n == 0 || p[n + strspn(p + n, " \t")] != '=') {
 			p += strcspn(p, "\n");
 			continue;
@@ -232,7 +235,7 @@ ctl_env_parse(struct ctl_env *env, const char *text)
 		aic_buf_putc(&pair, '=');
 		p += n;
 		p = parse_value(&pair, p + strspn(p, " \t") + 1);
-		ok = !pair.failed && put(env, pair.data);
+		ok = !pair.failed && put_pair(env, pair.data);
 		if (pair.data)
 			explicit_bzero(pair.data, pair.len);
 		aic_buf_done(&pair);
@@ -265,23 +268,23 @@ read_file(const char *path, struct aic_buf *to, struct aic_err *err)
 			"could not read \"%s\" as settings", path);
 }
 
-/* What every process has, and what the unit gives a worker. A unit that runs us gives
- * us credentials of our own. */
+/* Add the variables that every process has, and those that the unit sets for a
+ * worker. A unit that runs this program passes its own credentials. */
 static bool
-put_base(struct ctl_env *env, const char *credentials, bool all)
+put_base_env(struct ctl_env *env, const char *credentials, bool all)
 {
 	static const char *const kept[] = {
 		"PATH=", "HOME=", "LANG=", "CREDENTIALS_DIRECTORY="
 	};
 	char pair[PATH_MAX];
-	bool ok = put(env, "AI_CHAT_METRICS_DIR=" METRICS_DIR);
+	bool ok = put_pair(env, "AI_CHAT_METRICS_DIR=" METRICS_DIR);
 	char **e;
 	size_t i;
 
 	if (credentials) {
 		snprintf(pair, sizeof(pair), "CREDENTIALS_DIRECTORY=%s",
 		    credentials);
-		ok = ok && put(env, pair);
+		ok = ok && put_pair(env, pair);
 	}
 
 	for (e = environ; ok && *e; e++) {
@@ -289,7 +292,7 @@ put_base(struct ctl_env *env, const char *credentials, bool all)
 			if (strncmp(*e, kept[i], strlen(kept[i])) == 0)
 				break;
 		if (all || i < sizeof(kept) / sizeof(kept[0]))
-			ok = put(env, *e);
+			ok = put_pair(env, *e);
 	}
 	return ok;
 }
@@ -312,7 +315,7 @@ ctl_env_load(struct ctl_env *ret_env, const struct ctl_conf *conf,
 	if (!ours)
 		rc = read_file(path, &text, err);
 	if (!rc &&
-	    !(put_base(&env, credentials, ours) &&
+	    !(put_base_env(&env, credentials, ours) &&
 		(text.len == 0 || ctl_env_parse(&env, text.data))))
 		rc = aic_fail(err, AIC_ENOMEM, "out of memory");
 	if (text.data)

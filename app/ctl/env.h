@@ -1,5 +1,5 @@
 /*
- * ctl_env -- what ai-chatctl is told: its own settings, AI_CHATCTL_*, and the
+ * ctl_env -- the input of ai-chatctl: its own settings, AI_CHATCTL_*, and the
  * environment of the workers, which is that of their unit.
  */
 #ifndef CTL_ENV_H
@@ -10,39 +10,40 @@
 
 #include "lib/err.h"
 
-/* What stands for the number of a worker, as in a unit. */
+/* The placeholder for the number of a worker, as in a unit. */
 #define CTL_NUMBER "%i"
 
-/* Our own settings; texts belong to the environment. */
+/* The settings of ai-chatctl. The environment owns the texts. */
 struct ctl_conf {
-	const char *hook; /* in place of systemd; NULL: none */
-	const char *upstream; /* Nginx's list of workers */
+	const char *hook; /* program to call instead of systemd; NULL: none */
+	const char *upstream; /* the file with Nginx's list of workers */
 	const char *socket; /* of a worker, with one CTL_NUMBER */
-	const char *env_file; /* the workers' settings */
-	const char
-	    *credentials; /* the directory of their secrets; NULL: none */
-	const char *lock; /* who changes something holds it */
+	const char *env_file; /* the file with the settings of the workers */
+	/* The directory with the secrets of the workers; NULL: none. */
+	const char *credentials;
+	const char *lock; /* the lock file of a change */
 	const char *sql_dir;
 	const char *bin_dir; /* of ai-chat-worker and ai-chat-migrate */
 };
 
 /*
- * ctl_conf_load -- read our own settings.
+ * ctl_conf_load -- read the settings of ai-chatctl.
  *
- * Errors:   AIC_ECONF  names the setting
+ * Errors:   AIC_ECONF  with the name of the setting
  */
 enum aic_code
 ctl_conf_load(struct ctl_conf *ret_conf, struct aic_err *err) AIC_MUST_CHECK;
 
 struct ctl_env {
-	char **v; /* as environ(7) has it */
+	char **v; /* in the form of environ(7) */
 	size_t n;
 };
 
 /*
- * ctl_env_load -- the workers' environment: AI_CHATCTL_ENV_FILE as systemd reads
- * an EnvironmentFile=, on top of what the unit sets. Where there is no such file
- * and none was asked for, it is our own environment.
+ * ctl_env_load -- read the environment of the workers: AI_CHATCTL_ENV_FILE,
+ * parsed as systemd parses an EnvironmentFile=, in addition to what the unit
+ * sets. If the file does not exist and was not set explicitly, the environment
+ * of this process is used.
  *
  * Errors:   AIC_ECONF  the file cannot be read; AIC_ENOMEM
  * Memory:   gives; ctl_env_done()
@@ -51,14 +52,16 @@ struct ctl_env {
 enum aic_code ctl_env_load(struct ctl_env *ret_env, const struct ctl_conf *conf,
     struct aic_err *err) AIC_MUST_CHECK;
 
-/* ctl_env_get -- a value; NULL or empty: not set. It belongs to the environment. */
+/* ctl_env_get -- the value of a variable; NULL or empty: not set. The
+ * environment owns the text. */
 const char *ctl_env_get(const struct ctl_env *env, const char *name);
 
-/* ctl_env_done -- wipe and free. Copes with a zeroed struct. */
+/* ctl_env_done -- wipe and free the environment. A zeroed struct is
+ * accepted. */
 void ctl_env_done(struct ctl_env *env);
 
-/* ctl_env_parse -- add what a file of settings says, `text' of it. False: no
- * memory. */
+/* ctl_env_parse -- add the settings in `text', the content of a file. False:
+ * out of memory. */
 bool ctl_env_parse(struct ctl_env *env, const char *text) AIC_MUST_CHECK;
 
 #endif

@@ -16,13 +16,14 @@
 #include "lib/json.h"
 #include "lib/retain.h"
 
-/* A document: 100 exchanges of 1 MiB are more than anybody reads. */
+/* The maximum size of a document. 100 exchanges of 1 MiB are more than any
+ * person can read. */
 #define DOC_MAX (256 * 1024 * 1024)
 
-/* A statement may take as long as the longest of them; see ctl_db(). */
+/* The maximum timeout of a statement; ctl_db() sets the actual one. */
 #define STATEMENT_MS 60000
 
-/* A Redis that is there answers in milliseconds. */
+/* A Redis that works responds in milliseconds. */
 #define CACHE_US (500 * AIC_MS)
 
 static const char usage[] =
@@ -30,8 +31,10 @@ static const char usage[] =
     "\n"
     "  status                how each worker is\n"
     "  scale N               have N workers from now on\n"
-    "  restart               one worker after another, so that the others answer\n"
-    "  reload                test Nginx's configuration, and have it read again\n"
+    "  restart               one worker after another, so that the others "
+    "answer\n"
+    "  reload                test Nginx's configuration, and have it read "
+    "again\n"
     "  migrate               bring the database up to date\n"
     "  check                 look for what is wrong, or would be\n"
     "  limits ID             what a user has used of his day\n"
@@ -50,7 +53,8 @@ static const char usage[] =
     "ID is a telegram_id. The settings are those of the workers, from\n"
     "/etc/ai-chat/ai-chat.env; ai-chatctl(8) tells more.\n"
     "\n"
-    "Exit status: 0 done, and all is well; 1 something failed, or is not well;\n"
+    "Exit status: 0 done, and all is well; "
+    "1 something failed, or is not well;\n"
     "2 wrong usage or settings.\n";
 
 enum argument { NONE, NUMBER, USER, MAYBE_USER };
@@ -60,8 +64,9 @@ enum {
 	DAYS = 2,
 	OLDER = 4,
 	YES = 8,
-	CONF =
-	    16, /* needs the workers' settings, not their environment alone */
+	/* The command needs the parsed settings of the workers, not only their
+	 * environment. */
+	CONF = 16,
 };
 
 static const struct command {
@@ -170,7 +175,7 @@ ctl_open_db(struct ctl *c, struct aic_err *err)
 }
 
 void
-ctl_tell_cache(struct ctl *c, bool (*tell)(struct aic_cache *, int64_t),
+ctl_update_cache(struct ctl *c, bool (*update)(struct aic_cache *, int64_t),
     const char *otherwise)
 {
 	const struct aic_cache_conf conf = { .url = c->conf.redis_url,
@@ -188,7 +193,7 @@ ctl_tell_cache(struct ctl *c, bool (*tell)(struct aic_cache *, int64_t),
 		return;
 	aic_cache_first(cache, aic_clock_us() + CACHE_US);
 	aic_cache_keys_set_scope(cache, c->db, aic_clock_us() + CACHE_US, &err);
-	if (!tell(cache, c->id))
+	if (!update(cache, c->id))
 		ctl_warn("Redis could not be told: %s", otherwise);
 	aic_cache_close(cache);
 }
@@ -205,7 +210,7 @@ ctl_db(struct ctl *c, struct aic_db_call *calls, int n, int seconds,
 	return rc;
 }
 
-/* --- the command line --------------------------------------------------- */
+/* --- the command line ----------------------------------------------------- */
 
 static const struct option options[] = {
 	{ "limit", required_argument, NULL, LIMIT },
@@ -218,7 +223,8 @@ static const struct option options[] = {
 	{ NULL, 0, NULL, 0 },
 };
 
-/* -1: go on; else the exit status. *ret_given is what was given of LIMIT to YES. */
+/* Returns the exit status, or -1 to continue. *ret_given is set to the options
+ * that were given, as bits LIMIT to YES. */
 static int
 parse_options(struct ctl *c, int argc, char **argv, int *ret_given,
     struct aic_err *err)
@@ -304,10 +310,10 @@ check_usage(struct ctl *c, const struct command *cmd, int given, int n_args,
 	return AIC_OK;
 }
 
-/* --- one command -------------------------------------------------------- */
+/* --- running a command ---------------------------------------------------- */
 
 static enum aic_code
-run(struct ctl *c, const struct command *cmd, struct aic_err *err)
+run_command(struct ctl *c, const struct command *cmd, struct aic_err *err)
 {
 	enum aic_code rc;
 
@@ -337,11 +343,11 @@ print_doc(struct ctl *c, enum aic_code rc, const struct aic_err *err)
 }
 
 static int
-exit_status(const struct ctl *c, enum aic_code rc)
+map_exit_status(const struct ctl *c, enum aic_code rc)
 {
 	if (rc == AIC_EPARAM || rc == AIC_ECONF)
 		return 2;
-	/* A pipe or a disk that did not take it. */
+	/* The write to a pipe or a disk can fail as late as here. */
 	return rc || c->bad || fflush(stdout) != 0 || ferror(stdout) ? 1 : 0;
 }
 
@@ -354,8 +360,9 @@ main(int argc, char **argv)
 	enum aic_code rc = AIC_OK;
 	int status, given = 0;
 
-#ifndef __SANITIZE_ADDRESS__ /* whose leak check is a ptrace */
-	/* Secrets are in this process: no core dumps, no other's ptrace. */
+#ifndef __SANITIZE_ADDRESS__ /* LeakSanitizer uses ptrace(2) */
+	/* This process holds secrets: disable core dumps, and ptrace(2) by
+	 * other processes. */
 	prctl(PR_SET_DUMPABLE, 0);
 #endif
 	status = parse_options(&c, argc, argv, &given, &err);
@@ -367,12 +374,12 @@ main(int argc, char **argv)
 	rc = cmd ? check_usage(&c, cmd, given, argc - optind - 1, &err)
 		 : AIC_EPARAM;
 	if (!rc)
-		rc = run(&c, cmd, &err);
+		rc = run_command(&c, cmd, &err);
 	if (rc)
 		ctl_warn("%s", err.detail);
 	if (c.json)
 		print_doc(&c, rc, &err);
-	status = exit_status(&c, rc);
+	status = map_exit_status(&c, rc);
 	aic_db_close(c.db);
 	aic_conf_done(&c.conf);
 	ctl_env_done(&c.env);

@@ -14,15 +14,15 @@
 /* The name of the upstream in nginx/ai-chat.conf.in. */
 #define UPSTREAM "ai_chat"
 
-/* Between two looks at its processes. */
+/* The pause between two polls of Nginx's processes. */
 #define PAUSE_US (20 * AIC_MS)
 
-/* A host with more than this has no place for us. */
+/* A host with a larger configuration is not supported. */
 #define FILES_MAX 512
 #define BLOCKS_MAX 16384
 #define DEPTH_MAX 16
 
-/* --- its processes ------------------------------------------------------ */
+/* --- the processes of Nginx ----------------------------------------------- */
 
 void
 ctl_nginx_note(struct ctl_nginx *old, pid_t master)
@@ -51,8 +51,8 @@ ctl_nginx_note(struct ctl_nginx *old, pid_t master)
 	}
 }
 
-/* Its title tells: it closes its listening sockets right after it has put that
- * there. */
+/* A process of Nginx sets its title to "is shutting down", and closes its
+ * listening sockets right after that. */
 static bool
 is_shutting_down(pid_t pid)
 {
@@ -70,9 +70,10 @@ is_shutting_down(pid_t pid)
 	return n == 0 || strstr(title, "is shutting down");
 }
 
-/* One that is no child of the master any more has ended, whoever has its number. */
+/* A process that is no longer a child of the master has ended, even if another
+ * process has its number. */
 static bool
-is_there(const struct ctl_nginx *now, pid_t pid)
+is_child(const struct ctl_nginx *now, pid_t pid)
 {
 	int i;
 
@@ -91,7 +92,7 @@ ctl_nginx_wait(const struct ctl_nginx *old, bool ended, int64_t deadline_us)
 	for (;;) {
 		ctl_nginx_note(&now, old->master);
 		for (i = 0, left = 0; i < old->n; i++)
-			left += is_there(&now, old->pid[i]) &&
+			left += is_child(&now, old->pid[i]) &&
 			    (ended || !is_shutting_down(old->pid[i]));
 		if (left == 0)
 			return true;
@@ -101,30 +102,32 @@ ctl_nginx_wait(const struct ctl_nginx *old, bool ended, int64_t deadline_us)
 	}
 }
 
-/* --- its configuration -------------------------------------------------- */
+/* --- the configuration of Nginx ------------------------------------------- */
 
-/* What we look for. */
+/* The directives to read. */
 enum value { READ, SEND, BODY, VALUES };
 
 static const struct {
 	const char *name;
-	int64_t preset; /* Nginx's own */
-	bool size; /* in bytes; else a time, in ms */
+	int64_t preset; /* Nginx's default */
+	bool size; /* a size in bytes; otherwise a time in ms */
 } values[VALUES] = {
 	[READ] = { "fastcgi_read_timeout", 60000, false },
 	[SEND] = { "fastcgi_send_timeout", 60000, false },
 	[BODY] = { "client_max_body_size", 1048576, true },
 };
 
-/* A block, or the file itself. What stands in it holds for the blocks in it too,
- * wherever in it it stands; so it is all read before anything is looked up. */
+/* A block of the configuration, or the whole file. A directive applies to the
+ * inner blocks as well, wherever in the block the directive stands. So the
+ * whole configuration is read before a value is looked up. */
 struct block {
-	int up; /* the block around it; -1: none */
-	bool passes; /* requests to us */
-	int64_t value[VALUES]; /* -1: not here */
+	int up; /* the enclosing block; -1: none */
+	bool passes; /* to the workers */
+	int64_t value[VALUES]; /* -1: not set in this block */
 };
 
-/* A part of the dump. Files are included where they are read, not printed there. */
+/* A file of the dump. The dump prints each file once; an include directive is
+ * replaced by the file while the including file is read. */
 struct file {
 	char *name;
 	char *text;
@@ -140,9 +143,10 @@ struct reader {
 
 static const char mark[] = "# configuration file ";
 
-/* "# configuration file /etc/nginx/nginx.conf:", and its text up to the next. */
+/* Split the dump at lines like "# configuration file /etc/nginx/nginx.conf:",
+ * each of which precedes the text of a file. */
 static bool
-split(struct reader *r, char *dump)
+split_dump(struct reader *r, char *dump)
 {
 	char *p = strncmp(dump, mark, strlen(mark)) == 0 ? dump
 							 : strstr(dump, mark);
@@ -167,7 +171,8 @@ split(struct reader *r, char *dump)
 	return r->n_files > 0;
 }
 
-/* "256k", or "1m 30s"; a number alone is bytes, or seconds. */
+/* Parse "256k" or "1m 30s". A number without a unit is in bytes, or in
+ * seconds. */
 static int64_t
 read_value(bool size, const char *text)
 {
@@ -207,12 +212,12 @@ read_value(bool size, const char *text)
 	return sum;
 }
 
-/* A word, a string without its quotes, or one of ; { } by itself; of no length at
- * the end. */
+/* Read the next word: a word, a string without its quotes, or one of ; { } as a
+ * word of its own. At the end of the text the word is empty. */
 struct word {
 	const char *p;
 	size_t n;
-	bool sign; /* ; { or } */
+	bool sign; /* one of ; { } */
 };
 
 static struct word
@@ -252,7 +257,7 @@ next_word(const char **text)
 }
 
 static bool
-is(const struct word *w, const char *what)
+is_word(const struct word *w, const char *what)
 {
 	return !w->sign && w->n == strlen(what) &&
 	    memcmp(w->p, what, w->n) == 0;
@@ -271,9 +276,9 @@ add_block(struct reader *r, int up)
 
 static bool read_text(struct reader *r, const char *text, int block);
 
-/* All files that it names, as if they stood here. */
+/* Read all files that an include directive names, in its place. */
 static bool
-include(struct reader *r, const struct word *w, int block)
+read_include(struct reader *r, const struct word *w, int block)
 {
 	char pattern[PATH_MAX];
 	const char *slash = strrchr(r->files[0].name, '/');
@@ -293,20 +298,20 @@ include(struct reader *r, const struct word *w, int block)
 	return ok;
 }
 
-/* A directive and its first argument. */
+/* Evaluate a directive and its first argument. */
 static bool
-directive(struct reader *r, const struct word *name, const struct word *arg,
-    int block)
+read_directive(struct reader *r, const struct word *name,
+    const struct word *arg, int block)
 {
 	char text[64];
 	int v;
 
-	if (is(name, "include") && arg->n > 0)
-		return include(r, arg, block);
-	if (is(name, "fastcgi_pass") && is(arg, UPSTREAM))
+	if (is_word(name, "include") && arg->n > 0)
+		return read_include(r, arg, block);
+	if (is_word(name, "fastcgi_pass") && is_word(arg, UPSTREAM))
 		r->blocks[block].passes = true;
 	for (v = 0; v < VALUES; v++)
-		if (is(name, values[v].name)) {
+		if (is_word(name, values[v].name)) {
 			snprintf(text, sizeof(text), "%.*s", (int)arg->n,
 			    arg->p);
 			r->blocks[block].value[v] = read_value(values[v].size,
@@ -315,7 +320,7 @@ directive(struct reader *r, const struct word *name, const struct word *arg,
 	return true;
 }
 
-/* False: its braces do not match, or there is no end of it. */
+/* False: the braces do not match, or the text is incomplete. */
 static bool
 read_text(struct reader *r, const char *text, int block)
 {
@@ -326,7 +331,7 @@ read_text(struct reader *r, const char *text, int block)
 	for (;;) {
 		w = next_word(&text);
 		if (!w.sign) {
-			/* An empty string is a word like any other. */
+			/* An empty string is an ordinary word. */
 			if (w.n == 0 && *text == '\0')
 				break;
 			if (n < 2)
@@ -342,7 +347,7 @@ read_text(struct reader *r, const char *text, int block)
 		} else if (n > 0) {
 			if (n == 1)
 				words[1] = (struct word){ "", 0, false };
-			ok = directive(r, &words[0], &words[1], block);
+			ok = read_directive(r, &words[0], &words[1], block);
 		}
 		if (!ok || block < 0)
 			return false;
@@ -351,9 +356,10 @@ read_text(struct reader *r, const char *text, int block)
 	return block == top;
 }
 
-/* What holds in a block: its own, or that of the next one around it. */
+/* The effective value in a block: that of the block, or of the nearest
+ * enclosing block that sets the value. */
 static int64_t
-look_up(const struct reader *r, int block, enum value v)
+find_value(const struct reader *r, int block, enum value v)
 {
 	for (; block >= 0; block = r->blocks[block].up)
 		if (r->blocks[block].value[v] >= 0)
@@ -362,22 +368,23 @@ look_up(const struct reader *r, int block, enum value v)
 }
 
 static int64_t
-least(int64_t a, int64_t b)
+min_of(int64_t a, int64_t b)
 {
 	return a < b ? a : b;
 }
 
 static void
-add_place(struct ctl_nginx_site *site, const struct reader *r, int block)
+add_site_place(struct ctl_nginx_site *site, const struct reader *r, int block)
 {
-	int64_t read = look_up(r, block, READ), send = look_up(r, block, SEND);
-	int64_t body = look_up(r, block, BODY);
+	int64_t read = find_value(r, block, READ);
+	int64_t send = find_value(r, block, SEND);
+	int64_t body = find_value(r, block, BODY);
 	bool first = site->places++ == 0;
 
-	site->read_ms = first ? read : least(site->read_ms, read);
-	site->send_ms = first ? send : least(site->send_ms, send);
-	site->body_min = first ? body : least(site->body_min, body);
-	site->body_max = first ? body : -least(-site->body_max, -body);
+	site->read_ms = first ? read : min_of(site->read_ms, read);
+	site->send_ms = first ? send : min_of(site->send_ms, send);
+	site->body_min = first ? body : min_of(site->body_min, body);
+	site->body_max = first ? body : -min_of(-site->body_max, -body);
 }
 
 enum aic_code
@@ -392,11 +399,11 @@ ctl_nginx_read(struct ctl_nginx_site *ret, char *dump, const char *list,
 	r.blocks = calloc(BLOCKS_MAX, sizeof(*r.blocks));
 	if (!r.blocks)
 		return aic_fail(err, AIC_ENOMEM, "out of memory");
-	ok = split(&r, dump) &&
+	ok = split_dump(&r, dump) &&
 	    read_text(&r, r.files[0].text, add_block(&r, -1));
 	for (i = 0; i < r.n_blocks; i++)
 		if (r.blocks[i].passes)
-			add_place(ret, &r, i);
+			add_site_place(ret, &r, i);
 	for (i = 0; i < r.n_files; i++)
 		if (strcmp(r.files[i].name, list) == 0)
 			ret->listed = true;

@@ -9,14 +9,15 @@
 #include "lib/clock.h"
 #include "lib/retain.h"
 
-/* A history of years takes hours: most of the time is left to the chats. */
+/* The deletion of years of history takes hours. Most of the time is left to the
+ * chats. */
 #define PRUNE_S (24 * 3600)
 
-/* The rows of one person. */
+/* The timeout for the deletion of the rows of one user. */
 #define FORGET_S 60
 
 static bool
-go_on(const struct aic_retain_done *done, void *arg)
+may_continue(const struct aic_retain_done *done, void *arg)
 {
 	(void)done;
 	(void)arg;
@@ -27,7 +28,7 @@ enum aic_code
 ctl_prune(struct ctl *c, struct aic_err *err)
 {
 	const struct aic_retain what = { .days = c->older_than,
-		.go_on = go_on };
+		.go_on = may_continue };
 	struct aic_retain_done done;
 	enum aic_code rc;
 
@@ -55,7 +56,8 @@ ctl_prune(struct ctl *c, struct aic_err *err)
 	return AIC_OK;
 }
 
-/* Standard output may be a document. */
+/* The question goes to standard error, because standard output can be a
+ * document. */
 static bool
 is_meant(const struct ctl *c)
 {
@@ -84,7 +86,7 @@ ctl_forget(struct ctl *c, struct aic_err *err)
 		    aic_clock_us() + FORGET_S * AIC_S, &done, err);
 	if (rc)
 		return rc;
-	ctl_tell_cache(c, aic_cache_keys_forget,
+	ctl_update_cache(c, aic_cache_keys_forget,
 	    "what is there goes away within ten minutes");
 	aic_buf_printf(&c->doc,
 	    "{\"telegram_id\":%lld,\"known\":%s,\"exchanges\":%lld,"

@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* All that Nginx has to say of its configuration. */
+/* The maximum size of the output: nginx -T prints the whole configuration. */
 #define OUT_MAX (16 * 1024 * 1024)
 
 struct pipes {
@@ -31,15 +31,16 @@ open_pipes(struct pipes *p)
 		close(p->out[1]);
 		return false;
 	}
-	/* Only our ends: the program's are as it expects them. */
+	/* Only the ends of this process are non-blocking. The program expects
+	 * blocking ones. */
 	fcntl(p->out[0], F_SETFL, O_NONBLOCK);
 	fcntl(p->err[0], F_SETFL, O_NONBLOCK);
 	return true;
 }
 
-/* 0, or an errno. */
+/* Returns 0 or an errno. */
 static int
-spawn(pid_t *ret_pid, const struct pipes *p, const char *const *argv,
+spawn_program(pid_t *ret_pid, const struct pipes *p, const char *const *argv,
     char *const *env)
 {
 	posix_spawn_file_actions_t files;
@@ -60,7 +61,8 @@ spawn(pid_t *ret_pid, const struct pipes *p, const char *const *argv,
 		POSIX_SPAWN_SETSIGDEF);
 	posix_spawnattr_setsigmask(&attr, &none);
 	posix_spawnattr_setsigdefault(&attr, &all);
-	/* It takes what it does not change as not constant. */
+	/* posix_spawnp() does not change argv, although its type is not
+	 * const. */
 	rc = posix_spawnp(ret_pid, argv[0], &files, &attr,
 	    (char *const *)(const void *)argv, env ? env : environ);
 	posix_spawnattr_destroy(&attr);
@@ -68,9 +70,9 @@ spawn(pid_t *ret_pid, const struct pipes *p, const char *const *argv,
 	return rc;
 }
 
-/* What is there; false at the end. */
+/* Read what is available; false: end of file. */
 static bool
-take(int fd, struct aic_buf *to)
+read_available(int fd, struct aic_buf *to)
 {
 	char chunk[16384];
 	ssize_t n;
@@ -79,15 +81,15 @@ take(int fd, struct aic_buf *to)
 		n = read(fd, chunk, sizeof(chunk));
 		if (n <= 0)
 			return n < 0 && (errno == EAGAIN || errno == EINTR);
-		/* What does not fit is read all the same, and lost. */
+		/* Data beyond the maximum are read and discarded. */
 		aic_buf_put(to, chunk, (size_t)n);
 	}
 }
 
-/* Until it ends, not until nobody holds the pipes: a hook may leave a worker
- * behind that has inherited them. */
+/* Read until the program ends, not until the pipes are closed: a hook can start
+ * a worker that inherits the pipes. */
 static void
-listen_to(struct ctl_run *r, const struct pipes *p, pid_t pid)
+read_until_exit(struct ctl_run *r, const struct pipes *p, pid_t pid)
 {
 	struct pollfd fds[3] = { { .fd = pidfd_open(pid, 0), .events = POLLIN },
 		{ .fd = p->out[0], .events = POLLIN },
@@ -96,9 +98,9 @@ listen_to(struct ctl_run *r, const struct pipes *p, pid_t pid)
 	while (fds[0].fd >= 0 && !(fds[0].revents & POLLIN)) {
 		if (poll(fds, 3, -1) < 0)
 			continue;
-		if (fds[1].revents && !take(p->out[0], &r->out))
+		if (fds[1].revents && !read_available(p->out[0], &r->out))
 			fds[1].fd = -1;
-		if (fds[2].revents && !take(p->err[0], &r->err))
+		if (fds[2].revents && !read_available(p->err[0], &r->err))
 			fds[2].fd = -1;
 	}
 	if (fds[0].fd >= 0)
@@ -106,7 +108,7 @@ listen_to(struct ctl_run *r, const struct pipes *p, pid_t pid)
 }
 
 static int
-wait_for(pid_t pid)
+wait_for_exit(pid_t pid)
 {
 	pid_t got;
 	int status = 0;
@@ -132,14 +134,14 @@ ctl_run(struct ctl_run *r, const char *const *argv, char *const *env,
 	if (!open_pipes(&p))
 		return aic_fail(err, AIC_ENOMEM, "could not make a pipe: %s",
 		    strerror(errno));
-	rc = spawn(&pid, &p, argv, env);
+	rc = spawn_program(&pid, &p, argv, env);
 	close(p.out[1]);
 	close(p.err[1]);
 	if (rc == 0) {
-		listen_to(r, &p, pid);
-		r->status = wait_for(pid);
-		take(p.out[0], &r->out);
-		take(p.err[0], &r->err);
+		read_until_exit(r, &p, pid);
+		r->status = wait_for_exit(pid);
+		read_available(p.out[0], &r->out);
+		read_available(p.err[0], &r->err);
 	}
 	close(p.out[0]);
 	close(p.err[0]);
@@ -156,12 +158,12 @@ ctl_run_done(struct ctl_run *r)
 }
 
 static bool
-has(const char *line, size_t n, const char *mark)
+has_mark(const char *line, size_t n, const char *mark)
 {
 	return !mark || memmem(line, n, mark, strlen(mark));
 }
 
-/* The last line that is not empty, or the first with the mark. */
+/* Find the last line that is not empty, or the first line with the mark. */
 static bool
 find_line(const struct aic_buf *b, const char *mark, char *to, size_t size)
 {
@@ -173,7 +175,7 @@ find_line(const struct aic_buf *b, const char *mark, char *to, size_t size)
 	for (; *p; p = *end ? end + 1 : end) {
 		end = p + strcspn(p, "\n");
 		n = (size_t)(end - p);
-		if (n > 0 && has(p, n, mark)) {
+		if (n > 0 && has_mark(p, n, mark)) {
 			line = p;
 			len = n;
 			if (mark)

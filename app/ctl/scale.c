@@ -16,32 +16,35 @@
 #include "app/ctl/upstream.h"
 #include "lib/clock.h"
 
-/* Between two looks whether a worker answers; the service manager, which is a
- * program to run, is asked more rarely. */
+/* The intervals of two polls: whether a worker is ready, and whether the
+ * service manager still runs the worker. The second is longer, because the
+ * service manager is a program to run. */
 #define PAUSE_US (20 * AIC_MS)
 #define ASK_US (1 * AIC_S)
 
-/* Nginx reads its configuration in a second, on a busy host in some. */
+/* Nginx reads its configuration in a second, and on a busy host in some
+ * seconds. */
 #define RELOAD_US (30 * AIC_S)
 
-/* A request that an old process of Nginx has taken ends at the worker's deadline;
- * this is for its way in and out. */
+/* A request that an old process of Nginx has accepted ends at the worker's
+ * deadline. This margin is for receiving the request and sending the
+ * response. */
 #define LAST_SPARE_US (15 * AIC_S)
 
-/* What is being done, and what is to be undone when it fails. */
+/* The change in progress, and what must be undone if the change fails. */
 struct change {
 	struct ctl *c;
 	int lock;
 	struct ctl_workers now;
-	struct ctl_upstream old; /* the list as it was */
-	bool written; /* there is another list now */
-	bool reloaded; /* and Nginx was told */
+	struct ctl_upstream old; /* the list before the change */
+	bool written; /* the new list was written */
+	bool reloaded; /* Nginx has reloaded the new list */
 	int started[AIC_METRICS_WORKERS];
 	int n_started;
 };
 
-/* Two who change something at once would undo each other's. The kernel lets go of
- * the lock of one that was killed. */
+/* Only one change may run at a time, because two changes would undo each other.
+ * The kernel releases the lock of a process that is killed. */
 static enum aic_code
 take_lock(struct change *ch, struct aic_err *err)
 {
@@ -61,7 +64,7 @@ take_lock(struct change *ch, struct aic_err *err)
 }
 
 static enum aic_code
-begin(struct change *ch, struct ctl *c, struct aic_err *err)
+begin_change(struct change *ch, struct ctl *c, struct aic_err *err)
 {
 	enum aic_code rc;
 
@@ -77,14 +80,14 @@ begin(struct change *ch, struct ctl *c, struct aic_err *err)
 }
 
 static void
-end(struct change *ch)
+end_change(struct change *ch)
 {
 	ctl_upstream_done(&ch->old);
 	if (ch->lock >= 0)
 		close(ch->lock);
 }
 
-/* --- single steps ------------------------------------------------------- */
+/* --- the steps of a change ------------------------------------------------ */
 
 static bool
 is_running(const struct ctl_workers *all, int number)
@@ -129,11 +132,12 @@ wait_until_ready(struct change *ch, int number, struct aic_err *err)
 }
 
 static enum aic_code
-start(struct change *ch, int number, struct aic_err *err)
+start_worker(struct change *ch, int number, struct aic_err *err)
 {
 	enum aic_code rc;
 
-	/* To be stopped even if it does not start: it may be tried again. */
+	/* A worker that fails to start is recorded as well, because the service
+	 * manager can try again. So undo_change() stops the worker. */
 	ch->started[ch->n_started++] = number;
 	rc = ctl_service_start(ch->c, number, err);
 	if (!rc)
@@ -144,7 +148,7 @@ start(struct change *ch, int number, struct aic_err *err)
 }
 
 static enum aic_code
-stop(struct change *ch, int number, struct aic_err *err)
+stop_worker(struct change *ch, int number, struct aic_err *err)
 {
 	enum aic_code rc = ctl_service_stop(ch->c, number, err);
 
@@ -153,9 +157,11 @@ stop(struct change *ch, int number, struct aic_err *err)
 	return rc;
 }
 
-/* Nginx reads its files again; with `ended', until nobody uses the old ones. */
+/* Make Nginx read its configuration again, and wait until the old processes
+ * accept no new requests. If `ended' is true, wait until the old processes have
+ * ended. */
 static enum aic_code
-reload(struct change *ch, bool ended, struct aic_err *err)
+reload_nginx(struct change *ch, bool ended, struct aic_err *err)
 {
 	struct ctl_nginx old;
 	enum aic_code rc;
@@ -168,8 +174,9 @@ reload(struct change *ch, bool ended, struct aic_err *err)
 		return aic_fail(err, AIC_EBUSY,
 		    "Nginx has not taken its new configuration; its error log "
 		    "says why");
-	/* What they have taken they hand out by the old list: a worker that is
-	 * gone costs them a second try, several cost a caller his answer. */
+	/* The old processes pass their requests by the old list. A missing
+	 * worker costs such a request a second try; several missing workers can
+	 * cost the caller the response. */
 	if (ended &&
 	    !ctl_nginx_wait(&old, true,
 		aic_clock_us() + ch->c->conf.deadline_ms * AIC_MS +
@@ -179,7 +186,7 @@ reload(struct change *ch, bool ended, struct aic_err *err)
 }
 
 static enum aic_code
-publish(struct change *ch, const int *number, int n, bool ended,
+publish_list(struct change *ch, const int *number, int n, bool ended,
     struct aic_err *err)
 {
 	enum aic_code rc;
@@ -191,16 +198,17 @@ publish(struct change *ch, const int *number, int n, bool ended,
 	if (rc)
 		return rc;
 	ch->reloaded = true;
-	rc = reload(ch, ended, err);
+	rc = reload_nginx(ch, ended, err);
 	if (!rc)
 		ctl_say(ch->c,
 		    n == 1 ? "Nginx has %d worker" : "Nginx has %d workers", n);
 	return rc;
 }
 
-/* The old list, then Nginx, then the workers that are in it no more. */
+/* Restore the old list, reload Nginx, and then stop the workers that were
+ * started, which the old list does not contain. */
 static void
-undo(struct change *ch)
+undo_change(struct change *ch)
 {
 	struct aic_err err = AIC_ERR_INIT;
 	enum aic_code rc = AIC_OK;
@@ -208,7 +216,7 @@ undo(struct change *ch)
 	if (ch->written)
 		rc = ctl_upstream_restore(&ch->c->own, &ch->old, &err);
 	if (!rc && ch->reloaded)
-		rc = reload(ch, true, &err);
+		rc = reload_nginx(ch, true, &err);
 	if (rc)
 		ctl_warn("while undoing: %s", err.detail);
 	while (ch->n_started > 0) {
@@ -219,9 +227,9 @@ undo(struct change *ch)
 	ctl_warn("all is as it was before");
 }
 
-/* --- scale -------------------------------------------------------------- */
+/* --- scale ---------------------------------------------------------------- */
 
-/* Before anything is touched: would more of them work? */
+/* Before any change, check that settings and database allow more workers. */
 static enum aic_code
 check_more(struct change *ch, int want, struct aic_err *err)
 {
@@ -235,7 +243,7 @@ check_more(struct change *ch, int want, struct aic_err *err)
 }
 
 static int
-missing(const struct change *ch, int want)
+count_missing(const struct change *ch, int want)
 {
 	int i, n = 0;
 
@@ -263,7 +271,7 @@ is_listed(const struct change *ch, int want)
 	return true;
 }
 
-/* Up to here a failure is undone. */
+/* A failure up to the end of this function is undone. */
 static enum aic_code
 add_and_publish(struct change *ch, int want, struct aic_err *err)
 {
@@ -273,12 +281,12 @@ add_and_publish(struct change *ch, int want, struct aic_err *err)
 	for (i = 1; !rc && i <= want; i++) {
 		number[i - 1] = i;
 		if (!is_running(&ch->now, i))
-			rc = start(ch, i, err);
+			rc = start_worker(ch, i, err);
 	}
 	if (!rc && ctl_interrupted())
 		rc = aic_fail(err, AIC_EBUSY, "interrupted");
 	if (!rc && !is_listed(ch, want))
-		rc = publish(ch, number, want, has_surplus(ch, want), err);
+		rc = publish_list(ch, number, want, has_surplus(ch, want), err);
 	return rc;
 }
 
@@ -293,25 +301,25 @@ drain_surplus(struct change *ch, int want, struct aic_err *err)
 			continue;
 		rc = ctl_service_keep(ch->c, ch->now.w[i].number, false, err);
 		if (!rc)
-			rc = stop(ch, ch->now.w[i].number, err);
+			rc = stop_worker(ch, ch->now.w[i].number, err);
 	}
 	return rc;
 }
 
 static enum aic_code
-scale(struct change *ch, int want, struct aic_err *err)
+scale_workers(struct change *ch, int want, struct aic_err *err)
 {
 	enum aic_code rc = AIC_OK;
 	int i;
 
-	if (missing(ch, want) > 0)
+	if (count_missing(ch, want) > 0)
 		rc = check_more(ch, want, err);
 	if (rc)
 		return rc;
 	rc = add_and_publish(ch, want, err);
 	if (rc) {
 		if (ch->n_started > 0 || ch->written)
-			undo(ch);
+			undo_change(ch);
 		return rc;
 	}
 	for (i = 1; !rc && i <= want; i++)
@@ -332,16 +340,16 @@ ctl_scale(struct ctl *c, struct aic_err *err)
 	    &want, err);
 	if (rc)
 		return rc;
-	rc = begin(&ch, c, err);
+	rc = begin_change(&ch, c, err);
 	if (!rc)
-		rc = scale(&ch, (int)want, err);
+		rc = scale_workers(&ch, (int)want, err);
 	if (!rc)
 		rc = ctl_status(c, err);
-	end(&ch);
+	end_change(&ch);
 	return rc;
 }
 
-/* --- restart ------------------------------------------------------------ */
+/* --- restart -------------------------------------------------------------- */
 
 static enum aic_code
 restart_all(struct change *ch, struct aic_err *err)
@@ -365,18 +373,19 @@ restart_all(struct change *ch, struct aic_err *err)
 	return rc;
 }
 
-/* One alone has nobody to answer in its place, so another one is there meanwhile. */
+/* A single worker has no other worker to answer in its place, so a second
+ * worker runs during the restart. */
 static enum aic_code
 restart_one(struct change *ch, struct aic_err *err)
 {
 	int pair[2] = { ch->now.w[0].number, ch->now.w[0].number + 1 };
 	enum aic_code rc;
 
-	rc = start(ch, pair[1], err);
+	rc = start_worker(ch, pair[1], err);
 	if (!rc)
-		rc = publish(ch, pair, 2, false, err);
+		rc = publish_list(ch, pair, 2, false, err);
 	if (rc) {
-		undo(ch);
+		undo_change(ch);
 		return rc;
 	}
 	rc = restart_all(ch, err);
@@ -384,9 +393,9 @@ restart_one(struct change *ch, struct aic_err *err)
 		ctl_warn("worker %d answers in its place", pair[1]);
 		return rc;
 	}
-	rc = publish(ch, pair, 1, true, err);
+	rc = publish_list(ch, pair, 1, true, err);
 	if (!rc)
-		rc = stop(ch, pair[1], err);
+		rc = stop_worker(ch, pair[1], err);
 	return rc;
 }
 
@@ -396,8 +405,9 @@ ctl_restart(struct ctl *c, struct aic_err *err)
 	struct change ch;
 	enum aic_code rc;
 
-	rc = begin(&ch, c, err);
-	/* A worker that runs is not stopped for one that would not start. */
+	rc = begin_change(&ch, c, err);
+	/* First check that a new worker could start, before a running worker is
+	 * stopped. */
 	if (!rc)
 		rc = ctl_check_settings(c, err);
 	if (!rc && ch.now.n == 0)
@@ -408,7 +418,7 @@ ctl_restart(struct ctl *c, struct aic_err *err)
 				   : restart_all(&ch, err);
 	if (!rc)
 		rc = ctl_status(c, err);
-	end(&ch);
+	end_change(&ch);
 	return rc;
 }
 
@@ -418,12 +428,12 @@ ctl_reload(struct ctl *c, struct aic_err *err)
 	struct change ch;
 	enum aic_code rc;
 
-	rc = begin(&ch, c, err);
+	rc = begin_change(&ch, c, err);
 	if (!rc)
 		rc = ctl_service_test(c, NULL, err);
 	if (!rc)
-		rc = reload(&ch, false, err);
-	end(&ch);
+		rc = reload_nginx(&ch, false, err);
+	end_change(&ch);
 	if (rc)
 		return rc;
 	ctl_say(c, "Nginx has taken its configuration");

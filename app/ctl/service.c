@@ -16,7 +16,8 @@ enum verb { START, STOP, LIST, TEST, RELOAD, KEEP, DROP, SHOW, VERBS };
 
 #define WORDS 6
 
-/* For messages, the number of the worker behind it. */
+/* For messages. The number of the worker follows where the text ends in a
+ * blank. */
 static const char *const doing[VERBS] = {
 	[START] = "start worker ",
 	[STOP] = "stop worker ",
@@ -28,7 +29,7 @@ static const char *const doing[VERBS] = {
 	[SHOW] = "ask about worker ",
 };
 
-/* What to run, CTL_NUMBER being the worker's number. */
+/* The command to run. CTL_NUMBER stands for the number of the worker. */
 static const char *const systemd[VERBS][WORDS] = {
 	[START] = { "systemctl", "--no-ask-password", "start", WORKER },
 	[STOP] = { "systemctl", "--no-ask-password", "stop", WORKER },
@@ -44,7 +45,7 @@ static const char *const systemd[VERBS][WORDS] = {
 	[SHOW] = { "systemctl", "show", "--property=TimeoutStopUSec", WORKER },
 };
 
-/* Behind the hook's own name. */
+/* The arguments of the hook program. */
 static const char *const hook[VERBS][WORDS] = {
 	[START] = { "start", CTL_NUMBER },
 	[STOP] = { "stop", CTL_NUMBER },
@@ -54,7 +55,7 @@ static const char *const hook[VERBS][WORDS] = {
 };
 
 static enum aic_code
-call(struct ctl *c, enum verb verb, int number, struct ctl_run *r,
+run_verb(struct ctl *c, enum verb verb, int number, struct ctl_run *r,
     struct aic_err *err)
 {
 	const char *const *words = c->own.hook ? hook[verb] : systemd[verb];
@@ -82,14 +83,14 @@ call(struct ctl *c, enum verb verb, int number, struct ctl_run *r,
 	    number, why);
 }
 
-/* One that says nothing when all is well. */
+/* Run a verb that prints nothing on success. */
 static enum aic_code
-call_only(struct ctl *c, enum verb verb, int number, struct aic_err *err)
+run_quiet_verb(struct ctl *c, enum verb verb, int number, struct aic_err *err)
 {
 	enum aic_code rc;
 	struct ctl_run r;
 
-	rc = call(c, verb, number, &r, err);
+	rc = run_verb(c, verb, number, &r, err);
 	ctl_run_done(&r);
 	return rc;
 }
@@ -97,19 +98,19 @@ call_only(struct ctl *c, enum verb verb, int number, struct aic_err *err)
 enum aic_code
 ctl_service_start(struct ctl *c, int number, struct aic_err *err)
 {
-	return call_only(c, START, number, err);
+	return run_quiet_verb(c, START, number, err);
 }
 
 enum aic_code
 ctl_service_stop(struct ctl *c, int number, struct aic_err *err)
 {
-	return call_only(c, STOP, number, err);
+	return run_quiet_verb(c, STOP, number, err);
 }
 
 enum aic_code
 ctl_service_reload(struct ctl *c, struct aic_err *err)
 {
-	return call_only(c, RELOAD, 0, err);
+	return run_quiet_verb(c, RELOAD, 0, err);
 }
 
 enum aic_code
@@ -117,7 +118,7 @@ ctl_service_keep(struct ctl *c, int number, bool keep, struct aic_err *err)
 {
 	if (c->own.hook)
 		return AIC_OK;
-	return call_only(c, keep ? KEEP : DROP, number, err);
+	return run_quiet_verb(c, keep ? KEEP : DROP, number, err);
 }
 
 enum aic_code
@@ -126,17 +127,17 @@ ctl_service_test(struct ctl *c, struct aic_buf *to, struct aic_err *err)
 	enum aic_code rc;
 	struct ctl_run r;
 
-	rc = call(c, TEST, 0, &r, err);
+	rc = run_verb(c, TEST, 0, &r, err);
 	if (!rc && to && r.out.len > 0)
 		aic_buf_put(to, r.out.data, r.out.len);
 	ctl_run_done(&r);
 	return rc;
 }
 
-/* --- the list ----------------------------------------------------------- */
+/* --- the list of workers -------------------------------------------------- */
 
 static void
-add(struct ctl_workers *all, int64_t number, pid_t pid, int restarts)
+add_worker(struct ctl_workers *all, int64_t number, pid_t pid, int restarts)
 {
 	if (number < 1 || number > 9999 || all->n == AIC_METRICS_WORKERS)
 		return;
@@ -146,7 +147,7 @@ add(struct ctl_workers *all, int64_t number, pid_t pid, int restarts)
 	all->n++;
 }
 
-/* "3 4711 0" */
+/* Parse a line "3 4711 0". */
 static void
 read_hook_line(struct ctl_workers *all, const char *line)
 {
@@ -161,29 +162,29 @@ read_hook_line(struct ctl_workers *all, const char *line)
 	if (end == line)
 		return;
 	pid = strtol(end, &end, 10);
-	add(all, number, (pid_t)pid, (int)strtol(end, NULL, 10));
+	add_worker(all, number, (pid_t)pid, (int)strtol(end, NULL, 10));
 }
 
-/* The properties of one unit, as they come. */
+/* The properties of one unit, in the order of their lines. */
 struct unit {
 	char id[128];
 	pid_t pid;
 	int restarts;
-	bool idle; /* stopped, and meant to be */
+	bool idle; /* stopped on purpose */
 };
 
 static void
 end_unit(struct ctl_workers *all, struct unit *u)
 {
 	if (strncmp(u->id, UNIT, strlen(UNIT)) == 0 && !u->idle)
-		add(all, strtol(u->id + strlen(UNIT), NULL, 10), u->pid,
+		add_worker(all, strtol(u->id + strlen(UNIT), NULL, 10), u->pid,
 		    u->restarts);
 	else if (strcmp(u->id, "nginx.service") == 0)
 		all->nginx = u->pid;
 	memset(u, 0, sizeof(*u));
 }
 
-/* "MainPID=4711"; units are set apart by empty lines. */
+/* Parse a line "MainPID=4711". Empty lines separate the units. */
 static void
 read_systemd_line(struct ctl_workers *all, struct unit *u, const char *line)
 {
@@ -202,7 +203,7 @@ read_systemd_line(struct ctl_workers *all, struct unit *u, const char *line)
 static int
 by_number(const void *a, const void *b)
 {
-	/* The first member of either. */
+	/* The number is the first member of both structs. */
 	return *(const int *)a - *(const int *)b;
 }
 
@@ -215,7 +216,7 @@ ctl_service_list(struct ctl *c, struct ctl_workers *ret, struct aic_err *err)
 	char *p, *end;
 
 	memset(ret, 0, sizeof(*ret));
-	rc = call(c, LIST, 0, &r, err);
+	rc = run_verb(c, LIST, 0, &r, err);
 	for (p = rc || r.out.len == 0 ? NULL : r.out.data; p && *p; p = end) {
 		end = p + strcspn(p, "\n");
 		if (*end)
@@ -242,11 +243,11 @@ ctl_service_find(const struct ctl_workers *all, int number)
 	return -1;
 }
 
-/* --- how long it may stop ----------------------------------------------- */
+/* --- the timeout of a stop ------------------------------------------------ */
 
-/* "1min 10s", as systemctl prints a time span. */
+/* Parse "1min 10s", as systemctl prints a time span. */
 static int64_t
-span_ms(const char *p)
+parse_span(const char *p)
 {
 	static const struct {
 		const char *name;
@@ -283,10 +284,10 @@ ctl_service_stop_ms(struct ctl *c, int number, int64_t *ret_ms,
 	*ret_ms = -1;
 	if (c->own.hook)
 		return AIC_OK;
-	rc = call(c, SHOW, number, &r, err);
+	rc = run_verb(c, SHOW, number, &r, err);
 	if (!rc && r.out.len > 0 &&
 	    strncmp(r.out.data, name, strlen(name)) == 0)
-		*ret_ms = span_ms(r.out.data + strlen(name));
+		*ret_ms = parse_span(r.out.data + strlen(name));
 	ctl_run_done(&r);
 	return rc;
 }

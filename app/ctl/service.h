@@ -1,18 +1,19 @@
 /*
- * ctl_service -- the service manager, as far as ai-chatctl needs one: systemd, or a
- * hook program that is called with the same verbs.
+ * ctl_service -- the service manager: systemd, or a hook program that is called
+ * with the same verbs.
  *
- *   HOOK start N         start worker N; it may come back before the worker serves
- *   HOOK stop N          drain it; come back when it has ended
- *   HOOK list            a line "N PID RESTARTS" for each worker that there is (PID
- *                        0: it does not run just now; how often it had to be
- *                        started again, which may be left out), and "nginx PID" of
- *                        Nginx's master
- *   HOOK test-nginx      test Nginx's configuration and print all of it, as nginx -T
- *   HOOK reload-nginx    have Nginx read it again
+ *   HOOK start N         start worker N; may return before the worker serves
+ *   HOOK stop N          drain worker N; return when the worker has ended
+ *   HOOK list            print a line "N PID RESTARTS" for each worker, and a
+ *                        line "nginx PID" with Nginx's master. PID 0: the
+ *                        worker is not running. RESTARTS is the number of
+ *                        restarts after a crash, and may be omitted.
+ *   HOOK test-nginx      test Nginx's configuration and print all of it, as
+ *                        nginx -T does
+ *   HOOK reload-nginx    make Nginx read its configuration again
  *
- * Each says why on standard error, and exits with another status than 0, when it
- * could not.
+ * A verb that fails prints the reason on standard error and exits with a status
+ * other than 0.
  */
 #ifndef CTL_SERVICE_H
 #define CTL_SERVICE_H
@@ -27,15 +28,16 @@
 struct ctl_workers {
 	struct {
 		int number;
-		pid_t pid; /* 0: it does not run just now */
-		int restarts; /* because it had died */
-	} w[AIC_METRICS_WORKERS]; /* in the order of their numbers */
+		pid_t pid; /* 0: the worker is not running */
+		int restarts; /* after a crash */
+	} w[AIC_METRICS_WORKERS]; /* in ascending order of the numbers */
 	int n;
-	pid_t nginx; /* its master; 0: not known */
+	pid_t nginx; /* the master process of Nginx; 0: unknown */
 };
 
-/* Errors of all: AIC_EBUSY  it was not done, with the manager's words; AIC_ECONF
- * the manager itself cannot be run. Blocks: as long as it takes. */
+/* Errors of all functions: AIC_EBUSY, with the text of the service manager, if
+ * the verb failed; AIC_ECONF if the service manager cannot be run. Blocks:
+ * until the verb ends. */
 enum aic_code ctl_service_start(struct ctl *c, int number,
     struct aic_err *err) AIC_MUST_CHECK;
 enum aic_code
@@ -45,22 +47,23 @@ enum aic_code ctl_service_list(struct ctl *c, struct ctl_workers *ret,
 enum aic_code
 ctl_service_reload(struct ctl *c, struct aic_err *err) AIC_MUST_CHECK;
 
-/* ctl_service_test -- to: NULL, or what the whole configuration is, when it is
- * valid; initialised by the caller. */
+/* ctl_service_test -- test Nginx's configuration. to: NULL, or a buffer that
+ * the caller has initialised and that receives the configuration if it is
+ * valid. */
 enum aic_code ctl_service_test(struct ctl *c, struct aic_buf *to,
     struct aic_err *err) AIC_MUST_CHECK;
 
-/* ctl_service_keep -- whether it is to be there after the machine was started
- * again. With a hook that is the hook's own affair. */
+/* ctl_service_keep -- set whether the worker starts when the machine boots. A
+ * hook program does that by itself. */
 enum aic_code ctl_service_keep(struct ctl *c, int number, bool keep,
     struct aic_err *err) AIC_MUST_CHECK;
 
-/* ctl_service_stop_ms -- how long one may take to stop before it is killed.
- * -1: for ever, or not known. */
+/* ctl_service_stop_ms -- the time that a worker may take to stop before the
+ * service manager kills the worker. -1: unlimited, or unknown. */
 enum aic_code ctl_service_stop_ms(struct ctl *c, int number, int64_t *ret_ms,
     struct aic_err *err) AIC_MUST_CHECK;
 
-/* ctl_service_find -- its place in the list; -1: there is none. */
+/* ctl_service_find -- the index of a worker in the list; -1: there is none. */
 int ctl_service_find(const struct ctl_workers *all, int number);
 
 #endif

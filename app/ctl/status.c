@@ -12,17 +12,17 @@
 #include "lib/json.h"
 #include "lib/metrics.h"
 
-/* How a worker is, from what three know of it: the service manager (a process),
- * its own numbers (one that lives), and Nginx's list (one that is to be there). */
+/* The state of a worker. The state is derived from three sources: the service
+ * manager (there is a process), the metrics (the process serves), and Nginx's
+ * list (the worker is expected). */
 enum state { RUNNING, STARTING, DOWN, DEAD, MISSING, STATES };
 
 static const char *const states[STATES] = {
 	[RUNNING] = "running",
 	[STARTING] = "starting",
-	[DOWN] = "down", /* the manager has given it up, or waits */
-	[DEAD] = "dead", /* it died, and nobody looks after it */
-	[MISSING] =
-	    "missing", /* Nginx has it in its list, and it is not there */
+	[DOWN] = "down", /* not running; a restart is due or given up */
+	[DEAD] = "dead", /* crashed, and no service manager restarts it */
+	[MISSING] = "missing", /* in Nginx's list, but does not exist */
 };
 
 struct row {
@@ -30,17 +30,17 @@ struct row {
 	bool managed, listed, counted;
 	pid_t pid;
 	int restarts;
-	struct aic_metrics_worker m; /* when counted */
+	struct aic_metrics_worker m; /* only if counted */
 };
 
-struct look {
-	bool managed, listed; /* whether that could be found out */
+struct overview {
+	bool managed, listed; /* the source could be read */
 	struct row row[3 * AIC_METRICS_WORKERS];
 	int n;
 };
 
 static struct row *
-row_of(struct look *l, int number)
+find_row(struct overview *l, int number)
 {
 	int i;
 
@@ -59,32 +59,33 @@ by_number(const void *a, const void *b)
 }
 
 static void
-add_managed(struct look *l, const struct ctl_workers *all)
+add_managed(struct overview *l, const struct ctl_workers *all)
 {
 	struct row *row;
 	int i;
 
 	l->managed = true;
 	for (i = 0; i < all->n; i++) {
-		row = row_of(l, all->w[i].number);
+		row = find_row(l, all->w[i].number);
 		row->managed = true;
 		row->pid = all->w[i].pid;
 		row->restarts = all->w[i].restarts;
 	}
 }
 
-/* One that ended as it should is history, unless somebody still counts on it. */
+/* A worker that has ended normally is omitted, unless another source has the
+ * worker. */
 static void
-add_counted(struct look *l, const char *dir)
+add_counted(struct overview *l, const char *dir)
 {
 	struct aic_metrics_worker *m = calloc(AIC_METRICS_WORKERS, sizeof(*m));
 	struct row *row;
 	int i, n = m && dir && *dir ? aic_metrics_look(dir, m) : 0;
 
 	for (i = 0; i < n; i++) {
-		row = row_of(l, m[i].number);
+		row = find_row(l, m[i].number);
 		if (m[i].ended && !row->managed && !row->listed) {
-			l->n--; /* it was added just now */
+			l->n--; /* find_row() has just added this row */
 			continue;
 		}
 		row->counted = true;
@@ -94,7 +95,7 @@ add_counted(struct look *l, const char *dir)
 }
 
 static void
-look(struct ctl *c, struct look *l)
+collect_rows(struct ctl *c, struct overview *l)
 {
 	struct aic_err err = AIC_ERR_INIT;
 	struct ctl_workers all;
@@ -109,7 +110,7 @@ look(struct ctl *c, struct look *l)
 	if (ctl_upstream_read(&list, &c->own, &err) == AIC_OK) {
 		l->listed = list.text != NULL;
 		for (i = 0; i < list.n; i++)
-			row_of(l, list.number[i])->listed = true;
+			find_row(l, list.number[i])->listed = true;
 		ctl_upstream_done(&list);
 	} else {
 		ctl_warn("%s", err.detail);
@@ -119,7 +120,7 @@ look(struct ctl *c, struct look *l)
 }
 
 static enum state
-state_of(const struct look *l, const struct row *row)
+select_state(const struct overview *l, const struct row *row)
 {
 	if (row->counted && row->m.up && (row->pid > 0 || !l->managed))
 		return RUNNING;
@@ -131,16 +132,17 @@ state_of(const struct look *l, const struct row *row)
 }
 
 static int64_t
-uptime_s(const struct row *row)
+compute_uptime_s(const struct row *row)
 {
 	int64_t s = (int64_t)time(NULL) - row->m.started_s;
 
 	return s > 0 ? s : 0;
 }
 
-/* Of both models; the second one answers when the first is left alone. */
+/* The circuit breakers of both models. The fallback answers while the first one
+ * is open. */
 static const char *
-breaker(const struct row *row)
+breaker_state(const struct row *row)
 {
 	return row->m.now.open[1]
 	    ? row->m.now.open[0] ? "both open" : "second open"
@@ -149,9 +151,9 @@ breaker(const struct row *row)
 }
 
 static void
-say_row(struct ctl *c, const struct look *l, const struct row *row)
+print_row(struct ctl *c, const struct overview *l, const struct row *row)
 {
-	enum state state = state_of(l, row);
+	enum state state = select_state(l, row);
 	char pid[24] = "-", live[200] = "", counted[100] = "", managed[32] = "";
 
 	if (row->pid > 0)
@@ -159,7 +161,8 @@ say_row(struct ctl *c, const struct look *l, const struct row *row)
 	if (row->counted && state == RUNNING)
 		snprintf(live, sizeof(live),
 		    " version %s up %lld s slots %lld/%lld", row->m.version,
-		    (long long)uptime_s(row), (long long)row->m.now.slots_used,
+		    (long long)compute_uptime_s(row),
+		    (long long)row->m.now.slots_used,
 		    (long long)row->m.now.slots);
 	if (row->counted)
 		snprintf(counted, sizeof(counted), " answered %lld failed %lld",
@@ -170,15 +173,15 @@ say_row(struct ctl *c, const struct look *l, const struct row *row)
 	ctl_say(c, "worker %d pid %s %s%s%s%s%s%s%s%s", row->number, pid,
 	    states[state], live, managed, counted, *live ? " database " : "",
 	    *live ? row->m.now.db_up ? "up" : "down" : "",
-	    *live ? " breaker " : "", *live ? breaker(row) : "");
+	    *live ? " breaker " : "", *live ? breaker_state(row) : "");
 	if (l->listed && !row->listed)
 		ctl_say(c, "  not in Nginx's list");
 }
 
 static void
-put_row(struct aic_buf *to, const struct look *l, const struct row *row)
+append_row(struct aic_buf *to, const struct overview *l, const struct row *row)
 {
-	enum state state = state_of(l, row);
+	enum state state = select_state(l, row);
 
 	aic_buf_printf(to, "{\"worker\":%d,\"state\":\"%s\"", row->number,
 	    states[state]);
@@ -195,9 +198,10 @@ put_row(struct aic_buf *to, const struct look *l, const struct row *row)
 		aic_buf_printf(to,
 		    ",\"uptime_s\":%lld,\"slots_used\":%lld,\"slots\":%lld,"
 		    "\"database\":\"%s\",\"breaker\":\"%s\"",
-		    (long long)uptime_s(row), (long long)row->m.now.slots_used,
+		    (long long)compute_uptime_s(row),
+		    (long long)row->m.now.slots_used,
 		    (long long)row->m.now.slots,
-		    row->m.now.db_up ? "up" : "down", breaker(row));
+		    row->m.now.db_up ? "up" : "down", breaker_state(row));
 	}
 	if (row->counted)
 		aic_buf_printf(to, ",\"answered\":%lld,\"failed\":%lld",
@@ -208,19 +212,19 @@ put_row(struct aic_buf *to, const struct look *l, const struct row *row)
 enum aic_code
 ctl_status(struct ctl *c, struct aic_err *err)
 {
-	struct look *l = malloc(sizeof(*l));
+	struct overview *l = malloc(sizeof(*l));
 	int i;
 
 	if (!l)
 		return aic_fail(err, AIC_ENOMEM, "out of memory");
-	look(c, l);
+	collect_rows(c, l);
 	aic_buf_puts(&c->doc, "{\"workers\":[");
 	for (i = 0; i < l->n; i++) {
-		say_row(c, l, &l->row[i]);
+		print_row(c, l, &l->row[i]);
 		if (i > 0)
 			aic_buf_putc(&c->doc, ',');
-		put_row(&c->doc, l, &l->row[i]);
-		if (state_of(l, &l->row[i]) != RUNNING ||
+		append_row(&c->doc, l, &l->row[i]);
+		if (select_state(l, &l->row[i]) != RUNNING ||
 		    (l->listed && !l->row[i].listed))
 			c->bad = true;
 	}

@@ -14,11 +14,11 @@
 
 #include "lib/buf.h"
 
-/* As nginx/ai-chat-upstream.conf.in has them; a test holds them together. */
+/* As in nginx/ai-chat-upstream.conf.in; a test compares the two. */
 #define BEFORE "server unix:"
 #define AFTER " max_fails=0;"
 
-/* A line has the path of a socket, which has 107 bytes. */
+/* A line contains the path of a socket, which has 107 bytes at most. */
 #define FILE_MAX (AIC_METRICS_WORKERS * 256)
 
 void
@@ -40,9 +40,9 @@ put_line(struct aic_buf *to, const struct ctl_conf *conf, int number)
 	aic_buf_printf(to, BEFORE "%s" AFTER "\n", path);
 }
 
-/* The number that gives this line; 0: none does. */
+/* The number of the worker whose line this is; 0: none. */
 static int
-number_of(const struct ctl_conf *conf, const char *line, size_t n)
+parse_line(const struct ctl_conf *conf, const char *line, size_t n)
 {
 	size_t at = strlen(BEFORE) +
 	    (size_t)(strstr(conf->socket, CTL_NUMBER) - conf->socket);
@@ -64,7 +64,7 @@ number_of(const struct ctl_conf *conf, const char *line, size_t n)
 }
 
 static enum aic_code
-parse(struct ctl_upstream *list, const struct ctl_conf *conf,
+parse_list(struct ctl_upstream *list, const struct ctl_conf *conf,
     struct aic_err *err)
 {
 	const char *p = list->text;
@@ -75,11 +75,11 @@ parse(struct ctl_upstream *list, const struct ctl_conf *conf,
 		n = strcspn(p, "\n");
 		if (n == 0 || *p == '#')
 			continue;
-		number = number_of(conf, p, n);
+		number = parse_line(conf, p, n);
 		if (number == 0)
 			return aic_fail(err, AIC_ECONF,
-			    "\"%s\" has a line that is not ai-chatctl's, number "
-			    "%d: %.*s",
+			    "\"%s\" has a line that is not ai-chatctl's, "
+			    "number %d: %.*s",
 			    conf->upstream, line, n > 80 ? 80 : (int)n, p);
 		if (list->n < AIC_METRICS_WORKERS)
 			list->number[list->n++] = number;
@@ -111,7 +111,7 @@ ctl_upstream_read(struct ctl_upstream *ret, const struct ctl_conf *conf,
 	rc = ferror(fp) || n == FILE_MAX - 1 || strlen(ret->text) != n
 	    ? aic_fail(err, AIC_ECONF,
 		  "could not read \"%s\" as a list of workers", conf->upstream)
-	    : parse(ret, conf, err);
+	    : parse_list(ret, conf, err);
 	fclose(fp);
 	if (rc)
 		ctl_upstream_done(ret);
@@ -136,7 +136,7 @@ ctl_upstream_has(const struct ctl_upstream *list, int number)
 	return false;
 }
 
-/* --- writing ------------------------------------------------------------ */
+/* --- writing the list ----------------------------------------------------- */
 
 static bool
 write_all(int fd, const char *text, size_t n)
@@ -155,7 +155,7 @@ write_all(int fd, const char *text, size_t n)
 	return true;
 }
 
-/* That the name leads to the new file is on the disk with the directory. */
+/* Flush the directory, so that the new name of the file survives a crash. */
 static void
 sync_directory(const char *path)
 {
@@ -171,19 +171,20 @@ sync_directory(const char *path)
 }
 
 static enum aic_code
-put(const char *name, const char *text, struct aic_err *err)
+replace_file(const char *name, const char *text, struct aic_err *err)
 {
 	char path[PATH_MAX], new[PATH_MAX + 8];
 	struct stat st = { .st_mode = 0644 };
 	bool ok;
 	int fd;
 
-	/* A link stays one. */
+	/* If the name is a symbolic link, replace the file that the link points
+	 * to. */
 	if (!realpath(name, path))
 		snprintf(path, sizeof(path), "%s", name);
 	(void)stat(path, &st);
 	snprintf(new, sizeof(new), "%s.new", path);
-	unlink(new); /* of one who was killed */
+	unlink(new); /* of a process that was killed */
 	fd = open(new, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return aic_fail(err, AIC_ECONF, "could not write \"%s\": %s",
@@ -214,7 +215,7 @@ ctl_upstream_write(const struct ctl_conf *conf, const int *number, int n,
 		put_line(&text, conf, number[i]);
 	rc = text.failed || text.len == 0
 	    ? aic_fail(err, AIC_ECONF, "a list of %d workers does not fit", n)
-	    : put(conf->upstream, text.data, err);
+	    : replace_file(conf->upstream, text.data, err);
 	aic_buf_done(&text);
 	return rc;
 }
@@ -224,7 +225,7 @@ ctl_upstream_restore(const struct ctl_conf *conf,
     const struct ctl_upstream *list, struct aic_err *err)
 {
 	if (list->text)
-		return put(conf->upstream, list->text, err);
+		return replace_file(conf->upstream, list->text, err);
 	if (unlink(conf->upstream) == 0 || errno == ENOENT)
 		return AIC_OK;
 	return aic_fail(err, AIC_ECONF, "could not remove \"%s\": %s",

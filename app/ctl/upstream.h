@@ -1,6 +1,6 @@
 /*
- * ctl_upstream -- Nginx's list of the workers of this machine: a file of a line each,
- * which ai-chatctl alone writes.
+ * ctl_upstream -- Nginx's list of the workers of this machine: a file with one
+ * line for each worker, which only ai-chatctl writes.
  */
 #ifndef CTL_UPSTREAM_H
 #define CTL_UPSTREAM_H
@@ -14,33 +14,34 @@
 struct ctl_upstream {
 	int number[AIC_METRICS_WORKERS]; /* in the order of the lines */
 	int n;
-	char *text; /* the file as it was; NULL: there was none */
+	char *text; /* the content of the file; NULL: there was no file */
 };
 
 /*
- * ctl_upstream_read -- read it.
+ * ctl_upstream_read -- read the list.
  *
- * Errors:   AIC_ECONF  it cannot be read, or has a line that is not ours, which
- *                      writing would lose; AIC_ENOMEM
+ * Errors:   AIC_ECONF  the file cannot be read, or has a line that ai-chatctl
+ *                      has not written, and that the next write would lose;
+ *           AIC_ENOMEM
  * Memory:   gives; ctl_upstream_done()
  */
 enum aic_code ctl_upstream_read(struct ctl_upstream *ret,
     const struct ctl_conf *conf, struct aic_err *err) AIC_MUST_CHECK;
 void ctl_upstream_done(struct ctl_upstream *list);
 
-/* ctl_upstream_has -- is the worker listed? */
+/* ctl_upstream_has -- true if the worker is in the list. */
 bool ctl_upstream_has(const struct ctl_upstream *list, int number);
 
 /*
- * ctl_upstream_write -- put these workers there: all of the file at once
- * and on the disk, or the old one stays.
+ * ctl_upstream_write -- write a list of these workers. The write is atomic and
+ * durable; if it fails, the old file remains.
  *
  * Errors:   AIC_ECONF
  */
 enum aic_code ctl_upstream_write(const struct ctl_conf *conf, const int *number,
     int n, struct aic_err *err) AIC_MUST_CHECK;
 
-/* ctl_upstream_restore -- put back what was read. Errors: AIC_ECONF. */
+/* ctl_upstream_restore -- write the list that was read. Errors: AIC_ECONF. */
 enum aic_code ctl_upstream_restore(const struct ctl_conf *conf,
     const struct ctl_upstream *list, struct aic_err *err) AIC_MUST_CHECK;
 

@@ -12,10 +12,10 @@
 #include "lib/render.h"
 #include "lib/stats.h"
 
-/* As long as any stage of a chat may have at the database. */
+/* The timeout of a query, as for a stage of a chat. */
 #define SECONDS 5
 
-/* The sums of the whole service read the whole table. */
+/* The statistics of the whole service read the whole table. */
 #define LONG_S 60
 
 #define LIMIT_PRESET 10
@@ -53,8 +53,8 @@ ctl_limits(struct ctl *c, struct aic_err *err)
 	return AIC_OK;
 }
 
-/* Somebody else's text on our terminal: each line behind a margin, and nothing in it
- * that would steer the terminal. */
+/* Print the text of a user or of the model on the terminal: each line after a
+ * margin, and without control characters. */
 static void
 say_text(struct ctl *c, const char *margin, const char *text)
 {
@@ -66,7 +66,7 @@ say_text(struct ctl *c, const char *margin, const char *text)
 		aic_buf_clear(&line);
 		aic_buf_puts(&line, margin);
 		for (; *p && *p != '\n'; p++) {
-			/* U+0080 to U+009F are c2 80 to c2 9f. */
+			/* U+0080 to U+009F are the bytes c2 80 to c2 9f. */
 			if (p[0] == 0xc2 && p[1] >= 0x80 && p[1] <= 0x9f)
 				p++;
 			else if ((*p >= ' ' && *p != 0x7f) || *p == '\t')
@@ -115,7 +115,7 @@ say_stats(struct ctl *c, const struct aic_stats *s, int64_t days)
 	    s->tokens_per_request);
 }
 
-/* Without a user: of all. */
+/* Without a user, the statistics are of all users. */
 enum aic_code
 ctl_stats(struct ctl *c, struct aic_err *err)
 {
@@ -164,7 +164,7 @@ ctl_reset(struct ctl *c, struct aic_err *err)
 		return rc;
 	known = aic_limit_reset_read(&call);
 	aic_db_call_done(&call);
-	ctl_tell_cache(c, aic_cache_keys_mark_reset,
+	ctl_update_cache(c, aic_cache_keys_mark_reset,
 	    "a refusal may be remembered for up to a minute");
 	aic_render_reset(&c->doc, c->id, known);
 	if (known)

@@ -16,20 +16,22 @@
 #include "lib/conf.h"
 #include "lib/db.h"
 
-/* Far more than this project will have; a directory with more is another one. */
+/* Far more files than this project will have. A directory with more is a wrong
+ * one. */
 #define FILES_MAX 1000
 
-/* The largest migration by far is a page of SQL. */
+/* The largest migration is a page of SQL. */
 #define FILE_MAX (1024 * 1024)
 
-/* Any number of them may start at once, on any number of machines; one works. */
+/* The key of the advisory lock. Any number of processes may start at once, on
+ * any number of machines; one runs the migrations. */
 #define LOCK_KEY "7346019328815443"
 
-/* Between two looks whether the server is back. */
+/* The pause between two attempts to connect. */
 #define WAIT_US (1 * AIC_S)
 
 struct file {
-	int version; /* 0: run every time */
+	int version; /* 0: run at every start */
 	char *name;
 };
 
@@ -45,9 +47,11 @@ struct migrate {
 static const char usage[] =
     "usage: ai-chat-migrate [--dir DIR] [--status] [--wait]\n"
     "\n"
-    "Brings the database of DATABASE_URL (or DATABASE_URL_FILE) up to date, in the\n"
+    "Brings the database of DATABASE_URL (or DATABASE_URL_FILE) up to date, "
+    "in the\n"
     "schema AI_CHAT_DB_SCHEMA (public): runs\n"
-    "the files NNNN_name.sql of DIR that it has not seen yet, in order, each in a\n"
+    "the files NNNN_name.sql of DIR that it has not seen yet, in order, "
+    "each in a\n"
     "transaction of its own, and then the files always_*.sql.\n"
     "\n"
     "  --dir DIR  where the files are (default: " AIC_SQL_DIR ")\n"
@@ -56,10 +60,12 @@ static const char usage[] =
     "  --help     print this, and exit\n"
     "  --version  print the version, and exit\n"
     "\n"
-    "Exit status: 0 up to date; 1 something failed, and nothing of that file is\n"
-    "left behind; 2 wrong settings; with --status, 3 when something is to be run.\n";
+    "Exit status: 0 up to date; "
+    "1 something failed, and nothing of that file is\n"
+    "left behind; 2 wrong settings; "
+    "with --status, 3 when something is to be run.\n";
 
-static bool AIC_PRINTF(1, 2) fail(const char *fmt, ...)
+static bool AIC_PRINTF(1, 2) print_failure(const char *fmt, ...)
 {
 	va_list ap;
 
@@ -73,7 +79,7 @@ static bool AIC_PRINTF(1, 2) fail(const char *fmt, ...)
 
 /* --- files ------------------------------------------------------------- */
 
-/* NNNN_name.sql or always_name.sql; false for any other name. */
+/* Parse NNNN_name.sql or always_name.sql; false: another name. */
 static bool
 parse_name(const char *name, int *ret_version)
 {
@@ -95,7 +101,7 @@ by_order(const void *a, const void *b)
 {
 	const struct file *x = a, *y = b;
 
-	/* What is run every time comes last. */
+	/* Files that run at every start come last. */
 	if (!x->version != !y->version)
 		return x->version ? -1 : 1;
 	return strcmp(x->name, y->name);
@@ -110,8 +116,8 @@ list_files(struct migrate *m)
 
 	d = opendir(m->dir);
 	if (!d)
-		return fail("could not open directory \"%s\": %s", m->dir,
-		    strerror(errno));
+		return print_failure("could not open directory \"%s\": %s",
+		    m->dir, strerror(errno));
 	while ((e = readdir(d))) {
 		if (!parse_name(e->d_name, &version))
 			continue;
@@ -125,15 +131,16 @@ list_files(struct migrate *m)
 	}
 	closedir(d);
 	if (e)
-		return fail("too many files in \"%s\"", m->dir);
+		return print_failure("too many files in \"%s\"", m->dir);
 	qsort(m->files, (size_t)m->n_files, sizeof(m->files[0]), by_order);
 	for (i = 0; i < m->n_files && m->files[i].version; i++, want++)
 		if (m->files[i].version != want)
-			return fail("\"%s\" is not number %04d: the numbers "
-				    "must have no gap",
+			return print_failure(
+			    "\"%s\" is not number %04d: the numbers "
+			    "must have no gap",
 			    m->files[i].name, want);
 	if (i == 0)
-		return fail("no migrations in \"%s\"", m->dir);
+		return print_failure("no migrations in \"%s\"", m->dir);
 	return true;
 }
 
@@ -149,7 +156,8 @@ read_file(struct migrate *m, const struct file *f, struct aic_buf *to)
 	snprintf(path, sizeof(path), "%s/%s", m->dir, f->name);
 	fp = fopen(path, "re");
 	if (!fp)
-		return fail("could not open \"%s\": %s", path, strerror(errno));
+		return print_failure("could not open \"%s\": %s", path,
+		    strerror(errno));
 	do {
 		n = fread(chunk, 1, sizeof(chunk), fp);
 		aic_buf_put(to, chunk, n);
@@ -157,14 +165,14 @@ read_file(struct migrate *m, const struct file *f, struct aic_buf *to)
 	ok = !ferror(fp) && !to->failed && to->len > 0 &&
 	    !memchr(to->data, '\0', to->len);
 	fclose(fp);
-	return ok || fail("could not read \"%s\" as SQL", path);
+	return ok || print_failure("could not read \"%s\" as SQL", path);
 }
 
 /* --- the database ------------------------------------------------------ */
 
-/* Run a statement; NULL and a message when it failed. */
+/* Run a statement; NULL: the statement failed, and a message was printed. */
 static PGresult *
-query(struct migrate *m, const char *doing, const char *sql, int n,
+run_query(struct migrate *m, const char *doing, const char *sql, int n,
     const char *const *param)
 {
 	PGresult *res = PQexecParams(m->conn, sql, n, NULL, param, NULL, NULL,
@@ -173,20 +181,22 @@ query(struct migrate *m, const char *doing, const char *sql, int n,
 	if (PQresultStatus(res) == PGRES_COMMAND_OK ||
 	    PQresultStatus(res) == PGRES_TUPLES_OK)
 		return res;
-	fail("could not %s: %s", doing, PQerrorMessage(m->conn));
+	print_failure("could not %s: %s", doing, PQerrorMessage(m->conn));
 	PQclear(res);
 	return NULL;
 }
 
 static bool
-run(struct migrate *m, const char *doing, const char *sql)
+run_sql(struct migrate *m, const char *doing, const char *sql)
 {
-	PGresult *res = PQexec(m->conn, sql); /* may be several statements */
+	/* sql can contain several statements. */
+	PGresult *res = PQexec(m->conn, sql);
 	bool ok = PQresultStatus(res) == PGRES_COMMAND_OK ||
 	    PQresultStatus(res) == PGRES_TUPLES_OK;
 
 	if (!ok)
-		fail("could not %s: %s", doing, PQerrorMessage(m->conn));
+		print_failure("could not %s: %s", doing,
+		    PQerrorMessage(m->conn));
 	PQclear(res);
 	return ok;
 }
@@ -198,8 +208,8 @@ print_notice(void *arg, const char *message)
 	fputs(message, stderr);
 }
 
-/* A machine may be up before its database is.  A server that answers, and be it with
- * no, is there. */
+/* Wait until the server responds, because a machine can boot before its
+ * database. A server that responds with an error is up. */
 static void
 wait_for_server(const char *url)
 {
@@ -209,7 +219,7 @@ wait_for_server(const char *url)
 	while ((ping = PQping(url)) == PQPING_REJECT ||
 	    ping == PQPING_NO_RESPONSE) {
 		if (!said)
-			fail("the database is away; waiting for it");
+			print_failure("the database is away; waiting for it");
 		said = true;
 		aic_clock_sleep(aic_clock_us() + WAIT_US);
 	}
@@ -221,10 +231,11 @@ connect_to(struct migrate *m, const char *url)
 	PQconninfoOption *options = PQconninfoParse(url, NULL);
 	char why[512];
 
-	/* Why not may quote the URL, with a password in it. */
+	/* The error text can quote the URL, with a password in it. */
 	if (!options)
-		return fail("DATABASE_URL is not a connection string of "
-			    "PostgreSQL");
+		return print_failure(
+		    "DATABASE_URL is not a connection string of "
+		    "PostgreSQL");
 	PQconninfoFree(options);
 	if (m->wait)
 		wait_for_server(url);
@@ -233,41 +244,42 @@ connect_to(struct migrate *m, const char *url)
 		return true;
 	snprintf(why, sizeof(why), "%s", PQerrorMessage(m->conn));
 	aic_db_hide(why);
-	return fail("could not connect to the database: %s", why);
+	return print_failure("could not connect to the database: %s", why);
 }
 
 /*
- * The first field of a query that gives no row where all is well; where it gives one,
- * that is the reason to stop, and false.
+ * Run a query that returns no row if all is well. If the query returns a row,
+ * print its first field as the reason, and return false.
  */
 static bool
-check(struct migrate *m, const char *doing, const char *sql, int n,
+check_none(struct migrate *m, const char *doing, const char *sql, int n,
     const char *const *param)
 {
-	PGresult *res = query(m, doing, sql, n, param);
+	PGresult *res = run_query(m, doing, sql, n, param);
 	bool ok = res != NULL;
 
 	if (ok && PQntuples(res) > 0)
-		ok = fail("%s", PQgetvalue(res, 0, 0));
+		ok = print_failure("%s", PQgetvalue(res, 0, 0));
 	PQclear(res);
 	return ok;
 }
 
 /*
- * Tables are made and looked for in one schema, whatever search_path the role has: a
- * schema that somebody else has made, named like our role, comes first in the usual
- * one. A search_path among the options of the URL is the administrator's own, and
- * remains.
+ * Select the schema for the tables, independently of the role's search_path.
+ * The default search_path begins with a schema that has the name of the role,
+ * and another user could have created that schema. A search_path among the
+ * options of the URL was set by the administrator on purpose and is kept.
  *
- * Tables that the role's search_path finds elsewhere are those of an earlier version:
- * the service would go on with empty ones.
+ * If the role's search_path finds the tables in another schema, an earlier
+ * version has created them there. The function fails then, because the service
+ * would continue with new, empty tables.
  */
 static bool
 set_schema(struct migrate *m, const char *schema)
 {
 	static const char elsewhere[] =
-	    "SELECT pg_catalog.format('the tables are in schema %I, and not in %I: "
-	    "set AI_CHAT_DB_SCHEMA=%1$s', n.nspname, $1::text)"
+	    "SELECT pg_catalog.format('the tables are in schema %I, and not "
+	    "in %I: set AI_CHAT_DB_SCHEMA=%1$s', n.nspname, $1::text)"
 	    " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n"
 	    "  ON n.oid OPERATOR(pg_catalog.=) c.relnamespace"
 	    " WHERE c.oid OPERATOR(pg_catalog.=)"
@@ -287,20 +299,21 @@ set_schema(struct migrate *m, const char *schema)
 	    "  AND s.source OPERATOR(pg_catalog.<>) 'client'";
 	PGresult *res;
 
-	if (!check(m, "look for the tables", elsewhere, 1, &schema))
+	if (!check_none(m, "look for the tables", elsewhere, 1, &schema))
 		return false;
-	res = query(m, "set the schema", set, 1, &schema);
+	res = run_query(m, "set the schema", set, 1, &schema);
 	PQclear(res);
 	return res != NULL;
 }
 
-/* Migrations change tables and functions, which their owner alone may. */
+/* Migrations change tables and functions, which only their owner may do. */
 static bool
 check_owner(struct migrate *m)
 {
 	static const char others[] =
-	    "SELECT pg_catalog.format('table %I belongs to role %I, and %I is no "
-	    "member of it: run ai-chat-migrate as %2$I, or GRANT %2$I TO %3$I',"
+	    "SELECT pg_catalog.format('table %I belongs to role %I, and %I is "
+	    "no member of it: run ai-chat-migrate as %2$I, or GRANT %2$I "
+	    "TO %3$I',"
 	    "  c.relname, r.rolname, current_user)"
 	    " FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner"
 	    " WHERE c.oid IN (to_regclass('ai_chat_daily_limits')::oid,"
@@ -308,25 +321,27 @@ check_owner(struct migrate *m)
 	    "   to_regclass('ai_chat_migrations')::oid)"
 	    "  AND NOT pg_has_role(c.relowner, 'USAGE') LIMIT 1";
 
-	return check(m, "look for the owner of the tables", others, 0, NULL);
+	return check_none(m, "look for the owner of the tables", others, 0,
+	    NULL);
 }
 
 static bool
-prepare(struct migrate *m, const struct aic_conf *conf)
+prepare_session(struct migrate *m, const struct aic_conf *conf)
 {
 	if (!connect_to(m, conf->database_url))
 		return false;
 	PQsetNoticeProcessor(m->conn, print_notice, NULL);
-	if (!run(m, "set the session up",
-		"SET client_encoding = 'UTF8'; SET client_min_messages = notice") ||
+	if (!run_sql(m, "set the session up",
+		"SET client_encoding = 'UTF8';"
+		" SET client_min_messages = notice") ||
 	    !set_schema(m, conf->db_schema))
 		return false;
 	if (m->status_only)
 		return true;
 	return check_owner(m) &&
-	    run(m, "lock the database against other migrations",
+	    run_sql(m, "lock the database against other migrations",
 		"SELECT pg_advisory_lock(" LOCK_KEY ")") &&
-	    run(m, "create the table of migrations",
+	    run_sql(m, "create the table of migrations",
 		"SET client_min_messages = warning;"
 		"CREATE TABLE IF NOT EXISTS ai_chat_migrations ("
 		" version int PRIMARY KEY,"
@@ -339,19 +354,19 @@ prepare(struct migrate *m, const struct aic_conf *conf)
 enum seen {
 	NEW,
 	DONE,
-	CHANGED, /* the file is not the one that was run */
+	CHANGED, /* the file differs from the one that was run */
 	FAILED,
 };
 
 static enum seen
-look_up(struct migrate *m, const struct file *f, const char *sql)
+find_applied(struct migrate *m, const struct file *f, const char *sql)
 {
 	char version[16];
 	const char *param[2] = { version, sql };
 	enum seen seen = NEW;
 	PGresult *res;
 
-	res = query(m, "look for the table of migrations",
+	res = run_query(m, "look for the table of migrations",
 	    "SELECT to_regclass('ai_chat_migrations') IS NOT NULL", 0, NULL);
 	if (!res)
 		return FAILED;
@@ -361,7 +376,7 @@ look_up(struct migrate *m, const struct file *f, const char *sql)
 	}
 	PQclear(res);
 	snprintf(version, sizeof(version), "%d", f->version);
-	res = query(m, "look a migration up",
+	res = run_query(m, "look a migration up",
 	    "SELECT checksum = encode("
 	    "  sha256(pg_catalog.convert_to($2::text, 'UTF8')), 'hex')"
 	    " FROM ai_chat_migrations WHERE version = $1::int",
@@ -375,7 +390,7 @@ look_up(struct migrate *m, const struct file *f, const char *sql)
 }
 
 static bool
-apply(struct migrate *m, const struct file *f, const char *sql)
+apply_file(struct migrate *m, const struct file *f, const char *sql)
 {
 	char version[16];
 	const char *param[3] = { version, f->name, sql };
@@ -383,9 +398,9 @@ apply(struct migrate *m, const struct file *f, const char *sql)
 	bool ok;
 
 	snprintf(version, sizeof(version), "%d", f->version);
-	ok = run(m, "begin", "BEGIN") && run(m, f->name, sql);
+	ok = run_sql(m, "begin", "BEGIN") && run_sql(m, f->name, sql);
 	if (ok && f->version) {
-		res = query(m, "record a migration",
+		res = run_query(m, "record a migration",
 		    "INSERT INTO ai_chat_migrations (version, name, checksum)"
 		    " VALUES ($1::int, $2::text,"
 		    "  encode(sha256(pg_catalog.convert_to($3::text, 'UTF8')),"
@@ -394,29 +409,30 @@ apply(struct migrate *m, const struct file *f, const char *sql)
 		ok = res != NULL;
 		PQclear(res);
 	}
-	return run(m, "end", ok ? "COMMIT" : "ROLLBACK") && ok;
+	return run_sql(m, "end", ok ? "COMMIT" : "ROLLBACK") && ok;
 }
 
-/* 0 and above: the exit status to give; -1: go on. */
+/* Returns the exit status, or -1 to continue. */
 static int
-handle(struct migrate *m, const struct file *f)
+migrate_file(struct migrate *m, const struct file *f)
 {
 	struct aic_buf sql;
 	enum seen seen = FAILED;
 	int status = 1;
 
 	if (read_file(m, f, &sql)) {
-		seen = f->version ? look_up(m, f, sql.data) : NEW;
+		seen = f->version ? find_applied(m, f, sql.data) : NEW;
 		status = -1;
 	}
 	if (seen == CHANGED)
-		fail("\"%s\" was changed after it had been run", f->name);
+		print_failure("\"%s\" was changed after it had been run",
+		    f->name);
 	if (seen == CHANGED || seen == FAILED)
 		status = 1;
 	else if (m->status_only && f->version)
 		printf("%s %s\n", seen == DONE ? "done" : "to do", f->name);
 	else if (seen == NEW && !m->status_only) {
-		if (apply(m, f, sql.data)) {
+		if (apply_file(m, f, sql.data)) {
 			if (f->version)
 				printf("applied %s\n", f->name);
 		} else {
@@ -434,10 +450,10 @@ migrate_all(struct migrate *m, const struct aic_conf *conf)
 {
 	int i, status, worst = 0;
 
-	if (!list_files(m) || !prepare(m, conf))
+	if (!list_files(m) || !prepare_session(m, conf))
 		return 1;
 	for (i = 0; i < m->n_files; i++) {
-		status = handle(m, &m->files[i]);
+		status = migrate_file(m, &m->files[i]);
 		if (status == 3)
 			worst = 3;
 		else if (status >= 0)
@@ -481,7 +497,7 @@ parse_flags(int argc, char **argv, struct migrate *m)
 		}
 	}
 	if (optind < argc) {
-		fail("unknown argument \"%s\"", argv[optind]);
+		print_failure("unknown argument \"%s\"", argv[optind]);
 		return 2;
 	}
 	return -1;
@@ -499,7 +515,7 @@ main(int argc, char **argv)
 	if (status >= 0)
 		return status;
 	if (aic_conf_load_url(&conf, environ, &err)) {
-		fail("%s", err.detail);
+		print_failure("%s", err.detail);
 		return 2;
 	}
 	status = migrate_all(&m, &conf);

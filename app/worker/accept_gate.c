@@ -5,15 +5,15 @@
 #include <pthread.h>
 #include <stdbool.h>
 
-/* In accept() there are one at least, while any thread is idle, and four at most. A
- * thread that ends its request between the two goes there by itself, so at a steady
- * load nobody has to be woken. */
+/* While any thread is idle, between one and four threads are in accept(). A
+ * thread that ends its request while there are fewer than four goes to accept()
+ * directly, so at a steady load no thread need be woken. */
 #define ACCEPTING_MIN 1
 #define ACCEPTING_MAX 4
 
 struct waiter {
 	struct waiter *next;
-	bool called;
+	bool woken;
 	pthread_cond_t changed;
 };
 
@@ -24,15 +24,15 @@ static struct {
 	bool open;
 } gate = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
-/* With the lock held. */
+/* The lock is held. */
 static void
-call_one(void)
+wake_top(void)
 {
 	struct waiter *w = gate.top;
 
 	gate.top = w->next;
 	gate.accepting++;
-	w->called = true;
+	w->woken = true;
 	pthread_cond_signal(&w->changed);
 }
 
@@ -47,7 +47,7 @@ accept_gate_pass(void)
 	} else {
 		self.next = gate.top;
 		gate.top = &self;
-		while (!self.called)
+		while (!self.woken)
 			pthread_cond_wait(&self.changed, &gate.lock);
 	}
 	pthread_mutex_unlock(&gate.lock);
@@ -60,7 +60,7 @@ accept_gate_done(void)
 	pthread_mutex_lock(&gate.lock);
 	gate.accepting--;
 	if (gate.accepting < ACCEPTING_MIN && gate.top)
-		call_one();
+		wake_top();
 	pthread_mutex_unlock(&gate.lock);
 }
 
@@ -70,6 +70,6 @@ accept_gate_open(void)
 	pthread_mutex_lock(&gate.lock);
 	gate.open = true;
 	while (gate.top)
-		call_one();
+		wake_top();
 	pthread_mutex_unlock(&gate.lock);
 }

@@ -1,8 +1,9 @@
 /*
- * chat -- the state of one send, grouped by the stage that writes it.
+ * chat -- the state of one request to send, grouped by the stage that writes
+ * the state.
  *
- * The stages receive a struct chat and know neither each other's callers nor the order of
- * the pipeline, which is in send.c.
+ * The stages receive a struct chat. They depend neither on each other's callers
+ * nor on the order of the stages, which is in send.c.
  *
  * Threads: each thread has its own chat.
  */
@@ -23,19 +24,22 @@
 #include "lib/metrics.h"
 #include "lib/openai.h"
 
-/* What a send asks for; the texts belong to the chat's document. */
+/* The input of a request to send. c->doc owns the texts. */
 struct chat_input {
 	int64_t telegram_id;
 	const char *message;
 	const char *user_context; /* NULL: none */
-	int64_t format; /* of the response, enum aic_format; -1: as is set */
+	/* The format of the response, enum aic_format; -1: the default */
+	int64_t format;
 };
 
 /*
- * A reservation takes one chat of the user's day until it is settled.
+ * A reservation occupies one chat of the user's day until the reservation is
+ * settled.
  *
- *   NONE       nothing is reserved: not yet, or the database refused
- *   HELD       the database has it; a save uses it up, or a release gives it back
+ *   NONE       there is no reservation: not yet, or the database refused
+ *   HELD       the database has the reservation; a save uses the reservation
+ *              up, or a release removes it
  *   UNCERTAIN  the database did not answer the statement that reserves
  *   SETTLED    used up, released, or lapsed
  */
@@ -47,28 +51,30 @@ enum reservation_state {
 };
 
 struct reservation {
-	enum reservation_state
-	    state; /* changed by chat_set_reservation() alone */
-	char row[AIC_RESERVATION_SIZE]; /* as the database has it */
-	int64_t lapse_ms; /* the time after which it lapses */
-	int64_t held_us; /* when the database had it, at the latest */
-	char since
-	    [AIC_TIME_SIZE]; /* when the first one was made; "": none was */
-	int64_t looked_us; /* when the refusal was observed */
+	/* Only chat_set_reservation() changes the state. */
+	enum reservation_state state;
+	/* The reservation as the database writes it. */
+	char row[AIC_RESERVATION_SIZE];
+	int64_t lapse_ms; /* lapses this long after it was made */
+	int64_t held_us; /* when the reservation was made, at the latest */
+	/* When the first reservation was made; "": there was none. */
+	char since[AIC_TIME_SIZE];
+	int64_t observed_us; /* when the refusal was observed */
 };
 
-/* What the cache had for this chat. */
+/* The values that the cache returned for this chat. */
 struct chat_found {
-	bool used_up; /* the user's day; rq->limit has the rest */
-	bool
-	    context; /* the chat has a context from there, maybe not the newest */
-	bool seller; /* all that the seller-data API would say */
+	bool refused; /* the limit is reached; rq->limit is set */
+	/* The cache had a context; the context can be outdated. */
+	bool context;
+	bool seller; /* complete, so that the seller-data API is not called */
 	char *answer; /* to this question; NULL: none */
-	char question
-	    [AIC_DIGEST_HEX_SIZE]; /* "": answers to it are not shared */
+	/* "": answers to the question are not shared. */
+	char question[AIC_DIGEST_HEX_SIZE];
 };
 
-/* One send: all that it allocates, and one function that frees it. */
+/* One request to send: all that the request allocates, and one function that
+ * frees all of it. */
 struct chat {
 	/* Set by chat_begin(). */
 	struct request *rq;
@@ -76,57 +82,61 @@ struct chat {
 	const struct aic_conf *conf;
 	struct aic_metrics *metrics;
 
-	/* Written by the validation. */
+	/* Written by validate_request(). */
 	struct json_object *doc;
 	struct chat_input in;
 	const char *key; /* Idempotency-Key; NULL: none */
-	char digest
-	    [AIC_IDEMPOTENCY_DIGEST_SIZE]; /* with a key, of the question */
-	char id[AIC_ID_SIZE]; /* of the reservation, and later of the row */
+	/* Of the request; only with a key. */
+	char digest[AIC_IDEMPOTENCY_DIGEST_SIZE];
+	/* Of the reservation, and later of the stored row. */
+	char id[AIC_ID_SIZE];
 
 	/* Written by chat_cache.c. */
 	struct chat_found found;
 
-	/* Written by reserve.c; the context also by chat_cache.c. */
+	/* Written by reserve.c; the context is also written by chat_cache.c. */
 	struct reservation reservation;
 	struct aic_context context;
-	char context_version
-	    [AIC_ID_CONTEXT_SIZE]; /* at the time of the reservation */
+	/* As the reservation returned it. */
+	char context_version[AIC_ID_CONTEXT_SIZE];
 	int64_t context_from_us; /* when the conversation began */
 
-	/* Written by the prompt. */
-	char *seller; /* lines about the seller; NULL: none */
-	bool common; /* asked without a history and without the seller's data */
-	struct aic_buf body; /* of the request to the model */
+	/* Written by the stages before the model. */
+	char *seller; /* text about the seller; NULL: none */
+	/* The question has neither a history nor data of the seller, so its
+	 * answer can be shared. */
+	bool common;
+	struct aic_buf body; /* the body of the request to the model */
 
-	/* Written by the model; in a replay by reserve.c. */
+	/* Written by the call of the model; in a replay by reserve.c. */
 	struct aic_openai_answer answer;
 
 	/* Written by save_chat.c. */
-	bool paid; /* the answer has a key and is not saved yet */
-	bool admitted; /* by the circuit breaker of saves */
-	uint64_t save_round; /* of that breaker */
-	int64_t remaining; /* chats of the day, with this one counted */
+	bool paid; /* there is an unsaved answer, and the request has a key */
+	bool admitted; /* the circuit breaker of saves admitted the chat */
+	uint64_t save_round; /* of that circuit breaker */
+	int64_t remaining; /* chats of the day that are left after this one */
 };
 
-/* chat_begin -- a new chat of this request. */
+/* chat_begin -- initialise the chat of a request. */
 void chat_begin(struct chat *c, struct request *rq);
 
-/* chat_free -- free everything, in whatever state. */
+/* chat_free -- free all that the chat owns, whatever the state. */
 void chat_free(struct chat *c);
 
-/* chat_set_reservation -- the one place where a reservation changes its state, so that the
- * gauge of held reservations is right. */
+/* chat_set_reservation -- change the state of the reservation. No other code
+ * changes the state, so that the gauge of reservations is correct. */
 void chat_set_reservation(struct chat *c, enum reservation_state state);
 
-/* chat_model_deadline -- the time by which the model must have answered: the save and the
- * response come after it. */
+/* chat_model_deadline -- the time by which the model must have answered, so
+ * that the save and the response still fit into the deadline of the request. */
 int64_t chat_model_deadline(const struct chat *c);
 
 /* chat_context_terms -- how much of the conversation the model receives. */
 struct aic_context_terms chat_context_terms(const struct chat *c);
 
-/* chat_has_data -- did the request bring the seller's data along? Then it is used. */
+/* chat_has_data -- true if the request contains data of the seller, which then
+ * replace those of the seller-data API. */
 bool chat_has_data(const struct chat *c);
 
 #endif

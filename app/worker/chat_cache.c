@@ -13,14 +13,15 @@
 #include "lib/input.h"
 #include "lib/normalize.h"
 
-/* Of the line about a used-up day; a zone's name is short. */
-#define USED_MAX 512
+/* The size of a stored refusal; the name of a time zone is short. */
+#define REFUSAL_MAX 512
 
-/* Conversations pause for minutes; after that, one query is no matter. */
+/* The lifetime of a stored context. The pauses in a conversation last minutes;
+ * after a longer pause one query does not matter. */
 #define CONTEXT_MS (600 * INT64_C(1000))
 
 static void
-count(const struct chat *c, enum aic_metrics_recall what, bool there)
+count_hit(const struct chat *c, enum aic_metrics_recall what, bool there)
 {
 	aic_metrics_recall(c->metrics, what, there);
 }
@@ -31,11 +32,11 @@ now_s(void)
 	return (int64_t)time(NULL);
 }
 
-/* "" where it cannot be told. */
+/* The digest is "" if the question cannot be normalised. */
 static void
 digest_question(struct chat *c)
 {
-	const char *texts[] = { c->worker->asked_how, "", NULL };
+	const char *texts[] = { c->worker->model_description, "", NULL };
 	unsigned char digest[AIC_DIGEST_BYTES];
 	struct aic_buf normal;
 
@@ -43,22 +44,25 @@ digest_question(struct chat *c)
 	aic_normalize_question(&normal, c->in.message);
 	aic_buf_putc(&normal, '\0');
 	texts[1] = normal.data;
-	/* Of punctuation alone nothing is left, and that is no question. */
+	/* A question of punctuation alone normalises to nothing. */
 	if (!normal.failed && normal.len > 1 && aic_digest(texts, digest))
 		aic_digest_hex(digest, c->found.question);
 	aic_buf_done(&normal);
 }
 
-/* --- looking ----------------------------------------------------------- */
+/* --- reading -------------------------------------------------------------- */
 
-/* What a refusal has to tell, as one line: how many were used, of how many, the Unix time
- * of the reset, the day, the reset as callers are told it, and whose day it is: a worker
- * that counts by another one has no use for it. */
-#define USED_DAY 10 /* YYYY-MM-DD */
-#define USED_RESET 25 /* YYYY-MM-DDTHH:MM:SS+HH:MM */
+/*
+ * A stored refusal is one line of six fields: chats used, the limit, the Unix
+ * time of the reset, the day, the time of the reset as the response shows it,
+ * and the time zone. The time zone is there because a worker with another time
+ * zone has other days and must not use the refusal.
+ */
+#define REFUSAL_DAY 10 /* YYYY-MM-DD */
+#define REFUSAL_RESET 25 /* YYYY-MM-DDTHH:MM:SS+HH:MM */
 
 static bool
-read_used(const char *text, const struct aic_conf *conf,
+read_refusal(const char *text, const struct aic_conf *conf,
     struct aic_limit_state *s)
 {
 	char *p;
@@ -67,31 +71,31 @@ read_used(const char *text, const struct aic_conf *conf,
 	s->used = strtoll(text, &p, 10);
 	s->limit = strtoll(p, &p, 10);
 	s->reset_in_s = strtoll(p, &p, 10) - now_s();
-	if (strlen(p) < 1 + USED_DAY + 1 + USED_RESET + 1)
+	if (strlen(p) < 1 + REFUSAL_DAY + 1 + REFUSAL_RESET + 1)
 		return false;
-	snprintf(s->day, sizeof(s->day), "%.*s", USED_DAY, p + 1);
-	p += 1 + USED_DAY + 1;
-	snprintf(s->reset_at, sizeof(s->reset_at), "%.*s", USED_RESET, p);
-	p += USED_RESET + 1;
+	snprintf(s->day, sizeof(s->day), "%.*s", REFUSAL_DAY, p + 1);
+	p += 1 + REFUSAL_DAY + 1;
+	snprintf(s->reset_at, sizeof(s->reset_at), "%.*s", REFUSAL_RESET, p);
+	p += REFUSAL_RESET + 1;
 	return s->limit == conf->daily_limit && aic_limit_is_used_up(s) &&
 	    s->reset_in_s > 0 && strcmp(p, conf->timezone) == 0;
 }
 
-/* What is looked for, each NULL where it is not. */
-struct looks {
+/* The values to read; a pointer is NULL if its value is not read. */
+struct lookup {
 	struct aic_cache_item items[5];
 	int n;
-	struct aic_cache_item *used, *context, *seller, *answer, *unsaved;
+	struct aic_cache_item *refusal, *context, *seller, *answer, *unsaved;
 };
 
 static void
-choose(struct chat *c, struct looks *l)
+choose_values(struct chat *c, struct lookup *l)
 {
 	const struct aic_conf *conf = c->conf;
 	int64_t user = c->in.telegram_id;
 
-	l->used = &l->items[l->n++];
-	aic_cache_keys_used(l->used->key, user);
+	l->refusal = &l->items[l->n++];
+	aic_cache_keys_used(l->refusal->key, user);
 	if (conf->context_messages > 0) {
 		l->context = &l->items[l->n++];
 		aic_cache_keys_context(l->context->key, user,
@@ -107,7 +111,7 @@ choose(struct chat *c, struct looks *l)
 		l->seller = &l->items[l->n++];
 		aic_cache_keys_seller(l->seller->key, user);
 	}
-	if (c->worker->asked_how)
+	if (c->worker->model_description)
 		digest_question(c);
 	if (*c->found.question) {
 		l->answer = &l->items[l->n++];
@@ -116,7 +120,7 @@ choose(struct chat *c, struct looks *l)
 }
 
 static char *
-take(struct aic_cache_item *item)
+take_data(struct aic_cache_item *item)
 {
 	char *data = item->data;
 
@@ -124,9 +128,10 @@ take(struct aic_cache_item *item)
 	return data;
 }
 
-/* The digest of what was asked, the tokens, and the answer. */
+/* An unsaved answer is stored as the digest of the request, the tokens and the
+ * text. */
 static void
-take_unsaved(struct chat *c, const char *text)
+read_unsaved(struct chat *c, const char *text)
 {
 	size_t n = strlen(c->digest);
 	char *rest;
@@ -143,54 +148,56 @@ take_unsaved(struct chat *c, const char *text)
 }
 
 static void
-take_all(struct chat *c, struct looks *l)
+read_values(struct chat *c, struct lookup *l)
 {
 	struct aic_context_terms terms = chat_context_terms(c);
 
-	c->found.used_up = l->used->data &&
-	    read_used(l->used->data, c->conf, &c->rq->limit);
-	count(c, AIC_METRICS_RECALL_USED, c->found.used_up);
+	c->found.refused = l->refusal->data &&
+	    read_refusal(l->refusal->data, c->conf, &c->rq->limit);
+	count_hit(c, AIC_METRICS_RECALL_USED, c->found.refused);
 	if (l->context && l->context->data)
 		c->found.context = aic_context_unpack(&c->context,
-		    take(l->context), l->context->len, &terms);
+		    take_data(l->context), l->context->len, &terms);
 	if (l->seller) {
 		c->found.seller = l->seller->data &&
-		    seller_api_recall(&c->rq->seller, l->seller->data,
+		    seller_api_restore(&c->rq->seller, l->seller->data,
 			l->seller->len);
-		count(c, AIC_METRICS_RECALL_SELLER, c->found.seller);
+		count_hit(c, AIC_METRICS_RECALL_SELLER, c->found.seller);
 	}
 	if (l->answer)
-		c->found.answer = take(l->answer);
+		c->found.answer = take_data(l->answer);
 	if (l->unsaved && l->unsaved->data)
-		take_unsaved(c, l->unsaved->data);
+		read_unsaved(c, l->unsaved->data);
 }
 
 enum aic_code
 chat_cache_look_up(struct chat *c, struct aic_err *err)
 {
-	struct looks l = { .n = 0 };
+	struct lookup l = { .n = 0 };
 	enum aic_cache_end end;
 	int64_t start;
 
 	if (!c->worker->cache)
 		return AIC_OK;
-	choose(c, &l);
+	choose_values(c, &l);
 	start = aic_clock_us();
 	end = aic_cache_get(c->worker->cache, l.items, l.n, c->rq->deadline_us);
 	aic_metrics_cache(c->metrics, end, aic_clock_us() - start);
-	take_all(c, &l);
+	read_values(c, &l);
 	aic_cache_items_done(l.items, l.n);
-	/* Who has a key may have his answer already, which is no new chat. */
-	if (!c->found.used_up || c->key)
+	/* A request with a key can be a replay, which does not consume
+	 * quota. */
+	if (!c->found.refused || c->key)
 		return AIC_OK;
 	err->retry_after_s = (int)c->rq->limit.reset_in_s;
 	return aic_fail(err, AIC_ELIMIT,
 	    "the day is used up, as Redis remembers");
 }
 
-/* A context without what is too old for one worker is not whole for another. */
+/* The stored version contains the lifetime of a context, because a worker with
+ * another AI_CHAT_CONTEXT_TTL_S would keep other exchanges. */
 static void
-version_of(const struct chat *c, const char *version,
+format_version(const struct chat *c, const char *version,
     char to[AIC_ID_CONTEXT_SIZE])
 {
 	snprintf(to, AIC_ID_CONTEXT_SIZE, "%.42s %lld", version,
@@ -202,33 +209,35 @@ chat_cache_is_newest(const struct chat *c)
 {
 	char version[AIC_ID_CONTEXT_SIZE];
 
-	version_of(c, c->context_version, version);
+	format_version(c, c->context_version, version);
 	return strcmp(aic_context_version(&c->context), version) == 0;
 }
 
-/* --- keeping ----------------------------------------------------------- */
+/* --- storing -------------------------------------------------------------- */
 
 void
 chat_cache_note_refusal(struct chat *c)
 {
 	const struct aic_limit_state *s = &c->rq->limit;
-	int64_t age_us = aic_clock_us() - c->reservation.looked_us, ttl_ms;
+	int64_t age_us = aic_clock_us() - c->reservation.observed_us, ttl_ms;
 	int64_t reset_s = now_s() + s->reset_in_s;
 	struct aic_cache_put *put;
 	struct aic_buf line;
 	char *data;
 	size_t len = 0;
 
-	/* What is only reserved may be given back at any moment. And old news are
-	 * none: there may have been a reset since. */
+	/* A reserved chat can be released at any moment, so only counted chats
+	 * make a refusal last. An old observation is not stored, because the
+	 * limit can have been reset since. */
 	if (!c->worker->cache || s->used - s->live < s->limit ||
 	    age_us > AIC_CACHE_KEYS_LOOK_MAX_US)
 		return;
-	/* Not into the next day: the seconds to it are rounded up. */
+	/* reset_in_s is rounded up to seconds, so one second less ensures that
+	 * the refusal expires before the next day begins. */
 	ttl_ms = (s->reset_in_s - 1) * 1000;
 	if (ttl_ms > AIC_CACHE_KEYS_USED_MS)
 		ttl_ms = AIC_CACHE_KEYS_USED_MS;
-	aic_buf_init(&line, USED_MAX);
+	aic_buf_init(&line, REFUSAL_MAX);
 	aic_buf_printf(&line, "%lld %lld %lld %s %s %s", (long long)s->used,
 	    (long long)s->limit, (long long)reset_s, s->day, s->reset_at,
 	    c->conf->timezone);
@@ -239,11 +248,11 @@ chat_cache_note_refusal(struct chat *c)
 		return;
 	aic_cache_keys_used(put->key, c->in.telegram_id);
 	put->only_new = true;
-	c->rq->looked_us = c->reservation.looked_us;
+	c->rq->observed_us = c->reservation.observed_us;
 }
 
 static void
-keep_context(struct chat *c)
+store_context(struct chat *c)
 {
 	struct aic_context_terms terms = chat_context_terms(c);
 	struct aic_exchange said = { .message = c->in.message,
@@ -257,7 +266,7 @@ keep_context(struct chat *c)
 
 	if (terms.exchanges == 0 || !aic_context_next(c->context_version, next))
 		return;
-	version_of(c, next, version);
+	format_version(c, next, version);
 	aic_buf_init(&b, AIC_CACHE_VALUE_MAX);
 	aic_context_pack(&c->context, version, &said, &terms, &b);
 	data = aic_buf_take(&b, &len);
@@ -269,7 +278,7 @@ keep_context(struct chat *c)
 }
 
 static void
-keep_answer(struct chat *c)
+store_answer(struct chat *c)
 {
 	struct aic_cache_put *put;
 
@@ -284,12 +293,13 @@ chat_cache_note_saved(struct chat *c)
 {
 	if (!c->worker->cache || c->rq->replayed || !c->answer.text)
 		return;
-	keep_context(c);
-	c->rq->seller.keep = true;
-	/* Not half an answer, nor one of a model that only helps out. */
-	if (c->common && *c->found.question && !c->rq->recalled &&
+	store_context(c);
+	c->rq->seller.storable = true;
+	/* A truncated answer is not stored, nor an answer of the fallback
+	 * model. */
+	if (c->common && *c->found.question && !c->rq->paid_before &&
 	    c->answer.model == 0 && !c->answer.cut_off)
-		keep_answer(c);
+		store_answer(c);
 }
 
 void

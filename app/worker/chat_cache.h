@@ -1,19 +1,22 @@
 /*
- * recall -- what a chat can do without asking PostgreSQL, the Server or the model, for
- * Redis has it:
+ * chat_cache -- the values in Redis that save a chat a query, a call of the
+ * seller-data API, or a call of the model:
  *
- *   used     that a user's day is used up, so that a refusal costs no database work
- *   context  the last exchanges, of a version that the reservation has to confirm
- *   seller   what the Server told of the seller
- *   unsaved  the last answer that was paid for and could not be saved, for a repeat
- *   answer   to a common question: without history, and without the seller's data
+ *   refusal  the limit of the user's day is reached: a refusal costs no query
+ *   context  the last exchanges, with a version that the reservation confirms
+ *   seller   what the seller-data API returned for the seller
+ *   unsaved  the last answer that was paid for and could not be saved, for a
+ *            repeat with the same Idempotency-Key
+ *   answer   to a common question, without history and without seller's data
  *
- * PostgreSQL decides about everything that counts. All of this may be missing, late or
- * gone at any moment, and nothing else happens than that it is asked for where it
- * belongs. Only of a used-up day Redis has the word, for AIC_CACHE_KEYS_USED_MS at most; a reset
- * takes it away. What is new is kept after the caller has his answer.
+ * PostgreSQL is authoritative for everything that counts. Each value can be
+ * missing, late or evicted at any moment; the chat then reads the value from
+ * its source. The one exception is the refusal, which Redis alone decides for
+ * at most AIC_CACHE_KEYS_USED_MS; a reset deletes the refusal.
  *
- * Threads: any; each with its own chat.
+ * New values are stored after the caller has the response.
+ *
+ * Threads: any; each thread has its own chat.
  */
 #ifndef CHAT_CACHE_H
 #define CHAT_CACHE_H
@@ -21,26 +24,29 @@
 #include "app/worker/chat.h"
 
 /*
- * chat_cache_look_up -- look for all of it in one trip to Redis.
+ * chat_cache_look_up -- read all values in one round trip to Redis.
  *
- * Errors:   AIC_ELIMIT  the day is used up, and there is no key that may have its
- *                       answer all the same; rq->limit tells the rest
+ * Errors:   AIC_ELIMIT  the limit is reached, and the request has no key with
+ *                       which the request could be a replay; rq->limit is set
  * Blocks:   50 ms at most
  */
 enum aic_code
 chat_cache_look_up(struct chat *c, struct aic_err *err) AIC_MUST_CHECK;
 
-/* chat_cache_is_newest -- is the context that Redis had of the version that the
- * reservation told? */
+/* chat_cache_is_newest -- compare the version of the context from Redis with
+ * the version that the reservation returned. */
 bool chat_cache_is_newest(const struct chat *c);
 
-/* chat_cache_note_refusal -- PostgreSQL has refused the chat: its day is used up. */
+/* chat_cache_note_refusal -- PostgreSQL has refused the chat, because the limit
+ * of the day is reached: store the refusal. */
 void chat_cache_note_refusal(struct chat *c);
 
-/* chat_cache_note_saved -- the chat is kept: its context, and what it learned. */
+/* chat_cache_note_saved -- the chat was saved: store the new context, the
+ * seller's data and the answer to a common question. */
 void chat_cache_note_saved(struct chat *c);
 
-/* chat_cache_note_unsaved -- the answer could not be saved. */
+/* chat_cache_note_unsaved -- the answer could not be saved: store the answer
+ * for a repeat. */
 void chat_cache_note_unsaved(struct chat *c);
 
 #endif

@@ -16,30 +16,40 @@
 #include "app/worker/accept_gate.h"
 #include "lib/limits.h"
 
-/* spawn-fcgi hands the listening socket over as standard input. */
+/* spawn-fcgi passes the listening socket as standard input. */
 #define LISTEN_FD 0
 
 /*
- * Nginx has the whole request before it connects, and takes an answer as fast as it
- * comes. A peer that is silent for this long hangs, or is not Nginx. Less than what
- * a request may last beyond its deadline before it counts as hung (main.c).
+ * The timeout of a read or write on a connection. Nginx connects only when it
+ * has the whole request, and reads a response as fast as the response arrives.
+ * So a peer that is silent for this long is stuck, or is not Nginx. The timeout
+ * is shorter than the time that a request may exceed its deadline before the
+ * request counts as stuck (main.c).
  */
 #define SILENCE_MAX_S 4
 
-/* Status line and headers of an answer; reply.c has some 200 bytes of them. */
+/* The maximum size of the status line and the headers; reply.c writes about 200
+ * bytes of headers. */
 #define HEAD_MAX 1024
 
 /*
- * Content of one record, and so of one write. Nginx 1.22 loses the timer of a request
- * when a read fills one of its buffers to the last byte and nothing more has come yet
- * (ngx_readv_chain() then answers "again" and leaves the event ready). After a
- * reload, an old process of Nginx exits when no timer is left, which cuts that answer:
- * with libfcgi's own records of 8,192 bytes each reload under load did. So no write but the last one
- * may end where a buffer ends. Buffers begin at the start of the answer or behind a
- * read that has taken all there was, and their sizes are multiples of 4 KB; the ends of
- * the writes are multiples of 8,152 = 8 * 1,019, and 1,019 is odd, hence the first of them
- * that is also a multiple of 4,096 comes after 4 MB, and of 8,192 after 8 MB. The last
- * write has room for the records that end the request, so that it is the end of all.
+ * The content of one FastCGI record, and so of one write.
+ *
+ * The size avoids a fault of Nginx 1.22: Nginx loses the timer of a request
+ * when a read fills a buffer to the last byte and no more data have arrived yet
+ * (ngx_readv_chain() then returns "again" and leaves the event ready). After a
+ * reload, an old process of Nginx exits when no timer is left, which truncates
+ * that response. With libfcgi's own records of 8,192 bytes, each reload under
+ * load truncated responses.
+ *
+ * So no write except the last may end at the end of a buffer. A buffer begins
+ * at the start of the response, or after a read that has taken all data so far,
+ * and its size is a multiple of 4 KB. The writes end at multiples of 8,152,
+ * which is 8 times 1,019. Since 1,019 is odd, the first of these multiples that
+ * is also a multiple of 4,096 comes after 4 MB, and of 8,192 after 8 MB.
+ *
+ * The last write has room for the records that end the request, so that the
+ * response ends with that write.
  */
 #define RECORD_BYTES 8144
 _Static_assert((RECORD_BYTES + 8) % 8 == 0 && (RECORD_BYTES + 8) / 8 % 2 == 1,
@@ -49,7 +59,7 @@ _Static_assert(RECORD_BYTES + 4 * 8 <= 8192,
 
 struct fcgi {
 	FCGX_Request request;
-	bool all_read; /* nothing of the request is left in the socket */
+	bool all_read; /* the socket has no unread bytes of the request */
 };
 
 static atomic_bool stopping;
@@ -65,7 +75,8 @@ fcgi_init(void)
 		return false;
 	if (FCGX_Init() != 0)
 		return false;
-	/* After FCGX_Init(), which sets a handler where it finds SIG_IGN. */
+	/* FCGX_Init() installs a handler if the signal is ignored, so the
+	 * signal is ignored afterwards. */
 	signal(SIGPIPE, SIG_IGN);
 	return true;
 }
@@ -75,7 +86,8 @@ fcgi_new(void)
 {
 	struct fcgi *f = calloc(1, sizeof(*f));
 
-	/* No socket: libfcgi is to accept nothing by itself; see fcgi_accept(). */
+	/* Without a socket, libfcgi cannot accept by itself; see
+	 * fcgi_accept(). */
 	if (f && FCGX_InitRequest(&f->request, -1, 0) != 0) {
 		free(f);
 		f = NULL;
@@ -92,8 +104,8 @@ fcgi_free(struct fcgi *f)
 	free(f);
 }
 
-/* One walk over the parameters; of a key that was sent twice neither counts, for
- * who is to say which one the caller meant. */
+/* Read all parameters in one pass. If the caller sent two API keys, neither is
+ * used, because the intended one is unknown. */
 static void
 read_params(char **env, struct fcgi_request *rq)
 {
@@ -131,22 +143,23 @@ read_params(char **env, struct fcgi_request *rq)
 		if (to == &rq->api_key && **to && ++keys > 1)
 			*to = "";
 	}
-	/* Nginx passes a header that was not sent as an empty parameter. */
+	/* Nginx passes a header that the caller did not send as an empty
+	 * parameter. */
 	if (keys != 1)
 		rq->api_key = keys ? "" : NULL;
 }
 
-/* Take the record that ends the body, too. */
+/* Also consume the record that ends the body. */
 static bool
-at_end(struct fcgi *f)
+read_end(struct fcgi *f)
 {
 	return FCGX_GetChar(f->request.in) == EOF &&
 	    FCGX_GetError(f->request.in) == 0;
 }
 
-/* The next connection, or -1 and errno. */
+/* Accept the next connection; -1: errno is set. */
 static int
-take_connection(void)
+accept_connection(void)
 {
 	static const struct timeval limit = { .tv_sec = SILENCE_MAX_S };
 	int fd = accept4(LISTEN_FD, NULL, NULL, SOCK_CLOEXEC);
@@ -159,7 +172,7 @@ take_connection(void)
 }
 
 static enum fcgi_got
-failed_accept(int why, struct aic_err *err)
+fail_accept(int why, struct aic_err *err)
 {
 	if (why == EINVAL && atomic_load(&stopping))
 		return FCGI_STOPPED;
@@ -179,11 +192,14 @@ failed_accept(int why, struct aic_err *err)
 }
 
 /*
- * libfcgi would accept and then read the request without any limit of time: a byte
- * and then nothing holds a thread for good, and a few of them the gate. So the
- * connection is taken here, and libfcgi finds it as one that was kept from an
- * earlier request; when it does not like it and wants another, it has no socket to
- * take one from.
+ * Accept a connection here, and let libfcgi read the request.
+ *
+ * libfcgi would accept and read without a timeout: a peer that sends one byte
+ * and then nothing would occupy a thread forever, and a few such peers would
+ * block the gate. So this function accepts the connection, sets timeouts, and
+ * passes the connection to libfcgi as a connection kept from an earlier
+ * request. If libfcgi rejects the connection and tries to accept another one,
+ * that fails, because libfcgi has no listening socket.
  */
 enum fcgi_got
 fcgi_accept(struct fcgi *f, struct fcgi_request *rq, struct aic_err *err)
@@ -191,14 +207,15 @@ fcgi_accept(struct fcgi *f, struct fcgi_request *rq, struct aic_err *err)
 	int fd, why;
 
 	accept_gate_pass();
-	fd = take_connection();
+	fd = accept_connection();
 	why = errno;
 	accept_gate_done();
 	if (fd < 0)
-		return failed_accept(why, err);
+		return fail_accept(why, err);
 	f->request.ipcFd = fd;
 	f->request.keepConnection = 1;
-	/* Parameters that end too early are as good as any, to libfcgi. */
+	/* libfcgi does not report truncated parameters; the error of the stream
+	 * does. */
 	if (FCGX_Accept_r(&f->request) < 0 ||
 	    FCGX_GetError(f->request.in) != 0) {
 		FCGX_Free(&f->request, 1);
@@ -206,11 +223,12 @@ fcgi_accept(struct fcgi *f, struct fcgi_request *rq, struct aic_err *err)
 		    "a connection brought no request: not from Nginx?");
 		return FCGI_NOISE;
 	}
-	/* Whatever the peer asks for: a kept connection would hold a thread. */
+	/* The peer's wish for a kept connection is ignored, because a kept
+	 * connection would occupy a thread. */
 	f->request.keepConnection = 0;
 	*rq = (struct fcgi_request){ .method = "", .path = "", .query = "" };
 	read_params(f->request.envp, rq);
-	f->all_read = rq->content_length == 0 && at_end(f);
+	f->all_read = rq->content_length == 0 && read_end(f);
 	return FCGI_REQUEST;
 }
 
@@ -235,8 +253,8 @@ fcgi_body(struct fcgi *f, const struct fcgi_request *rq, struct aic_buf *to,
 		    rq->content_length);
 	to->len = (size_t)n;
 	to->data[n] = '\0';
-	f->all_read = at_end(f);
-	/* Its buffer of 8 KB is of no use while the model thinks. */
+	f->all_read = read_end(f);
+	/* The stream's buffer of 8 KB is not needed while the model works. */
 	FCGX_FreeStream(&f->request.in);
 	return AIC_OK;
 }
@@ -273,8 +291,9 @@ fcgi_answer(struct fcgi *f, int status, const char *reason, const char *headers,
 		len -= room;
 	}
 	FCGX_PutStr(body, (int)len, out);
-	/* The last stream to be closed sends the end of the request along with
-	 * the rest, in one write. Only the stream's error tells the truth. */
+	/* Closing the last stream sends the end of the request together with
+	 * the rest of the response in one write. Only the error of the stream
+	 * is reliable. */
 	FCGX_FClose(f->request.err);
 	FCGX_FClose(out);
 	return FCGX_GetError(out) == 0;
@@ -286,9 +305,9 @@ fcgi_finish(struct fcgi *f)
 	int fd = f->request.ipcFd;
 
 	/*
-	 * FCGX_Finish_r() waits for Nginx to close first, for fear that what is
-	 * unread makes the close a reset that overtakes the answer. Where all
-	 * was read, there is nothing to wait for.
+	 * FCGX_Finish_r() waits until Nginx closes the connection, because
+	 * closing a socket with unread bytes sends a reset, which can overtake
+	 * the response. If all bytes were read, the wait is unnecessary.
 	 */
 	if (!f->all_read) {
 		FCGX_Finish_r(&f->request);
@@ -303,7 +322,7 @@ void
 fcgi_stop(void)
 {
 	atomic_store(&stopping, true);
-	/* Wakes all threads in accept(); closing would wake none. */
+	/* shutdown() wakes all threads in accept(); close() would wake none. */
 	shutdown(LISTEN_FD, SHUT_RDWR);
 	accept_gate_open();
 }

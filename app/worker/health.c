@@ -18,7 +18,7 @@ health_live(struct request *rq, struct aic_err *err)
 }
 
 static const char *
-upstream(struct aic_openai *openai)
+upstream_state(struct aic_openai *openai)
 {
 	if (aic_openai_is_open(openai, aic_clock_us()))
 		return "open";
@@ -26,7 +26,7 @@ upstream(struct aic_openai *openai)
 }
 
 static const char *
-cache(struct aic_cache *c)
+cache_state(struct aic_cache *c)
 {
 	static const char *const words[AIC_CACHE_STATE__MAX] = {
 		[AIC_CACHE_IS_OFF] = "off",
@@ -39,14 +39,15 @@ cache(struct aic_cache *c)
 }
 
 static const char *
-database(struct worker *w)
+database_state(struct worker *w)
 {
 	struct aic_err why = AIC_ERR_INIT;
 
 	if (worker_ping(w, AIC_LOG_WARN, &why))
 		return "down";
-	/* When a trial is due, readiness says "ok", because only a chat can close the
-	 * breaker: a balancer sends no chats to a worker that is not ready. */
+	/* When the circuit breaker is due for a trial, the state is "ok",
+	 * because only a chat can close the breaker, and a load balancer sends
+	 * no chats to a worker that is not ready. */
 	return aic_breaker_wait(&w->saves, aic_clock_us()) > 0 ? "open" : "ok";
 }
 
@@ -58,14 +59,14 @@ health_ready(struct request *rq, struct aic_err *err)
 
 	(void)err;
 	request_stage(rq, "asking the database");
-	state = database(rq->worker);
+	state = database_state(rq->worker);
 	db = strcmp(state, "ok") == 0;
 	rq->status = db ? 200 : 503;
 	aic_buf_printf(&rq->out,
 	    "{\"status\":\"%s\",\"checks\":{\"database\":\"%s\","
 	    "\"upstream\":\"%s\",\"cache\":\"%s\"}}",
-	    db ? "ready" : "unready", state, upstream(rq->worker->openai),
-	    cache(rq->worker->cache));
+	    db ? "ready" : "unready", state, upstream_state(rq->worker->openai),
+	    cache_state(rq->worker->cache));
 	return AIC_OK;
 }
 
@@ -75,7 +76,8 @@ health_metrics(struct request *rq, struct aic_err *err)
 	struct aic_err why = AIC_ERR_INIT;
 
 	(void)err;
-	/* At night nobody else would find out that it is back. */
+	/* Without any requests, as at night, nothing else would detect that the
+	 * database is up again. */
 	if (aic_db_look(rq->worker->db).down)
 		worker_ping(rq->worker, AIC_LOG_DEBUG, &why);
 	worker_update_gauges(rq->worker);

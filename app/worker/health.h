@@ -1,21 +1,23 @@
 /*
- * health -- is the process alive; can it serve?
+ * health -- the handlers for liveness, readiness and metrics.
  */
 #ifndef HEALTH_H
 #define HEALTH_H
 
 #include "app/worker/request.h"
 
-/* health_live -- GET /health: asks nobody. */
+/* health_live -- GET /health: the process serves requests. No other system is
+ * called. */
 enum aic_code health_live(struct request *rq, struct aic_err *err);
 
-/* health_ready -- GET /health/ready: what is known of the database, the model and of
- * Redis; never makes a paid call. The database is asked once a second at most,
- * however many requests come, see worker_ping(). */
+/* health_ready -- GET /health/ready: the states of the database, the model and
+ * Redis. No paid call is made. The database is probed at most once a second,
+ * however many requests arrive; see worker_ping(). */
 enum aic_code health_ready(struct request *rq, struct aic_err *err);
 
-/* health_metrics -- GET /metrics: all workers of this machine, for Prometheus. Looks
- * for a database that is away, which takes up to a second. */
+/* health_metrics -- GET /metrics: the metrics of all workers of this machine,
+ * for Prometheus. If the database is down, the handler probes the database,
+ * which takes up to a second. */
 enum aic_code health_metrics(struct request *rq, struct aic_err *err);
 
 #endif

@@ -24,62 +24,72 @@
 #include "lib/limits.h"
 #include "lib/log.h"
 
-/* What a thread needs is known: no deep recursion, no large arrays; the most is
- * a TLS handshake. It is address space, not memory. */
+/* A thread has no deep recursion and no large arrays; a TLS handshake needs the
+ * most stack. The size is address space, not memory. */
 #define STACK_BYTES (512 * 1024)
 
-/* Threads by the hundred share these. Each keeps memory that it once had, so that more
- * cost memory: 16 took 109 KB for each of 2,000 chats where 4 take 101. With fewer,
- * threads wait for each other's lock. */
-#define ARENAS 4
+/*
+ * Hundreds of threads share these malloc arenas. An arena keeps memory that was
+ * freed, so more arenas need more memory: with 2,000 chats in flight, 16 arenas
+ * took 109 KB for each chat and 4 arenas took 101 KB. With fewer arenas,
+ * threads wait for each other's lock.
+ */
+#define ARENAS_MAX 4
 
-/* A chat takes and gives back some 50 KB. Memory below this is kept, in each arena, for
- * the next one: to return it to the kernel and fault it in again costs more than the chat's
- * own work. */
-#define KEEP_FREE (2 * 1024 * 1024)
+/* A chat allocates and frees about 50 KB. Each arena keeps up to this much
+ * free memory for the next chat, because returning the memory to the kernel and
+ * faulting it in again costs more than the chat's own work. */
+#define KEEP_FREE_BYTES (2 * 1024 * 1024)
 
-/* What is as large as this gets pages of its own, and goes back at once. It is rare but for
- * libcurl's buffer for receiving, of which there is one of 1.1 MB a call, most of which is
- * never touched: address space, not memory. */
-#define LARGE (32 * 1024)
+/*
+ * An allocation of this size or more gets pages of its own, which free()
+ * returns to the kernel at once. Such allocations are rare, except for
+ * libcurl's receive buffer. Each call has one of 1.1 MB, and most of the buffer
+ * is never touched: address space, not memory.
+ */
+#define LARGE_BYTES (32 * 1024)
 
-/* Of <linux/prctl.h> since Linux 6.16; Debian 12 has headers of 6.1. */
+/* <linux/prctl.h> has these since Linux 6.16; Debian 12 has the headers of
+ * 6.1. */
 #ifndef PR_FUTEX_HASH
 #define PR_FUTEX_HASH 78
 #define PR_FUTEX_HASH_SET_SLOTS 1
 #endif
 
-/* After a failed accept(): long enough for a descriptor to be freed. */
+/* The pause after a failed accept(), in which a descriptor can become free. */
 #define ACCEPT_PAUSE_US (50 * AIC_MS)
 
-/* How old the gauges of another worker may be, for Prometheus asks less often; and
- * how long a reservation is left behind, once the database answers again. */
+/* The interval of periodic work. The gauges of another worker are at most this
+ * old, and Prometheus scrapes less often. A queued release waits at most this
+ * long after the database has come up. */
 #define TICK_US (1 * AIC_S)
 
-/* Headers and body of an answer: the longest is a page of history. 100 items of
- * 1 MiB answers, escaped, are more than anybody can read. */
+/* The maximum size of headers and body of a response. The longest body is a
+ * page of history. A page of 100 answers of 1 MiB, escaped, can exceed the
+ * maximum, but is longer than any person can read. */
 #define OUT_MAX (256 * 1024 * 1024)
 
-/* A buffer that a long answer made large is given back, not kept a thread. */
+/* A buffer that a long response has enlarged is freed, so that not every thread
+ * keeps such a buffer. */
 #define KEEP_BYTES (16 * 1024)
 
 struct thread {
 	pthread_t id;
 	struct crew *crew;
 	struct fcgi *fcgi;
-	_Atomic int64_t since_us; /* of the request under way; 0: none */
+	_Atomic int64_t since_us; /* start of the current request; 0: idle */
 };
 
-/* All threads, and who wants to know whether they are well. */
+/* All threads, and what supervises them. */
 struct crew {
 	struct worker *worker;
 	struct thread *threads;
 	int n;
-	int64_t hang_us; /* a request that is older hangs */
+	int64_t stuck_us; /* an older request is stuck */
 	struct sd_notify notify;
 	int64_t ping_us; /* when the next ping is due */
-	bool hung;
-	pthread_mutex_t lock; /* of all below */
+	bool stuck;
+	pthread_mutex_t lock; /* guards all members below */
 	int serving;
 	pthread_cond_t changed;
 };
@@ -87,7 +97,8 @@ struct crew {
 static const char usage[] =
     "usage: ai-chat-worker [--check | --version | --help]\n"
     "\n"
-    "Answers sellers' questions. Speaks FastCGI on standard input, a listening\n"
+    "Answers sellers' questions. "
+    "Speaks FastCGI on standard input, a listening\n"
     "socket, as spawn-fcgi hands it over:\n"
     "\n"
     "  spawn-fcgi -n -s /run/ai-chat/1.sock -M 0660 -- ai-chat-worker\n"
@@ -100,16 +111,18 @@ static const char usage[] =
     "OPENAI_API_KEY are mandatory; ai-chat.env lists and explains them all.\n"
     "SIGTERM and SIGINT: serve what is queued, then exit.\n"
     "\n"
-    "Exit status: 0 done; 1 something failed while running; 2 wrong settings.\n";
+    "Exit status: 0 done; 1 something failed while running; "
+    "2 wrong settings.\n";
 
 static void
-trim(struct aic_buf *b)
+free_if_large(struct aic_buf *b)
 {
 	if (b->cap > KEEP_BYTES)
 		aic_buf_done(b);
 }
 
-/* All threads meet the same lack, over and over: a line a second will do. */
+/* All threads hit the same shortage repeatedly, so one line a second is
+ * logged. */
 static void
 warn_accept(const struct aic_err *err)
 {
@@ -121,15 +134,16 @@ warn_accept(const struct aic_err *err)
 		aic_log_event(AIC_LOG_WARN, "accept", "%s", err->detail);
 }
 
-/* Nothing is ordered by it: a ping more or less does not matter. */
+/* The order is relaxed, because no other data depend on the value, and one ping
+ * more or less does not matter. */
 static void
-note_since(struct thread *t, int64_t us)
+set_since(struct thread *t, int64_t us)
 {
 	atomic_store_explicit(&t->since_us, us, memory_order_relaxed);
 }
 
 static void *
-serve(void *arg)
+run_thread(void *arg)
 {
 	struct thread *t = arg;
 	struct request rq = { .worker = t->crew->worker, .fcgi = t->fcgi };
@@ -141,16 +155,17 @@ serve(void *arg)
 		switch (fcgi_accept(t->fcgi, &rq.in, &err)) {
 		case FCGI_REQUEST:
 			rq.start_us = aic_clock_us();
-			note_since(t, rq.start_us);
+			set_since(t, rq.start_us);
 			route_run(&rq);
-			note_since(t, 0);
-			trim(&rq.body);
-			trim(&rq.out);
+			set_since(t, 0);
+			free_if_large(&rq.body);
+			free_if_large(&rq.out);
 			continue;
 		case FCGI_NONE:
 			warn_accept(&err);
-			/* Or the idle would hold all descriptors that there
-			 * are, and nobody could ever come in. */
+			/* Idle connections to upstreams could otherwise occupy
+			 * all descriptors, and no request would ever be
+			 * accepted. */
 			aic_http_close_idle(t->crew->worker->http);
 			aic_clock_sleep(aic_clock_us() + ACCEPT_PAUSE_US);
 			continue;
@@ -160,8 +175,8 @@ serve(void *arg)
 		case FCGI_STOPPED:
 			break;
 		case FCGI_BROKEN:
-			/* One thread less would hardly be noticed, a process
-			 * that ends is started again. */
+			/* The loss of a single thread would hardly be noticed.
+			 * A process that exits is restarted. */
 			aic_log_event(AIC_LOG_ERROR, "accept", "%s",
 			    err.detail);
 			_exit(1);
@@ -177,9 +192,9 @@ serve(void *arg)
 	return NULL;
 }
 
-/* Start all threads; how many there are. */
+/* Start n threads, and return how many were started. */
 static int
-start(struct crew *c, int n)
+start_threads(struct crew *c, int n)
 {
 	struct thread *threads = c->threads;
 	pthread_attr_t attr;
@@ -190,9 +205,10 @@ start(struct crew *c, int n)
 	for (i = 0; i < n; i++) {
 		threads[i].crew = c;
 		threads[i].fcgi = fcgi_new();
-		rc = threads[i].fcgi
-		    ? pthread_create(&threads[i].id, &attr, serve, &threads[i])
-		    : ENOMEM;
+		rc = ENOMEM;
+		if (threads[i].fcgi)
+			rc = pthread_create(&threads[i].id, &attr, run_thread,
+			    &threads[i]);
 		if (rc) {
 			aic_log_event(AIC_LOG_ERROR, "start",
 			    "could not start thread %d of %d: %s", i + 1, n,
@@ -208,12 +224,13 @@ start(struct crew *c, int n)
 	return i;
 }
 
-/* A ping says that no request hangs: an idle thread that pings would prove nothing. */
+/* A ping means that no request is stuck. A ping from an idle thread would prove
+ * nothing. */
 static void
 ping_when_due(struct crew *c)
 {
 	int64_t now = aic_clock_us(), since;
-	bool hung = false;
+	bool stuck = false;
 	int i;
 
 	if (!c->notify.ping_us || now < c->ping_us)
@@ -222,17 +239,18 @@ ping_when_due(struct crew *c)
 	for (i = 0; i < c->n; i++) {
 		since = atomic_load_explicit(&c->threads[i].since_us,
 		    memory_order_relaxed);
-		hung = hung || (since && now - since > c->hang_us);
+		stuck = stuck || (since && now - since > c->stuck_us);
 	}
-	if (!hung)
+	if (!stuck)
 		sd_notify_send(&c->notify, "WATCHDOG=1");
-	else if (!c->hung)
+	else if (!c->stuck)
 		aic_log_event(AIC_LOG_ERROR, "watchdog",
 		    "a request hangs; no more pings");
-	c->hung = hung;
+	c->stuck = stuck;
 }
 
-/* SIGTERM or SIGINT; the others are for programs that have something to reload. */
+/* Wait for SIGTERM or SIGINT, and do the periodic work meanwhile. Other signals
+ * are ignored, because the worker has nothing to reload. */
 static int
 wait_for_signal(struct crew *c, const sigset_t *signals)
 {
@@ -256,9 +274,9 @@ wait_for_signal(struct crew *c, const sigset_t *signals)
 	return sig;
 }
 
-/* False: not all of them have ended in time. */
+/* False: some threads have not ended by the deadline. */
 static bool
-all_ended(struct crew *c, int64_t deadline_us)
+wait_for_threads(struct crew *c, int64_t deadline_us)
 {
 	struct timespec until;
 	int serving;
@@ -280,14 +298,14 @@ all_ended(struct crew *c, int64_t deadline_us)
 	return serving == 0;
 }
 
-/* They are waited for by count, as a join with a deadline is one that ThreadSanitizer
- * does not understand. */
+/* The threads are counted, because ThreadSanitizer does not support a join with
+ * a deadline. */
 static bool
-join(struct crew *c, int64_t deadline_us)
+join_threads(struct crew *c, int64_t deadline_us)
 {
 	int i;
 
-	if (!all_ended(c, deadline_us))
+	if (!wait_for_threads(c, deadline_us))
 		return false;
 	for (i = 0; i < c->n; i++) {
 		pthread_join(c->threads[i].id, NULL);
@@ -297,13 +315,15 @@ join(struct crew *c, int64_t deadline_us)
 }
 
 /*
- * Since Linux 6.16 a process has a table of its own for the threads that sleep in
- * futex(2), with 16 slots on two processors, and each wake-up searches one slot. With
- * 5,000 threads asleep the search was a fifth of the processor time of a chat. A slot
- * takes 64 bytes of the kernel's memory. Earlier kernels, and those without the table,
- * refuse, and have one table for all processes.
+ * Enlarge the futex hash table of the process.
  *
- * n  threads that may sleep
+ * Since Linux 6.16 each process has its own hash table of threads that sleep in
+ * futex(2). The table has 16 slots on two processors, and each wake-up searches
+ * one slot. With 5,000 sleeping threads the search took a fifth of the
+ * processor time of a chat. A slot takes 64 bytes of kernel memory. A kernel
+ * without this table fails the call and has one table for all processes.
+ *
+ * n  threads that can sleep
  */
 static void
 set_futex_slots(int n)
@@ -315,12 +335,12 @@ set_futex_slots(int n)
 	prctl(PR_FUTEX_HASH, PR_FUTEX_HASH_SET_SLOTS, slots, 0UL, 0UL);
 }
 
-/* Serve until a signal says to stop. */
+/* Serve until a signal arrives, and then drain. */
 static int
-run(struct worker *w, const sigset_t *signals)
+run_worker(struct worker *w, const sigset_t *signals)
 {
 	struct crew c = { .worker = w,
-		.hang_us = w->conf.deadline_ms * AIC_MS +
+		.stuck_us = w->conf.deadline_ms * AIC_MS +
 		    AIC_LIMITS_DRAIN_SPARE_MS * AIC_MS,
 		.lock = PTHREAD_MUTEX_INITIALIZER,
 		.changed = PTHREAD_COND_INITIALIZER };
@@ -333,7 +353,7 @@ run(struct worker *w, const sigset_t *signals)
 	}
 	set_futex_slots(n);
 	sd_notify_open(&c.notify, environ);
-	c.n = start(&c, n);
+	c.n = start_threads(&c, n);
 	if (c.n == n) {
 		aic_log_event(AIC_LOG_INFO, "start",
 		    "version %s, %lld chats at once, limit %lld a day",
@@ -346,7 +366,7 @@ run(struct worker *w, const sigset_t *signals)
 		    sig == SIGTERM ? "SIGTERM" : "SIGINT");
 	}
 	fcgi_stop();
-	if (!join(&c, aic_clock_us() + c.hang_us)) {
+	if (!join_threads(&c, aic_clock_us() + c.stuck_us)) {
 		aic_log_event(AIC_LOG_ERROR, "drain",
 		    "a request hangs; leaving without it");
 		_exit(1);
@@ -360,14 +380,14 @@ run(struct worker *w, const sigset_t *signals)
 }
 
 static int
-fail(enum aic_code code, const struct aic_err *err)
+log_failure(enum aic_code code, const struct aic_err *err)
 {
 	aic_log_event(AIC_LOG_ERROR, "start", "%s", err->detail);
 	return code == AIC_ECONF ? 2 : 1;
 }
 
 static int
-serve_all(struct worker *w, const sigset_t *signals)
+serve_requests(struct worker *w, const sigset_t *signals)
 {
 	struct aic_err err = AIC_ERR_INIT;
 	const char *const *names;
@@ -377,28 +397,29 @@ serve_all(struct worker *w, const sigset_t *signals)
 	names = route_names(&n);
 	rc = worker_open_metrics(w, names, n, &err);
 	if (rc)
-		return fail(rc, &err);
-	return run(w, signals);
+		return log_failure(rc, &err);
+	return run_worker(w, signals);
 }
 
 static int
-check_only(struct worker *w)
+run_check(struct worker *w)
 {
 	struct aic_err err = AIC_ERR_INIT;
 	enum aic_code rc;
 
 	rc = worker_check(w, &err);
 	if (rc)
-		return fail(rc, &err);
+		return log_failure(rc, &err);
 	worker_check_cache(w);
 	puts("ok: settings and database are as they should be");
 	return 0;
 }
 
-/* A chat takes two or three descriptors: its request, its call, a file now and
- * then. The soft limit is a leftover of select(2). */
+/* A chat needs two or three descriptors: its request, its call, and sometimes a
+ * file. The low soft limit exists only for select(2), which this program does
+ * not use. */
 static void
-raise_files(void)
+raise_file_limit(void)
 {
 	struct rlimit r;
 
@@ -411,11 +432,11 @@ raise_files(void)
 static void
 set_malloc(void)
 {
-	mallopt(M_ARENA_MAX, ARENAS);
-	mallopt(M_TRIM_THRESHOLD, KEEP_FREE);
-	mallopt(M_MMAP_THRESHOLD, LARGE);
+	mallopt(M_ARENA_MAX, ARENAS_MAX);
+	mallopt(M_TRIM_THRESHOLD, KEEP_FREE_BYTES);
+	mallopt(M_MMAP_THRESHOLD, LARGE_BYTES);
 	mallopt(M_TOP_PAD, 256 * 1024);
-	/* A huge page is 2 MB of memory as soon as a byte of it is touched. */
+	/* A huge page takes 2 MB of memory as soon as one byte is touched. */
 	prctl(PR_SET_THP_DISABLE, 1UL, 0UL, 0UL, 0UL);
 }
 
@@ -469,11 +490,13 @@ main(int argc, char **argv)
 	if (status >= 0)
 		return status;
 
-#ifndef __SANITIZE_ADDRESS__ /* whose leak check is a ptrace */
-	/* Secrets are in this process: no core dumps, no other's ptrace. */
+#ifndef __SANITIZE_ADDRESS__ /* LeakSanitizer uses ptrace(2) */
+	/* This process holds secrets: disable core dumps, and ptrace(2) by
+	 * other processes. */
 	prctl(PR_SET_DUMPABLE, 0);
 #endif
-	/* Blocked before libfcgi and before any thread; see fcgi_init(). */
+	/* Block the signals before libfcgi and before any thread starts; see
+	 * fcgi_init(). */
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGTERM);
 	sigaddset(&signals, SIGINT);
@@ -481,28 +504,28 @@ main(int argc, char **argv)
 	sigaddset(&signals, SIGUSR1);
 	pthread_sigmask(SIG_BLOCK, &signals, NULL);
 	set_malloc();
-	raise_files();
+	raise_file_limit();
 
 	rc = aic_conf_load(&conf, environ, &err);
 	if (rc)
-		return fail(rc, &err);
+		return log_failure(rc, &err);
 	aic_log_level(conf.log_level);
 	if (aic_conf_foreign(environ, foreign, sizeof(foreign)))
 		aic_log_event(AIC_LOG_WARN, "settings",
 		    "these have no effect here: %s", foreign);
 	rc = worker_open(&w, &conf, &err);
 	if (rc)
-		return fail(rc, &err);
+		return log_failure(rc, &err);
 
 	if (check) {
-		status = check_only(&w);
+		status = run_check(&w);
 	} else if (!fcgi_init()) {
 		fputs("ai-chat-worker: standard input is not a listening "
 		      "socket; start it through spawn-fcgi (see --help)\n",
 		    stderr);
 		status = 2;
 	} else {
-		status = serve_all(&w, &signals);
+		status = serve_requests(&w, &signals);
 	}
 	worker_close(&w);
 	return status;

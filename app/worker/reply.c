@@ -9,24 +9,33 @@
 #include "lib/plural.h"
 
 /*
- * For a 429 and a 5xx the answer has two texts. The error is English, for logs. The
- * message is Russian and is shown to the seller as it is, in one or two sentences: what
- * happened, whether the question was counted, and when to try again. A bot in use puts the message into a <code> of HTML,
- * without escaping it, and cuts it at 200 characters. So no message is longer, or has a
- * character that HTML would need to escape. Nginx's own texts are in
- * nginx/ai-chat-maps.conf; docs/texts.md has all of them.
+ * A response with status 429 or 5xx has two texts. The error is English, for
+ * logs. The message is Russian, and callers show the message to the seller
+ * unchanged. The message has one or two sentences: what happened, whether the
+ * question was counted, and when to try again.
+ *
+ * One bot in use puts the message into HTML <code> without escaping, and
+ * truncates the message after 200 characters. So a message is no longer than
+ * that and has no character that HTML must escape.
+ *
+ * Nginx has its own texts in nginx/ai-chat-maps.conf. docs/texts.md lists all
+ * texts.
  */
 struct verdict {
 	int status;
-	const char *error; /* NULL: written by a function */
-	const char
-	    *message; /* NULL: the detail is the error alone, or likewise */
+	const char *error; /* NULL: put_detail() writes the text */
+	/* NULL: the detail is the error alone, or put_detail() writes the
+	 * detail. */
+	const char *message;
 };
 
 #define INTERNAL_ERROR "Internal Server Error"
-#define INTERNAL_MESSAGE                                                                                                            \
-	"Внутренняя ошибка сервиса, вопрос не засчитан. Попробуйте ещё раз " \
-	"через пару минут."
+/* clang-format counts the bytes of a line in a macro, not the columns. */
+/* clang-format off */
+#define INTERNAL_MESSAGE \
+	"Внутренняя ошибка сервиса, вопрос не засчитан. " \
+	"Попробуйте ещё раз через пару минут."
+/* clang-format on */
 #define INTERNAL                                                               \
 	{                                                                      \
 		500, INTERNAL_ERROR, INTERNAL_MESSAGE                          \
@@ -56,7 +65,7 @@ static const struct verdict verdicts[] = {
 	[AIC_EBUSY] = { 503, "Too many requests in flight",
 	    "Сервис сейчас перегружен, вопрос не засчитан. Попробуйте ещё раз "
 	    "через минуту." },
-	/* Nobody reads it; the number is for the log. */
+	/* The caller has disconnected. The number is only logged. */
 	[AIC_EGONE] = { 499, "Client closed request", NULL },
 	[AIC_ENOMEM] = INTERNAL,
 	[AIC_ECONF] = INTERNAL,
@@ -65,19 +74,19 @@ static const struct verdict verdicts[] = {
 _Static_assert(sizeof(verdicts) / sizeof(verdicts[0]) == AIC__MAX,
     "every code has a verdict");
 
-/* The model answered, and will answer the same question the same way. */
-static const char refused[] =
+/* The model declined, and would decline the same question again. */
+static const char declined_message[] =
     "ИИ-ассистент отказался отвечать, вопрос не засчитан. Попробуйте задать "
     "его другими словами.";
 
-/* The database broke off while it saved, and did not say how that ended. */
-static const char perhaps_saved[] =
+/* The database did not answer the save, and the outcome is unknown. */
+static const char perhaps_saved_message[] =
     "Не удалось сохранить ответ, вопрос мог быть засчитан. Попробуйте ещё раз "
     "через минуту.";
 
-/* A status line without a reason is one that HTTP does not allow. */
+/* The reason phrase of a status, so that the status line is valid HTTP. */
 static const char *
-reason(int status)
+reason_phrase(int status)
 {
 	static const struct {
 		int status;
@@ -103,7 +112,7 @@ reason(int status)
 	return "Unknown";
 }
 
-/* Every 503 says when to come again. */
+/* Every response with status 503 has a Retry-After header. */
 #define RETRY_AFTER_S 1
 
 static void
@@ -133,17 +142,19 @@ put_faults(struct aic_buf *out, const struct aic_err *err)
 }
 
 /*
- * "28.11 после 03:00 (МСК)", out of "2025-11-28T00:00:00+00:00". Moscow's time is the one
- * that every seller on Wildberries reckons with, so another zone is told by its distance:
- * МСК+2. Nobody lives by UTC, so that is told as Moscow's time itself. A day of it begins
- * at 3:00 there, so adding three hours does not change the date.
+ * Format "2025-11-28T00:00:00+00:00" as "28.11 после 03:00 (МСК)".
+ *
+ * Every seller on Wildberries uses Moscow time, so another time zone is shown
+ * by its difference from Moscow, as МСК+2. UTC is shown as Moscow time, because
+ * no seller uses UTC. A UTC day begins at 3:00 in Moscow, so the conversion
+ * does not change the date.
  */
 #define MOSCOW_MIN 180
 
 static void
-put_moment(struct aic_buf *out, const char *at)
+put_reset_time(struct aic_buf *out, const char *at)
 {
-	int hour = (at[11] - '0') * 10 + at[12] - '0', away;
+	int hour = (at[11] - '0') * 10 + at[12] - '0', difference;
 	int offset_min = ((at[20] - '0') * 10 + at[21] - '0') * 60 +
 	    (at[23] - '0') * 10 + at[24] - '0';
 
@@ -153,16 +164,16 @@ put_moment(struct aic_buf *out, const char *at)
 		offset_min = MOSCOW_MIN;
 		hour += MOSCOW_MIN / 60;
 	}
-	away = offset_min - MOSCOW_MIN;
+	difference = offset_min - MOSCOW_MIN;
 	aic_buf_printf(out, "%.2s.%.2s после %02d:%.2s (МСК", at + 8, at + 5,
 	    hour, at + 14);
-	if (away) {
-		aic_buf_puts(out, away < 0 ? "−" : "+");
-		away = away < 0 ? -away : away;
-		aic_buf_printf(out, "%d", away / 60);
+	if (difference) {
+		aic_buf_puts(out, difference < 0 ? "−" : "+");
+		difference = difference < 0 ? -difference : difference;
+		aic_buf_printf(out, "%d", difference / 60);
 	}
-	if (away % 60)
-		aic_buf_printf(out, ":%02d", away % 60);
+	if (difference % 60)
+		aic_buf_printf(out, ":%02d", difference % 60);
 	aic_buf_putc(out, ')');
 }
 
@@ -176,7 +187,7 @@ put_limit(struct aic_buf *out, const struct aic_limit_state *s)
 	    "{\"error\":\"Rate limit exceeded\",\"message\":"
 	    "\"Лимит на сегодня — %lld %s. Следующий можно будет задать ",
 	    (long long)s->limit, aic_plural(&questions, s->limit));
-	put_moment(out, s->reset_at);
+	put_reset_time(out, s->reset_at);
 	aic_buf_printf(out,
 	    ".\",\"daily_limit\":%lld,\"requests_today\":%lld,"
 	    "\"requests_remaining\":0,\"reset_at\":\"%s\"}",
@@ -184,18 +195,18 @@ put_limit(struct aic_buf *out, const struct aic_limit_state *s)
 }
 
 static const char *
-message_of(const struct request *rq, enum aic_code rc,
+select_message(const struct request *rq, enum aic_code rc,
     const struct aic_err *err)
 {
 	if (rc == AIC_EUPSTREAM && err->declined)
-		return refused;
-	return rq->perhaps_saved ? perhaps_saved : verdicts[rc].message;
+		return declined_message;
+	return rq->perhaps_saved ? perhaps_saved_message : verdicts[rc].message;
 }
 
 static void
 put_error(struct request *rq, enum aic_code rc, const struct aic_err *err)
 {
-	const char *message = message_of(rq, rc, err);
+	const char *message = select_message(rq, rc, err);
 	struct aic_buf *out = &rq->out;
 	char text[sizeof(err->says) + 32];
 
@@ -242,7 +253,8 @@ put_detail(struct request *rq, enum aic_code rc, const struct aic_err *err)
 bool
 reply_send(struct request *rq, enum aic_code rc, const struct aic_err *err)
 {
-	/* Written beforehand, since there may be no memory to write it. */
+	/* Formatted at compile time, because memory can be exhausted when the
+	 * response is needed. */
 	static const char no_memory[] =
 	    "{\"detail\":{\"error\":\"" INTERNAL_ERROR
 	    "\",\"message\":\"" INTERNAL_MESSAGE "\"}}";
@@ -269,9 +281,9 @@ reply_send(struct request *rq, enum aic_code rc, const struct aic_err *err)
 		    "Retry-After: %d\r\n", retry_after_s);
 	if (rq->out.failed) {
 		rq->status = 500;
-		return fcgi_answer(rq->fcgi, 500, reason(500), headers,
+		return fcgi_answer(rq->fcgi, 500, reason_phrase(500), headers,
 		    no_memory, sizeof(no_memory) - 1);
 	}
-	return fcgi_answer(rq->fcgi, rq->status, reason(rq->status), headers,
-	    rq->out.data, rq->out.len);
+	return fcgi_answer(rq->fcgi, rq->status, reason_phrase(rq->status),
+	    headers, rq->out.data, rq->out.len);
 }

@@ -1,5 +1,5 @@
 /*
- * reply -- from a verdict to status, headers and body: one table.
+ * reply -- the table that maps an error code to status, headers and body.
  */
 #ifndef REPLY_H
 #define REPLY_H
@@ -10,11 +10,11 @@
 #include "lib/err.h"
 
 /*
- * reply_send -- send what a handler has written, or what its failure means.
+ * reply_send -- send the output of a handler, or the error of a failed one.
  *
- * rq        rq->status is set to what was sent
+ * rq        rq->status is set to the status that was sent
  *
- * False means that the answer did not get out whole.
+ * False: the response was not sent completely.
  */
 bool
 reply_send(struct request *rq, enum aic_code rc, const struct aic_err *err);

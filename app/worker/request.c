@@ -44,7 +44,7 @@ request_db(struct request *rq, struct aic_db_call *calls, int n,
 	return rc;
 }
 
-/* --- deferred work ------------------------------------------------------- */
+/* --- deferred work -------------------------------------------------------- */
 
 struct aic_cache_put *
 request_defer_put(struct request *rq, char *data, size_t len, int64_t ttl_ms)
@@ -65,14 +65,15 @@ request_defer_put(struct request *rq, char *data, size_t len, int64_t ttl_ms)
 }
 
 static void
-drop_last_put(struct request *rq)
+free_last_put(struct request *rq)
 {
 	free((char *)(uintptr_t)rq->puts[--rq->n_puts].data);
 }
 
-/* As late as possible, because some of it arrives while the model is called. */
+/* The copy is made as late as possible, because some answers arrive while the
+ * model is called. */
 static void
-defer_seller(struct request *rq)
+defer_seller_data(struct request *rq)
 {
 	struct aic_cache_put *put;
 	size_t len = 0;
@@ -91,17 +92,17 @@ request_run_deferred(struct request *rq)
 	enum aic_cache_end end;
 
 	if (w->cache)
-		defer_seller(rq);
-	/* A caller who reads slowly may have held this up for so long that the limit
-	 * has been reset since the refusal was observed. */
+		defer_seller_data(rq);
+	/* A caller that reads slowly delays this function. Meanwhile the limit
+	 * can have been reset, so an old refusal is not stored. */
 	if (rq->n_puts > 0 && rq->puts[0].only_new &&
-	    start - rq->looked_us > AIC_CACHE_KEYS_LOOK_MAX_US)
-		drop_last_put(rq);
+	    start - rq->observed_us > AIC_CACHE_KEYS_LOOK_MAX_US)
+		free_last_put(rq);
 	if (rq->n_puts > 0) {
 		end = aic_cache_put(w->cache, rq->puts, rq->n_puts, INT64_MAX);
 		aic_metrics_cache(w->metrics, end, aic_clock_us() - start);
 	}
 	while (rq->n_puts > 0)
-		drop_last_put(rq);
+		free_last_put(rq);
 	seller_api_finish(&rq->seller);
 }

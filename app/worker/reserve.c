@@ -12,16 +12,17 @@
 #include "lib/retry.h"
 #include "lib/save.h"
 
-/* Between two looks at the chat that came first under the same key: at first as long
- * as a quick model takes, later so that hundreds who wait cost little. */
+/* The pause between two polls for the end of the other chat of the same key.
+ * The first pause is about as long as a fast model needs. The pause grows, so
+ * that hundreds of waiting requests cost little. */
 #define FIRST_PAUSE_US (50 * AIC_MS)
-#define FIRST_PAUSE_MOST_US (400 * AIC_MS)
+#define FIRST_PAUSE_MAX_US (400 * AIC_MS)
 
-/* Chats take seconds, so one of the user's will soon be over. */
+/* A chat takes seconds, so one of the user's chats ends soon. */
 #define CROWD_RETRY_AFTER_S 2
 
 static void
-hold_ask(struct chat *c, struct aic_db_call *call)
+bind_reservation(struct chat *c, struct aic_db_call *call)
 {
 	const struct aic_conf *conf = c->conf;
 	int64_t left_ms = (c->rq->deadline_us - aic_clock_us()) / AIC_MS;
@@ -39,13 +40,19 @@ hold_ask(struct chat *c, struct aic_db_call *call)
 }
 
 /*
- * The key has its answer, and it is this chat's too; a reservation, if there is one
- * all the same, is given back. What was read may have been committed without waiting
- * for the disk, and must not be told before it is safe. A refusal has waited for the
- * disk itself, for it has taken the row's lock; a reservation has not.
+ * Use the answer of the first chat of this key for this chat. A reservation
+ * that this chat has made nevertheless is released by reserve_done().
+ *
+ * The answer was possibly read before its commit reached the disk, because the
+ * server can commit a save without waiting for the disk. A crash of the server
+ * could still lose that row, so the caller must not receive the answer before
+ * the commit is durable. A refused reservation has locked the user's row and so
+ * has waited for the disk. A reservation that was made has not waited, so
+ * aic_save_sync_bind() does.
  */
 static enum aic_code
-replay(struct chat *c, const struct aic_idempotency *first, struct aic_err *err)
+replay_answer(struct chat *c, const struct aic_idempotency *first,
+    struct aic_err *err)
 {
 	struct aic_db_call call;
 	enum aic_code rc;
@@ -72,9 +79,10 @@ replay(struct chat *c, const struct aic_idempotency *first, struct aic_err *err)
 	return AIC_OK;
 }
 
-/* The key's own part of a reservation, in the same batch. */
+/* Read the result of the statement that looks for the other chat of the key.
+ * The statement runs in the same batch as the reservation. */
 static enum aic_code
-look_at_first(struct chat *c, struct aic_db_call *call,
+read_first_chat(struct chat *c, struct aic_db_call *call,
     enum aic_idempotency_state *ret_state, struct aic_err *err)
 {
 	struct aic_idempotency first = aic_idempotency_read(call);
@@ -83,12 +91,12 @@ look_at_first(struct chat *c, struct aic_db_call *call,
 	*ret_state = first.state;
 	if (first.state == AIC_IDEMPOTENCY_KEPT ||
 	    first.state == AIC_IDEMPOTENCY_OTHER)
-		rc = replay(c, &first, err);
+		rc = replay_answer(c, &first, err);
 	aic_db_call_done(call);
 	return rc;
 }
 
-/* What Redis had was not the newest. */
+/* Called when the context from Redis is not the newest. */
 static enum aic_code
 load_context(struct chat *c, struct aic_err *err)
 {
@@ -103,7 +111,8 @@ load_context(struct chat *c, struct aic_err *err)
 	return rc;
 }
 
-/* Only the reservation tells of which version the context has to be. */
+/* The reservation returns the version of the newest context, so a context from
+ * Redis can be checked only after the reservation. */
 static enum aic_code
 check_context(struct chat *c, struct aic_err *err)
 {
@@ -119,7 +128,7 @@ check_context(struct chat *c, struct aic_err *err)
 }
 
 static void
-got_slot(struct chat *c, const struct aic_db_call *call)
+read_reservation(struct chat *c, const struct aic_db_call *call)
 {
 	c->reservation.held_us = aic_clock_us();
 	if (!aic_limit_reserve_read(call, c->reservation.row)) {
@@ -134,25 +143,27 @@ got_slot(struct chat *c, const struct aic_db_call *call)
 }
 
 /*
- * One try to reserve: the reservation is HELD, or rq->replayed is set, or neither. The context comes along,
- * unless there is a copy of it, and so does what became of the first chat of this key:
- * one round trip.
+ * Try once to reserve, in one round trip. The batch also loads the context,
+ * unless Redis had one, and looks for another chat of the same key.
  *
- * ret_state  of that first chat; set when there is a key
+ * On AIC_OK the reservation is HELD, or rq->replayed is set, or neither.
+ *
+ * ret_state  of the other chat of the key; set when the request has a key
  */
 static enum aic_code
-hold(struct chat *c, enum aic_idempotency_state *ret_state, struct aic_err *err)
+try_reserve(struct chat *c, enum aic_idempotency_state *ret_state,
+    struct aic_err *err)
 {
 	struct aic_context_terms terms = chat_context_terms(c);
-	struct aic_db_call calls[4], *slot, *context = NULL, *first = NULL;
+	struct aic_db_call calls[4], *reserve, *context = NULL, *first = NULL;
 	int64_t start = aic_clock_us();
 	enum aic_code rc;
 	int n = 0;
 
 	if (c->key)
 		aic_idempotency_queue_bind(&calls[n++], c->in.telegram_id);
-	slot = &calls[n++];
-	hold_ask(c, slot);
+	reserve = &calls[n++];
+	bind_reservation(c, reserve);
 	if (!c->found.context) {
 		context = &calls[n++];
 		aic_context_bind(context, c->in.telegram_id, &terms);
@@ -169,8 +180,8 @@ hold(struct chat *c, enum aic_idempotency_state *ret_state, struct aic_err *err)
 		chat_set_reservation(c, RESERVATION_UNCERTAIN);
 		return rc;
 	}
-	got_slot(c, slot);
-	aic_db_call_done(slot);
+	read_reservation(c, reserve);
+	aic_db_call_done(reserve);
 	if (context) {
 		terms = chat_context_terms(c);
 		aic_context_read(&c->context, context, &terms);
@@ -178,11 +189,11 @@ hold(struct chat *c, enum aic_idempotency_state *ret_state, struct aic_err *err)
 	if (!first)
 		return AIC_OK;
 	aic_db_call_done(&calls[0]);
-	return look_at_first(c, first, ret_state, err);
+	return read_first_chat(c, first, ret_state, err);
 }
 
 static enum aic_code
-still_under_way(struct aic_err *err)
+fail_still_running(struct aic_err *err)
 {
 	err->retry_after_s = CROWD_RETRY_AFTER_S;
 	aic_says(err, "A request with this Idempotency-Key is still under way");
@@ -191,7 +202,7 @@ still_under_way(struct aic_err *err)
 }
 
 static enum aic_code
-wait_until_over(struct chat *c, struct aic_err *err)
+wait_until_ended(struct chat *c, struct aic_err *err)
 {
 	int64_t until = chat_model_deadline(c), pause = FIRST_PAUSE_US;
 	enum aic_idempotency_state state;
@@ -204,9 +215,9 @@ wait_until_over(struct chat *c, struct aic_err *err)
 			    "the caller left while another chat of this key "
 			    "was under way");
 		if (aic_clock_us() + pause > until)
-			return still_under_way(err);
+			return fail_still_running(err);
 		aic_clock_sleep(aic_clock_us() + pause);
-		if (pause < FIRST_PAUSE_MOST_US)
+		if (pause < FIRST_PAUSE_MAX_US)
 			pause *= 2;
 		request_stage(c->rq, "waiting for the first of this key");
 		aic_idempotency_bind(&call, c->in.telegram_id, c->id,
@@ -217,35 +228,37 @@ wait_until_over(struct chat *c, struct aic_err *err)
 		state = aic_idempotency_read(&call).state;
 		aic_db_call_done(&call);
 	} while (state == AIC_IDEMPOTENCY_RUNNING);
-	/* It failed so late that there is no time to take its place. */
+	/* The other chat failed too late: this chat has no time left for a call
+	 * of the model. */
 	if (state == AIC_IDEMPOTENCY_NONE &&
 	    until - aic_clock_us() < AIC_RETRY_LEAST_US)
-		return still_under_way(err);
+		return fail_still_running(err);
 	return AIC_OK;
 }
 
-/* Until the first chat of this key is over, whatever came of it. */
+/* Wait until the other chat of this key has ended, with or without an
+ * answer. */
 static enum aic_code
-wait_for_first(struct chat *c, struct aic_err *err)
+wait_for_first_chat(struct chat *c, struct aic_err *err)
 {
 	enum aic_code rc;
 
 	rc = worker_enter_wait(c->worker, err);
 	if (rc)
 		return rc;
-	rc = wait_until_over(c, err);
+	rc = wait_until_ended(c, err);
 	worker_leave_wait(c->worker);
 	return rc;
 }
 
 static enum aic_code
-peek(struct chat *c, struct aic_err *err)
+read_limit(struct chat *c, struct aic_err *err)
 {
 	const struct aic_conf *conf = c->conf;
 	struct aic_db_call call;
 	enum aic_code rc;
 
-	c->reservation.looked_us = aic_clock_us();
+	c->reservation.observed_us = aic_clock_us();
 	aic_limit_peek_bind(&call, c->in.telegram_id, conf->timezone);
 	rc = request_db(c->rq, &call, 1, err);
 	if (rc)
@@ -257,7 +270,7 @@ peek(struct chat *c, struct aic_err *err)
 }
 
 static enum aic_code
-refuse(struct chat *c, struct aic_err *err)
+refuse_chat(struct chat *c, struct aic_err *err)
 {
 	struct aic_limit_state *s = &c->rq->limit;
 
@@ -267,17 +280,18 @@ refuse(struct chat *c, struct aic_err *err)
 		    "as many chats of the user as may be are under way");
 	}
 	chat_cache_note_refusal(c);
-	/* One that became free this moment, and was not to be had. */
+	/* A chat ended between the refusal and aic_limit_peek_bind(), but the
+	 * second try was refused as well. */
 	if (s->used < s->limit)
 		s->used = s->limit;
 	err->retry_after_s = (int)s->reset_in_s;
 	return aic_fail(err, AIC_ELIMIT, "the day is used up");
 }
 
-/* A day that Redis knows to be used up, and a key: one look, without a lock, tells
- * whether there is a chat of it. */
+/* Redis has a refusal for the day, and the request has a key: one query,
+ * without a lock, finds out whether there is another chat of this key. */
 static enum aic_code
-look_before(struct chat *c, struct aic_err *err)
+find_first_chat(struct chat *c, struct aic_err *err)
 {
 	enum aic_idempotency_state state;
 	struct aic_db_call call;
@@ -289,7 +303,7 @@ look_before(struct chat *c, struct aic_err *err)
 		return rc;
 	state = aic_idempotency_read(&call).state;
 	aic_db_call_done(&call);
-	return state == AIC_IDEMPOTENCY_NONE ? refuse(c, err) : AIC_OK;
+	return state == AIC_IDEMPOTENCY_NONE ? refuse_chat(c, err) : AIC_OK;
 }
 
 enum aic_code
@@ -300,33 +314,33 @@ reserve_chat(struct chat *c, struct aic_err *err)
 	bool again = false;
 	enum aic_code rc;
 
-	if (c->found.used_up) {
-		rc = look_before(c, err);
+	if (c->found.refused) {
+		rc = find_first_chat(c, err);
 		if (rc)
 			return rc;
 	}
 	for (;;) {
-		rc = hold(c, &first, err);
+		rc = try_reserve(c, &first, err);
 		if (rc || c->rq->replayed)
 			return rc;
 		if (c->reservation.state == RESERVATION_HELD)
 			return check_context(c, err);
 		if (first == AIC_IDEMPOTENCY_RUNNING) {
-			rc = wait_for_first(c, err);
+			rc = wait_for_first_chat(c, err);
 			if (rc)
 				return rc;
 			request_stage(c->rq, "reserving a chat");
 			continue;
 		}
-		/* Why not; the answer tells. Since the refusal a chat in flight
-		 * may have ended, or a new day begun: then there is one left after
-		 * all. */
-		rc = peek(c, err);
+		/* Read the reason of the refusal, which the response contains.
+		 * Since the refusal a chat in flight can have ended, or a new
+		 * day can have begun: then a second try succeeds. */
+		rc = read_limit(c, err);
 		if (rc)
 			return rc;
 		if (again || aic_limit_is_used_up(s) ||
 		    (s->at_once && s->live >= s->at_once))
-			return refuse(c, err);
+			return refuse_chat(c, err);
 		again = true;
 	}
 }
@@ -336,12 +350,13 @@ reserve_again(struct chat *c, struct aic_err *err)
 {
 	enum aic_idempotency_state first;
 
-	/* Only the newest will do, for it is what the save is put after. */
+	/* The save is stored after the newest exchange, so the prompt's context
+	 * must be loaded again. */
 	c->found.context = false;
-	return hold(c, &first, err);
+	return try_reserve(c, &first, err);
 }
 
-/* True: the database has released it. */
+/* True: the database has released the reservation. */
 static bool
 release_now(struct chat *c)
 {
@@ -366,8 +381,8 @@ reserve_done(struct chat *c)
 
 	if (state != RESERVATION_HELD && state != RESERVATION_UNCERTAIN)
 		return;
-	/* A database that did not answer the statement that reserves has had its time
-	 * already. */
+	/* When the statement that reserves got no answer, the chat has spent
+	 * its time for the database already. */
 	if (state == RESERVATION_UNCERTAIN || !release_now(c))
 		worker_release_later(c->worker, c->in.telegram_id, c->id,
 		    c->rq->deadline_us + AIC_LIMIT_SPARE_MS * AIC_MS);

@@ -17,7 +17,7 @@ typedef enum aic_code route_handler(struct request *rq, struct aic_err *err);
 
 struct route {
 	const char *method;
-	const char *path; /* with a slash at the end: and one more segment */
+	const char *path; /* with a trailing slash: one more segment follows */
 	enum aic_auth_need need;
 	enum worker_room room;
 	route_handler *handler;
@@ -25,7 +25,7 @@ struct route {
 
 static const struct route routes[] = {
 	{ "GET", "/health", AIC_AUTH_NONE, WORKER_ROOM_NONE, health_live },
-	/* The one of the service that callers may come from. */
+	/* The same check, at a path to which Nginx lets callers through. */
 	{ "GET", "/v1/chat/health", AIC_AUTH_NONE, WORKER_ROOM_NONE,
 	    health_live },
 	{ "GET", "/health/ready", AIC_AUTH_NONE, WORKER_ROOM_NONE,
@@ -60,9 +60,9 @@ route_names(int *ret_n)
 	return names;
 }
 
-/* The rest of a path behind a route's own; NULL when it is another path. */
+/* The part of the path after the route's own path; NULL: another route. */
 static const char *
-match(const struct route *r, const char *path)
+match_path(const struct route *r, const char *path)
 {
 	size_t n = strlen(r->path);
 
@@ -75,12 +75,12 @@ match(const struct route *r, const char *path)
 }
 
 static const struct route *
-find(struct request *rq)
+find_route(struct request *rq)
 {
 	size_t i;
 
 	for (i = 0; i < N_ROUTES; i++) {
-		rq->tail = match(&routes[i], rq->in.path);
+		rq->tail = match_path(&routes[i], rq->in.path);
 		if (rq->tail)
 			return &routes[i];
 	}
@@ -88,7 +88,7 @@ find(struct request *rq)
 }
 
 static enum aic_code
-serve(struct request *rq, const struct route *r, struct aic_err *err)
+run_handler(struct request *rq, const struct route *r, struct aic_err *err)
 {
 	enum aic_code rc;
 
@@ -104,9 +104,10 @@ serve(struct request *rq, const struct route *r, struct aic_err *err)
 	return rc;
 }
 
-/* The figures are open only where Nginx has a listener for them alone. */
+/* /metrics needs no key only on the listener of Nginx that serves only
+ * /metrics. */
 static enum aic_auth_need
-need_of(const struct request *rq, const struct route *r)
+choose_auth_need(const struct request *rq, const struct route *r)
 {
 	const char *is_public = rq->in.is_public;
 
@@ -116,14 +117,14 @@ need_of(const struct request *rq, const struct route *r)
 }
 
 static enum aic_code
-run(struct request *rq, const struct route *r, struct aic_err *err)
+run_request(struct request *rq, const struct route *r, struct aic_err *err)
 {
 	const struct aic_conf *conf = &rq->worker->conf;
 	enum aic_code rc;
 
 	request_stage(rq, "checking the key");
-	rc = aic_auth_check(conf->api_keys, conf->api_admin_key, need_of(rq, r),
-	    rq->in.api_key, err);
+	rc = aic_auth_check(conf->api_keys, conf->api_admin_key,
+	    choose_auth_need(rq, r), rq->in.api_key, err);
 	if (rc)
 		return rc;
 	request_stage(rq, "finding the route");
@@ -137,13 +138,13 @@ run(struct request *rq, const struct route *r, struct aic_err *err)
 	rc = worker_enter(rq->worker, r->room, err);
 	if (rc)
 		return rc;
-	rc = serve(rq, r, err);
+	rc = run_handler(rq, r, err);
 	worker_leave(rq->worker, r->room);
 	return rc;
 }
 
 static enum aic_level
-level_of(enum aic_code code)
+log_level(enum aic_code code)
 {
 	switch (code) {
 	case AIC_EDB:
@@ -159,7 +160,7 @@ level_of(enum aic_code code)
 	}
 }
 
-/* Callers make up methods and paths, and may do so at length. */
+/* A caller can send any method and path of any length. */
 #define METHOD_LOGGED 16
 #define PATH_LOGGED 256
 
@@ -169,7 +170,7 @@ log_request(const struct request *rq, const struct aic_err *err,
 {
 	struct aic_log l;
 
-	aic_log_begin(&l, quiet && !rc ? AIC_LOG_DEBUG : level_of(rc),
+	aic_log_begin(&l, quiet && !rc ? AIC_LOG_DEBUG : log_level(rc),
 	    "request");
 	aic_log_str(&l, "req", rq->in.id);
 	aic_log_cut(&l, "method", rq->in.method, METHOD_LOGGED);
@@ -202,7 +203,7 @@ log_request(const struct request *rq, const struct aic_err *err,
 		aic_log_ms(&l, "save_ms", rq->trace.save_us);
 	if (rq->replayed)
 		aic_log_str(&l, "replayed", "yes");
-	if (rq->recalled)
+	if (rq->paid_before)
 		aic_log_str(&l, "recalled", "yes");
 	if (!sent)
 		aic_log_str(&l, "sent", "no");
@@ -212,7 +213,7 @@ log_request(const struct request *rq, const struct aic_err *err,
 }
 
 static void
-count(const struct request *rq, const struct route *r, enum aic_code rc)
+count_request(const struct request *rq, const struct route *r, enum aic_code rc)
 {
 	struct aic_metrics *m = rq->worker->metrics;
 	int64_t us = aic_clock_us() - rq->start_us;
@@ -236,10 +237,10 @@ route_run(struct request *rq)
 	bool sent;
 
 	request_begin(rq);
-	r = find(rq);
-	rc = run(rq, r, &err);
+	r = find_route(rq);
+	rc = run_request(rq, r, &err);
 	sent = reply_send(rq, rc, &err);
-	count(rq, r, rc);
+	count_request(rq, r, rc);
 	log_request(rq, &err, rc, sent, r && r->need == AIC_AUTH_NONE);
 	fcgi_finish(rq->fcgi);
 	request_run_deferred(rq);

@@ -1,8 +1,8 @@
 /*
- * route -- the table of routes: from method and path to a handler.
+ * route -- the table of routes: method and path to handler.
  *
- * It also holds the order of what every request goes through: API key, route, slot, body,
- * handler, response, log line, deferred work.
+ * This module also has the order of the steps of every request: API key, route,
+ * slot, body, handler, response, log line, deferred work.
  */
 #ifndef ROUTE_H
 #define ROUTE_H
@@ -12,12 +12,13 @@
 /*
  * route_run -- answer one accepted request and log it.
  *
- * rq        worker, fcgi, in and start_us are set; body and out are initialised, and
- *           kept by the caller for the next request
+ * rq        worker, fcgi, in and start_us are set; body and out are
+ *           initialised, and the caller keeps them for the next request
  */
 void route_run(struct request *rq);
 
-/* route_names -- of all routes, as the metrics label them; static. */
+/* route_names -- the paths of all routes, which are the labels of the metrics;
+ * static. */
 const char *const *route_names(int *ret_n);
 
 #endif

@@ -10,17 +10,17 @@
 #include "lib/log.h"
 #include "lib/save.h"
 
-/* A save that finds its reservation gone takes a new one; that can happen again
- * only when the worker is frozen again. */
+/* A save whose reservation has lapsed makes a new reservation. That can happen
+ * again only if the process is suspended again. */
 #define SAVES_MAX 3
 
-/* Between two looks at what became of a save, when the first one failed. */
-#define SETTLE_PAUSE_US (50 * AIC_MS)
+/* The pause between two attempts to find the outcome of a save. */
+#define OUTCOME_PAUSE_US (50 * AIC_MS)
 
-/* --- paid in vain ------------------------------------------------------ */
+/* --- the circuit breaker of saves ---------------------------------------- */
 
 static enum aic_code
-refuse(int64_t wait_us, struct aic_err *err)
+refuse_chat(int64_t wait_us, struct aic_err *err)
 {
 	err->retry_after_s = (int)((wait_us + AIC_S - 1) / AIC_S);
 	aic_says(err, "Answers cannot be saved now");
@@ -36,7 +36,7 @@ save_chat_check(struct chat *c, struct aic_err *err)
 	if (c->paid)
 		return AIC_OK;
 	wait_us = aic_breaker_wait(&c->worker->saves, aic_clock_us());
-	return wait_us > 0 ? refuse(wait_us, err) : AIC_OK;
+	return wait_us > 0 ? refuse_chat(wait_us, err) : AIC_OK;
 }
 
 enum aic_code
@@ -49,17 +49,18 @@ save_chat_admit(struct chat *c, struct aic_err *err)
 	wait_us = aic_breaker_enter(&c->worker->saves, aic_clock_us(),
 	    c->rq->deadline_us, &c->save_round);
 	if (wait_us > 0)
-		return refuse(wait_us, err);
+		return refuse_chat(wait_us, err);
 	c->admitted = true;
 	return AIC_OK;
 }
 
 static void
-leave(struct chat *c, enum aic_breaker_verdict verdict)
+leave_breaker(struct chat *c, enum aic_breaker_verdict verdict)
 {
 	enum aic_breaker_change change;
 
-	/* A success counts even where this chat was not the breaker's trial. */
+	/* A success closes the breaker even when this chat was not its
+	 * trial. */
 	if (!c->admitted && verdict != AIC_BREAKER_WELL)
 		return;
 	c->admitted = false;
@@ -76,7 +77,7 @@ leave(struct chat *c, enum aic_breaker_verdict verdict)
 }
 
 void
-save_chat_find(struct chat *c)
+save_chat_find_unsaved(struct chat *c)
 {
 	if (!c->key || c->paid)
 		return;
@@ -85,10 +86,11 @@ save_chat_find(struct chat *c)
 	c->paid = c->answer.text != NULL;
 }
 
-/* A repeat of the chat gets the reservation as soon as it is given back: until then
- * the answer has to be where the repeat finds it. */
+/* Keep the answer for a repeat with the same key. The answer must be there
+ * before the reservation is released, because a repeat can continue from that
+ * moment. */
 static void
-put_by(struct chat *c)
+keep_for_repeat(struct chat *c)
 {
 	if (!c->paid)
 		return;
@@ -102,20 +104,20 @@ put_by(struct chat *c)
 void
 save_chat_done(struct chat *c)
 {
-	leave(c, AIC_BREAKER_NEUTRAL);
-	put_by(c);
+	leave_breaker(c, AIC_BREAKER_NEUTRAL);
+	keep_for_repeat(c);
 }
 
 /* --- saving ------------------------------------------------------------ */
 
-enum saved {
+enum save_outcome {
 	SAVED,
-	NO_LEASE, /* nothing was changed, or an earlier try did it all */
-	UNKNOWN, /* the database did not say; err tells */
-	NO_SLOT, /* nothing is stored, and nothing will be */
+	LAPSED, /* the reservation is gone */
+	UNKNOWN, /* the database did not answer; err is set */
+	NOT_RESERVED, /* not stored, and no chat of the day is left */
 };
 
-static enum saved
+static enum save_outcome
 save_once(struct chat *c, struct aic_err *err)
 {
 	struct aic_save s = { .telegram_id = c->in.telegram_id,
@@ -128,101 +130,115 @@ save_once(struct chat *c, struct aic_err *err)
 		.early_ms = c->reservation.lapse_ms -
 		    (c->rq->stage_end_us - c->reservation.held_us) / AIC_MS };
 	struct aic_db_call call;
-	enum saved rc;
+	enum save_outcome rc;
 
 	aic_save_bind(&call, &s);
 	if (request_db(c->rq, &call, 1, err))
 		return UNKNOWN;
-	rc = aic_save_read(&call, &c->remaining) ? SAVED : NO_LEASE;
+	rc = aic_save_read(&call, &c->remaining) ? SAVED : LAPSED;
 	aic_db_call_done(&call);
-	/* Used up, or gone without our doing. */
+	/* The save has used the reservation up, or the reservation had
+	 * lapsed. */
 	chat_set_reservation(c, RESERVATION_SETTLED);
 	return rc;
 }
 
-/* The reservation is not there: was it used up by an earlier try of this save
- * (SAVED), or has it lapsed (NO_LEASE)? */
-static enum saved
-find(struct chat *c, struct aic_err *err)
+/* The reservation is gone. SAVED: an earlier attempt of this save has used it
+ * up. LAPSED: the reservation has lapsed. */
+static enum save_outcome
+find_saved(struct chat *c, struct aic_err *err)
 {
 	struct aic_db_call calls[2];
-	enum saved rc;
+	enum save_outcome rc;
 
 	aic_save_find_bind(calls, c->in.telegram_id, c->id);
 	if (request_db(c->rq, calls, 2, err))
 		return UNKNOWN;
-	rc = aic_save_find_read(calls, &c->remaining) ? SAVED : NO_LEASE;
+	rc = aic_save_find_read(calls, &c->remaining) ? SAVED : LAPSED;
 	aic_db_call_done(&calls[0]);
 	aic_db_call_done(&calls[1]);
 	return rc;
 }
 
-static enum saved
-hold_again(struct chat *c, struct aic_err *err)
+static enum save_outcome
+renew_reservation(struct chat *c, struct aic_err *err)
 {
 	if (reserve_again(c, err))
 		return UNKNOWN;
-	/* Meanwhile another one of this key has been answered. */
+	/* Meanwhile another chat of this key was saved. */
 	if (c->rq->replayed)
 		return SAVED;
-	return c->reservation.state == RESERVATION_HELD ? NO_LEASE : NO_SLOT;
+	return c->reservation.state == RESERVATION_HELD ? LAPSED : NOT_RESERVED;
 }
 
 /*
- * The outcome of a save is unknown. Take the reservation away: where the save has
- * not happened, it cannot any more. Whether it has, only the row tells: a
- * reservation that was used up may come back, when a try to reserve that had hung at
- * the database comes through late. Whoever is told that nothing was kept should be
- * able to rely on it, so this is tried as long as the stage has time.
+ * Find the outcome of a save that got no answer.
+ *
+ * First the reservation is released: a save that has not happened yet cannot
+ * happen afterwards, because a save needs the reservation. Then the row of the
+ * exchange shows whether the save has happened. The absence of the reservation
+ * does not show that, because a statement that reserves and was delayed at the
+ * database can restore a reservation that was used up.
+ *
+ * A caller that receives "not saved" must be able to rely on that, so the
+ * attempts continue until the stage has no time left.
  */
-static enum saved
-settle(struct chat *c)
+static enum save_outcome
+find_outcome(struct chat *c)
 {
 	struct aic_err ignored = AIC_ERR_INIT;
 	struct aic_db_call call;
-	enum saved rc = UNKNOWN;
+	enum save_outcome rc = UNKNOWN;
 
 	request_stage(c->rq, "finding out what became of the save");
 	while (rc == UNKNOWN && aic_clock_us() < c->rq->stage_end_us) {
 		aic_limit_release_bind(&call, c->in.telegram_id, c->id);
 		if (request_db(c->rq, &call, 1, &ignored)) {
-			aic_clock_sleep(aic_clock_us() + SETTLE_PAUSE_US);
+			aic_clock_sleep(aic_clock_us() + OUTCOME_PAUSE_US);
 			continue;
 		}
 		aic_db_call_done(&call);
 		chat_set_reservation(c, RESERVATION_SETTLED);
-		rc = find(c, &ignored);
+		rc = find_saved(c, &ignored);
 	}
 	return rc;
 }
 
 static bool
-is_away(const struct chat *c)
+is_down(const struct chat *c)
 {
 	return aic_db_look(c->worker->db).down;
 }
 
 /*
- * What a save that failed says of the saves of others.
+ * What a failed save says about the saves of other chats.
  *
- * A refusal: its SQLSTATE decides. A lock that could not be taken in time is that of the
- * user's row, unless settle() has changed this row meanwhile: then the table of exchanges is locked.
+ * The database refused: the SQLSTATE decides. A lock timeout concerns the lock
+ * of the user's row, unless find_outcome() has changed that row meanwhile: then
+ * the table of exchanges is locked, which concerns all users.
  *
- * No answer: where settle() has had one, which took a commit that waited for the disk,
- * the server was restarted, or was busy for a while. Where connecting fails, it is away,
- * and no further chat gets a reservation; as soon as it is back, chats go on. Otherwise
- * it serves us and its commits do not end: its disk hangs, or a standby that they wait
- * for is gone. Reservations do not wait for such commits, so all chats would be paid
- * in vain. But where another save has succeeded meanwhile, only one connection hangs; and
- * of one user several saves may wait together for his row, so they count once.
+ * The database did not answer. There are three cases:
+ *
+ * 1. find_outcome() got an answer, which takes a commit that waits for the
+ *    disk: the server was restarted or was busy for a while. Saves work.
+ * 2. Connecting fails: the database is down. No other chat gets a reservation,
+ *    and chats continue as soon as the database is up.
+ * 3. Otherwise the server answers statements, but its commits do not end: the
+ *    disk hangs, or a synchronous standby is missing. Reservations do not wait
+ *    for such commits, so all chats would pay for the model in vain. This is a
+ *    failure.
+ *
+ * In the third case a save of another chat that has succeeded meanwhile shows
+ * that only one connection hangs. Several saves of one user can wait together
+ * for that user's row, so they count once.
  *
  * start_us  when the save began
- * settled   NO_SLOT where it was not asked
- * away      the database was before it was asked
+ * outcome   of find_outcome(); NOT_RESERVED: not called
+ * was_down  the database was down before find_outcome() was called
  */
 static enum aic_breaker_verdict
-judge(const struct chat *c, int64_t start_us, enum saved settled, bool away,
-    const struct aic_err *err)
+judge_failure(const struct chat *c, int64_t start_us, enum save_outcome outcome,
+    bool was_down, const struct aic_err *err)
 {
 	struct worker *w = c->worker;
 	bool failed;
@@ -230,11 +246,11 @@ judge(const struct chat *c, int64_t start_us, enum saved settled, bool away,
 	if (err->code != AIC_EDB)
 		return AIC_BREAKER_NEUTRAL;
 	if (strcmp(err->sqlstate, AIC_DB_LOCKED) == 0)
-		failed = settled == NO_LEASE;
+		failed = outcome == LAPSED;
 	else if (*err->sqlstate)
 		failed = aic_db_concerns_all(err->sqlstate);
 	else
-		failed = settled == UNKNOWN && !away && !is_away(c) &&
+		failed = outcome == UNKNOWN && !was_down && !is_down(c) &&
 		    atomic_load(&w->saved_us) < start_us &&
 		    atomic_exchange(&w->hung_user, c->in.telegram_id) !=
 			c->in.telegram_id;
@@ -245,27 +261,27 @@ enum aic_code
 save_chat_run(struct chat *c, struct aic_err *err)
 {
 	int64_t start = aic_clock_us();
-	enum saved rc, settled = NO_SLOT;
-	bool away = false;
+	enum save_outcome rc, outcome = NOT_RESERVED;
+	bool was_down = false;
 	int i;
 
 	for (i = 0; i < SAVES_MAX; i++) {
 		rc = save_once(c, err);
-		if (rc == NO_LEASE)
-			rc = find(c, err);
+		if (rc == LAPSED)
+			rc = find_saved(c, err);
 		if (rc == UNKNOWN) {
-			away = is_away(c);
-			put_by(c);
-			settled = settle(c);
-			rc = settled == SAVED ? SAVED : UNKNOWN;
+			was_down = is_down(c);
+			keep_for_repeat(c);
+			outcome = find_outcome(c);
+			rc = outcome == SAVED ? SAVED : UNKNOWN;
 			if (rc == SAVED)
-				save_chat_find(c);
+				save_chat_find_unsaved(c);
 		}
-		if (rc == NO_LEASE) {
+		if (rc == LAPSED) {
 			aic_metrics_lapse(c->metrics);
-			rc = hold_again(c, err);
+			rc = renew_reservation(c, err);
 		}
-		if (rc != NO_LEASE)
+		if (rc != LAPSED)
 			break;
 	}
 	c->rq->trace.save_us = aic_clock_us() - start;
@@ -273,15 +289,16 @@ save_chat_run(struct chat *c, struct aic_err *err)
 	switch (rc) {
 	case SAVED:
 		atomic_store(&c->worker->saved_us, aic_clock_us());
-		leave(c, AIC_BREAKER_WELL);
+		leave_breaker(c, AIC_BREAKER_WELL);
 		c->paid = false;
 		return AIC_OK;
 	case UNKNOWN:
-		c->rq->perhaps_saved = settled == UNKNOWN;
-		leave(c, judge(c, start, settled, away, err));
+		c->rq->perhaps_saved = outcome == UNKNOWN;
+		leave_breaker(c,
+		    judge_failure(c, start, outcome, was_down, err));
 		return err->code;
-	case NO_LEASE: /* reserved again, and to be given back */
-	case NO_SLOT:
+	case LAPSED: /* The new reservation is released by reserve_done(). */
+	case NOT_RESERVED:
 		break;
 	}
 	err->retry_after_s = 1;

@@ -11,19 +11,21 @@
 #include "lib/conf.h"
 #include "lib/log.h"
 
-/* Two pings may get lost, or be late, before the third is missed. */
+/* The number of pings in the watchdog interval: two pings can be lost or
+ * late. */
 #define PINGS 3
 
 static void
-complain(const char *why)
+log_failure(const char *why)
 {
 	aic_log_event(AIC_LOG_WARN, "notify",
 	    "could not tell the service manager: %s", why);
 }
 
-/* How often, for the limit that is set for this process and not for another. */
+/* The interval between pings; 0: the watchdog is off, or is set for another
+ * process. */
 static int64_t
-ping_time(char *const *env)
+read_ping_time(char *const *env)
 {
 	const char *usec = aic_conf_env(env, "WATCHDOG_USEC");
 	const char *pid = aic_conf_env(env, "WATCHDOG_PID");
@@ -48,22 +50,23 @@ sd_notify_open(struct sd_notify *n, char *const *env)
 	len = strlen(where);
 	if ((*where != '/' && *where != '@') || len < 2 ||
 	    len >= sizeof(n->to.sun_path)) {
-		complain("NOTIFY_SOCKET is not the address of a socket");
+		log_failure("NOTIFY_SOCKET is not the address of a socket");
 		return;
 	}
 	memcpy(n->to.sun_path, where, len);
-	/* An abstract one begins with a NUL, and none ends it. */
+	/* The address of an abstract socket begins with a NUL and has no NUL at
+	 * its end. */
 	if (*where == '@')
 		n->to.sun_path[0] = '\0';
 	n->to_len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len +
 	    (*where == '/'));
 	n->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (n->fd < 0) {
-		complain(strerror(errno));
+		log_failure(strerror(errno));
 		return;
 	}
 	setsockopt(n->fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
-	n->ping_us = ping_time(env);
+	n->ping_us = read_ping_time(env);
 }
 
 void
@@ -78,7 +81,7 @@ sd_notify_send(const struct sd_notify *n, const char *text)
 		    (const struct sockaddr *)&n->to, n->to_len);
 	} while (sent < 0 && errno == EINTR);
 	if (sent < 0)
-		complain(strerror(errno));
+		log_failure(strerror(errno));
 }
 
 void

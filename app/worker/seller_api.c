@@ -14,50 +14,53 @@
 #include "lib/log.h"
 #include "lib/metrics.h"
 
-/* Five questions in a row do not fail by chance. With fewer chats than that nobody
- * would mind, and each may wait in vain; then one in ten seconds does. */
+/* Five consecutive failures are not a coincidence. A service with fewer chats
+ * than that is not harmed, because each chat only waits for the timeout; while
+ * the circuit breaker is open, one chat in ten seconds does. */
 #define FAILURES_MAX 5
 #define OPEN_US (10 * AIC_S)
 
 #define AUTH "X-API-SECRET-KEY: "
 
-/* Sellers whose late answers are looked after. A big shop asks a few times in a minute,
- * so with more of them at once the Server is too slow anyway. */
-#define SELLERS_MAX 64
+/* The number of sellers whose late answers are kept. The owner of a big shop
+ * sends a few questions in a minute. When more answers than that are late, the
+ * API is too slow for this cache to help. */
+#define ENTRIES_MAX 64
 
-/* A path that said "Not Found" to so many questions in a row is not there; one that has
- * answered before is believed longer. */
+/* A path counts as missing after so many consecutive "Not Found". A path that
+ * has answered before needs more of them. */
 #define MISSING_MAX 3
 #define MISSING_AGAIN_MAX 20
 
 struct path {
-	const char *text; /* the template */
-	int missing; /* answers "Not Found" in a row */
-	bool answered; /* it was there */
-	bool told; /* the log has it that it is missing */
+	const char *text; /* the template of the URL */
+	int missing; /* consecutive "Not Found" */
+	bool answered; /* the path has answered before */
+	bool logged; /* the warning was logged */
 };
 
-/* A seller's calls and answers between two questions. */
-struct seller {
-	int64_t id; /* 0: the place is free */
-	int64_t kept_us; /* when it was put here */
+/* The calls and answers of a seller, kept between two queries. */
+struct entry {
+	int64_t id; /* 0: the entry is free */
+	int64_t kept_us; /* when the entry was written */
 	struct seller_api_fact facts[AIC_PATHS_MAX];
 };
 
 struct seller_api {
 	char *host;
-	char *auth; /* the header with the key */
+	char *auth; /* the header with the API key */
 	const char *headers[3];
 	struct aic_http *http;
 	struct aic_paths paths;
-	char digest[AIC_DIGEST_HEX_SIZE]; /* of the paths; a copy is of these */
+	/* Of the paths: a copy is valid for the same paths only. */
+	char digest[AIC_DIGEST_HEX_SIZE];
 	int64_t timeout_us;
 	size_t chars_max;
-	struct aic_metrics *metrics; /* NULL: nothing is counted */
+	struct aic_metrics *metrics; /* NULL: outcomes are not counted */
 	struct aic_breaker breaker;
-	pthread_mutex_t lock; /* of all below */
+	pthread_mutex_t lock; /* guards all members below */
 	struct path path[AIC_PATHS_MAX];
-	struct seller sellers[SELLERS_MAX];
+	struct entry entries[ENTRIES_MAX];
 };
 
 static int64_t
@@ -75,26 +78,26 @@ is_known(const struct seller_api_fact *f)
 }
 
 static void
-fact_done(struct seller_api_fact *f)
+free_fact(struct seller_api_fact *f)
 {
 	aic_http_drop(f->call);
-	aic_seller_done(&f->told);
+	aic_seller_done(&f->data);
 	*f = (struct seller_api_fact){ .call = NULL };
 }
 
 static void
-facts_done(struct seller_api_fact facts[AIC_PATHS_MAX])
+free_facts(struct seller_api_fact facts[AIC_PATHS_MAX])
 {
 	int i;
 
 	for (i = 0; i < AIC_PATHS_MAX; i++)
-		fact_done(&facts[i]);
+		free_fact(&facts[i]);
 }
 
-/* --- start and end ------------------------------------------------------- */
+/* --- opening and closing -------------------------------------------------- */
 
 static char *
-join(const char *a, const char *b)
+join_strings(const char *a, const char *b)
 {
 	size_t n = strlen(a), m = strlen(b);
 	char *s = malloc(n + m + 1);
@@ -107,7 +110,8 @@ join(const char *a, const char *b)
 }
 
 static enum aic_code
-set_up(struct seller_api *p, const struct aic_conf *conf, struct aic_err *err)
+init_client(struct seller_api *p, const struct aic_conf *conf,
+    struct aic_err *err)
 {
 	const char *texts[] = { conf->server_host, conf->server_paths, NULL };
 	unsigned char digest[AIC_DIGEST_BYTES];
@@ -120,7 +124,7 @@ set_up(struct seller_api *p, const struct aic_conf *conf, struct aic_err *err)
 	for (i = 0; i < p->paths.n; i++)
 		p->path[i].text = p->paths.path[i];
 	p->host = strdup(conf->server_host);
-	p->auth = join(AUTH, conf->server_api_key);
+	p->auth = join_strings(AUTH, conf->server_api_key);
 	p->headers[0] = p->auth;
 	p->headers[1] = "Accept: application/json";
 	if (!p->host || !p->auth || !aic_digest(texts, digest))
@@ -147,7 +151,7 @@ seller_api_open(struct seller_api **ret_api, struct aic_http *http,
 	p->chars_max = (size_t)conf->user_context_chars;
 	p->timeout_us = conf->server_timeout_ms * AIC_MS;
 	p->http = http;
-	rc = set_up(p, conf, err);
+	rc = init_client(p, conf, err);
 	if (rc) {
 		seller_api_close(p);
 		return rc;
@@ -165,8 +169,8 @@ seller_api_close(struct seller_api *p)
 		return;
 	if (p->auth)
 		explicit_bzero(p->auth, strlen(p->auth));
-	for (i = 0; i < SELLERS_MAX; i++)
-		facts_done(p->sellers[i].facts);
+	for (i = 0; i < ENTRIES_MAX; i++)
+		free_facts(p->entries[i].facts);
 	aic_breaker_done(&p->breaker);
 	pthread_mutex_destroy(&p->lock);
 	aic_paths_done(&p->paths);
@@ -187,7 +191,7 @@ seller_api_calls(const struct aic_conf *conf)
 		return 0;
 	n = paths.n;
 	aic_paths_done(&paths);
-	return ((int)conf->threads + SELLERS_MAX) * n;
+	return ((int)conf->threads + ENTRIES_MAX) * n;
 }
 
 void
@@ -203,11 +207,11 @@ seller_api_is_open(struct seller_api *p)
 	return p && aic_breaker_wait(&p->breaker, aic_clock_us()) > 0;
 }
 
-/* --- the breaker --------------------------------------------------------- */
+/* --- the circuit breaker -------------------------------------------------- */
 
 static void
-leave(struct seller_api *p, uint64_t round, enum aic_breaker_verdict verdict,
-    enum aic_metrics_server how)
+leave_breaker(struct seller_api *p, uint64_t round,
+    enum aic_breaker_verdict verdict, enum aic_metrics_server how)
 {
 	switch (aic_breaker_leave(&p->breaker, round, verdict,
 	    aic_clock_us())) {
@@ -228,7 +232,7 @@ leave(struct seller_api *p, uint64_t round, enum aic_breaker_verdict verdict,
 }
 
 static enum aic_breaker_verdict
-verdict_of(enum aic_metrics_server how)
+map_verdict(enum aic_metrics_server how)
 {
 	switch (how) {
 	case AIC_METRICS_SERVER_TOLD:
@@ -245,16 +249,16 @@ verdict_of(enum aic_metrics_server how)
 	}
 }
 
-/* --- reading ------------------------------------------------------------- */
+/* --- reading an answer ---------------------------------------------------- */
 
 static enum aic_metrics_server
 read_body(const struct seller_api *p, const struct aic_buf *body,
-    struct aic_seller *ret_told)
+    struct aic_seller *ret_data)
 {
 	int i;
 
 	switch (aic_seller_read(body->data, body->len, p->chars_max,
-	    ret_told)) {
+	    ret_data)) {
 	case AIC_OK:
 		break;
 	case AIC_ENOMEM:
@@ -263,14 +267,14 @@ read_body(const struct seller_api *p, const struct aic_buf *body,
 		return AIC_METRICS_SERVER_NONSENSE;
 	}
 	for (i = 0; i < AIC_SELLER__MAX; i++)
-		if (ret_told->part[i])
+		if (ret_data->part[i])
 			return AIC_METRICS_SERVER_TOLD;
 	return AIC_METRICS_SERVER_NOTHING;
 }
 
 static enum aic_metrics_server
 read_answer(const struct seller_api *p, const struct aic_http_answer *a,
-    struct aic_seller *ret_told)
+    struct aic_seller *ret_data)
 {
 	static const enum aic_metrics_server ends[AIC_HTTP__MAX] = {
 		[AIC_HTTP_CONNECT] = AIC_METRICS_SERVER_UNREACHED,
@@ -287,7 +291,7 @@ read_answer(const struct seller_api *p, const struct aic_http_answer *a,
 		return ends[a->end];
 	switch (a->status) {
 	case 200:
-		return read_body(p, &a->body, ret_told);
+		return read_body(p, &a->body, ret_data);
 	case 404:
 		return aic_paths_is_missing(a) ? AIC_METRICS_SERVER_MISSING
 					       : AIC_METRICS_SERVER_UNKNOWN;
@@ -299,39 +303,39 @@ read_answer(const struct seller_api *p, const struct aic_http_answer *a,
 	}
 }
 
-/* "Not Found" to everybody, or to somebody. */
+/* "Not Found" has two meanings: the API has no such path, or no such seller. */
 static void
 note_path(struct seller_api *p, int i, enum aic_metrics_server how)
 {
 	struct path *path = &p->path[i];
-	bool tell = false;
+	bool log = false;
 
-	if (verdict_of(how) != AIC_BREAKER_WELL)
+	if (map_verdict(how) != AIC_BREAKER_WELL)
 		return;
 	pthread_mutex_lock(&p->lock);
 	if (how != AIC_METRICS_SERVER_MISSING) {
 		path->missing = 0;
 		path->answered = true;
-		path->told = false;
-	} else if (!path->told &&
+		path->logged = false;
+	} else if (!path->logged &&
 	    ++path->missing >=
 		(path->answered ? MISSING_AGAIN_MAX : MISSING_MAX)) {
-		path->told = tell = true;
+		path->logged = log = true;
 	}
 	pthread_mutex_unlock(&p->lock);
-	if (tell)
+	if (log)
 		aic_log_event(AIC_LOG_WARN, "server",
 		    "the Server has no %s: \"Not Found\" to every question; "
 		    "set SERVER_CONTEXT_PATHS to what it has",
 		    path->text);
 }
 
-/* Takes a call that has ended; the value is what came of it. */
+/* Read the answer of a call that has ended, and return its outcome. */
 static enum aic_metrics_server
-take_answer(struct seller_api *p, struct seller_api_fact *f, int i,
+read_call(struct seller_api *p, struct seller_api_fact *f, int i,
     const struct aic_http_answer *a)
 {
-	enum aic_metrics_server how = read_answer(p, a, &f->told);
+	enum aic_metrics_server how = read_answer(p, a, &f->data);
 
 	if (how == AIC_METRICS_SERVER_REFUSED)
 		aic_log_event(AIC_LOG_WARN, "server",
@@ -346,12 +350,12 @@ take_answer(struct seller_api *p, struct seller_api_fact *f, int i,
 	return how;
 }
 
-/* --- between two questions ------------------------------------------------ */
+/* --- between two queries -------------------------------------------------- */
 
-/* What is over by now, of calls for which nobody waits. True: something is left for the
- * seller's next question. */
+/* Read the answers of the calls that have ended after the wait. True: an answer
+ * or a call is left for the seller's next query. */
 static bool
-collect(struct seller_api *p, struct seller_api_fact facts[AIC_PATHS_MAX])
+collect_late(struct seller_api *p, struct seller_api_fact facts[AIC_PATHS_MAX])
 {
 	const struct aic_http_answer *a;
 	enum aic_metrics_server how;
@@ -361,13 +365,13 @@ collect(struct seller_api *p, struct seller_api_fact facts[AIC_PATHS_MAX])
 	for (i = 0; i < p->paths.n; i++) {
 		a = facts[i].call ? aic_http_wait(facts[i].call, 0) : NULL;
 		if (a) {
-			how = take_answer(p, &facts[i], i, a);
+			how = read_call(p, &facts[i], i, a);
 			if (how == AIC_METRICS_SERVER_TOLD)
 				how = AIC_METRICS_SERVER_LATE;
 			aic_metrics_server(p->metrics, how);
-			/* It is slow, and not away. */
-			if (verdict_of(how) == AIC_BREAKER_WELL)
-				leave(p, 0, AIC_BREAKER_WELL, how);
+			/* The API is slow, but not down. */
+			if (map_verdict(how) == AIC_BREAKER_WELL)
+				leave_breaker(p, 0, AIC_BREAKER_WELL, how);
 			facts[i].late = facts[i].at_s > 0;
 		}
 		any = any || facts[i].call ||
@@ -376,7 +380,8 @@ collect(struct seller_api *p, struct seller_api_fact facts[AIC_PATHS_MAX])
 	return any;
 }
 
-/* Has none of the calls to be looked at, and is something worth to be kept? */
+/* True: no call is in flight, so there is nothing to read, and an answer is
+ * worth keeping. */
 static bool
 is_settled(const struct seller_api *p, const struct seller_api_fact *facts)
 {
@@ -391,43 +396,43 @@ is_settled(const struct seller_api *p, const struct seller_api_fact *facts)
 	return any;
 }
 
-/* The place of this seller, else a free one, else that of the oldest. */
-static struct seller *
-find_seller(struct seller_api *p, int64_t id)
+/* The entry of this seller, or else a free entry, or else the oldest. */
+static struct entry *
+find_entry(struct seller_api *p, int64_t id)
 {
-	struct seller *best = &p->sellers[0];
+	struct entry *best = &p->entries[0];
 	int i;
 
-	for (i = 0; i < SELLERS_MAX; i++) {
-		if (p->sellers[i].id == id)
-			return &p->sellers[i];
+	for (i = 0; i < ENTRIES_MAX; i++) {
+		if (p->entries[i].id == id)
+			return &p->entries[i];
 		if (best->id &&
-		    (!p->sellers[i].id ||
-			p->sellers[i].kept_us < best->kept_us))
-			best = &p->sellers[i];
+		    (!p->entries[i].id ||
+			p->entries[i].kept_us < best->kept_us))
+			best = &p->entries[i];
 	}
 	return best;
 }
 
-/* The lock is not held while libcurl is driven. A question of the same seller that comes
- * meanwhile does not find the entry, and asks the API again. */
+/* The lock is released while libcurl works. A query about the same seller that
+ * comes meanwhile does not find the entry, and calls the API again. */
 static void
-sweep(struct seller_api *p, struct seller *place)
+sweep_entry(struct seller_api *p, struct entry *entry)
 {
-	struct seller s, *to;
+	struct entry s, *to;
 
 	pthread_mutex_lock(&p->lock);
-	s = *place;
+	s = *entry;
 	if (s.id && is_settled(p, s.facts))
 		s.id = 0;
 	else
-		*place = (struct seller){ .id = 0 };
+		*entry = (struct entry){ .id = 0 };
 	pthread_mutex_unlock(&p->lock);
 	if (s.id == 0)
 		return;
-	if (collect(p, s.facts)) {
+	if (collect_late(p, s.facts)) {
 		pthread_mutex_lock(&p->lock);
-		to = find_seller(p, s.id);
+		to = find_entry(p, s.id);
 		if (to->id == 0) {
 			*to = s;
 			s.id = 0;
@@ -435,7 +440,7 @@ sweep(struct seller_api *p, struct seller *place)
 		pthread_mutex_unlock(&p->lock);
 	}
 	if (s.id)
-		facts_done(s.facts);
+		free_facts(s.facts);
 }
 
 void
@@ -443,60 +448,61 @@ seller_api_sweep(struct seller_api *p)
 {
 	int i;
 
-	for (i = 0; p && i < SELLERS_MAX; i++)
-		sweep(p, &p->sellers[i]);
+	for (i = 0; p && i < ENTRIES_MAX; i++)
+		sweep_entry(p, &p->entries[i]);
 }
 
-/* What was left behind by the seller's last question. */
+/* Move the calls and answers of the seller's last query into this query. */
 static void
-take_seller(struct seller_api *p, int64_t id, struct seller_api_ask *ask)
+take_entry(struct seller_api *p, int64_t id, struct seller_api_query *query)
 {
 	struct seller_api_fact left[AIC_PATHS_MAX] = { { .call = NULL } };
 	int i;
 
 	pthread_mutex_lock(&p->lock);
-	for (i = 0; i < SELLERS_MAX; i++)
-		if (p->sellers[i].id == id) {
-			memcpy(left, p->sellers[i].facts, sizeof(left));
-			p->sellers[i] = (struct seller){ .id = 0 };
+	for (i = 0; i < ENTRIES_MAX; i++)
+		if (p->entries[i].id == id) {
+			memcpy(left, p->entries[i].facts, sizeof(left));
+			p->entries[i] = (struct entry){ .id = 0 };
 			break;
 		}
 	pthread_mutex_unlock(&p->lock);
 	for (i = 0; i < p->paths.n; i++) {
-		if (is_known(&ask->facts[i]) ||
+		if (is_known(&query->facts[i]) ||
 		    (!left[i].call && !is_known(&left[i])))
 			continue;
-		fact_done(&ask->facts[i]);
-		ask->facts[i] = left[i];
+		free_fact(&query->facts[i]);
+		query->facts[i] = left[i];
 		left[i] = (struct seller_api_fact){ .call = NULL };
 	}
-	facts_done(left);
+	free_facts(left);
 }
 
 static void
-put_seller(struct seller_api *p, int64_t id, struct seller_api_ask *ask)
+store_entry(struct seller_api *p, int64_t id, struct seller_api_query *query)
 {
-	struct seller old, *place;
+	struct entry old, *entry;
 
 	pthread_mutex_lock(&p->lock);
-	place = find_seller(p, id);
-	old = *place;
-	*place = (struct seller){ .id = id, .kept_us = aic_clock_us() };
-	memcpy(place->facts, ask->facts, sizeof(place->facts));
+	entry = find_entry(p, id);
+	old = *entry;
+	*entry = (struct entry){ .id = id, .kept_us = aic_clock_us() };
+	memcpy(entry->facts, query->facts, sizeof(entry->facts));
 	pthread_mutex_unlock(&p->lock);
-	memset(ask->facts, 0, sizeof(ask->facts));
-	facts_done(old.facts);
+	memset(query->facts, 0, sizeof(query->facts));
+	free_facts(old.facts);
 }
 
-/* --- copies --------------------------------------------------------------- */
+/* --- copies for Redis ----------------------------------------------------- */
 
-/* Digest of the paths, and of each the time of the answer ("0": none) and its parts; each
- * text ends with a NUL. */
+/* A copy is the digest of the paths, and then for each path the Unix time of
+ * the answer ("0": none) and the parts of the answer. Each text ends with a
+ * NUL. */
 
 bool
-seller_api_recall(struct seller_api_ask *ask, const char *data, size_t len)
+seller_api_restore(struct seller_api_query *query, const char *data, size_t len)
 {
-	struct seller_api *p = ask->api;
+	struct seller_api *p = query->api;
 	const char *at = data, *end = data + len, *nul;
 	struct seller_api_fact *f;
 	bool all = true;
@@ -507,18 +513,18 @@ seller_api_recall(struct seller_api_ask *ask, const char *data, size_t len)
 		return false;
 	at += sizeof(p->digest);
 	for (i = 0; i < p->paths.n; i++) {
-		f = &ask->facts[i];
+		f = &query->facts[i];
 		nul = memchr(at, '\0', (size_t)(end - at));
 		if (!nul)
 			return false;
 		f->at_s = strtoll(at, NULL, 10);
 		at = nul + 1;
-		if (!aic_seller_unpack(&f->told, &at, end)) {
+		if (!aic_seller_unpack(&f->data, &at, end)) {
 			f->at_s = 0;
 			return false;
 		}
 		if (!is_known(f)) {
-			fact_done(f);
+			free_fact(f);
 			all = false;
 		}
 	}
@@ -526,39 +532,39 @@ seller_api_recall(struct seller_api_ask *ask, const char *data, size_t len)
 }
 
 char *
-seller_api_copy(struct seller_api_ask *ask, size_t *ret_len)
+seller_api_copy(struct seller_api_query *query, size_t *ret_len)
 {
-	struct seller_api *p = ask->api;
+	struct seller_api *p = query->api;
 	struct aic_buf b;
 	char *data;
 	int i;
 
-	if (!p || !ask->over || !ask->keep)
+	if (!p || !query->waited || !query->storable)
 		return NULL;
-	(void)collect(p, ask->facts);
+	(void)collect_late(p, query->facts);
 	for (i = 0; i < p->paths.n; i++)
-		ask->fresh = ask->fresh || ask->facts[i].late;
-	if (!ask->fresh)
+		query->fresh = query->fresh || query->facts[i].late;
+	if (!query->fresh)
 		return NULL;
 	aic_buf_init(&b, 1024 * 1024);
 	aic_buf_put(&b, p->digest, sizeof(p->digest));
 	for (i = 0; i < p->paths.n; i++) {
-		aic_buf_printf(&b, "%lld", (long long)ask->facts[i].at_s);
+		aic_buf_printf(&b, "%lld", (long long)query->facts[i].at_s);
 		aic_buf_putc(&b, '\0');
-		aic_seller_pack(&ask->facts[i].told, &b);
+		aic_seller_pack(&query->facts[i].data, &b);
 	}
 	data = aic_buf_take(&b, ret_len);
 	aic_buf_done(&b);
 	return data;
 }
 
-/* --- a question ----------------------------------------------------------- */
+/* --- a query -------------------------------------------------------------- */
 
 void
-seller_api_begin(struct seller_api_ask *ask, struct seller_api *api,
+seller_api_begin(struct seller_api_query *query, struct seller_api *api,
     int64_t telegram_id)
 {
-	*ask = (struct seller_api_ask){ .api = api,
+	*query = (struct seller_api_query){ .api = api,
 		.telegram_id = telegram_id };
 }
 
@@ -584,81 +590,83 @@ start_call(const struct seller_api *p, int i, int64_t telegram_id,
 	return call;
 }
 
-/* What of several outcomes the log tells: the lower, the better. */
+/* The log shows one outcome of a query: the lowest value is the best. */
 static void
-note(struct seller_api_ask *ask, enum aic_metrics_server how,
+note_outcome(struct seller_api_query *query, enum aic_metrics_server how,
     enum aic_metrics_server *best)
 {
 	if (how < *best)
 		*best = how;
-	ask->outcome = aic_metrics_server_name(*best);
+	query->outcome = aic_metrics_server_name(*best);
 }
 
 void
-seller_api_start(struct seller_api_ask *ask)
+seller_api_start(struct seller_api_query *query)
 {
-	struct seller_api *p = ask->api;
+	struct seller_api *p = query->api;
 	enum aic_metrics_server best = AIC_METRICS_SERVER__MAX - 1;
 	int64_t now = aic_clock_us();
 	int i, wanted = 0;
 
 	if (!p)
 		return;
-	take_seller(p, ask->telegram_id, ask);
-	ask->start_us = now;
+	take_entry(p, query->telegram_id, query);
+	query->start_us = now;
 	for (i = 0; i < p->paths.n; i++)
-		wanted += !ask->facts[i].call && !is_known(&ask->facts[i]);
+		wanted += !query->facts[i].call && !is_known(&query->facts[i]);
 	if (wanted == 0)
 		return;
 	if (aic_breaker_enter(&p->breaker, now, now + p->timeout_us,
-		&ask->round) > 0) {
-		note(ask, AIC_METRICS_SERVER_OPEN, &best);
+		&query->round) > 0) {
+		note_outcome(query, AIC_METRICS_SERVER_OPEN, &best);
 		aic_metrics_server(p->metrics, AIC_METRICS_SERVER_OPEN);
 		return;
 	}
-	ask->entered = true;
+	query->entered = true;
 	for (i = 0; i < p->paths.n; i++) {
-		if (ask->facts[i].call || is_known(&ask->facts[i]))
+		if (query->facts[i].call || is_known(&query->facts[i]))
 			continue;
-		fact_done(&ask->facts[i]);
-		ask->facts[i].start_us = now;
-		ask->facts[i].call = start_call(p, i, ask->telegram_id, now);
-		if (ask->facts[i].call)
+		free_fact(&query->facts[i]);
+		query->facts[i].start_us = now;
+		query->facts[i].call = start_call(p, i, query->telegram_id,
+		    now);
+		if (query->facts[i].call)
 			continue;
-		note(ask, AIC_METRICS_SERVER_BUSY, &best);
+		note_outcome(query, AIC_METRICS_SERVER_BUSY, &best);
 		aic_metrics_server(p->metrics, AIC_METRICS_SERVER_BUSY);
 	}
 }
 
-/* What the breaker makes of it: one path that answers is enough. */
+/* Report the verdict of the query to the circuit breaker: one path that answers
+ * is a success. */
 static void
-settle(struct seller_api_ask *ask, enum aic_breaker_verdict verdict,
+report_verdict(struct seller_api_query *query, enum aic_breaker_verdict verdict,
     enum aic_metrics_server how)
 {
-	if (ask->entered)
-		leave(ask->api, ask->round, verdict, how);
-	ask->entered = false;
+	if (query->entered)
+		leave_breaker(query->api, query->round, verdict, how);
+	query->entered = false;
 }
 
-/* How long this question waited; a call may be of an earlier one. */
+/* Measure the wait of this query; a call can belong to an earlier query. */
 static void
-note_time(struct seller_api_ask *ask, const struct aic_http_answer *a)
+note_wait(struct seller_api_query *query, const struct aic_http_answer *a)
 {
-	int64_t us = aic_clock_us() - ask->start_us;
+	int64_t us = aic_clock_us() - query->start_us;
 
 	if (a && a->took_us < us)
 		us = a->took_us;
-	if (us > ask->waited_us)
-		ask->waited_us = us;
+	if (us > query->waited_us)
+		query->waited_us = us;
 }
 
-/* Waits for the calls that are under way; true: there were some. */
+/* Wait for the calls in flight. True: there was at least one. */
 static bool
-wait_for_all(struct seller_api_ask *ask, int64_t until_us,
+wait_for_calls(struct seller_api_query *query, int64_t until_us,
     enum aic_metrics_server *best, enum aic_breaker_verdict *verdict)
 {
-	struct seller_api *p = ask->api;
-	int64_t end_us = ask->start_us + p->timeout_us;
+	struct seller_api *p = query->api;
+	int64_t end_us = query->start_us + p->timeout_us;
 	const struct aic_http_answer *a;
 	enum aic_breaker_verdict v;
 	enum aic_metrics_server how;
@@ -668,22 +676,22 @@ wait_for_all(struct seller_api_ask *ask, int64_t until_us,
 	if (end_us > until_us)
 		end_us = until_us;
 	for (i = 0; i < p->paths.n; i++) {
-		if (!ask->facts[i].call)
+		if (!query->facts[i].call)
 			continue;
 		any = true;
-		a = aic_http_wait(ask->facts[i].call, end_us);
-		note_time(ask, a);
+		a = aic_http_wait(query->facts[i].call, end_us);
+		note_wait(query, a);
 		if (a) {
-			how = take_answer(p, &ask->facts[i], i, a);
+			how = read_call(p, &query->facts[i], i, a);
 			aic_metrics_server(p->metrics, how);
-			ask->fresh = ask->fresh || ask->facts[i].at_s > 0;
-		} else if (end_us == until_us) { /* the time was ours */
+			query->fresh = query->fresh || query->facts[i].at_s > 0;
+		} else if (end_us == until_us) { /* the chat had no time left */
 			how = AIC_METRICS_SERVER_DROPPED;
 		} else {
 			how = AIC_METRICS_SERVER_TIMEOUT;
 		}
-		note(ask, how, best);
-		v = verdict_of(how);
+		note_outcome(query, how, best);
+		v = map_verdict(how);
 		if (v == AIC_BREAKER_WELL || *verdict == AIC_BREAKER_NEUTRAL)
 			*verdict = v;
 	}
@@ -691,9 +699,9 @@ wait_for_all(struct seller_api_ask *ask, int64_t until_us,
 }
 
 char *
-seller_api_wait(struct seller_api_ask *ask, int64_t until_us)
+seller_api_wait(struct seller_api_query *query, int64_t until_us)
 {
-	struct seller_api *p = ask->api;
+	struct seller_api *p = query->api;
 	enum aic_metrics_server best = AIC_METRICS_SERVER__MAX - 1;
 	enum aic_breaker_verdict verdict = AIC_BREAKER_NEUTRAL;
 	struct aic_seller all[AIC_PATHS_MAX];
@@ -702,41 +710,43 @@ seller_api_wait(struct seller_api_ask *ask, int64_t until_us)
 
 	if (!p)
 		return NULL;
-	if (ask->start_us && wait_for_all(ask, until_us, &best, &verdict))
+	if (query->start_us && wait_for_calls(query, until_us, &best, &verdict))
 		aic_metrics_time(p->metrics, AIC_METRICS_SERVER,
-		    ask->waited_us);
-	settle(ask, verdict, best);
-	ask->over = true;
+		    query->waited_us);
+	report_verdict(query, verdict, best);
+	query->waited = true;
 	for (i = 0; i < p->paths.n; i++)
-		if (is_known(&ask->facts[i]))
-			all[n++] = ask->facts[i].told; /* borrowed */
+		if (is_known(&query->facts[i]))
+			all[n++] = query->facts[i].data; /* borrowed */
 	if (n > 0 && aic_seller_join(all, n, p->chars_max, &text))
 		text = NULL;
-	if (text && ask->start_us)
-		ask->outcome = aic_metrics_server_name(AIC_METRICS_SERVER_TOLD);
+	if (text && query->start_us)
+		query->outcome =
+		    aic_metrics_server_name(AIC_METRICS_SERVER_TOLD);
 	return text;
 }
 
 void
-seller_api_drop(struct seller_api_ask *ask)
+seller_api_cancel(struct seller_api_query *query)
 {
-	if (ask->over || !ask->entered)
+	if (query->waited || !query->entered)
 		return;
-	ask->outcome = aic_metrics_server_name(AIC_METRICS_SERVER_DROPPED);
-	aic_metrics_server(ask->api->metrics, AIC_METRICS_SERVER_DROPPED);
-	settle(ask, AIC_BREAKER_NEUTRAL, AIC_METRICS_SERVER_DROPPED);
-	facts_done(ask->facts);
+	query->outcome = aic_metrics_server_name(AIC_METRICS_SERVER_DROPPED);
+	aic_metrics_server(query->api->metrics, AIC_METRICS_SERVER_DROPPED);
+	report_verdict(query, AIC_BREAKER_NEUTRAL, AIC_METRICS_SERVER_DROPPED);
+	free_facts(query->facts);
 }
 
 void
-seller_api_finish(struct seller_api_ask *ask)
+seller_api_finish(struct seller_api_query *query)
 {
-	struct seller_api *p = ask->api;
+	struct seller_api *p = query->api;
 
-	/* With what came late goes what came in time: a Server that is busy with the
-	 * former would be late with the latter as well. */
-	if (p && collect(p, ask->facts))
-		put_seller(p, ask->telegram_id, ask);
-	facts_done(ask->facts);
-	*ask = (struct seller_api_ask){ .api = NULL };
+	/* When one answer is late, the answers that came in time are kept as
+	 * well: an API that is slow for the late paths would be slow for those
+	 * paths, too. */
+	if (p && collect_late(p, query->facts))
+		store_entry(p, query->telegram_id, query);
+	free_facts(query->facts);
+	*query = (struct seller_api_query){ .api = NULL };
 }

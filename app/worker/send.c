@@ -18,19 +18,133 @@
 #include "lib/render.h"
 #include "lib/retry.h"
 
-/* A context of AIC_CONTEXT_CHARS_MAX is at most six bytes of JSON a character, the rules
- * and what came with the request are a megabyte; no model takes more. */
-#define BODY_MAX (16 * 1024 * 1024)
+static enum aic_code validate_request(struct chat *c, struct aic_err *err);
+static enum aic_code check_saves(struct chat *c, struct aic_err *err);
+static void call_seller_api(struct chat *c);
+static enum aic_code admit_save(struct chat *c, struct aic_err *err);
+static void await_seller_api(struct chat *c);
+static enum aic_code build_prompt(struct chat *c, struct aic_err *err);
+static enum aic_code call_model(struct chat *c, struct aic_err *err);
+static enum aic_code render_answer(struct chat *c, struct aic_err *err);
+static void append_counts(struct chat *c);
 
-/* What JSON adds to an exchange, and the prompt to the seller's data; and a sixteenth more for
- * line breaks and quotes. Only an estimate, so that memory is asked for once. */
-#define PROMPT_FRAME 640
+/*
+ * The stages of a chat, in their order. A stage that fails ends the chat, and
+ * the caller receives the error of that stage.
+ *
+ * A request whose Idempotency-Key was answered before ends after the
+ * reservation: rq->replayed is set, and c->answer is the earlier answer.
+ *
+ * The caller of this function always calls finish_chat(), whatever the result.
+ */
+static enum aic_code
+run_stages(struct chat *c, struct aic_err *err)
+{
+	struct request *rq = c->rq;
+	enum aic_code rc;
 
-/* The caller is looked for this often, and not at all in the first moment. */
-#define GONE_FIRST_US (250 * AIC_MS)
+	request_stage(rq, "reading the message");
+	rc = validate_request(c, err);
+	if (rc)
+		return rc;
 
-/* What stands behind the answer: two names, two numbers. */
-#define NUMBERS_MAX 96
+	/* The schema must be recent enough, and saves must succeed: otherwise
+	 * the model would be paid for an answer that is lost. */
+	request_stage(rq, "checking the database");
+	rc = worker_schema_ok(c->worker, rq->stage_end_us, err);
+	if (rc)
+		return rc;
+	rc = check_saves(c, err);
+	if (rc)
+		return rc;
+
+	/* A cached refusal ends the chat without any work of the database. */
+	request_stage(rq, "looking into the cache");
+	rc = chat_cache_look_up(c, err);
+	if (rc)
+		return rc;
+
+	/* The calls to the seller-data API run while the database works. */
+	call_seller_api(c);
+
+	/* One round trip makes the reservation and loads the context. */
+	request_stage(rq, "reserving a chat");
+	rc = reserve_chat(c, err);
+	if (rc || rq->replayed)
+		return rc;
+
+	/*
+	 * From here on the chat has a reservation, which finish_chat() settles.
+	 * The chat occupies no database connection while the chat waits for the
+	 * seller-data API and for the model.
+	 */
+	request_stage(rq, "checking whether saves succeed");
+	rc = admit_save(c, err);
+	if (rc)
+		return rc;
+
+	request_stage(rq, "asking for the seller's data");
+	await_seller_api(c);
+
+	request_stage(rq, "building the prompt");
+	rc = build_prompt(c, err);
+	if (rc)
+		return rc;
+
+	request_stage(rq, "asking the model");
+	rc = call_model(c, err);
+	if (rc)
+		return rc;
+
+	/* Rendering precedes the save, because rendering can run out of memory
+	 * and a chat that fails must not be counted. */
+	request_stage(rq, "writing the answer");
+	rc = render_answer(c, err);
+	if (rc)
+		return rc;
+
+	/* One transaction stores the exchange, counts the chat and removes the
+	 * reservation. */
+	request_stage(rq, "saving the exchange");
+	rc = save_chat_run(c, err);
+	if (!rc)
+		chat_cache_note_saved(c);
+	return rc;
+}
+
+/*
+ * The order matters: a repeat with the same Idempotency-Key can reserve as soon
+ * as reserve_done() has released the reservation, and must then find the answer
+ * that save_chat_done() stores for the repeat.
+ */
+static void
+finish_chat(struct chat *c)
+{
+	save_chat_done(c);
+	reserve_done(c);
+	seller_api_cancel(&c->rq->seller);
+	chat_free(c);
+}
+
+enum aic_code
+send_chat(struct request *rq, struct aic_err *err)
+{
+	enum aic_code rc;
+	struct chat c;
+
+	chat_begin(&c, rq);
+	rc = run_stages(&c, err);
+	/* A replay can also be found by the save, after another answer was
+	 * rendered. */
+	if (!rc && rq->replayed)
+		rc = render_answer(&c, err);
+	if (!rc)
+		append_counts(&c);
+	finish_chat(&c);
+	return rc;
+}
+
+/* --- the stages that have no file of their own ---------------------------- */
 
 static const struct aic_input_field fields[] = {
 	{ "telegram_id", AIC_INPUT_INT, .required = true, .min = 1,
@@ -47,122 +161,9 @@ static const struct aic_input_field fields[] = {
 	    .offset = offsetof(struct chat_input, format) },
 };
 
-static enum aic_code validate(struct chat *c, struct aic_err *err);
-static void call_seller_api(struct chat *c);
-static void await_seller_api(struct chat *c);
-static enum aic_code build_prompt(struct chat *c, struct aic_err *err);
-static enum aic_code call_model(struct chat *c, struct aic_err *err);
-static enum aic_code render(struct chat *c, struct aic_err *err);
-
-/* The pipeline. A chat whose key has its answer already ends after the reservation, with
- * that answer and rq->replayed set. Whatever is returned, finish() follows. */
+/* Faults of the key and of the body are reported together. */
 static enum aic_code
-run(struct chat *c, struct aic_err *err)
-{
-	struct request *rq = c->rq;
-	enum aic_code rc;
-
-	request_stage(rq, "reading the message");
-	rc = validate(c, err);
-	if (rc)
-		return rc;
-
-	request_stage(rq, "checking the database");
-	rc = worker_schema_ok(c->worker, rq->stage_end_us, err);
-	if (rc)
-		return rc;
-	/* A chat with a key may have its answer already. */
-	save_chat_find(c);
-	rc = c->key ? AIC_OK : save_chat_check(c, err);
-	if (rc)
-		return rc;
-
-	/* If the day is known to be used up, the chat ends here. */
-	request_stage(rq, "looking into the cache");
-	rc = chat_cache_look_up(c, err);
-	if (rc)
-		return rc;
-
-	/* The API works while the database does. */
-	call_seller_api(c);
-
-	/* One round trip brings the reservation and the context. */
-	request_stage(rq, "reserving a chat");
-	rc = reserve_chat(c, err);
-	if (rc || rq->replayed)
-		return rc;
-
-	/* The model is not called for an answer that could not be saved, nor for one
-	 * that another chat of the same key has paid for meanwhile. */
-	request_stage(rq, "checking whether saves succeed");
-	save_chat_find(c);
-	rc = save_chat_admit(c, err);
-	if (rc)
-		return rc;
-
-	/* From here on the chat has a reservation, which finish() settles. It holds no
-	 * database connection while it waits for the API and for the model. */
-	request_stage(rq, "asking for the seller's data");
-	await_seller_api(c);
-
-	request_stage(rq, "building the prompt");
-	rc = build_prompt(c, err);
-	if (rc)
-		return rc;
-
-	request_stage(rq, "asking the model");
-	rc = call_model(c, err);
-	if (rc)
-		return rc;
-
-	/* Before the chat is counted, because rendering may run out of memory. */
-	request_stage(rq, "writing the answer");
-	rc = render(c, err);
-	if (rc)
-		return rc;
-
-	/* One transaction stores the exchange, counts it and uses the reservation up. */
-	request_stage(rq, "saving the exchange");
-	rc = save_chat_run(c, err);
-	if (!rc)
-		chat_cache_note_saved(c);
-	return rc;
-}
-
-/* In this order: a repeat of the chat gets the reservation as soon as it is released, and
- * must find the unsaved answer by then. */
-static void
-finish(struct chat *c)
-{
-	save_chat_done(c);
-	reserve_done(c);
-	seller_api_drop(&c->rq->seller);
-	chat_free(c);
-}
-
-enum aic_code
-send_chat(struct request *rq, struct aic_err *err)
-{
-	enum aic_code rc;
-	struct chat c;
-
-	chat_begin(&c, rq);
-	rc = run(&c, err);
-	/* A replay may be found as late as in the save. */
-	if (!rc && rq->replayed)
-		rc = render(&c, err);
-	if (!rc)
-		aic_buf_printf(&rq->out,
-		    ",\"remaining_requests\":%lld,\"tokens_used\":%lld}",
-		    (long long)c.remaining, (long long)c.answer.tokens);
-	finish(&c);
-	return rc;
-}
-
-/* --- the stages that are not files of their own -------------------------- */
-
-static enum aic_code
-validate(struct chat *c, struct aic_err *err)
+validate_request(struct chat *c, struct aic_err *err)
 {
 	const char *key = c->rq->in.key;
 	enum aic_code key_rc = AIC_OK, rc;
@@ -178,7 +179,8 @@ validate(struct chat *c, struct aic_err *err)
 	c->rq->trace.user = c->in.telegram_id;
 	seller_api_begin(&c->rq->seller, c->worker->seller_api,
 	    c->in.telegram_id);
-	/* A caller who gave up while the request was queued costs nothing. */
+	/* A caller can disconnect while the request is queued: such a request
+	 * ends here, before the request costs anything. */
 	if (fcgi_gone(c->rq->fcgi))
 		return aic_fail(err, AIC_EGONE, "the caller left");
 	if (!c->key)
@@ -188,6 +190,14 @@ validate(struct chat *c, struct aic_err *err)
 	    c->digest, err);
 }
 
+/* A request with a key can be a replay, which needs no save. */
+static enum aic_code
+check_saves(struct chat *c, struct aic_err *err)
+{
+	save_chat_find_unsaved(c);
+	return c->key ? AIC_OK : save_chat_check(c, err);
+}
+
 static void
 call_seller_api(struct chat *c)
 {
@@ -195,7 +205,19 @@ call_seller_api(struct chat *c)
 		seller_api_start(&c->rq->seller);
 }
 
-/* Not in the time that the model needs. */
+/*
+ * The model is not called while the circuit breaker of saves is open, nor when
+ * the unsaved answer of another request with the same key has appeared since
+ * check_saves().
+ */
+static enum aic_code
+admit_save(struct chat *c, struct aic_err *err)
+{
+	save_chat_find_unsaved(c);
+	return save_chat_admit(c, err);
+}
+
+/* The wait ends early enough to leave the model the time of one call. */
 static void
 await_seller_api(struct chat *c)
 {
@@ -203,6 +225,15 @@ await_seller_api(struct chat *c)
 		c->seller = seller_api_wait(&c->rq->seller,
 		    chat_model_deadline(c) - AIC_RETRY_LEAST_US);
 }
+
+/* JSON needs at most six bytes for each of the AIC_CONTEXT_CHARS_MAX characters
+ * of a context. The rules and the request add a megabyte. No model accepts a
+ * larger body. */
+#define BODY_MAX (16 * 1024 * 1024)
+
+/* The estimated size of the JSON around an exchange, and of the prompt's text
+ * around the seller's data. The estimate makes one allocation sufficient. */
+#define PROMPT_FRAME 640
 
 static enum aic_code
 build_prompt(struct chat *c, struct aic_err *err)
@@ -221,6 +252,7 @@ build_prompt(struct chat *c, struct aic_err *err)
 	for (i = c->context.first; i < c->context.n; i++)
 		size += PROMPT_FRAME + strlen(said[i].message) +
 		    strlen(said[i].response);
+	/* A sixteenth is added for the escapes of line breaks and quotes. */
 	aic_buf_init(&c->body, BODY_MAX);
 	aic_buf_room(&c->body, size + size / 16);
 	aic_completion_begin(&c->body);
@@ -230,7 +262,8 @@ build_prompt(struct chat *c, struct aic_err *err)
 		    c->context.cut ? c->context.cut : said[i].response);
 	c->common = c->context.first == c->context.n && !c->seller &&
 	    !chat_has_data(c);
-	/* While the model thinks, a chat holds no more than it has to. */
+	/* The chat occupies as little memory as possible while the model
+	 * works. With a cache, chat_cache.c still needs the context. */
 	if (!c->worker->cache)
 		aic_context_done(&c->context);
 	aic_prompt_ask(&c->body, c->seller ? c->seller : c->in.user_context,
@@ -241,6 +274,10 @@ build_prompt(struct chat *c, struct aic_err *err)
 		return aic_fail(err, AIC_ENOMEM, "no memory for the prompt");
 	return AIC_OK;
 }
+
+/* A poll costs a system call, so the first poll comes after this time: a caller
+ * rarely disconnects earlier. */
+#define GONE_FIRST_US (250 * AIC_MS)
 
 static bool
 caller_left(void *arg)
@@ -254,7 +291,8 @@ caller_left(void *arg)
 static const char *const models[AIC_OPENAI_MODELS] = { "first", "fallback" };
 
 static void
-log_breakers(const struct aic_conf *conf, const struct aic_openai_answer *a)
+log_breaker_changes(const struct aic_conf *conf,
+    const struct aic_openai_answer *a)
 {
 	int i;
 
@@ -270,9 +308,10 @@ log_breakers(const struct aic_conf *conf, const struct aic_openai_answer *a)
 			    "the %s model answers again", models[i]);
 }
 
-/* The answer to a common question costs nothing when it has been given before. */
+/* True: the answer to the same common question was cached, so the model need
+ * not be called. */
 static bool
-answer_again(struct chat *c)
+use_cached_answer(struct chat *c)
 {
 	bool known = c->found.answer != NULL;
 
@@ -281,7 +320,7 @@ answer_again(struct chat *c)
 	aic_metrics_recall(c->metrics, AIC_METRICS_RECALL_ANSWER, known);
 	c->answer.text = c->found.answer;
 	c->found.answer = NULL;
-	c->rq->recalled = known;
+	c->rq->paid_before = known;
 	return known;
 }
 
@@ -291,17 +330,18 @@ call_model(struct chat *c, struct aic_err *err)
 	struct request *rq = c->rq;
 	struct aic_openai_ask ask = { .body = &c->body,
 		.deadline_us = chat_model_deadline(c),
-		/* Who gave a key may come again for the answer. */
+		/* A caller that sent a key can repeat the request and
+		 * receive the answer then. */
 		.gone = c->key ? NULL : caller_left,
 		.gone_arg = rq };
 	int64_t start = aic_clock_us();
 	enum aic_code rc;
 
 	if (c->paid) {
-		rq->recalled = true;
+		rq->paid_before = true;
 		return AIC_OK;
 	}
-	if (answer_again(c))
+	if (use_cached_answer(c))
 		return AIC_OK;
 	if (ask.deadline_us - start < AIC_RETRY_LEAST_US) {
 		aic_says(err, "There was no time left to ask the model");
@@ -316,21 +356,24 @@ call_model(struct chat *c, struct aic_err *err)
 	rq->trace.usage = c->answer.usage;
 	if (c->answer.model > 0)
 		rq->trace.model = models[c->answer.model];
-	log_breakers(c->conf, &c->answer);
+	log_breaker_changes(c->conf, &c->answer);
 	aic_metrics_time(c->metrics, AIC_METRICS_MODEL, rq->trace.ai_us);
 	aic_metrics_model(c->metrics, &c->answer);
 	c->paid = !rc && c->key;
 	return rc;
 }
 
+/* The size of what append_counts() appends: two names and two numbers. */
+#define COUNTS_MAX 96
+
 static enum aic_code
-render(struct chat *c, struct aic_err *err)
+render_answer(struct chat *c, struct aic_err *err)
 {
 	const struct aic_conf *conf = c->conf;
 	struct aic_buf *out = &c->rq->out;
 	bool named = c->in.format >= 0;
-	/* A caller that names no format sends the response to Telegram as one
-	 * message. */
+	/* A caller that names no format forwards the response to Telegram as
+	 * one message. */
 	struct aic_render_form form = { .format = named
 		    ? (enum aic_format)c->in.format
 		    : conf->answer_format,
@@ -341,7 +384,17 @@ render(struct chat *c, struct aic_err *err)
 	aic_buf_clear(out);
 	aic_buf_putc(out, '{');
 	rc = aic_render_answer(out, c->answer.text, &form, err);
-	if (!rc && !aic_buf_room(out, NUMBERS_MAX))
+	if (!rc && !aic_buf_room(out, COUNTS_MAX))
 		rc = aic_fail(err, AIC_ENOMEM, "no memory for the answer");
 	return rc;
+}
+
+/* These two members are known only after the save. render_answer() has reserved
+ * the memory, so that this function cannot fail. */
+static void
+append_counts(struct chat *c)
+{
+	aic_buf_printf(&c->rq->out,
+	    ",\"remaining_requests\":%lld,\"tokens_used\":%lld}",
+	    (long long)c->remaining, (long long)c->answer.tokens);
 }

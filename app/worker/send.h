@@ -1,6 +1,7 @@
 /*
- * send -- POST /v1/chat/send: the order of the stages of a chat, and nothing else knows
- * it.
+ * send -- POST /v1/chat/send: the order of the stages of a chat.
+ *
+ * No other module depends on this order.
  */
 #ifndef SEND_H
 #define SEND_H

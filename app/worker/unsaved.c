@@ -8,8 +8,8 @@
 
 #include "lib/clock.h"
 
-/* The circuit breaker lets few chats be paid in vain; these are all that were in flight
- * when it opened, and some trials. */
+/* The circuit breaker of saves limits how many chats are paid for in vain:
+ * those in flight when the breaker opens, and a few trials. */
 #define ANSWERS_MAX 128
 #define BYTES_MAX (8 * 1024 * 1024)
 
@@ -38,9 +38,9 @@ unsaved_open(void)
 	return u;
 }
 
-/* With the lock held, as all below. */
+/* The lock is held here and in the functions below. */
 static void
-drop(struct unsaved *u, struct answer *a)
+free_answer(struct unsaved *u, struct answer *a)
 {
 	free(a->text);
 	a->text = NULL;
@@ -49,18 +49,18 @@ drop(struct unsaved *u, struct answer *a)
 }
 
 static void
-drop_old(struct unsaved *u, int64_t now_us)
+free_expired(struct unsaved *u, int64_t now_us)
 {
 	int i;
 
 	for (i = 0; i < ANSWERS_MAX; i++)
 		if (u->answers[i].text && u->answers[i].until_us <= now_us)
-			drop(u, &u->answers[i]);
+			free_answer(u, &u->answers[i]);
 }
 
-/* A free place, or that of the oldest. */
+/* A free entry. If there is none, the oldest entry is freed. */
 static struct answer *
-find_place(struct unsaved *u)
+claim_entry(struct unsaved *u)
 {
 	struct answer *oldest = NULL, *a;
 
@@ -70,7 +70,7 @@ find_place(struct unsaved *u)
 		if (!oldest || a->until_us < oldest->until_us)
 			oldest = a;
 	}
-	drop(u, oldest);
+	free_answer(u, oldest);
 	return oldest;
 }
 
@@ -90,7 +90,7 @@ unsaved_close(struct unsaved *u)
 {
 	if (!u)
 		return;
-	drop_old(u, INT64_MAX);
+	free_expired(u, INT64_MAX);
 	pthread_mutex_destroy(&u->lock);
 	free(u);
 }
@@ -104,10 +104,10 @@ unsaved_keep(struct unsaved *u, int64_t telegram_id,
 	struct answer *a;
 
 	pthread_mutex_lock(&u->lock);
-	drop_old(u, now_us);
+	free_expired(u, now_us);
 	while (u->bytes > 0 && u->bytes + len > BYTES_MAX)
-		drop(u, find_oldest(u));
-	a = find_place(u);
+		free_answer(u, find_oldest(u));
+	a = claim_entry(u);
 	*a = (struct answer){ .telegram_id = telegram_id,
 		.text = text,
 		.len = len,
@@ -128,7 +128,7 @@ unsaved_take(struct unsaved *u, int64_t telegram_id,
 
 	pthread_mutex_lock(&u->lock);
 	if (u->bytes > 0)
-		drop_old(u, now_us);
+		free_expired(u, now_us);
 	for (a = u->answers; u->bytes > 0 && a < u->answers + ANSWERS_MAX;
 	     a++) {
 		if (!a->text || a->telegram_id != telegram_id ||
@@ -137,7 +137,7 @@ unsaved_take(struct unsaved *u, int64_t telegram_id,
 		text = a->text;
 		*ret_tokens = a->tokens;
 		a->text = NULL;
-		drop(u, a);
+		free_answer(u, a);
 		break;
 	}
 	pthread_mutex_unlock(&u->lock);

@@ -1,9 +1,10 @@
 /*
- * unsaved -- answers that the model gave and the database did not take, for the chats
- * that come again under their Idempotency-Key: they are saved then, and not paid twice.
+ * unsaved -- the answers that were paid for and could not be saved. A repeat
+ * with the same Idempotency-Key takes the answer and saves it, so the model is
+ * not paid twice.
  *
- * In this worker's memory, and for a while: it is no place to keep anything. What other
- * workers should know is in Redis, see recall.h.
+ * The answers are in the memory of this worker, for a short time. Redis makes
+ * them visible to other workers; see chat_cache.h.
  *
  * Threads: any.
  */
@@ -14,28 +15,30 @@
 
 #include "lib/idempotency.h"
 
-/* A caller who repeats does so within minutes; and no answer is kept longer than a
- * person who has asked to be forgotten would expect. */
+/* The lifetime of an answer. A caller repeats a request within minutes. A
+ * longer lifetime would surprise a user who has asked for the erasure of their
+ * data. */
 #define UNSAVED_MS (300 * INT64_C(1000))
 
 struct unsaved;
 
-/* unsaved_open -- Errors: NULL, no memory. Memory: gives; unsaved_close(). */
+/* unsaved_open -- Errors: NULL, out of memory. Memory: gives;
+ * unsaved_close(). */
 struct unsaved *unsaved_open(void);
 void unsaved_close(struct unsaved *u);
 
 /*
- * unsaved_keep -- keep the answer of a chat, in the place of the oldest when there are
- * too many.
+ * unsaved_keep -- keep the answer of a chat. If there are too many answers, the
+ * oldest is removed.
  *
- * digest    of what was asked, the key included
- * text      taken
+ * digest    of the request, the key included
+ * text      takes
  */
 void unsaved_keep(struct unsaved *u, int64_t telegram_id,
     const char digest[AIC_IDEMPOTENCY_DIGEST_SIZE], char *text, int64_t tokens,
     int64_t now_us);
 
-/* unsaved_take -- the answer of that chat, which is not kept any more; NULL: there is
+/* unsaved_take -- remove the answer of a chat and return it; NULL: there is
  * none. Memory: gives; free(). */
 char *unsaved_take(struct unsaved *u, int64_t telegram_id,
     const char digest[AIC_IDEMPOTENCY_DIGEST_SIZE], int64_t *ret_tokens,

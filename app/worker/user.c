@@ -12,11 +12,11 @@
 #include "lib/render.h"
 #include "lib/stats.h"
 
-#define HISTORY_MAX 100 /* items a page */
+#define HISTORY_MAX 100 /* items of a page */
 #define DAYS_MAX 365
 #define DAYS_PRESET 7
 
-/* Nginx takes no longer URI. */
+/* Nginx accepts no longer URI. */
 #define QUERY_MAX 8192
 
 struct user_input {
@@ -54,7 +54,7 @@ read_body(struct request *rq, const struct aic_input_field *fields, int n,
 	    err);
 	if (rc)
 		return rc;
-	json_object_put(doc); /* there are numbers in it alone */
+	json_object_put(doc); /* no field points into it */
 	rq->trace.user = in->telegram_id;
 	return AIC_OK;
 }
@@ -125,7 +125,8 @@ user_reset(struct request *rq, struct aic_err *err)
 	if (rc)
 		return rc;
 	request_stage(rq, "resetting the limit");
-	/* Redis has to be told under the right name. */
+	/* The key of the refusal in Redis contains the name of the database,
+	 * which worker_schema_ok() reads. */
 	rc = worker_schema_ok(rq->worker, rq->stage_end_us, err);
 	if (rc)
 		return rc;
@@ -161,7 +162,8 @@ user_clear(struct request *rq, struct aic_err *err)
 	return AIC_OK;
 }
 
-/* ?days=7; a whole number that is too large for us is still one. */
+/* The parameter of ?days=7. A whole number that is too large for int64_t is out
+ * of range, not malformed. */
 static enum aic_code
 read_days(struct request *rq, int64_t *ret_days, struct aic_err *err)
 {
@@ -182,7 +184,8 @@ read_days(struct request *rq, int64_t *ret_days, struct aic_err *err)
 	return rc;
 }
 
-/* The faults of both, as one answer; only then what the days may be. */
+/* Faults of the path and of the query are reported together. The range of the
+ * days is checked after that. */
 static enum aic_code
 read_stats(struct request *rq, int64_t *ret_days, struct aic_err *err)
 {

@@ -1,6 +1,6 @@
 /*
- * user -- what there is to know about one user: history, limits, statistics, and
- * the reset of a limit, a new conversation.
+ * user -- the handlers for one user: history, limits and statistics, the reset
+ * of a limit, and the start of a new conversation.
  */
 #ifndef USER_H
 #define USER_H

@@ -15,23 +15,24 @@
 #include "lib/log.h"
 #include "lib/save.h"
 
-/* The newest file of sql/ that this program cannot do without. */
+/* The newest migration in sql/ that this program requires. */
 #define SCHEMA_VERSION 4
 
-/* /health/ready is asked by machines every few seconds; a database that needs
+/* Monitoring calls /health/ready every few seconds. A database that needs
  * longer than this is not ready. */
 #define READY_US (1 * AIC_S)
 
-/* For so long a look at the database is as good as a new one; and with the time that
- * the next one may take. */
-#define LOOK_US (1 * AIC_S)
-#define LOOK_MAX_US (LOOK_US + READY_US)
+/* The result of a probe is valid for PROBE_US, and for the time that the next
+ * probe can take. */
+#define PROBE_US (1 * AIC_S)
+#define PROBE_MAX_US (PROBE_US + READY_US)
 
-/* When all slots are taken: chats take seconds, so one will be free soon. */
+/* A chat takes seconds, so a slot will be free soon. */
 #define BUSY_RETRY_AFTER_S 2
 
-/* Calls of the engine that a chat may have at once beside those to the seller-data API:
- * one to a model, and one that is on its way out; and a few for the worker. */
+/* The HTTP calls of a chat at one time, beside those to the seller-data API:
+ * one call to a model, and one that is being cancelled. The worker itself needs
+ * a few more. */
 #define CALLS_EACH 2
 #define CALLS_SPARE 16
 
@@ -84,29 +85,31 @@ set_models(struct aic_provider_conf models[AIC_OPENAI_MODELS],
 }
 
 /*
- * How the model is called, as a text: an answer that the cache has is used only where all of
- * this is the same. w->asked_how stays NULL where answers are not cached.
+ * Describe how the model is called. The cache key of an answer contains the
+ * description, so that a cached answer is used only under the same settings and
+ * rules. The description stays NULL when answers are not cached.
  */
 static enum aic_code
 describe_model(struct worker *w, struct aic_err *err)
 {
 	const struct aic_conf *conf = &w->conf;
-	struct aic_buf how;
+	struct aic_buf text;
 	size_t len;
 
 	if (!w->cache || conf->answer_cache_s == 0)
 		return AIC_OK;
-	aic_buf_init(&how,
+	aic_buf_init(&text,
 	    4 * AIC_PROMPT_FILE_MAX + 65536 + AIC_EXTRA_FILE_MAX);
-	aic_buf_printf(&how, "%s %s %g %lld ", conf->openai_base_url,
+	aic_buf_printf(&text, "%s %s %g %lld ", conf->openai_base_url,
 	    conf->openai_model, conf->openai_temperature,
 	    (long long)conf->openai_max_tokens);
-	aic_buf_puts(&how, aic_openai_members(w->openai));
-	aic_buf_put(&how, w->prompt.rules, w->prompt.rules_len);
-	w->asked_how = aic_buf_take(&how, &len);
-	aic_buf_done(&how);
-	return w->asked_how ? AIC_OK
-			    : aic_fail(err, AIC_ENOMEM, "out of memory");
+	aic_buf_puts(&text, aic_openai_members(w->openai));
+	aic_buf_put(&text, w->prompt.rules, w->prompt.rules_len);
+	w->model_description = aic_buf_take(&text, &len);
+	aic_buf_done(&text);
+	return w->model_description
+	    ? AIC_OK
+	    : aic_fail(err, AIC_ENOMEM, "out of memory");
 }
 
 enum aic_code
@@ -120,10 +123,10 @@ worker_open(struct worker *w, struct aic_conf *conf, struct aic_err *err)
 
 	memset(w, 0, sizeof(*w));
 	pthread_mutex_init(&w->lock, NULL);
-	pthread_mutex_init(&w->look.lock, NULL);
-	pthread_cond_init(&w->look.over, NULL);
-	pthread_mutex_init(&w->fit.lock, NULL);
-	pthread_cond_init(&w->fit.over, NULL);
+	pthread_mutex_init(&w->probe.lock, NULL);
+	pthread_cond_init(&w->probe.over, NULL);
+	pthread_mutex_init(&w->schema_check.lock, NULL);
+	pthread_cond_init(&w->schema_check.over, NULL);
 	aic_breaker_init(&w->saves, WORKER_SAVES_FAILED,
 	    WORKER_SAVES_OPEN_MS * AIC_MS);
 	w->conf = *conf;
@@ -138,7 +141,8 @@ worker_open(struct worker *w, struct aic_conf *conf, struct aic_err *err)
 		.breaker_open_us = conf->breaker_open_ms * AIC_MS,
 		.retry_floor = conf->retry_floor };
 	set_models(ai.models, conf);
-	/* The one secret that workers of all machines have in common. */
+	/* API_SECRET_KEY is the one secret that the workers of all machines
+	 * share. */
 	cache = (struct aic_cache_conf){
 		.url = conf->redis_url, .secret = conf->api_keys, .scoped = true
 	};
@@ -180,7 +184,7 @@ worker_open_metrics(struct worker *w, const char *const *routes, int n_routes,
 	rc = aic_metrics_open(&w->metrics, w->conf.metrics_dir, number, routes,
 	    n_routes, err);
 	if (rc == AIC_EBUSY) {
-		/* Chats do not need it. */
+		/* The metrics are not necessary to serve chats. */
 		aic_log_event(AIC_LOG_ERROR, "metrics",
 		    "counting in memory, which no other worker sees: %s",
 		    err->detail);
@@ -196,7 +200,7 @@ worker_close(struct worker *w)
 {
 	aic_metrics_close(w->metrics);
 	aic_cache_close(w->cache);
-	free(w->asked_how);
+	free(w->model_description);
 	seller_api_close(w->seller_api);
 	aic_openai_close(w->openai);
 	aic_http_close(w->http);
@@ -205,10 +209,10 @@ worker_close(struct worker *w)
 	aic_conf_done(&w->conf);
 	unsaved_close(w->unsaved);
 	aic_breaker_done(&w->saves);
-	pthread_cond_destroy(&w->fit.over);
-	pthread_mutex_destroy(&w->fit.lock);
-	pthread_cond_destroy(&w->look.over);
-	pthread_mutex_destroy(&w->look.lock);
+	pthread_cond_destroy(&w->schema_check.over);
+	pthread_mutex_destroy(&w->schema_check.lock);
+	pthread_cond_destroy(&w->probe.over);
+	pthread_mutex_destroy(&w->probe.lock);
 	pthread_mutex_destroy(&w->lock);
 	memset(w, 0, sizeof(*w));
 }
@@ -226,8 +230,8 @@ worker_check(struct worker *w, struct aic_err *err)
 		return rc;
 	if (*aic_db_get(&call, 0, 0) != 't')
 		rc = aic_fail(err, AIC_EDB,
-		    "the database has no tables of this service (looked in %s): "
-		    "run ai-chat-migrate, or set AI_CHAT_DB_SCHEMA",
+		    "the database has no tables of this service (looked in "
+		    "%s): run ai-chat-migrate, or set AI_CHAT_DB_SCHEMA",
 		    aic_db_get(&call, 0, 1));
 	aic_db_call_done(&call);
 	if (rc)
@@ -254,7 +258,8 @@ worker_check(struct worker *w, struct aic_err *err)
 	return rc;
 }
 
-/* Once: log the settings of the server under which an answered chat can be lost. */
+/* Log once the settings of the server under which a crash can lose saved
+ * chats. */
 static void
 check_durability(struct worker *w, int64_t deadline_us)
 {
@@ -276,14 +281,15 @@ check_durability(struct worker *w, int64_t deadline_us)
 }
 
 /*
- * The statements of a chat, for a user that there is not, a limit that lets nobody in
- * and a reservation that nobody has. The server does all it does for a chat, checks
- * names, types, rights and whether it may write, and finds no row to read or to write.
+ * The statements of a chat, for a user and a reservation that do not exist, and
+ * with a limit that refuses every chat. The server does all the work of a chat
+ * and checks names, types, privileges and write access, but finds no row to
+ * read or to write.
  */
 static const char nil[] = "00000000-0000-0000-0000-000000000000";
 
 static enum aic_code
-run_and_forget(struct worker *w, struct aic_db_call *calls, int n,
+run_and_discard(struct worker *w, struct aic_db_call *calls, int n,
     int64_t deadline_us, struct aic_err *err)
 {
 	enum aic_code rc = aic_db_run(w->db, calls, n, deadline_us, err);
@@ -308,10 +314,10 @@ try_chat(struct worker *w, int64_t deadline_us, struct aic_err *err)
 	aic_context_bind(&calls[1], 0, &terms);
 	aic_save_bind(&calls[2], &s);
 	aic_limit_release_bind(&calls[3], 0, nil);
-	return run_and_forget(w, calls, 4, deadline_us, err);
+	return run_and_discard(w, calls, 4, deadline_us, err);
 }
 
-/* What a chat with a key needs besides. */
+/* The further statements of a chat with a key. */
 static enum aic_code
 try_key(struct worker *w, int64_t deadline_us, struct aic_err *err)
 {
@@ -324,12 +330,13 @@ try_key(struct worker *w, int64_t deadline_us, struct aic_err *err)
 	aic_idempotency_queue_bind(&calls[0], 0);
 	aic_limit_reserve_bind(&calls[1], &h);
 	aic_idempotency_bind(&calls[2], 0, nil, NULL);
-	return run_and_forget(w, calls, 3, deadline_us, err);
+	return run_and_discard(w, calls, 3, deadline_us, err);
 }
 
-/* Chats do not need Redis: where the database will not be named, they do without. */
+/* The keys in Redis contain the name of the database. If the server refuses the
+ * query for the name, the worker serves without Redis. */
 static enum aic_code
-name_database(struct worker *w, int64_t deadline_us, struct aic_err *err)
+set_cache_scope(struct worker *w, int64_t deadline_us, struct aic_err *err)
 {
 	enum aic_code rc;
 
@@ -345,32 +352,32 @@ name_database(struct worker *w, int64_t deadline_us, struct aic_err *err)
 }
 
 static enum aic_code
-try_fit(struct worker *w, int64_t deadline_us, struct aic_err *err)
+check_schema(struct worker *w, int64_t deadline_us, struct aic_err *err)
 {
 	enum aic_code rc = try_chat(w, deadline_us, err);
 
 	if (!rc)
-		rc = name_database(w, deadline_us, err);
+		rc = set_cache_scope(w, deadline_us, err);
 	if (rc)
 		return rc;
-	atomic_store(&w->fits, true);
+	atomic_store(&w->schema_ok, true);
 	check_durability(w, deadline_us);
 	return AIC_OK;
 }
 
-/* With the lock held: what the thread finds that tries already. */
+/* The lock is held. Wait for the check that another thread runs. */
 static enum aic_code
-await_fit(struct worker_fit *f, pthread_mutex_t *lock, int64_t deadline_us,
-    struct aic_err *err)
+await_schema_check(struct worker_schema_check *f, pthread_mutex_t *lock,
+    int64_t deadline_us, struct aic_err *err)
 {
 	struct timespec until = aic_clock_spec(deadline_us);
-	unsigned tries = f->tries;
+	unsigned checks = f->checks;
 	int rc = 0;
 
-	while (f->tries == tries && rc != ETIMEDOUT)
+	while (f->checks == checks && rc != ETIMEDOUT)
 		rc = pthread_cond_clockwait(&f->over, lock, CLOCK_MONOTONIC,
 		    &until);
-	if (f->tries == tries)
+	if (f->checks == checks)
 		return aic_fail(err, AIC_EDB,
 		    "the database did not answer in time");
 	if (f->code)
@@ -381,23 +388,23 @@ await_fit(struct worker_fit *f, pthread_mutex_t *lock, int64_t deadline_us,
 enum aic_code
 worker_schema_ok(struct worker *w, int64_t deadline_us, struct aic_err *err)
 {
-	struct worker_fit *f = &w->fit;
+	struct worker_schema_check *f = &w->schema_check;
 	enum aic_code rc;
 
-	if (atomic_load_explicit(&w->fits, memory_order_relaxed))
+	if (atomic_load_explicit(&w->schema_ok, memory_order_relaxed))
 		return AIC_OK;
 	pthread_mutex_lock(&f->lock);
-	if (f->trying) {
-		rc = await_fit(f, &f->lock, deadline_us, err);
+	if (f->running) {
+		rc = await_schema_check(f, &f->lock, deadline_us, err);
 		pthread_mutex_unlock(&f->lock);
 		return rc;
 	}
-	f->trying = true;
+	f->running = true;
 	pthread_mutex_unlock(&f->lock);
-	rc = try_fit(w, deadline_us, err);
+	rc = check_schema(w, deadline_us, err);
 	pthread_mutex_lock(&f->lock);
-	f->trying = false;
-	f->tries++;
+	f->running = false;
+	f->checks++;
 	f->code = rc;
 	f->why = *err;
 	pthread_cond_broadcast(&f->over);
@@ -406,7 +413,7 @@ worker_schema_ok(struct worker *w, int64_t deadline_us, struct aic_err *err)
 }
 
 static enum aic_code
-look_at_database(struct worker *w, struct aic_err *err)
+probe_database(struct worker *w, struct aic_err *err)
 {
 	int64_t until = aic_clock_us() + READY_US;
 	enum aic_code rc;
@@ -419,40 +426,40 @@ look_at_database(struct worker *w, struct aic_err *err)
 	return rc;
 }
 
-/* With the lock held, which is let go meanwhile. */
+/* The lock is held, and is released while the probe runs. */
 static void
-look_again(struct worker *w, enum aic_level level)
+run_probe(struct worker *w, enum aic_level level)
 {
-	struct worker_look *l = &w->look;
+	struct worker_probe *l = &w->probe;
 	struct aic_err err = AIC_ERR_INIT;
 	enum aic_code rc;
 
-	l->looking = true;
+	l->running = true;
 	pthread_mutex_unlock(&l->lock);
-	rc = look_at_database(w, &err);
+	rc = probe_database(w, &err);
 	if (rc)
 		aic_log_event(level, "unready", "%s", err.detail);
 	pthread_mutex_lock(&l->lock);
-	l->looking = false;
+	l->running = false;
 	l->code = rc;
 	l->why = err;
-	l->looked_us = aic_clock_us();
+	l->ended_us = aic_clock_us();
 	pthread_cond_broadcast(&l->over);
 }
 
 enum aic_code
 worker_ping(struct worker *w, enum aic_level level, struct aic_err *err)
 {
-	struct worker_look *l = &w->look;
+	struct worker_probe *l = &w->probe;
 	enum aic_code rc;
 	int64_t age_us;
 
 	pthread_mutex_lock(&l->lock);
-	age_us = l->looked_us ? aic_clock_us() - l->looked_us : INT64_MAX;
-	if (age_us > LOOK_US && !l->looking)
-		look_again(w, level);
-	else if (age_us > LOOK_MAX_US)
-		while (l->looking)
+	age_us = l->ended_us ? aic_clock_us() - l->ended_us : INT64_MAX;
+	if (age_us > PROBE_US && !l->running)
+		run_probe(w, level);
+	else if (age_us > PROBE_MAX_US)
+		while (l->running)
 			pthread_cond_wait(&l->over, &l->lock);
 	rc = l->code;
 	if (rc)
@@ -494,8 +501,8 @@ worker_release_later(struct worker *w, int64_t user, const char *chat_id,
 	struct worker_release *d = NULL;
 
 	pthread_mutex_lock(&w->lock);
-	if (w->n_drops < WORKER_RELEASES) {
-		d = &w->drops[w->n_drops++];
+	if (w->n_releases < WORKER_RELEASES) {
+		d = &w->releases[w->n_releases++];
 		d->user = user;
 		d->lapses_us = lapses_us;
 		memcpy(d->chat_id, chat_id, AIC_ID_SIZE);
@@ -505,16 +512,16 @@ worker_release_later(struct worker *w, int64_t user, const char *chat_id,
 		aic_metrics_lapse(w->metrics);
 }
 
-/* The newest first: its time has longest to go. */
+/* The newest first, because its reservation lapses last. */
 static bool
-take_drop(struct worker *w, struct worker_release *to)
+take_release(struct worker *w, struct worker_release *to)
 {
 	bool any;
 
 	pthread_mutex_lock(&w->lock);
-	any = w->n_drops > 0;
+	any = w->n_releases > 0;
 	if (any)
-		*to = w->drops[--w->n_drops];
+		*to = w->releases[--w->n_releases];
 	pthread_mutex_unlock(&w->lock);
 	return any;
 }
@@ -527,7 +534,7 @@ worker_release_all(struct worker *w)
 	struct aic_db_call call;
 	struct worker_release d;
 
-	while (take_drop(w, &d)) {
+	while (take_release(w, &d)) {
 		if (d.lapses_us <= aic_clock_us()) {
 			aic_metrics_lapse(w->metrics);
 			continue;
@@ -554,18 +561,18 @@ worker_check_cache(struct worker *w)
 }
 
 static void
-log_cache(struct worker *w, const struct aic_cache_look *cache)
+log_cache_state(struct worker *w, const struct aic_cache_look *cache)
 {
 	bool same;
 
 	if (!cache->tried)
 		return;
 	pthread_mutex_lock(&w->lock);
-	/* The state can be known before its reason. */
-	same = cache->state == w->cache_told &&
+	/* The state can change before the reason is known. */
+	same = cache->state == w->cache_logged &&
 	    (cache->state == AIC_CACHE_IS_OK ||
 		strcmp(cache->why, w->cache_why) == 0);
-	w->cache_told = cache->state;
+	w->cache_logged = cache->state;
 	memcpy(w->cache_why, cache->why, sizeof(w->cache_why));
 	pthread_mutex_unlock(&w->lock);
 	if (same)
@@ -580,10 +587,10 @@ log_cache(struct worker *w, const struct aic_cache_look *cache)
 		    cache->why);
 }
 
-/* --- resets ------------------------------------------------------------ */
+/* --- cache resets --------------------------------------------------------- */
 
 static void
-reset_later(struct worker *w, const struct worker_reset *r)
+defer_reset(struct worker *w, const struct worker_reset *r)
 {
 	bool ok;
 
@@ -606,7 +613,7 @@ worker_reset(struct worker *w, int64_t user)
 		.until_us = aic_clock_us() + AIC_CACHE_KEYS_USED_MS * AIC_MS };
 
 	if (w->cache && !aic_cache_keys_mark_reset(w->cache, user))
-		reset_later(w, &r);
+		defer_reset(w, &r);
 }
 
 static bool
@@ -628,11 +635,11 @@ worker_reset_all(struct worker *w)
 	struct worker_reset r;
 
 	while (take_reset(w, &r)) {
-		/* By then what Redis knew is forgotten by itself. */
+		/* The refusal in Redis has expired by then. */
 		if (r.until_us <= aic_clock_us())
 			continue;
 		if (!aic_cache_keys_mark_reset(w->cache, r.user)) {
-			reset_later(w, &r);
+			defer_reset(w, &r);
 			return;
 		}
 	}
@@ -691,7 +698,7 @@ worker_update_gauges(struct worker *w)
 		    "file %lld in AI_CHAT_METRICS_DIR was truncated: counting "
 		    "in memory until the next start",
 		    (long long)w->conf.instance);
-	log_cache(w, &cache);
+	log_cache_state(w, &cache);
 }
 
 int

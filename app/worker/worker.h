@@ -1,8 +1,9 @@
 /*
- * worker -- what outlives a request: settings, the database pool, the model, the
- * rules, and the count of what is under way.
+ * worker -- the state of the process that outlives a request: settings, the
+ * database pool, the clients of the model and of the seller-data API, the
+ * cache, and the counts of the requests in flight.
  *
- * Threads: shared by all.
+ * Threads: shared by all threads.
  */
 #ifndef WORKER_H
 #define WORKER_H
@@ -27,61 +28,66 @@
 
 #define WORKER_SERVICE "ai_chat"
 
-/* Threads besides those for chats, so that a cheap request, or the word that
- * there is no room, never waits behind chats. The last ones are for what needs
- * neither model nor database. */
+/* Threads in addition to those for chats, so that a cheap request, or the
+ * response that all slots are in use, never waits for a chat. The last two
+ * threads serve only requests that need neither model nor database. */
 #define WORKER_SPARE 8
 #define WORKER_LAST 2
 
-/* After so many saves in a row that failed, one chat is tried each so many
- * milliseconds. */
+/* The circuit breaker of saves opens after so many consecutive failures, and
+ * then admits one chat as a trial each WORKER_SAVES_OPEN_MS. */
 #define WORKER_SAVES_FAILED 3
 #define WORKER_SAVES_OPEN_MS 5000
 
-/* What a request will need for a while. */
+/* The slot that a request needs, by the time that the request occupies the
+ * slot. */
 enum worker_room {
-	WORKER_ROOM_NONE, /* answered at once */
-	WORKER_ROOM_DB, /* a few milliseconds, or the database's timeout */
+	WORKER_ROOM_NONE, /* no time */
+	WORKER_ROOM_DB, /* milliseconds, or the timeout of the database */
 	WORKER_ROOM_CHAT, /* seconds */
 };
 
-/* Reservations that could not be given back; more of them lapse. */
+/* The maximum number of releases that wait for the database. The reservations
+ * of further ones lapse. */
 #define WORKER_RELEASES 256
 
-/* One that may be left in the database, when it did not answer. */
+/* A reservation that possibly exists in the database, because the statement
+ * that reserves, or the one that releases, got no answer. */
 struct worker_release {
 	int64_t user;
 	char chat_id[AIC_ID_SIZE];
 	int64_t lapses_us;
 };
 
-/* Users whose reset Redis did not hear of; more of them wait for a minute. */
+/* The maximum number of cache resets that wait for Redis. For the users of
+ * further ones the cached refusal expires after AIC_CACHE_KEYS_USED_MS. */
 #define WORKER_RESETS 64
 
 struct worker_reset {
 	int64_t user;
-	int64_t until_us; /* it matters */
+	int64_t until_us; /* then the refusal has expired */
 };
 
-/* What the last look at the database found, for all who ask whether it is there. */
-struct worker_look {
+/* The last probe of the database by worker_ping(), which all callers share. */
+struct worker_probe {
 	pthread_mutex_t lock;
 	pthread_cond_t over;
-	bool looking; /* one thread does */
-	int64_t looked_us; /* when the last look ended; 0: there was none */
+	bool running; /* one thread runs the probe */
+	int64_t ended_us; /* when the last probe ended; 0: there was none */
 	enum aic_code code;
-	struct aic_err why; /* when it failed */
+	struct aic_err why; /* the reason, if the probe failed */
 };
 
-/* One thread finds out whether the database fits; those that come meanwhile share what it
- * finds. A crowd of first chats would else be a crowd of looks. */
-struct worker_fit {
+/* The check of the schema by worker_schema_ok(). One thread runs the check, and
+ * the threads that come meanwhile share its result. Without that, many first
+ * chats at once would each run the check. */
+struct worker_schema_check {
 	pthread_mutex_t lock;
 	pthread_cond_t over;
-	bool trying;
-	unsigned tries; /* that have ended */
-	enum aic_code code; /* of the last */
-	struct aic_err why; /* when it failed */
+	bool running;
+	unsigned checks; /* number of checks that have ended */
+	enum aic_code code; /* of the last check */
+	struct aic_err why; /* the reason, if the check failed */
 };
 
 struct worker {
@@ -89,37 +95,40 @@ struct worker {
 	struct aic_db *db;
 	struct aic_http *http;
 	struct aic_openai *openai;
-	struct aic_cache *cache; /* NULL: none */
-	char *asked_how; /* the model; NULL: no answer is kept */
-	struct seller_api *seller_api; /* NULL: there is no Server */
+	struct aic_cache *cache; /* NULL: not configured */
+	/* All that an answer of the model depends on; NULL: answers are not
+	 * cached. */
+	char *model_description;
+	struct seller_api *seller_api; /* NULL: not configured */
 	struct aic_prompt prompt;
 	struct aic_metrics *metrics;
 	struct aic_breaker saves; /* see save_chat_admit() */
 	_Atomic int64_t saved_us; /* when a save succeeded last */
-	_Atomic int64_t hung_user; /* whose save did not end, the last one */
+	_Atomic int64_t hung_user; /* of the last save without an answer */
 	struct unsaved *unsaved;
 
 	pthread_mutex_t lock;
-	int chats; /* under way */
-	int others; /* of WORKER_ROOM_DB, likewise */
-	int waiters; /* of the chats, those that wait for another one */
-	struct worker_release drops[WORKER_RELEASES];
-	int n_drops;
+	int chats; /* in flight */
+	int others; /* WORKER_ROOM_DB, in flight */
+	int waiters; /* the chats that wait for another chat */
+	struct worker_release releases[WORKER_RELEASES];
+	int n_releases;
 	struct worker_reset resets[WORKER_RESETS];
 	int n_resets;
-	enum aic_cache_state cache_told; /* what the log says of the cache */
+	enum aic_cache_state cache_logged; /* the state in the last log line */
 	char cache_why[AIC_CACHE_WHY];
 
-	atomic_bool fits; /* worker_schema_ok() has said so */
-	atomic_bool durability_checked; /* and logged, where it is wanting */
-	struct worker_fit fit;
-	struct worker_look look;
+	atomic_bool schema_ok; /* the result of worker_schema_ok() */
+	atomic_bool durability_checked; /* check_durability() has run */
+	struct worker_schema_check schema_check;
+	struct worker_probe probe;
 };
 
 /*
- * worker_open -- set up from settings. The database may be away.
+ * worker_open -- create the worker from the settings. The database need not be
+ * up.
  *
- * conf      taken, whatever the outcome
+ * conf      takes, whatever the outcome
  *
  * Errors:   AIC_ECONF, AIC_ENOMEM
  */
@@ -127,31 +136,31 @@ enum aic_code worker_open(struct worker *w, struct aic_conf *conf,
     struct aic_err *err) AIC_MUST_CHECK;
 
 /*
- * worker_open_metrics -- the same for what only a worker that serves has.
+ * worker_open_metrics -- open the metrics, which only a serving worker needs.
  *
- * routes    kept
+ * routes    keeps
  *
  * Errors:   AIC_ECONF, AIC_ENOMEM
  */
 enum aic_code worker_open_metrics(struct worker *w, const char *const *routes,
     int n_routes, struct aic_err *err) AIC_MUST_CHECK;
 
-/* worker_close -- copes with a half-built one. */
+/* worker_close -- free the worker, also one that was not opened completely. */
 void worker_close(struct worker *w);
 
 /*
- * worker_check -- ask the database whether it is what this program needs: there,
- * writable, migrated, and of the same opinion on the time zone.
+ * worker_check -- check that the database can be reached and is writable, that
+ * the migrations have run, and that the database has the configured time zone.
  *
  * Errors:   AIC_EDB, AIC_ECONF
- * Blocks:   as long as AI_CHAT_DB_TIMEOUT_MS
+ * Blocks:   for AI_CHAT_DB_TIMEOUT_MS at most
  */
 enum aic_code
 worker_check(struct worker *w, struct aic_err *err) AIC_MUST_CHECK;
 
 /*
- * worker_schema_ok -- has the database the tables that this program was written for? Asked
- * until it has: before money is spent on a chat that could not be kept.
+ * worker_schema_ok -- check that the schema is recent enough, before a chat is
+ * paid for that could not be saved. A positive result is cached.
  *
  * Errors:   AIC_EDB
  */
@@ -159,18 +168,18 @@ enum aic_code worker_schema_ok(struct worker *w, int64_t deadline_us,
     struct aic_err *err) AIC_MUST_CHECK;
 
 /*
- * worker_ping -- could a chat be reserved and kept now? All who ask within a second
- * share one look.
+ * worker_ping -- probe whether a chat could be reserved and saved now.
  *
- * The statements of a chat are run, where they find nothing, so a right that was revoked,
- * a column that is gone and a server that is read-only are found, and what is prepared is
- * prepared again where it has become stale. Nothing is written.
+ * The probe runs the statements of a chat with parameters for which the
+ * statements find no row. So a revoked privilege, a missing column and a
+ * read-only server are detected, and stale prepared statements are prepared
+ * again. Nothing is written.
  *
- * Anybody may ask, without a key and as often as he likes. So one thread at a time looks;
- * the others take what the look before has found, or wait for this one where there was
- * none within the last two seconds.
+ * Callers need no key and can call as often as they like, so one thread at a
+ * time runs a probe. The other threads use the last result, or wait for the
+ * running probe when the last result is older than two seconds.
  *
- * level     of the line in the log when a look fails, one a look
+ * level     of the log line of a failed probe, one line for each probe
  *
  * Errors:   AIC_EDB
  * Blocks:   on the database, for READY_US at most; two round trips
@@ -178,41 +187,45 @@ enum aic_code worker_schema_ok(struct worker *w, int64_t deadline_us,
 enum aic_code
 worker_ping(struct worker *w, enum aic_level level, struct aic_err *err);
 
-/* worker_enter_wait, worker_leave_wait -- a chat of a key waits for another one of it. Half of
- * the slots are for that, and no more. Errors: AIC_EBUSY. */
+/* worker_enter_wait, worker_leave_wait -- begin and end the wait for another
+ * chat of the same key. At most half of the slots may wait. Errors:
+ * AIC_EBUSY. */
 enum aic_code
 worker_enter_wait(struct worker *w, struct aic_err *err) AIC_MUST_CHECK;
 void worker_leave_wait(struct worker *w);
 
-/* worker_release_later -- a reservation may have been left behind; worker_release_all()
- * gives it back when the database answers again. lapses_us: not worth it then. */
+/* worker_release_later -- queue the release of a reservation that possibly
+ * exists. worker_release_all() releases the reservation when the database
+ * answers. lapses_us: from then on a release is pointless. */
 void worker_release_later(struct worker *w, int64_t user, const char *chat_id,
     int64_t lapses_us);
 
-/* worker_release_all -- Blocks: on the database, for a second at most. */
+/* worker_release_all -- run the queued releases. Blocks: on the database, for a
+ * second at most. */
 void worker_release_all(struct worker *w);
 
-/* worker_check_cache -- log it when Redis is not as it should be, which stops nobody.
- * Blocks: for a second. */
+/* worker_check_cache -- log a warning if Redis does not work. A worker serves
+ * without Redis. Blocks: for a second at most. */
 void worker_check_cache(struct worker *w);
 
-/* worker_reset -- Redis must not have it any longer that the user's day is used up; where
- * it does not hear, worker_reset_all() tells it later. Blocks: 100 ms at most. */
+/* worker_reset -- drop the cached refusal of a user. If Redis does not answer,
+ * worker_reset_all() repeats that later. Blocks: for 100 ms at most. */
 void worker_reset(struct worker *w, int64_t user);
 void worker_reset_all(struct worker *w);
 
-/* worker_keep_warm -- keep a connection to the model open, if that is wanted, and log
- * it when the model cannot be reached. Blocks: never. */
+/* worker_keep_warm -- keep a connection to the model open, if the settings say
+ * so, and log when the model cannot be reached. Blocks: never. */
 void worker_keep_warm(struct worker *w);
 
-/* worker_update_gauges -- bring the metrics of this moment up to date, and the log on whether
- * Redis is there. */
+/* worker_update_gauges -- refresh the gauges, and log a change in the state of
+ * Redis. */
 void worker_update_gauges(struct worker *w);
 
-/* worker_threads -- how many there should be. */
+/* worker_threads -- the number of threads that serve requests. */
 int worker_threads(const struct worker *w);
 
-/* worker_enter -- take room for a request. Errors: AIC_EBUSY. */
+/* worker_enter, worker_leave -- acquire and release a slot for a request.
+ * Errors: AIC_EBUSY. */
 enum aic_code worker_enter(struct worker *w, enum worker_room room,
     struct aic_err *err) AIC_MUST_CHECK;
 void worker_leave(struct worker *w, enum worker_room room);
