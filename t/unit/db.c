@@ -864,7 +864,8 @@ who_waits_for_a_connection_keeps_his_deadline(void **state)
 	NEED_SERVER;
 	one = open_url(own_url, 1, true);
 	pthread_create(&t, NULL, hold_connection, one);
-	aic_clock_sleep(aic_clock_us() + 300 * AIC_MS);
+	/* It holds the connection while it runs pg_sleep(). */
+	wait_for_sitters(1);
 	start = aic_clock_us();
 	aic_db_call(&c, &txid);
 	assert_int_equal(aic_db_run(one, &c, 1, start + 200 * AIC_MS, &err),
