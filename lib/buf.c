@@ -127,3 +127,16 @@ aic_buf_take(struct aic_buf *b, size_t *ret_len)
 	*b = (struct aic_buf){ .max = b->max };
 	return data;
 }
+
+char *
+aic_buf_join(const char *a, const char *b)
+{
+	size_t n = strlen(a), m = strlen(b);
+	char *s = malloc(n + m + 1);
+
+	if (!s)
+		return NULL;
+	memcpy(s, a, n);
+	memcpy(s + n, b, m + 1);
+	return s;
+}

@@ -49,4 +49,15 @@ void aic_buf_printf(struct aic_buf *b, const char *fmt, ...) AIC_PRINTF(2, 3);
  */
 char *aic_buf_take(struct aic_buf *b, size_t *ret_len) AIC_MUST_CHECK;
 
+/*
+ * aic_buf_join -- the concatenation of two strings.
+ *
+ * The allocation has the exact size, because a buffer that grows would leave
+ * copies of a key in freed memory.
+ *
+ * Errors:   NULL: out of memory
+ * Memory:   gives; free()
+ */
+char *aic_buf_join(const char *a, const char *b) AIC_MUST_CHECK;
+
 #endif

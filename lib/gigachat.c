@@ -87,19 +87,6 @@ wipe_text(char *s)
 	free(s);
 }
 
-static char *
-join_text(const char *a, const char *b)
-{
-	size_t n = strlen(a), m = strlen(b);
-	char *s = malloc(n + m + 1);
-
-	if (!s)
-		return NULL;
-	memcpy(s, a, n);
-	memcpy(s + n, b, m + 1);
-	return s;
-}
-
 /* Source: WHATWG URL, application/x-www-form-urlencoded. */
 static char *
 make_form(const char *scope)
@@ -135,8 +122,8 @@ aic_gigachat_open(struct aic_gigachat **ret_gigachat,
 	pthread_cond_init(&g->changed, NULL);
 	g->now_us = conf->now_us ? conf->now_us : aic_clock_us;
 	g->wall_ms = conf->wall_ms ? conf->wall_ms : wall_ms;
-	g->url = join_text(conf->url, "");
-	g->basic = join_text("Authorization: Basic ", conf->key);
+	g->url = aic_buf_join(conf->url, "");
+	g->basic = aic_buf_join("Authorization: Basic ", conf->key);
 	g->form = make_form(conf->scope);
 	if (!g->url || !g->basic || !g->form) {
 		aic_gigachat_close(g);
@@ -242,7 +229,7 @@ read_token(struct fresh *f, struct json_object *doc, int64_t asked_us,
 		    "the access_token is not fit for a header");
 		return;
 	}
-	f->header = join_text(BEARER, json_object_get_string(token));
+	f->header = aic_buf_join(BEARER, json_object_get_string(token));
 	wipe_string(token, len);
 	if (!f->header) {
 		set_why(f, AIC_HTTP_NO_MEMORY, "out of memory");

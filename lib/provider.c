@@ -40,23 +40,6 @@ const char *const aic_provider_auth_names[AIC_PROVIDER_AUTH__MAX + 1] = {
 	[AIC_PROVIDER_GIGACHAT] = "gigachat",
 };
 
-/*
- * Allocates the exact size, because a buffer that grows would leave copies of a
- * key in freed memory.
- */
-static char *
-join_texts(const char *a, const char *b)
-{
-	size_t n = strlen(a), m = strlen(b);
-	char *s = malloc(n + m + 1);
-
-	if (!s)
-		return NULL;
-	memcpy(s, a, n);
-	memcpy(s + n, b, m + 1);
-	return s;
-}
-
 static char *
 make_model(const char *name)
 {
@@ -176,10 +159,10 @@ copy_texts(struct aic_provider *p, const struct aic_provider_conf *conf,
 	bool direct = conf->proxy &&
 	    strcmp(conf->proxy, AIC_PROVIDER_DIRECT) == 0;
 
-	p->url = join_texts(conf->base_url, "/chat/completions");
-	p->models_url = join_texts(conf->base_url, "/models");
+	p->url = aic_buf_join(conf->base_url, "/chat/completions");
+	p->models_url = aic_buf_join(conf->base_url, "/models");
 	if (conf->auth != AIC_PROVIDER_GIGACHAT)
-		p->auth = join_texts(conf->auth == AIC_PROVIDER_API_KEY
+		p->auth = aic_buf_join(conf->auth == AIC_PROVIDER_API_KEY
 			? "api-key: "
 			: "Authorization: Bearer ",
 		    conf->api_key);

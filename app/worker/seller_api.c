@@ -96,19 +96,6 @@ free_facts(struct seller_api_fact facts[AIC_PATHS_MAX])
 
 /* --- opening and closing -------------------------------------------------- */
 
-static char *
-join_strings(const char *a, const char *b)
-{
-	size_t n = strlen(a), m = strlen(b);
-	char *s = malloc(n + m + 1);
-
-	if (!s)
-		return NULL;
-	memcpy(s, a, n);
-	memcpy(s + n, b, m + 1);
-	return s;
-}
-
 static enum aic_code
 init_client(struct seller_api *p, const struct aic_conf *conf,
     struct aic_err *err)
@@ -124,7 +111,7 @@ init_client(struct seller_api *p, const struct aic_conf *conf,
 	for (i = 0; i < p->paths.n; i++)
 		p->path[i].text = p->paths.path[i];
 	p->host = strdup(conf->server_host);
-	p->auth = join_strings(AUTH, conf->server_api_key);
+	p->auth = aic_buf_join(AUTH, conf->server_api_key);
 	p->headers[0] = p->auth;
 	p->headers[1] = "Accept: application/json";
 	if (!p->host || !p->auth || !aic_digest(texts, digest))
