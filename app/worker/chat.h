@@ -38,10 +38,10 @@ struct chat_input {
  * settled.
  *
  *   NONE       there is no reservation: not yet, or the database refused
- *   HELD       the database has the reservation; a save uses the reservation
- *              up, or a release removes it
+ *   HELD       the database has the reservation; a save consumes the
+ *              reservation, or a release removes it
  *   UNCERTAIN  the database did not answer the statement that reserves
- *   SETTLED    used up, released, or lapsed
+ *   SETTLED    consumed by a save, released, or lapsed
  */
 enum reservation_state {
 	RESERVATION_NONE,

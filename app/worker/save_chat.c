@@ -178,7 +178,7 @@ renew_reservation(struct chat *c, struct aic_err *err)
  * happen afterwards, because a save needs the reservation. Then the row of the
  * exchange shows whether the save has happened. The absence of the reservation
  * does not show that, because a statement that reserves and was delayed at the
- * database can restore a reservation that was used up.
+ * database can restore a reservation that a save has consumed.
  *
  * A caller that receives "not saved" must be able to rely on that, so the
  * attempts continue until the stage has no time left.
