@@ -3,10 +3,10 @@
 # lost, and nothing is left behind.
 #
 # With a model behind HTTPS/2 there are some thousand more, of OpenSSL and nghttp2, of which
-# a sample fails; AIC_SEED repeats one.
+# a sample fails; AIC_SEED repeats one, AIC_ALLOC_SAMPLE is its size.
 #
 # Those of libfcgi do not fail: it ends the process when it gets no memory. Nor those of
-# libcurl that t/alloc.c says.
+# libcurl that t/tools/alloc.c says.
 
 use v5.36;
 use utf8;
@@ -421,7 +421,7 @@ is blocks_at_the_end(), $left, 'the failures left nothing behind';
 # -- a model behind HTTPS/2 ----------------------------------------------------
 
 # So many of a kind's allocations fail.
-my $SAMPLE = 100;
+my $SAMPLE = $ENV{AIC_ALLOC_SAMPLE} // 100;
 
 my $seed = $ENV{AIC_SEED} // int rand 1e6;
 srand $seed;

@@ -6,7 +6,8 @@
  * Allocations of the whole process are counted while it is armed, ours and those
  * of json-c, libcurl, libpq and libc, but not those of libfcgi: that one ends the
  * process when it gets no memory, and there is nothing that a worker can do. Nor those
- * that libcurl makes to keep a TLS session: see SSL_CTX_sess_set_new_cb().
+ * after which libcurl 7.88 itself ends the process: see SSL_CTX_sess_set_new_cb() and
+ * is_of_transfers().
  *
  * What is in use is counted as well, so that a worker that ends shows what it has
  * left behind.
@@ -46,24 +47,39 @@ void __libc_free(void *p);
 
 static struct control unmapped;
 static struct control *control = &unmapped;
-static uintptr_t fcgi_from, fcgi_to;
 static _Thread_local bool keeps_session;
 
-static int
-find_fcgi(struct dl_phdr_info *info, size_t size, void *arg)
+/* A library whose allocations are not all alike, and where its code is. */
+struct library {
+	const char *name;
+	uintptr_t from, to;
+};
+
+static struct library fcgi = { .name = "libfcgi" };
+static struct library curl = { .name = "libcurl" };
+
+static bool
+is_in(const struct library *lib, uintptr_t caller)
 {
+	return caller >= lib->from && caller < lib->to;
+}
+
+static int
+find_library(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	struct library *lib = arg;
 	const ElfW(Phdr) * ph;
 	int i;
 
-	(void)size, (void)arg;
-	if (!strstr(info->dlpi_name, "libfcgi"))
+	(void)size;
+	if (!strstr(info->dlpi_name, lib->name))
 		return 0;
 	for (i = 0; i < info->dlpi_phnum; i++) {
 		ph = &info->dlpi_phdr[i];
 		if (ph->p_type != PT_LOAD || !(ph->p_flags & PF_X))
 			continue;
-		fcgi_from = info->dlpi_addr + ph->p_vaddr;
-		fcgi_to = fcgi_from + ph->p_memsz;
+		lib->from = info->dlpi_addr + ph->p_vaddr;
+		lib->to = lib->from + ph->p_memsz;
 	}
 	return 1;
 }
@@ -75,8 +91,9 @@ set_up(void)
 	struct control *c;
 	int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
 
-	dl_iterate_phdr(find_fcgi, NULL);
-	if (fd < 0 || fcgi_from == 0)
+	dl_iterate_phdr(find_library, &fcgi);
+	dl_iterate_phdr(find_library, &curl);
+	if (fd < 0 || fcgi.from == 0)
 		return;
 	c = mmap(NULL, sizeof(*c), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	close(fd);
@@ -108,7 +125,7 @@ fails(void *caller)
 	long long at = atomic_load(&control->fail_at);
 	uintptr_t from = (uintptr_t)caller;
 
-	if (at == 0 || keeps_session || (from >= fcgi_from && from < fcgi_to) ||
+	if (at == 0 || keeps_session || is_in(&fcgi, from) ||
 	    atomic_load(&control->count) >= at ||
 	    atomic_fetch_add(&control->count, 1) + 1 != at)
 		return false;
@@ -125,10 +142,27 @@ counted(void *p)
 	return p;
 }
 
+/*
+ * Is it for the table of the transfers that wait for one socket, or for an entry of it?
+ * libcurl 7.88 that gets none destroys the table, goes on to use it, and divides by its
+ * size, which is 0: singlesocket() in lib/multi.c. A worker cannot help it.
+ */
+static bool
+is_of_transfers(void *caller, size_t size)
+{
+	const size_t table = 13 * 32; /* slots, each the head of a list */
+	const size_t entry = 48 + 8; /* with its key, a pointer */
+
+	return (size == table || size == entry) &&
+	    is_in(&curl, (uintptr_t)caller);
+}
+
 void *
 malloc(size_t size)
 {
-	return fails(__builtin_return_address(0))
+	void *caller = __builtin_return_address(0);
+
+	return !is_of_transfers(caller, size) && fails(caller)
 	    ? NULL
 	    : counted(__libc_malloc(size));
 }
