@@ -13,16 +13,17 @@ package AIChat::Dev;
 #            in the first place is for ./dev
 
 use v5.36;
-use AIChat::Proc qw(tail);
+use AIChat::Proc qw(slurp spew tail);
 use AIChat::Stack;
 use Cwd qw(abs_path);
 use Exporter 'import';
 use File::Path qw(make_path);
+use JSON::PP ();
 use POSIX ();
 
 our @EXPORT_OK = qw(top var port fail error_text usage run_command
     install_packages install_test_packages build build_tree quietly processors
-    @PACKAGES @DEB_PACKAGES);
+    c_files compile_flags @PACKAGES @DEB_PACKAGES @LINT_PACKAGES);
 
 our @PACKAGES = qw(autoconf automake ca-certificates gcc libc6-dev
     libcmocka-dev libcurl4-openssl-dev libevent-dev libfcgi-dev libhiredis-dev
@@ -31,9 +32,12 @@ our @PACKAGES = qw(autoconf automake ca-certificates gcc libc6-dev
 
 # What only the tests need.
 our @DEB_PACKAGES = qw(debhelper dpkg-dev fakeroot lintian);
-my @TEST_PACKAGES = (@DEB_PACKAGES, qw(curl groff-base iproute2 nghttp2-proxy
-    openssl pgbouncer prometheus prometheus-alertmanager python3-aiohttp
-    redis-server systemd valgrind));
+# Of Debian 12: another release of clang-format lays out some lines differently, and
+# other releases of the others find other faults.
+our @LINT_PACKAGES = qw(clang-format clang-tidy cppcheck);
+my @TEST_PACKAGES = (@DEB_PACKAGES, @LINT_PACKAGES, qw(curl git
+    groff-base iproute2 nghttp2-proxy openssl pgbouncer prometheus
+    prometheus-alertmanager python3-aiohttp redis-server systemd valgrind));
 # Node.js often comes from elsewhere, and then its npm is not a Debian package.
 my %NODE_PACKAGES = (node => 'nodejs', npm => 'npm');
 
@@ -165,6 +169,7 @@ sub build ($sanitize, @targets)
 	my $dir = var() . '/build' . ($sanitize ? "-$sanitize" =~ tr/,/-/r : '');
 
 	build_tree(top(), $dir, $sanitize, @targets);
+	write_compile_commands($dir) if !$sanitize;
 	return $dir;
 }
 
@@ -182,6 +187,45 @@ sub build_tree ($top, $dir, $sanitize, @targets)
 		    $sanitize ? "--enable-sanitizers=$sanitize" : (), @clang);
 	}
 	quietly($dir, 'make', '-s', '-j' . processors(), @targets);
+}
+
+# -- how the sources are compiled --------------------------------------------
+
+# All C sources and headers, relative to the top.
+sub c_files
+{
+	my $top = top();
+
+	return map { s{^\Q$top\E/}{}r }
+	    glob "$top/{app/*,lib,t/{stub,tools,fuzz,unit}}/*.[ch]";
+}
+
+# The flags with which any of the sources compiles in a build directory.
+sub compile_flags ($dir)
+{
+	open my $make, '-|', 'make', '-s', '-C', $dir, '--no-print-directory',
+	    'print-compile-flags' or die "could not run make: $!\n";
+	chomp(my @flags = <$make>);
+	close $make or die "make print-compile-flags failed in $dir\n";
+	return @flags;
+}
+
+# Writes the list of compiler commands that clangd and clang-tidy read.  An unchanged
+# list is not written again, and a new one replaces the old one at once, because
+# several ./dev may share a build.
+sub write_compile_commands ($dir)
+{
+	my $path = "$dir/compile_commands.json";
+	my @flags = compile_flags($dir);
+	my $text = JSON::PP->new->canonical->pretty->encode([ map { {
+		directory => $dir,
+		file => top() . "/$_",
+		arguments => [ 'gcc', @flags, '-c', top() . "/$_" ],
+	} } grep { /\.c\z/ } c_files() ]);
+
+	return if -e $path && slurp($path) eq $text;
+	spew("$path.$$", $text);
+	rename "$path.$$", $path or die "could not write $path: $!\n";
 }
 
 1;
