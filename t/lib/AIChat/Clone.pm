@@ -8,7 +8,8 @@ use AIChat::Proc qw(run base_env);
 use AIChat::Stack;
 
 my @SOURCES = qw(.clang-format .clang-tidy .clangd .editorconfig .gitignore
-    CONTRIBUTING.md LICENSE Makefile.am README.md app configure.ac dev docs lib sql t);
+    CONTRIBUTING.md LICENSE Makefile.am README.md README.ru.md app configure.ac debian
+    dev docs lib man monitoring nginx sql systemd t);
 # What autoreconf makes, which takes ten seconds.
 my @GENERATED = qw(aclocal.m4 build-aux config.h.in configure Makefile.in);
 
