@@ -23,9 +23,9 @@ sub run_build (@args)
 		$sanitize = 'address,undefined' }) && !@args or return usage();
 	install_packages(@PACKAGES);
 	my $dir = build($sanitize, 'test-programs');
-	# The output of the compiler, without the names of the files and without what
-	# an update of the Makefile prints.
-	print grep { !/^(?:  [A-Z]+ +\S+$| cd |config\.status: )/ } split /^/,
+	# The warnings: all lines but the names of the files, the notes of ar, and the
+	# messages of an update of the Makefile.
+	print grep { !/^(?:  [A-Z]+ +\S+$| cd |ar: |config\.status: )/ } split /^/,
 	    eval { slurp(var() . '/log/build.log') } // '';
 	say "Built in $dir";
 	return 0;
