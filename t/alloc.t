@@ -363,7 +363,7 @@ sub fail_at ($kind, $i, $n)
 			"$n, " . ($who // 'nobody')
 			    . ": $got->{status} $got->{content}: $_"
 		} wrong_answer($kind, $number, $got);
-		push @wrong, "$n: $got->{status} with all the memory there is"
+		push @wrong, "$n: $got->{status} though no allocation failed"
 		    if !defined $who && $got->{status} != $kind->{status};
 	}
 	return \@all, @wrong;

@@ -74,7 +74,7 @@ for ([ 'a short answer', 'Да, можно.', 1, qr/^Да, можно\./ ],
 	});
 }
 
-# "продолжи" is a question like any other: its context has the whole answer.
+# "продолжи" is an ordinary question: its context has the whole answer.
 {
 	my $id = ++$user;
 	$bot{new}->ask($id, saying('Совет. ', 800));

@@ -105,9 +105,10 @@ sub clear ($user)
 	is_deeply [ clear($user) ], [ 200, '{"success":true}' ],
 	    '... a second clear changes nothing';
 	is_deeply told($user), [], '... and it begins without context';
-	is_deeply told(21), [], 'another user';
+	is_deeply told(21), [], 'another user begins without context, too';
 	clear($user);
-	is @{ told(21) }, 2, '... who clears nothing keeps the context';
+	is @{ told(21) }, 2,
+	    '... and a clear of the first user does not change that context';
 }
 
 {

@@ -8,8 +8,8 @@ use AIChat::Stack;
 use AIChat::Test;
 use JSON::PP ();
 
-# "ai-chatctl check" wants a server with fsync and full_page_writes, which the
-# server of other tests does not have.
+# "ai-chatctl check" requires fsync and full_page_writes, which are off in the
+# PostgreSQL of other tests.
 my $s = AIChat::Test->new(workers => 2,
     pg_conf => { fsync => 'on', full_page_writes => 'on' }, env => {
 	AI_CHAT_DAILY_LIMIT => 5,
@@ -172,7 +172,7 @@ sub meddle ($verb, $do, $sub)
 	    'limits', 7, { env => { AI_CHATCTL_ENV_FILE => $away } });
 	unlike $got->{err}, qr/canary/, '... with no secret in the message';
 
-	# The database's URL as a credential of the units, and not in their file.
+	# DATABASE_URL as a credential of the units, and not in their file.
 	my ($file, $dir) = ("$RUN/credentials.env", "$RUN/credentials");
 	spew($file, slurp("$RUN/worker.env") . "DATABASE_URL=\n");
 	mkdir $dir;

@@ -61,10 +61,10 @@ sub under_load ($title, @commands)
 }
 
 under_load('scale 4', [ 'scale', 4 ]);
-is join(' ', $stack->worker_numbers), '1 2 3 4', 'there are four';
+is join(' ', $stack->worker_numbers), '1 2 3 4', 'there are four workers';
 under_load('restart', [ 'restart' ]);
 under_load('scale 1', [ 'scale', 1 ]);
-is join(' ', $stack->worker_numbers), '1', 'there is one';
+is join(' ', $stack->worker_numbers), '1', 'there is one worker';
 under_load('restart of one', [ 'restart' ]);
 under_load('up and down', map { [ 'scale', $_ ] } 3, 1, 4, 2);
 under_load('reload', map { ['reload'] } 1 .. 3);

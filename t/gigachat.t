@@ -58,7 +58,7 @@ $giga->set(token_delay_ms => 300, token_life_ms => 3000);
 is_deeply answers(20), { $GIGA => 20 }, '20 first questions at once are answered';
 is $giga->state->{tokens}, 1, '... with one token';
 
-# -- it expires ------------------------------------------------------------------
+# -- the token expires -------------------------------------------------------
 
 wait_for(sub { !$giga->state->{valid} }, 10, 'the token to expire');
 $giga->set(token_life_ms => 1_800_000);
@@ -67,7 +67,7 @@ is_deeply answers(20), { $GIGA => 20 },
 is $giga->state->{tokens}, 2, '... with one renewal';
 is_deeply $giga->state->{refused}, [], '... before the model refused the old one';
 
-# -- it is refused -----------------------------------------------------------------
+# -- the model refuses the token ---------------------------------------------
 
 $giga->set(revoke => 1);
 is_deeply answers(20), { $GIGA => 20 },
@@ -101,7 +101,7 @@ is_deeply answers(5), { 500 => 5 }, '... the next chats fail, too';
 is $giga->state->{tokens}, $tokens + 1,
     '... without a token request for each of them';
 
-# -- and a fallback model --------------------------------------------------------------
+# -- the token endpoint fails, with a fallback model -------------------------
 
 my $NO_PORT = 'http://127.0.0.1:1/oauth';
 for ([ 'fails', {}, token_status => 503 ], [ 'refuses the key', {}, token_status => 401 ],
@@ -129,7 +129,7 @@ is_deeply answers(1), { 500 => 1 },
 is scalar(grep { /no such model: Giga-none/ } @{ $giga->state->{refused} }), 1,
     '... because the operator has to see the error';
 
-# -- over HTTPS, by a root that only the setting names ----------------------------------
+# -- over HTTPS, with a root certificate in OPENAI_CA_FILE -------------------
 
 my $certs = $s->dir . '/certs';
 AIChat::TLS::make_certificates($certs);

@@ -23,7 +23,7 @@ my $RANGE = AIChat::Hosts::range();
 my $TOP = AIChat::Stack::top();
 my $PASSWORD = 'between hosts';
 
-# PostgreSQL wants a password from other hosts, and none on its own.
+# PostgreSQL requires a password from other hosts, and none from its own.
 spew("$ETC/hba.conf", "local all all trust\n"
     . "host all ai_chat $RANGE scram-sha-256\n");
 
@@ -153,7 +153,7 @@ wait_for(sub {
 }, 10, 'the database to probe its idle sessions every ten seconds');
 
 # The timeout of a proxy is longer the further it is from the worker, so that
-# the caller gets the error of the part that knows the most about it.
+# the caller gets the error of the part that is nearest to the cause.
 {
 	my ($outer) = slurp($front->run_dir . '/conf.d/ai-chat.conf')
 	    =~ /proxy_read_timeout (\d+)s/;
@@ -173,7 +173,7 @@ wait_for(sub {
 	my $name = wait_for(sub {
 		(grep { length $hosts->run_on($_, qw(ss -Htn state established
 		    sport = :9001)) } qw(one two))[0];
-	}, 10, 'a host to be asked');
+	}, 10, 'a host to get the chat');
 	my ($other) = grep { $_ ne $name } qw(one two);
 	$host{$name}->nginx->stop('KILL');
 	my ($got) = finish_chats($sock);
@@ -206,7 +206,7 @@ for my $name (qw(one two)) {
 	$host{$name}->start_workers(@{ $numbers{$name} });
 	my $before = answered_by($name);
 	wait_for(sub { $s->send(telegram_id => 9400 + int rand 90);
-	    answered_by($name) > $before }, 20, "host $name to be asked again");
+	    answered_by($name) > $before }, 20, "host $name to answer again");
 }
 
 # -- a host is cut off, and comes back ---------------------------------------
@@ -222,8 +222,8 @@ sub comes_back ($soak, $name, $began)
 {
 	my $before = answered_by($name);
 	wait_for(sub { answered_by($name) >= $before + 5 }, 40,
-	    "host $name to be asked again");
-	push @story, sprintf '%s away for %.1f s, asked again after %.1f s',
+	    "host $name to answer again");
+	push @story, sprintf '%s away for %.1f s, answers again after %.1f s',
 	    $name, @$began[1] - @$began[0], time - $began->[1];
 }
 
@@ -245,7 +245,7 @@ sub happens ($soak)
 	for my $name (qw(two one)) {
 		my $began = time;
 		kill_host($host{$name}, $name);
-		more($soak, 40, "answers while $name is dead");
+		more($soak, 40, "answers while $name is down");
 		my $ended = time;
 		start_host($host{$name}, $name);
 		comes_back($soak, $name, [ $began, $ended ]);

@@ -78,7 +78,7 @@ for my $how (@breaks) {
 	cmp_ok $retried, '>=', 1, '... some by another attempt'
 	    or diag explain [ $m->requests ];
 	note sprintf '%s: %.1f s', $how, (sort { $b <=> $a } map { $_->{seconds} } @got)[0];
-	note "$how: $retried chats were asked again";
+	note "$how: $retried chats were sent again";
 }
 
 # A server that does not close the connection after the worker's GOAWAY.
