@@ -6,7 +6,7 @@ use utf8;
 use AIChat::Test;
 use IO::Socket::INET;
 
-my $s = AIChat::Test->new(env => { AI_CHAT_DB_TIMEOUT_MS => 2000,
+my $s = AIChat::Test->new(env => { AI_CHAT_DB_TIMEOUT_MS => 4000,
 	AI_CHAT_DB_POOL => 2 });
 my ($socket) = $s->db_url =~ /host=([^&]+)/;
 $s->expect_log(qr/code=EDB/);
@@ -41,7 +41,7 @@ for my $what (sort keys %urls) {
 	$s->restart_worker(1, DATABASE_URL => $urls{$what});
 	my $got = $s->send(telegram_id => ++$user);
 	is $got->{status}, 200, "$what: a chat is answered";
-	cmp_ok $got->{seconds}, '<', 3, '... in time';
+	cmp_ok $got->{seconds}, '<', 5, '... in time';
 	is $s->send(telegram_id => $user)->{json}{remaining_requests}, 28,
 	    '... and so is the next one';
 }

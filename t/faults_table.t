@@ -1,4 +1,5 @@
-# The tests that the table of faults in t/README.md names exist.
+# The tests that the table of faults in t/README.md names exist, and the index of
+# tests there has each test.
 
 use v5.36;
 use utf8;
@@ -38,5 +39,18 @@ for my $row (@rows) {
 	is join(', ', @missing), '', "$number, $what: its tests exist";
 	ok $n, '... and at least one is named';
 }
+
+# The index has a line for each test: its file and what it is about.
+{
+	my ($index) = $table =~ /^## Index$(.*?)^## /ms;
+	my @indexed = map { "t/$_" } $index =~ /^- `(\w+\.t)`: \S/mg;
+	my @tests = map { s{^\Q$TOP\E/}{}r } glob("$TOP/t/*.t");
+	is join("\n", sort @indexed), join("\n", sort @tests),
+	    'the index has each test once';
+	is join("\n", grep { /^[- ]/ && !/^- `\w+\.t`: \S/ } split /\n/, $index),
+	    '', '... in one line each';
+}
+is join("\n", grep { length > 80 && !/^\|/ } split /\n/, $table), '',
+    'lines that are not of a table have at most 80 columns';
 
 done_testing;
