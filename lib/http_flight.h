@@ -38,7 +38,7 @@ aic_http_flight_begin(struct aic_http *h, struct aic_http_call *call, bool own);
 void aic_http_flight_finish(struct aic_http *h, struct aic_http_call *call,
     CURLcode rc);
 
-/* aic_http_flight_fail -- end a call that has not begun. */
+/* aic_http_flight_fail -- end a call that libcurl does not have. */
 void aic_http_flight_fail(struct aic_http *h, struct aic_http_call *call,
     enum aic_http_end end, const char *why);
 
