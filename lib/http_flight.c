@@ -442,7 +442,7 @@ aic_http_flight_cancel(struct aic_http *h, struct aic_http_call *call)
 		abort_transfer(h, call);
 	if (call->state != AIC_HTTP_CALL_ENDED)
 		aic_http_flight_fail(h, call, end,
-		    end == AIC_HTTP_GONE ? "cancelled" : "the time was over");
+		    end == AIC_HTTP_GONE ? "cancelled" : "the deadline passed");
 }
 
 void

@@ -9,23 +9,24 @@
 
 #include "lib/metrics_page.h"
 
-static const char *const servers[] = {
-	[AIC_METRICS_SERVER_TOLD] = "told",
-	[AIC_METRICS_SERVER_LATE] = "late",
-	[AIC_METRICS_SERVER_NOTHING] = "nothing",
-	[AIC_METRICS_SERVER_UNKNOWN] = "unknown",
-	[AIC_METRICS_SERVER_MISSING] = "missing",
-	[AIC_METRICS_SERVER_REFUSED] = "refused",
-	[AIC_METRICS_SERVER_FAILED] = "failed",
-	[AIC_METRICS_SERVER_UNREACHED] = "unreachable",
-	[AIC_METRICS_SERVER_CUT] = "cut_off",
-	[AIC_METRICS_SERVER_TIMEOUT] = "timeout",
-	[AIC_METRICS_SERVER_NONSENSE] = "nonsense",
-	[AIC_METRICS_SERVER_OPEN] = "open",
-	[AIC_METRICS_SERVER_BUSY] = "busy",
-	[AIC_METRICS_SERVER_DROPPED] = "dropped",
+static const char *const seller_results[] = {
+	[AIC_METRICS_SELLER_TOLD] = "told",
+	[AIC_METRICS_SELLER_LATE] = "late",
+	[AIC_METRICS_SELLER_NOTHING] = "nothing",
+	[AIC_METRICS_SELLER_UNKNOWN] = "unknown",
+	[AIC_METRICS_SELLER_MISSING] = "missing",
+	[AIC_METRICS_SELLER_REFUSED] = "refused",
+	[AIC_METRICS_SELLER_FAILED] = "failed",
+	[AIC_METRICS_SELLER_UNREACHED] = "unreachable",
+	[AIC_METRICS_SELLER_CUT] = "cut_off",
+	[AIC_METRICS_SELLER_TIMEOUT] = "timeout",
+	[AIC_METRICS_SELLER_NONSENSE] = "nonsense",
+	[AIC_METRICS_SELLER_OPEN] = "open",
+	[AIC_METRICS_SELLER_BUSY] = "busy",
+	[AIC_METRICS_SELLER_DROPPED] = "dropped",
 };
-_Static_assert(sizeof(servers) / sizeof(servers[0]) == AIC_METRICS_SERVER__MAX,
+_Static_assert(sizeof(seller_results) / sizeof(seller_results[0]) ==
+	AIC_METRICS_SELLER__MAX,
     "every outcome of a call has a name");
 
 enum aic_code
@@ -178,15 +179,15 @@ aic_metrics_lookup(struct aic_metrics *m, enum aic_metrics_lookup what,
 }
 
 void
-aic_metrics_server(struct aic_metrics *m, enum aic_metrics_server how)
+aic_metrics_seller(struct aic_metrics *m, enum aic_metrics_seller how)
 {
 	aic_metrics_add(&m->page->seller_calls[how], 1);
 }
 
 const char *
-aic_metrics_server_name(enum aic_metrics_server how)
+aic_metrics_seller_name(enum aic_metrics_seller how)
 {
-	return servers[how];
+	return seller_results[how];
 }
 
 void

@@ -58,11 +58,11 @@ void aic_metrics_request(struct aic_metrics *m, int route, int status);
 void aic_metrics_chat(struct aic_metrics *m, enum aic_code rc, bool replayed);
 
 /*
- * aic_metrics_server, aic_metrics_server_name -- count the outcome of a call of
+ * aic_metrics_seller, aic_metrics_seller_name -- count the outcome of a call of
  * the seller-data API; the outcome's name, static.
  */
-void aic_metrics_server(struct aic_metrics *m, enum aic_metrics_server how);
-const char *aic_metrics_server_name(enum aic_metrics_server how);
+void aic_metrics_seller(struct aic_metrics *m, enum aic_metrics_seller how);
+const char *aic_metrics_seller_name(enum aic_metrics_seller how);
 
 /* aic_metrics_time -- record a duration. */
 void

@@ -23,28 +23,28 @@ enum aic_metrics_time {
 	AIC_METRICS_MODEL, /* all calls, and the waits between them */
 	AIC_METRICS_SAVE,
 	AIC_METRICS_CACHE, /* a call of Redis */
-	AIC_METRICS_SERVER, /* a call of the seller-data API */
+	AIC_METRICS_SELLER, /* a call of the seller-data API */
 	AIC_METRICS_TIME__MAX
 };
 
 /* The outcome of a call of the seller-data API; the best one first. */
-enum aic_metrics_server {
-	AIC_METRICS_SERVER_TOLD,
+enum aic_metrics_seller {
+	AIC_METRICS_SELLER_TOLD,
 	/* too late; the answer is cached for the next question */
-	AIC_METRICS_SERVER_LATE,
-	AIC_METRICS_SERVER_NOTHING, /* the seller is known, without figures */
-	AIC_METRICS_SERVER_UNKNOWN, /* 404 */
-	AIC_METRICS_SERVER_MISSING, /* the endpoint does not exist */
-	AIC_METRICS_SERVER_REFUSED, /* the key was refused: 401, 403 */
-	AIC_METRICS_SERVER_FAILED, /* any other status */
-	AIC_METRICS_SERVER_UNREACHED,
-	AIC_METRICS_SERVER_CUT, /* the response is incomplete */
-	AIC_METRICS_SERVER_TIMEOUT,
-	AIC_METRICS_SERVER_NONSENSE, /* not a JSON object, or too large */
-	AIC_METRICS_SERVER_OPEN, /* no call: the circuit breaker is open */
-	AIC_METRICS_SERVER_BUSY, /* no call: no free slot, or no memory */
-	AIC_METRICS_SERVER_DROPPED, /* the chat ended before, or had no time */
-	AIC_METRICS_SERVER__MAX
+	AIC_METRICS_SELLER_LATE,
+	AIC_METRICS_SELLER_NOTHING, /* the seller is known, without figures */
+	AIC_METRICS_SELLER_UNKNOWN, /* 404 */
+	AIC_METRICS_SELLER_MISSING, /* the endpoint does not exist */
+	AIC_METRICS_SELLER_REFUSED, /* the key was refused: 401, 403 */
+	AIC_METRICS_SELLER_FAILED, /* any other status */
+	AIC_METRICS_SELLER_UNREACHED,
+	AIC_METRICS_SELLER_CUT, /* the response is incomplete */
+	AIC_METRICS_SELLER_TIMEOUT,
+	AIC_METRICS_SELLER_NONSENSE, /* not a JSON object, or too large */
+	AIC_METRICS_SELLER_OPEN, /* no call: the circuit breaker is open */
+	AIC_METRICS_SELLER_BUSY, /* no call: no free slot, or no memory */
+	AIC_METRICS_SELLER_DROPPED, /* the chat ended before, or had no time */
+	AIC_METRICS_SELLER__MAX
 };
 
 /* What is looked up in Redis. */
@@ -67,7 +67,7 @@ struct aic_metrics_now {
 	int64_t cache; /* 1: a Redis is configured; its state: */
 	int64_t cache_up, cache_open; /* 1 or 0 */
 	int64_t cache_connections, cache_busy;
-	int64_t server_open; /* the breaker of the seller-data API */
+	int64_t seller_open; /* the breaker of the seller-data API */
 };
 
 #endif

@@ -77,7 +77,7 @@ struct aic_metrics_page {
 	aic_metrics_counter cache_calls[AIC_CACHE_END__MAX];
 	/* misses, hits */
 	aic_metrics_counter lookups[AIC_METRICS_LOOKUP__MAX][2];
-	aic_metrics_counter seller_calls[AIC_METRICS_SERVER__MAX];
+	aic_metrics_counter seller_calls[AIC_METRICS_SELLER__MAX];
 	aic_metrics_counter tokens;
 	aic_metrics_counter usage[AIC_OPENAI_MODELS][AIC_METRICS_USAGE__MAX];
 	aic_metrics_counter lapsed;

@@ -158,11 +158,11 @@ put_seller_calls(struct aic_buf *to, const struct aic_metrics_view *v)
 {
 	int i;
 
-	for (i = 0; i < AIC_METRICS_SERVER__MAX; i++)
+	for (i = 0; i < AIC_METRICS_SELLER__MAX; i++)
 		aic_buf_printf(to,
 		    "ai_chat_server_calls_total{worker=\"%d\","
 		    "result=\"%s\"} %lld\n",
-		    v->number, aic_metrics_server_name(i),
+		    v->number, aic_metrics_seller_name(i),
 		    (long long)aic_metrics_get(&v->page->seller_calls[i]));
 }
 
@@ -215,7 +215,7 @@ put_stages(struct aic_buf *to, const struct aic_metrics_view *v)
 	put_histogram(to, v, name, ",stage=\"context\"", AIC_METRICS_CONTEXT);
 	put_histogram(to, v, name, ",stage=\"model\"", AIC_METRICS_MODEL);
 	put_histogram(to, v, name, ",stage=\"save\"", AIC_METRICS_SAVE);
-	put_histogram(to, v, name, ",stage=\"server\"", AIC_METRICS_SERVER);
+	put_histogram(to, v, name, ",stage=\"server\"", AIC_METRICS_SELLER);
 }
 
 static void
@@ -350,7 +350,7 @@ static const struct family families[] = {
 	{ "server_breaker_open", "gauge",
 	    "Whether the circuit breaker of the seller-data API is open (1) or "
 	    "closed (0).",
-	    GAUGE(server_open), RUNNING },
+	    GAUGE(seller_open), RUNNING },
 };
 
 /* Metrics with labels of their own. */
