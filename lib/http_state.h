@@ -52,10 +52,10 @@ enum aic_http_call_state {
  */
 struct aic_http_call {
 	struct aic_http *http;
-	/* the caller's before the call is submitted and after it is over */
-	struct aic_http_transfer transfer; /* driver */
+	/* the driver's from when the call is submitted until it is over */
+	struct aic_http_transfer transfer;
 	struct aic_http_trust *trust;
-	char *upstream_key;
+	char *upstream_key; /* NULL once the upstream has taken it */
 	bool plain; /* no TLS */
 	int64_t start_us, deadline_us, connect_us;
 

@@ -361,7 +361,7 @@ static const struct {
 	{ "build_info", "gauge", "Version of the worker, as a label.",
 	    put_build },
 	{ "worker_up", "gauge",
-	    "Whether the worker is running (1), or was killed and not "
+	    "Whether the worker is running (1), or was killed and not yet "
 	    "restarted (0).",
 	    put_up },
 	{ "requests_total", "counter",
@@ -376,8 +376,9 @@ static const struct {
 	    put_overhead },
 	{ "stage_duration_seconds", "histogram",
 	    "Duration of the stages of a chat. The stage limit includes "
-	    "loading the context; context builds the prompt; server is the "
-	    "seller-data API and overlaps with limit.",
+	    "loading the context. The stage context builds the prompt. The "
+	    "stage server lasts until the seller-data API has answered, and "
+	    "overlaps with limit.",
 	    put_stages },
 	{ "model_calls_total", "counter",
 	    "Calls of the models, by model and result.", put_model_calls },
