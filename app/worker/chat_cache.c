@@ -21,9 +21,9 @@
 #define CONTEXT_MS (600 * INT64_C(1000))
 
 static void
-count_hit(const struct chat *c, enum aic_metrics_recall what, bool there)
+count_hit(const struct chat *c, enum aic_metrics_lookup what, bool there)
 {
-	aic_metrics_recall(c->metrics, what, there);
+	aic_metrics_lookup(c->metrics, what, there);
 }
 
 static int64_t
@@ -154,7 +154,7 @@ read_values(struct chat *c, struct lookup *l)
 
 	c->found.refused = l->refusal->data &&
 	    read_refusal(l->refusal->data, c->conf, &c->rq->limit);
-	count_hit(c, AIC_METRICS_RECALL_USED, c->found.refused);
+	count_hit(c, AIC_METRICS_LOOKUP_REFUSAL, c->found.refused);
 	if (l->context && l->context->data)
 		c->found.context = aic_context_unpack(&c->context,
 		    take_data(l->context), l->context->len, &terms);
@@ -162,7 +162,7 @@ read_values(struct chat *c, struct lookup *l)
 		c->found.seller = l->seller->data &&
 		    seller_api_restore(&c->rq->seller, l->seller->data,
 			l->seller->len);
-		count_hit(c, AIC_METRICS_RECALL_SELLER, c->found.seller);
+		count_hit(c, AIC_METRICS_LOOKUP_SELLER, c->found.seller);
 	}
 	if (l->answer)
 		c->found.answer = take_data(l->answer);

@@ -119,7 +119,7 @@ check_context(struct chat *c, struct aic_err *err)
 	bool newest = chat_cache_is_newest(c);
 
 	if (c->worker->cache)
-		aic_metrics_recall(c->metrics, AIC_METRICS_RECALL_CONTEXT,
+		aic_metrics_lookup(c->metrics, AIC_METRICS_LOOKUP_CONTEXT,
 		    c->found.context && newest);
 	if (!c->found.context || newest)
 		return AIC_OK;

@@ -317,7 +317,7 @@ use_cached_answer(struct chat *c)
 
 	if (!c->common || !*c->found.question)
 		return false;
-	aic_metrics_recall(c->metrics, AIC_METRICS_RECALL_ANSWER, known);
+	aic_metrics_lookup(c->metrics, AIC_METRICS_LOOKUP_ANSWER, known);
 	c->answer.text = c->found.answer;
 	c->found.answer = NULL;
 	c->rq->paid_before = known;

@@ -682,7 +682,7 @@ worker_update_gauges(struct worker *w)
 		.cache_connections = cache.connections,
 		.cache_busy = cache.busy,
 		.saves_open = aic_breaker_is_open(&w->saves),
-		.server_open = seller_api_is_open(w->seller_api) };
+		.seller_open = seller_api_is_open(w->seller_api) };
 	int i;
 
 	for (i = 0; i < AIC_OPENAI_MODELS; i++)
@@ -708,17 +708,17 @@ worker_threads(const struct worker *w)
 }
 
 enum aic_code
-worker_enter(struct worker *w, enum worker_room room, struct aic_err *err)
+worker_enter(struct worker *w, enum worker_slot slot, struct aic_err *err)
 {
 	enum aic_code rc = AIC_OK;
 
-	if (room == WORKER_ROOM_NONE)
+	if (slot == WORKER_SLOT_NONE)
 		return AIC_OK;
 	pthread_mutex_lock(&w->lock);
 	if (w->chats + w->others >= worker_threads(w) - WORKER_LAST ||
-	    (room == WORKER_ROOM_CHAT && w->chats >= w->conf.threads))
+	    (slot == WORKER_SLOT_CHAT && w->chats >= w->conf.threads))
 		rc = AIC_EBUSY;
-	else if (room == WORKER_ROOM_CHAT)
+	else if (slot == WORKER_SLOT_CHAT)
 		w->chats++;
 	else
 		w->others++;
@@ -732,12 +732,12 @@ worker_enter(struct worker *w, enum worker_room room, struct aic_err *err)
 }
 
 void
-worker_leave(struct worker *w, enum worker_room room)
+worker_leave(struct worker *w, enum worker_slot slot)
 {
-	if (room == WORKER_ROOM_NONE)
+	if (slot == WORKER_SLOT_NONE)
 		return;
 	pthread_mutex_lock(&w->lock);
-	if (room == WORKER_ROOM_CHAT)
+	if (slot == WORKER_SLOT_CHAT)
 		w->chats--;
 	else
 		w->others--;
