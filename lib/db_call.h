@@ -33,20 +33,6 @@ struct aic_db_stmt {
 	const struct aic_db_stmt *lazy;
 };
 
-/*
- * AIC_DB_SQL_DURABLE -- an SQL expression for the rows that a statement
- * returns. It makes the commit wait for the disk, whatever synchronous_commit
- * the role, the database or a pooler has set for the session.
- *
- * Only "off" is replaced. Every other value waits at least for the local disk
- * and is kept as the administrator chose it, because a standby may depend on
- * it. The setting lasts for the transaction, so that a session that a pooler
- * gives to another client keeps its own.
- */
-#define AIC_DB_SQL_DURABLE                                                     \
-	"CASE WHEN current_setting('synchronous_commit') = 'off'"              \
-	" THEN set_config('synchronous_commit', 'on', true) END"
-
 /* A statement, its parameters, and after the run its result. */
 struct aic_db_call {
 	const struct aic_db_stmt *stmt;

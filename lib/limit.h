@@ -27,7 +27,7 @@
 
 #include "lib/db.h"
 #include "lib/err.h"
-#include "lib/id.h"
+#include "lib/schema.h"
 
 /*
  * A reservation outlasts the request's deadline by this much; the contract
@@ -109,7 +109,7 @@ void aic_limit_reserve_since(const struct aic_db_call *call,
  *              epoch; 0: the conversation was never begun anew
  */
 void aic_limit_reserve_context(const struct aic_db_call *call,
-    char ret_version[AIC_ID_CONTEXT_SIZE], int64_t *ret_from_us);
+    char ret_version[AIC_CONTEXT_VERSION_SIZE], int64_t *ret_from_us);
 
 /*
  * aic_limit_release_bind -- release the reservation of a chat that failed. A

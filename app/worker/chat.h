@@ -98,7 +98,7 @@ struct chat {
 	struct reservation reservation;
 	struct aic_context context;
 	/* As the reservation returned it. */
-	char context_version[AIC_ID_CONTEXT_SIZE];
+	char context_version[AIC_CONTEXT_VERSION_SIZE];
 	int64_t context_from_us; /* when the conversation began */
 
 	/* Written by the stages before the model. */

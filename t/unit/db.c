@@ -22,6 +22,7 @@
 #include "lib/id.h"
 #include "lib/limit.h"
 #include "lib/save.h"
+#include "lib/schema.h"
 #include "lib/stats.h"
 #include "unit.h"
 
@@ -519,7 +520,7 @@ a_session_that_others_share_gets_no_prepared_statements(void **state)
 }
 
 static const struct aic_db_stmt commit_waits = { "t_commit",
-	"SELECT coalesce(" AIC_DB_SQL_DURABLE
+	"SELECT coalesce(" AIC_SQL_DURABLE
 	", current_setting('synchronous_commit'))",
 	0, NULL };
 
