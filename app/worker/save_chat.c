@@ -163,12 +163,17 @@ find_saved(struct chat *c, struct aic_err *err)
 static enum save_outcome
 renew_reservation(struct chat *c, struct aic_err *err)
 {
-	if (reserve_again(c, err))
-		return UNKNOWN;
-	/* Meanwhile another chat of this key was saved. */
-	if (c->rq->replayed)
-		return SAVED;
-	return c->reservation.state == RESERVATION_HELD ? LAPSED : NOT_RESERVED;
+	switch (reserve_again(c, err)) {
+	case RESERVED:
+		return LAPSED; /* the next attempt has the new reservation */
+	case REPLAYED:
+		return SAVED; /* another chat of this key was, meanwhile */
+	case REFUSED:
+		return NOT_RESERVED;
+	case RESERVE_FAILED:
+		break;
+	}
+	return UNKNOWN;
 }
 
 /*
