@@ -101,7 +101,7 @@ enum reserve_column {
 };
 
 static const struct aic_db_stmt reserve = {
-	"hold",
+	"reserve",
 	RESERVE_OR_REPLACE IF_DAY_ALLOWS IF_FEW_IN_FLIGHT IF_NOT_ERASED
 	    RETURNING_RESERVATION,
 	7,
@@ -132,7 +132,7 @@ static const struct aic_db_stmt reserve = {
 	" > now())"
 
 static const struct aic_db_stmt reserve_key = {
-	"hold_key",
+	"reserve_key",
 	RESERVE_OR_REPLACE IF_DAY_ALLOWS IF_FEW_IN_FLIGHT IF_NOT_ERASED
 	    IF_KEY_NOT_IN_FLIGHT IF_KEY_NOT_ANSWERED RETURNING_RESERVATION,
 	7,
@@ -145,7 +145,7 @@ static const struct aic_db_stmt reserve_key = {
  * was not released lapses.
  */
 static const struct aic_db_stmt release = {
-	"drop",
+	"release",
 	"UPDATE ai_chat_daily_limits l SET"
 	"  leases = ARRAY(SELECT x FROM pg_catalog.unnest(l.leases) x"
 	"   WHERE (x).chat_id <> $2::uuid),"
@@ -191,7 +191,7 @@ enum peek_column {
 	PEEK_KNOWN,
 	PEEK_USED,
 	PEEK_DAY,
-	PEEK_LIVE,
+	PEEK_RESERVATIONS,
 	PEEK_RESET_AT, /* without its offset */
 	PEEK_OFFSET_MIN,
 	PEEK_RESET_IN_S,
@@ -310,7 +310,7 @@ aic_limit_peek_read(const struct aic_db_call *call, int64_t limit,
 	ret_state->known = *aic_db_get(call, 0, PEEK_KNOWN) == 't';
 	ret_state->used = aic_db_get_int(call, 0, PEEK_USED);
 	ret_state->limit = limit;
-	ret_state->live = aic_db_get_int(call, 0, PEEK_LIVE);
+	ret_state->reservations = aic_db_get_int(call, 0, PEEK_RESERVATIONS);
 	snprintf(ret_state->day, sizeof(ret_state->day), "%s",
 	    aic_db_get(call, 0, PEEK_DAY));
 	snprintf(ret_state->reset_at, sizeof(ret_state->reset_at),

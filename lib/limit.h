@@ -44,7 +44,7 @@
 struct aic_limit_state {
 	bool known; /* the user has chatted before */
 	int64_t used; /* counted chats and reservations */
-	int64_t live; /* reservations, of any day */
+	int64_t reservations; /* of any day, not lapsed */
 	int64_t limit; /* 0: no limit */
 	int64_t at_once; /* the most reservations at a time; 0: no maximum */
 	char day[AIC_DATE_SIZE]; /* the day that the counter is for */

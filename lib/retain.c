@@ -110,8 +110,8 @@ static const struct aic_db_stmt forget_some = {
  * the wait for the lock. Idempotent, with one exception: a chat that began
  * between two runs is erased as well.
  */
-static const struct aic_db_stmt forget_leases = {
-	"forget_leases",
+static const struct aic_db_stmt forget_reservations = {
+	"forget_reservations",
 	"UPDATE ai_chat_daily_limits SET leases = '{}',"
 	"  created_at = clock_timestamp(),"
 	"  updated_at = 'epoch'"
@@ -293,7 +293,7 @@ aic_retain_forget(struct aic_db *db, int64_t telegram_id, int64_t deadline_us,
 	rc = forget_most(db, telegram_id, deadline_us, &deleted, err);
 	if (rc)
 		return rc;
-	aic_db_call(&calls[0], &forget_leases);
+	aic_db_call(&calls[0], &forget_reservations);
 	aic_db_call(&calls[1], &forget_rest);
 	aic_db_call(&calls[2], &forget_counter);
 	for (i = 0; i < 3; i++)

@@ -81,7 +81,7 @@ aic_save_bind(struct aic_db_call *call, const struct aic_save *s)
 {
 	aic_db_call(call, &save);
 	aic_db_int(call, s->telegram_id);
-	aic_db_text(call, s->lease);
+	aic_db_text(call, s->reservation);
 	aic_db_text(call, s->message);
 	aic_db_text(call, s->response);
 	aic_db_int(call, s->tokens);

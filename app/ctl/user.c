@@ -41,12 +41,12 @@ ctl_limits(struct ctl *c, struct aic_err *err)
 	    s.known ? "" : ", who has never asked");
 	if (s.limit == 0) {
 		ctl_say(c, "used %lld on %s, %lld of them under way",
-		    (long long)s.used, s.day, (long long)s.live);
+		    (long long)s.used, s.day, (long long)s.reservations);
 		ctl_say(c, "there is no limit");
 	} else {
 		ctl_say(c, "used %lld of %lld on %s, %lld of them under way",
 		    (long long)s.used, (long long)s.limit, s.day,
-		    (long long)s.live);
+		    (long long)s.reservations);
 		ctl_say(c, "left %lld", (long long)aic_limit_left(&s));
 	}
 	ctl_say(c, "the next day begins at %s", s.reset_at);

@@ -229,7 +229,7 @@ chat_cache_note_refusal(struct chat *c)
 	/* A reserved chat can be released at any moment, so only counted chats
 	 * make a refusal last. An old observation is not stored, because the
 	 * limit can have been reset since. */
-	if (!c->worker->cache || s->used - s->live < s->limit ||
+	if (!c->worker->cache || s->used - s->reservations < s->limit ||
 	    age_us > AIC_CACHE_KEYS_LOOK_MAX_US)
 		return;
 	/* reset_in_s is rounded up to seconds, so one second less ensures that

@@ -131,7 +131,7 @@ check_context(struct chat *c, struct aic_err *err)
 static enum reserve_result
 read_reservation(struct chat *c, const struct aic_db_call *call)
 {
-	c->reservation.held_us = aic_clock_us();
+	c->reservation.made_us = aic_clock_us();
 	if (!aic_limit_reserve_read(call, c->reservation.row)) {
 		chat_set_reservation(c, RESERVATION_NONE);
 		return REFUSED;
@@ -337,7 +337,7 @@ reserve_chat(struct chat *c, struct aic_err *err)
 		if (read_limit(c, err))
 			return RESERVE_FAILED;
 		if (again || aic_limit_is_used_up(s) ||
-		    (s->at_once && s->live >= s->at_once)) {
+		    (s->at_once && s->reservations >= s->at_once)) {
 			refuse_chat(c, err);
 			return RESERVE_FAILED;
 		}

@@ -121,14 +121,14 @@ static enum save_outcome
 save_once(struct chat *c, struct aic_err *err)
 {
 	struct aic_save s = { .telegram_id = c->in.telegram_id,
-		.lease = c->reservation.row,
+		.reservation = c->reservation.row,
 		.message = c->in.message,
 		.response = c->answer.text,
 		.tokens = c->answer.tokens,
 		.digest = c->key ? c->digest : NULL,
 		.limit = c->conf->daily_limit,
 		.early_ms = c->reservation.lapse_ms -
-		    (c->rq->stage_end_us - c->reservation.held_us) / AIC_MS };
+		    (c->rq->stage_end_us - c->reservation.made_us) / AIC_MS };
 	struct aic_db_call call;
 	enum save_outcome rc;
 

@@ -1694,7 +1694,7 @@ a_reset_opens_the_day_of_the_clock_after_one_that_was_ahead(void **state)
 	assert_true(reset(user));
 	st = peek_in(user, "UTC");
 	assert_int_equal(st.used, 0);
-	assert_int_equal(st.live, 0);
+	assert_int_equal(st.reservations, 0);
 	assert_in_range(st.reset_in_s, 1, 86400);
 	snprintf(sql, sizeof(sql),
 	    "SELECT count(*) FROM ai_chat_daily_limits"
@@ -1739,7 +1739,7 @@ a_save_above_the_limit_leaves_none_and_not_fewer(void **state)
 	char id[AIC_ID_SIZE], lease[3][AIC_RESERVATION_SIZE];
 	int64_t user = next_user++, left = INT64_MAX;
 	struct aic_save s = { .telegram_id = user,
-		.lease = lease[2],
+		.reservation = lease[2],
 		.message = "q",
 		.response = "a",
 		.limit = 1 };
@@ -1769,7 +1769,7 @@ a_save_after_its_time_changes_nothing(void **state)
 	char id[AIC_ID_SIZE], lease[AIC_RESERVATION_SIZE];
 	int64_t user = next_user++, left = 0;
 	struct aic_save s = { .telegram_id = user,
-		.lease = lease,
+		.reservation = lease,
 		.message = "q",
 		.response = "a",
 		.limit = 30,
