@@ -81,7 +81,8 @@ chat(struct job *job, int64_t due_us, char *response)
 		return rc;
 	at = aic_clock_us();
 	job->reserve_ms[job->n] = (float)(at - due_us) / 1000;
-	rc = aic_limit_reserve_read(&calls[0], reservation) ? AIC_OK : AIC_ELIMIT;
+	rc = aic_limit_reserve_read(&calls[0], reservation) ? AIC_OK
+							    : AIC_ELIMIT;
 	aic_db_call_done(&calls[0]);
 	aic_db_call_done(&calls[1]);
 	if (rc)

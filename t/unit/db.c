@@ -23,7 +23,6 @@
 #include "lib/limit.h"
 #include "lib/save.h"
 #include "lib/schema.h"
-#include "lib/stats.h"
 #include "unit.h"
 
 #define NEED_SERVER                                                            \
@@ -2010,14 +2009,14 @@ static void
 check_stats(int64_t user, int64_t days, int64_t requests, int64_t tokens,
     const char *per_day, const char *per_request)
 {
-	struct aic_stats st;
+	struct aic_history_stats st;
 	struct aic_db_call c;
 	struct aic_err err;
 
-	aic_stats_bind(&c, user, days, "UTC");
+	aic_history_stats_bind(&c, user, days, "UTC");
 	if (run(db, &c, 1, &err) != AIC_OK)
 		fail_msg("%s", err.detail);
-	st = aic_stats_read(&c);
+	st = aic_history_stats_read(&c);
 	assert_int_equal(st.requests, requests);
 	assert_int_equal(st.tokens, tokens);
 	assert_string_equal(st.requests_per_day, per_day);
