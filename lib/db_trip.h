@@ -35,11 +35,11 @@ enum aic_db_outcome {
 	AIC_DB_LATE, /* no response before the deadline of the batch */
 };
 
-/* Who has a batch. */
+/* Where a batch is. */
 enum aic_db_batch_state {
-	AIC_DB_QUEUED, /* the queue: the batch waits for a connection */
-	AIC_DB_TAKEN, /* a thread that runs it */
-	AIC_DB_DONE, /* its caller: `out' is set, and `err' on a failure */
+	AIC_DB_QUEUED, /* in the queue: it waits for a connection */
+	AIC_DB_TAKEN, /* with the thread that leads its trip */
+	AIC_DB_DONE, /* back at its caller; `out' is set, `err' on a failure */
 };
 
 /* One aic_db_run(). It is on the stack of the caller. */
