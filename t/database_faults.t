@@ -41,7 +41,7 @@ sub all_threads_serve ($first, $what)
 # The proxy passes the statement on, reads the reply of PostgreSQL to its end,
 # passes nothing of it on, and closes the connection.
 for my $case ([ save => 'the commit of a save' ],
-    [ hold => 'the commit of a reservation' ]) {
+    [ reserve => 'the commit of a reservation' ]) {
 	my ($stmt, $what) = @$case;
 	my $user = 100 + length $what;
 	is $s->send(telegram_id => $user)->{status}, 200, 'a chat';
@@ -60,7 +60,7 @@ for my $case ([ save => 'the commit of a save' ],
 
 {
 	my $ended = $proxy->counts->{ended};
-	$proxy->fault(lose_reply => [ "\0drop\0", $IDLE ], times => 1);
+	$proxy->fault(lose_reply => [ "\0release\0", $IDLE ], times => 1);
 	my $got = $s->send(telegram_id => 140, message => '[[status=400]]');
 	$proxy->clear;
 	is $proxy->counts->{ended}, $ended + 1,

@@ -82,9 +82,9 @@ is scalar(unkeyed('INSERT INTO ai_chat_requests (id, telegram_id)'
 
 my %sql = map { statements($_) } sort glob "$TOP/lib/*.c $TOP/app/worker/worker.c";
 cmp_ok scalar keys %sql, '>=', 18, 'the statements are found';
-ok $sql{$_}, "... $_ among them" for qw(hold hold_key save save_lazy drop context
+ok $sql{$_}, "... $_ among them" for qw(reserve reserve_key save save_lazy release context
     repeat history stats forget_rest);
-like $sql{hold_key}, qr/chat_id BETWEEN \(left\(/, '... whole';
+like $sql{reserve_key}, qr/chat_id BETWEEN \(left\(/, '... whole';
 
 for my $name (sort keys %sql) {
 	next if $sql{$name} !~ $TABLES || $EXCEPTION{$name};
