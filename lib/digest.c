@@ -3,8 +3,9 @@
 #include "lib/digest.h"
 
 #include <openssl/evp.h>
-#include <stdio.h>
 #include <string.h>
+
+#include "lib/hex.h"
 
 bool
 aic_digest(const char *const *texts, unsigned char ret_digest[AIC_DIGEST_BYTES])
@@ -24,8 +25,5 @@ void
 aic_digest_hex(const unsigned char digest[AIC_DIGEST_BYTES],
     char ret_hex[AIC_DIGEST_HEX_SIZE])
 {
-	int i;
-
-	for (i = 0; i < AIC_DIGEST_BYTES; i++)
-		snprintf(ret_hex + 2 * i, 3, "%02x", digest[i]);
+	aic_hex_put(ret_hex, digest, AIC_DIGEST_BYTES);
 }

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/hex.h"
 #include "lib/json.h"
 #include "lib/utf8.h"
 
@@ -215,18 +216,6 @@ aic_input_body(const char *body, size_t len,
 
 /* --- queries ----------------------------------------------------------- */
 
-static int
-hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 /*
  * Decodes one byte of application/x-www-form-urlencoded; returns the number of
  * bytes read.
@@ -234,14 +223,10 @@ hex_value(char c)
 static size_t
 decode_byte(const char *s, const char *end, char *ret_byte)
 {
-	int high = -1, low = -1;
+	int byte = *s == '%' && end - s >= 3 ? aic_hex_byte(s + 1) : -1;
 
-	if (*s == '%' && end - s >= 3) {
-		high = hex_value(s[1]);
-		low = hex_value(s[2]);
-	}
-	if (high >= 0 && low >= 0) {
-		*ret_byte = (char)(high * 16 + low);
+	if (byte >= 0) {
+		*ret_byte = (char)byte;
 		return 3;
 	}
 	*ret_byte = *s == '+' ? ' ' : *s;
