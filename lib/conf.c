@@ -658,34 +658,6 @@ check_names(char *const *env, struct aic_err *err)
 	return AIC_OK;
 }
 
-/*
- * Reject two faults. An empty key would accept every caller with an empty
- * header. A key that is also the admin key would allow more than reset-limit.
- */
-static enum aic_code
-check_keys(const struct aic_conf *conf, struct aic_err *err)
-{
-	const char *p = conf->api_keys, *admin = conf->api_admin_key;
-	size_t n, len;
-
-	for (;;) {
-		p += strspn(p, " \t");
-		n = len = strcspn(p, ",");
-		if (n == 0)
-			return aic_fail(err, AIC_ECONF,
-			    "API_SECRET_KEY contains an empty key");
-		while (len > 0 && strchr(" \t", p[len - 1]))
-			len--;
-		if (admin && strlen(admin) == len && memcmp(admin, p, len) == 0)
-			return aic_fail(err, AIC_ECONF,
-			    "API_ADMIN_KEY is one of API_SECRET_KEY as well");
-		p += n;
-		if (*p == '\0')
-			return AIC_OK;
-		p++;
-	}
-}
-
 /* A key is sent only to the server that it was issued for. */
 static enum aic_code
 check_fallback(const struct aic_conf *conf, struct aic_err *err)
@@ -738,7 +710,8 @@ aic_conf_load(struct aic_conf *ret_conf, char *const *env, struct aic_err *err)
 	for (i = 0; !rc && i < N_SETTINGS; i++)
 		rc = load_one(&conf, &table[i], env, err);
 	if (!rc)
-		rc = check_keys(&conf, err);
+		rc = aic_auth_open(&conf.auth, conf.api_keys,
+		    conf.api_admin_key, err);
 	if (!rc)
 		rc = check_fallback(&conf, err);
 	if (!rc)
@@ -788,4 +761,6 @@ aic_conf_done(struct aic_conf *conf)
 		free(*text);
 		*text = NULL;
 	}
+	aic_auth_close(conf->auth);
+	conf->auth = NULL;
 }

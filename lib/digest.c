@@ -21,6 +21,13 @@ aic_digest(const char *const *texts, unsigned char ret_digest[AIC_DIGEST_BYTES])
 	return ok;
 }
 
+bool
+aic_digest_bytes(const void *p, size_t len,
+    unsigned char ret_digest[AIC_DIGEST_BYTES])
+{
+	return EVP_Digest(p, len, ret_digest, NULL, EVP_sha256(), NULL);
+}
+
 void
 aic_digest_hex(const unsigned char digest[AIC_DIGEST_BYTES],
     char ret_hex[AIC_DIGEST_HEX_SIZE])

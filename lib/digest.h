@@ -1,5 +1,5 @@
 /*
- * digest -- SHA-256 of texts.
+ * digest -- SHA-256 of texts and bytes.
  *
  * Threads: any.
  */
@@ -7,6 +7,7 @@
 #define AIC_DIGEST_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #define AIC_DIGEST_BYTES 32
 #define AIC_DIGEST_HEX_SIZE (2 * AIC_DIGEST_BYTES + 1)
@@ -21,6 +22,10 @@
  * Source:   FIPS 180-4
  */
 bool aic_digest(const char *const *texts,
+    unsigned char ret_digest[AIC_DIGEST_BYTES]);
+
+/* aic_digest_bytes -- hash len bytes. Errors: false: out of memory */
+bool aic_digest_bytes(const void *p, size_t len,
     unsigned char ret_digest[AIC_DIGEST_BYTES]);
 
 /* aic_digest_hex -- convert a digest to lower-case hexadecimal, with a NUL. */
