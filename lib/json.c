@@ -20,7 +20,7 @@
 struct scan {
 	const char *p, *end;
 	int depth;
-	bool loose; /* the rules of aic_json_parse(), not aic_json_check() */
+	bool loose; /* the rules of aic_json_parse() */
 	bool build;
 	struct aic_buf part; /* a decoded string, or a number */
 	bool no_memory;
@@ -425,37 +425,50 @@ read_document(struct scan *s, struct json_object **ret_obj)
 	return s->p == s->end || fail_at(s, "Extra data");
 }
 
-const char *
-aic_json_check(const char *text, size_t len, size_t *ret_offset)
+/* Builds objects. On a failure, s->wrong and s->p are what and where. */
+static enum aic_code
+build_document(struct scan *s, size_t len, struct json_object **ret_obj)
 {
-	struct scan s = { .p = text, .end = text + len };
-	struct json_object *none = NULL;
-
-	if (read_document(&s, &none))
-		return NULL;
-	*ret_offset = (size_t)(s.p - text);
-	return s.wrong;
-}
-
-enum aic_code
-aic_json_parse(const char *text, size_t len, struct json_object **ret_obj)
-{
-	struct scan s = { .p = text, .loose = true, .build = true };
 	struct json_object *obj = NULL;
 	bool ok;
 
-	if (len == 0 || len > INT_MAX)
+	/* json-c counts the bytes of a string in an int. */
+	if (len > INT_MAX) {
+		s->wrong = "Document too long";
 		return AIC_EINPUT;
-	s.end = text + len;
-	aic_buf_init(&s.part, len);
-	ok = read_document(&s, &obj);
-	aic_buf_done(&s.part);
+	}
+	s->end = s->p + len;
+	s->build = true;
+	aic_buf_init(&s->part, len);
+	ok = read_document(s, &obj);
+	aic_buf_done(&s->part);
 	if (ok) {
 		*ret_obj = obj;
 		return AIC_OK;
 	}
 	json_object_put(obj);
-	return s.no_memory ? AIC_ENOMEM : AIC_EINPUT;
+	return s->no_memory ? AIC_ENOMEM : AIC_EINPUT;
+}
+
+enum aic_code
+aic_json_parse(const char *text, size_t len, struct json_object **ret_obj)
+{
+	struct scan s = { .p = text, .loose = true };
+
+	return build_document(&s, len, ret_obj);
+}
+
+enum aic_code
+aic_json_parse_strict(const char *text, size_t len,
+    struct json_object **ret_obj, struct aic_json_fault *ret_fault)
+{
+	struct scan s = { .p = text };
+	enum aic_code rc = build_document(&s, len, ret_obj);
+
+	if (rc)
+		*ret_fault = (struct aic_json_fault){ .wrong = s.wrong,
+			.offset = (size_t)(s.p - text) };
+	return rc;
 }
 
 /* True if a word such as `true' is cut off by the end of the text. */
