@@ -56,8 +56,8 @@ aic_utf8_count(const char *s, size_t n)
 	return count;
 }
 
-static bool
-is_space(uint32_t cp)
+bool
+aic_utf8_is_space(uint32_t cp)
 {
 	return (cp >= 0x09 && cp <= 0x0d) || cp == 0x20 || cp == 0x85 ||
 	    cp == 0xa0 || cp == 0x1680 || (cp >= 0x2000 && cp <= 0x200a) ||
@@ -112,7 +112,7 @@ aic_utf8_blank(const char *s, size_t n)
 
 	for (; n > 0; s += len, n -= len) {
 		len = aic_utf8_next(s, n, &cp);
-		if (len == 0 || !is_space(cp))
+		if (len == 0 || !aic_utf8_is_space(cp))
 			return false;
 	}
 	return true;
@@ -126,7 +126,7 @@ aic_utf8_invisible(const char *s, size_t n)
 
 	for (; n > 0; s += len, n -= len) {
 		len = aic_utf8_next(s, n, &cp);
-		if (len == 0 || !(is_space(cp) || is_shapeless(cp)))
+		if (len == 0 || !(aic_utf8_is_space(cp) || is_shapeless(cp)))
 			return false;
 	}
 	return true;
