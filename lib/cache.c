@@ -14,7 +14,6 @@
 #include "lib/digest.h"
 #include "lib/id.h"
 #include "lib/redis.h"
-#include "lib/seal.h"
 
 /*
  * Increase the version when the format of a value changes, so that values of

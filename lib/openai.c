@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "lib/breaker.h"
-#include "lib/budget.h"
 #include "lib/clock.h"
 #include "lib/completion.h"
 #include "lib/id.h"
@@ -50,7 +49,7 @@ struct upstream {
 	atomic_int limit; /* index in limits; never decreases */
 	atomic_bool no_temperature;
 	struct aic_breaker breaker;
-	struct aic_budget budget; /* of retries */
+	struct aic_retry_budget budget; /* of retries */
 	struct aic_warm warm;
 };
 
@@ -82,7 +81,7 @@ close_upstream(struct upstream *up)
 {
 	aic_warm_done(&up->warm);
 	aic_breaker_done(&up->breaker);
-	aic_budget_done(&up->budget);
+	aic_retry_budget_done(&up->budget);
 	aic_provider_close(up->provider);
 }
 
@@ -115,7 +114,7 @@ aic_openai_open(struct aic_openai **ret_openai,
 	for (i = 0; i < o->n_ups; i++) {
 		aic_breaker_init(&o->ups[i].breaker, conf->breaker_failures,
 		    conf->breaker_open_us);
-		aic_budget_init(&o->ups[i].budget, conf->retry_floor);
+		aic_retry_budget_init(&o->ups[i].budget, conf->retry_floor);
 		aic_warm_init(&o->ups[i].warm);
 	}
 	o->temperature = conf->temperature;
@@ -431,7 +430,7 @@ wait_again(const struct aic_openai_ask *ask, const struct call *call, int tried,
 		return false;
 	wait = aic_retry_wait(tried, call->http.retry_after_us,
 	    call->until_us - now, aic_random());
-	if (wait < 0 || !aic_budget_retry(&call->up->budget, now))
+	if (wait < 0 || !aic_retry_budget_take(&call->up->budget, now))
 		return false;
 	if (wait_gone(ask, now + wait)) {
 		aic_fail(err, AIC_EGONE,
@@ -451,7 +450,7 @@ ask_often(const struct aic_openai *o, struct aic_http *http,
 	bool renewed = false;
 	enum aic_code rc;
 
-	aic_budget_call(&call->up->budget, aic_clock_us());
+	aic_retry_budget_call(&call->up->budget, aic_clock_us());
 	for (;;) {
 		answer->attempts++;
 		err->says[0] = '\0';

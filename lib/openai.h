@@ -53,7 +53,7 @@ struct aic_openai_conf {
 	/* For each model. */
 	int64_t breaker_failures; /* chats in a row; 0: it never opens */
 	int64_t breaker_open_us;
-	int64_t retry_floor; /* retries in ten seconds; see budget.h */
+	int64_t retry_floor; /* retries in ten seconds; see retry.h */
 };
 
 struct aic_openai_ask {

@@ -11,7 +11,7 @@
 
 #include "fuzz.h"
 #include "lib/redis.h"
-#include "lib/seal.h"
+#include "lib/digest.h"
 
 #define ITEMS 3
 #define BYTES_MAX (64 * 1024)

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "lib/redis.h"
-#include "lib/seal.h"
+#include "lib/digest.h"
 #include "unit.h"
 
 /* A machine that does much else at the same time is not to fail these tests. */
