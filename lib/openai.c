@@ -206,7 +206,7 @@ wait_again(const struct asking *q, int tried, struct aic_err *err)
 		return false;
 	if (wait_gone(q->ask, now + wait)) {
 		aic_fail(err, AIC_EGONE,
-		    "the caller left between two calls of the model");
+		    "the caller disconnected between two calls of the model");
 		return false;
 	}
 	return !is_breaker_open(q);
@@ -331,7 +331,7 @@ fail_open(int64_t wait_us, struct aic_err *err)
 {
 	err->retry_after_s = (int)((wait_us + AIC_S - 1) / AIC_S);
 	return aic_fail(err, AIC_EOPEN,
-	    "the model failed too often and is not asked for %d s",
+	    "the circuit breaker of the model is open for %d s",
 	    err->retry_after_s);
 }
 

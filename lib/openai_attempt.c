@@ -92,7 +92,7 @@ fail_call(const struct aic_openai_attempt *a, struct aic_err *err)
 
 	if (h->end == AIC_HTTP_GONE)
 		return aic_fail(err, AIC_EGONE,
-		    "the caller left while the model was asked");
+		    "the caller disconnected during a call of the model");
 	if (h->end == AIC_HTTP_NO_MEMORY)
 		return aic_fail(err, AIC_ENOMEM, "%s",
 		    h->why[0] ? h->why : "out of memory");

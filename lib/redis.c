@@ -395,7 +395,7 @@ connect_host(const struct aic_redis_url *url, int64_t connect_us, char *why)
 	snprintf(port, sizeof(port), "%d", url->port);
 	rc = getaddrinfo(url->host, port, &hints, &list);
 	if (rc) {
-		set_reason(why, "find the host of REDIS_URL",
+		set_reason(why, "resolve the host of REDIS_URL",
 		    rc == EAI_SYSTEM ? strerror(errno) : gai_strerror(rc));
 		return -1;
 	}
@@ -417,10 +417,10 @@ on_hello(void *arg, const struct aic_redis_reply *reply)
 
 	/* The first error is the cause of those that follow. */
 	if (reply->type == AIC_REDIS_ERROR && !*why)
-		snprintf(why, AIC_REDIS_WHY, "Redis refuses us: %.*s", (int)len,
-		    reply->data);
+		snprintf(why, AIC_REDIS_WHY, "Redis returned an error: %.*s",
+		    (int)len, reply->data);
 	else if (reply->type != AIC_REDIS_STATUS && !*why)
-		snprintf(why, AIC_REDIS_WHY, "what answers is no Redis");
+		snprintf(why, AIC_REDIS_WHY, "the server is not Redis");
 }
 
 static enum aic_redis_end
@@ -463,7 +463,7 @@ say_hello(struct aic_redis *r, const struct aic_redis_url *url,
 		    (int)(hello_us / AIC_MS));
 	else if (end != AIC_REDIS_ANSWERED)
 		snprintf(why, AIC_REDIS_WHY,
-		    "the connection to Redis broke in its first answer");
+		    "the connection to Redis broke during the first reply");
 	return end;
 }
 

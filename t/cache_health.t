@@ -105,7 +105,7 @@ $s->redis_cli('config', 'set', 'timeout', 0);
 $s->redis_cli('config', 'set', 'requirepass', 'geheim @:/%');
 $s->proxy('redis')->cut_all;
 gets('down', 'without its password it is as good as down');
-wait_for(sub { lines('refuses us: NOAUTH') >= 1 }, 20, 'the log');
+wait_for(sub { lines('returned an error: NOAUTH') >= 1 }, 20, 'the log');
 my $url = $s->stack->settings->{REDIS_URL};
 $s->restart_worker(1, REDIS_URL =>
     $url =~ s{://}{://:geheim%20%40%3A%2F%25@}r . '?db=3');
@@ -115,7 +115,7 @@ like $s->redis_cli('-a', 'geheim @:/%', '--no-auth-warning', 'client', 'list'),
 unlike $s->worker_log(1), qr/geheim/, '... and no log has it';
 $s->restart_worker(1, REDIS_URL => $url =~ s{://}{://nobody:wrong@}r);
 gets('down', '... a wrong one');
-wait_for(sub { lines('refuses us: WRONGPASS') >= 1 }, 20, 'the log');
+wait_for(sub { lines('returned an error: WRONGPASS') >= 1 }, 20, 'the log');
 $s->restart_worker(1, REDIS_URL => 'redis://127.0.0.1:' . $s->port);
 gets('open', 'a web server is no Redis');
 is_quick('with that');
@@ -125,7 +125,7 @@ is_quick('with that');
 $s->restart_worker(1, REDIS_URL => 'redis://nowhere.invalid');
 gets('down', 'a name that nobody knows');
 is_quick('with that');
-wait_for(sub { lines('could not find the host') >= 1 }, 20, 'the log');
+wait_for(sub { lines('could not resolve the host') >= 1 }, 20, 'the log');
 
 # -- there is none -----------------------------------------------------------
 
