@@ -106,7 +106,7 @@ $s->redis_cli('config', 'set', 'timeout', 0);
 $s->redis_cli('config', 'set', 'requirepass', 'geheim @:/%');
 $s->proxy('redis')->cut_all;
 gets('down', 'without the password the cache is down');
-wait_for(sub { lines('refuses us: NOAUTH') >= 1 }, 20, 'the log');
+wait_for(sub { lines('returned an error: NOAUTH') >= 1 }, 20, 'the log');
 my $url = $s->stack->settings->{REDIS_URL};
 $s->restart_worker(1, REDIS_URL =>
     $url =~ s{://}{://:geheim%20%40%3A%2F%25@}r . '?db=3');
@@ -116,7 +116,7 @@ like $s->redis_cli('-a', 'geheim @:/%', '--no-auth-warning', 'client', 'list'),
 unlike $s->worker_log(1), qr/geheim/, '... and the password is not in the log';
 $s->restart_worker(1, REDIS_URL => $url =~ s{://}{://nobody:wrong@}r);
 gets('down', '... with a wrong password it is down');
-wait_for(sub { lines('refuses us: WRONGPASS') >= 1 }, 20, 'the log');
+wait_for(sub { lines('returned an error: WRONGPASS') >= 1 }, 20, 'the log');
 $s->restart_worker(1, REDIS_URL => 'redis://127.0.0.1:' . $s->port);
 gets('open', 'a web server in place of Redis: the circuit breaker opens');
 is_quick('a web server in place of Redis');
@@ -126,7 +126,7 @@ is_quick('a web server in place of Redis');
 $s->restart_worker(1, REDIS_URL => 'redis://nowhere.invalid');
 gets('down', 'the host name of Redis does not exist: the cache is down');
 is_quick('the host name does not exist');
-wait_for(sub { lines('could not find the host') >= 1 }, 20, 'the log');
+wait_for(sub { lines('could not resolve the host') >= 1 }, 20, 'the log');
 
 # -- without Redis -----------------------------------------------------------
 

@@ -23,8 +23,7 @@ sub statements ($file)
 {
 	my $text = run([ 'sh', '-c', 'cc -E -P -std=c11 -D_GNU_SOURCE'
 	    . ' -I"$1" -I"$2" $(pkg-config --cflags libpq json-c'
-	    . ' libcurl libcrypto) $(pkg-config --cflags --silence-errors hiredis)'
-	    . ' "$3"', 'sh', AIChat::Stack::find_build(),
+	    . ' libcurl libcrypto hiredis) "$3"', 'sh', AIChat::Stack::find_build(),
 	    $TOP, $file ]);
 	my $string = qr/(?:"(?:\\.|[^"\\])*"\s*)+/;
 	my %sql;

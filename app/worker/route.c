@@ -119,12 +119,11 @@ choose_auth_need(const struct request *rq, const struct route *r)
 static enum aic_code
 run_request(struct request *rq, const struct route *r, struct aic_err *err)
 {
-	const struct aic_conf *conf = &rq->worker->conf;
 	enum aic_code rc;
 
 	request_stage(rq, "checking the key");
-	rc = aic_auth_check(conf->api_keys, conf->api_admin_key,
-	    choose_auth_need(rq, r), rq->in.api_key, err);
+	rc = aic_auth_check(rq->worker->conf.auth, choose_auth_need(rq, r),
+	    rq->in.api_key, err);
 	if (rc)
 		return rc;
 	request_stage(rq, "finding the route");
