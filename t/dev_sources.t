@@ -55,6 +55,8 @@ is_deeply [ AIChat::Dev::Sources::compiled_by('lib/plural.h') ],
 	AIChat::Dev::c_files() ], 'for a header, each file that includes it is checked';
 cmp_ok scalar AIChat::Dev::Sources::compiled_by('lib/plural.h'), '>=', 2,
     '... which are several';
+is_deeply [ grep { m{/plural\.c$} } AIChat::Dev::Sources::compiled_by('t/unit/unit.h') ],
+    ['t/unit/plural.c'], '... and each file of the same folder';
 
 my @checks = ('clang-format', 't/style.t', 'gcc', 'cppcheck', 'clang-tidy');
 {

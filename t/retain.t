@@ -12,7 +12,8 @@ my $s = AIChat::Test->new(workers => 2, own_pg => 1, env => {
 	AI_CHAT_DAILY_LIMIT => 3,
 });
 # An answer that came too late to be kept, because its asker was forgotten.
-$s->expect_log(qr/code=EBUSY/);
+# The last batch of a run whose time is over is given up.
+$s->expect_log(qr/code=EBUSY/, qr/connection to client lost/);
 
 sub url { return $s->db_url . '&application_name=retain' }
 
@@ -127,7 +128,10 @@ add_exchanges(20_000, 31);
 	is $got->{complete}, 0, 'who has a second for too much stops in time';
 	is $got->{failed}, undef, '... which is no failure';
 	cmp_ok $got->{exchanges}, '>', 0, '... having done a part';
-	is exchanges(), 20_000 - $got->{exchanges}, '... which is done';
+	# PostgreSQL may have done the last batch, too late to be heard.
+	my $unheard = 20_000 - $got->{exchanges} - exchanges();
+	ok $unheard == 0 || $unheard == 100, '... which is done'
+	    or diag "$unheard more are gone";
 
 	my $left = exchanges();
 	my @got = $s->parallel(4, sub { retain('prune', 30, 100, 1) });

@@ -23,10 +23,9 @@ sub run_build (@args)
 		$sanitize = 'address,undefined' }) && !@args or return usage();
 	install_packages(@PACKAGES);
 	my $dir = build($sanitize, 'test-programs');
-	# The warnings: all lines but the names of the files, the notes of ar, and the
-	# messages of an update of the Makefile.
-	print grep { !/^(?:  [A-Z]+ +\S+$| cd |ar: |config\.status: )/ } split /^/,
-	    eval { slurp(var() . '/log/build.log') } // '';
+	# Of the log only the warnings of the compiler, with the lines that they quote.
+	print grep { /^(?:\S+?:\d+:\d+: |\S+: In |In file included|\s*\d* \|)/ }
+	    split /^/, eval { slurp(var() . '/log/build.log') } // '';
 	say "Built in $dir";
 	return 0;
 }
@@ -75,8 +74,9 @@ sub compiled_by (@files)
 	my %is = map { ($_ => 1) } @files;
 
 	return grep {
-		$is{$_} || grep { $is{$_} } slurp(top() . "/$_")
-		    =~ /^#include "([^"]+)"/mg
+		my ($dir) = m{^(.*)/};
+		$is{$_} || grep { $is{$_} || $is{"$dir/$_"} }
+		    slurp(top() . "/$_") =~ /^#include "([^"]+)"/mg
 	} grep { /\.c\z/ } c_files();
 }
 
