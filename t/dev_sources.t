@@ -89,6 +89,20 @@ END
 }
 $clone->git(qw(checkout -q lib/plural.c));
 
+# -- build ---------------------------------------------------------------------
+
+my $warning = <<'END';
+In file included from ../../lib/b.c:3:
+../../lib/b.c: In function ‘aic_x’:
+../../lib/b.c:29:23: warning: unused variable ‘unused’ [-Wunused-variable]
+   29 | int aic_x(void) { int unused; return 0; }
+      |                       ^~~~~~
+END
+utf8::encode(my $log = "checking for gcc... gcc\n  CC       lib/a.o\n${warning}ar: `u' modifier"
+    . " ignored\nconfig.status: creating Makefile\n  AR       libaic.a\n");
+is AIChat::Dev::Sources::warnings_in($log), $warning,
+    './dev build prints the warnings of the compiler, and nothing else of the log';
+
 # -- the list of compiler commands ---------------------------------------------
 
 {

@@ -23,11 +23,17 @@ sub run_build (@args)
 		$sanitize = 'address,undefined' }) && !@args or return usage();
 	install_packages(@PACKAGES);
 	my $dir = build($sanitize, 'test-programs');
-	# Of the log only the warnings of the compiler, with the lines that they quote.
-	print grep { /^(?:\S+?:\d+:\d+: |\S+: In |In file included|\s*\d* \|)/ }
-	    split /^/, eval { slurp(var() . '/log/build.log') } // '';
+	print warnings_in(eval { slurp(var() . '/log/build.log') } // '');
 	say "Built in $dir";
 	return 0;
+}
+
+# The warnings of the compiler in the log of a build, with the lines that they quote.
+sub warnings_in ($log)
+{
+	utf8::decode($log);
+	return join '', grep { /^(?:\S+?:\d+:\d+: |\S+: In |In file included|\s*\d* \|)/ }
+	    split /^/, $log;
 }
 
 # -- which files -------------------------------------------------------------
