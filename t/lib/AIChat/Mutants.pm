@@ -194,7 +194,8 @@ sub run ($self, @mutants)
 	$self->make(@tests) or die "could not build it\n";
 	my $start = time;
 	my @failed = $self->failures('none', @tests);
-	# Among the others a test may fail because the machine is too busy.
+	# With other tests at the same time a test may fail because the machine
+	# is too busy.
 	@failed = $self->failures('none', map { $_->[0] } @failed) if @failed;
 	die 'these fail without a fault: ' . join(', ', map { $_->[0] } @failed)
 	    . "; see $self->{logs}/none.log\n" if @failed;
