@@ -65,7 +65,7 @@ sub paid ($user, $n, $what)
 	    $what;
 }
 
-# -- one after another --------------------------------------------------------
+# -- one after another -------------------------------------------------------
 
 {
 	my %ask = (telegram_id => 1, message => '[[id=one text=да tokens=7]]',
@@ -103,7 +103,7 @@ sub paid ($user, $n, $what)
 	paid(2, 1, '... counted for that user');
 }
 
-# -- valid keys ----------------------------------------------------------------
+# -- valid keys --------------------------------------------------------------
 
 {
 	my %ask = (telegram_id => 10, message => 'Вопрос');

@@ -191,7 +191,7 @@ $s->start_pg;
 wait_for(sub { $s->get('/health/ready')->{status} == 200 }, 20,
     'the worker to find the database again');
 
-# -- long and unusual requests ------------------------------------------------
+# -- long and unusual requests -----------------------------------------------
 
 {
 	my %strange = ('a path of 8,000' => '/' . 'a' x 7900,
@@ -246,7 +246,7 @@ is $nobody->{worker_status}, 502, '... in the log of Nginx';
 	}
 }
 
-# -- an answer from the cache --------------------------------------------------
+# -- an answer from the cache ------------------------------------------------
 
 {
 	$s->start_redis;
@@ -265,7 +265,7 @@ is $nobody->{worker_status}, 502, '... in the log of Nginx';
 	is $line->{attempts}, undef, '... and no call of the model';
 }
 
-# -- the documentation is complete ---------------------------------------------
+# -- the documentation is complete -------------------------------------------
 
 # The code in the first cells of the table under a heading.
 sub documented ($heading, $table)

@@ -43,7 +43,7 @@ sub total ($m, $name, $labels = '')
 
 sub chats ($m, $outcome) { return total($m, 'chats_total', "outcome=\"$outcome\"") }
 
-# -- the endpoint --------------------------------------------------------------
+# -- the endpoint ------------------------------------------------------------
 
 {
 	my $got = $s->get('/metrics', headers => { 'X-API-KEY' => undef });

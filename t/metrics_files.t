@@ -19,7 +19,7 @@ my $dir = $s->stack->run_dir . '/metrics';
 
 sub scrape { return $s->get('/metrics', headers => { 'X-API-KEY' => undef }) }
 
-# -- truncated ----------------------------------------------------------------
+# -- truncated ---------------------------------------------------------------
 
 # The file of another worker, again and again while it is read.
 $s->kill_worker(2, 'TERM');
@@ -59,7 +59,7 @@ $s->restart_worker(1);
 is -s "$dir/1.metrics", $size,
     '... and after its next start the file is complete';
 
-# -- full ---------------------------------------------------------------------
+# -- full --------------------------------------------------------------------
 
 SKIP: {
 	Test::More::skip('cannot mount here', 3) if !$can_mount;

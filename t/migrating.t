@@ -20,7 +20,7 @@ sub text_of ($path)
 
 my $doc = text_of('docs/migrating.md');
 
-# -- settings ------------------------------------------------------------------
+# -- settings ----------------------------------------------------------------
 
 {
 	my %ours = map { $_ => 1 }
@@ -48,7 +48,7 @@ my $doc = text_of('docs/migrating.md');
 	    'the paths are those of the seller-data API';
 }
 
-# -- the database ----------------------------------------------------------------
+# -- the database ------------------------------------------------------------
 
 {
 	my $s = AIChat::Test->new(migrate => 0, workers => 0, own_pg => 1,

@@ -17,7 +17,7 @@
 
 #define MOST (64 * 1024 * 1024)
 
-/* --- a message --------------------------------------------------------- */
+/* --- a message ---------------------------------------------------------- */
 
 static const char *const names[] = { "b", "i", "u", "s", "code", "pre", "a",
 	"blockquote" };
@@ -207,7 +207,7 @@ message_wrong(const char *s, size_t len, bool html,
 	return NULL;
 }
 
-/* --- invisible characters ---------------------------------------------- */
+/* --- invisible characters ----------------------------------------------- */
 
 /* As UTF-8, because TDLib lists them so. */
 static const char *const nothings[] = { "\xc2\x85", "\u00a0", "\u030a",
@@ -433,7 +433,7 @@ message_lost(const char *markdown, size_t len, const struct aic_buf *told)
 	return NULL;
 }
 
-/* --- an answer --------------------------------------------------------- */
+/* --- an answer ---------------------------------------------------------- */
 
 /* Small limits produce more cuts. */
 static const struct message_limits limits[] = {

@@ -359,7 +359,7 @@ rich_wrong(const char *s, size_t len, const struct rich_limits *limits,
 	return NULL;
 }
 
-/* --- an answer ----------------------------------------------------------- */
+/* --- an answer ---------------------------------------------------------- */
 
 /* Small limits produce more cuts. */
 static const struct rich_limits limits[] = {

@@ -295,7 +295,7 @@ a_trial_that_never_leaves_is_replaced_after_its_deadline(void **state)
 	aic_breaker_done(&b);
 }
 
-/* --- many threads -------------------------------------------------------- */
+/* --- many threads ------------------------------------------------------- */
 
 #define THREADS 16
 #define TRIALS 2000

@@ -147,7 +147,7 @@ the_whole_window_counts_and_not_only_the_last_second(void **state)
 	aic_budget_done(&b);
 }
 
-/* --- many threads -------------------------------------------------------- */
+/* --- many threads ------------------------------------------------------- */
 
 #define THREADS 16
 #define EACH 1000

@@ -20,7 +20,7 @@
 #define SLACK_US (3 * AIC_S)
 #define PATIENCE_US (20 * AIC_S)
 
-/* --- a scripted Redis server --------------------------------------------- */
+/* --- a scripted Redis server -------------------------------------------- */
 
 /* How the server answers every command but a greeting. */
 enum mode {
@@ -348,7 +348,7 @@ stop_fake(void)
 		close(fake.conns[--fake.n_conns]);
 }
 
-/* --- each test begins with a scripted server in mode WELL and a cache ---- */
+/* --- each test begins with a scripted server in mode WELL and a cache --- */
 
 static struct aic_cache *cache;
 
@@ -489,7 +489,7 @@ has(struct aic_cache *c, int64_t user, const char *want)
 	free(got);
 }
 
-/* --- keys and values ----------------------------------------------------- */
+/* --- keys and values ---------------------------------------------------- */
 
 static void
 without_a_url_the_cache_is_off(void **state)
@@ -675,7 +675,7 @@ a_value_of_another_writer_counts_as_missing(void **state)
 	aic_cache_close(other);
 }
 
-/* --- a server that fails ------------------------------------------------- */
+/* --- a server that fails ------------------------------------------------ */
 
 /*
  * A call in this mode ends with this result, and in time. A successful call
@@ -908,7 +908,7 @@ a_server_that_was_restarted_is_used_again(void **state)
 	has(cache, 1, "one");
 }
 
-/* --- many at once -------------------------------------------------------- */
+/* --- many at once ------------------------------------------------------- */
 
 #define THREADS 32
 #define ROUNDS 150

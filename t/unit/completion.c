@@ -55,7 +55,7 @@ read_text(const char *body)
 	return read_bytes(body, strlen(body));
 }
 
-/* --- the text ------------------------------------------------------------ */
+/* --- the text ----------------------------------------------------------- */
 
 #define MSG(fields) "{\"choices\":[{\"message\":{" fields "}}]}"
 #define CONTENT(list) MSG("\"content\":" list)
@@ -293,7 +293,7 @@ an_answer_without_its_end_is_worth_a_retry(void **state)
 	assert_false(r.e.broken);
 }
 
-/* --- streams ------------------------------------------------------------- */
+/* --- streams ------------------------------------------------------------ */
 
 #define CHUNK(choice) "data: {\"choices\":[{\"index\":0," choice "}]}\n\n"
 #define DELTA(text) CHUNK("\"delta\":{\"content\":\"" text "\"}")
@@ -435,7 +435,7 @@ a_stream_of_many_chunks_is_read(void **state)
 	aic_buf_done(&b);
 }
 
-/* --- tokens -------------------------------------------------------------- */
+/* --- tokens ------------------------------------------------------------- */
 
 static void
 tokens_are_whole_numbers_that_fit(void **state)
@@ -528,7 +528,7 @@ tokens_are_whole_numbers_that_fit(void **state)
 	}
 }
 
-/* --- errors -------------------------------------------------------------- */
+/* --- errors ------------------------------------------------------------- */
 
 static void
 an_error_inside_a_200_is_read_as_one(void **state)
@@ -735,7 +735,7 @@ only_the_beginning_of_a_long_error_is_read(void **state)
 	aic_buf_done(&b);
 }
 
-/* --- requests ------------------------------------------------------------ */
+/* --- requests ----------------------------------------------------------- */
 
 static void
 a_request_has_the_members_of_its_form(void **state)

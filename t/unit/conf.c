@@ -707,7 +707,7 @@ server_host_requires_server_api_key_and_not_the_reverse(void **state)
 	aic_conf_done(&conf);
 }
 
-/* --- secrets from files -------------------------------------------------- */
+/* --- secrets from files ------------------------------------------------- */
 
 static void
 each_secret_can_come_as_a_file_with_or_without_a_newline(void **state)

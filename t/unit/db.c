@@ -59,7 +59,7 @@ open_url(const char *url, int pool, bool prepare)
 	return d;
 }
 
-/* --- a database of our own ------------------------------------------------ */
+/* --- a database of our own ---------------------------------------------- */
 
 /* The connection string with another database's name. */
 static char *
@@ -187,7 +187,7 @@ look(const char *sql)
 	return n;
 }
 
-/* --- db ------------------------------------------------------------------- */
+/* --- db ----------------------------------------------------------------- */
 
 static const struct aic_db_stmt echo = { "t_echo",
 	"SELECT $1::text, $2::bigint, $1::text IS NULL", 2, NULL };
@@ -1197,7 +1197,7 @@ an_invalid_url_is_refused_and_not_quoted(void **state)
 	aic_db_close(NULL);
 }
 
-/* --- the limit ------------------------------------------------------------ */
+/* --- the limit ---------------------------------------------------------- */
 
 #define LEASE 60000
 
@@ -1738,7 +1738,7 @@ after_a_clock_that_was_ahead_a_reset_opens_the_current_day(void **state)
 	assert_int_equal(save(user, ahead), -1);
 }
 
-/* --- save ----------------------------------------------------------------- */
+/* --- save --------------------------------------------------------------- */
 
 static void
 a_save_counts_once_however_often_it_is_made(void **state)
@@ -1897,7 +1897,7 @@ a_chat_of_yesterday_is_stored_there_and_not_counted_today(void **state)
 	assert_int_equal(look(sql), 1);
 }
 
-/* --- what is read --------------------------------------------------------- */
+/* --- what is read ------------------------------------------------------- */
 
 /* The context of a user as the database returns it. */
 static struct aic_context

@@ -152,7 +152,7 @@ is_none(struct aic_gigachat *g, struct server *s, enum aic_http_end end,
 		fail_msg("\"%s\" does not say \"%s\"", why, says);
 }
 
-/* --- the request ----------------------------------------------------------- */
+/* --- the request -------------------------------------------------------- */
 
 static void
 a_token_is_requested_with_the_key_a_uuid_and_the_scope(void **state)
@@ -330,7 +330,7 @@ after_a_failed_early_renewal_the_old_token_is_used(void **state)
 	aic_gigachat_close(g);
 }
 
-/* --- failures ---------------------------------------------------------------- */
+/* --- failures ----------------------------------------------------------- */
 
 static void
 after_a_failure_no_token_is_requested_for_a_while(void **state)
@@ -438,7 +438,7 @@ a_failure_that_concerns_one_chat_causes_no_pause(void **state)
 	}
 }
 
-/* --- a token that the API refuses ---------------------------------------------- */
+/* --- a token that the API refuses --------------------------------------- */
 
 static void
 a_refused_token_is_renewed_once(void **state)
@@ -468,7 +468,7 @@ a_refused_token_is_renewed_once(void **state)
 	aic_gigachat_close(g);
 }
 
-/* --- many at once ----------------------------------------------------------- */
+/* --- many at once ------------------------------------------------------- */
 
 #define THREADS 20
 

@@ -766,7 +766,7 @@ a_connection_that_was_closed_while_idle_is_replaced(void **state)
 	server_free(s);
 }
 
-/* --- when to come again -------------------------------------------------- */
+/* --- when to come again ------------------------------------------------- */
 
 static void
 retry_after_is_read_in_all_its_forms(void **state)
@@ -911,7 +911,7 @@ retry_after_of_one_response_does_not_carry_over_to_the_next(void **state)
 	server_free(s);
 }
 
-/* --- callers that leave -------------------------------------------------- */
+/* --- callers that leave ------------------------------------------------- */
 
 static bool
 say(void *arg)

@@ -403,7 +403,7 @@ giving_up_a_connection_ends_no_other_call(void **state)
 	server_free(s);
 }
 
-/* --- many threads, for the sanitizers ------------------------------------- */
+/* --- many threads, for the sanitizers ----------------------------------- */
 
 #define CROWD 6
 #define ROUNDS 60

@@ -60,7 +60,10 @@ line_with(const char *key, const char *value)
 	return caught();
 }
 
-/* U+0085, U+009B, U+00AD, U+200B, U+2028, U+2029, U+202E, U+2066, U+FEFF, U+E0041. */
+/*
+ * U+0085, U+009B, U+00AD, U+200B, U+2028, U+2029, U+202E, U+2066, U+FEFF,
+ * U+E0041.
+ */
 static void
 no_character_can_forge_a_line_or_be_invisible_in_it(void **state)
 {

@@ -626,7 +626,7 @@ write_document(struct doc *d)
 	return kind >= 3;
 }
 
-/* --- checking the result ------------------------------------------------- */
+/* --- checking the result ------------------------------------------------ */
 
 /* The first figure that is not shown after those before it. */
 static const char *

@@ -147,7 +147,7 @@ chat_with(struct chat *c, const struct server_step *steps, int n)
 	ask(c);
 }
 
-/* --- the request body ---------------------------------------------------- */
+/* --- the request body --------------------------------------------------- */
 
 static struct json_object *
 sent_to(struct server *s, int n)
@@ -209,7 +209,7 @@ the_request_is_a_chat_completion(void **state)
 	end(&c);
 }
 
-/* --- which answers are usable -------------------------------------------- */
+/* --- which answers are usable ------------------------------------------- */
 
 static void
 a_usable_answer_is_returned_with_its_tokens(void **state)
@@ -532,7 +532,7 @@ the_largest_answer_is_accepted_with_only_invalid_bytes_too(void **state)
 	end(&c);
 }
 
-/* --- attempts ------------------------------------------------------------ */
+/* --- attempts ----------------------------------------------------------- */
 
 static void
 a_temporary_status_is_tried_three_times(void **state)
@@ -782,7 +782,7 @@ retries_of_all_chats_come_from_one_budget(void **state)
 	end(&c);
 }
 
-/* --- parameters that a model refuses ------------------------------------- */
+/* --- parameters that a model refuses ------------------------------------ */
 
 static struct server_step
 refuse(const char *code, const char *param)
@@ -1015,7 +1015,7 @@ other_errors_do_not_change_the_parameters(void **state)
 	}
 }
 
-/* --- errors inside a 200, and answers that broke off --------------------- */
+/* --- errors inside a 200, and answers that broke off -------------------- */
 
 #define ERROR(fields) "{\"error\":{" fields "}}"
 #define FINISH(text, reason)                                                   \
@@ -1083,7 +1083,7 @@ an_error_inside_a_200_is_treated_like_its_status(void **state)
 	}
 }
 
-/* --- what messages and logs may contain ---------------------------------- */
+/* --- what messages and logs may contain --------------------------------- */
 
 static void
 an_error_that_quotes_key_and_address_is_not_passed_on(void **state)
@@ -1197,7 +1197,7 @@ the_model_has_recovered_with_the_next_answer(void **state)
 	end(&c);
 }
 
-/* --- the circuit breaker of a model -------------------------------------- */
+/* --- the circuit breaker of a model ------------------------------------- */
 
 #define LONG_US (3600 * AIC_S)
 
@@ -1375,7 +1375,7 @@ a_trial_closes_it_or_keeps_it_open(void **state)
 	end(&c);
 }
 
-/* --- the fallback model -------------------------------------------------- */
+/* --- the fallback model ------------------------------------------------- */
 
 /* Each server takes its steps one after another. */
 static void
@@ -1790,7 +1790,7 @@ no_server_can_get_either_key_into_the_log(void **state)
 	}
 }
 
-/* --- a token ------------------------------------------------------------- */
+/* --- a token ------------------------------------------------------------ */
 
 static void
 begin_gigachat(struct chat *c, const struct server_step *auth, int n_auth,
@@ -1907,7 +1907,7 @@ without_a_token_and_a_fallback_the_log_has_the_reason(void **state)
 	end(&c);
 }
 
-/* --- callers that leave -------------------------------------------------- */
+/* --- callers that leave ------------------------------------------------- */
 
 static bool
 say(void *arg)

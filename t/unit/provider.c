@@ -28,7 +28,7 @@ static const struct aic_provider_conf first = { .base_url = "https://a/v1",
 	.auth_url = "https://auth-a",
 	.auth_scope = "scope-a" };
 
-/* --- a fallback provider ------------------------------------------------- */
+/* --- a fallback provider ------------------------------------------------ */
 
 static void
 a_fallback_without_url_key_and_name_is_not_set(void **state)
@@ -102,7 +102,7 @@ values_that_are_set_for_the_fallback_are_used(void **state)
 	assert_string_equal(second.ca_file, "/b.pem");
 }
 
-/* --- opening ------------------------------------------------------------- */
+/* --- opening ------------------------------------------------------------ */
 
 static void
 put_file(const char *text)
@@ -249,7 +249,7 @@ values_of_headers_are_secrets_unless_they_are_short(void **state)
 	aic_provider_close(p);
 }
 
-/* --- a call with a token --------------------------------------------------- */
+/* --- a call with a token ------------------------------------------------ */
 
 #define TOKEN "{\"access_token\":\"tOkEn-1\",\"expires_at\":1}"
 

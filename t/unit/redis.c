@@ -10,7 +10,7 @@
 
 #define CANARY "canary"
 
-/* --- URLs ---------------------------------------------------------------- */
+/* --- URLs --------------------------------------------------------------- */
 
 static void
 a_url_gives_address_user_password_and_database(void **state)
@@ -111,7 +111,7 @@ other_urls_are_refused_and_not_quoted(void **state)
 	}
 }
 
-/* --- replies ------------------------------------------------------------- */
+/* --- replies ------------------------------------------------------------ */
 
 /* Appends a reply as text: "0.1=abc" is item 1 of reply 0. */
 static void

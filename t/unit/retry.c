@@ -118,7 +118,7 @@ a_call_without_a_response_is_judged_by_its_end(void **state)
 			    rows[i].again);
 }
 
-/* --- row by row ---------------------------------------------------------- */
+/* --- row by row --------------------------------------------------------- */
 
 #define NEVER AIC_RETRY_NEVER
 #define OTHER AIC_RETRY_OTHER

@@ -152,7 +152,7 @@ nesting_is_bounded(void **state)
 	aic_buf_done(&text);
 }
 
-/* --- parts ---------------------------------------------------------------- */
+/* --- parts -------------------------------------------------------------- */
 
 static void
 cut(size_t units, size_t blocks, const char *html, const char *const *want)
@@ -237,7 +237,7 @@ the_first_part_ends_in_a_note(void **state)
 	aic_buf_done(&to);
 }
 
-/* --- the checker itself ---------------------------------------------------- */
+/* --- the checker itself ------------------------------------------------- */
 
 static void
 the_checker_applies_the_rules_of_telegram(void **state)

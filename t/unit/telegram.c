@@ -415,7 +415,7 @@ without_room_in_the_buffer_it_fails(void **state)
 	aic_buf_done(&to);
 }
 
-/* --- the checker itself ------------------------------------------------ */
+/* --- the checker itself ------------------------------------------------- */
 
 static void
 the_checker_refuses_what_telegram_refuses(void **state)
@@ -512,7 +512,7 @@ the_checker_detects_lost_text(void **state)
 	assert_false(loses("```python\nx\n```", "x"));
 }
 
-/* --- random text --------------------------------------------------------- */
+/* --- random text -------------------------------------------------------- */
 
 #define ROUNDS 1500
 #define WORDS_MAX 60

@@ -147,7 +147,7 @@ a_base_url_with_the_whole_path_is_refused(void **state)
 	    "https://h/chat/completions/v1");
 }
 
-/* --- proxies ------------------------------------------------------------- */
+/* --- proxies ------------------------------------------------------------ */
 
 static void
 a_proxy_is_a_scheme_a_user_a_host_and_a_port(void **state)
@@ -235,7 +235,7 @@ an_invalid_proxy_is_refused(void **state)
 	is_taken(aic_value_proxy, url, url);
 }
 
-/* --- certificates -------------------------------------------------------- */
+/* --- certificates ------------------------------------------------------- */
 
 #define CERTIFICATE                                                            \
 	"-----BEGIN CERTIFICATE-----\n"                                        \

@@ -174,9 +174,9 @@ sub port_is_free ($port, $addr = '127.0.0.1')
 }
 
 # Returns a port for a server that is started later, and keeps other test files
-# from taking the same one: an abstract unix socket named after the port reserves it
-# until this process ends.  The range is below the one from which the kernel takes
-# the ports of outgoing connections.
+# from taking the same one: an abstract unix socket named after the port
+# reserves it until this process ends. The range is below the one from which the
+# kernel takes the ports of outgoing connections.
 sub free_port
 {
 	state %reserved;

@@ -62,7 +62,7 @@ sub url ($self, $path = '') { return "http://127.0.0.1:$self->{port}$path" }
 #   token_status     of such a response, instead of 200
 #   token            the text of a token, before its number
 #   revoke           the tokens issued so far become invalid
-#   quote            an error has the "token", or the "header" X-Secret, as its code
+#   quote            errors have the "token", or the "header" X-Secret, as code
 #   proxy            "user:password": all requests must use this proxy
 sub set ($self, %o)
 {

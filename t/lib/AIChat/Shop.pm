@@ -155,7 +155,7 @@ sub average_rating ($self)
 
 sub growth ($now, $before) { return $before ? ($now - $before) / $before * 100 : 0 }
 
-# -- endpoints ----------------------------------------------------------------
+# -- endpoints ---------------------------------------------------------------
 
 sub dashboard ($self)
 {

@@ -42,14 +42,16 @@ sub find_build
 #   wrap       what runs a worker, as a command to put before it
 #   backlog    how many may wait at a worker's socket
 #   listen     what Nginx's "listen" has besides, such as " ssl"
-#   nofile     open files, and connections, of one process of Nginx; default 16384
+#   nofile     open files and connections of one process of Nginx; default
+#              16384
 #   address    where Nginx listens; default 127.0.0.1
 #   net        the network namespace of all but PostgreSQL, as a file
-#   hosts      [ "address:port" ]: they have the workers, and Nginx is their front
+#   hosts      [ "address:port" ] of hosts with workers; Nginx is their front
 #   dying      an AIChat::Dying, which ends after the workers
 #   proxy      { database, model, model_plain, server, workers, redis }: where a
 #              fault proxy stands
-#   tls        the kind of the TLS ends before the models, see AIChat::TLS; 0 for none
+#   tls        the kind of the TLS ends before the models, see AIChat::TLS; 0 for
+#              none
 #   certs      their certificates
 sub new ($class, %o)
 {
@@ -102,9 +104,9 @@ sub door ($self, $kind, $name, $listen, $to)
 	return $self->{proxies}{$name}->where;
 }
 
-# "database", "model", "second", "server", "redis" or "worker 1"; "model_plain" and
-# "second_plain" stand between a TLS end and its model, where "model" and "second" see
-# only ciphertext.
+# "database", "model", "second", "server", "redis" or "worker 1"; "model_plain"
+# and "second_plain" stand between a TLS end and its model, where "model" and
+# "second" see only ciphertext.
 sub proxy ($self, $name) { return $self->{proxies}{$name} }
 
 # -- database ----------------------------------------------------------------
@@ -162,8 +164,8 @@ sub use_model ($self, $port, $which = 'model', $setting = 'OPENAI')
 	$s->{"${setting}_API_KEY"} //= "$which-stand-in";
 }
 
-# Starts the TLS end before a model, unless it runs; returns its port.  The end stays
-# when the model is stopped and started again.
+# Starts the TLS end before a model, unless it runs; returns its port. The end
+# stays when the model is stopped and started again.
 sub tls_end ($self, $which, $port)
 {
 	my $end = $self->{tls_ends}{$which} //= AIChat::TLS->start(

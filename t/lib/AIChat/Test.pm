@@ -73,29 +73,31 @@ sub import ($class, @)
 # -- start and end -----------------------------------------------------------
 
 #   workers      how many; default 1, 0 for none
-#   env          settings, over those of the tests
+#   env          settings, in addition to those of the harness
 #   model        0 for none: OPENAI_BASE_URL then comes from env
 #   model_args   arguments of the stand-in model
-#   second_model 1 for a second one, which the workers fall back to
-#   redis        1 for a Redis, which the workers use; or its settings, as
+#   second_model 1 for a second stand-in, the fallback model of the workers
+#   redis        1 for Redis, which the workers use; or its settings, as
 #                [ '--maxmemory', '1mb' ]
-#   server       1 for the stand-in Server, which the workers ask
-#   with         0: without what AIC_WITH would add
+#   server       1 for the stand-in seller-data API, which the workers call
+#   with         0: without the parts that AIC_WITH would add
 #   nginx        0 for none
 #   read_timeout_s   of Nginx, when the test waits for it to pass
-#   wrap         what runs the workers, such as [ 'valgrind', ... ]
-#   backlog      how many may wait at a worker's socket
-#   tls          what the worker speaks to the models: "h2" or "http1", over TLS, by a
-#                proxy that is not ours, see AIChat::TLS; 0 for plain HTTP.  The default
-#                is that of the run, AIC_TLS
-#   proxy        [ qw(database model server workers redis) ]: where to put a fault proxy,
-#                to be steered by $s->proxy('model') or $s->proxy('worker 1');
-#                model_plain is between the TLS end and the model
+#   wrap         the command before that of a worker, as [ 'valgrind', ... ]
+#   backlog      the length of the queue of a worker's socket
+#   tls          the protocol of the models: "h2" or "http1", over TLS, by an
+#                independent proxy, see AIChat::TLS; 0 for plain HTTP.  The
+#                default is that of the run, AIC_TLS
+#   proxy        [ qw(database model server workers redis) ]: the places of
+#                fault proxies, controlled by $s->proxy('model') or
+#                $s->proxy('worker 1'); model_plain is between the TLS end and
+#                the model
 #   migrate      0 for an empty database
 #   own_pg       1 for a cluster of its own, which can be stopped
 #   pg_conf      settings of that cluster; implies own_pg
 #   pg_net       the network namespace of that cluster
-#   idle         [ qw(model nginx) ]: parts that are started and, on purpose, not used
+#   idle         [ qw(model nginx) ]: parts that are started and not used, on
+#                purpose
 sub new ($class, %o)
 {
 	my $dir = temp_dir('ai-chat-t');
@@ -952,7 +954,7 @@ sub model_times ($self, $id)
 	return @{ $self->model_says('times', $id) };
 }
 
-# -- the stand-in Server -------------------------------------------------------
+# -- the stand-in Server -----------------------------------------------------
 
 sub server_request ($self, $method, $path, $body = '')
 {
