@@ -436,7 +436,7 @@ for my $second (qw(sooner later)) {
 {
 	my %ask = (telegram_id => 50, message => '[[id=left delay=1700]]');
 	my ($sock) = $s->start_chats(chat('key', %ask));
-	wait_for(sub { $s->model_count('left') }, 10, 'the model to be asked');
+	wait_for(sub { $s->model_count('left') }, 10, 'a call of the model');
 	close $sock;
 	wait_for(sub { $s->ledger(50)->{rows} }, 10, 'the chat to be kept');
 	paid(50, 1,

@@ -145,7 +145,7 @@ redis_is_back();
 knows_all(17, 'a removed reservation, and a chat in between', sub {
 	my ($sock) = $s->start_chats({ telegram_id => 17,
 	    message => '[[id=slow17 delay=900 text=долго]]' });
-	wait_for(sub { $s->model_count('slow17') }, 10, 'the model to be asked');
+	wait_for(sub { $s->model_count('slow17') }, 10, 'a call of the model');
 	$s->sql("update ai_chat_daily_limits set leases = '{}'
 	    where telegram_id = 17");
 	chat(17);
@@ -260,7 +260,7 @@ sub use_up ($user)
 	chat(32) for 2 .. $LIMIT;
 	my ($sock) = $s->start_chats({ telegram_id => 32,
 	    message => '[[id=lost delay=900 status=400]]' });
-	wait_for(sub { $s->model_count('lost') }, 10, 'the model to be asked');
+	wait_for(sub { $s->model_count('lost') }, 10, 'a call of the model');
 	is((chat(32))[0]{status}, 429, 'the last chat of the day is reserved');
 	finish_chats($sock);
 	is((chat(32))[0]{status}, 200,
@@ -395,7 +395,7 @@ sub use_up ($user)
 	is_deeply $got->{json}, { response => 'Склад', tokens_used => 0,
 	    remaining_requests => $LIMIT - 1 },
 	    '... and from Redis the next time';
-	is $s->model_count('common'), $saved, '... the model was not asked';
+	is $s->model_count('common'), $saved, '... the model was not called';
 	is_deeply $s->ledger(51), { count => 1, rows => 1, leases => 0 },
 	    '... it is counted, and in the history';
 	is $s->post('/v1/chat/history', { telegram_id => 51 })

@@ -231,7 +231,7 @@ for my $headers ({}, { 'Idempotency-Key' => 'k' }) {
 	my %ask = (telegram_id => 1, headers => $headers,
 	    message => "[[id=$id delay=600]]");
 	my ($sock) = $s->start_chats(\%ask);
-	wait_for(sub { $s->model_count($id) }, 10, 'the model to be asked');
+	wait_for(sub { $s->model_count($id) }, 10, 'a call of the model');
 	is retain('forget', 1)->{known}, 1, "erased during a chat, $what";
 	is_deeply $s->ledger(1), { count => 1, rows => 0, leases => 0 },
 	    '... only the counter remains';
@@ -257,7 +257,7 @@ empty();
 {
 	my ($sock) = $s->start_chats({ telegram_id => 1,
 	    message => '[[id=frozen delay=100]]' });
-	wait_for(sub { $s->model_count('frozen') }, 10, 'the model to be asked');
+	wait_for(sub { $s->model_count('frozen') }, 10, 'a call of the model');
 	my ($busy) = grep { $s->taken($_) } 1, 2;
 	$s->kill_worker($busy, 'STOP');
 	retain('forget', 1);

@@ -160,7 +160,7 @@ is $s->model_count('third'), 1, '... with the answer that was paid for';
 {
 	my %ask = (telegram_id => 40, message => '[[id=late delay=900]] Вопрос');
 	my ($sock) = $s->start_chats({ %ask, headers => { 'Idempotency-Key' => 'late' } });
-	wait_for(sub { $s->model_count('late') }, 10, 'the model to be asked');
+	wait_for(sub { $s->model_count('late') }, 10, 'a call of the model');
 	$s->sql("update ai_chat_daily_limits set leases = '{}',
 	    request_count = 1000 where telegram_id = 40");
 	my ($got) = finish_chats($sock);

@@ -157,7 +157,7 @@ is sprintf('%04o', 07777 & (stat "$d->{dir}/run/ai-chat")[2]), '0750',
 		syswrite STDOUT, $status // 'nothing';
 		POSIX::_exit(0);
 	}
-	wait_for(sub { $s->model_count('last') }, 10, 'the model to be asked');
+	wait_for(sub { $s->model_count('last') }, 10, 'a call of the model');
 	my $start = time;
 	$d->ctl('stop', 'ai-chat.target');
 	wait_for(sub { !grep { $d->show($_, 'ActiveState') ne 'inactive' }

@@ -132,7 +132,7 @@ sub add_up ($self, $chats, $got, $title, %o)
 	Test::More::is(join(', ', @ledger), '', '... answered = stored = counted');
 	Test::More::ok($o{refused} ? $asked <= $attempts
 	    : $o{again} ? $asked >= $attempts : $asked == $attempts,
-	    '... and the model was asked once an attempt')
+	    '... and there is one request for each attempt')
 	    or Test::More::diag("$asked requests, $attempts attempts");
 	return $answered;
 }

@@ -218,7 +218,7 @@ sub finish ($self)
 	    'no error in a log that was not announced');
 	Test::More::is(join("\n", $self->sanitizer_reports), '',
 	    'no sanitizer report');
-	Test::More::is(join("\n", @died), '', 'no worker died unasked');
+	Test::More::is(join("\n", @died), '', 'no worker died unexpectedly');
 	$self->tidy;
 }
 
@@ -954,7 +954,7 @@ sub model_times ($self, $id)
 	return @{ $self->model_says('times', $id) };
 }
 
-# -- the stand-in Server -----------------------------------------------------
+# -- the stand-in seller-data API --------------------------------------------
 
 sub server_request ($self, $method, $path, $body = '')
 {
