@@ -10,6 +10,10 @@
  * added up, and their first items are shown. A field that the table does not
  * have is shown under its own name. Several documents become one text.
  *
+ * seller.c reads a document, seller_lines.c writes its objects and lists,
+ * seller_sums.c adds up lists, seller_text.c writes single values, and
+ * seller_join.c makes one text of several documents.
+ *
  * All data are untrusted: buyers write reviews, and competitors name products.
  * So every text, and every name that the table does not have, is shortened and
  * quoted «so» in one line, without guillemets and invisible characters inside.

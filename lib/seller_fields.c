@@ -778,3 +778,44 @@ aic_seller_fields_get(int word)
 {
 	return &words[word];
 }
+
+enum aic_seller_fields_how
+aic_seller_fields_how(int word)
+{
+	return words[word].how;
+}
+
+bool
+aic_seller_fields_is_money(int word)
+{
+	return words[word].how == AIC_SELLER_FIELDS_MONEY ||
+	    words[word].how == AIC_SELLER_FIELDS_MONEY_SUM ||
+	    words[word].how == AIC_SELLER_FIELDS_BACK_SUM;
+}
+
+bool
+aic_seller_fields_adds_up(int word)
+{
+	enum aic_seller_fields_how how = aic_seller_fields_how(word);
+
+	return how == AIC_SELLER_FIELDS_SUM || how == AIC_SELLER_FIELDS_STOCK ||
+	    how == AIC_SELLER_FIELDS_MONEY_SUM ||
+	    how == AIC_SELLER_FIELDS_BACK_SUM ||
+	    how == AIC_SELLER_FIELDS_CANCEL;
+}
+
+bool
+aic_seller_fields_is_shown(int word, double x, bool in_list)
+{
+	enum aic_seller_fields_zero zero = words[word].zero;
+
+	return x != 0 || zero == AIC_SELLER_FIELDS_ZERO ||
+	    (zero == AIC_SELLER_FIELDS_NO_ZERO_IN_LIST && !in_list);
+}
+
+bool
+aic_seller_fields_is_hidden(int word)
+{
+	return words[word].how == AIC_SELLER_FIELDS_SKIP ||
+	    words[word].how == AIC_SELLER_FIELDS_SALE_ID;
+}

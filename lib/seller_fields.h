@@ -65,6 +65,26 @@ int aic_seller_fields_find(const char *name);
  */
 const struct aic_seller_field *aic_seller_fields_get(int word);
 
+/* aic_seller_fields_how -- the kind of a field. */
+enum aic_seller_fields_how aic_seller_fields_how(int word);
+
+/*
+ * aic_seller_fields_is_money -- true for an amount of money.
+ * aic_seller_fields_adds_up -- true if a list shows the sum of the field.
+ */
+bool aic_seller_fields_is_money(int word);
+bool aic_seller_fields_adds_up(int word);
+
+/* aic_seller_fields_is_hidden -- true for a field that is not shown. */
+bool aic_seller_fields_is_hidden(int word);
+
+/*
+ * aic_seller_fields_is_shown -- false if the number stands for "unknown".
+ *
+ * in_list   the number belongs to an item of a list
+ */
+bool aic_seller_fields_is_shown(int word, double x, bool in_list);
+
 /*
  * aic_seller_fields_within -- the field of a member inside an object of the
  * field outer.

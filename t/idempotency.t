@@ -264,8 +264,8 @@ sub paid ($user, $n, $what)
 for my $second (qw(sooner later)) {
 	my $user = $second eq 'sooner' ? 43 : 44;
 	my $id = "both$user";
-	my $marks = "id=$id " . ($second eq 'sooner' ? 'delay=900 times=1'
-	    : 'delay=500');
+	my $marks = "id=$id " . ($second eq 'sooner' ? 'delay=2000 times=1'
+	    : 'delay=2000');
 	my %ask = (telegram_id => $user, message => "[[$marks]]");
 	my ($first) = $s->start_chats(chat('key', %ask));
 	wait_for(sub { $s->model_count($id) == 1 }, 10, 'the first one');

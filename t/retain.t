@@ -12,8 +12,9 @@ my $s = AIChat::Test->new(workers => 2, own_pg => 1, env => {
 	AI_CHAT_DB_TIMEOUT_MS => 500,
 	AI_CHAT_DAILY_LIMIT => 3,
 });
-# An answer that came too late to be saved, because its user was erased.
-$s->expect_log(qr/code=EBUSY/);
+# An answer that came too late to be saved, because its user was erased. The
+# last batch of a run is given up when the time of the run is over.
+$s->expect_log(qr/code=EBUSY/, qr/connection to client lost/);
 
 sub url { return $s->db_url . '&application_name=retain' }
 
@@ -128,11 +129,13 @@ add_exchanges(300, 31);
 add_exchanges(20_000, 31);
 {
 	my $got = retain('prune', 30, 100, 100, 1);
-	is $got->{complete}, 0,
-	    'a run with a time limit of a second stops in time';
+	is $got->{complete}, 0, 'a run with a time limit of a second stops in time';
 	is $got->{failed}, undef, '... without a failure';
 	cmp_ok $got->{exchanges}, '>', 0, '... after a part of the work';
-	is exchanges(), 20_000 - $got->{exchanges}, '... which is committed';
+	# PostgreSQL may have committed the last batch after that.
+	my $unheard = 20_000 - $got->{exchanges} - exchanges();
+	ok $unheard == 0 || $unheard == 100, '... which is committed'
+	    or diag "$unheard more are gone";
 
 	my $left = exchanges();
 	my @got = $s->parallel(4, sub { retain('prune', 30, 100, 1) });

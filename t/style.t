@@ -10,7 +10,7 @@ my $TOP = AIChat::Stack::top();
 # The files that may contain SQL: stages with queries of their own, and the
 # programs that migrate the schema or check it.
 my %sql = map { $_ => 1 } map { ("lib/$_.c") } qw(context db durable history idempotency limit
-    retain save stats);
+    retain save);
 $sql{$_} = 1 for qw(app/ctl/check.c app/migrate/main.c app/worker/worker.c);
 $sql{'lib/redis.c'} = 1;	# a SELECT of its own
 $sql{'lib/cache_keys.c'} = 1;	# asks which database it is
@@ -144,7 +144,7 @@ is cycle(%edges), '', 'the graph of includes has no cycle';
 # the pipeline.
 {
 	my %stage = map { ("lib/$_" => 1) } qw(input auth limit context prompt
-	    openai save idempotency history stats);
+	    openai save idempotency history);
 	my @wrong;
 
 	for my $module (sort keys %edges) {

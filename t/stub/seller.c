@@ -1,18 +1,22 @@
 /*
- * ai-chat-seller -- a stand-in for the Server, for trying out and for tests.
+ * ai-chat-seller -- a stub of the seller-data API, for tests and for trying
+ * out.
  *
- * GET /api/v1/bot/user-context/ID with X-API-SECRET-KEY, that of SERVER_API_KEY in its
- * environment, is answered with figures that depend on ID alone: those of 1 are
- * always the same 128 orders for 1,234,567 roubles.
+ * It answers GET /api/v1/bot/user-context/ID. The header X-API-SECRET-KEY must
+ * have the key that SERVER_API_KEY has in the environment of this program. The
+ * figures depend on ID alone: those of 1 are always the same 128 orders for
+ * 1,234,567 roubles.
  *
  * Control, without a key:
  *	POST /set?id=ID[&status=N][&delay_ms=N][&how=hang|drop]
- *			how to answer ID from now on, 0 for all: after a delay, with
- *			this status, never, or with the end of the connection. A body
- *			is what the answer has. Without any of them: as ever.
- *	GET /seen	{"requests":n,"refused":n,"last":{"uri":..,"headers":{}}}
+ *			how to answer ID from now on, 0 for all: with this
+ *			status, after this delay, never (hang), or by closing
+ *			the connection (drop). A body is the body of the answer.
+ *			Without any of these: the figures.
+ *	GET /seen	{"requests":n,"refused":n,
+ *			"last":{"uri":..,"headers":{}}}
  *	GET /seen?id=ID	{"requests":n}
- *	POST /reset	forgets all of it
+ *	POST /reset	deletes all settings and counts
  *
  * A request is counted when it has arrived, whatever becomes of it.
  */
@@ -40,15 +44,17 @@
 
 #include <json-c/json.h>
 
+#include "port.h"
+
 #define PATH "/api/v1/bot/user-context/"
 
-/* Sellers that are told apart; a test has a few. */
+/* More sellers than any test has; beyond these, all share one. */
 #define SELLERS_MAX 4096
 
 enum how { ANSWER, HANG, DROP };
 
 struct seller {
-	int64_t id; /* 0: any other */
+	int64_t id; /* 0: all that have none of their own */
 	int requests;
 	int status;
 	int delay_ms;
@@ -57,7 +63,7 @@ struct seller {
 	size_t body_len;
 };
 
-/* An answer that is put off. */
+/* An answer that is delayed. */
 struct later {
 	struct evhttp_request *req;
 	struct event *timer;
@@ -80,9 +86,9 @@ die(const char *what)
 	exit(1);
 }
 
-/* The one of this id; made when `make' says so, else perhaps that of all. */
+/* The seller of an id. Unless it is to be made, it may be that of id 0. */
 static struct seller *
-seller_of(int64_t id, bool make)
+find_seller(int64_t id, bool make)
 {
 	struct seller *s;
 	int i;
@@ -97,7 +103,21 @@ seller_of(int64_t id, bool make)
 	return s;
 }
 
-/* --- figures ------------------------------------------------------------ */
+static void
+set_body(struct seller *s, const void *body, size_t len)
+{
+	free(s->body);
+	s->body = NULL;
+	s->body_len = len;
+	if (len == 0)
+		return;
+	s->body = malloc(len);
+	if (!s->body)
+		die("out of memory");
+	memcpy(s->body, body, len);
+}
+
+/* --- figures --------------------------------------------------------- */
 
 static void
 put_figures(struct evbuffer *b, int64_t id)
@@ -131,10 +151,10 @@ put_figures(struct evbuffer *b, int64_t id)
 	    orders * 2);
 }
 
-/* --- answers ------------------------------------------------------------ */
+/* --- answers --------------------------------------------------------- */
 
 static void
-reply(struct evhttp_request *req, int status, struct evbuffer *body)
+send_reply(struct evhttp_request *req, int status, struct evbuffer *body)
 {
 	evhttp_add_header(evhttp_request_get_output_headers(req),
 	    "Content-Type", "application/json");
@@ -142,19 +162,19 @@ reply(struct evhttp_request *req, int status, struct evbuffer *body)
 }
 
 static void
-reply_text(struct evhttp_request *req, int status, const char *text)
+send_text(struct evhttp_request *req, int status, const char *text)
 {
 	struct evbuffer *b = evbuffer_new();
 
 	evbuffer_add(b, text, strlen(text));
-	reply(req, status, b);
+	send_reply(req, status, b);
 	evbuffer_free(b);
 }
 
 static void
-answer(struct evhttp_request *req, int64_t id)
+send_answer(struct evhttp_request *req, int64_t id)
 {
-	struct seller *s = seller_of(id, false);
+	struct seller *s = find_seller(id, false);
 	struct evbuffer *b = evbuffer_new();
 
 	if (s->body)
@@ -163,7 +183,7 @@ answer(struct evhttp_request *req, int64_t id)
 		put_figures(b, id);
 	else
 		evbuffer_add_printf(b, "{\"detail\":\"%d\"}", s->status);
-	reply(req, s->status, b);
+	send_reply(req, s->status, b);
 	evbuffer_free(b);
 }
 
@@ -173,13 +193,13 @@ on_time(evutil_socket_t fd, short what, void *arg)
 	struct later *l = arg;
 
 	(void)fd, (void)what;
-	answer(l->req, l->id);
+	send_answer(l->req, l->id);
 	event_free(l->timer);
 	free(l);
 }
 
 static void
-answer_later(struct evhttp_request *req, int64_t id, int ms)
+delay_answer(struct evhttp_request *req, int64_t id, int ms)
 {
 	struct timeval tv = { ms / 1000, ms % 1000 * 1000 };
 	struct later *l = calloc(1, sizeof(*l));
@@ -192,10 +212,10 @@ answer_later(struct evhttp_request *req, int64_t id, int ms)
 	evtimer_add(l->timer, &tv);
 }
 
-/* --- requests ------------------------------------------------------------ */
+/* --- requests -------------------------------------------------------- */
 
 static void
-remember(struct evhttp_request *req)
+keep_request(struct evhttp_request *req)
 {
 	struct json_object *headers = json_object_new_object();
 	struct evkeyval *h;
@@ -212,7 +232,7 @@ remember(struct evhttp_request *req)
 }
 
 static void
-user_context(struct evhttp_request *req, const char *tail)
+handle_context(struct evhttp_request *req, const char *tail)
 {
 	const char *key =
 	    evhttp_find_header(evhttp_request_get_input_headers(req),
@@ -221,21 +241,20 @@ user_context(struct evhttp_request *req, const char *tail)
 	struct seller *own, *s;
 
 	g.requests++;
-	remember(req);
-	s = seller_of(id, false);
-	own = s->id == id ? s : seller_of(id, true);
+	keep_request(req);
+	s = find_seller(id, false);
+	own = s->id == id ? s : find_seller(id, true);
 	own->requests++;
-	/* A new one is answered as all are. */
+	/* A new seller has the settings of id 0. */
 	if (own != s && own != &g.sellers[0]) {
 		own->status = s->status;
 		own->delay_ms = s->delay_ms;
 		own->how = s->how;
-		own->body_len = s->body_len;
-		own->body = s->body ? strdup(s->body) : NULL;
+		set_body(own, s->body, s->body_len);
 	}
 	if (!key || strcmp(key, g.key) != 0) {
 		g.refused++;
-		reply_text(req, 403, "{\"detail\":\"Invalid API key\"}");
+		send_text(req, 403, "{\"detail\":\"Invalid API key\"}");
 		return;
 	}
 	if (own->how == DROP)
@@ -243,13 +262,13 @@ user_context(struct evhttp_request *req, const char *tail)
 	else if (own->how == HANG)
 		return;
 	else if (own->delay_ms > 0)
-		answer_later(req, id, own->delay_ms);
+		delay_answer(req, id, own->delay_ms);
 	else
-		answer(req, id);
+		send_answer(req, id);
 }
 
 static int
-number(const struct evkeyvalq *query, const char *name, int preset)
+read_number(const struct evkeyvalq *query, const char *name, int preset)
 {
 	const char *v = evhttp_find_header(query, name);
 
@@ -257,26 +276,19 @@ number(const struct evkeyvalq *query, const char *name, int preset)
 }
 
 static void
-set_one(struct seller *s, const struct evkeyvalq *query, struct evbuffer *body)
+set_seller(struct seller *s, const struct evkeyvalq *query,
+    struct evbuffer *body)
 {
 	const char *how = evhttp_find_header(query, "how");
 
-	s->status = number(query, "status", 200);
-	s->delay_ms = number(query, "delay_ms", 0);
+	s->status = read_number(query, "status", 200);
+	s->delay_ms = read_number(query, "delay_ms", 0);
 	s->how = !how ? ANSWER : strcmp(how, "hang") == 0 ? HANG : DROP;
-	free(s->body);
-	s->body = NULL;
-	s->body_len = evbuffer_get_length(body);
-	if (s->body_len > 0) {
-		s->body = calloc(1, s->body_len + 1);
-		if (!s->body)
-			die("out of memory");
-		evbuffer_copyout(body, s->body, s->body_len);
-	}
+	set_body(s, evbuffer_pullup(body, -1), evbuffer_get_length(body));
 }
 
 static void
-set(struct evhttp_request *req, const struct evkeyvalq *query)
+handle_set(struct evhttp_request *req, const struct evkeyvalq *query)
 {
 	const char *v = evhttp_find_header(query, "id");
 	int64_t id = v ? strtoll(v, NULL, 10) : 0;
@@ -284,21 +296,21 @@ set(struct evhttp_request *req, const struct evkeyvalq *query)
 	int i;
 
 	for (i = 0; id == 0 && i < g.n_sellers; i++)
-		set_one(&g.sellers[i], query, body);
+		set_seller(&g.sellers[i], query, body);
 	if (id != 0)
-		set_one(seller_of(id, true), query, body);
-	reply_text(req, 200, "{}");
+		set_seller(find_seller(id, true), query, body);
+	send_text(req, 200, "{}");
 }
 
 static void
-seen(struct evhttp_request *req, const struct evkeyvalq *query)
+handle_seen(struct evhttp_request *req, const struct evkeyvalq *query)
 {
 	const char *v = evhttp_find_header(query, "id");
 	struct evbuffer *b = evbuffer_new();
 	struct seller *s;
 
 	if (v) {
-		s = seller_of(strtoll(v, NULL, 10), true);
+		s = find_seller(strtoll(v, NULL, 10), true);
 		evbuffer_add_printf(b, "{\"requests\":%d}", s->requests);
 	} else {
 		evbuffer_add_printf(b,
@@ -306,12 +318,12 @@ seen(struct evhttp_request *req, const struct evkeyvalq *query)
 		    g.refused,
 		    g.last ? json_object_to_json_string(g.last) : "null");
 	}
-	reply(req, 200, b);
+	send_reply(req, 200, b);
 	evbuffer_free(b);
 }
 
 static void
-reset(struct evhttp_request *req)
+reset_all(void)
 {
 	while (g.n_sellers > 0)
 		free(g.sellers[--g.n_sellers].body);
@@ -319,8 +331,6 @@ reset(struct evhttp_request *req)
 	g.requests = g.refused = 0;
 	json_object_put(g.last);
 	g.last = NULL;
-	if (req)
-		reply_text(req, 200, "{}");
 }
 
 static void
@@ -334,33 +344,20 @@ on_request(struct evhttp_request *req, void *arg)
 	(void)arg;
 	evhttp_parse_query_str(query_text ? query_text : "", &query);
 	if (strncmp(path, PATH, strlen(PATH)) == 0)
-		user_context(req, path + strlen(PATH));
+		handle_context(req, path + strlen(PATH));
 	else if (strcmp(path, "/set") == 0)
-		set(req, &query);
+		handle_set(req, &query);
 	else if (strcmp(path, "/seen") == 0)
-		seen(req, &query);
-	else if (strcmp(path, "/reset") == 0)
-		reset(req);
-	else
-		reply_text(req, 404, "{\"detail\":\"Not Found\"}");
+		handle_seen(req, &query);
+	else if (strcmp(path, "/reset") == 0) {
+		reset_all();
+		send_text(req, 200, "{}");
+	} else
+		send_text(req, 404, "{\"detail\":\"Not Found\"}");
 	evhttp_clear_headers(&query);
 }
 
-/* --- the program ---------------------------------------------------------- */
-
-/* By a name of its own first, so that a reader never sees half a number. */
-static void
-write_port(const char *file, unsigned port)
-{
-	char tmp[4096];
-	FILE *f;
-
-	snprintf(tmp, sizeof(tmp), "%s.%ld", file, (long)getpid());
-	f = fopen(tmp, "w");
-	if (!f || fprintf(f, "%u\n", port) < 0 || fclose(f) != 0 ||
-	    rename(tmp, file) != 0)
-		die("could not write the file with the port");
-}
+/* --- the program ----------------------------------------------------- */
 
 static void
 on_signal(evutil_socket_t sig, short what, void *arg)
@@ -370,7 +367,7 @@ on_signal(evutil_socket_t sig, short what, void *arg)
 }
 
 static void
-serve(int port, const char *port_file)
+run_loop(int port, const char *port_file)
 {
 	struct evhttp_bound_socket *bound;
 	struct evhttp *http;
@@ -393,13 +390,13 @@ serve(int port, const char *port_file)
 	evsignal_add(intr, NULL);
 	if (getsockname(evhttp_bound_socket_get_fd(bound),
 		(struct sockaddr *)(void *)&addr, &len) != 0)
-		die("could not tell the port");
-	if (port_file)
-		write_port(port_file, ntohs(addr.sin_port));
+		die("could not read the port");
+	if (port_file && !port_write(port_file, ntohs(addr.sin_port)))
+		die("could not write the file with the port");
 	printf("listening on 127.0.0.1:%u\n", ntohs(addr.sin_port));
 	fflush(stdout);
 	event_base_dispatch(g.base);
-	/* What hangs, hangs: the kernel ends it. */
+	/* Connections that hang are closed by the kernel. */
 	fflush(stdout);
 	_exit(0);
 }
@@ -425,7 +422,7 @@ main(int argc, char **argv)
 		default:
 			fputs("usage: ai-chat-seller [--port N] "
 			      "[--port-file FILE]\n\n"
-			      "Stands in for the Server; its key is "
+			      "A stub of the seller-data API; its key is "
 			      "SERVER_API_KEY in the environment.\n",
 			    opt == 'h' ? stdout : stderr);
 			return opt == 'h' ? 0 : 2;
@@ -435,7 +432,7 @@ main(int argc, char **argv)
 	if (!g.key)
 		die("SERVER_API_KEY is not set");
 	signal(SIGPIPE, SIG_IGN);
-	reset(NULL);
-	serve(port, port_file);
+	reset_all();
+	run_loop(port, port_file);
 	return 0;
 }

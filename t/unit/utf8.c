@@ -156,7 +156,8 @@ exactly_the_white_space_of_unicode_is_blank(void **state)
 		if (cp >= 0xd800 && cp <= 0xdfff)
 			continue;
 		n = encode(cp, s);
-		if (aic_utf8_blank(s, n) != is_white(cp))
+		if (aic_utf8_blank(s, n) != is_white(cp) ||
+		    aic_utf8_is_space(cp) != is_white(cp))
 			fail_msg("U+%04x is judged wrongly", cp);
 	}
 }

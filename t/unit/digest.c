@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "lib/seal.h"
+#include "lib/digest.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -161,7 +161,39 @@ a_value_expires_by_the_clock_of_the_worker(void **state)
 	free(p);
 }
 
-UNIT_MAIN_WITH(new_seal, free_seal, T(a_sealed_value_passes_the_check),
+static void
+a_digest_is_sha256(void **state)
+{
+	unsigned char digest[AIC_DIGEST_BYTES];
+	char hex[AIC_DIGEST_HEX_SIZE];
+
+	(void)state;
+	/* The first example of FIPS 180. */
+	assert_true(aic_digest_bytes("abc", 3, digest));
+	aic_digest_hex(digest, hex);
+	assert_string_equal(hex,
+	    "ba7816bf8f01cfea414140de5dae2223"
+	    "b00361a396177a9cb410ff61f20015ad");
+}
+
+static void
+texts_with_other_boundaries_have_another_digest(void **state)
+{
+	static const char *const one[] = { "ab", "c", NULL };
+	static const char *const two[] = { "a", "bc", NULL };
+	unsigned char a[AIC_DIGEST_BYTES], b[AIC_DIGEST_BYTES];
+
+	(void)state;
+	assert_true(aic_digest(one, a));
+	assert_true(aic_digest(two, b));
+	assert_memory_not_equal(a, b, sizeof(a));
+	assert_true(aic_digest_bytes("ab\0c", 5, b));
+	assert_memory_equal(a, b, sizeof(a));
+}
+
+UNIT_MAIN_WITH(new_seal, free_seal, T(a_digest_is_sha256),
+    T(texts_with_other_boundaries_have_another_digest),
+    T(a_sealed_value_passes_the_check),
     T(a_value_with_any_bit_changed_is_refused),
     T(a_value_under_another_key_is_refused),
     T(a_byte_moved_from_the_key_to_the_value_is_detected),
