@@ -451,7 +451,7 @@ use_paths();
 	    expected($big), expected_late($big));
 	cmp_ok $second->{seconds}, '<', 1.5 + 1, '... without waiting for them';
 	like $s->get('/metrics')->{content}, qr/^ai_chat_server_calls_total\{worker="\d",result="late"\} [1-9]/m,
-	    '... and so do the metrics count them';
+	    '... and the metrics count them';
 }
 
 # The same for the other endpoints.
