@@ -47,7 +47,7 @@ gets('ok', 'Redis is there');
 wait_for(sub { metric('cache_connections') == 8 }, 20, 'all connections');
 is metric('cache_up'), 1, '... and /metrics says so';
 is metric('cache_breaker_open'), 0, '... and that it is well';
-wait_for(sub { lines('Redis answers') == 1 }, 20, 'the log');
+wait_for(sub { lines('Redis is available') == 1 }, 20, 'the log');
 like $s->redis_cli('client', 'list'), qr/cmd=ping/, '... it was asked';
 is_quick('with Redis');
 
@@ -58,7 +58,7 @@ gets('open', 'one that hangs is left alone');
 is_quick('with one that hangs');
 is metric('cache_up'), 0, '... it is not up';
 is metric('cache_breaker_open'), 1, '... but left alone';
-wait_for(sub { lines('left alone.*did not answer') >= 1 }, 20, 'the log');
+wait_for(sub { lines('breaker for Redis opened.*did not answer') >= 1 }, 20, 'the log');
 $s->kill_redis('CONT');
 gets('ok', '... it goes on, and is asked again');
 wait_for(sub { metric('cache_connections') == 8 }, 20, 'all connections');
@@ -81,12 +81,12 @@ gets('down', 'killed, it is down');
 is_quick('without Redis');
 is metric('cache_up'), 0, '... it is not up';
 is metric('cache_connections'), 0, '... without a connection';
-wait_for(sub { lines('Redis is away: could not connect') >= 1 }, 20, 'the log');
-my $answers = lines('Redis answers');
+wait_for(sub { lines('Redis is unavailable, .*: could not connect') >= 1 }, 20, 'the log');
+my $answers = lines('Redis is available');
 $s->start_redis;
 $s->proxy('redis')->clear;
 gets('ok', '... and back');
-wait_for(sub { lines('Redis answers') > $answers }, 20, 'the log');
+wait_for(sub { lines('Redis is available') > $answers }, 20, 'the log');
 
 # -- connections are lost ----------------------------------------------------
 

@@ -111,7 +111,7 @@ my $manager = listen_at("$dir/notify");
 		    'a manager that cannot be told is no reason not to serve';
 		$s->stack->stop_worker(1);
 	}
-	like $s->worker_log(1), qr/event=notify text="could not tell/,
+	like $s->worker_log(1), qr/event=notify text="could not notify/,
 	    '... though it is said';
 }
 
@@ -136,9 +136,9 @@ SKIP: {
 	cmp_ok $last, '<', 1.4 + 5 + 0.5,
 	    'a request that hangs beyond its deadline: no more pings';
 	cmp_ok $last, '>', 1.4 + 5 - 0.5, '... and not before';
-	like $s->worker_log(1), qr/event=watchdog .*a request hangs/,
+	like $s->worker_log(1), qr/event=watchdog .*a request is stuck/,
 	    '... and the log tells why';
-	$s->expect_log(qr/a request hangs/, qr/prematurely closed/);
+	$s->expect_log(qr/a request is stuck/, qr/prematurely closed/);
 	$s->kill_worker(1);
 }
 

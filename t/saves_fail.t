@@ -81,7 +81,7 @@ is keyed('second')->{status}, 200, 'all others are answered';
 is_deeply $s->ledger(9), { count => 2, rows => 2, leases => 0 },
     '... and counted once';
 is $s->ready_with(200)->{status}, 200, 'ready again';
-like $s->worker_log(1), qr/event=breaker .*can be saved again/, '... says the log';
+like $s->worker_log(1), qr/event=breaker .*for saves closed/, '... says the log';
 
 # The answer that could not be saved is the answer to one question.
 $s->sql('create trigger full_disk before insert on ai_chat_requests

@@ -151,7 +151,7 @@ restart('hang=1', 'hang=1');
 
 restart('status=503', '', AI_CHAT_BREAKER_FAILURES => 2);
 is_asked(chat(), 200, 1, 1, 'a failure of the first') for 1, 2;
-like $s->worker_log(1), qr/event=breaker text="the first model .* 2 chats/,
+like $s->worker_log(1), qr/event=breaker .*the primary model opened: 2 chats/,
     'after two it is left alone';
 is_asked(chat(), 200, 0, 1, '... and the second alone is asked') for 1 .. 3;
 is upstream(), 'ok', '... which is well';
@@ -159,7 +159,7 @@ is upstream(), 'ok', '... which is well';
 restart('status=503', 'status=502', AI_CHAT_BREAKER_FAILURES => 1);
 is_asked(chat(), 500, 1, 1, 'both fail');
 is upstream(), 'open', '... and are left alone';
-like $s->worker_log(1), qr/event=breaker text="the fallback model /,
+like $s->worker_log(1), qr/event=breaker .*the fallback model opened/,
     '... both';
 {
 	my $chat = chat();
@@ -189,7 +189,7 @@ wait_for(sub { chat_by_name()->{json}{response} eq 'первая' }, 20,
     'the first to be asked again');
 is $s->model_count('back'), 3, 'one chat tries whether it is back';
 is chat_by_name()->{json}{response}, 'первая', '... and it answers all';
-like $s->worker_log(1), qr/event=breaker text="the first model answers again"/,
+like $s->worker_log(1), qr/event=breaker .*for the primary model closed"/,
     '... which the log tells';
 
 # -- what each of them refuses -----------------------------------------------

@@ -154,7 +154,7 @@ for (@faults) {
 	is_deeply $s->ledger($user), { count => 1, rows => 1, leases => 0 },
 	    '... a chat like any other';
 }
-like $s->worker_log(1), qr/event=server text="the Server refuses SERVER_API_KEY: HTTP 403"/,
+like $s->worker_log(1), qr/event=server text="the seller-data API rejects SERVER_API_KEY: HTTP 403"/,
     'a wrong key has a line of its own';
 
 for ([ 'is reset', 'cut_off', down => { reset => 10 } ],
@@ -183,7 +183,7 @@ fresh_worker();
 	is field('server', 'm' . ($marks - 4)), 'timeout', '... the fifth waits for it';
 	is field('server', 'm' . ($marks - 3)), 'open', '... the sixth does not';
 	is field('server_ms'), '', '... not at all';
-	like $s->worker_log(1), qr/event=breaker text="the Server failed 5 times in a row \(timeout\)/,
+	like $s->worker_log(1), qr/event=breaker .*seller-data API opened: 5 calls in a row failed \(timeout\)/,
 	    '... which the log tells';
 	my $m = $s->get('/metrics', headers => { 'X-API-KEY' => undef })->{content};
 	like $m, qr/^ai_chat_server_breaker_open\{worker="1"\} 1$/m,
@@ -195,7 +195,7 @@ fresh_worker();
 	$s->server_set(0);
 	ok wait_for(sub { (ask())[1] ne '' }, 30, 'the Server to be asked again'),
 	    'once it answers it is asked again';
-	like $s->worker_log(1), qr/event=breaker text="the Server answers again"/,
+	like $s->worker_log(1), qr/event=breaker .*for the seller-data API closed"/,
 	    '... which is told as well';
 }
 

@@ -306,7 +306,7 @@ is_taken('other names are other programs\'', OPENAI_ORG => 'x',
 	my ($status, $text) = worker([ '--check' ], %theirs);
 	my @lines = $text =~ /^(.*event=settings .*)$/mg;
 	is scalar @lines, 1, '... are named in one line';
-	like $lines[0], qr/level=warn .*no effect here: DAILY_LIMIT \(here AI_CHAT_DAILY_LIMIT\), RAG_USAGE .*, OPENAI_SYSTEM_PROMPT .*, OPENAI_TIMEOUT .*, COMET_API_KEY \(here OPENAI_API_KEY\)"/,
+	like $lines[0], qr/level=warn .*variables have no effect: DAILY_LIMIT \(here AI_CHAT_DAILY_LIMIT\), RAG_USAGE .*, OPENAI_SYSTEM_PROMPT .*, OPENAI_TIMEOUT .*, COMET_API_KEY \(here OPENAI_API_KEY\)"/,
 	    '... with ours';
 	unlike $text, qr/canary/, '... and not their values';
 	unlike((worker([ '--check' ]))[1], qr/event=settings/,

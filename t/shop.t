@@ -532,7 +532,9 @@ $s->expect_log(qr/connect\(\) to unix:\S+ failed/);
 	is((grep { $_->{status} == 200 && $_->{told} eq '' } @got), 6,
 	    'an endpoint that is not there: answered without figures');
 	my $log = $s->worker_log(1);
-	my @lines = $log =~ m{^(.*the Server has no /api/v1/bot/user-context/\{telegram_id\}: \\"Not Found\\" to every question.*)$}mg;
+	my @lines = $log =~ m{^(.*the\ seller-data\ API\ has\ no\ path
+	    \ /api/v1/bot/user-context/\{telegram_id\}:
+	    \ every\ response\ is\ \\"Not\ Found\\".*)$}mgx;
 	is scalar @lines, 1, '... which the log tells once';
 	like $lines[0], qr/level=warn event=server /, '... as a warning';
 	like $log, qr/req=\Q$got[0]{mark}\E .*server=missing /,
