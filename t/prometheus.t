@@ -208,8 +208,8 @@ is $path, '/bot123456789:TOKEN/sendMessage', 'what is critical goes to Telegram'
 $message = JSON::PP->new->utf8->decode($message);
 is $message->{chat_id}, -1001234567890, '... to the chat';
 like $message->{text}, qr/\A🔥 The quota of the first model is used up \(AiChatModelQuota\)$
-^It answers insufficient_quota.*$
-^What to do: Pay,.*$/m, '... and says what to do';
+^The provider responds with insufficient_quota.*$
+^What to do: Add money .*$/m, '... and says what to do';
 is $message->{parse_mode} // '', '', '... as plain text';
 unlike $told, qr/AiChatWorkerDown/, '... and what is a warning does not';
 
