@@ -295,9 +295,9 @@ sub meddle ($verb, $do, $sub)
 	    qr/connect/, DATABASE_URL =>
 	    q("postgresql://u:canary@127.0.0.1:1/x?connect_timeout=2"));
 	$wrong->('a deadline over that of Nginx', 'timeouts',
-	    qr/not under both .*15000 ms/, AI_CHAT_DEADLINE_MS => 15000);
+	    qr/not less than both .*15000 ms/, AI_CHAT_DEADLINE_MS => 15000);
 	$wrong->('no start-up options, and the path of the role', 'search_path',
-	    qr/"\$user", public: whoever/, DATABASE_URL =>
+	    qr/"\$user", public: a role/, DATABASE_URL =>
 	    '"' . $s->db_url . '&options="');
 	$wrong->('too many connections', 'connections',
 	    qr/2 x AI_CHAT_DB_POOL \(150\) is 300/, AI_CHAT_DB_POOL => 150);
@@ -314,7 +314,7 @@ sub meddle ($verb, $do, $sub)
 	    'location / \{', 'location / { fastcgi_read_timeout 4s;');
 	$with->('a broken configuration', 'nginx', qr/\[emerg\].*nonsense/,
 	    'fastcgi_keep_conn off', 'nonsense on');
-	$with->('a site of something else', 'site', qr/hands nothing/,
+	$with->('a site of something else', 'site', qr/no location .* passes/,
 	    'fastcgi_pass ai_chat;(?s:.*)fastcgi_pass ai_chat;', '');
 	$with->('a list that nobody reads', 'site', qr/does not read/,
 	    "include \Q$LIST\E", "server unix:/nowhere");
@@ -408,7 +408,7 @@ sub changed_sql
 
 	# A list that somebody has changed by hand.
 	spew($LIST, "$list# by hand\nserver 10.0.0.1:9000 weight=2;\n");
-	fails('a line that is not ours', 2, qr/number 4: server 10/, 'scale', 3);
+	fails('a line that is not ours', 2, qr/line 4 of .*: server 10/, 'scale', 3);
 	spew($LIST, $list);
 	as_before('not lost', $list, %pids);
 
@@ -427,7 +427,7 @@ sub changed_sql
 	}, sub { fails('a worker that does not start', 1,
 	    qr/start worker 4.*AI_CHAT_THREADS/s, 'scale', 4) });
 	delete $stack->settings->{AI_CHAT_THREADS};
-	like $got->{err}, qr/as it was before/, '... all is undone';
+	like $got->{err}, qr/the change was undone/, '... all is undone';
 	as_before('undone', $list, %pids);
 
 	# A list that Nginx does not take, and an Nginx that does not take it.
@@ -469,7 +469,7 @@ sub changed_sql
 		$second = $? >> 8;
 		$second .= slurp("$run->{said}.err");
 	}, sub { done('the first of two', 'scale', 3) });
-	like $second, qr/^1.*another ai-chatctl is at work/s,
+	like $second, qr/^1.*another ai-chatctl is running/s,
 	    '... the second is told';
 	is numbers(), '1 2 3', '... the first does its work';
 }

@@ -341,7 +341,7 @@ sub use_up ($user)
 	is((chat(36))[0]{status}, 200, '... is true');
 	my $got = $s->ctl('reset-limit', 36);
 	is $got->{status}, 0, '... one by ai-chatctl too';
-	like $got->{err}, qr/Redis could not be told/, '... which warns';
+	like $got->{err}, qr/could not update Redis/, '... which warns';
 	$s->kill_redis('CONT');
 	wait_for(sub { (chat(36))[0]{status} == 200 }, 20,
 	    'the reset to be heard of');

@@ -554,21 +554,22 @@ sub checks (%env)
 	    grep { $_->{check} eq 'server' } @{ $got->{json}{checks} };
 }
 
-is_deeply [ checks() ], [ [ 0, 'the Server has no'
-    . ' /api/v1/bot/user-context/{telegram_id}: set SERVER_CONTEXT_PATHS to what'
-    . ' it has' ] ], 'check says that the endpoint is not there';
+is_deeply [ checks() ], [ [ 0, 'the seller-data API has no path'
+    . ' /api/v1/bot/user-context/{telegram_id}: correct'
+    . ' SERVER_CONTEXT_PATHS' ] ], 'check says that the endpoint is not there';
 $s->stack->settings->{SERVER_CONTEXT_PATHS} = AIChat::Shop::paths();
 {
 	my @got = checks();
 	is scalar @got, 5, '... and asks for each path that is set';
 	my @there = grep { $_->[0]
-	    && $_->[1] =~ m{^/api/v1/bot/\S+ is there: HTTP 422\z} } @got;
+	    && $_->[1] =~ m{^/api/v1/bot/\S+ exists: HTTP 422\z} } @got;
 	is scalar @there, 5, '... which are there, without anybody being looked up';
 }
 $s->stack->settings->{SERVER_API_KEY} = 'wrong';
 is_deeply [ (checks())[0] ],
-    [ [ 0, 'the Server refuses SERVER_API_KEY: HTTP 403' ] ], '... a wrong key';
+    [ [ 0, 'the seller-data API rejects SERVER_API_KEY: HTTP 403' ] ],
+    '... a wrong key';
 $server->stop;
-like +((checks())[0])->[1], qr/cannot be asked: /, '... a Server that is away';
+like +((checks())[0])->[1], qr/could not call /, '... a Server that is away';
 
 done_testing;
