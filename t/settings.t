@@ -227,7 +227,7 @@ is_refused('... with an empty one', 'SERVER_API_KEY',
     SERVER_HOST => 'http://x:8000', SERVER_API_KEY => '');
 {
 	my ($status, $text) = worker([ '--check' ], SERVER_HOST => 'http://x:8000');
-	like $text, qr/wb_assist, its own API_SECRET_KEY/,
+	like $text, qr/for wb_assist: .* API_SECRET_KEY/,
 	    '... with whose key that may be';
 }
 is_taken('a Server with its key', %SERVER, SERVER_HOST => 'http://x:8000');
