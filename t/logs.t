@@ -292,7 +292,7 @@ sub keys_of (@lines)
 	my @lines = split /\n/, $s->worker_log(1);
 	my @requests = grep { / event=request / } @lines;
 	cmp_ok scalar @requests, '>', 25, 'there are lines to look at';
-	is keys_of(@requests), documented('The line about a request', 0),
+	is keys_of(@requests), documented('The line of a request', 0),
 	    'fields of a request: those that are documented, and all of them';
 	is keys_of(grep { !/ event=request / } @lines), 'event level text',
 	    'fields of other events';
@@ -305,7 +305,7 @@ sub keys_of (@lines)
 	is join(' ', sort keys %events), documented('Events', 0), 'events';
 	my ($names) = slurp("$TOP/lib/err.c") =~ /names\[\] = \{(.*?)\};/s;
 	is join(' ', sort $names =~ /"(\w+)"/g),
-	    documented('The line about a request', 1), 'codes';
+	    documented('The line of a request', 1), 'codes';
 	is documented('Levels', 0), 'debug error info warn', 'levels';
 }
 
