@@ -140,7 +140,7 @@ for (1, 2) {
 {
 	my (undef, $line) = chat('a model that fails', 500, 'status=400');
 	is $line->{level}, 'warn', '... is worth a warning';
-	is $line->{doing}, 'asking the model', '... that says where';
+	is $line->{doing}, 'calling the model', '... that says where';
 	is $line->{save_ms}, undef, '... there was nothing to save';
 }
 {

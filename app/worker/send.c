@@ -83,7 +83,7 @@ run_stages(struct chat *c, struct aic_err *err)
 	if (rc)
 		return rc;
 
-	request_stage(rq, "asking for the seller's data");
+	request_stage(rq, "calling the seller-data API");
 	await_seller_api(c);
 
 	request_stage(rq, "building the prompt");
@@ -91,14 +91,14 @@ run_stages(struct chat *c, struct aic_err *err)
 	if (rc)
 		return rc;
 
-	request_stage(rq, "asking the model");
+	request_stage(rq, "calling the model");
 	rc = call_model(c, err);
 	if (rc)
 		return rc;
 
 	/* Rendering precedes the save, because rendering can run out of memory
 	 * and a chat that fails must not be counted. */
-	request_stage(rq, "writing the answer");
+	request_stage(rq, "rendering the answer");
 	rc = render_answer(c, err);
 	if (rc)
 		return rc;
@@ -182,7 +182,7 @@ validate_request(struct chat *c, struct aic_err *err)
 	/* A caller can disconnect while the request is queued: such a request
 	 * ends here, before the request costs anything. */
 	if (fcgi_gone(c->rq->fcgi))
-		return aic_fail(err, AIC_EGONE, "the caller left");
+		return aic_fail(err, AIC_EGONE, "the caller disconnected");
 	if (!c->key)
 		return aic_id_new(c->id, err);
 	return aic_idempotency_begin(c->key, c->in.message, c->in.user_context,
