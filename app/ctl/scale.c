@@ -213,19 +213,24 @@ undo_change(struct change *ch)
 {
 	struct aic_err err = AIC_ERR_INIT;
 	enum aic_code rc = AIC_OK;
+	bool failed;
 
 	if (ch->written)
 		rc = ctl_upstream_restore(&ch->c->own, &ch->old, &err);
 	if (!rc && ch->reloaded)
 		rc = reload_nginx(ch, true, &err);
-	if (rc)
+	failed = rc != AIC_OK;
+	if (failed)
 		ctl_warn("could not undo the change: %s", err.detail);
 	while (ch->n_started > 0) {
 		ch->n_started--;
-		if (ctl_service_stop(ch->c, ch->started[ch->n_started], &err))
+		rc = ctl_service_stop(ch->c, ch->started[ch->n_started], &err);
+		if (rc)
 			ctl_warn("could not undo the change: %s", err.detail);
+		failed = failed || rc;
 	}
-	ctl_warn("the change was undone");
+	if (!failed)
+		ctl_warn("the change was undone");
 }
 
 /* --- scale ---------------------------------------------------------------- */
