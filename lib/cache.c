@@ -14,7 +14,6 @@
 #include "lib/digest.h"
 #include "lib/id.h"
 #include "lib/redis.h"
-#include "lib/seal.h"
 
 /*
  * Increase the version when the format of a value changes, so that values of
@@ -96,7 +95,7 @@ struct conn {
 };
 
 struct aic_cache {
-	struct aic_redis_where where;
+	struct aic_redis_url url;
 	struct aic_seal *seal; /* copied for each connection by the janitor */
 	struct aic_breaker breaker;
 
@@ -595,7 +594,7 @@ open_conn(struct aic_cache *c, struct conn *conn, char *why)
 {
 	enum aic_redis_end end;
 
-	end = aic_redis_open(&conn->redis, &c->where, CONNECT_US,
+	end = aic_redis_open(&conn->redis, &c->url, CONNECT_US,
 	    AIC_CACHE_CALL_US, why);
 	if (end != AIC_REDIS_ANSWERED)
 		return end;
@@ -724,7 +723,7 @@ release_cache(struct aic_cache *c)
 	pthread_mutex_unlock(&c->lock);
 	if (!last)
 		return;
-	aic_redis_where_done(&c->where);
+	aic_redis_url_done(&c->url);
 	aic_seal_free(c->seal);
 	aic_breaker_done(&c->breaker);
 	pthread_mutex_destroy(&c->lock);
@@ -795,10 +794,6 @@ aic_cache_open(struct aic_cache **ret_cache, const struct aic_cache_conf *conf,
 	*ret_cache = NULL;
 	if (!conf->url)
 		return AIC_OK;
-	if (!aic_redis_is_built_in())
-		return aic_fail(err, AIC_ECONF,
-		    "REDIS_URL is set, but this program was built without "
-		    "hiredis");
 	c = calloc(1, sizeof(*c));
 	if (!c)
 		return aic_fail(err, AIC_ENOMEM, "out of memory");
@@ -807,7 +802,7 @@ aic_cache_open(struct aic_cache **ret_cache, const struct aic_cache_conf *conf,
 	pthread_mutex_init(&c->lock, NULL);
 	pthread_cond_init(&c->changed, NULL);
 	aic_breaker_init(&c->breaker, FAILURES, OPEN_US);
-	rc = aic_redis_parse(&c->where, conf->url, err);
+	rc = aic_redis_url_parse(&c->url, conf->url, err);
 	if (!rc) {
 		c->seal = aic_seal_new(conf->secret);
 		rc = c->seal ? start_janitor(c, err)

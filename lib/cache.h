@@ -56,7 +56,7 @@ enum aic_cache_state {
 };
 
 struct aic_cache_conf {
-	const char *url; /* see aic_redis_parse(); NULL: disabled */
+	const char *url; /* see redis_url.h; NULL: disabled */
 	const char *secret; /* shared by all workers that use the cache */
 	bool scoped; /* no calls before aic_cache_set_scope() */
 };

@@ -22,6 +22,12 @@ _Static_assert(MARK_MS *AIC_MS > AIC_CACHE_KEYS_LOOK_MAX_US + AIC_CACHE_CALL_US,
 	"SELECT " cluster ", a.datid::text, current_database()::text"          \
 	" FROM pg_stat_get_activity(pg_backend_pid()) a"
 
+enum whose_column {
+	WHOSE_CLUSTER,
+	WHOSE_DATABASE_OID,
+	WHOSE_DATABASE,
+};
+
 static const struct aic_db_stmt whose = { "whose",
 	WHOSE("(SELECT system_identifier FROM pg_control_system())::text"), 0,
 	NULL };
@@ -52,8 +58,10 @@ aic_cache_keys_set_scope(struct aic_cache *cache, struct aic_db *db,
 		*err = why;
 		return rc;
 	}
-	snprintf(name, sizeof(name), "%s %s %s", aic_db_get(&call, 0, 0),
-	    aic_db_get(&call, 0, 1), aic_db_get(&call, 0, 2));
+	snprintf(name, sizeof(name), "%s %s %s",
+	    aic_db_get(&call, 0, WHOSE_CLUSTER),
+	    aic_db_get(&call, 0, WHOSE_DATABASE_OID),
+	    aic_db_get(&call, 0, WHOSE_DATABASE));
 	aic_cache_set_scope(cache, name);
 	aic_db_call_done(&call);
 	return AIC_OK;

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <poll.h>
 
 int64_t
 aic_clock_us(void)
@@ -23,6 +24,18 @@ aic_clock_left_ms(int64_t deadline_us)
 		return 0;
 	left = (left + AIC_MS - 1) / AIC_MS;
 	return left > INT_MAX ? INT_MAX : (int)left;
+}
+
+bool
+aic_clock_poll(int fd, short events, int64_t deadline_us)
+{
+	struct pollfd p = { .fd = fd, .events = events };
+	int n;
+
+	do {
+		n = poll(&p, 1, aic_clock_left_ms(deadline_us));
+	} while (n < 0 && errno == EINTR);
+	return n > 0;
 }
 
 struct timespec

@@ -7,6 +7,7 @@
 #ifndef AIC_CLOCK_H
 #define AIC_CLOCK_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <time.h>
 
@@ -21,6 +22,16 @@ int64_t aic_clock_us(void);
  * so that a wait does not end early and spin. 0: the deadline has passed.
  */
 int aic_clock_left_ms(int64_t deadline_us);
+
+/*
+ * aic_clock_poll -- wait until a descriptor is ready, regardless of signals.
+ *
+ * events    of poll(2)
+ *
+ * Errors:   false: the deadline has passed, or poll(2) has failed
+ * Blocks:   until the deadline at most
+ */
+bool aic_clock_poll(int fd, short events, int64_t deadline_us);
 
 /*
  * aic_clock_spec -- convert a deadline for pthread_cond_clockwait() and similar

@@ -4,7 +4,6 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <math.h>
 #include <stdbool.h>
@@ -16,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/file.h"
 #include "lib/format.h"
 #include "lib/limits.h"
 #include "lib/paths.h"
@@ -270,38 +270,22 @@ static enum aic_code
 read_secret(const struct setting *s, const char *form, const char *path,
     char *value, struct aic_err *err)
 {
+	char name[64], *text = NULL;
 	size_t len = 0;
-	ssize_t n;
-	int fd;
+	enum aic_code rc;
 
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return aic_fail(err, AIC_ECONF,
-		    "could not open %s%s \"%s\": %s", s->name, form, path,
-		    strerror(errno));
-	do {
-		n = read(fd, value + len, VALUE_MAX - len);
-		if (n > 0)
-			len += (size_t)n;
-	} while ((n > 0 && len < VALUE_MAX) || (n < 0 && errno == EINTR));
-	if (n < 0) {
-		aic_fail(err, AIC_ECONF, "could not read %s%s \"%s\": %s",
-		    s->name, form, path, strerror(errno));
-		close(fd);
-		return AIC_ECONF;
-	}
-	close(fd);
-	if (len == VALUE_MAX)
-		return aic_fail(err, AIC_ECONF,
-		    "%s%s \"%s\" is longer than %d bytes", s->name, form, path,
-		    VALUE_MAX - 1);
-	if (len > 0 && value[len - 1] == '\n')
-		len--;
-	value[len] = '\0';
+	snprintf(name, sizeof(name), "%s%s", s->name, form);
+	rc = aic_file_read_any(name, path, VALUE_MAX - 1, &text, &len, err);
+	if (rc)
+		return rc;
+	memcpy(value, text, len + 1);
 	if (strlen(value) != len)
-		return aic_fail(err, AIC_ECONF,
-		    "%s%s \"%s\" contains a NUL byte", s->name, form, path);
-	return AIC_OK;
+		rc = aic_fail(err, AIC_ECONF, "%s \"%s\" contains a NUL byte",
+		    name, path);
+	else if (len > 0 && value[len - 1] == '\n')
+		value[len - 1] = '\0';
+	aic_file_wipe(text, len);
+	return rc;
 }
 
 /*
@@ -660,34 +644,6 @@ check_names(char *const *env, struct aic_err *err)
 	return AIC_OK;
 }
 
-/*
- * Reject two faults. An empty key would accept every caller with an empty
- * header. A key that is also the admin key would allow more than reset-limit.
- */
-static enum aic_code
-check_keys(const struct aic_conf *conf, struct aic_err *err)
-{
-	const char *p = conf->api_keys, *admin = conf->api_admin_key;
-	size_t n, len;
-
-	for (;;) {
-		p += strspn(p, " \t");
-		n = len = strcspn(p, ",");
-		if (n == 0)
-			return aic_fail(err, AIC_ECONF,
-			    "API_SECRET_KEY contains an empty key");
-		while (len > 0 && strchr(" \t", p[len - 1]))
-			len--;
-		if (admin && strlen(admin) == len && memcmp(admin, p, len) == 0)
-			return aic_fail(err, AIC_ECONF,
-			    "API_ADMIN_KEY is also a key of API_SECRET_KEY");
-		p += n;
-		if (*p == '\0')
-			return AIC_OK;
-		p++;
-	}
-}
-
 /* A key is sent only to the server that it was issued for. */
 static enum aic_code
 check_fallback(const struct aic_conf *conf, struct aic_err *err)
@@ -739,7 +695,8 @@ aic_conf_load(struct aic_conf *ret_conf, char *const *env, struct aic_err *err)
 	for (i = 0; !rc && i < N_SETTINGS; i++)
 		rc = load_one(&conf, &table[i], env, err);
 	if (!rc)
-		rc = check_keys(&conf, err);
+		rc = aic_auth_open(&conf.auth, conf.api_keys,
+		    conf.api_admin_key, err);
 	if (!rc)
 		rc = check_fallback(&conf, err);
 	if (!rc)
@@ -789,4 +746,6 @@ aic_conf_done(struct aic_conf *conf)
 		free(*text);
 		*text = NULL;
 	}
+	aic_auth_close(conf->auth);
+	conf->auth = NULL;
 }

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "lib/auth.h"
 #include "lib/err.h"
 #include "lib/format.h"
 #include "lib/log.h"
@@ -23,6 +24,7 @@ struct aic_conf {
 	/* Secrets. */
 	char *api_keys; /* separated by commas */
 	char *api_admin_key; /* NULL: reset-limit accepts api_keys */
+	struct aic_auth *auth; /* of these keys; NULL: aic_conf_load_url() */
 	char *database_url;
 	char *openai_api_key;
 	char *fallback_api_key;

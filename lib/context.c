@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "lib/clock.h"
-#include "lib/id.h"
+#include "lib/schema.h"
 #include "lib/think.h"
 #include "lib/utf8.h"
 
@@ -31,6 +31,12 @@ static const struct aic_db_stmt context = {
 	NULL,
 };
 
+enum context_column {
+	CONTEXT_MESSAGE,
+	CONTEXT_RESPONSE,
+	CONTEXT_AT_US,
+};
+
 /*
  * $1 user, $2 zone. Idempotent, except for the time. A user without a row here
  * but with exchanges, from an earlier service, gets a row. A user who has never
@@ -46,7 +52,7 @@ static const struct aic_db_stmt clear = {
 	" ON CONFLICT (telegram_id) DO UPDATE SET"
 	"  context_from = now(), context_seq = l.context_seq + 1,"
 	"  updated_at = now()"
-	" RETURNING " AIC_DB_SQL_DURABLE,
+	" RETURNING " AIC_SQL_DURABLE,
 	2,
 	NULL,
 };
@@ -110,10 +116,11 @@ aic_context_read(struct aic_context *c, struct aic_db_call *call,
 	call->res = NULL;
 	for (i = PQntuples(c->call.res) - 1; i >= 0 && c->n < AIC_CONTEXT_MAX;
 	     i--) {
-		e = (struct aic_exchange){ .message = aic_db_get(&c->call, i,
-					       0),
-			.response = aic_db_get(&c->call, i, 1),
-			.at_us = aic_db_get_int(&c->call, i, 2) };
+		e = (struct aic_exchange){
+			.message = aic_db_get(&c->call, i, CONTEXT_MESSAGE),
+			.response = aic_db_get(&c->call, i, CONTEXT_RESPONSE),
+			.at_us = aic_db_get_int(&c->call, i, CONTEXT_AT_US),
+		};
 		add_exchange(c, &e, first);
 	}
 }
@@ -265,7 +272,7 @@ aic_context_unpack(struct aic_context *c, char *data, size_t len,
 
 	aic_context_done(c);
 	c->copy = data;
-	if (!next_text(&at, end) || strlen(data) >= AIC_ID_CONTEXT_SIZE)
+	if (!next_text(&at, end) || strlen(data) >= AIC_CONTEXT_VERSION_SIZE)
 		goto bad;
 	while (at < end) {
 		if (!get_exchange(&at, end, &e) || c->n == AIC_CONTEXT_MAX)
@@ -287,14 +294,14 @@ aic_context_version(const struct aic_context *c)
 }
 
 bool
-aic_context_next(const char *version, char ret_next[AIC_ID_CONTEXT_SIZE])
+aic_context_next(const char *version, char ret_next[AIC_CONTEXT_VERSION_SIZE])
 {
 	char *rest;
 	long long n = strtoll(version, &rest, 10);
 
 	if (rest == version)
 		return false;
-	snprintf(ret_next, AIC_ID_CONTEXT_SIZE, "%lld%s", n + 1, rest);
+	snprintf(ret_next, AIC_CONTEXT_VERSION_SIZE, "%lld%s", n + 1, rest);
 	return true;
 }
 

@@ -18,7 +18,7 @@
 
 #include "lib/buf.h"
 #include "lib/db.h"
-#include "lib/id.h"
+#include "lib/schema.h"
 
 #define AIC_CONTEXT_MAX 50 /* exchanges */
 
@@ -113,7 +113,8 @@ const char *aic_context_version(const struct aic_context *c);
  *
  * False: the text is no version.
  */
-bool aic_context_next(const char *version, char ret_next[AIC_ID_CONTEXT_SIZE]);
+bool
+aic_context_next(const char *version, char ret_next[AIC_CONTEXT_VERSION_SIZE]);
 
 /*
  * aic_context_done -- free. A zeroed struct is allowed; the struct is zeroed

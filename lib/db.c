@@ -2,23 +2,13 @@
 
 #include "lib/db.h"
 
-#include <errno.h>
-#include <inttypes.h>
-#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/buf.h"
 #include "lib/clock.h"
-
-/*
- * A program has fewer statements than this. A connection that reaches this
- * number is replaced after its trip.
- */
-#define STMTS_MAX 32
+#include "lib/db_trip.h"
 
 /*
  * Most batches that share one trip. A larger trip saves little, and each of its
@@ -41,23 +31,6 @@
 #define RETRY_FIRST_US (50 * AIC_MS)
 #define RETRY_MOST_US (500 * AIC_MS)
 
-/* Most servers in one URL. A deadline leaves no time to try more. */
-#define HOSTS_MAX 8
-
-/* The parameters that set_params() adds to those of the URL, and a NULL. */
-#define OWN_PARAMS 12
-
-/* Below this, TCP has no time to resend a few lost packets. */
-#define USER_TIMEOUT_MIN_MS 1000
-
-/*
- * A URL is no longer than a setting, and our options take a few hundred bytes.
- */
-#define OPTIONS_MAX (16 * 1024)
-
-/* Retry-After of a database error: soon, but not at once. */
-#define RETRY_AFTER_S 2
-
 /*
  * How the pool works
  *
@@ -74,94 +47,37 @@
  * - At its deadline, the batch fails.
  *
  * The thread that leads a trip runs batches of other callers too. A batch
- * belongs to the queue while QUEUED, to the leading thread while TAKEN (its
- * caller sleeps, whatever its deadline, because the leader writes to its
- * stack), and to its caller again when DONE. The leader ends a trip at the
- * first deadline in it, so no caller sleeps beyond its own.
+ * belongs to the queue while AIC_DB_QUEUED, to the leading thread while
+ * AIC_DB_TAKEN (its caller sleeps, whatever its deadline, because the leader
+ * writes to its stack), and to its caller again when AIC_DB_DONE. The leader
+ * ends a trip at the first deadline in it, so no caller sleeps beyond its own.
  *
  * Example: one connection is busy with trip A, and callers b, c and d arrive.
- * All three wait. When A returns, finish_trip() marks the batches of A as DONE,
- * and wake_next() signals b. b leads a trip with b, c and d: three transactions
- * in one round trip. If all three write, the commits of b and c are lazy. The
- * commit of d waits for the disk and so makes all three durable, because the
- * log of the server is written in order. settle_lazy() reports b and c as done
- * only if d has written.
+ * All three wait. When A returns, finish_trip() marks the batches of A as
+ * AIC_DB_DONE, and wake_next() signals b. b leads a trip with b, c and d: three
+ * transactions in one round trip. If all three are saves, only the commit of d
+ * waits for the disk; see db_trip.h.
  *
  * Invariants, all under `lock':
  *
  * 1. Each connection is either in `idle' or in use by exactly one thread.
  * 2. While `queue' and `idle' are both non-empty, some thread is awake or has a
  *    timeout that makes it examine both. See wake_next().
- * 3. A batch whose outcome is unknown (LOST) is run again before its deadline,
- *    because its statements are idempotent.
+ * 3. A batch whose outcome is unknown (AIC_DB_LOST) is run again before its
+ *    deadline, because its statements are idempotent.
  * 4. In an outage, an attempt to connect begins only while `trying' is false,
  *    so that the threads do not all connect at once.
  */
 
-struct conn {
-	struct conn *next; /* in the list of idle connections */
-	PGconn *pg; /* NULL: not connected */
-	/* The statements that this connection has prepared, by address. */
-	const struct aic_db_stmt *prepared[STMTS_MAX];
-	int n_prepared;
-	int generation; /* generation of the pool when this connected */
-	bool unfit; /* the server cannot serve us, e.g. a standby */
-	bool silent; /* no response came in time */
-};
-
-/* The result of one attempt to run a batch. */
-enum outcome {
-	RAN,
-	REFUSED, /* a permanent error of the server */
-	AGAIN, /* a temporary error of the server: a deadlock */
-	STALE, /* a prepared statement failed; its text may not */
-	LOST, /* no response: the connection broke, or another batch was late */
-	LATE, /* no response before the deadline of the batch */
-};
-
-enum state {
-	QUEUED, /* waits for a connection */
-	TAKEN, /* a thread runs it */
-	DONE, /* `out' is set, and `err' on a failure */
-};
-
-/* One aic_db_run(). It is on the stack of the caller. */
-struct batch {
-	struct batch *next; /* in the queue, or in the trip */
-	struct aic_db_call *calls;
-	int n;
-	int64_t since_us, deadline_us;
-	struct aic_err *err;
-	enum state state;
-	enum outcome out;
-	bool waits; /* sleeps on `changed' and has not been signalled */
-	bool lazy; /* its commit did not wait for the disk */
-	int preparing; /* bit i: call i prepares its statement on this trip */
-	int reusing; /* bit i: the statement of call i was prepared before */
-	bool plain; /* was STALE: run without prepared statements */
-	pthread_cond_t changed;
-};
-
 struct aic_db {
-	/*
-	 * The parameters of PQconnectStartParams(), once for each host as the
-	 * first. libpq tries the hosts in order and would spend the whole
-	 * deadline on a first host that does not respond.
-	 */
-	const char **keys, **values[HOSTS_MAX];
-	char *lists[HOSTS_MAX][3]; /* the strings that values point to */
-	int n_hosts;
-	atomic_int first_host;
-	PQconninfoOption *options;
-	char *server_options; /* start-up options: ours and those of the URL */
-	char user_timeout[16];
+	struct aic_db_params params;
 	atomic_bool prepare;
 
 	pthread_mutex_t lock; /* guards all members below */
-	struct batch *queue, **queue_end;
+	struct aic_db_batch *queue, **queue_end;
 	int n_queue;
-	struct conn *idle;
-	struct conn *all;
+	struct aic_db_conn *idle;
+	struct aic_db_conn *all;
 	int n_all;
 	int n_trips; /* trips in flight */
 	/*
@@ -173,195 +89,7 @@ struct aic_db {
 	int64_t retry_us; /* in an outage: time of the next attempt */
 	bool trying; /* in an outage: a thread is connecting */
 	int64_t backoff_us;
-	int64_t timeout_us;
 };
-
-/*
- * The list rotated so that its item n is the first. A list without commas is
- * copied.
- */
-static char *
-rotate_list(const char *list, int n)
-{
-	const char *from = list;
-	size_t len = strlen(list);
-	char *to = malloc(len + 2);
-
-	if (!to)
-		return NULL;
-	for (; n > 0 && from; n--) {
-		from = strchr(from, ',');
-		from = from ? from + 1 : NULL;
-	}
-	if (!from || from == list)
-		memcpy(to, list, len + 1);
-	else
-		snprintf(to, len + 2, "%s,%.*s", from, (int)(from - list - 1),
-		    list);
-	return to;
-}
-
-/*
- * values[1..]: copies of values[0], of n members, with each other host first.
- */
-static enum aic_code
-set_hosts(struct aic_db *db, int n, struct aic_err *err)
-{
-	static const char *const names[] = { "host", "hostaddr", "port" };
-	const char *p;
-	int first, i, j, hosts;
-
-	db->n_hosts = 1;
-	for (i = 0; i < n; i++)
-		for (j = 0; j < 2; j++) {
-			if (strcmp(db->keys[i], names[j]) != 0)
-				continue;
-			hosts = 1;
-			for (p = db->values[0][i]; *p; p++)
-				hosts += *p == ',';
-			if (hosts > db->n_hosts)
-				db->n_hosts = hosts;
-		}
-	if (db->n_hosts > HOSTS_MAX)
-		return aic_fail(err, AIC_ECONF,
-		    "DATABASE_URL names more than %d hosts", HOSTS_MAX);
-	for (first = 1; first < db->n_hosts; first++) {
-		db->values[first] = calloc((size_t)n + 1,
-		    sizeof(*db->values[0]));
-		if (!db->values[first])
-			return aic_fail(err, AIC_ENOMEM, "out of memory");
-		for (i = 0; i < n; i++) {
-			db->values[first][i] = db->values[0][i];
-			for (j = 0; j < 3; j++) {
-				if (strcmp(db->keys[i], names[j]) != 0)
-					continue;
-				db->lists[first][j] =
-				    rotate_list(db->values[0][i], first);
-				if (!db->lists[first][j])
-					return aic_fail(err, AIC_ENOMEM,
-					    "out of memory");
-				db->values[first][i] = db->lists[first][j];
-			}
-		}
-	}
-	return AIC_OK;
-}
-
-/*
- * The start-up options: ours, followed by those of the URL. The server uses the
- * last value of an option, so the URL overrides only the options that it names.
- * An empty `options' in the URL sends none at all, because PgBouncer rejects
- * start-up options.
- *
- * search_path is set because the default of a role begins with "$user". Any
- * role that may create a schema could otherwise define an operator or a
- * function that runs with our rights.
- *
- * lock_timeout is shorter than statement_timeout, so that a lock that is held
- * is reported as such.
- *
- * The tcp_ options are for a server whose client host has lost its network,
- * perhaps between a statement and the end of its transaction, where no
- * statement_timeout runs. They make the server release the locks of that
- * session within 25 s. They have no effect on a unix socket.
- */
-static enum aic_code
-set_options(struct aic_db *db, const char *of_url, const char *schema,
-    int timeout_ms, struct aic_err *err)
-{
-	struct aic_buf b;
-
-	aic_buf_init(&b, OPTIONS_MAX);
-	if (schema && (!of_url || *of_url))
-		aic_buf_printf(&b, "-c search_path=pg_catalog,\"%s\",pg_temp ",
-		    schema);
-	if (!of_url || *of_url)
-		aic_buf_printf(&b,
-		    "-c statement_timeout=%d -c lock_timeout=%d "
-		    "-c idle_in_transaction_session_timeout=%d "
-		    "-c plan_cache_mode=force_generic_plan "
-		    "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 "
-		    "-c tcp_keepalives_count=3 -c tcp_user_timeout=25000 ",
-		    timeout_ms, timeout_ms * 9 / 10, timeout_ms);
-	aic_buf_puts(&b, of_url ? of_url : "");
-	db->server_options = aic_buf_take(&b, NULL);
-	return db->server_options ? AIC_OK
-				  : aic_fail(err, AIC_ENOMEM, "out of memory");
-}
-
-/*
- * The TCP options of our side, unless the URL sets them. Sent data that stays
- * unacknowledged for a third of timeout_ms, and at least a second, ends the
- * connection, so that time is left to run the batch on another one. An idle
- * connection is probed and ends within 20 s when its peer is gone. The options
- * have no effect on a unix socket.
- */
-static const char *
-own_param(struct aic_db *db, const char *keyword)
-{
-	if (strcmp(keyword, "tcp_user_timeout") == 0)
-		return db->user_timeout;
-	if (strcmp(keyword, "keepalives_idle") == 0)
-		return "10";
-	if (strcmp(keyword, "keepalives_interval") == 0)
-		return "3";
-	if (strcmp(keyword, "keepalives_count") == 0)
-		return "3";
-	return NULL;
-}
-
-static enum aic_code
-set_params(struct aic_db *db, const struct aic_db_conf *conf,
-    struct aic_err *err)
-{
-	PQconninfoOption *o;
-	const char *options = NULL, *value;
-	enum aic_code rc;
-	char *wrong = NULL;
-	int n = 0;
-
-	db->options = PQconninfoParse(conf->url, &wrong);
-	if (!db->options) {
-		/* The message may quote the URL, which contains a password. */
-		PQfreemem(wrong);
-		return aic_fail(err, AIC_ECONF,
-		    "DATABASE_URL is not a connection string of PostgreSQL");
-	}
-	for (o = db->options; o->keyword; o++)
-		n++;
-	db->keys = calloc((size_t)n + OWN_PARAMS, sizeof(*db->keys));
-	db->values[0] = calloc((size_t)n + OWN_PARAMS, sizeof(*db->values[0]));
-	if (!db->keys || !db->values[0])
-		return aic_fail(err, AIC_ENOMEM, "out of memory");
-	n = 0;
-	snprintf(db->user_timeout, sizeof(db->user_timeout), "%d",
-	    conf->timeout_ms / 3 > USER_TIMEOUT_MIN_MS ? conf->timeout_ms / 3
-						       : USER_TIMEOUT_MIN_MS);
-	for (o = db->options; o->keyword; o++) {
-		value = o->val ? o->val : own_param(db, o->keyword);
-		if (!value)
-			continue;
-		if (strcmp(o->keyword, "options") == 0) {
-			options = o->val;
-			continue;
-		}
-		/* Text is always UTF-8, whatever the URL says. */
-		if (strcmp(o->keyword, "client_encoding") == 0)
-			continue;
-		db->keys[n] = o->keyword;
-		db->values[0][n++] = value;
-	}
-	db->keys[n] = "client_encoding";
-	db->values[0][n++] = "UTF8";
-	db->keys[n] = "fallback_application_name";
-	db->values[0][n++] = "ai-chat";
-	rc = set_options(db, options, conf->schema, conf->timeout_ms, err);
-	if (rc)
-		return rc;
-	db->keys[n] = "options";
-	db->values[0][n++] = db->server_options;
-	return set_hosts(db, n, err);
-}
 
 enum aic_code
 aic_db_open(struct aic_db **ret_db, const struct aic_db_conf *conf,
@@ -377,8 +105,8 @@ aic_db_open(struct aic_db **ret_db, const struct aic_db_conf *conf,
 	pthread_mutex_init(&db->lock, NULL);
 	db->queue_end = &db->queue;
 	atomic_init(&db->prepare, conf->prepare);
-	db->timeout_us = conf->timeout_ms * AIC_MS;
-	rc = set_params(db, conf, err);
+	rc = aic_db_params_init(&db->params, conf->url, conf->schema,
+	    conf->timeout_ms, err);
 	if (rc) {
 		aic_db_close(db);
 		return rc;
@@ -400,21 +128,14 @@ aic_db_open(struct aic_db **ret_db, const struct aic_db_conf *conf,
 void
 aic_db_close(struct aic_db *db)
 {
-	int i, j;
+	int i;
 
 	if (!db)
 		return;
-	for (i = 0; db->all && i < db->n_all; i++)
-		PQfinish(db->all[i].pg);
+	for (i = 0; i < db->n_all; i++)
+		aic_db_conn_close(&db->all[i]);
 	free(db->all);
-	free(db->keys);
-	for (i = 0; i < HOSTS_MAX; i++) {
-		free(db->values[i]);
-		for (j = 0; j < 3; j++)
-			free(db->lists[i][j]);
-	}
-	free(db->server_options);
-	PQconninfoFree(db->options);
+	aic_db_params_done(&db->params);
 	pthread_mutex_destroy(&db->lock);
 	free(db);
 }
@@ -423,7 +144,7 @@ struct aic_db_state
 aic_db_look(struct aic_db *db)
 {
 	struct aic_db_state s = { .connections = 0 };
-	const struct conn *c;
+	const struct aic_db_conn *c;
 	int idle = 0;
 
 	pthread_mutex_lock(&db->lock);
@@ -440,149 +161,6 @@ aic_db_look(struct aic_db *db)
 	s.down = db->down_since_us != 0;
 	pthread_mutex_unlock(&db->lock);
 	return s;
-}
-
-void
-aic_db_call(struct aic_db_call *call, const struct aic_db_stmt *stmt)
-{
-	call->stmt = stmt;
-	call->n = 0;
-	call->res = NULL;
-}
-
-void
-aic_db_text(struct aic_db_call *call, const char *value)
-{
-	call->param[call->n++] = value;
-}
-
-void
-aic_db_int(struct aic_db_call *call, int64_t value)
-{
-	snprintf(call->num[call->n], sizeof(call->num[0]), "%" PRId64, value);
-	call->param[call->n] = call->num[call->n];
-	call->n++;
-}
-
-void
-aic_db_call_done(struct aic_db_call *call)
-{
-	PQclear(call->res);
-	call->res = NULL;
-}
-
-const char *
-aic_db_get(const struct aic_db_call *call, int row, int col)
-{
-	return PQgetvalue(call->res, row, col);
-}
-
-int64_t
-aic_db_get_int(const struct aic_db_call *call, int row, int col)
-{
-	return strtoll(PQgetvalue(call->res, row, col), NULL, 10);
-}
-
-/* --- connections ------------------------------------------------------- */
-
-static void
-conn_drop(struct conn *c)
-{
-	PQfinish(c->pg);
-	c->pg = NULL;
-	c->n_prepared = 0;
-}
-
-/* Messages of libpq contain line breaks, which a log line must not. */
-static enum aic_code
-fail_with(struct aic_err *err, const char *doing, const char *sqlstate,
-    const char *message)
-{
-	char text[256];
-	size_t i;
-
-	snprintf(text, sizeof(text), "%s", message ? message : "");
-	for (i = 0; text[i]; i++)
-		if (text[i] == '\n')
-			text[i] = text[i + 1] ? ' ' : '\0';
-	err->retry_after_s = RETRY_AFTER_S;
-	snprintf(err->sqlstate, sizeof(err->sqlstate), "%s",
-	    sqlstate ? sqlstate : "");
-	return aic_fail(err, AIC_EDB, "could not %s: %s%s%s", doing,
-	    sqlstate ? sqlstate : "", sqlstate ? " " : "", text);
-}
-
-void
-aic_db_hide(char *text)
-{
-	char *to = text;
-	bool quoted = false;
-
-	if (strncmp(text, "connection to server", 20) == 0 ||
-	    (strncmp(text, "could not translate host", 24) == 0 &&
-		!strchr(text, '@')))
-		return;
-	for (; *text; text++) {
-		if (*text == '"')
-			quoted = !quoted;
-		else if (quoted && to[-1] != '"')
-			continue;
-		*to++ = quoted && *text != '"' ? '*' : *text;
-	}
-	*to = '\0';
-}
-
-static bool
-wait_socket(PGconn *pg, short events, int64_t deadline_us)
-{
-	struct pollfd p = { .fd = PQsocket(pg), .events = events };
-	int n;
-
-	do {
-		n = poll(&p, 1, aic_clock_left_ms(deadline_us));
-	} while (n < 0 && errno == EINTR);
-	return n > 0;
-}
-
-static bool
-connect_one(struct aic_db *db, struct conn *c, int64_t deadline_us,
-    struct aic_err *err)
-{
-	PostgresPollingStatusType st = PGRES_POLLING_WRITING;
-	int first = atomic_load(&db->first_host);
-	int64_t share = aic_clock_us() + db->timeout_us / db->n_hosts;
-	char why[256];
-
-	if (db->n_hosts > 1 && share < deadline_us)
-		deadline_us = share;
-	c->pg = PQconnectStartParams(db->keys, db->values[first], 0);
-	if (!c->pg) {
-		aic_fail(err, AIC_ENOMEM, "out of memory");
-		return false;
-	}
-	while (PQstatus(c->pg) != CONNECTION_BAD && st != PGRES_POLLING_OK &&
-	    st != PGRES_POLLING_FAILED) {
-		if (!wait_socket(c->pg,
-			st == PGRES_POLLING_READING ? POLLIN : POLLOUT,
-			deadline_us)) {
-			fail_with(err, "connect to the database", NULL,
-			    "no answer in time");
-			conn_drop(c);
-			atomic_store(&db->first_host,
-			    (first + 1) % db->n_hosts);
-			return false;
-		}
-		st = PQconnectPoll(c->pg);
-	}
-	if (PQstatus(c->pg) != CONNECTION_OK ||
-	    PQsetnonblocking(c->pg, 1) != 0 || !PQenterPipelineMode(c->pg)) {
-		snprintf(why, sizeof(why), "%s", PQerrorMessage(c->pg));
-		aic_db_hide(why);
-		fail_with(err, "connect to the database", NULL, why);
-		conn_drop(c);
-		return false;
-	}
-	return true;
 }
 
 /* Callers of this function and of all below hold the lock. */
@@ -606,345 +184,10 @@ note_connect(struct aic_db *db, bool ok)
 		db->down_since_us = aic_clock_us();
 }
 
-/* --- one trip: several batches over one connection --------------------- */
-
-static bool
-is_prepared(const struct conn *c, const struct aic_db_stmt *stmt)
-{
-	int i;
-
-	for (i = 0; i < c->n_prepared; i++)
-		if (c->prepared[i] == stmt)
-			return true;
-	return false;
-}
-
-static bool
-send_call(struct aic_db *db, struct conn *c, struct batch *b, int i)
-{
-	const struct aic_db_call *call = &b->calls[i];
-	const struct aic_db_stmt *stmt = b->lazy && call->stmt->lazy
-	    ? call->stmt->lazy
-	    : call->stmt;
-
-	if (b->plain || c->n_prepared == STMTS_MAX ||
-	    !atomic_load(&db->prepare))
-		return PQsendQueryParams(c->pg, stmt->sql, call->n, NULL,
-		    call->param, NULL, NULL, 0);
-	if (is_prepared(c, stmt)) {
-		b->reusing |= 1 << i;
-	} else {
-		if (!PQsendPrepare(c->pg, stmt->name, stmt->sql, 0, NULL))
-			return false;
-		b->preparing |= 1 << i;
-		c->prepared[c->n_prepared++] = stmt;
-	}
-	return PQsendQueryPrepared(c->pg, stmt->name, call->n, call->param,
-	    NULL, NULL, 0);
-}
-
-static bool
-send_all(struct aic_db *db, struct conn *c, struct batch *trip)
-{
-	struct batch *b;
-	int i;
-
-	for (b = trip; b; b = b->next) {
-		b->preparing = b->reusing = 0;
-		for (i = 0; i < b->n; i++)
-			if (!send_call(db, c, b, i))
-				return false;
-		/* Each batch is a transaction of its own. */
-		if (!PQpipelineSync(c->pg))
-			return false;
-	}
-	return true;
-}
-
-static enum outcome
-flush_out(struct conn *c, int64_t deadline_us)
-{
-	int rc;
-
-	while ((rc = PQflush(c->pg)) == 1) {
-		/* Read as well: both sides could otherwise block on a write. */
-		if (!wait_socket(c->pg, POLLIN | POLLOUT, deadline_us))
-			return LATE;
-		if (!PQconsumeInput(c->pg))
-			return LOST;
-	}
-	return rc == 0 ? RAN : LOST;
-}
-
-static enum outcome
-next_result(struct conn *c, int64_t deadline_us, PGresult **ret_res)
-{
-	while (PQisBusy(c->pg)) {
-		if (!wait_socket(c->pg, POLLIN, deadline_us))
-			return LATE;
-		if (!PQconsumeInput(c->pg))
-			return LOST;
-	}
-	*ret_res = PQgetResult(c->pg);
-	return RAN;
-}
-
-/*
- * Whether a statement that was prepared earlier can fail with this SQLSTATE
- * although its text would succeed. There are three such cases:
- *
- * - 0A000: a column has another type.
- * - XX000 and class 42: a type or a table was dropped and created again with
- *   another OID.
- * - 26000: the prepared statement does not exist. A pooler reset the session,
- *   or the batch of this trip that was to prepare the statement failed.
- *
- * The batch is run again as text. If the text fails too, the error is that of
- * the statement.
- */
-static bool
-may_be_stale(const char *state)
-{
-	return strncmp(state, "42", 2) == 0 || strncmp(state, "0A", 2) == 0 ||
-	    strncmp(state, "26", 2) == 0 || strncmp(state, "XX", 2) == 0;
-}
-
-/*
- * Classify an error. A result without an SQLSTATE was made by libpq: the
- * connection is gone. Classes 08 and 57P are the same, reported by the server.
- * 25006 comes from a server that has become a standby. 42P05 means that a
- * statement of this name exists which this connection has not prepared: a
- * pooler shares one session between connections, so nothing can be prepared.
- */
-static enum outcome
-classify_error(struct aic_db *db, struct conn *c, const struct batch *b, int at,
-    const PGresult *res)
-{
-	const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
-
-	if (!state || PQstatus(c->pg) == CONNECTION_BAD ||
-	    strncmp(state, "08", 2) == 0 || strncmp(state, "57P", 3) == 0 ||
-	    strcmp(state, "25006") == 0)
-		return LOST;
-	if (strcmp(state, "40001") == 0 || strcmp(state, "40P01") == 0)
-		return AGAIN;
-	if (strcmp(state, "42P05") == 0 && b->preparing & 1 << at) {
-		atomic_store(&db->prepare, false);
-		return STALE;
-	}
-	if (b->reusing & 1 << at && may_be_stale(state))
-		return STALE;
-	return REFUSED;
-}
-
-/*
- * These concern every user: a missing right or table, a read-only transaction,
- * a lack of resources, an error of the disk or of the server itself, and a
- * sequence without further numbers (2200H). These do not: data that violates a
- * type or a constraint, a deadlock, a timeout, and an exception that a trigger
- * raises.
- */
-bool
-aic_db_concerns_all(const char *sqlstate)
-{
-	static const char *const classes[] = { "0A", "25", "28", "3D", "3F",
-		"42", "53", "58", "F0", "XX" };
-	size_t i;
-
-	for (i = 0; i < sizeof(classes) / sizeof(classes[0]); i++)
-		if (strncmp(sqlstate, classes[i], 2) == 0)
-			return true;
-	return strcmp(sqlstate, "2200H") == 0;
-}
-
-/*
- * Read the results of one batch, up to its sync. The first failure is reported.
- */
-static enum outcome
-read_batch(struct aic_db *db, struct conn *c, struct batch *b,
-    int64_t deadline_us)
-{
-	enum outcome out = RAN, got;
-	int at = 0, nulls = 0;
-	PGresult *res;
-
-	for (;;) {
-		got = next_result(c, deadline_us, &res);
-		if (got != RAN)
-			return got;
-		if (!res) {
-			/*
-			 * One NULL ends each call. Further ones: no result is
-			 * pending.
-			 */
-			if (++nulls > 2)
-				return LOST;
-			continue;
-		}
-		nulls = 0;
-		switch (PQresultStatus(res)) {
-		case PGRES_PIPELINE_SYNC:
-			PQclear(res);
-			return out;
-		case PGRES_TUPLES_OK:
-		case PGRES_COMMAND_OK:
-			if (at < b->n && b->preparing & 1 << at) {
-				b->preparing &= ~(1 << at);
-				PQclear(res);
-			} else if (at < b->n) {
-				b->calls[at++].res = res;
-			} else {
-				PQclear(res);
-			}
-			continue;
-		case PGRES_PIPELINE_ABORTED:
-			PQclear(res);
-			continue;
-		default:
-			if (out == RAN) {
-				out = classify_error(db, c, b, at, res);
-				c->unfit = c->unfit ||
-				    (out == LOST &&
-					PQstatus(c->pg) == CONNECTION_OK);
-				fail_with(b->err,
-				    b->calls[at < b->n ? at : 0].stmt->name,
-				    PQresultErrorField(res, PG_DIAG_SQLSTATE),
-				    PQresultErrorField(res,
-					PG_DIAG_MESSAGE_PRIMARY));
-			}
-			PQclear(res);
-			if (PQstatus(c->pg) == CONNECTION_BAD)
-				return LOST;
-		}
-	}
-}
-
 static void
-drop_results(struct batch *b)
+queue_batch(struct aic_db *db, struct aic_db_batch *b)
 {
-	int i;
-
-	for (i = 0; i < b->n; i++)
-		aic_db_call_done(&b->calls[i]);
-}
-
-static bool
-is_durable(const struct batch *b)
-{
-	int i;
-
-	for (i = 0; i < b->n; i++)
-		if (b->calls[i].stmt->lazy)
-			return true;
-	return false;
-}
-
-/*
- * Choose the batches of a trip whose commit need not wait for the disk: all
- * that have a lazy form, except the last one.
- */
-static void
-choose_lazy(struct batch *trip)
-{
-	struct batch *b, *last = NULL;
-
-	for (b = trip; b; b = b->next) {
-		b->lazy = false;
-		if (!is_durable(b))
-			continue;
-		if (last)
-			last->lazy = true;
-		last = b;
-	}
-}
-
-/*
- * A lazy commit is on the disk once a later batch of its trip has written and
- * waited for the disk. If no later batch did, the lazy commit may be lost in a
- * crash of the server. It is then treated as LOST and run again; the statement
- * is idempotent and returns what the first run did, if that survived.
- */
-static void
-settle_lazy(struct batch *trip)
-{
-	struct batch *b;
-	bool flushed = false;
-
-	for (b = trip; b; b = b->next)
-		if (is_durable(b) && !b->lazy)
-			flushed = b->out == RAN &&
-			    PQntuples(b->calls[b->n - 1].res) > 0;
-	for (b = trip; b; b = b->next)
-		if (b->lazy && b->out == RAN && !flushed) {
-			fail_with(b->err, b->calls[0].stmt->name, NULL,
-			    "not known to be on the disk");
-			b->out = LOST;
-		}
-}
-
-/* Record that no response came; `out' is the reason why the trip ended. */
-static void
-note_lost(struct conn *c, struct batch *b, enum outcome out)
-{
-	b->out = aic_clock_us() < b->deadline_us ? LOST : LATE;
-	if (out == LATE)
-		fail_with(b->err, b->calls[0].stmt->name, NULL,
-		    "the database did not answer in time");
-	else if (b->err->code == AIC_OK)
-		fail_with(b->err, b->calls[0].stmt->name, NULL,
-		    PQerrorMessage(c->pg));
-}
-
-/* The first deadline of b and of the batches after it. */
-static int64_t
-first_deadline(const struct batch *b)
-{
-	int64_t first = b->deadline_us;
-
-	for (; b; b = b->next)
-		if (b->deadline_us < first)
-			first = b->deadline_us;
-	return first;
-}
-
-/* Send all batches, then read all results. Sets `out' of each batch. */
-static void
-run_trip(struct aic_db *db, struct conn *c, struct batch *trip)
-{
-	enum outcome out = LOST;
-	struct batch *b;
-
-	for (b = trip; b; b = b->next) {
-		b->out = LOST;
-		b->err->code = AIC_OK;
-	}
-	choose_lazy(trip);
-	if (send_all(db, c, trip))
-		out = flush_out(c, first_deadline(trip));
-	for (b = trip; b && out != LOST && out != LATE; b = b->next) {
-		out = b->out = read_batch(db, c, b, first_deadline(b));
-		/*
-		 * The batch failed before it prepared a statement that
-		 * `prepared' lists. Replace the connection.
-		 */
-		if (b->preparing && out != RAN)
-			c->n_prepared = STMTS_MAX;
-	}
-	for (b = trip; b; b = b->next)
-		if (b->out == LOST || b->out == LATE)
-			note_lost(c, b, out);
-	settle_lazy(trip);
-	c->silent = out == LATE;
-	if (out == LOST || out == LATE || c->n_prepared == STMTS_MAX)
-		conn_drop(c);
-}
-
-/* --- the queue --------------------------------------------------------- */
-
-static void
-queue_batch(struct aic_db *db, struct batch *b)
-{
-	b->state = QUEUED;
+	b->state = AIC_DB_QUEUED;
 	b->since_us = aic_clock_us();
 	b->next = NULL;
 	*db->queue_end = b;
@@ -953,9 +196,9 @@ queue_batch(struct aic_db *db, struct batch *b)
 }
 
 static void
-unqueue_batch(struct aic_db *db, struct batch *b)
+unqueue_batch(struct aic_db *db, struct aic_db_batch *b)
 {
-	struct batch **p = &db->queue;
+	struct aic_db_batch **p = &db->queue;
 
 	while (*p != b)
 		p = &(*p)->next;
@@ -966,13 +209,13 @@ unqueue_batch(struct aic_db *db, struct batch *b)
 }
 
 static void
-give_up(struct aic_db *db, struct batch *b, const char *why)
+give_up(struct aic_db *db, struct aic_db_batch *b, const char *why)
 {
 	unqueue_batch(db, b);
-	b->state = DONE;
-	b->out = LATE;
+	b->state = AIC_DB_DONE;
+	b->out = AIC_DB_LATE;
 	if (b->err->code == AIC_OK)
-		fail_with(b->err, "get a database connection", NULL, why);
+		aic_db_fail(b->err, "get a database connection", NULL, why);
 	pthread_cond_signal(&b->changed);
 }
 
@@ -994,10 +237,10 @@ trip_max(const struct aic_db *db)
  * deadline has passed is not taken, because a trip ends at the first deadline
  * in it, and the other batches would fail with it.
  */
-static struct batch *
+static struct aic_db_batch *
 take_trip(struct aic_db *db)
 {
-	struct batch *trip = NULL, **end = &trip, *b;
+	struct aic_db_batch *trip = NULL, **end = &trip, *b;
 	int64_t now = aic_clock_us();
 	int n = 0;
 
@@ -1008,7 +251,7 @@ take_trip(struct aic_db *db)
 			continue;
 		}
 		unqueue_batch(db, b);
-		b->state = TAKEN;
+		b->state = AIC_DB_TAKEN;
 		b->next = NULL;
 		*end = b;
 		end = &b->next;
@@ -1020,10 +263,10 @@ take_trip(struct aic_db *db)
 static void
 drop_idle(struct aic_db *db)
 {
-	struct conn *c;
+	struct aic_db_conn *c;
 
 	for (c = db->idle; c; c = c->next)
-		conn_drop(c);
+		aic_db_conn_close(c);
 }
 
 /*
@@ -1039,34 +282,34 @@ note_stale(struct aic_db *db)
 }
 
 static void
-finish_trip(struct aic_db *db, const struct conn *c, struct batch *trip)
+finish_trip(struct aic_db *db, const struct aic_db_conn *c,
+    struct aic_db_batch *trip)
 {
-	struct batch *b, *next;
+	struct aic_db_batch *b, *next;
 
 	for (b = trip; b; b = next) {
 		next = b->next;
-		if (b->out == RAN)
+		if (b->out == AIC_DB_RAN)
 			note_up(db);
-		else
-			drop_results(b);
-		if (b->out == RAN && b->plain &&
+		if (b->out == AIC_DB_RAN && b->plain &&
 		    c->generation == db->generation)
 			note_stale(db);
-		b->plain = b->plain || b->out == STALE;
-		if ((b->out == LOST || b->out == AGAIN || b->out == STALE) &&
+		b->plain = b->plain || b->out == AIC_DB_STALE;
+		if ((b->out == AIC_DB_LOST || b->out == AIC_DB_AGAIN ||
+			b->out == AIC_DB_STALE) &&
 		    aic_clock_us() < b->deadline_us)
 			queue_batch(db, b);
 		else
-			b->state = DONE;
+			b->state = AIC_DB_DONE;
 		pthread_cond_signal(&b->changed);
 	}
 }
 
 /* Take an idle connection, preferably one that is connected. */
-static struct conn *
+static struct aic_db_conn *
 take_conn(struct aic_db *db)
 {
-	struct conn **p, **any = &db->idle, *c;
+	struct aic_db_conn **p, **any = &db->idle, *c;
 
 	for (p = &db->idle; *p; p = &(*p)->next)
 		if ((*p)->pg) {
@@ -1079,10 +322,10 @@ take_conn(struct aic_db *db)
 }
 
 static void
-give_conn(struct aic_db *db, struct conn *c)
+give_conn(struct aic_db *db, struct aic_db_conn *c)
 {
 	if (c->pg && c->generation != db->generation)
-		conn_drop(c);
+		aic_db_conn_close(c);
 	c->next = db->idle;
 	db->idle = c;
 }
@@ -1092,7 +335,7 @@ give_conn(struct aic_db *db, struct conn *c)
  * and b has not waited for longer than a trip takes.
  */
 static bool
-may_wait(const struct aic_db *db, const struct batch *b)
+may_wait(const struct aic_db *db, const struct aic_db_batch *b)
 {
 	return db->n_trips > 0 && db->n_queue < trip_max(db) &&
 	    aic_clock_us() - b->since_us < TRIP_WAIT_US;
@@ -1108,7 +351,7 @@ may_wait(const struct aic_db *db, const struct batch *b)
 static void
 wake_next(struct aic_db *db)
 {
-	struct batch *b;
+	struct aic_db_batch *b;
 
 	/*
 	 * The first batch has waited longest. If may_wait() holds for it, its
@@ -1128,7 +371,7 @@ wake_next(struct aic_db *db)
 static void
 wake_all(struct aic_db *db)
 {
-	struct batch *b;
+	struct aic_db_batch *b;
 
 	for (b = db->queue; b; b = b->next)
 		if (b->waits) {
@@ -1143,10 +386,10 @@ wake_all(struct aic_db *db)
  * the lock; the lock is released during I/O.
  */
 static void
-lead_trip(struct aic_db *db, struct batch *self)
+lead_trip(struct aic_db *db, struct aic_db_batch *self)
 {
-	struct conn *c = take_conn(db);
-	struct batch *trip = NULL;
+	struct aic_db_conn *c = take_conn(db);
+	struct aic_db_batch *trip = NULL;
 	struct aic_err why = AIC_ERR_INIT;
 	bool ok;
 
@@ -1155,23 +398,23 @@ lead_trip(struct aic_db *db, struct batch *self)
 		db->trying = true;
 		c->generation = db->generation;
 		pthread_mutex_unlock(&db->lock);
-		ok = connect_one(db, c, self->deadline_us, &why);
+		ok = aic_db_conn_open(c, &db->params, self->deadline_us, &why);
 		pthread_mutex_lock(&db->lock);
 		db->trying = false;
 		note_connect(db, ok);
 		if (!ok)
 			wake_all(db);
-		if (!ok && self->state == QUEUED)
+		if (!ok && self->state == AIC_DB_QUEUED)
 			*self->err = why;
 	}
 	/* If another trip has served `self' meanwhile, return to its caller. */
-	if (c->pg && self->state != DONE)
+	if (c->pg && self->state != AIC_DB_DONE)
 		trip = take_trip(db);
 	if (trip) {
 		db->n_trips++;
 		wake_next(db);
 		pthread_mutex_unlock(&db->lock);
-		run_trip(db, c, trip);
+		aic_db_trip_run(c, trip, &db->prepare);
 		pthread_mutex_lock(&db->lock);
 		db->n_trips--;
 		if (c->unfit)
@@ -1194,7 +437,7 @@ lead_trip(struct aic_db *db, struct batch *self)
 }
 
 static void
-wait_until(struct aic_db *db, struct batch *self, int64_t until_us)
+wait_until(struct aic_db *db, struct aic_db_batch *self, int64_t until_us)
 {
 	struct timespec ts = aic_clock_spec(until_us);
 
@@ -1205,10 +448,10 @@ wait_until(struct aic_db *db, struct batch *self, int64_t until_us)
 
 /* One step of a queued batch: start a trip, wait, or fail. The lock is held. */
 static void
-serve_batch(struct aic_db *db, struct batch *self)
+serve_batch(struct aic_db *db, struct aic_db_batch *self)
 {
 	int64_t now = aic_clock_us(), until = self->deadline_us;
-	struct conn *c;
+	struct aic_db_conn *c;
 
 	for (c = db->idle; c && !c->pg; c = c->next)
 		;
@@ -1237,7 +480,7 @@ serve_batch(struct aic_db *db, struct batch *self)
 			lead_trip(db, self);
 			return;
 		}
-		if (now - db->down_since_us > db->timeout_us) {
+		if (now - db->down_since_us > db->params.timeout_us) {
 			give_up(db, self, "the database is away");
 			return;
 		}
@@ -1252,7 +495,7 @@ aic_db_run(struct aic_db *db, struct aic_db_call *calls, int n,
     int64_t deadline_us, struct aic_err *err)
 {
 	struct aic_err why = AIC_ERR_INIT;
-	struct batch self = { .calls = calls,
+	struct aic_db_batch self = { .calls = calls,
 		.n = n,
 		.deadline_us = deadline_us,
 		.err = &why,
@@ -1267,8 +510,8 @@ aic_db_run(struct aic_db *db, struct aic_db_call *calls, int n,
 			    calls[i].n);
 	pthread_mutex_lock(&db->lock);
 	queue_batch(db, &self);
-	while (self.state != DONE) {
-		if (self.state == TAKEN)
+	while (self.state != AIC_DB_DONE) {
+		if (self.state == AIC_DB_TAKEN)
 			pthread_cond_wait(&self.changed, &db->lock);
 		else
 			serve_batch(db, &self);
@@ -1280,13 +523,13 @@ aic_db_run(struct aic_db *db, struct aic_db_call *calls, int n,
 	wake_next(db);
 	pthread_mutex_unlock(&db->lock);
 	pthread_cond_destroy(&self.changed);
-	if (self.out == RAN)
+	if (self.out == AIC_DB_RAN)
 		return AIC_OK;
 	/*
 	 * The server may have sent an SQLSTATE before the connection broke.
 	 * Callers read "" as `no response'.
 	 */
-	if (self.out == LOST || self.out == LATE)
+	if (self.out == AIC_DB_LOST || self.out == AIC_DB_LATE)
 		*why.sqlstate = '\0';
 	memcpy(err->sqlstate, why.sqlstate, sizeof(err->sqlstate));
 	err->retry_after_s = why.retry_after_s;

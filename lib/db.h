@@ -30,13 +30,8 @@
 #ifndef AIC_DB_H
 #define AIC_DB_H
 
-#include <libpq-fe.h>
-#include <stdbool.h>
-#include <stdint.h>
+#include "lib/db_call.h"
 
-#include "lib/err.h"
-
-#define AIC_DB_PARAMS 8
 #define AIC_DB_CALLS 4
 
 struct aic_db;
@@ -57,45 +52,6 @@ struct aic_db_conf {
 	 * sessions.
 	 */
 	bool prepare;
-};
-
-/* A statement. It is static, because its address is its identity. */
-struct aic_db_stmt {
-	const char *name; /* unique; the name of the prepared statement */
-	const char *sql;
-	int n_params;
-	/*
-	 * The same statement with a commit that does not wait for the disk.
-	 * NULL: there is no such form. The pool runs this form when a later
-	 * batch of the same trip waits for the disk anyway, and reports success
-	 * only after that batch has. Both forms return a row if, and only if,
-	 * they have written, so that the pool can tell whether the later batch
-	 * did.
-	 */
-	const struct aic_db_stmt *lazy;
-};
-
-/*
- * AIC_DB_SQL_DURABLE -- an SQL expression for the rows that a statement
- * returns. It makes the commit wait for the disk, whatever synchronous_commit
- * the role, the database or a pooler has set for the session.
- *
- * Only "off" is replaced. Every other value waits at least for the local disk
- * and is kept as the administrator chose it, because a standby may depend on
- * it. The setting lasts for the transaction, so that a session that a pooler
- * gives to another client keeps its own.
- */
-#define AIC_DB_SQL_DURABLE                                                     \
-	"CASE WHEN current_setting('synchronous_commit') = 'off'"              \
-	" THEN set_config('synchronous_commit', 'on', true) END"
-
-/* A statement, its parameters, and after the run its result. */
-struct aic_db_call {
-	const struct aic_db_stmt *stmt;
-	int n;
-	const char *param[AIC_DB_PARAMS];
-	char num[AIC_DB_PARAMS][24];
-	PGresult *res; /* PGRES_TUPLES_OK or PGRES_COMMAND_OK */
 };
 
 /*
@@ -120,18 +76,6 @@ enum aic_code aic_db_open(struct aic_db **ret_db,
 void aic_db_close(struct aic_db *db);
 
 /*
- * aic_db_call -- begin a call. Its parameters follow in the order $1, $2, ...
- */
-void aic_db_call(struct aic_db_call *call, const struct aic_db_stmt *stmt);
-
-/*
- * aic_db_text, aic_db_int -- add the next parameter. Text is borrowed until the
- * call has run. NULL is the NULL of SQL.
- */
-void aic_db_text(struct aic_db_call *call, const char *value);
-void aic_db_int(struct aic_db_call *call, int64_t value);
-
-/*
  * aic_db_run -- run a batch: one round trip, one transaction.
  *
  * n         1..AIC_DB_CALLS
@@ -151,19 +95,6 @@ void aic_db_int(struct aic_db_call *call, int64_t value);
 enum aic_code aic_db_run(struct aic_db *db, struct aic_db_call *calls, int n,
     int64_t deadline_us, struct aic_err *err) AIC_MUST_CHECK;
 
-/* SQLSTATEs that callers handle: insufficient_privilege, lock_not_available. */
-#define AIC_DB_NO_RIGHT "42501"
-#define AIC_DB_LOCKED "55P03"
-
-/*
- * aic_db_concerns_all -- whether the server would refuse the same statement for
- * every user. False when the reason may lie in one row.
- *
- * sqlstate  of an error, as in err->sqlstate
- * Source:   PostgreSQL 15, appendix A (error codes)
- */
-bool aic_db_concerns_all(const char *sqlstate);
-
 /* The state of the pool, for metrics and health checks. */
 struct aic_db_state {
 	int connections; /* open connections */
@@ -173,27 +104,5 @@ struct aic_db_state {
 };
 
 struct aic_db_state aic_db_look(struct aic_db *db);
-
-/* aic_db_call_done -- free the result. A zeroed call is allowed. */
-void aic_db_call_done(struct aic_db_call *call);
-
-/*
- * aic_db_get, aic_db_get_int -- read a field of a result. NULL reads as "" or
- * 0.
- */
-const char *aic_db_get(const struct aic_db_call *call, int row, int col);
-int64_t aic_db_get_int(const struct aic_db_call *call, int row, int col);
-
-/*
- * aic_db_hide -- remove secrets from an error message of libpq about a
- * connection.
- *
- * libpq quotes parts of the connection string. If the URL contains an unescaped
- * slash or at sign, libpq parses a part of the password as the port or the host
- * and quotes that part.
- *
- * text      changed in place; does not grow
- */
-void aic_db_hide(char *text);
 
 #endif

@@ -4,7 +4,7 @@
  *
  * A session cannot change these settings, so they are reported.
  * synchronous_commit is not one of them, because the statements that need it
- * set it themselves: AIC_DB_SQL_DURABLE.
+ * set it themselves: AIC_SQL_DURABLE.
  *
  * Bind and read a call around aic_db_run(), as in limit.h.
  */

@@ -2,9 +2,10 @@
 
 #include "lib/entity.h"
 
-#include <ctype.h>
 #include <stdbool.h>
 #include <string.h>
+
+#include "lib/hex.h"
 
 /* HTML allows any number of digits; U+10FFFF has seven. */
 #define DIGITS_MAX 7
@@ -52,16 +53,13 @@ read_numeric(const char *s, size_t n, uint32_t *ret_cp)
 	bool hex = n > 2 && (s[2] == 'x' || s[2] == 'X');
 	size_t i, from = hex ? 3 : 2;
 	uint32_t cp = 0;
-	char c;
+	int digit;
 
 	for (i = from; i < n && i - from < DIGITS_MAX; i++) {
-		c = s[i];
-		if (isdigit((unsigned char)c))
-			cp = cp * (hex ? 16 : 10) + (uint32_t)(c - '0');
-		else if (hex && isxdigit((unsigned char)c))
-			cp = cp * 16 + (uint32_t)((c | 0x20) - 'a' + 10);
-		else
+		digit = aic_hex_digit(s[i]);
+		if (digit < 0 || (digit > 9 && !hex))
 			break;
+		cp = cp * (hex ? 16 : 10) + (uint32_t)digit;
 	}
 	if (i == from || i == n || s[i] != ';')
 		return 0;

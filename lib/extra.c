@@ -98,17 +98,16 @@ aic_extra_read(struct aic_extra *ret_extra, const char *text, size_t len,
 {
 	struct aic_extra e = { .members = NULL };
 	struct json_object *doc = NULL;
-	size_t at = 0;
-	const char *why = aic_json_check(text, len, &at);
+	struct aic_json_fault fault;
 	enum aic_code rc;
 
-	if (why)
+	rc = aic_json_parse_strict(text, len, &doc, &fault);
+	if (rc == AIC_ENOMEM)
+		return aic_fail(err, rc, "out of memory");
+	if (rc)
 		return aic_fail(err, AIC_ECONF,
 		    "%s \"%.100s\" is not JSON: %s, at byte %zu", name, path,
-		    why, at + 1);
-	rc = aic_json_parse(text, len, &doc);
-	if (rc)
-		return aic_fail(err, rc, "out of memory");
+		    fault.wrong, fault.offset + 1);
 	rc = check_members(&e, doc, name, path, err);
 	json_object_put(doc);
 	if (rc)

@@ -19,21 +19,15 @@ fail_errno(const char *verb, const char *name, const char *path,
 
 /*
  * Read into text, which has room for one byte more than max, because the file
- * may have grown since fstat().
+ * may grow meanwhile.
  */
 static enum aic_code
 read_all(int fd, const char *name, const char *path, size_t max, char *text,
     size_t *ret_len, struct aic_err *err)
 {
-	struct stat st;
 	size_t len = 0;
 	ssize_t n;
 
-	if (fstat(fd, &st) != 0)
-		return fail_errno("read", name, path, err);
-	if (!S_ISREG(st.st_mode))
-		return aic_fail(err, AIC_ECONF,
-		    "%s \"%s\" is not a regular file", name, path);
 	do {
 		n = read(fd, text + len, max + 1 - len);
 		if (n > 0)
@@ -49,32 +43,55 @@ read_all(int fd, const char *name, const char *path, size_t max, char *text,
 	return AIC_OK;
 }
 
-enum aic_code
-aic_file_read(const char *name, const char *path, size_t max, char **ret_text,
-    size_t *ret_len, struct aic_err *err)
+static enum aic_code
+read_and_close(int fd, const char *name, const char *path, size_t max,
+    char **ret_text, size_t *ret_len, struct aic_err *err)
 {
 	char *text = malloc(max + 1);
 	enum aic_code rc;
-	int fd;
 
-	if (!text)
-		return aic_fail(err, AIC_ENOMEM, "out of memory");
-	/*
-	 * O_NONBLOCK: open a pipe without a writer at once, so that it can be
-	 * refused.
-	 */
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	if (fd < 0) {
-		free(text);
-		return fail_errno("open", name, path, err);
-	}
-	rc = read_all(fd, name, path, max, text, ret_len, err);
+	rc = text ? read_all(fd, name, path, max, text, ret_len, err)
+		  : aic_fail(err, AIC_ENOMEM, "out of memory");
 	close(fd);
 	if (rc)
 		aic_file_wipe(text, max + 1);
 	else
 		*ret_text = text;
 	return rc;
+}
+
+enum aic_code
+aic_file_read(const char *name, const char *path, size_t max, char **ret_text,
+    size_t *ret_len, struct aic_err *err)
+{
+	struct stat st;
+	enum aic_code rc;
+	/*
+	 * O_NONBLOCK: open a pipe without a writer at once, so that it can be
+	 * refused.
+	 */
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+
+	if (fd < 0)
+		return fail_errno("open", name, path, err);
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
+		return read_and_close(fd, name, path, max, ret_text, ret_len,
+		    err);
+	rc = aic_fail(err, AIC_ECONF, "%s \"%s\" is not a regular file", name,
+	    path);
+	close(fd);
+	return rc;
+}
+
+enum aic_code
+aic_file_read_any(const char *name, const char *path, size_t max,
+    char **ret_text, size_t *ret_len, struct aic_err *err)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return fail_errno("open", name, path, err);
+	return read_and_close(fd, name, path, max, ret_text, ret_len, err);
 }
 
 void

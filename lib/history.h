@@ -1,4 +1,7 @@
-/* history -- the stored exchanges of a user. */
+/*
+ * history -- the stored exchanges: a page of those of a user, and sums over the
+ * last days.
+ */
 #ifndef AIC_HISTORY_H
 #define AIC_HISTORY_H
 
@@ -33,5 +36,35 @@ int aic_history_count(const struct aic_db_call calls[2]);
  */
 struct aic_history_item
 aic_history_get(const struct aic_db_call calls[2], int i);
+
+struct aic_history_stats {
+	int64_t users; /* users with a chat; 0 in the stats of one user */
+	int64_t requests;
+	int64_t tokens;
+	/* Text with two decimals; valid as long as the call's result. */
+	const char *requests_per_day;
+	const char *tokens_per_request;
+};
+
+/*
+ * aic_history_stats_bind -- the last `days' calendar days, including today.
+ *
+ * days      1..365
+ * zone      the time zone whose midnight begins a day; borrowed until the call
+ *           has run
+ */
+void aic_history_stats_bind(struct aic_db_call *call, int64_t telegram_id,
+    int64_t days, const char *zone);
+
+/*
+ * aic_history_stats_all_bind -- the same over all users. The statement reads
+ * the whole table, because there is no index for it. It is for an operator's
+ * occasional use, not for an endpoint.
+ */
+void aic_history_stats_all_bind(struct aic_db_call *call, int64_t days,
+    const char *zone);
+
+/* aic_history_stats_read -- read the result of either. */
+struct aic_history_stats aic_history_stats_read(const struct aic_db_call *call);
 
 #endif

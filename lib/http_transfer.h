@@ -2,8 +2,8 @@
  * http_transfer -- one HTTP exchange over a libcurl handle: the options of the
  * handle, reading the response, and interpreting the result of libcurl.
  *
- * Threads, connections and other transfers are not handled here. http.c runs
- * the transfer.
+ * Threads, connections and other transfers are not handled here. http_flight
+ * runs the transfer.
  */
 #ifndef AIC_HTTP_TRANSFER_H
 #define AIC_HTTP_TRANSFER_H

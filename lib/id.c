@@ -9,6 +9,8 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "lib/hex.h"
+
 /*
  * One getrandom() for 256 bytes costs as much as one for 16, and either returns
  * all bytes or fails. So each thread keeps a store of random bytes.
@@ -34,7 +36,6 @@ random_bytes(unsigned char *to, size_t n)
 static void
 write_uuid(char id[AIC_ID_SIZE], unsigned char b[16], unsigned version)
 {
-	static const char hex[] = "0123456789abcdef";
 	char *p = id;
 	int i;
 
@@ -43,10 +44,9 @@ write_uuid(char id[AIC_ID_SIZE], unsigned char b[16], unsigned version)
 	for (i = 0; i < 16; i++) {
 		if (i == 4 || i == 6 || i == 8 || i == 10)
 			*p++ = '-';
-		*p++ = hex[b[i] >> 4];
-		*p++ = hex[b[i] & 15];
+		aic_hex_put(p, &b[i], 1);
+		p += 2;
 	}
-	*p = '\0';
 }
 
 enum aic_code

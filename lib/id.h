@@ -43,35 +43,6 @@ aic_id_of_key(char id[AIC_ID_SIZE], const unsigned char key[AIC_ID_KEY_BYTES],
     struct aic_err *err) AIC_MUST_CHECK;
 
 /*
- * AIC_ID_SQL_SAME_KEY -- a condition for a statement: the id in a column has
- * the same key as the id in a parameter, "$2". An index on the column supports
- * it.
- */
-#define AIC_ID_SQL_SAME_KEY(column, param)                                     \
-	column " BETWEEN"                                                      \
-	       " (left(" param "::text, 18) || '-0000-000000000000')::uuid"    \
-	       " AND"                                                          \
-	       " (left(" param "::text, 18) || '-ffff-ffffffffffff')::uuid"
-
-/* AIC_ID_SQL_SAME_BODY -- the same condition for the body. */
-#define AIC_ID_SQL_SAME_BODY(column, param)                                    \
-	"right(" column "::text, 8) = right(" param "::text, 8)"
-
-/* How long a repeat of a key gets the stored answer, as SQL. */
-#define AIC_ID_SQL_KEPT "interval '24 hours'"
-
-/*
- * AIC_ID_SQL_CONTEXT -- as SQL: the version of a user's context, from the
- * user's row "l". The version has a number and the time at which the user
- * became known, so that a user who was erased and returns does not get an old
- * version again.
- */
-#define AIC_ID_SQL_CONTEXT                                                     \
-	"l.context_seq::text || ' ' ||"                                        \
-	" coalesce(extract(epoch FROM l.created_at)::text, '')"
-#define AIC_ID_CONTEXT_SIZE 64
-
-/*
  * aic_random -- a random number 0 <= x < 1 for jitter; not for secrets.
  * Thread-safe.
  */

@@ -5,10 +5,11 @@
 #include <string.h>
 
 #include "lib/digest.h"
+#include "lib/schema.h"
 
-#define RESERVATION_OF_KEY AIC_ID_SQL_SAME_KEY("x.chat_id", "$2")
-#define RESERVATION_OF_BODY AIC_ID_SQL_SAME_BODY("x.chat_id", "$2")
-#define ROW_OF_KEY AIC_ID_SQL_SAME_KEY("chat_id", "$2")
+#define RESERVATION_OF_KEY AIC_SQL_SAME_KEY("x.chat_id", "$2")
+#define RESERVATION_OF_BODY AIC_SQL_SAME_BODY("x.chat_id", "$2")
+#define ROW_OF_KEY AIC_SQL_SAME_KEY("chat_id", "$2")
 
 /*
  * $1 user. Changes nothing. The statement waits for the transaction that is
@@ -19,7 +20,7 @@
  */
 static const struct aic_db_stmt queue = {
 	"queue",
-	"SELECT " AIC_DB_SQL_DURABLE " FROM ai_chat_daily_limits"
+	"SELECT " AIC_SQL_DURABLE " FROM ai_chat_daily_limits"
 	" WHERE telegram_id = $1::bigint FOR UPDATE",
 	1,
 	NULL,
@@ -45,9 +46,17 @@ static const struct aic_db_stmt repeat = {
 	" FROM (VALUES (1)) one LEFT JOIN"
 	"  (SELECT * FROM ai_chat_requests"
 	"   WHERE telegram_id = $1::bigint AND " ROW_OF_KEY
-	"   AND created_at + " AIC_ID_SQL_KEPT " > now() LIMIT 1) r ON true",
+	"   AND created_at + " AIC_SQL_KEPT " > now() LIMIT 1) r ON true",
 	3,
 	NULL,
+};
+
+enum repeat_column {
+	REPEAT_RESPONSE,
+	REPEAT_TOKENS,
+	REPEAT_REMAINING,
+	REPEAT_SAME, /* the stored answer has the same digest */
+	REPEAT_RUNNING, /* a chat of the key is in flight; t: the same body */
 };
 
 enum aic_code
@@ -105,15 +114,15 @@ aic_idempotency_bind(struct aic_db_call *call, int64_t telegram_id,
 struct aic_idempotency
 aic_idempotency_read(const struct aic_db_call *call)
 {
-	const char *same = aic_db_get(call, 0, 3);
-	const char *running = aic_db_get(call, 0, 4);
+	const char *same = aic_db_get(call, 0, REPEAT_SAME);
+	const char *running = aic_db_get(call, 0, REPEAT_RUNNING);
 	struct aic_idempotency r = { .state = AIC_IDEMPOTENCY_NONE };
 
 	if (*same == 't') {
 		r.state = AIC_IDEMPOTENCY_KEPT;
-		r.response = aic_db_get(call, 0, 0);
-		r.tokens = aic_db_get_int(call, 0, 1);
-		r.remaining = aic_db_get_int(call, 0, 2);
+		r.response = aic_db_get(call, 0, REPEAT_RESPONSE);
+		r.tokens = aic_db_get_int(call, 0, REPEAT_TOKENS);
+		r.remaining = aic_db_get_int(call, 0, REPEAT_REMAINING);
 	} else if (*same == 'f' || *running == 'f') {
 		r.state = AIC_IDEMPOTENCY_OTHER;
 	} else if (*running == 't') {

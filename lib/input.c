@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/hex.h"
 #include "lib/json.h"
 #include "lib/utf8.h"
 
@@ -176,27 +177,27 @@ aic_input_body(const char *body, size_t len,
     struct json_object **ret_doc, struct aic_err *err)
 {
 	struct json_object *doc = NULL;
-	const char *wrong;
-	size_t at = 0;
+	struct aic_json_fault fault;
+	enum aic_code rc;
 	int i;
 
 	if (len == 0)
 		return aic_fault(err, "missing", "body", NULL,
 		    "Field required");
-	wrong = aic_json_check(body, len, &at);
-	if (wrong) {
+	rc = aic_json_parse_strict(body, len, &doc, &fault);
+	if (rc == AIC_ENOMEM)
+		return aic_fail(err, rc, "out of memory");
+	if (rc) {
 		aic_fault(err, "json_invalid", "body", NULL,
-		    "JSON decode error: %s", wrong);
+		    "JSON decode error: %s", fault.wrong);
 		/*
 		 * The offset counts characters, because the caller sees
 		 * characters.
 		 */
 		err->faults[err->n_faults - 1].offset = (long)
-		    aic_utf8_count(body, at);
+		    aic_utf8_count(body, fault.offset);
 		return AIC_EINPUT;
 	}
-	if (aic_json_parse(body, len, &doc) != AIC_OK)
-		return aic_fail(err, AIC_ENOMEM, "out of memory");
 	if (!json_object_is_type(doc, json_type_object)) {
 		json_object_put(doc);
 		return aic_fault(err, "model_attributes_type", "body", NULL,
@@ -215,18 +216,6 @@ aic_input_body(const char *body, size_t len,
 
 /* --- queries ----------------------------------------------------------- */
 
-static int
-hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 /*
  * Decodes one byte of application/x-www-form-urlencoded; returns the number of
  * bytes read.
@@ -234,14 +223,10 @@ hex_value(char c)
 static size_t
 decode_byte(const char *s, const char *end, char *ret_byte)
 {
-	int high = -1, low = -1;
+	int byte = *s == '%' && end - s >= 3 ? aic_hex_byte(s + 1) : -1;
 
-	if (*s == '%' && end - s >= 3) {
-		high = hex_value(s[1]);
-		low = hex_value(s[2]);
-	}
-	if (high >= 0 && low >= 0) {
-		*ret_byte = (char)(high * 16 + low);
+	if (byte >= 0) {
+		*ret_byte = (char)byte;
 		return 3;
 	}
 	*ret_byte = *s == '+' ? ' ' : *s;

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/hex.h"
 #include "lib/utf8.h"
 
 #define REPLACEMENT 0xfffd
@@ -19,7 +20,7 @@
 struct scan {
 	const char *p, *end;
 	int depth;
-	bool loose; /* the rules of aic_json_parse(), not aic_json_check() */
+	bool loose; /* the rules of aic_json_parse() */
 	bool build;
 	struct aic_buf part; /* a decoded string, or a number */
 	bool no_memory;
@@ -71,21 +72,13 @@ static bool
 scan_hex4(struct scan *s, uint32_t *ret_unit)
 {
 	uint32_t unit = 0;
-	int i;
-	char c;
+	int i, digit;
 
 	for (i = 0; i < 4; i++, s->p++) {
-		if (s->p == s->end)
+		digit = s->p < s->end ? aic_hex_digit(*s->p) : -1;
+		if (digit < 0)
 			return fail_at(s, "Invalid \\uXXXX escape");
-		c = *s->p;
-		if (c >= '0' && c <= '9')
-			unit = unit << 4 | (uint32_t)(c - '0');
-		else if (c >= 'a' && c <= 'f')
-			unit = unit << 4 | (uint32_t)(c - 'a' + 10);
-		else if (c >= 'A' && c <= 'F')
-			unit = unit << 4 | (uint32_t)(c - 'A' + 10);
-		else
-			return fail_at(s, "Invalid \\uXXXX escape");
+		unit = unit << 4 | (uint32_t)digit;
 	}
 	*ret_unit = unit;
 	return true;
@@ -182,18 +175,6 @@ scan_string(struct scan *s, const char **ret_from, size_t *ret_len)
 	return true;
 }
 
-static void
-put_code_point(struct aic_buf *b, uint32_t cp)
-{
-	char u[4];
-	size_t n = cp < 0x80 ? 1 : cp < 0x800 ? 2 : cp < 0x10000 ? 3 : 4, i;
-
-	for (i = n - 1; i > 0; i--, cp >>= 6)
-		u[i] = (char)(0x80 | (cp & 0x3f));
-	u[0] = (char)(n == 1 ? cp : (0xf00u >> n & 0xf0) | cp);
-	aic_buf_put(b, u, n);
-}
-
 /* Decodes a scanned string into s->part, and ends it with a NUL. */
 static bool
 decode_string(struct scan *s, const char *from, size_t len)
@@ -213,7 +194,7 @@ decode_string(struct scan *s, const char *from, size_t len)
 		aic_buf_put(to, in.p, (size_t)(slash - in.p));
 		in.p = slash + 1;
 		if (slash < in.end && scan_escape(&in, &cp))
-			put_code_point(to, cp);
+			aic_utf8_put(to, cp);
 	}
 	to->data[to->len] = '\0';
 	return true;
@@ -444,37 +425,50 @@ read_document(struct scan *s, struct json_object **ret_obj)
 	return s->p == s->end || fail_at(s, "Extra data");
 }
 
-const char *
-aic_json_check(const char *text, size_t len, size_t *ret_offset)
+/* Builds objects. On a failure, s->wrong and s->p are what and where. */
+static enum aic_code
+build_document(struct scan *s, size_t len, struct json_object **ret_obj)
 {
-	struct scan s = { .p = text, .end = text + len };
-	struct json_object *none = NULL;
-
-	if (read_document(&s, &none))
-		return NULL;
-	*ret_offset = (size_t)(s.p - text);
-	return s.wrong;
-}
-
-enum aic_code
-aic_json_parse(const char *text, size_t len, struct json_object **ret_obj)
-{
-	struct scan s = { .p = text, .loose = true, .build = true };
 	struct json_object *obj = NULL;
 	bool ok;
 
-	if (len == 0 || len > INT_MAX)
+	/* json-c counts the bytes of a string in an int. */
+	if (len > INT_MAX) {
+		s->wrong = "Document too long";
 		return AIC_EINPUT;
-	s.end = text + len;
-	aic_buf_init(&s.part, len);
-	ok = read_document(&s, &obj);
-	aic_buf_done(&s.part);
+	}
+	s->end = s->p + len;
+	s->build = true;
+	aic_buf_init(&s->part, len);
+	ok = read_document(s, &obj);
+	aic_buf_done(&s->part);
 	if (ok) {
 		*ret_obj = obj;
 		return AIC_OK;
 	}
 	json_object_put(obj);
-	return s.no_memory ? AIC_ENOMEM : AIC_EINPUT;
+	return s->no_memory ? AIC_ENOMEM : AIC_EINPUT;
+}
+
+enum aic_code
+aic_json_parse(const char *text, size_t len, struct json_object **ret_obj)
+{
+	struct scan s = { .p = text, .loose = true };
+
+	return build_document(&s, len, ret_obj);
+}
+
+enum aic_code
+aic_json_parse_strict(const char *text, size_t len,
+    struct json_object **ret_obj, struct aic_json_fault *ret_fault)
+{
+	struct scan s = { .p = text };
+	enum aic_code rc = build_document(&s, len, ret_obj);
+
+	if (rc)
+		*ret_fault = (struct aic_json_fault){ .wrong = s.wrong,
+			.offset = (size_t)(s.p - text) };
+	return rc;
 }
 
 /* True if a word such as `true' is cut off by the end of the text. */
@@ -533,7 +527,6 @@ plain_run(const char *s, size_t n)
 void
 aic_json_put_part(struct aic_buf *b, const char *s, size_t n)
 {
-	static const char hex[] = "0123456789abcdef";
 	/*
 	 * The characters that have a short escape, each followed by its letter.
 	 */
@@ -555,8 +548,7 @@ aic_json_put_part(struct aic_buf *b, const char *s, size_t n)
 			aic_buf_putc(b, '\\');
 			aic_buf_putc(b, e[1]);
 		} else {
-			esc[4] = hex[(unsigned char)*s >> 4];
-			esc[5] = hex[(unsigned char)*s & 15];
+			aic_hex_put(esc + 4, s, 1);
 			aic_buf_put(b, esc, 6);
 		}
 		s++;

@@ -19,26 +19,35 @@
 /* Deeper than any schema of this service, and shallow enough for recursion. */
 #define AIC_JSON_DEPTH 32
 
+/* What is wrong with a text, and at which byte from 0. */
+struct aic_json_fault {
+	const char *wrong; /* static */
+	size_t offset;
+};
+
 /*
- * aic_json_check -- check that a text is exactly one JSON document.
+ * aic_json_parse_strict -- parse a text that is exactly one JSON document.
  *
  * Refuses malformed UTF-8, U+0000 in any form, lone surrogates, control
  * characters in strings, nesting deeper than AIC_JSON_DEPTH, and anything after
  * the document.
  *
- * ret_offset  set when the value is not NULL: the offset of the error, in bytes
+ * ret_obj    set on AIC_OK; NULL for the document `null'
+ * ret_fault  set on an error
  *
- * Errors:   NULL if the text is valid; else a description of the error, static
- * Memory:   allocates nothing
+ * Errors:   AIC_EINPUT, AIC_ENOMEM
+ * Memory:   gives; json_object_put()
  * Source:   RFC 8259
  */
-const char *aic_json_check(const char *text, size_t len, size_t *ret_offset);
+enum aic_code aic_json_parse_strict(const char *text, size_t len,
+    struct json_object **ret_obj,
+    struct aic_json_fault *ret_fault) AIC_MUST_CHECK;
 
 /*
  * aic_json_parse -- parse an untrusted text, with lenient rules for strings:
  * U+0000, control characters and malformed UTF-8 are kept, and a lone surrogate
- * becomes U+FFFD. All other rules are those of aic_json_check(); every text
- * that it accepts is accepted here.
+ * becomes U+FFFD. All other rules are those of aic_json_parse_strict(); every
+ * text that it accepts is accepted here, with the same result.
  *
  * ret_obj   set on AIC_OK; NULL for the document `null'
  *

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "lib/id.h"
+#include "lib/schema.h"
 
 /*
  * A role that can create functions and operators in the schema of the tables
@@ -31,8 +31,8 @@
  * Idempotent: a second reservation of the same chat replaces the first one.
  * PostgreSQL evaluates every expression of the DO UPDATE part on the newest
  * version of the row, under the row's lock. Only this statement removes
- * reservations that have lapsed, so a chat that still finds its reservation in
- * the row knows that no other chat got its place.
+ * reservations that have lapsed. So while a reservation is in the row, even
+ * one that has lapsed, no other chat got its place.
  *
  * created_at is the time at which the user became known. A user who was erased
  * (aic_retain_forget()) and returns is a new user; after an erasure,
@@ -42,7 +42,7 @@
  * destroys has the effect of one that has lapsed: the save reserves the chat
  * again.
  */
-#define RESERVE(and_alone)                                                     \
+#define RESERVE_OR_REPLACE                                                     \
 	"INSERT INTO ai_chat_daily_limits AS l"                                \
 	" (telegram_id, last_reset_date, leases)"                              \
 	" SELECT $1::bigint, d.day,"                                           \
@@ -63,28 +63,53 @@
 	"   OPERATOR(pg_catalog.||) ROW($2::uuid,"                             \
 	"    greatest(l.last_reset_date, excluded.last_reset_date),"           \
 	"    now() + $4::float8 * interval '1 ms')::ai_chat_lease,"            \
-	"  updated_at = now()"                                                 \
+	"  updated_at = now()"
+
+/* Counted chats and reservations of the day are fewer than the limit. */
+#define IF_DAY_ALLOWS                                                          \
 	" WHERE CASE WHEN l.last_reset_date < excluded.last_reset_date"        \
 	"   THEN 0 ELSE l.request_count END"                                   \
 	"  + CASE WHEN l.leases OPERATOR(pg_catalog.=) '{}' THEN 0 ELSE"       \
 	"   (SELECT count(*) FROM pg_catalog.unnest(l.leases) x"               \
 	"    WHERE x.until > now() AND x.chat_id <> $2::uuid AND x.day ="      \
 	"     greatest(l.last_reset_date, excluded.last_reset_date)) END"      \
-	"  < $5::bigint"                                                       \
+	"  < $5::bigint"
+
+/* The user has fewer chats in flight than the maximum. */
+#define IF_FEW_IN_FLIGHT                                                       \
 	"  AND ($6::bigint = 0 OR l.leases OPERATOR(pg_catalog.=) '{}' OR"     \
 	"   (SELECT count(*) FROM pg_catalog.unnest(l.leases) x"               \
-	"    WHERE x.until > now() AND x.chat_id <> $2::uuid) < $6::bigint)"   \
+	"    WHERE x.until > now() AND x.chat_id <> $2::uuid) < $6::bigint)"
+
+/* The user was not erased after the first reservation of this chat. */
+#define IF_NOT_ERASED                                                          \
 	"  AND ($7::timestamptz IS NULL OR l.created_at IS NULL"               \
-	"   OR l.created_at <= $7::timestamptz)" and_alone                     \
+	"   OR l.created_at <= $7::timestamptz)"
+
+#define RETURNING_RESERVATION                                                  \
 	" RETURNING l.leases[pg_catalog.cardinality(l.leases)], now(),"        \
-	"  set_config('synchronous_commit', 'off', true),"                     \
-	" " AIC_ID_SQL_CONTEXT ","                                             \
+	"  " AIC_SQL_NO_WAIT ","                                               \
+	" " AIC_SQL_CONTEXT_VERSION ","                                        \
 	"  (extract(epoch FROM l.context_from) * 1000000.0)::bigint"
 
-static const struct aic_db_stmt reserve = { "hold", RESERVE(""), 7, NULL };
+enum reserve_column {
+	RESERVE_ROW,
+	RESERVE_TIME,
+	RESERVE_NO_WAIT,
+	RESERVE_CONTEXT_VERSION,
+	RESERVE_CONTEXT_FROM,
+};
 
-#define RESERVATION_OF_KEY AIC_ID_SQL_SAME_KEY("x.chat_id", "$2")
-#define ROW_OF_KEY AIC_ID_SQL_SAME_KEY("r.chat_id", "$2")
+static const struct aic_db_stmt reserve = {
+	"reserve",
+	RESERVE_OR_REPLACE IF_DAY_ALLOWS IF_FEW_IN_FLIGHT IF_NOT_ERASED
+	    RETURNING_RESERVATION,
+	7,
+	NULL,
+};
+
+#define RESERVATION_OF_KEY AIC_SQL_SAME_KEY("x.chat_id", "$2")
+#define EXCHANGE_OF_KEY AIC_SQL_SAME_KEY("r.chat_id", "$2")
 
 /*
  * A chat with an Idempotency-Key is not reserved while another chat of the same
@@ -95,14 +120,21 @@ static const struct aic_db_stmt reserve = { "hold", RESERVE(""), 7, NULL };
  * a user's very first row. A chat that gets its reservation therefore checks
  * once more (aic_idempotency_bind()) before it asks the model.
  */
+#define IF_KEY_NOT_IN_FLIGHT                                                   \
+	" AND NOT EXISTS (SELECT FROM pg_catalog.unnest(l.leases) x"           \
+	"  WHERE x.until > now() AND x.chat_id <> $2::uuid"                    \
+	"  AND " RESERVATION_OF_KEY ")"
+
+#define IF_KEY_NOT_ANSWERED                                                    \
+	" AND NOT EXISTS (SELECT FROM ai_chat_requests r"                      \
+	"  WHERE r.telegram_id = $1::bigint"                                   \
+	" AND " EXCHANGE_OF_KEY "  AND r.created_at + " AIC_SQL_KEPT           \
+	" > now())"
+
 static const struct aic_db_stmt reserve_key = {
-	"hold_key",
-	RESERVE(" AND NOT EXISTS (SELECT FROM pg_catalog.unnest(l.leases) x"
-		"  WHERE x.until > now() AND x.chat_id <> $2::uuid"
-		"  AND " RESERVATION_OF_KEY ")"
-		" AND NOT EXISTS (SELECT FROM ai_chat_requests r"
-		"  WHERE r.telegram_id = $1::bigint AND " ROW_OF_KEY
-		"  AND r.created_at + " AIC_ID_SQL_KEPT " > now())"),
+	"reserve_key",
+	RESERVE_OR_REPLACE IF_DAY_ALLOWS IF_FEW_IN_FLIGHT IF_NOT_ERASED
+	    IF_KEY_NOT_IN_FLIGHT IF_KEY_NOT_ANSWERED RETURNING_RESERVATION,
 	7,
 	NULL,
 };
@@ -113,7 +145,7 @@ static const struct aic_db_stmt reserve_key = {
  * was not released lapses.
  */
 static const struct aic_db_stmt release = {
-	"drop",
+	"release",
 	"UPDATE ai_chat_daily_limits l SET"
 	"  leases = ARRAY(SELECT x FROM pg_catalog.unnest(l.leases) x"
 	"   WHERE (x).chat_id <> $2::uuid),"
@@ -121,7 +153,7 @@ static const struct aic_db_stmt release = {
 	" WHERE telegram_id = $1::bigint AND EXISTS"
 	"  (SELECT FROM pg_catalog.unnest(l.leases) x"
 	"   WHERE x.chat_id = $2::uuid)"
-	" RETURNING set_config('synchronous_commit', 'off', true)",
+	" RETURNING " AIC_SQL_NO_WAIT,
 	2,
 	NULL,
 };
@@ -155,6 +187,16 @@ static const struct aic_db_stmt peek = {
 	NULL,
 };
 
+enum peek_column {
+	PEEK_KNOWN,
+	PEEK_USED,
+	PEEK_DAY,
+	PEEK_RESERVATIONS,
+	PEEK_RESET_AT, /* without its offset */
+	PEEK_OFFSET_MIN,
+	PEEK_RESET_IN_S,
+};
+
 /*
  * $1 user, $2 zone. Idempotent: the count is set to 0 each time.
  *
@@ -184,7 +226,7 @@ static const struct aic_db_stmt reset = {
 	"  context_from = CASE WHEN l.context_from > clock_timestamp()"
 	"   THEN clock_timestamp() ELSE l.context_from END,"
 	"  updated_at = now()"
-	" WHERE telegram_id = $1::bigint RETURNING id, " AIC_DB_SQL_DURABLE,
+	" WHERE telegram_id = $1::bigint RETURNING id, " AIC_SQL_DURABLE,
 	2,
 	NULL,
 };
@@ -211,7 +253,7 @@ aic_limit_reserve_read(const struct aic_db_call *call,
 	if (PQntuples(call->res) == 0)
 		return false;
 	snprintf(ret_reservation, AIC_RESERVATION_SIZE, "%s",
-	    aic_db_get(call, 0, 0));
+	    aic_db_get(call, 0, RESERVE_ROW));
 	return true;
 }
 
@@ -219,16 +261,17 @@ void
 aic_limit_reserve_since(const struct aic_db_call *call,
     char ret_since[AIC_TIME_SIZE])
 {
-	snprintf(ret_since, AIC_TIME_SIZE, "%s", aic_db_get(call, 0, 1));
+	snprintf(ret_since, AIC_TIME_SIZE, "%s",
+	    aic_db_get(call, 0, RESERVE_TIME));
 }
 
 void
 aic_limit_reserve_context(const struct aic_db_call *call,
-    char ret_version[AIC_ID_CONTEXT_SIZE], int64_t *ret_from_us)
+    char ret_version[AIC_CONTEXT_VERSION_SIZE], int64_t *ret_from_us)
 {
-	snprintf(ret_version, AIC_ID_CONTEXT_SIZE, "%s",
-	    aic_db_get(call, 0, 3));
-	*ret_from_us = aic_db_get_int(call, 0, 4);
+	snprintf(ret_version, AIC_CONTEXT_VERSION_SIZE, "%s",
+	    aic_db_get(call, 0, RESERVE_CONTEXT_VERSION));
+	*ret_from_us = aic_db_get_int(call, 0, RESERVE_CONTEXT_FROM);
 }
 
 void
@@ -262,20 +305,21 @@ aic_limit_peek_read(const struct aic_db_call *call, int64_t limit,
 	int offset_min;
 
 	if (PQntuples(call->res) != 1)
-		return aic_fail(err, AIC_EBUG, "the query of the limit returned no row");
-	offset_min = (int)aic_db_get_int(call, 0, 5);
-	ret_state->known = *aic_db_get(call, 0, 0) == 't';
-	ret_state->used = aic_db_get_int(call, 0, 1);
+		return aic_fail(err, AIC_EBUG,
+		    "the query of the limit returned no row");
+	offset_min = (int)aic_db_get_int(call, 0, PEEK_OFFSET_MIN);
+	ret_state->known = *aic_db_get(call, 0, PEEK_KNOWN) == 't';
+	ret_state->used = aic_db_get_int(call, 0, PEEK_USED);
 	ret_state->limit = limit;
-	ret_state->live = aic_db_get_int(call, 0, 3);
+	ret_state->reservations = aic_db_get_int(call, 0, PEEK_RESERVATIONS);
 	snprintf(ret_state->day, sizeof(ret_state->day), "%s",
-	    aic_db_get(call, 0, 2));
+	    aic_db_get(call, 0, PEEK_DAY));
 	snprintf(ret_state->reset_at, sizeof(ret_state->reset_at),
-	    "%.19s%c%02d:%02d", aic_db_get(call, 0, 4),
+	    "%.19s%c%02d:%02d", aic_db_get(call, 0, PEEK_RESET_AT),
 	    offset_min < 0 ? '-' : '+',
 	    (offset_min < 0 ? -offset_min : offset_min) / 60 % 100,
 	    (offset_min < 0 ? -offset_min : offset_min) % 60);
-	ret_state->reset_in_s = aic_db_get_int(call, 0, 6);
+	ret_state->reset_in_s = aic_db_get_int(call, 0, PEEK_RESET_IN_S);
 	return AIC_OK;
 }
 

@@ -27,7 +27,7 @@
 
 #include "lib/db.h"
 #include "lib/err.h"
-#include "lib/id.h"
+#include "lib/schema.h"
 
 /*
  * A reservation outlasts the request's deadline by this much; the contract
@@ -44,7 +44,7 @@
 struct aic_limit_state {
 	bool known; /* the user has chatted before */
 	int64_t used; /* counted chats and reservations */
-	int64_t live; /* reservations, of any day */
+	int64_t reservations; /* of any day, not lapsed */
 	int64_t limit; /* 0: no limit */
 	int64_t at_once; /* the most reservations at a time; 0: no maximum */
 	char day[AIC_DATE_SIZE]; /* the day that the counter is for */
@@ -109,7 +109,7 @@ void aic_limit_reserve_since(const struct aic_db_call *call,
  *              epoch; 0: the conversation was never begun anew
  */
 void aic_limit_reserve_context(const struct aic_db_call *call,
-    char ret_version[AIC_ID_CONTEXT_SIZE], int64_t *ret_from_us);
+    char ret_version[AIC_CONTEXT_VERSION_SIZE], int64_t *ret_from_us);
 
 /*
  * aic_limit_release_bind -- release the reservation of a chat that failed. A

@@ -260,14 +260,6 @@ char_before(const char *s, size_t at)
 }
 
 static bool
-is_blank(uint32_t cp)
-{
-	return cp == ' ' || (cp >= '\t' && cp <= '\r') || cp == 0xa0 ||
-	    (cp >= 0x2000 && cp <= 0x200a) || cp == 0x2028 || cp == 0x2029 ||
-	    cp == 0x202f || cp == 0x205f || cp == 0x3000;
-}
-
-static bool
 is_digit(uint32_t cp)
 {
 	return cp >= '0' && cp <= '9';
@@ -282,7 +274,7 @@ is_word(uint32_t cp)
 	if (cp < 0xc0)
 		return cp == 0xaa || cp == 0xb2 || cp == 0xb3 || cp == 0xb5 ||
 		    cp == 0xb9 || cp == 0xba || (cp >= 0xbc && cp <= 0xbe);
-	if (cp == 0xd7 || cp == 0xf7 || is_blank(cp))
+	if (cp == 0xd7 || cp == 0xf7 || aic_utf8_is_space(cp))
 		return false;
 	return !(cp >= 0x2000 && cp <= 0x206f) &&
 	    !(cp >= 0x20a0 && cp <= 0x20cf) &&
@@ -342,7 +334,7 @@ ink_before(const char *s, size_t at)
 		end = at;
 		at = find_previous(s, at);
 		cp = char_at(s, at, end);
-		if (cp == '\n' || !is_blank(cp))
+		if (cp == '\n' || !aic_utf8_is_space(cp))
 			break;
 	}
 	return cp;
@@ -356,7 +348,7 @@ ink_behind(const char *s, size_t at, size_t n)
 
 	for (; at < n; at += len) {
 		len = aic_utf8_next(s + at, n - at, &cp);
-		if (len == 0 || cp == '\n' || !is_blank(cp))
+		if (len == 0 || cp == '\n' || !aic_utf8_is_space(cp))
 			break;
 	}
 	return cp;
@@ -372,16 +364,16 @@ scan_single(const char *s, size_t at, size_t n, uint32_t prev, uint32_t next)
 {
 	struct aic_markdown_run r = { 0 };
 
-	r.opens = !is_blank(next) && !ends_operand(prev) &&
+	r.opens = !aic_utf8_is_space(next) && !ends_operand(prev) &&
 	    !is_one_of(prev, "/\\=@&?#!+^<");
-	r.closes = !is_blank(prev) && !is_one_of(prev, "([{") &&
+	r.closes = !aic_utf8_is_space(prev) && !is_one_of(prev, "([{") &&
 	    !begins_operand(next) && !is_one_of(next, "\\/=@#+^");
 	if (s[at] == '_')
 		return r;
-	if (is_blank(prev) && (is_digit(next) || next == '(') &&
+	if (aic_utf8_is_space(prev) && (is_digit(next) || next == '(') &&
 	    ends_figure(ink_before(s, at)))
 		r.opens = false;
-	if (is_blank(next) && ends_figure(prev)) {
+	if (aic_utf8_is_space(next) && ends_figure(prev)) {
 		next = ink_behind(s, at + 1, n);
 		if (is_digit(next) || next == '(')
 			r.closes = false;
@@ -404,8 +396,8 @@ aic_markdown_scan_run(const char *s, size_t at, size_t len, size_t n)
 	formula = (is_word(prev) || is_one_of(prev, ")]}")) &&
 	    begins_operand(next);
 	formula = formula || (prev == '(' && is_word(char_before(s, at - 1)));
-	r.opens = !is_blank(next) && !is_word(prev) && !formula;
-	r.closes = !is_blank(prev) && !is_one_of(prev, "([{") &&
+	r.opens = !aic_utf8_is_space(next) && !is_word(prev) && !formula;
+	r.closes = !aic_utf8_is_space(prev) && !is_one_of(prev, "([{") &&
 	    !(formula && next < 0x80);
 	if (s[at] == '_')
 		r.closes = r.closes && !is_word(next);

@@ -18,66 +18,8 @@
 #include "lib/buf.h"
 #include "lib/cache.h"
 #include "lib/err.h"
+#include "lib/metrics_kinds.h"
 #include "lib/openai.h"
-
-/* The routes of route.c, and one for all other paths. */
-#define AIC_METRICS_ROUTES 12
-
-/* Durations: the stages of a chat, and the chat without the model's part. */
-enum aic_metrics_time {
-	AIC_METRICS_CHAT, /* from accept to answer */
-	AIC_METRICS_OVERHEAD, /* the same without the model's part */
-	AIC_METRICS_LIMIT, /* reserving, including loading the context */
-	AIC_METRICS_CONTEXT, /* building the prompt from the context */
-	AIC_METRICS_MODEL, /* all calls, and the waits between them */
-	AIC_METRICS_SAVE,
-	AIC_METRICS_CACHE, /* a call of Redis */
-	AIC_METRICS_SERVER, /* a call of the seller-data API */
-	AIC_METRICS_TIME__MAX
-};
-
-/* The outcome of a call of the seller-data API; the best one first. */
-enum aic_metrics_server {
-	AIC_METRICS_SERVER_TOLD,
-	/* too late; the answer is cached for the next question */
-	AIC_METRICS_SERVER_LATE,
-	AIC_METRICS_SERVER_NOTHING, /* the seller is known, without figures */
-	AIC_METRICS_SERVER_UNKNOWN, /* 404 */
-	AIC_METRICS_SERVER_MISSING, /* the endpoint does not exist */
-	AIC_METRICS_SERVER_REFUSED, /* the key was refused: 401, 403 */
-	AIC_METRICS_SERVER_FAILED, /* any other status */
-	AIC_METRICS_SERVER_UNREACHED,
-	AIC_METRICS_SERVER_CUT, /* the response is incomplete */
-	AIC_METRICS_SERVER_TIMEOUT,
-	AIC_METRICS_SERVER_NONSENSE, /* not a JSON object, or too large */
-	AIC_METRICS_SERVER_OPEN, /* no call: the circuit breaker is open */
-	AIC_METRICS_SERVER_BUSY, /* no call: no free slot, or no memory */
-	AIC_METRICS_SERVER_DROPPED, /* the chat ended before, or had no time */
-	AIC_METRICS_SERVER__MAX
-};
-
-/* What is looked up in Redis. */
-enum aic_metrics_recall {
-	AIC_METRICS_RECALL_USED, /* a quota refusal */
-	AIC_METRICS_RECALL_CONTEXT, /* the newest context */
-	AIC_METRICS_RECALL_SELLER,
-	AIC_METRICS_RECALL_ANSWER,
-	AIC_METRICS_RECALL__MAX
-};
-
-/* Gauges: the state at this moment. */
-struct aic_metrics_now {
-	int64_t slots, slots_used; /* of chats */
-	int64_t others; /* requests in flight that need only the database */
-	int64_t db_connections, db_busy, db_waiting;
-	int64_t db_up; /* 1, or 0 if connecting fails */
-	int64_t saves_open; /* the breaker of saves: 1 open, 0 closed */
-	int64_t open[AIC_OPENAI_MODELS]; /* the models' breakers */
-	int64_t cache; /* 1: a Redis is configured; its state: */
-	int64_t cache_up, cache_open; /* 1 or 0 */
-	int64_t cache_connections, cache_busy;
-	int64_t server_open; /* the breaker of the seller-data API */
-};
 
 struct aic_metrics;
 
@@ -116,11 +58,11 @@ void aic_metrics_request(struct aic_metrics *m, int route, int status);
 void aic_metrics_chat(struct aic_metrics *m, enum aic_code rc, bool replayed);
 
 /*
- * aic_metrics_server, aic_metrics_server_name -- count the outcome of a call of
+ * aic_metrics_seller, aic_metrics_seller_name -- count the outcome of a call of
  * the seller-data API; the outcome's name, static.
  */
-void aic_metrics_server(struct aic_metrics *m, enum aic_metrics_server how);
-const char *aic_metrics_server_name(enum aic_metrics_server how);
+void aic_metrics_seller(struct aic_metrics *m, enum aic_metrics_seller how);
+const char *aic_metrics_seller_name(enum aic_metrics_seller how);
 
 /* aic_metrics_time -- record a duration. */
 void
@@ -132,9 +74,9 @@ aic_metrics_time(struct aic_metrics *m, enum aic_metrics_time what, int64_t us);
 void aic_metrics_model(struct aic_metrics *m,
     const struct aic_openai_answer *answer);
 
-/* aic_metrics_recall -- count a lookup in Redis. */
-void aic_metrics_recall(struct aic_metrics *m, enum aic_metrics_recall what,
-    bool there);
+/* aic_metrics_lookup -- count a lookup in Redis. */
+void aic_metrics_lookup(struct aic_metrics *m, enum aic_metrics_lookup what,
+    bool found);
 
 /* aic_metrics_cache -- count a call of Redis, with its outcome and duration. */
 void
@@ -162,9 +104,6 @@ void aic_metrics_now(struct aic_metrics *m, const struct aic_metrics_now *now);
  */
 void aic_metrics_write(struct aic_metrics *m, struct aic_buf *to);
 
-/* More workers than this on one machine would be a misconfiguration. */
-#define AIC_METRICS_WORKERS 256
-
 /* A worker, as other programs see it. */
 struct aic_metrics_worker {
 	int number;
@@ -177,13 +116,13 @@ struct aic_metrics_worker {
 };
 
 /*
- * aic_metrics_look -- read the metrics of all workers in a directory, for
+ * aic_metrics_read -- read the metrics of all workers in a directory, for
  * programs that are not workers.
  *
  * to        AIC_METRICS_WORKERS elements; filled in the order of numbers
  *
  * The value is the number of workers; 0 if the directory does not exist.
  */
-int aic_metrics_look(const char *dir, struct aic_metrics_worker *to);
+int aic_metrics_read(const char *dir, struct aic_metrics_worker *to);
 
 #endif

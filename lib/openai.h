@@ -18,11 +18,8 @@
  * count, because its cause is the question, the key or the quota. While the
  * breaker is open there are no retries, not even for the trial.
  *
- * Newer models refuse `max_tokens' or `temperature', older servers refuse
- * `max_completion_tokens'. The worker repeats the call at once in the other
- * form, and uses this form as long as it runs. The token limit has two names.
- * If a model refuses one after the other, the worker uses the first name from
- * then on, so that the two names do not alternate for ever.
+ * openai_attempt.h has a single call, and the forms of a request that a model
+ * refuses.
  *
  * Threads: a struct aic_openai is shared by all threads.
  */
@@ -37,6 +34,7 @@
 #include "lib/completion.h"
 #include "lib/err.h"
 #include "lib/http.h"
+#include "lib/openai_attempt.h"
 #include "lib/provider.h"
 #include "lib/warm.h"
 
@@ -53,7 +51,7 @@ struct aic_openai_conf {
 	/* For each model. */
 	int64_t breaker_failures; /* chats in a row; 0: it never opens */
 	int64_t breaker_open_us;
-	int64_t retry_floor; /* retries in ten seconds; see budget.h */
+	int64_t retry_floor; /* retries in ten seconds; see retry.h */
 };
 
 struct aic_openai_ask {
@@ -66,21 +64,6 @@ struct aic_openai_ask {
 	/* true: the caller has left; NULL: not checked */
 	bool (*gone)(void *arg);
 	void *gone_arg;
-};
-
-/* How a call ended, for the metrics. */
-enum aic_openai_call {
-	AIC_OPENAI_USABLE,
-	AIC_OPENAI_USELESS, /* a 200 without a usable answer, or too large */
-	AIC_OPENAI_REFUSED, /* 4xx, or a status that no API sends */
-	AIC_OPENAI_LIMITED, /* a rate limit: 429, or an error of that name */
-	AIC_OPENAI_QUOTA, /* the account has no money */
-	AIC_OPENAI_BROKEN, /* 5xx */
-	AIC_OPENAI_UNREACHED,
-	AIC_OPENAI_CUT, /* the response is incomplete */
-	AIC_OPENAI_TIMEOUT,
-	AIC_OPENAI_GONE, /* the caller left */
-	AIC_OPENAI_CALL__MAX
 };
 
 struct aic_openai_answer {

@@ -2,12 +2,12 @@
 
 #include "lib/prompt.h"
 
-#include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/file.h"
 #include "lib/format.h"
 #include "lib/json.h"
 #include "lib/utf8.h"
@@ -69,45 +69,16 @@ put_message(struct aic_buf *to, const char *role, const char *text)
 }
 
 static enum aic_code
-read_file(struct aic_buf *to, const char *path, struct aic_err *err)
-{
-	char chunk[4096];
-	enum aic_code rc = AIC_OK;
-	size_t n;
-	FILE *f;
-
-	f = fopen(path, "re");
-	if (!f)
-		return aic_fail(err, AIC_ECONF,
-		    "could not open AI_CHAT_PROMPT_FILE \"%s\": %s", path,
-		    strerror(errno));
-	do {
-		n = fread(chunk, 1, sizeof(chunk), f);
-		aic_buf_put(to, chunk, n);
-	} while (n == sizeof(chunk) && !to->failed);
-	if (ferror(f))
-		rc = aic_fail(err, AIC_ECONF,
-		    "could not read AI_CHAT_PROMPT_FILE \"%s\": %s", path,
-		    strerror(errno));
-	else if (to->failed)
-		rc = aic_fail(err, AIC_ECONF,
-		    "AI_CHAT_PROMPT_FILE \"%s\" is longer than %d bytes", path,
-		    AIC_PROMPT_FILE_MAX);
-	fclose(f);
-	return rc;
-}
-
-static enum aic_code
-check_rules(const struct aic_buf *text, const char *path, struct aic_err *err)
+check_rules(const char *text, size_t len, const char *path, struct aic_err *err)
 {
 	size_t at, n;
 
-	if (text->len == 0 || aic_utf8_blank(text->data, text->len))
+	if (aic_utf8_blank(text, len))
 		return aic_fail(err, AIC_ECONF,
 		    "AI_CHAT_PROMPT_FILE \"%s\" is blank", path);
-	for (at = 0; at < text->len; at += n) {
-		n = aic_utf8_next(text->data + at, text->len - at, NULL);
-		if (n == 0 || text->data[at] == '\0')
+	for (at = 0; at < len; at += n) {
+		n = aic_utf8_next(text + at, len - at, NULL);
+		if (n == 0 || text[at] == '\0')
 			return aic_fail(err, AIC_ECONF,
 			    "AI_CHAT_PROMPT_FILE \"%s\" is not UTF-8 text "
 			    "(byte %zu)",
@@ -136,25 +107,28 @@ enum aic_code
 aic_prompt_load(struct aic_prompt *ret_prompt, const char *path,
     enum aic_format format, struct aic_err *err)
 {
-	struct aic_buf text, json;
+	char *text = NULL;
+	struct aic_buf json;
 	enum aic_code rc;
+	size_t len = 0;
 
-	aic_buf_init(&text, AIC_PROMPT_FILE_MAX);
+	rc = aic_file_read_any("AI_CHAT_PROMPT_FILE", path, AIC_PROMPT_FILE_MAX,
+	    &text, &len, err);
+	if (!rc)
+		rc = check_rules(text, len, path, err);
+	if (rc) {
+		free(text);
+		return rc;
+	}
 	/* A control byte takes six bytes in JSON. */
 	aic_buf_init(&json,
 	    AIC_PROMPT_FILE_MAX * 6 + 64 + strlen(styles[format]));
-	rc = read_file(&text, path, err);
-	if (!rc)
-		rc = check_rules(&text, path, err);
-	if (!rc) {
-		put_rules(&json, text.data, format);
-		ret_prompt->rules = aic_buf_take(&json, &ret_prompt->rules_len);
-		if (!ret_prompt->rules)
-			rc = aic_fail(err, AIC_ENOMEM, "out of memory");
-	}
-	aic_buf_done(&text);
+	put_rules(&json, text, format);
+	free(text);
+	ret_prompt->rules = aic_buf_take(&json, &ret_prompt->rules_len);
 	aic_buf_done(&json);
-	return rc;
+	return ret_prompt->rules ? AIC_OK
+				 : aic_fail(err, AIC_ENOMEM, "out of memory");
 }
 
 void

@@ -2,8 +2,8 @@
 
 #include "lib/redis.h"
 
-#include <ctype.h>
 #include <errno.h>
+#include <hiredis.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -14,20 +14,9 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
-#ifdef HAVE_HIREDIS
-#include <hiredis.h>
-#endif
 
 #include "lib/buf.h"
 #include "lib/clock.h"
-
-#define PORT 6379
-
-/*
- * Redis has 16 databases by default; a larger number than this is a typing
- * error.
- */
-#define DB_MAX 9999
 
 /* The most bytes that one read() takes. */
 #define PIECE (16 * 1024)
@@ -41,200 +30,6 @@
  */
 #define KEEP_BYTES (16 * 1024)
 
-/* --- the URL ------------------------------------------------------------- */
-
-#define BAD(...) aic_fail(err, AIC_ECONF, "REDIS_URL " __VA_ARGS__)
-
-/* The value of two hexadecimal digits; -1: they are not. */
-static int
-byte_of(const char *p)
-{
-	static const char digits[] = "0123456789abcdef";
-	int i, n = 0;
-	const char *at;
-
-	for (i = 0; i < 2; i++) {
-		at = p[i] ? strchr(digits, tolower((unsigned char)p[i])) : NULL;
-		if (!at)
-			return -1;
-		n = 16 * n + (int)(at - digits);
-	}
-	return n;
-}
-
-/* Copies a text and decodes its %XX. */
-static enum aic_code
-decode_percent(char **ret, const char *p, size_t len, struct aic_err *err)
-{
-	/* NUL-terminated even if the decoding fails */
-	char *to = strndup(p, len);
-	size_t i, n = 0;
-	int c;
-
-	if (!to)
-		return aic_fail(err, AIC_ENOMEM, "out of memory");
-	*ret = to;
-	for (i = 0; i < len; i++) {
-		if (p[i] != '%') {
-			to[n++] = p[i];
-			continue;
-		}
-		c = len - i < 3 ? -1 : byte_of(p + i + 1);
-		if (c < 0)
-			return BAD("has a %% that no two hexadecimal digits "
-				   "follow");
-		if (c == 0)
-			return BAD("has a NUL in it, %%00");
-		to[n++] = (char)c;
-		i += 2;
-	}
-	to[n] = '\0';
-	return AIC_OK;
-}
-
-/* Reads a text that consists of one number; -1: it does not. */
-static int
-read_number(const char *p, size_t len, int min, int max)
-{
-	int n = 0;
-	size_t i;
-
-	if (len == 0 || len > 5)
-		return -1;
-	for (i = 0; i < len; i++) {
-		if (!isdigit((unsigned char)p[i]))
-			return -1;
-		n = 10 * n + p[i] - '0';
-	}
-	return n >= min && n <= max ? n : -1;
-}
-
-static enum aic_code
-set_db(struct aic_redis_where *w, const char *p, struct aic_err *err)
-{
-	w->db = read_number(p, strlen(p), 0, DB_MAX);
-	return w->db >= 0 ? AIC_OK
-			  : BAD("names no database: a number up to %d", DB_MAX);
-}
-
-/* Reads [user]:password if the text begins with it, and moves *p past the @. */
-static enum aic_code
-set_login(struct aic_redis_where *w, const char **p, struct aic_err *err)
-{
-	size_t len = strcspn(*p, "/?#");
-	const char *at = memchr(*p, '@', len), *colon;
-	enum aic_code rc = AIC_OK;
-
-	if (!at)
-		return AIC_OK;
-	if (memchr(at + 1, '@', len - (size_t)(at + 1 - *p)))
-		return BAD("has two @; one in a password is written %%40");
-	colon = memchr(*p, ':', (size_t)(at - *p));
-	if (!colon || colon + 1 == at)
-		return BAD("has no password before its @");
-	if (colon > *p)
-		rc = decode_percent(&w->user, *p, (size_t)(colon - *p), err);
-	if (!rc)
-		rc = decode_percent(&w->password, colon + 1,
-		    (size_t)(at - colon - 1), err);
-	*p = at + 1;
-	return rc;
-}
-
-static enum aic_code
-set_host(struct aic_redis_where *w, const char *p, struct aic_err *err)
-{
-	size_t all = strcspn(p, "/?#"), len;
-	const char *rest = p + all, *chars = "";
-	bool bracket = *p == '[';
-
-	len = bracket ? strcspn(++p, "]") : strcspn(p, ":/?#");
-	if (bracket && p[len] != ']')
-		return BAD("has an address without its closing bracket");
-	chars = bracket ? "0123456789abcdefABCDEF:."
-			: "0123456789abcdefghijklmnopqrstuvwxyz"
-			  "ABCDEFGHIJKLMNOPQRSTUVWXYZ.-_";
-	if (len == 0 || len > 255 || strspn(p, chars) < len)
-		return BAD("names no host");
-	w->host = strndup(p, len);
-	if (!w->host)
-		return aic_fail(err, AIC_ENOMEM, "out of memory");
-	p += len + bracket;
-	w->port = PORT;
-	if (*p == ':') {
-		p++;
-		w->port = read_number(p, (size_t)(rest - p), 1, 65535);
-	} else if (p != rest) {
-		w->port = -1;
-	}
-	if (w->port < 0)
-		return BAD("names no port from 1 to 65535");
-	if (rest[0] == '\0' || strcmp(rest, "/") == 0)
-		return AIC_OK;
-	if (*rest != '/')
-		return BAD("has more than host, port and database");
-	return set_db(w, rest + 1, err);
-}
-
-static enum aic_code
-set_path(struct aic_redis_where *w, const char *p, struct aic_err *err)
-{
-	size_t len = strcspn(p, "?#");
-	enum aic_code rc;
-
-	if (*p != '/' || len < 2)
-		return BAD("names no unix socket: its path begins with /");
-	rc = decode_percent(&w->path, p, len, err);
-	if (rc || !w->path) /* the second condition is for clang-tidy */
-		return rc;
-	if (strlen(w->path) >= sizeof(((struct sockaddr_un *)0)->sun_path))
-		return BAD("has a path that is too long for a unix socket");
-	p += len;
-	if (*p == '\0')
-		return AIC_OK;
-	if (strncmp(p, "?db=", 4) != 0)
-		return BAD("has more than a path and ?db=");
-	return set_db(w, p + 4, err);
-}
-
-enum aic_code
-aic_redis_parse(struct aic_redis_where *ret_where, const char *url,
-    struct aic_err *err)
-{
-	struct aic_redis_where w = { .path = NULL };
-	enum aic_code rc;
-	bool local = strncmp(url, "unix://", 7) == 0;
-	const char *p = url + (local ? 7 : 8);
-
-	if (strncmp(url, "rediss://", 9) == 0)
-		return BAD("asks for TLS, rediss://, which is not built in");
-	if (!local && strncmp(url, "redis://", 8) != 0)
-		return BAD("must start with redis:// or unix://");
-	rc = set_login(&w, &p, err);
-	if (!rc)
-		rc = local ? set_path(&w, p, err) : set_host(&w, p, err);
-	if (rc) {
-		aic_redis_where_done(&w);
-		return rc;
-	}
-	*ret_where = w;
-	return AIC_OK;
-}
-
-void
-aic_redis_where_done(struct aic_redis_where *where)
-{
-	if (where->password)
-		explicit_bzero(where->password, strlen(where->password));
-	free(where->password);
-	free(where->user);
-	free(where->host);
-	free(where->path);
-	memset(where, 0, sizeof(*where));
-}
-
-#ifdef HAVE_HIREDIS
-
 struct aic_redis {
 	int fd;
 	redisReader *reader;
@@ -246,12 +41,6 @@ struct aic_redis {
 	bool is_array;
 	bool wrong; /* the reply does not match the request */
 };
-
-bool
-aic_redis_is_built_in(void)
-{
-	return true;
-}
 
 /* --- replies ----------------------------------------------------------- */
 
@@ -442,19 +231,6 @@ aic_redis_text(struct aic_redis *r, const char *text)
 	aic_redis_word(r, text, strlen(text));
 }
 
-/* Waits for a descriptor; false: the deadline has passed. */
-static bool
-wait_for(int fd, short events, int64_t deadline_us)
-{
-	struct pollfd p = { .fd = fd, .events = events };
-	int n;
-
-	do {
-		n = poll(&p, 1, aic_clock_left_ms(deadline_us));
-	} while (n < 0 && errno == EINTR);
-	return n > 0;
-}
-
 static enum aic_redis_end
 send_all(struct aic_redis *r, int64_t deadline_us)
 {
@@ -469,7 +245,7 @@ send_all(struct aic_redis *r, int64_t deadline_us)
 			left -= (size_t)n;
 		} else if (errno != EAGAIN && errno != EINTR) {
 			return AIC_REDIS_BROKEN;
-		} else if (!wait_for(r->fd, POLLOUT, deadline_us)) {
+		} else if (!aic_clock_poll(r->fd, POLLOUT, deadline_us)) {
 			return AIC_REDIS_TIMEOUT;
 		}
 		if (left > 0 && aic_clock_us() > deadline_us)
@@ -488,7 +264,7 @@ receive_all(struct aic_redis *r)
 	ssize_t n;
 
 	for (;;) {
-		if (!wait_for(r->fd, POLLIN, ask->deadline_us))
+		if (!aic_clock_poll(r->fd, POLLIN, ask->deadline_us))
 			return AIC_REDIS_TIMEOUT;
 		n = recv(r->fd, piece, sizeof(piece), MSG_DONTWAIT);
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -564,7 +340,7 @@ connect_to(const struct sockaddr *to, socklen_t len, int64_t connect_us)
 	 * EAGAIN on a unix socket means that the queue of connections is full.
 	 */
 	if (error == EINPROGRESS) {
-		if (!wait_for(fd, POLLOUT, until))
+		if (!aic_clock_poll(fd, POLLOUT, until))
 			error = ETIMEDOUT;
 		else if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size))
 			error = errno;
@@ -582,7 +358,7 @@ connect_unix(const char *path, int64_t connect_us, char *why)
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
 	int fd;
 
-	/* The path fits, because aic_redis_parse() checks its length. */
+	/* The path fits, because aic_redis_url_parse() checks its length. */
 	snprintf(a.sun_path, sizeof(a.sun_path), "%s", path);
 	fd = connect_to((struct sockaddr *)&a, sizeof(a), connect_us);
 	if (fd < 0)
@@ -608,7 +384,7 @@ set_tcp(int fd)
 }
 
 static int
-connect_host(const struct aic_redis_where *w, int64_t connect_us, char *why)
+connect_host(const struct aic_redis_url *url, int64_t connect_us, char *why)
 {
 	struct addrinfo hints = { .ai_family = AF_UNSPEC,
 		.ai_socktype = SOCK_STREAM },
@@ -616,10 +392,10 @@ connect_host(const struct aic_redis_where *w, int64_t connect_us, char *why)
 	char port[8];
 	int rc, fd = -1;
 
-	snprintf(port, sizeof(port), "%d", w->port);
-	rc = getaddrinfo(w->host, port, &hints, &list);
+	snprintf(port, sizeof(port), "%d", url->port);
+	rc = getaddrinfo(url->host, port, &hints, &list);
 	if (rc) {
-		set_reason(why, "find the host of REDIS_URL",
+		set_reason(why, "resolve the host of REDIS_URL",
 		    rc == EAI_SYSTEM ? strerror(errno) : gai_strerror(rc));
 		return -1;
 	}
@@ -641,14 +417,14 @@ on_hello(void *arg, const struct aic_redis_reply *reply)
 
 	/* The first error is the cause of those that follow. */
 	if (reply->type == AIC_REDIS_ERROR && !*why)
-		snprintf(why, AIC_REDIS_WHY, "Redis refuses us: %.*s", (int)len,
-		    reply->data);
+		snprintf(why, AIC_REDIS_WHY, "Redis returned an error: %.*s",
+		    (int)len, reply->data);
 	else if (reply->type != AIC_REDIS_STATUS && !*why)
-		snprintf(why, AIC_REDIS_WHY, "what answers is no Redis");
+		snprintf(why, AIC_REDIS_WHY, "the server is not Redis");
 }
 
 static enum aic_redis_end
-say_hello(struct aic_redis *r, const struct aic_redis_where *w,
+say_hello(struct aic_redis *r, const struct aic_redis_url *url,
     int64_t hello_us, char *why)
 {
 	struct aic_redis_ask ask = { .replies = 1,
@@ -658,17 +434,17 @@ say_hello(struct aic_redis *r, const struct aic_redis_where *w,
 	enum aic_redis_end end;
 	char db[12];
 
-	if (w->password) {
+	if (url->password) {
 		ask.replies++;
-		aic_redis_command(r, w->user ? 3 : 2);
+		aic_redis_command(r, url->user ? 3 : 2);
 		aic_redis_text(r, "AUTH");
-		if (w->user)
-			aic_redis_text(r, w->user);
-		aic_redis_text(r, w->password);
+		if (url->user)
+			aic_redis_text(r, url->user);
+		aic_redis_text(r, url->password);
 	}
-	if (w->db > 0) {
+	if (url->db > 0) {
 		ask.replies++;
-		snprintf(db, sizeof(db), "%d", w->db);
+		snprintf(db, sizeof(db), "%d", url->db);
 		aic_redis_command(r, 2);
 		aic_redis_text(r, "SELECT");
 		aic_redis_text(r, db);
@@ -687,12 +463,12 @@ say_hello(struct aic_redis *r, const struct aic_redis_where *w,
 		    (int)(hello_us / AIC_MS));
 	else if (end != AIC_REDIS_ANSWERED)
 		snprintf(why, AIC_REDIS_WHY,
-		    "the connection to Redis broke in its first answer");
+		    "the connection to Redis broke during the first reply");
 	return end;
 }
 
 enum aic_redis_end
-aic_redis_open(struct aic_redis **ret_redis, const struct aic_redis_where *w,
+aic_redis_open(struct aic_redis **ret_redis, const struct aic_redis_url *url,
     int64_t connect_us, int64_t hello_us, char *why)
 {
 	struct aic_redis *r = calloc(1, sizeof(*r));
@@ -705,9 +481,10 @@ aic_redis_open(struct aic_redis **ret_redis, const struct aic_redis_where *w,
 		return AIC_REDIS_NO_MEMORY;
 	}
 	aic_buf_init(&r->out, OUT_MAX);
-	r->fd = w->path ? connect_unix(w->path, connect_us, why)
-			: connect_host(w, connect_us, why);
-	end = r->fd < 0 ? AIC_REDIS_UNREACHED : say_hello(r, w, hello_us, why);
+	r->fd = url->path ? connect_unix(url->path, connect_us, why)
+			  : connect_host(url, connect_us, why);
+	end = r->fd < 0 ? AIC_REDIS_UNREACHED
+			: say_hello(r, url, hello_us, why);
 	if (end != AIC_REDIS_ANSWERED) {
 		aic_redis_close(r);
 		return end;
@@ -727,74 +504,3 @@ aic_redis_close(struct aic_redis *r)
 	aic_buf_done(&r->out);
 	free(r);
 }
-
-#else /* !HAVE_HIREDIS: these functions are never called. */
-
-bool
-aic_redis_is_built_in(void)
-{
-	return false;
-}
-
-enum aic_redis_end
-aic_redis_open(struct aic_redis **ret_redis, const struct aic_redis_where *w,
-    int64_t connect_us, int64_t hello_us, char *why)
-{
-	(void)ret_redis, (void)w, (void)connect_us, (void)hello_us;
-	*why = '\0';
-	return AIC_REDIS_UNREACHED;
-}
-
-void
-aic_redis_close(struct aic_redis *r)
-{
-	(void)r;
-}
-
-bool
-aic_redis_is_fresh(struct aic_redis *r)
-{
-	(void)r;
-	return false;
-}
-
-void
-aic_redis_command(struct aic_redis *r, int words)
-{
-	(void)r, (void)words;
-}
-
-void
-aic_redis_word(struct aic_redis *r, const void *p, size_t len)
-{
-	(void)r, (void)p, (void)len;
-}
-
-void
-aic_redis_word_of(struct aic_redis *r, const void *head, size_t head_len,
-    const void *p, size_t len)
-{
-	(void)r, (void)head, (void)head_len, (void)p, (void)len;
-}
-
-void
-aic_redis_text(struct aic_redis *r, const char *text)
-{
-	(void)r, (void)text;
-}
-
-enum aic_redis_end
-aic_redis_ask(struct aic_redis *r, const struct aic_redis_ask *ask)
-{
-	(void)r, (void)ask;
-	return AIC_REDIS_BROKEN;
-}
-
-enum aic_redis_end
-aic_redis_read(const struct aic_redis_ask *ask, const void *bytes, size_t len)
-{
-	(void)ask, (void)bytes, (void)len;
-	return AIC_REDIS_BROKEN;
-}
-
-#endif

@@ -1,6 +1,6 @@
 /*
- * redis -- one connection to Redis: its address, commands with a deadline, and
- * replies that are checked completely.
+ * redis -- one connection to Redis: commands with a deadline, and replies that
+ * are checked completely.
  *
  * hiredis parses the protocol. The sockets are this module's own, because
  * hiredis has no deadline for a whole call, raises SIGPIPE if the server has
@@ -16,38 +16,7 @@
 #include <stdint.h>
 
 #include "lib/err.h"
-
-/* The parts of REDIS_URL. */
-struct aic_redis_where {
-	char *path; /* a unix socket; NULL: host and port */
-	char *host; /* a name or an address, without brackets */
-	int port;
-	int db;
-	char *user; /* NULL: the default user */
-	char *password; /* NULL: no password */
-};
-
-/*
- * aic_redis_parse -- parse redis://[[user]:password@]host[:port][/db], or
- * unix://[[user]:password@]/path[?db=N]; user, password and path can have %XX.
- *
- * Errors:   AIC_ECONF  err->detail names the error without quoting the URL
- *           AIC_ENOMEM
- * Memory:   gives; aic_redis_where_done()
- */
-enum aic_code aic_redis_parse(struct aic_redis_where *ret_where,
-    const char *url, struct aic_err *err) AIC_MUST_CHECK;
-
-/*
- * aic_redis_where_done -- free, and wipe the password. Accepts a zeroed struct.
- */
-void aic_redis_where_done(struct aic_redis_where *where);
-
-/*
- * aic_redis_is_built_in -- true if the program was built with hiredis. Without
- * hiredis, aic_redis_open() fails.
- */
-bool aic_redis_is_built_in(void);
+#include "lib/redis_url.h"
 
 /* The outcome of a call. */
 enum aic_redis_end {
@@ -74,9 +43,9 @@ struct aic_redis;
  * Blocks:   for these timeouts, and on the resolver without a limit
  * Memory:   gives; aic_redis_close()
  */
-enum aic_redis_end aic_redis_open(struct aic_redis **ret_redis,
-    const struct aic_redis_where *where, int64_t connect_us, int64_t hello_us,
-    char *why) AIC_MUST_CHECK;
+enum aic_redis_end
+aic_redis_open(struct aic_redis **ret_redis, const struct aic_redis_url *url,
+    int64_t connect_us, int64_t hello_us, char *why) AIC_MUST_CHECK;
 
 /* aic_redis_close -- NULL is fine. */
 void aic_redis_close(struct aic_redis *r);

@@ -165,7 +165,7 @@ aic_render_reset(struct aic_buf *to, int64_t telegram_id, bool known)
 
 void
 aic_render_stats(struct aic_buf *to, int64_t telegram_id, int64_t days,
-    const struct aic_stats *s)
+    const struct aic_history_stats *s)
 {
 	aic_buf_printf(to,
 	    "{\"telegram_id\":%lld,\"total_requests\":%lld,"

@@ -15,7 +15,6 @@
 #include "lib/format.h"
 #include "lib/history.h"
 #include "lib/limit.h"
-#include "lib/stats.h"
 #include "lib/telegram.h"
 
 struct aic_render_form {
@@ -52,6 +51,6 @@ void aic_render_limits(struct aic_buf *to, int64_t telegram_id,
 void aic_render_reset(struct aic_buf *to, int64_t telegram_id, bool known);
 
 void aic_render_stats(struct aic_buf *to, int64_t telegram_id, int64_t days,
-    const struct aic_stats *s);
+    const struct aic_history_stats *s);
 
 #endif

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "lib/clock.h"
+#include "lib/schema.h"
 
 /* 1000 rows take the database about ten milliseconds. */
 #define BATCH 1000
@@ -46,7 +47,7 @@ static const struct aic_db_stmt prune_exchanges = {
 	"  WHERE id = ANY (ARRAY(SELECT id FROM old)) RETURNING id)"
 	" SELECT (SELECT count(*) FROM seen), (SELECT max(id) FROM seen),"
 	"  (SELECT count(*) FROM gone), (SELECT count(*) FROM seen WHERE old),"
-	"  set_config('synchronous_commit', 'off', true)",
+	"  " AIC_SQL_NO_WAIT,
 	3,
 	NULL,
 };
@@ -73,9 +74,17 @@ static const struct aic_db_stmt prune_users = {
 	"  WHERE id = ANY (ARRAY(SELECT id FROM old)) RETURNING id)"
 	" SELECT (SELECT count(*) FROM seen), (SELECT max(id) FROM seen),"
 	"  (SELECT count(*) FROM gone), (SELECT count(*) FROM old),"
-	"  set_config('synchronous_commit', 'off', true)",
+	"  " AIC_SQL_NO_WAIT,
 	3,
 	NULL,
+};
+
+/* The columns of prune_exchanges and prune_users. */
+enum prune_column {
+	PRUNE_SEEN,
+	PRUNE_LAST_ID, /* NULL: nothing was seen */
+	PRUNE_DELETED,
+	PRUNE_OLD,
 };
 
 /*
@@ -88,7 +97,7 @@ static const struct aic_db_stmt forget_some = {
 	"DELETE FROM ai_chat_requests WHERE telegram_id = $1::bigint"
 	" AND id = ANY (ARRAY(SELECT id FROM ai_chat_requests"
 	"  WHERE telegram_id = $1::bigint LIMIT $2::int))"
-	" RETURNING id, " AIC_DB_SQL_DURABLE,
+	" RETURNING id, " AIC_SQL_DURABLE,
 	2,
 	NULL,
 };
@@ -101,12 +110,12 @@ static const struct aic_db_stmt forget_some = {
  * the wait for the lock. Idempotent, with one exception: a chat that began
  * between two runs is erased as well.
  */
-static const struct aic_db_stmt forget_leases = {
-	"forget_leases",
+static const struct aic_db_stmt forget_reservations = {
+	"forget_reservations",
 	"UPDATE ai_chat_daily_limits SET leases = '{}',"
 	"  created_at = clock_timestamp(),"
 	"  updated_at = 'epoch'"
-	" WHERE telegram_id = $1::bigint RETURNING id, " AIC_DB_SQL_DURABLE,
+	" WHERE telegram_id = $1::bigint RETURNING id, " AIC_SQL_DURABLE,
 	1,
 	NULL,
 };
@@ -118,7 +127,7 @@ static const struct aic_db_stmt forget_leases = {
 static const struct aic_db_stmt forget_rest = {
 	"forget_rest",
 	"DELETE FROM ai_chat_requests WHERE telegram_id = $1::bigint"
-	" RETURNING id, " AIC_DB_SQL_DURABLE,
+	" RETURNING id, " AIC_SQL_DURABLE,
 	1,
 	NULL,
 };
@@ -128,7 +137,7 @@ static const struct aic_db_stmt forget_counter = {
 	"forget_counter",
 	"DELETE FROM ai_chat_daily_limits WHERE telegram_id = $1::bigint"
 	" AND last_reset_date < (now() AT TIME ZONE 'UTC')::date - 1"
-	" RETURNING id, " AIC_DB_SQL_DURABLE,
+	" RETURNING id, " AIC_SQL_DURABLE,
 	1,
 	NULL,
 };
@@ -170,11 +179,11 @@ run_batch(struct aic_db *db, struct walk *w, struct aic_retain_done *done,
 	rc = aic_db_run(db, &call, 1, batch_end(w->deadline_us), err);
 	if (rc)
 		return rc;
-	seen = aic_db_get_int(&call, 0, 0);
+	seen = aic_db_get_int(&call, 0, PRUNE_SEEN);
 	if (seen > 0)
-		w->last_id = aic_db_get_int(&call, 0, 1);
-	*deleted += aic_db_get_int(&call, 0, 2);
-	old = aic_db_get_int(&call, 0, 3);
+		w->last_id = aic_db_get_int(&call, 0, PRUNE_LAST_ID);
+	*deleted += aic_db_get_int(&call, 0, PRUNE_DELETED);
+	old = aic_db_get_int(&call, 0, PRUNE_OLD);
 	aic_db_call_done(&call);
 	done->seen += seen;
 	done->batches++;
@@ -284,7 +293,7 @@ aic_retain_forget(struct aic_db *db, int64_t telegram_id, int64_t deadline_us,
 	rc = forget_most(db, telegram_id, deadline_us, &deleted, err);
 	if (rc)
 		return rc;
-	aic_db_call(&calls[0], &forget_leases);
+	aic_db_call(&calls[0], &forget_reservations);
 	aic_db_call(&calls[1], &forget_rest);
 	aic_db_call(&calls[2], &forget_counter);
 	for (i = 0; i < 3; i++)

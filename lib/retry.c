@@ -5,6 +5,10 @@
 #include <string.h>
 #include <strings.h>
 
+/* Of the retry budget. */
+#define SLOTS (AIC_RETRY_WINDOW_S + 1)
+#define CALLS_EACH 10 /* calls per retry */
+
 /* A condition of a row, in addition to end, status and code. */
 enum flag {
 	ANY,
@@ -209,4 +213,71 @@ aic_retry_wait(int tried, int64_t retry_after_us, int64_t left_us,
 		most = AIC_RETRY_MOST_US;
 	wait = retry_after_us >= 0 ? retry_after_us : (int64_t)(most * chance);
 	return left_us - wait >= AIC_RETRY_LEAST_US ? wait : -1;
+}
+
+/* --- the retry budget --------------------------------------------------- */
+
+void
+aic_retry_budget_init(struct aic_retry_budget *b, int64_t floor)
+{
+	*b = (struct aic_retry_budget){ .floor = floor };
+	pthread_mutex_init(&b->lock, NULL);
+}
+
+void
+aic_retry_budget_done(struct aic_retry_budget *b)
+{
+	pthread_mutex_destroy(&b->lock);
+}
+
+/*
+ * The counts of this second, cleared if they are of an earlier one. The lock is
+ * held.
+ */
+static struct aic_retry_second *
+get_slot(struct aic_retry_budget *b, int64_t second)
+{
+	struct aic_retry_second *s = &b->seconds[second % SLOTS];
+
+	if (s->second != second)
+		*s = (struct aic_retry_second){ .second = second };
+	return s;
+}
+
+void
+aic_retry_budget_call(struct aic_retry_budget *b, int64_t now_us)
+{
+	pthread_mutex_lock(&b->lock);
+	get_slot(b, now_us / AIC_S)->calls++;
+	pthread_mutex_unlock(&b->lock);
+}
+
+/* The lock is held. */
+static bool
+allow_retry(const struct aic_retry_budget *b, int64_t second)
+{
+	int64_t calls = 0, retries = 0;
+	int i;
+
+	for (i = 0; i < SLOTS; i++) {
+		if (second - b->seconds[i].second > AIC_RETRY_WINDOW_S)
+			continue;
+		calls += b->seconds[i].calls;
+		retries += b->seconds[i].retries;
+	}
+	return retries < b->floor || (retries + 1) * CALLS_EACH < calls;
+}
+
+bool
+aic_retry_budget_take(struct aic_retry_budget *b, int64_t now_us)
+{
+	int64_t second = now_us / AIC_S;
+	bool yes;
+
+	pthread_mutex_lock(&b->lock);
+	yes = allow_retry(b, second);
+	if (yes)
+		get_slot(b, second)->retries++;
+	pthread_mutex_unlock(&b->lock);
+	return yes;
 }

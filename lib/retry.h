@@ -1,6 +1,7 @@
 /*
  * retry -- decide what follows a failed call of the model: another call and
- * when, another model, or an error.
+ * when, another model, or an error; and keep the retries of all chats within a
+ * budget.
  *
  * The whole rule is one table in retry.c; each of its rows has a test. The time
  * and the random number are parameters.
@@ -23,10 +24,13 @@
  *	filtered or unusable answer
  *
  * Source: observed responses of providers; the tests quote them
+ *
+ * Threads: any. A budget has its own lock, held for a few instructions.
  */
 #ifndef AIC_RETRY_H
 #define AIC_RETRY_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -111,5 +115,46 @@ bool aic_retry_other(const struct aic_retry_case *c);
  */
 int64_t aic_retry_wait(int tried, int64_t retry_after_us, int64_t left_us,
     double chance);
+
+/* --- the retry budget --------------------------------------------------- */
+
+/*
+ * Above a floor, retries stay below a tenth of the calls.
+ *
+ * A server that fails occasionally gets all the retries that it needs. Without
+ * a budget, a server that is down would receive three times its calls, from all
+ * workers at once; with it, a tenth more. Calls and retries are counted over
+ * the last ten seconds, and time is a parameter.
+ */
+#define AIC_RETRY_WINDOW_S 10
+
+/* The counts of one second. */
+struct aic_retry_second {
+	int64_t second;
+	int64_t calls, retries;
+};
+
+struct aic_retry_budget {
+	pthread_mutex_t lock;
+	int64_t floor; /* retries per window that are always allowed */
+	/*
+	 * One more than the window, because the window begins within a second.
+	 */
+	struct aic_retry_second seconds[AIC_RETRY_WINDOW_S + 1];
+};
+
+/*
+ * aic_retry_budget_init -- initialise an empty budget.
+ *
+ * floor     retries in ten seconds, 0..
+ */
+void aic_retry_budget_init(struct aic_retry_budget *b, int64_t floor);
+void aic_retry_budget_done(struct aic_retry_budget *b);
+
+/* aic_retry_budget_call -- count a call that is not a retry. */
+void aic_retry_budget_call(struct aic_retry_budget *b, int64_t now_us);
+
+/* aic_retry_budget_take -- ask for a retry. True: it is allowed and counted. */
+bool aic_retry_budget_take(struct aic_retry_budget *b, int64_t now_us);
 
 #endif

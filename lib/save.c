@@ -2,6 +2,8 @@
 
 #include "lib/save.h"
 
+#include "lib/schema.h"
+
 /*
  * $1 user, $2 reservation, $3 message, $4 response, $5 tokens, $6 digest of a
  * keyed chat, $7 limit (0: none, and remaining_requests is -1), $8 the save
@@ -13,7 +15,7 @@
  * midnight is stored under the date of its reservation and does not count for
  * the new day.
  */
-#define SAVE(returning)                                                        \
+#define COUNT_IF_RESERVED                                                      \
 	"WITH counted AS (UPDATE ai_chat_daily_limits AS l SET"                \
 	"  request_count = l.request_count + CASE WHEN"                        \
 	"   l.last_reset_date = ($2::ai_chat_lease).day THEN 1 ELSE 0 END,"    \
@@ -24,7 +26,9 @@
 	"  AND $2::ai_chat_lease OPERATOR(pg_catalog.=) ANY (l.leases)"        \
 	"  AND clock_timestamp() < ($2::ai_chat_lease).until"                  \
 	"   - $8::float8 * interval '1 ms'"                                    \
-	" RETURNING l.request_count" returning ")"                             \
+	" RETURNING l.request_count"
+
+#define STORE_IF_COUNTED                                                       \
 	" INSERT INTO ai_chat_requests (telegram_id, chat_id, request_date,"   \
 	"  message, response, tokens_used, key_digest, remaining_requests)"    \
 	" SELECT $1::bigint, ($2::ai_chat_lease).chat_id,"                     \
@@ -33,16 +37,17 @@
 	"   ELSE greatest(0, $7::bigint - request_count) END"                  \
 	" FROM counted RETURNING remaining_requests"
 
+/* Runs where a later batch of the same trip waits for the disk; see `lazy'. */
 static const struct aic_db_stmt save_lazy = {
 	"save_lazy",
-	SAVE(", set_config('synchronous_commit', 'off', true)"),
+	COUNT_IF_RESERVED ", " AIC_SQL_NO_WAIT ")" STORE_IF_COUNTED,
 	8,
 	NULL,
 };
 
 static const struct aic_db_stmt save = {
 	"save",
-	SAVE(", " AIC_DB_SQL_DURABLE),
+	COUNT_IF_RESERVED ", " AIC_SQL_DURABLE ")" STORE_IF_COUNTED,
 	8,
 	&save_lazy,
 };
@@ -57,7 +62,7 @@ static const struct aic_db_stmt save = {
 static const struct aic_db_stmt sync_row = {
 	"sync",
 	"UPDATE ai_chat_daily_limits SET updated_at = now()"
-	" WHERE telegram_id = $1::bigint RETURNING " AIC_DB_SQL_DURABLE,
+	" WHERE telegram_id = $1::bigint RETURNING " AIC_SQL_DURABLE,
 	1,
 	NULL,
 };
@@ -76,7 +81,7 @@ aic_save_bind(struct aic_db_call *call, const struct aic_save *s)
 {
 	aic_db_call(call, &save);
 	aic_db_int(call, s->telegram_id);
-	aic_db_text(call, s->lease);
+	aic_db_text(call, s->reservation);
 	aic_db_text(call, s->message);
 	aic_db_text(call, s->response);
 	aic_db_int(call, s->tokens);

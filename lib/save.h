@@ -17,7 +17,7 @@
 
 struct aic_save {
 	int64_t telegram_id;
-	const char *lease; /* the reservation, from aic_limit_reserve_read() */
+	const char *reservation; /* from aic_limit_reserve_read() */
 	const char *message;
 	const char *response; /* valid UTF-8 without NUL */
 	int64_t tokens;

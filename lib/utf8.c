@@ -56,8 +56,8 @@ aic_utf8_count(const char *s, size_t n)
 	return count;
 }
 
-static bool
-is_space(uint32_t cp)
+bool
+aic_utf8_is_space(uint32_t cp)
 {
 	return (cp >= 0x09 && cp <= 0x0d) || cp == 0x20 || cp == 0x85 ||
 	    cp == 0xa0 || cp == 0x1680 || (cp >= 0x2000 && cp <= 0x200a) ||
@@ -112,7 +112,7 @@ aic_utf8_blank(const char *s, size_t n)
 
 	for (; n > 0; s += len, n -= len) {
 		len = aic_utf8_next(s, n, &cp);
-		if (len == 0 || !is_space(cp))
+		if (len == 0 || !aic_utf8_is_space(cp))
 			return false;
 	}
 	return true;
@@ -126,7 +126,7 @@ aic_utf8_invisible(const char *s, size_t n)
 
 	for (; n > 0; s += len, n -= len) {
 		len = aic_utf8_next(s, n, &cp);
-		if (len == 0 || !(is_space(cp) || is_shapeless(cp)))
+		if (len == 0 || !(aic_utf8_is_space(cp) || is_shapeless(cp)))
 			return false;
 	}
 	return true;
@@ -135,21 +135,15 @@ aic_utf8_invisible(const char *s, size_t n)
 void
 aic_utf8_put(struct aic_buf *to, uint32_t cp)
 {
-	if (cp < 0x80) {
-		aic_buf_putc(to, (char)cp);
-	} else if (cp < 0x800) {
-		aic_buf_putc(to, (char)(0xc0 | cp >> 6));
-		aic_buf_putc(to, (char)(0x80 | (cp & 0x3f)));
-	} else if (cp < 0x10000) {
-		aic_buf_putc(to, (char)(0xe0 | cp >> 12));
-		aic_buf_putc(to, (char)(0x80 | (cp >> 6 & 0x3f)));
-		aic_buf_putc(to, (char)(0x80 | (cp & 0x3f)));
-	} else {
-		aic_buf_putc(to, (char)(0xf0 | cp >> 18));
-		aic_buf_putc(to, (char)(0x80 | (cp >> 12 & 0x3f)));
-		aic_buf_putc(to, (char)(0x80 | (cp >> 6 & 0x3f)));
-		aic_buf_putc(to, (char)(0x80 | (cp & 0x3f)));
-	}
+	/* The high bits of the first byte, by the number of bytes. */
+	static const unsigned char first[] = { 0, 0, 0xc0, 0xe0, 0xf0 };
+	size_t n = cp < 0x80 ? 1 : cp < 0x800 ? 2 : cp < 0x10000 ? 3 : 4, i;
+	char u[4];
+
+	for (i = n - 1; i > 0; i--, cp >>= 6)
+		u[i] = (char)(0x80 | (cp & 0x3f));
+	u[0] = (char)(first[n] | cp);
+	aic_buf_put(to, u, n);
 }
 
 void

@@ -26,6 +26,12 @@ size_t aic_utf8_next(const char *s, size_t n, uint32_t *ret_cp);
 /* aic_utf8_count -- the number of code points in a valid text. */
 size_t aic_utf8_count(const char *s, size_t n);
 
+/*
+ * aic_utf8_is_space -- true for white space. Source: Unicode, the property
+ * White_Space
+ */
+bool aic_utf8_is_space(uint32_t cp);
+
 /* aic_utf8_blank -- true if the text is empty or only white space. */
 bool aic_utf8_blank(const char *s, size_t n);
 

@@ -15,6 +15,7 @@
 #include <strings.h>
 
 #include "lib/file.h"
+#include "lib/hex.h"
 #include "lib/utf8.h"
 
 /* The path that the worker appends to a base URL. */
@@ -173,28 +174,21 @@ aic_value_base_url(const char *name, char *value, struct aic_err *err)
 
 /* --- proxies ------------------------------------------------------------ */
 
-static int
-hex_of(char c)
-{
-	return isdigit((unsigned char)c) ? c - '0'
-					 : tolower((unsigned char)c) - 'a' + 10;
-}
-
 /* Checks a user name or a password of n bytes; NULL: valid, else the error. */
 static const char *
 find_fault(const char *s, size_t n)
 {
 	size_t i, len = 0;
+	int byte;
 
 	for (i = 0; i < n; i++, len++) {
 		if (s[i] != '%')
 			continue;
-		if (i + 2 >= n || !isxdigit((unsigned char)s[i + 1]) ||
-		    !isxdigit((unsigned char)s[i + 2]))
+		byte = i + 2 < n ? aic_hex_byte(s + i + 1) : -1;
+		if (byte < 0)
 			return "has a % in its user or password, which must be "
 			       "written %25";
-		if (hex_of(s[i + 1]) < 2 ||
-		    (hex_of(s[i + 1]) == 7 && hex_of(s[i + 2]) == 15))
+		if (byte < 0x20 || byte == 0x7f)
 			return "has a control character in its user or "
 			       "password";
 		i += 2;

@@ -1,6 +1,6 @@
-# A model that we did not write: aimock, which others test their clients with.  The
-# worker must agree with it about the wire, where our own stand-in could share its
-# mistakes.
+# The worker against aimock, a stand-in for the model that other projects test
+# their clients with.  Our own stand-in could share a mistake of the worker
+# about the wire format; aimock does not.
 
 use v5.36;
 use utf8;
@@ -19,8 +19,9 @@ my $KEY = 'an-openai-key';
 
 # -- aimock ------------------------------------------------------------------
 
-# Installs what t/aimock/package-lock.json says, each package by its digest, unless it is
-# there; returns its directory and that of Node.js, or dies.
+# Installs the packages of t/aimock/package-lock.json, each checked by its
+# digest, unless they are installed.  Returns the paths of aimock and of
+# Node.js, or dies.
 sub install ($dir)
 {
 	my $new_enough = (eval { run([ qw(node --version) ], env => { %ENV }) }
@@ -33,7 +34,7 @@ sub install ($dir)
 	if ((eval { slurp("$dir/installed") } // '') ne $want) {
 		copy("$LOCKED/$_", "$dir/$_") or die "$dir/$_: $!\n"
 		    for qw(package.json package-lock.json);
-		# The whole environment: it may say where the registry is.
+		# The whole environment, because it may name the registry.
 		run([ qw(npm ci --ignore-scripts --no-audit --no-fund --prefix),
 		    $dir, $new_enough ? '--omit=optional' : () ],
 		    env => { %ENV }, log => "$dir/npm.log");
@@ -54,7 +55,7 @@ my $s = AIChat::Test->new(workers => 0, nginx => 0, model => 0,
 	AI_CHAT_DEADLINE_MS => 8000 });
 my $port = free_port();
 
-# What it answers to what the last question contains; the first that matches holds.
+# The answer by what the last message contains; the first match counts.
 my @answers = (
 	{ match => { userMessage => 'первый', turnIndex => 0 },
 	    response => { content => "Первый *ответ* 📊",
@@ -100,7 +101,7 @@ $s->stack->use_model($port);
 $s->stack->start_workers(1);
 $s->stack->start_nginx;
 
-# The requests whose last message contains a word, as aimock understood them.
+# The requests whose last message contains a word, as aimock parsed them.
 sub asked ($word)
 {
 	my $got = HTTP::Tiny->new->get("http://127.0.0.1:$port/__aimock/journal",
@@ -117,7 +118,7 @@ sub chat ($word, %o)
 	return $s->send(telegram_id => ++$user, message => "$word вопрос", %o);
 }
 
-# -- what it answers ---------------------------------------------------------
+# -- answers -----------------------------------------------------------------
 
 {
 	my $got = chat('первый');
@@ -126,54 +127,58 @@ sub chat ($word, %o)
 	is $got->{json}{tokens_used}, 77, '... and its count of tokens';
 	my ($body) = asked('первый');
 	is join(' ', map { $_->{role} } @{ $body->{messages} }), 'system user',
-	    '... it was sent the rules and the question';
-	is $body->{model}, 'gpt-4o-mini', '... and the model\'s name';
+	    '... the model received the rules and the question';
+	is $body->{model}, 'gpt-4o-mini', '... and the name of the model';
 
 	$got = chat('второй', telegram_id => $user);
 	is $got->{json}{response}, 'Второй ответ',
-	    'the next one comes with what was said before';
+	    'the next question is sent with the exchange before it';
 	is chat('данные', user_context => 'Выручка: 120 000 ₽')
 	    ->{json}{response}, 'Вижу выручку',
-	    'the seller\'s figures come with the question';
+	    'the seller\'s data is sent with the question';
 	is chat('мысли')->{json}{response}, 'Итог',
-	    'what a model thinks beside its answer is left out';
+	    'reasoning beside the answer is left out';
 	$got = chat('длинный', format => 'plain');
 	is length($got->{json}{response}) > 100_000, 1,
-	    'a long answer, in many chunks, is whole';
+	    'a long answer that comes in many chunks is complete';
 
 	my @got = $s->send_many(map { { telegram_id => 1000 + $_,
 	    message => 'вместе' } } 1 .. 16);
 	is((grep { ($_->{json}{response} // '') eq 'Вместе' } @got), 16,
-	    'sixteen at once are answered');
+	    'sixteen chats at once are answered');
 }
 
-# -- what it does not answer -------------------------------------------------
+# -- failures ----------------------------------------------------------------
 
 {
 	my $got = chat('предел');
-	is $got->{status}, 200, '429 with Retry-After: answered at the second call';
+	is $got->{status}, 200,
+	    '429 with Retry-After: the second call is answered';
 	is $got->{json}{response}, 'Теперь можно', '... with its answer';
-	cmp_ok $got->{seconds}, '>=', 1, '... no sooner than it said';
+	cmp_ok $got->{seconds}, '>=', 1,
+	    '... no earlier than Retry-After allows';
 	is scalar(asked('предел')), 2, '... after two calls';
 }
 
 for ([ 'деньги', 1, 'insufficient_quota' ], [ 'неизвестно', 1, '404' ],
     [ 'пятьсот', 3, '500' ], [ 'мусор', 1, 'no JSON' ],
-    [ 'инструмент', 1, 'a call of a tool' ], [ 'обрыв', 3, 'no answer at all' ]) {
+    [ 'инструмент', 1, 'a tool call' ], [ 'обрыв', 3, 'no response' ]) {
 	my ($word, $calls, $what) = @$_;
 	my $got = chat($word);
-	is $got->{status}, 500, "$what: fails";
-	ok length why($got), '... and says so';
+	is $got->{status}, 500, "$what: the chat fails";
+	ok length why($got), '... with an error message';
 	is_deeply $s->ledger($user), { count => 0, rows => 0, leases => 0 },
 	    '... and costs nothing';
-	is scalar(asked($word)), $calls, "... after $calls of it";
+	is scalar(asked($word)), $calls, "... after calls: $calls";
 }
 
 $s->restart_worker(1, OPENAI_API_KEY => 'another-key');
 {
 	my $got = chat('первый');
-	is $got->{status}, 500, 'a key that it does not know: fails';
-	unlike $got->{content}, qr/another-key/, '... and the key stays ours';
+	is $got->{status}, 500,
+	    'a key that aimock does not accept: the chat fails';
+	unlike $got->{content}, qr/another-key/,
+	    '... and the response does not contain the key';
 }
 
 $aimock->stop;

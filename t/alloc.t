@@ -1,12 +1,14 @@
-# Every allocation of a request fails once: the worker says what is true, or that
-# it cannot serve, and lives on; no chat is counted twice, counted in vain or
-# lost, and nothing is left behind.
+# Each allocation of a request fails once.  The response is then correct, or
+# an error that says that the service cannot answer; the worker does not exit;
+# no chat is counted twice, counted without an answer, or lost; and no memory
+# leaks.
 #
-# With a model behind HTTPS/2 there are some thousand more, of OpenSSL and nghttp2, of which
-# a sample fails; AIC_SEED repeats one, AIC_ALLOC_SAMPLE is its size.
+# With a model behind HTTPS/2 there are some thousand allocations more, by
+# OpenSSL and nghttp2.  A random sample of these fails: AIC_SEED repeats a
+# sample, AIC_ALLOC_SAMPLE is its size.
 #
-# Those of libfcgi do not fail: it ends the process when it gets no memory. Nor those of
-# libcurl that t/tools/alloc.c says.
+# Allocations of libfcgi are left out, because libfcgi exits when one fails.
+# So are those of libcurl that t/tools/alloc.c lists.
 
 use v5.36;
 use utf8;
@@ -23,22 +25,24 @@ my $build = AIChat::Stack::find_build();
 plan skip_all => 'a sanitizer is built in'
     if qx(ldd '$build/ai-chat-worker') =~ /lib(?:asan|tsan)/;
 
-# As struct control of t/tools/alloc.c: which one is to fail, how many there were, how
-# many blocks are in use, who asked for the one that failed.
+# struct control of t/tools/alloc.c: the number of the allocation that has to
+# fail, the number of allocations so far, the blocks in use, and the caller of
+# the allocation that failed.
 my $CONTROL = 'q3 Z104';
 my $LIMIT = 5;
 my $TIMEOUT_S = 1;
 
-# So many threads wait for a request at once, and take turns.
+# The number of threads that wait for a request at once, and take turns.
 my $ACCEPTING = 4;
 
-# More than any request makes.
+# More allocations than any request makes.
 my $MOST = 2000;
 
 my $dir = temp_dir('ai-chat-alloc');
 spew("$dir/control", pack $CONTROL, 0, 0, 0, '');
 
-# Its tokens have expired when they come, so each call of the model needs a new one.
+# Its tokens have expired when they arrive, so each call of the model needs a
+# new one.
 my $giga = AIChat::Provider->start(rules => 'gigachat', key => 'test-openai-key',
     token_life_ms => 1);
 
@@ -50,8 +54,9 @@ my $s = AIChat::Test->new(server => 1, redis => 1, tls => 0,
 	    AI_CHAT_DEADLINE_MS => 10000 },
 	wrap => [ '/usr/bin/env', "LD_PRELOAD=$build/t/alloc.so",
 	    "AIC_ALLOC=$dir/control" ]);
-# A worker that gets no memory within a statement leaves it half sent, or closes its
-# connection: PostgreSQL waits for the rest, or notices, or has finished before.
+# When an allocation fails within a statement, the worker leaves the statement
+# half sent, or closes the connection.  PostgreSQL waits for the rest, or
+# reports the loss, or has finished before.
 $s->expect_log(qr/\bcode=(?:ENOMEM|EDB)\b/,
     qr/terminating connection due to administrator command/,
     qr/connection to client lost/, qr/canceling statement due to statement timeout/);
@@ -62,7 +67,7 @@ sub arm ($n)
 	syswrite $fh, pack 'q2', $n, 0;
 }
 
-# Returns who was refused; nothing when nobody was.
+# Returns the caller of the allocation that failed; nothing when none failed.
 sub disarm
 {
 	my ($at, $count, undef, $who) = unpack $CONTROL,
@@ -76,7 +81,7 @@ sub blocks { return (unpack $CONTROL, slurp("$dir/control"))[2] }
 
 # -- the requests ------------------------------------------------------------
 
-# Users of one kind of request have a thousand numbers.
+# Each kind of request has a thousand users of its own.
 my $QUESTION = 'Как поднять карточку "в поиске"? ' x 4;
 my $MARKDOWN = '[[repeat=400 text=%23%20a%0a*b*%20%5bc%5d(http://d)%20%26lt;%0a'
     . '-%20%60e%60%0a%0a]]';
@@ -92,8 +97,8 @@ sub send_all ($user)
 	    user_context => $DATA);
 }
 
-# Only the worker's own connections: an autovacuum worker of this database is
-# listed there too, and only a superuser may end it.
+# Only the worker's own connections: pg_stat_activity also lists autovacuum
+# workers of this database, and only a superuser may end these.
 sub lose_connection
 {
 	$s->sql('select pg_terminate_backend(pid) from pg_stat_activity
@@ -101,20 +106,21 @@ sub lose_connection
 	    and usename = current_user'); # not an autovacuum worker
 }
 
-#   what     the kind
-#   status   that it gets when nothing fails
-#   ask      sends it; a number of its own comes in
-#   before   what comes before
-#   got      true when an answer of that status, decoded, is the right one
+#   what     the kind of request
+#   status   the status when no allocation fails
+#   ask      sends the request; the argument is a number that is used once
+#   before   called before it
+#   got      whether the decoded body of a response with that status is right
 #   user     the number before that of its first user
 #   ledger   count, rows and leases of its user after that status, and after
-#            any other; and when the database did its part and was not heard
+#            any other; and when the database has done its work but the reply
+#            was lost
 my @kinds = (
 	{ what => 'a chat', status => 200,
 	    ask => sub ($n) { send_all(1000 + $n) },
 	    got => \&is_whole_chat, user => 1000,
 	    ledger => [ [ 1, 3, 0 ], [ 0, 2, 0 ], [ 0, 2, 1 ] ] },
-	{ what => 'a chat as Telegram shows it', status => 200,
+	{ what => 'a chat in the HTML of Telegram', status => 200,
 	    ask => sub ($n) { send_to(7000 + $n, message => $MARKDOWN,
 		format => 'telegram-html') },
 	    got => sub ($j, @) { is_whole_html($j) }, user => 7000,
@@ -137,18 +143,18 @@ my @kinds = (
 	    got => sub ($j, @) { $j->{detail}{error} =~ /^(?:AI service|Internal)/ },
 	    user => 3000,
 	    ledger => [ [ 0, 2, 0 ], [ 0, 2, 0 ], [ 0, 2, 1 ] ] },
-	{ what => 'a chat whose answer comes as a stream', status => 200,
+	{ what => 'a chat whose answer is streamed', status => 200,
 	    ask => sub ($n) { send_to(8000 + $n, message => $STREAM) },
 	    got => sub ($j, @) { $j->{response} eq 'Привет' }, user => 8000,
 	    ledger => [ [ 1, 3, 0 ], [ 0, 2, 0 ], [ 0, 2, 1 ] ] },
-	{ what => 'a chat with what the Server knows, or without', status => 200,
+	{ what => 'a chat with or without the seller\'s data', status => 200,
 	    before => sub { $s->server_set(0) },
 	    ask => sub ($n) {
 		send_to(6000 + $n, message => "$QUESTION\[[id=u@{[ 6000 + $n ]}]]");
 	    },
 	    got => \&is_told_or_not, user => 6000,
 	    ledger => [ [ 1, 3, 0 ], [ 0, 2, 0 ], [ 0, 2, 1 ] ] },
-	{ what => 'a chat with a list that the Server knows', status => 200,
+	{ what => 'a chat with a list in the seller\'s data', status => 200,
 	    before => sub { $s->server_set(0, body => { reviews => [ 'a', 'b' ] }) },
 	    ask => sub ($n) { my $id = 10000 + $n;
 		send_to($id, message => "[[id=u$id]]") },
@@ -158,7 +164,7 @@ my @kinds = (
 	    ask => sub ($n) { send_all(4000 + $n) },
 	    got => sub ($j, @) { $j->{detail}{requests_today} == $LIMIT },
 	    user => 4000, ledger => [ ([ $LIMIT, 2, 0 ]) x 3 ] },
-	{ what => 'a chat that is refused', status => 422,
+	{ what => 'a chat with invalid input', status => 422,
 	    ask => sub ($n) {
 		send_to("x$n", message => 1, user_context => []);
 	    },
@@ -220,7 +226,7 @@ sub is_whole_rich ($j)
 	    && $j->{remaining_requests} == $LIMIT - 1;
 }
 
-# The answer, what the model was asked, and what is kept.
+# The answer, the request to the model, and the stored exchange.
 sub is_whole_chat ($j, $user)
 {
 	my @asked = @{ $s->model_last("u$user")->{body}{messages} };
@@ -239,7 +245,7 @@ sub is_whole_chat ($j, $user)
 	    && $kept->[2] == $j->{tokens_used} && $kept->[2] > 0;
 }
 
-# All of what the Server knows, or nothing of it.
+# All of the seller's data, or none.
 sub is_told_or_not ($j, $user)
 {
 	my @asked = @{ $s->model_last("u$user")->{body}{messages} };
@@ -259,7 +265,7 @@ sub is_told_list_or_not ($j, $user)
 	return ($data // 'Отзывы: «a», «b»') eq 'Отзывы: «a», «b»';
 }
 
-# All of them have two exchanges; those of two kinds a full day.
+# All users have two exchanges; the users of two kinds have used up their day.
 $s->sql("insert into ai_chat_requests (telegram_id, chat_id, message, response,
     tokens_used, request_date) select u, gen_random_uuid(), 'вопрос ' || i,
     'ответ', 7, (now() at time zone 'UTC')::date
@@ -273,8 +279,8 @@ $s->sql("insert into ai_chat_daily_limits (telegram_id, request_count,
 my $pid = $s->worker_pid(1);
 my $others = 100000;
 
-# Plain chats, one for each thread that may take the next request: all are as
-# they were before.
+# Plain chats, one for each thread that may take the next request, so that all
+# threads are in the same state before the next failure.
 sub plain_chats
 {
 	return grep { $_ != 200 }
@@ -293,17 +299,17 @@ sub wrong_answer ($kind, $n, $got)
 	}
 	return if $kind->{what} eq 'readiness' && $got->{status} == 503
 	    && $j->{status} eq 'unready';
-	return 'not told as it should be' if !length why($got);
+	return 'an error without a message' if !length why($got);
 	return if $got->{status} == 500
 	    && why($got) eq 'Internal Server Error';
 	return if $got->{status} == 500 && $kind->{blames}
 	    && why($got) =~ $kind->{blames};
 	return if $got->{status} == 503 && $got->{headers}{'retry-after'}
 	    && why($got) =~ /^Database/;
-	return 'neither the answer nor a failure of ours';
+	return 'neither the answer nor one of the errors allowed';
 }
 
-# Everything that a user can have, by number.
+# Count, rows and leases of each user, by telegram_id.
 sub ledgers ($user, $n)
 {
 	return map { $_->[0] => [ @$_[1 .. 3] ] } $s->sql("select u,
@@ -315,9 +321,9 @@ sub ledgers ($user, $n)
 	    from generate_series($user + 1, $user + $n) u");
 }
 
-# What a user should have after an answer, and what he may have.  libpq 15 that
-# gets no memory for the end of a batch waits for that end until its time is
-# over: the caller is told that there is no database, a reservation lapses.
+# The ledgers that are right after a response.  When libpq 15 gets no memory
+# for the end of a batch, it waits for that end until the timeout.  The caller
+# then gets a 503 for the database, and the reservation lapses.
 sub right_ledgers ($kind, $got)
 {
 	my $failed = $got->{status} != $kind->{status};
@@ -339,8 +345,9 @@ sub wrong_ledgers ($kind, @all)
 	} @all;
 }
 
-# Lets the n-th allocation of a request fail, the i-th of its kind. Returns what became of
-# its chats, [ number, who was refused, answer ] each, and what is wrong.
+# Lets the n-th allocation of a request fail, the i-th request of its kind.
+# Returns its chats, [ number, caller of the allocation, response ] each, and
+# then what is wrong.
 sub fail_at ($kind, $i, $n)
 {
 	my @wrong = map { "$n: a plain chat got $_" } plain_chats();
@@ -356,7 +363,7 @@ sub fail_at ($kind, $i, $n)
 			"$n, " . ($who // 'nobody')
 			    . ": $got->{status} $got->{content}: $_"
 		} wrong_answer($kind, $number, $got);
-		push @wrong, "$n: $got->{status} with all the memory there is"
+		push @wrong, "$n: $got->{status} though no allocation failed"
 		    if !defined $who && $got->{status} != $kind->{status};
 	}
 	return \@all, @wrong;
@@ -365,7 +372,7 @@ sub fail_at ($kind, $i, $n)
 sub wrong_worker
 {
 	return $s->worker_pid(1) == $pid && $s->stack->worker(1)->alive ? ()
-	    : 'the worker is another one';
+	    : 'the worker was replaced';
 }
 
 # Lets the first, second, third ... allocation of a kind of request fail, until
@@ -381,21 +388,21 @@ sub fail_each ($kind)
 		last if !defined $got->[0][1] || @wrong > 10;
 	}
 	push @wrong, wrong_ledgers($kind, @all) if $kind->{ledger};
-	push @wrong, 'there is no end of it' if @all == $MOST;
-	# Without the library that makes them fail there would be none.  The simplest kinds
-	# may need no memory that the worker does not have.
+	push @wrong, 'the number of allocations has no end' if @all == $MOST;
+	# Without the preloaded library no allocation would fail.  The simplest
+	# kinds may need no memory beyond what the worker keeps.
 	push @wrong, 'no allocation failed' if @all < 2 && $kind->{user};
 	push @wrong, wrong_worker();
 	is join("\n", @wrong), '', "$kind->{what}: " . (@all - 1)
-	    . ' allocations, each fails once, and the truth is told';
+	    . ' allocations, each fails once, and each response is right';
 }
 
 # -- nothing stays behind ----------------------------------------------------
 
-# How many blocks a worker has in use when it has ended.
+# The number of blocks in use when a worker has exited.
 sub blocks_at_the_end
 {
-	is $s->kill_worker(1, 'TERM'), 0, 'the worker ends when it is asked to';
+	is $s->kill_worker(1, 'TERM'), 0, 'the worker exits on SIGTERM';
 	return blocks();
 }
 
@@ -407,7 +414,8 @@ sub left_without_failure (@of)
 			$kind->{ask}->($kind->{spare} // 999);
 		}
 	}
-	is join(' ', plain_chats()), '', 'a worker that meets no failure';
+	is join(' ', plain_chats()), '',
+	    'a worker whose allocations all succeed';
 	return blocks_at_the_end();
 }
 
@@ -416,11 +424,11 @@ my $left = left_without_failure(@kinds);
 $s->start_worker(1);
 $pid = $s->worker_pid(1);
 fail_each($_) for @kinds;
-is blocks_at_the_end(), $left, 'the failures left nothing behind';
+is blocks_at_the_end(), $left, 'the failures leak no memory';
 
 # -- a model behind HTTPS/2 ----------------------------------------------------
 
-# So many of a kind's allocations fail.
+# The number of allocations of a kind that fail.
 my $SAMPLE = $ENV{AIC_ALLOC_SAMPLE} // 100;
 
 my $seed = $ENV{AIC_SEED} // int rand 1e6;
@@ -434,16 +442,18 @@ delete @{ $s->stack->settings }{qw(OPENAI_AUTH OPENAI_AUTH_URL)};
     AI_CHAT_UPSTREAM_CONNECTIONS => 1, AI_CHAT_THREADS => 4,
     AI_CHAT_RETRY_FLOOR => 100000);
 
-# To what it is sent with its own text, and no other.
+# Each question names the text of its answer, so that a response to another
+# question is recognized.
 sub ask_model (@users)
 {
 	return $s->send_many(map { { telegram_id => $_, message => "[[text=T$_]]" } }
 	    @users);
 }
 
-# OpenSSL that has no memory for the names in a certificate does not trust it, libcurl says
-# that it is another host's, and a TLS connection may stop without an error. Nobody can tell
-# these from what they seem to be.
+# When OpenSSL gets no memory for the names in a certificate, it rejects the
+# certificate, and libcurl reports a certificate of another host; a TLS
+# connection may also stop without an error.  The worker cannot tell these from
+# the failures that they look like.
 my $BLAMES = qr/^AI\ service\ error:\ the\ model(?:'s\ certificate\ was\ not\ accepted
     |\ did\ not\ answer\ in\ time)$/x;
 
@@ -459,7 +469,7 @@ my @tls_kinds = map { { status => 200, blames => $BLAMES,
 	    ask => sub ($i) { ask_model(map { 13000 + 4 * $i - $_ } 3, 2, 1, 0) } },
 );
 
-# The model may be asked once an attempt.
+# The model may receive one request for each attempt.
 sub wrong_requests
 {
 	my $log = $s->worker_log(1);
@@ -486,7 +496,8 @@ sub count_allocations ($kind, $i)
 
 sub fail_some ($kind)
 {
-	# The first ones also open connections; those of a handshake are not always as many.
+	# The first requests also open connections, and the number of
+	# allocations in a handshake varies.
 	my @counts = map { count_allocations($kind, $SAMPLE + $_) } 1 .. 6;
 	my $count = max(@counts[3 .. 5]);
 	my @at = shuffle(1 .. max($count, $SAMPLE));
@@ -503,8 +514,9 @@ sub fail_some ($kind)
 	}
 	push @wrong, wrong_ledgers($kind, @all), wrong_requests(), wrong_worker();
 	is join("\n", @wrong), '', "$kind->{what}: $SAMPLE of $count allocations, seed "
-	    . "$seed, each fails once, and the truth is told";
-	cmp_ok $failed, '>', $SAMPLE / 4, '... and many of them were made';
+	    . "$seed, each fails once, and each response is right";
+	cmp_ok $failed, '>', $SAMPLE / 4,
+	    '... and at least a quarter of these did fail';
 	note "$failed failed; ", join ', ', map { my $status = $_;
 	    "$status: " . grep { $_->[2]{status} == $status } @all } 200, 500, 503;
 }
@@ -514,7 +526,7 @@ $left = left_without_failure(@tls_kinds);
 $s->start_worker(1);
 $pid = $s->worker_pid(1);
 fail_some($_) for @tls_kinds;
-is blocks_at_the_end(), $left, 'with HTTPS/2, too, the failures left nothing behind';
+is blocks_at_the_end(), $left, 'with HTTPS/2, too, the failures leak no memory';
 
 $m->stop;
 remove_dir($dir);

@@ -1,6 +1,6 @@
-# Answers of any size reach their callers whole while Nginx is reloaded, workers are
-# restarted one after another, and their number changes.  ./dev whole N does it with N
-# chats.
+# Responses of any size arrive complete while Nginx is reloaded, workers are
+# restarted one after another, and their number changes.  ./dev whole N repeats
+# this with N chats.
 
 use v5.36;
 use utf8;
@@ -10,20 +10,20 @@ use JSON::PP ();
 
 my $chats = $ENV{AIC_WHOLE_CHATS} // 1200;
 
-# Past exchanges of 300 KB would be most of the work, and this is not about them.
+# No context: exchanges of 300 KB in each prompt would be most of the work.
 my $s = AIChat::Test->new(workers => 2, env => {
 	AI_CHAT_DAILY_LIMIT => 1_000_000,
 	AI_CHAT_CONTEXT_MESSAGES => 0,
 	AI_CHAT_DEADLINE_MS => 20_000,
 });
 
-# A worker that is being restarted refuses, and the other one is asked.
+# A worker that is being restarted refuses connections, and Nginx takes another.
 $s->expect_log(qr/connect\(\) to unix:\S+ failed/);
 
 # -- where a worker's writes end ---------------------------------------------
 
-# Nginx forgets the timer of a request when what it has read so far ends with both a
-# write and one of its buffers.
+# Nginx loses the timer of a request when the end of a write of the worker is
+# also the end of one of Nginx' buffers.  So no write may end there.
 {
 	my $text = 'Проверьте%20остатки.%20';
 	my $json = JSON::PP->new->utf8;
@@ -39,14 +39,15 @@ $s->expect_log(qr/connect\(\) to unix:\S+ failed/);
 		$at{$at}++;
 	}
 	my @ends = sort { $a <=> $b } keys %at;
-	# The last ones: the end of the answer, of its stream and of the request.
+	# The last three records end the body, its stream and the request.
 	splice @ends, -3;
-	cmp_ok scalar @ends, '>=', 80, 'an answer of 700 KB is many writes';
+	cmp_ok scalar @ends, '>=', 80,
+	    'a response of 700 KB is sent in many writes';
 	is join(' ', grep { $_ % 4096 == 0 } @ends), '',
-	    '... none of which ends where a buffer of Nginx can';
+	    '... none of which ends where a buffer of Nginx can end';
 	my %rest;
 	is join(' ', grep { $rest{ $_ % 16384 }++ } @ends), '',
-	    '... nor a buffer beyond another one';
+	    '... and no two end a multiple of 16 KB apart';
 }
 
 # -- under load ---------------------------------------------------------------
@@ -70,11 +71,11 @@ note scalar @got, " chats, $done{reloads} steps";
 
 is join(' ', map { $_->{status} } grep { $_->{status} != 200 } @got), '',
     'answers of 1 to 300 KB under reloads, restarts and scaling: no failure';
-is((grep { !$_->{whole} || !$_->{json} } @got), 0, '... none is cut');
+is((grep { !$_->{whole} || !$_->{json} } @got), 0, '... no response is cut');
 my ($row) = $s->sql('select (select count(*) from ai_chat_requests
     where telegram_id <= 40), (select sum(request_count) from
     ai_chat_daily_limits where telegram_id <= 40)');
 my $all = @got + 1;
-is "@$row", "$all $all", '... all kept and counted';
+is "@$row", "$all $all", '... all are saved and counted';
 
 done_testing;

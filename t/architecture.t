@@ -1,5 +1,5 @@
-# docs/architecture.md and docs/glossary.md name files, functions, identifiers and tests that
-# there are.
+# The files, functions, identifiers and tests that docs/architecture.md and
+# docs/glossary.md name exist.
 
 use v5.36;
 use utf8;
@@ -12,14 +12,14 @@ my @sources = map { s{^\Q$TOP\E/}{}r } sort glob("$TOP/{app/*,lib}/*.[ch]");
 my %text = map { ($_ => slurp("$TOP/$_")) } @sources;
 my $all = join "\n", values %text;
 
-# A function is defined where its name begins a line, or declared in a header; a static one
-# may only be defined.
+# A function exists when its name begins a line (a definition) or follows a
+# type (a declaration in a header).
 sub has_function ($text, $name)
 {
 	return $text =~ /^(?:[a-z][\w \t]*[ *])?\*?\Q$name\E\(/m;
 }
 
-# A test's text, with what is joined by a dot in one piece.
+# The text of a test, with strings that a dot joins in one piece.
 sub titles_of ($path)
 {
 	my $text = slurp("$TOP/$path");
@@ -27,7 +27,8 @@ sub titles_of ($path)
 	return $text =~ s/(['"])\s*\.\s*\1//gr;
 }
 
-# What a document says that is not so.
+# Returns the names in a document that do not exist, and how many names of each
+# kind there are.
 sub wrong ($doc)
 {
 	my ($file, %n, @wrong) = ('', path => 0, function => 0, title => 0);
@@ -63,15 +64,15 @@ sub wrong ($doc)
 	return (\@wrong, \%n);
 }
 
-# The check itself: what is not there is found, and what is there is not.
+# The check itself: it reports names that do not exist, and no others.
 {
 	my ($wrong) = wrong('`lib/none.c` `lib/db.c:none()` `none_at_all()` `AIC_NONE_X`'
 	    . ' `lib/db.c:reserve_chat()` `struct none` `t/style.t` "no such title"');
-	is scalar @$wrong, 7, 'what is not there is found'
+	is scalar @$wrong, 7, 'names that do not exist are reported'
 	    or diag join "\n", @$wrong;
 	($wrong) = wrong('`lib/db.c:lead_trip()` `aic_db_run()` `AIC_DB_CALLS` `struct aic_db`'
 	    . ' `t/style.t` "the sources are' . "\n" . 'there" `lib/db.h`');
-	is join("\n", @$wrong), '', '... and what is there is not';
+	is join("\n", @$wrong), '', '... and names that exist are not';
 }
 
 for ([ 'docs/architecture.md', 40, 80, 30 ], [ 'docs/glossary.md', 20, 0, 0 ]) {
@@ -79,7 +80,7 @@ for ([ 'docs/architecture.md', 40, 80, 30 ], [ 'docs/glossary.md', 20, 0, 0 ]) {
 	utf8::decode(my $doc = slurp("$TOP/$path"));
 	my ($wrong, $n) = wrong($doc);
 
-	is join("\n", @$wrong), '', "$path: what it names is there";
+	is join("\n", @$wrong), '', "$path: all names in it exist";
 	cmp_ok $n->{path}, '>=', $paths, '... files';
 	cmp_ok $n->{function}, '>=', $functions, '... functions';
 	cmp_ok $n->{title}, '>=', $titles, '... tests';
@@ -87,10 +88,10 @@ for ([ 'docs/architecture.md', 40, 80, 30 ], [ 'docs/glossary.md', 20, 0, 0 ]) {
 	    '... in lines of 80 columns';
 }
 
-# The numbers of the invariants are those of the text, without a gap.
+# The invariants are numbered without a gap.
 {
 	my @numbers = slurp("$TOP/docs/architecture.md") =~ /^\*\*I(\d+)\. /mg;
-	cmp_ok scalar @numbers, '>', 10, 'the invariants are there';
+	cmp_ok scalar @numbers, '>', 10, 'the document has invariants';
 	is join(' ', @numbers), join(' ', 1 .. @numbers), '... in order';
 	my @proofs = slurp("$TOP/docs/architecture.md") =~ /^Proof: `t\//mg;
 	is scalar @proofs, scalar @numbers, '... each with a proof';

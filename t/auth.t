@@ -1,4 +1,5 @@
-# Who may do what: the keys, and that they are asked for before anything else.
+# API keys: which key opens which endpoint, and that the key is checked before
+# anything else.
 
 use v5.36;
 use utf8;
@@ -37,67 +38,71 @@ my %wrong = ('no key' => undef, 'an empty key' => '', 'a wrong key' => 'wrong',
     'an inner piece' => 'd-k', 'a long key' => 'x' x 4000, 'a key in quotes' => '"k3"');
 for my $what (sort keys %wrong) {
 	is_refused($s->get('/v1/chat/limits/1', with($wrong{$what})),
-	    "$what opens nothing");
+	    "$what: refused");
 }
 
 is $s->raw_request("GET /v1/chat/limits/1 HTTP/1.1\r\nHost: a\r\n"
     . "Connection: close\r\nx-api-key:   k3  \r\n\r\n")->{status}, 200,
-    'case of the name and blanks around the value do not count';
+    'the case of the header name and blanks around the value are ignored';
 is_refused($s->raw_request("GET /v1/chat/limits/1 HTTP/1.1\r\nHost: a\r\n"
     . "Connection: close\r\nX-API-KEY: wrong\r\nX-API-KEY: k3\r\n\r\n"),
-    'a good key behind a wrong one');
+    'a right key after a wrong one: refused');
 is_refused($s->raw_request("GET /v1/chat/limits/1 HTTP/1.1\r\nHost: a\r\n"
     . "Connection: close\r\nX_API_KEY: k3\r\n\r\n"),
-    'a name with underscores');
+    'a header name with underscores: refused');
 is_refused($s->raw_request("GET /v1/chat/limits/1 HTTP/1.1\r\nHost: a\r\n"
-    . "Connection: close\r\nX-API-KEY: k3\xd0\xba\r\n\r\n"), 'high bytes');
+    . "Connection: close\r\nX-API-KEY: k3\xd0\xba\r\n\r\n"),
+    'a key with bytes over 127: refused');
 for (map { ([ $_, 'k3' ], [ 'k3', $_ ]) } 'wrong', 'k3') {
 	my ($status) = AIChat::FastCGI::request($s->stack->socket_of(1),
 	    { DOCUMENT_URI => '/v1/chat/limits/1', HTTP_X_API_KEY => $_ });
-	is $status, 403, "a worker that gets two keys, @$_: none counts";
+	is $status, 403, "two keys in one parameter, @$_: refused";
 }
 is_refused($s->get('/v1/chat/limits/1?X-API-KEY=k3&api_key=k3', with(undef)),
-    'a key in the query');
+    'a key in the query: refused');
 is_refused($s->get('/v1/chat/limits/1', headers => { 'X-API-KEY' => undef,
-    Authorization => 'Bearer k3' }), 'a bearer');
+    Authorization => 'Bearer k3' }), 'a key as a bearer token: refused');
 
 # -- before all else ---------------------------------------------------------
 
 for (@paths) {
 	my ($method, $path) = @$_;
 	is_refused($s->request($method, $path, with('wrong')),
-	    "$method $path asks for the key");
+	    "$method $path needs the key");
 	is_refused($s->request($method, $path, with(undef),
 	    $method eq 'POST' ? (content => '{broken') : ()),
-	    '... before it looks at the body');
+	    '... and the key is checked before the body');
 	is_refused($s->request($method eq 'GET' ? 'POST' : 'GET', $path,
-	    with(undef)), '... and before it looks at the method');
+	    with(undef)), '... and before the method');
 }
-is_refused($s->get($_, with('wrong')), "a path that is not there asks for it: $_")
+is_refused($s->get($_, with('wrong')),
+    "a path that does not exist needs the key: $_")
     for '/', '/nothing', '/v1', '/v1/chat', '/v1/chat/send/', '/docs',
 	'/health/', '/health/live', '/healthy', '/Health';
 is_refused($s->get('/v1/chat/limits/nobody', with(undef)),
-    'so does one with a broken parameter');
-is_refused($s->get('/v1/chat/stats/1?days=0', with(undef)), '... or a broken query');
+    'so does a path with an invalid parameter');
+is_refused($s->get('/v1/chat/stats/1?days=0', with(undef)),
+    '... or an invalid query');
 is $s->value('select count(*) from ai_chat_daily_limits'), 0,
-    'nothing was written for any of them';
-is $s->model_count, 0, 'and the model was not asked';
+    'none of these requests wrote to the database';
+is $s->model_count, 0, '... or called the model';
 
 # -- without a key -----------------------------------------------------------
 
 for my $path ('/health', '/health/ready', '/v1/chat/health') {
-	is $s->get($path, with($_))->{status}, 200, "$path asks for no key"
+	is $s->get($path, with($_))->{status}, 200, "$path needs no key"
 	    for undef, 'wrong', 'k3';
 	is $s->request('POST', $path, with(undef))->{status}, 405,
-	    "$path tells everybody which method it has";
+	    "$path without a key and with a wrong method: 405";
 }
 
 # -- rotation ----------------------------------------------------------------
 
 $s->restart_worker(1, API_SECRET_KEY => 'new-key');
 is $s->get('/v1/chat/limits/1', with('new-key'))->{status}, 200,
-    'the new key stays good when the old one goes';
-is_refused($s->get('/v1/chat/limits/1', with('old-key')), 'the old one is out');
+    'the new key stays valid when the old one is removed';
+is_refused($s->get('/v1/chat/limits/1', with('old-key')),
+    'the old key is refused');
 
 # -- the administrator's key -------------------------------------------------
 
@@ -108,10 +113,11 @@ sub reset_with ($key)
 }
 
 is reset_with('new-key')->{status}, 200,
-    'without API_ADMIN_KEY any key resets';
+    'without API_ADMIN_KEY any API key may reset';
 $s->restart_worker(1, API_ADMIN_KEY => 'boss-key');
-is_refused(reset_with('new-key'), 'with it, not the callers\' key');
-is reset_with('boss-key')->{status}, 200, '... but that one';
+is_refused(reset_with('new-key'),
+    'with API_ADMIN_KEY an API key may not reset');
+is reset_with('boss-key')->{status}, 200, '... the administrator\'s key may';
 is_refused(reset_with($_ // undef), 'reset-limit with ' . ($_ // 'no key'))
     for 'boss-ke', 'boss-keys', '', undef, 'boss-key,new-key';
 for (@paths) {
@@ -121,13 +127,14 @@ for (@paths) {
 	    $method eq 'POST' ? (json => { telegram_id => 5, message => 'x' })
 	    : ()), "API_ADMIN_KEY does not open $path");
 	isnt $s->request($method, $path, with('new-key'))->{status}, 403,
-	    '... which the callers\' key does';
+	    '... which an API key opens';
 }
-is_refused($s->get('/nothing', with('boss-key')), '... nor what is not there');
+is_refused($s->get('/nothing', with('boss-key')),
+    '... nor a path that does not exist');
 is $s->get('/v1/chat/reset-limit', with('boss-key'))->{status}, 405,
-    'the key comes before the method for the administrator too';
+    'with the administrator\'s key a wrong method is a 405';
 is_refused($s->get('/v1/chat/reset-limit', with('new-key')),
-    '... and for the callers');
+    '... without it the key is refused first');
 
 # -- from files --------------------------------------------------------------
 
@@ -144,12 +151,13 @@ $s->restart_worker(1);
 is $s->get('/v1/chat/limits/1', with($_))->{status}, 200,
     "'$_' comes from a file, without its newline" for qw(file-key second);
 is_refused($s->get('/v1/chat/limits/1', with('new-key')),
-    'the earlier key is gone');
-is reset_with('boss-file')->{status}, 200, 'so does the administrator\'s';
+    'the earlier key is refused');
+is reset_with('boss-file')->{status}, 200, 'so does the administrator\'s key';
 my $got = $s->send(telegram_id => 9, with('second'),
     message => 'Вопрос [[id=file]]');
-is $got->{status}, 200, 'so do the database\'s address and the model\'s key';
+is $got->{status}, 200,
+    'so do the URL of the database and the key of the model';
 is $s->model_last('file')->{headers}{authorization}, 'Bearer openai-from-file',
-    '... as it is in the file';
+    '... which is sent as it is in the file';
 
 done_testing;

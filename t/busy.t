@@ -1,5 +1,5 @@
-# No room for one more: told so at once, while all else goes on.  And callers
-# who leave.
+# All slots are in use: another chat is refused at once, and all other requests
+# are answered.  And callers that hang up.
 
 use v5.36;
 use utf8;
@@ -11,19 +11,20 @@ my $s = AIChat::Test->new(env => { AI_CHAT_THREADS => 2 });
 
 sub in_model { return $s->model_counts->{pending} }
 
-# Both slots are taken.
+# Fills both slots.
 sub fill
 {
 	my @socks = $s->start_chats(map { {
 		telegram_id => $_, message => '[[delay=2500]]',
 	} } 1, 2);
-	wait_for(sub { in_model() == 2 }, 10, 'two chats to be under way');
+	wait_for(sub { in_model() == 2 }, 10, 'two chats to be in flight');
 	return @socks;
 }
 
 # -- chats of one key ----------------------------------------------------------
 
-# Those that wait for the first one take half of the slots and no more.
+# Repeats that wait for the first chat of their key take half of the slots at
+# most.
 {
 	$s->restart_worker(1, AI_CHAT_THREADS => 4);
 	my @socks = $s->start_chats(map { { telegram_id => 60,
@@ -36,9 +37,10 @@ sub fill
 	my @got = finish_chats(@socks);
 	my ($refused) = grep { $_->{status} == 503 } @got;
 	is join(' ', sort map { $_->{status} } @got), '200 200 200 503',
-	    '... for those repeats that are too many are refused';
-	like why($refused), qr/wait for others of their key/, '... and told why';
-	is $s->model_count('same'), 1, '... with one call of the model';
+	    '... because a repeat beyond half of the slots is refused';
+	like why($refused), qr/wait for others of their key/,
+	    '... which gives the reason';
+	is $s->model_count('same'), 1, '... and the model is called once';
 	$s->restart_worker(1, AI_CHAT_THREADS => 2);
 }
 
@@ -48,13 +50,13 @@ sub fill
 	my @socks = fill();
 	my $asked = $s->model_count;
 	my $got = $s->send(telegram_id => 3);
-	is $got->{status}, 503, 'a third chat finds no room';
+	is $got->{status}, 503, 'a third chat is refused';
 	like $got->{headers}{'retry-after'}, qr/^[1-9]\d*$/,
-	    '... is told when to come again';
+	    '... with Retry-After';
 	is ref($got->{json}), 'HASH', '... in JSON';
-	ok length why($got), '... and why';
+	ok length why($got), '... and the reason';
 	cmp_ok $got->{seconds}, '<', 1, '... at once';
-	is $s->model_count, $asked, 'the model was not asked';
+	is $s->model_count, $asked, 'the model is not called';
 	is_deeply $s->ledger(3), { count => 0, rows => 0, leases => 0 },
 	    'nothing is counted';
 
@@ -65,28 +67,29 @@ sub fill
 
 	my @got = $s->send_many(map { { telegram_id => 3 } } 1 .. 50);
 	is((grep { $_->{status} == 503 && $_->{json} } @got), 50,
-	    'fifty more are told the same');
+	    'fifty more are refused, too');
 
 	my $start = time;
-	is $s->get('/health')->{status}, 200, 'health answers meanwhile';
+	is $s->get('/health')->{status}, 200, 'health is answered meanwhile';
 	is $s->get('/health/ready')->{status}, 200, 'so does readiness';
 	is $s->get('/v1/chat/limits/1')->{json}{requests_today}, 1,
 	    'the limits count the chat in flight';
 	is $s->post('/v1/chat/history', { telegram_id => 1 })->{status}, 200,
-	    'the history answers';
-	is $s->get('/v1/chat/stats/1')->{status}, 200, 'statistics answer';
+	    'the history is answered';
+	is $s->get('/v1/chat/stats/1')->{status}, 200,
+	    'statistics are answered';
 	is $s->send(telegram_id => 3, headers => { 'X-API-KEY' => 'x' })
-	    ->{status}, 403, 'a wrong key is refused as ever';
-	cmp_ok time - $start, '<', 2, '... all without waiting';
-	is in_model(), 2, '... for the chats, which are still under way';
+	    ->{status}, 403, 'a wrong key is refused';
+	cmp_ok time - $start, '<', 2, '... none of them waits';
+	is in_model(), 2, '... for the two chats, which are still in flight';
 
 	is((grep { $_->{status} == 200 } finish_chats(@socks)), 2,
-	    'and they are answered');
+	    'these two are answered');
 	is $s->send(telegram_id => 3)->{status}, 200,
-	    'then there is room again';
+	    'then another chat is answered';
 }
 
-# -- callers who leave -------------------------------------------------------
+# -- callers that hang up ----------------------------------------------------
 
 $s->restart_worker(1, AI_CHAT_THREADS => 8);
 {
@@ -94,27 +97,28 @@ $s->restart_worker(1, AI_CHAT_THREADS => 8);
 	$s->kill_worker(1, 'STOP');
 	my @socks = $s->start_chats(map { { telegram_id => 10 + $_ } } 1 .. 5);
 	my $stays = pop @socks;
-	# Nginx hands each over to the queue of the worker's socket, and closes
-	# its end when the caller leaves.
+	# Nginx puts each request into the queue of the worker's socket, and
+	# closes its end when the caller hangs up.
 	wait_for(sub { $s->queued(1) == 5 }, 10, 'all to be queued');
 	my $open = nginx_files();
 	close $_ for @socks;
 	wait_for(sub { nginx_files() == $open - 8 }, 10, 'Nginx to notice');
 	$s->kill_worker(1, 'CONT');
 	my ($got) = finish_chats($stays);
-	is $got->{status}, 200, 'who stays in the queue is answered';
+	is $got->{status}, 200, 'a caller that stays in the queue is answered';
 	wait_for(sub {
 		(() = $s->worker_log(1) =~ /code=EGONE/g) == 4;
 	}, 10, 'the others to be noticed');
 	is $s->model_count, $asked + 1,
-	    'who left before his turn costs no call';
+	    'a caller that hangs up in the queue costs no call';
 	is_deeply $s->ledger(10 + $_), { count => 0, rows => 0, leases => 0 },
 	    '... and nothing else' for 1 .. 4;
 	is_deeply $s->ledger(15), { count => 1, rows => 1, leases => 0 },
-	    'who stayed is counted';
+	    'the chat of the caller that stayed is counted';
 }
 
-# Two for each caller that it serves: his connection and the worker's.
+# The descriptors of Nginx: two for each request, the caller's connection and
+# the worker's.
 sub nginx_files
 {
 	my $pid = $s->stack->nginx->pid;
@@ -126,19 +130,19 @@ sub nginx_files
 	my $early = $s->model_counts->{closed_early};
 	my ($sock) = $s->start_chats({ telegram_id => 20,
 	    message => '[[delay=20000 id=left]]' });
-	wait_for(sub { in_model() == 1 }, 10, 'the model to be asked');
-	is $s->ledger(20)->{leases}, 1, 'a chat under way is reserved';
+	wait_for(sub { in_model() == 1 }, 10, 'the model to be called');
+	is $s->ledger(20)->{leases}, 1, 'a chat in flight has a reservation';
 	my $left = time;
 	close $sock;
 	wait_for(sub { in_model() == 0 }, 10, 'the call to be ended');
 	cmp_ok time - $left, '<', 2.2,
-	    'when the caller leaves, the call of the model is ended';
+	    'when the caller hangs up, the call of the model is cancelled';
 	is $s->model_counts->{closed_early}, $early + 1, '... by the worker';
 	wait_for(sub { $s->ledger(20)->{leases} == 0 }, 5,
-	    'the reservation to be dropped');
+	    'the reservation to be released');
 	is_deeply $s->ledger(20), { count => 0, rows => 0, leases => 0 },
 	    '... and nothing is counted';
-	is $s->model_count('left'), 1, '... and it is not tried again';
+	is $s->model_count('left'), 1, '... and the call is not retried';
 
 	($sock) = $s->start_chats({ telegram_id => 21,
 	    message => '[[status=503 retry_after=20 id=waits]]' });
@@ -148,12 +152,12 @@ sub nginx_files
 	wait_for(sub { $s->worker_log(1) =~ /user=21 .*code=EGONE/ }, 10,
 	    'the chat to end');
 	cmp_ok time - $left, '<', 2.2,
-	    'who leaves between two calls is noticed as soon';
+	    'a caller that hangs up between two attempts is noticed as fast';
 	is_deeply $s->ledger(21), { count => 0, rows => 0, leases => 0 },
-	    '... and pays nothing';
+	    '... and nothing is counted';
 }
 
-# A worker of eight slots, all of whose callers leave, has eight slots again.
+# When the callers of all eight slots hang up, all eight are free again.
 $s->restart_worker(1);
 {
 	my @ask = map { { telegram_id => 30 + $_,
@@ -166,7 +170,7 @@ $s->restart_worker(1);
 	    message => '[[delay=1000 id=full]]' } } 1 .. 8);
 	my @got = finish_chats(@socks);
 	is join(' ', map { $_->{status} } @got), join(' ', (200) x 8),
-	    'as many callers leave as there are slots: eight more are answered';
+	    'the callers of all slots hang up: eight more are answered';
 	is $s->model_count('full'), 8, '... by eight calls';
 }
 
@@ -180,7 +184,7 @@ $s->restart_worker(1);
 	};
 	my @first = $s->start_chats(\%ask);
 	wait_for(sub { $s->model_count('keyed') }, 10, 'the first of the key');
-	# Who leaves before he waits is noticed at another place.
+	# A caller that hangs up before its chat waits is noticed elsewhere.
 	for (1 .. 10) {
 		last if $left->() >= 4;
 		my @leave = $s->start_chats((\%ask) x 4);
@@ -189,13 +193,14 @@ $s->restart_worker(1);
 		wait_for(sub { $s->taken(1) == 1 }, 10, 'them to leave');
 	}
 	my @got = finish_chats(@first, $s->start_chats((\%ask) x 4));
-	cmp_ok $left->(), '>=', 4, 'callers leave who wait for a chat of their key';
+	cmp_ok $left->(), '>=', 4,
+	    'callers that wait for a chat of their key hang up';
 	is join(' ', map { $_->{status} } @got), join(' ', (200) x 5),
 	    '... as many as may wait: four others can wait';
 	is((grep { $_->{headers}{'idempotent-replayed'} } @got), 4,
 	    '... and get its answer');
 	is_deeply $s->ledger(50), { count => 1, rows => 1, leases => 0 },
-	    '... which is counted once';
+	    '... and the exchange is counted once';
 }
 
 done_testing;

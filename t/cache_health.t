@@ -1,5 +1,5 @@
-# Redis comes and goes: /health/ready, /metrics and the log tell so, nobody waits for
-# it, and a worker without it is as good as ever.
+# Redis fails and recovers in many ways: /health/ready, /metrics and the log
+# show it, no request waits for it, and chats are answered without it.
 
 use v5.36;
 use utf8;
@@ -15,7 +15,7 @@ sub cache
 	return $got->{json}{checks}{cache};
 }
 
-# It gets there within a few looks of the janitor.
+# The janitor notices the state of Redis within a few of its checks.
 sub gets ($state, $title)
 {
 	my $is = '';
@@ -32,7 +32,7 @@ sub metric ($name)
 
 sub lines ($what) { return scalar(() = $s->worker_log(1) =~ /event=cache .*$what/g) }
 
-# Neither health nor a chat waits for Redis.
+# Neither a chat nor readiness waits for Redis.
 sub is_quick ($title)
 {
 	my $start = time;
@@ -41,51 +41,54 @@ sub is_quick ($title)
 	cmp_ok time - $start, '<', 5, '... and nothing waits';
 }
 
-# -- it is there -------------------------------------------------------------
+# -- Redis runs --------------------------------------------------------------
 
-gets('ok', 'Redis is there');
+gets('ok', 'Redis runs: the cache is ok');
 wait_for(sub { metric('cache_connections') == 8 }, 20, 'all connections');
-is metric('cache_up'), 1, '... and /metrics says so';
-is metric('cache_breaker_open'), 0, '... and that it is well';
+is metric('cache_up'), 1, '... cache_up is 1';
+is metric('cache_breaker_open'), 0, '... the circuit breaker is closed';
 wait_for(sub { lines('Redis is available') == 1 }, 20, 'the log');
-like $s->redis_cli('client', 'list'), qr/cmd=ping/, '... it was asked';
+like $s->redis_cli('client', 'list'), qr/cmd=ping/,
+    '... the janitor sends PING';
 is_quick('with Redis');
 
-# -- it hangs ----------------------------------------------------------------
+# -- Redis hangs -------------------------------------------------------------
 
 $s->kill_redis('STOP');
-gets('open', 'one that hangs is left alone');
-is_quick('with one that hangs');
-is metric('cache_up'), 0, '... it is not up';
-is metric('cache_breaker_open'), 1, '... but left alone';
-wait_for(sub { lines('breaker for Redis opened.*did not answer') >= 1 }, 20, 'the log');
+gets('open', 'Redis hangs: the circuit breaker opens');
+is_quick('Redis hangs');
+is metric('cache_up'), 0, '... cache_up is 0';
+is metric('cache_breaker_open'), 1, '... cache_breaker_open is 1';
+wait_for(sub { lines('Redis opened: .*did not answer') >= 1 }, 20,
+    'the log');
 $s->kill_redis('CONT');
-gets('ok', '... it goes on, and is asked again');
+gets('ok', '... when Redis goes on, the circuit breaker closes');
 wait_for(sub { metric('cache_connections') == 8 }, 20, 'all connections');
 
-# -- it is slower than any caller would wait ---------------------------------
+# -- Redis is slower than the time limit of a call ---------------------------
 
 $s->proxy('redis')->fault(latency_ms => 400);
-gets('open', 'one that is too slow is left alone');
+gets('open', 'Redis is too slow: the circuit breaker opens');
 $s->proxy('redis')->fault(drip_ms => 200);
-is_quick('with one that drips');
-is cache(), 'open', '... and stays so';
+is_quick('Redis sends a byte at a time');
+is cache(), 'open', '... and the circuit breaker stays open';
 $s->proxy('redis')->clear;
-gets('ok', '... as fast as ever, it is asked again');
+gets('ok', '... when Redis is fast again, the circuit breaker closes');
 
-# -- it dies, and comes back -------------------------------------------------
+# -- Redis is killed and restarted -------------------------------------------
 
 $s->proxy('redis')->fault(refuse => 1);
 $s->kill_redis('KILL');
-gets('down', 'killed, it is down');
-is_quick('without Redis');
-is metric('cache_up'), 0, '... it is not up';
-is metric('cache_connections'), 0, '... without a connection';
-wait_for(sub { lines('Redis is unavailable, .*: could not connect') >= 1 }, 20, 'the log');
+gets('down', 'Redis is killed: the cache is down');
+is_quick('Redis is down');
+is metric('cache_up'), 0, '... cache_up is 0';
+is metric('cache_connections'), 0, '... there is no connection';
+wait_for(sub { lines('Redis is unavailable, .*: could not connect') >= 1 },
+    20, 'the log');
 my $answers = lines('Redis is available');
 $s->start_redis;
 $s->proxy('redis')->clear;
-gets('ok', '... and back');
+gets('ok', '... when Redis is restarted, the cache is ok');
 wait_for(sub { lines('Redis is available') > $answers }, 20, 'the log');
 
 # -- connections are lost ----------------------------------------------------
@@ -94,43 +97,43 @@ for my $how (qw(cut reset)) {
 	$s->proxy('redis')->cut_all($how);
 	wait_for(sub { $s->proxy('redis')->counts->{open} == 8 }, 20,
 	    'connections');
-	is cache(), 'ok', "connections that are lost ($how) are made again";
+	is cache(), 'ok', "connections that are lost ($how) are replaced";
 }
 $s->redis_cli('config', 'set', 'timeout', 2);
-gets('ok', 'a Redis that closes idle connections');
+gets('ok', 'Redis closes idle connections: the cache is ok');
 $s->redis_cli('config', 'set', 'timeout', 0);
 
-# -- it wants a password, or is another one ----------------------------------
+# -- a password, and a server that is not Redis ------------------------------
 
 $s->redis_cli('config', 'set', 'requirepass', 'geheim @:/%');
 $s->proxy('redis')->cut_all;
-gets('down', 'without its password it is as good as down');
-wait_for(sub { lines('refuses us: NOAUTH') >= 1 }, 20, 'the log');
+gets('down', 'without the password the cache is down');
+wait_for(sub { lines('returned an error: NOAUTH') >= 1 }, 20, 'the log');
 my $url = $s->stack->settings->{REDIS_URL};
 $s->restart_worker(1, REDIS_URL =>
     $url =~ s{://}{://:geheim%20%40%3A%2F%25@}r . '?db=3');
-gets('ok', '... with it, and a database, it is there');
+gets('ok', '... with the password and a database number it is ok');
 like $s->redis_cli('-a', 'geheim @:/%', '--no-auth-warning', 'client', 'list'),
-    qr/ db=3 .*cmd=ping/, '... that one';
-unlike $s->worker_log(1), qr/geheim/, '... and no log has it';
+    qr/ db=3 .*cmd=ping/, '... connected to that database';
+unlike $s->worker_log(1), qr/geheim/, '... and the password is not in the log';
 $s->restart_worker(1, REDIS_URL => $url =~ s{://}{://nobody:wrong@}r);
-gets('down', '... a wrong one');
-wait_for(sub { lines('refuses us: WRONGPASS') >= 1 }, 20, 'the log');
+gets('down', '... with a wrong password it is down');
+wait_for(sub { lines('returned an error: WRONGPASS') >= 1 }, 20, 'the log');
 $s->restart_worker(1, REDIS_URL => 'redis://127.0.0.1:' . $s->port);
-gets('open', 'a web server is no Redis');
-is_quick('with that');
+gets('open', 'a web server in place of Redis: the circuit breaker opens');
+is_quick('a web server in place of Redis');
 
-# -- its name is not found ---------------------------------------------------
+# -- a host name that does not exist -----------------------------------------
 
 $s->restart_worker(1, REDIS_URL => 'redis://nowhere.invalid');
-gets('down', 'a name that nobody knows');
-is_quick('with that');
-wait_for(sub { lines('could not find the host') >= 1 }, 20, 'the log');
+gets('down', 'the host name of Redis does not exist: the cache is down');
+is_quick('the host name does not exist');
+wait_for(sub { lines('could not resolve the host') >= 1 }, 20, 'the log');
 
-# -- there is none -----------------------------------------------------------
+# -- without Redis -----------------------------------------------------------
 
 $s->restart_worker(1, REDIS_URL => '');
-is cache(), 'off', 'without REDIS_URL it is off';
-is metric('cache_up'), undef, '... and not among the metrics';
+is cache(), 'off', 'without REDIS_URL the cache is off';
+is metric('cache_up'), undef, '... and not in /metrics';
 
 done_testing;

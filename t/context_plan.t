@@ -1,4 +1,5 @@
-# The query that fetches context costs the same at ten rows and at many.
+# The query that loads the context reads by its index, and reads few pages
+# however many rows there are.
 
 use v5.36;
 use utf8;
@@ -9,10 +10,10 @@ use AIChat::Test;
 my $s = AIChat::Test->new(workers => 0, model => 0);
 my $TOP = AIChat::Stack::top();
 
-# As it stands in the code, its pieces joined.
+# The query as it is in the code, with its string literals joined.
 my ($pieces) = slurp("$TOP/lib/context.c") =~ /"context",\n((?:\s*".*",?\n)+)/;
 my $query = join '', $pieces =~ /"(.*?)"/g;
-like $query, qr/^SELECT .*LIMIT \$2/, 'the context\'s query';
+like $query, qr/^SELECT .*LIMIT \$2/, 'the code has the query';
 
 sub explained ($options, $id)
 {
@@ -29,12 +30,12 @@ sub is_by_index ($title, $id)
 	    $title;
 	unlike $plan, qr/Sort|Seq Scan|Bitmap/, '... and nothing else'
 	    or diag $plan;
-	explained('analyze, buffers', $id);	# reads what it will find in memory
+	explained('analyze, buffers', $id);	# warms the buffer cache
 	my ($pages) = explained('analyze, buffers', $id) =~ /shared hit=(\d+)/;
-	cmp_ok $pages // 'unknown', '<=', 20, '... which looks at few pages';
+	cmp_ok $pages // 'unknown', '<=', 20, '... which reads few pages';
 }
 
-# Rows of so many users; one of them, who is asked about, has every other row.
+# Fills the table with rows of many users.  User 5 has every other row.
 sub fill ($rows, $users)
 {
 	$s->sql("truncate ai_chat_requests");
@@ -50,7 +51,8 @@ is_by_index('a new table is read by its index', 5);
 for ([ 1000, 10 ], [ 200_000, 20_000 ]) {
 	my ($rows, $users) = @$_;
 	fill($rows, $users);
-	is_by_index("so is one of $rows rows, for " . $s->value("select count(*)
+	is_by_index("so is a table of $rows rows, for a user with "
+	    . $s->value("select count(*)
 	    from ai_chat_requests where telegram_id = $_") . ' of them', $_)
 	    for 5, 11, 4;
 }

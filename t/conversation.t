@@ -1,5 +1,5 @@
-# What the model is told of what was said before: how much of it, how old, and since
-# when.
+# The context that the model receives: how many characters, how old, and only
+# from the current conversation.
 
 use v5.36;
 use utf8;
@@ -10,7 +10,7 @@ my $s = AIChat::Test->new(workers => 2, env => {
 });
 my $ids = 0;
 
-# What the model is told with one more question.
+# The messages that the model receives with one more question.
 sub messages ($user, %o)
 {
 	my $id = 'c' . ++$ids;
@@ -20,7 +20,7 @@ sub messages ($user, %o)
 	return @{ $s->model_last($id)->{body}{messages} };
 }
 
-# The same as texts, without rules and question.
+# The texts of the context alone, without the rules and the question.
 sub told ($user)
 {
 	my @m = messages($user);
@@ -48,34 +48,38 @@ sub clear ($user)
 	keep(1, 'в' x 20, 'г' x 20, '2 s');
 	keep(1, 'д' x 20, '😀' x 30, '1 s');
 	is_deeply told(1), [ 'в' x 20, 'г' x 20, 'д' x 20, '😀' x 30 ],
-	    'as many exchanges as fit: the oldest goes';
+	    'as many exchanges as fit: the oldest is left out';
 
 	keep(2, 'а' x 40, 'б' x 60, '2 s');
-	is_deeply told(2), [ 'а' x 40, 'б' x 60 ], 'just as many as may be';
+	is_deeply told(2), [ 'а' x 40, 'б' x 60 ],
+	    'exchanges of exactly the limit are sent';
 	keep(12, 'а' x 40, 'б' x 60, '2 s');
 	keep(12, 'в', '', '1 s');
-	is_deeply told(12), [ 'в', '' ], '... and one more is too many';
+	is_deeply told(12), [ 'в', '' ],
+	    '... and one character more drops the oldest';
 
 	keep(3, 'старое', 'старое', '2 s');
 	keep(3, 'ж' x 20, 'начало' . '😀я' x 5000 . 'конец', '1 s');
 	my $said = told(3);
-	is $said->[0], 'ж' x 20, 'an answer that is too long by itself';
-	is length $said->[1], 80, '... is as long as it may be';
+	is $said->[0], 'ж' x 20,
+	    'an answer that is too long alone is sent with its question';
+	is length $said->[1], 80, '... cut to the length that fits';
 	like $said->[1], qr/^начало(?:😀я)+😀? … я?(?:😀я)+конец$/,
-	    '... without its middle, and no character is cut';
-	is @$said, 2, '... and leaves no room for others';
+	    '... its middle is left out, and no character is cut';
+	is @$said, 2, '... and no other exchange is sent';
 
 	keep(4, 'з' x 3000, 'да');
-	is_deeply told(4), [], 'a question that leaves no room is left out';
+	is_deeply told(4), [],
+	    'an exchange whose question does not fit is left out';
 }
 
-# -- the rules come first, and are the same bytes ---------------------------
+# -- the rules come first, and are the same bytes (for prompt caches) --------
 
 {
 	my @whole = map { (messages($_, user_context => "цифра $_"))[0] }
 	    1, 2, 3, 1;
 	is $whole[$_]{content}, $whole[0]{content},
-	    'the rules are the same whoever asks' for 1 .. 3;
+	    'the rules are the same for each user' for 1 .. 3;
 	is $whole[0]{role}, 'system', '... and come first';
 }
 
@@ -84,57 +88,62 @@ sub clear ($user)
 {
 	my ($user, $before) = (20);
 	told($user) for 1 .. 3;
-	is @{ told($user) }, 6, 'three exchanges are remembered';
+	is @{ told($user) }, 6, 'three exchanges are context';
 	$before = $s->ledger($user);
 	is_deeply [ clear($user) ], [ 200, '{"success":true}' ],
 	    'a new conversation';
-	is_deeply told($user), [], '... begins with nothing';
-	is @{ told($user) }, 2, '... and goes on with its own';
+	is_deeply told($user), [], '... begins without context';
+	is @{ told($user) }, 2, '... and goes on with its own exchanges';
 	my $ledger = $s->ledger($user);
-	is $ledger->{count}, $before->{count} + 2, '... counted as ever';
+	is $ledger->{count}, $before->{count} + 2,
+	    '... chats are counted across conversations';
 	is $s->post('/v1/chat/history', { telegram_id => $user })
-	    ->{json}{total}, 6, '... and the history is whole';
+	    ->{json}{total}, 6, '... and the history is complete';
 
 	is_deeply [ clear($user) ], [ 200, '{"success":true}' ],
-	    'and another one';
+	    'another new conversation';
 	is_deeply [ clear($user) ], [ 200, '{"success":true}' ],
-	    '... twice is as good as once';
-	is_deeply told($user), [], '... begins with nothing too';
-	is_deeply told(21), [], 'somebody else';
+	    '... a second clear changes nothing';
+	is_deeply told($user), [], '... and it begins without context';
+	is_deeply told(21), [], 'another user begins without context, too';
 	clear($user);
-	is @{ told(21) }, 2, '... is not touched by it';
+	is @{ told(21) }, 2,
+	    '... and a clear of the first user does not change that context';
 }
 
 {
 	is_deeply [ clear(30) ], [ 200, '{"success":true}' ],
-	    'of somebody never seen';
+	    'clear for a user without a row';
 	is_deeply $s->ledger(30), { count => 0, rows => 0, leases => 0 },
-	    '... nothing comes to be';
+	    '... creates none';
 	is $s->post('/v1/chat/reset-limit', { telegram_id => 30 })
-	    ->{json}{success}, JSON::PP::false, '... nor is he known then';
+	    ->{json}{success}, JSON::PP::false,
+	    '... and a reset finds no user then';
 
-	# Exchanges that an earlier service has kept, and no counter.
+	# Exchanges that an earlier service has stored, without a counter.
 	keep(31, 'было', 'было');
 	is_deeply [ clear(31) ], [ 200, '{"success":true}' ],
-	    'of somebody who chatted elsewhere';
-	is_deeply told(31), [], '... the past is past';
+	    'clear for a user with exchanges of an earlier service';
+	is_deeply told(31), [], '... these exchanges are not context';
 	is $s->get('/v1/chat/limits/31')->{json}{requests_today}, 1,
-	    '... and the day is counted';
+	    '... and the chat after that is counted';
 }
 
-# A chat that is under way when the conversation ends is neither lost nor counted
-# twice; its answer is the first of the new one.
+# A chat in flight when the conversation ends is neither lost nor counted twice.
+# Its exchange is the first of the new conversation.
 {
 	told(40);
 	my ($sock) = $s->start_chats({ telegram_id => 40,
 	    message => '[[id=late delay=1500 text=поздно]]' });
-	wait_for(sub { $s->model_count('late') }, 10, 'the model to be asked');
+	wait_for(sub { $s->model_count('late') }, 10, 'the model to be called');
 	clear(40);
-	is $s->ledger(40)->{leases}, 1, 'the conversation ends during a chat';
+	is $s->ledger(40)->{leases}, 1,
+	    'a new conversation begins during a chat';
 	my ($got) = finish_chats($sock);
 	is $got->{status}, 200, '... which is answered';
 	is $s->ledger(40)->{count}, 2, '... and counted';
-	is told(40)->[1], 'поздно', '... and is what was said last';
+	is told(40)->[1], 'поздно',
+	    '... and the exchange is context of the next question';
 }
 
 # -- how old -----------------------------------------------------------------
@@ -146,12 +155,12 @@ $s->restart_worker(1, AI_CHAT_CONTEXT_TTL_S => 3600);
 	keep(50, 'давно', 'давно', '3700 s');
 	keep(50, 'недавно', 'недавно', '3500 s');
 	is_deeply told(50), [ 'недавно', 'недавно' ],
-	    'what is too old is left out';
+	    'exchanges older than AI_CHAT_CONTEXT_TTL_S are left out';
 	$s->restart_worker(1, AI_CHAT_CONTEXT_TTL_S => 0);
-	is told(50)->[0], 'вчера', '... unless nothing is';
+	is told(50)->[0], 'вчера', '... and with 0 none is too old';
 }
 
-# -- a context that is larger than a model's memory --------------------------
+# -- many huge answers, and no context at all --------------------------------
 
 $s->restart_worker(1, AI_CHAT_CONTEXT_CHARS => 150000,
     AI_CHAT_CONTEXT_MESSAGES => 50);
@@ -161,10 +170,10 @@ $s->restart_worker(1, AI_CHAT_CONTEXT_CHARS => 150000,
 	    current_date, now() - n * interval '1 s'
 	    from generate_series(1, 50) n");
 	my $said = told(60);
-	is @$said, 2, 'fifty huge answers: one fits';
+	is @$said, 2, 'fifty huge answers: one exchange is sent';
 	is length $said->[1], 100000, '... whole';
 }
 $s->restart_worker(1, AI_CHAT_CONTEXT_CHARS => 0);
-is_deeply told(1), [], 'no characters, no context';
+is_deeply told(1), [], 'AI_CHAT_CONTEXT_CHARS=0: no context';
 
 done_testing;

@@ -1,4 +1,5 @@
-# ai-chatctl: every command, in words and as JSON, and what it does when a step fails.
+# ai-chatctl: each command, as text and as JSON, and its behaviour when a step
+# fails.
 
 use v5.36;
 use utf8;
@@ -7,7 +8,8 @@ use AIChat::Stack;
 use AIChat::Test;
 use JSON::PP ();
 
-# Its check is content with a server that syncs, which that of other tests does not.
+# "ai-chatctl check" requires fsync and full_page_writes, which are off in the
+# PostgreSQL of other tests.
 my $s = AIChat::Test->new(workers => 2,
     pg_conf => { fsync => 'on', full_page_writes => 'on' }, env => {
 	AI_CHAT_DAILY_LIMIT => 5,
@@ -23,30 +25,30 @@ my $RUN = $stack->run_dir;
 my $LIST = "$RUN/upstream.conf";
 my $SITE = "$RUN/conf.d/ai-chat.conf";
 
-# One that went well; says so when it did not.
+# Runs a command that has to succeed.
 sub done ($title, @args)
 {
 	my $got = $s->ctl(@args);
 
 	is $got->{status}, 0, $title or diag "$got->{out}$got->{err}";
-	is $got->{err}, '', '... and warns of nothing';
+	is $got->{err}, '', '... without a warning';
 	return $got;
 }
 
-# One that is refused, or fails: in one document, and in words.
+# Runs a command that has to fail, with this status and this message.
 sub fails ($title, $status, $why, @args)
 {
 	my $got = $s->ctl(@args);
 
 	is $got->{status}, $status, $title or diag "$got->{out}$got->{err}";
-	like $got->{err}, $why, '... which says why';
+	like $got->{err}, $why, '... with the reason';
 	return $got;
 }
 
 sub numbers { return join ' ', $stack->worker_numbers }
 sub pids { return map { $_ => $s->worker_pid($_) } $stack->worker_numbers }
 
-# The list that the harness itself would write.
+# The list of workers for Nginx, as the harness would write it.
 sub list_of (@n)
 {
 	return join '', map {
@@ -57,13 +59,14 @@ sub list_of (@n)
 
 sub as_before ($title, $list, %pids)
 {
-	is slurp($LIST), $list, "$title: the list is as it was";
-	is_deeply { pids() }, \%pids, '... so are the workers';
-	is $s->send(telegram_id => 99)->{status}, 200, '... and they serve';
+	is slurp($LIST), $list, "$title: the list is unchanged";
+	is_deeply { pids() }, \%pids, '... and so are the workers';
+	is $s->send(telegram_id => 99)->{status}, 200, '... which answer chats';
 	$s->sql('delete from ai_chat_daily_limits where telegram_id = 99');
 }
 
-# What is done by one verb of the service manager before it does it.
+# Runs a function with a verb of the service manager replaced: the replacement
+# does something before the verb.
 sub meddle ($verb, $do, $sub)
 {
 	my $verbs = $s->control->{verbs};
@@ -80,21 +83,21 @@ sub meddle ($verb, $do, $sub)
 
 {
 	my $got = done('--version', '--version');
-	is $got->{out}, "ai-chatctl 1.0.0\n", '... says it';
+	is $got->{out}, "ai-chatctl 1.0.0\n", '... shows the version';
 	$got = done('--help', '--help');
-	like $got->{out}, qr/^  \Q$_\E\b/m, "... tells of $_"
+	like $got->{out}, qr/^  \Q$_\E\b/m, "... names $_"
 	    for qw(status scale restart reload migrate check limits
 	    reset-limit history stats forget prune);
 
 	fails('no command', 2, qr/no command/);
-	fails('an unknown one', 2, qr/"fly"/, 'fly');
+	fails('an unknown command', 2, qr/"fly"/, 'fly');
 	fails('an unknown option', 2, qr/--fly/, 'status', '--fly');
-	fails('one of another command', 2, qr/status does not take --limit/,
-	    'status', '--limit', 5);
+	fails('an option of another command', 2,
+	    qr/status does not take --limit/, 'status', '--limit', 5);
 	fails('too many arguments', 2, qr/too many/, 'limits', 1, 2);
-	fails('none where one is needed', 2, qr/needs/, $_)
+	fails("$_ without its argument", 2, qr/needs/, $_)
 	    for qw(scale limits reset-limit history);
-	fails("a user \"$_\"", 2, qr/telegram_id/, 'limits', '--', $_)
+	fails("the telegram_id \"$_\"", 2, qr/telegram_id/, 'limits', '--', $_)
 	    for '0', '-1', 'x', '1x', '', ' 1', '9223372036854775808', '1e3';
 	fails("$_->[0] $_->[1] of $_->[2]", 2, qr/\Q$_->[0]\E/, $_->[2], 1,
 	    @$_[0, 1])
@@ -105,11 +108,12 @@ sub meddle ($verb, $do, $sub)
 	    { env => { AI_CHATCTL_FLY => 1 } });
 	fails('a socket without a number', 2, qr/AI_CHATCTL_SOCKET/, 'status',
 	    { env => { AI_CHATCTL_SOCKET => '/run/x.sock' } });
-	fails('settings that are not there', 2, qr/no-such/, 'status',
+	fails('a file of settings that does not exist', 2, qr/no-such/,
+	    'status',
 	    { env => { AI_CHATCTL_ENV_FILE => "$RUN/no-such" } });
 	$got = $s->ctl('scale', 0, '--json');
 	is $got->{status}, 2, 'with --json a failure has the same status';
-	like $got->{json}{error}, qr/from 1 to/, '... and is a document';
+	like $got->{json}{error}, qr/from 1 to/, '... and prints it as JSON';
 }
 
 # -- users -------------------------------------------------------------------
@@ -123,62 +127,65 @@ sub meddle ($verb, $do, $sub)
 	    [ 'stats', '/v1/chat/stats/7' ]) {
 		is_deeply done("$what->[0] --json", $what->[0], 7, '--json')
 		    ->{json}, $s->get($what->[1])->{json},
-		    '... is what the service answers';
+		    '... is what the service responds';
 	}
 	is_deeply done('history --json', 'history', 7, '--limit', 1, '--json')
 	    ->{json}, { %{ $s->post('/v1/chat/history',
 		{ telegram_id => 7, limit => 1 })->{json} } },
-	    '... is what the service answers';
+	    '... is what the service responds';
 
 	my $got = done('limits', 'limits', 7);
-	like $got->{out}, qr/used 2 of 5/, '... in words';
-	like $got->{out}, qr/left 3/, '... what is left';
-	like $got->{out}, qr/\+03:00/, '... until the midnight of the setting';
-	like done('limits of somebody new', 'limits', 12345)->{out},
-	    qr/left 5/, '... who has a full day';
+	like $got->{out}, qr/used 2 of 5/, '... as text';
+	like $got->{out}, qr/left 3/, '... with the number of chats left';
+	like $got->{out}, qr/\+03:00/, '... and midnight in AI_CHAT_TIMEZONE';
+	like done('limits of a new user', 'limits', 12345)->{out},
+	    qr/left 5/, '... all of the day is left';
 
 	$got = done('history', 'history', 7);
-	like $got->{out}, qr/^> Раз .*^  Один$/ms, '... has both sides';
-	like $got->{out}, qr/^2 of 2$/m, '... and how many there are';
+	like $got->{out}, qr/^> Раз .*^  Один$/ms,
+	    '... has question and answer';
+	like $got->{out}, qr/^2 of 2$/m, '... and the number of exchanges';
 	unlike $got->{out}, qr/[^\n\t\x20-\x{10ffff}]|[\x7f-\x9f]/,
-	    '... and nothing that steers a terminal';
-	like $got->{out}, qr/x\[2Jy/, '... only that is left out';
+	    '... and no terminal control characters';
+	like $got->{out}, qr/x\[2Jy/, '... only these are left out';
 
 	$got = done('stats', 'stats', '--days', 1);
-	like $got->{out}, qr/users 2\b/, '... without a user: of all';
+	like $got->{out}, qr/users 2\b/, '... without a user: of all users';
 	$got = done('stats --json', 'stats', '--days=1', '--json');
 	is_deeply $got->{json}, { users => 2, total_requests => 3,
 	    total_tokens => 180, days => 1, avg_requests_per_day => 3,
-	    avg_tokens_per_request => 60 }, '... as one document';
+	    avg_tokens_per_request => 60 }, '... as one JSON document';
 
 	done('reset-limit', 'reset-limit', 7);
 	is $s->get('/v1/chat/limits/7')->{json}{requests_today}, 0,
-	    '... gives a full day';
-	fails('reset-limit of nobody', 1, qr/12345/, 'reset-limit', 12345);
+	    '... sets the count to 0';
+	fails('reset-limit of an unknown user', 1, qr/12345/,
+	    'reset-limit', 12345);
 	$got = $s->ctl('reset-limit', 12345, '--json');
 	is_deeply [ $got->{status}, $got->{json}{success} ? 1 : 0 ], [ 1, 0 ],
-	    '... as a document';
+	    '... as JSON';
 
 	my $away = "$RUN/away.env";
 	spew($away, slurp("$RUN/worker.env") . "DATABASE_URL='postgresql:///x"
 	    . "?host=/nonexistent&password=canary'\n");
-	$got = fails('a database that is away', 1, qr/could not connect/,
+	$got = fails('a database that is down', 1, qr/could not connect/,
 	    'limits', 7, { env => { AI_CHATCTL_ENV_FILE => $away } });
-	unlike $got->{err}, qr/canary/, '... with no secret in it';
+	unlike $got->{err}, qr/canary/, '... with no secret in the message';
 
-	# The database's URL as a credential of the units, and not in their file.
+	# DATABASE_URL as a credential of the units, and not in their file.
 	my ($file, $dir) = ("$RUN/credentials.env", "$RUN/credentials");
 	spew($file, slurp("$RUN/worker.env") . "DATABASE_URL=\n");
 	mkdir $dir;
 	spew("$dir/database_url", $s->db_url . "\n");
 	is $s->ctl('limits', 7, { env => { AI_CHATCTL_ENV_FILE => $file,
 	    AI_CHATCTL_CREDENTIALS => $dir } })->{status}, 0,
-	    'a secret that is a credential';
-	fails('... and without it', 2, qr/DATABASE_URL/, 'limits', 7,
+	    'the URL of the database as a systemd credential';
+	fails('... and without the credential', 2, qr/DATABASE_URL/,
+	    'limits', 7,
 	    { env => { AI_CHATCTL_ENV_FILE => $file } });
 }
 
-# -- what is kept ------------------------------------------------------------
+# -- forget, prune -----------------------------------------------------------
 
 {
 	my $rows = sub ($user) {
@@ -194,30 +201,30 @@ sub meddle ($verb, $do, $sub)
 	}
 	is $rows->(20), 3, '... deletes nothing';
 	my $got = $s->ctl('forget', 20, '--json', { input => "yes\n" });
-	is $got->{status}, 0, 'forget with one';
+	is $got->{status}, 0, 'forget with a yes';
 	is_deeply $got->{json}, { telegram_id => 20, exchanges => 3,
 	    known => JSON::PP::true, counter_kept => JSON::PP::true },
-	    '... tells what it deleted';
-	is $rows->(20), 0, '... which is gone';
-	is $rows->(21), 1, '... and nothing else';
+	    '... reports what it deleted';
+	is $rows->(20), 0, '... the exchanges of that user';
+	is $rows->(21), 1, '... and no others';
 	is $s->get('/v1/chat/limits/20')->{json}{requests_today}, 3,
-	    '... but that the day is used stays';
+	    '... the count of the day stays';
 	like done('forget --yes', 'forget', '--yes', 21)->{out},
-	    qr/deleted 1 exchange/, '... asks nothing';
-	like done('forget of nobody', 'forget', '--yes', 22)->{out},
-	    qr/deleted 0 /, '... finds nothing';
+	    qr/deleted 1 exchange/, '... asks no question';
+	like done('forget of an unknown user', 'forget', '--yes', 22)->{out},
+	    qr/deleted 0 /, '... deletes nothing';
 
 	$s->sql("insert into ai_chat_requests (telegram_id, message, response,
 	    request_date, created_at) select 23, 'm', 'r', now() - d * interval
 	    '1 day', now() - d * interval '1 day' from generate_series(1, 10) d");
-	fails('prune of nobody knows what', 2, qr/--older-than/, 'prune');
+	fails('prune without --older-than', 2, qr/--older-than/, 'prune');
 	fails("--older-than $_", 2, qr/--older-than/, 'prune', '--older-than', $_)
 	    for 0, -1, 'x', 36501;
 	is_deeply done('prune', 'prune', '--older-than', 5, '--json')->{json},
 	    { days => 5, exchanges => 6, users => 0,
-	    complete => JSON::PP::true }, '... tells what it deleted';
-	is $rows->(23), 4, '... which is gone';
-	like done('prune in words', 'prune', '--older-than=2')->{out},
+	    complete => JSON::PP::true }, '... reports what it deleted';
+	is $rows->(23), 4, '... and keeps the others';
+	like done('prune as text', 'prune', '--older-than=2')->{out},
 	    qr/deleted 3 exchanges/, '... the same';
 	$s->sql('delete from ai_chat_requests where telegram_id = 23');
 }
@@ -227,14 +234,14 @@ sub meddle ($verb, $do, $sub)
 {
 	my $got = done('status', 'status');
 	like $got->{out}, qr/^worker $_ pid @{[ $s->worker_pid($_) ]} running /m,
-	    "... has worker $_" for 1, 2;
-	is scalar(() = $got->{out} =~ /\n/g), 2, '... a line each';
+	    "... shows worker $_" for 1, 2;
+	is scalar(() = $got->{out} =~ /\n/g), 2, '... one line for each worker';
 	my $workers = done('status --json', 'status', '--json')->{json}{workers};
 	is_deeply [ map { "$_->{worker} $_->{pid} $_->{state}" } @$workers ],
 	    [ map { "$_ @{[ $s->worker_pid($_) ]} running" } 1, 2 ],
-	    '... has the same';
+	    '... has the same workers';
 	is $workers->[0]{answered} + $workers->[1]{answered}, 7,
-	    '... the chats that were answered';
+	    '... and the number of chats answered';
 	is $workers->[0]{$_->[0]}, $_->[1], "... $_->[0]"
 	    for [ slots => 64 ], [ slots_used => 0 ], [ database => 'up' ],
 	    [ breaker => 'closed' ], [ version => '1.0.0' ],
@@ -246,36 +253,37 @@ sub meddle ($verb, $do, $sub)
 	ok wait_for(sub {
 		my $w = $s->ctl('status', '--json')->{json}{workers};
 		return $w->[0]{slots_used} + $w->[1]{slots_used} == 1;
-	}, 5, 'its slot'), 'a chat under way takes a slot';
+	}, 5, 'its slot'), 'a chat in flight takes a slot';
 	finish_chats(@socks);
 
 	$s->expect_log(qr/upstream prematurely closed/,
 	    qr/connect\(\) to unix:\S+ failed/);
 	$s->kill_worker(2);
 	$got = $s->ctl('status');
-	is $got->{status}, 1, 'a worker that has died makes it 1';
-	like $got->{out}, qr/^worker 2 pid - down/m, '... and is shown';
+	is $got->{status}, 1, 'status exits with 1 when a worker is down';
+	like $got->{out}, qr/^worker 2 pid - down/m, '... and shows the worker';
 	is $s->ctl('status', '--json')->{json}{workers}[1]{state}, 'down',
-	    '... as a document';
+	    '... as JSON, too';
 	$got = $s->ctl('check');
-	is $got->{status}, 1, 'check does not like it either';
-	like $got->{out}, qr/^wrong .*worker 2 .*not ready/m, '... and says so';
+	is $got->{status}, 1, 'check exits with 1, too';
+	like $got->{out}, qr/^wrong .*worker 2 .*not ready/m,
+	    '... and names the worker';
 	$s->start_worker(2);
-	done('started again, all is well', 'status');
+	done('when the worker is started again, status exits with 0', 'status');
 }
 
 # -- check -------------------------------------------------------------------
 
 {
 	my $got = done('check', 'check');
-	unlike $got->{out}, qr/^(?!ok )/m, '... finds all well';
+	unlike $got->{out}, qr/^(?!ok )/m, '... finds nothing wrong';
 	my $json = done('check --json', 'check', '--json')->{json};
 	is_deeply [ map { $_->{check} } @{ $json->{checks} } ],
 	    [ qw(settings database schema connections durability search_path
-	    nginx site timeouts body workers) ], '... and has looked at all that';
-	ok $json->{ok}, '... which is in one word, too';
+	    nginx site timeouts body workers) ], '... lists all checks';
+	ok $json->{ok}, '... and the overall result';
 
-	# The same with one thing wrong.
+	# The check with one thing wrong.
 	my $wrong = sub ($title, $check, $why, %env) {
 		my $file = "$RUN/wrong.env";
 		spew($file, slurp("$RUN/worker.env") . join '',
@@ -285,18 +293,20 @@ sub meddle ($verb, $do, $sub)
 		is $got->{status}, 1, $title;
 		my @wrong = grep { !$_->{ok} } @{ $got->{json}{checks} };
 		is join(' ', map { $_->{check} } @wrong), $check,
-		    '... is what is wrong' or diag $got->{out};
-		like $wrong[0]{says}, $why, '... and how';
-		unlike $got->{out}, qr/canary/, '... with no secret in it';
+		    '... is the check that fails' or diag $got->{out};
+		like $wrong[0]{says}, $why, '... with the reason';
+		unlike $got->{out}, qr/canary/,
+		    '... with no secret in the output';
 	};
-	$wrong->('a setting', 'settings', qr/AI_CHAT_THREADS/,
+	$wrong->('an invalid setting', 'settings', qr/AI_CHAT_THREADS/,
 	    AI_CHAT_THREADS => 'canary-no-secret' =~ s/canary-//r);
 	$wrong->('a missing database', 'database schema connections durability search_path',
 	    qr/connect/, DATABASE_URL =>
 	    q("postgresql://u:canary@127.0.0.1:1/x?connect_timeout=2"));
-	$wrong->('a deadline over that of Nginx', 'timeouts',
+	$wrong->('a deadline over the timeout of Nginx', 'timeouts',
 	    qr/not less than both .*15000 ms/, AI_CHAT_DEADLINE_MS => 15000);
-	$wrong->('no start-up options, and the path of the role', 'search_path',
+	$wrong->('a URL without options=, and the search_path of the role',
+	    'search_path',
 	    qr/"\$user", public: a role/, DATABASE_URL =>
 	    '"' . $s->db_url . '&options="');
 	$wrong->('too many connections', 'connections',
@@ -308,20 +318,23 @@ sub meddle ($verb, $do, $sub)
 		$wrong->($title, $check, $why);
 		spew($SITE, $site);
 	};
-	$with->('another size of a body', 'body', qr/1048576/,
+	$with->('another maximum size of a body', 'body', qr/1048576/,
 	    'location / \{', 'location / { client_max_body_size 1m;');
-	$with->('a location of a shorter timeout', 'timeouts', qr/\(4000 ms\)/,
+	$with->('a location with a shorter timeout',
+	    'timeouts', qr/\(4000 ms\)/,
 	    'location / \{', 'location / { fastcgi_read_timeout 4s;');
-	$with->('a broken configuration', 'nginx', qr/\[emerg\].*nonsense/,
+	$with->('an invalid configuration of Nginx',
+	    'nginx', qr/\[emerg\].*nonsense/,
 	    'fastcgi_keep_conn off', 'nonsense on');
-	$with->('a site of something else', 'site', qr/no location .* passes/,
+	$with->('a site without our locations', 'site', qr/no location .* passes/,
 	    'fastcgi_pass ai_chat;(?s:.*)fastcgi_pass ai_chat;', '');
-	$with->('a list that nobody reads', 'site', qr/does not read/,
+	$with->('a list of workers that Nginx does not read',
+	    'site', qr/does not read/,
 	    "include \Q$LIST\E", "server unix:/nowhere");
 
 	my $name = $s->value('select current_database()');
 	$s->sql("alter database $name connection limit 50");
-	$wrong->('fewer connections for this database alone', 'connections',
+	$wrong->('a connection limit of this database alone', 'connections',
 	    qr/is 60, of 50/, AI_CHAT_DB_POOL => 30);
 	$s->sql("alter database $name connection limit -1");
 
@@ -329,7 +342,7 @@ sub meddle ($verb, $do, $sub)
 	    where version = 2");
 	$got = $s->ctl('check');
 	like $got->{out}, qr/^wrong .*schema.*ai-chatctl migrate/m,
-	    'a migration that has not been run';
+	    'a migration that has not been applied';
 	$s->sql("update ai_chat_migrations set version = version - 1000
 	    where version = 1002");
 }
@@ -338,18 +351,19 @@ sub meddle ($verb, $do, $sub)
 
 {
 	like done('migrate', 'migrate')->{out}, qr/up to date/,
-	    '... has nothing to do';
+	    '... reports that nothing is to be done';
 	is_deeply done('migrate --json', 'migrate', '--json')->{json},
-	    { applied => [] }, '... as a document';
+	    { applied => [] }, '... as JSON';
 	my $got = fails('a migration that was changed', 1, qr/changed/, 'migrate',
 	    { env => { AI_CHATCTL_SQL_DIR => changed_sql() } });
 
 	done('reload', 'reload');
 	my $site = slurp($SITE);
 	spew($SITE, "nonsense;\n$site");
-	fails('a configuration that is broken', 1, qr/nonsense/, 'reload');
+	fails('reload of an invalid configuration', 1, qr/nonsense/, 'reload');
 	spew($SITE, $site);
-	is $s->send(telegram_id => 9)->{status}, 200, '... is not taken';
+	is $s->send(telegram_id => 9)->{status}, 200,
+	    '... leaves Nginx as it was';
 }
 
 sub changed_sql
@@ -368,10 +382,10 @@ sub changed_sql
 
 {
 	my $got = done('scale 3', 'scale', 3);
-	is numbers(), '1 2 3', '... there are three';
-	is slurp($LIST), list_of(1 .. 3), '... in the list, as it is written';
+	is numbers(), '1 2 3', '... there are three workers';
+	is slurp($LIST), list_of(1 .. 3), '... all in the list';
 	like $got->{out}, qr/^worker 3 pid @{[ $s->worker_pid(3) ]} running /m,
-	    '... and told';
+	    '... and in the output';
 	my %pids = pids();
 	done('scale 3 once more', 'scale', 3);
 	is_deeply { pids() }, \%pids, '... changes nothing';
@@ -379,19 +393,19 @@ sub changed_sql
 	$got = done('restart', 'restart', '--json');
 	my %new = pids();
 	is scalar(grep { $new{$_} == $pids{$_} } 1 .. 3), 0,
-	    '... there are three others';
-	is scalar @{ $got->{json}{workers} }, 3, '... and told';
+	    '... all three are new processes';
+	is scalar @{ $got->{json}{workers} }, 3, '... and in the output';
 
 	done('scale 1', 'scale', 1, '--json');
-	is numbers(), '1', '... one is left';
+	is numbers(), '1', '... one worker is left';
 	is slurp($LIST), list_of(1), '... in the list';
-	is $s->worker_pid(1), $new{1}, '... and it is the same';
+	is $s->worker_pid(1), $new{1}, '... the same process as before';
 	is $s->ctl('status', '--json')->{json}{workers}[1], undef,
-	    '... nobody misses the others';
+	    '... and status shows no stopped workers';
 
-	done('restart of the only one', 'restart');
-	is numbers(), '1', '... leaves one';
-	isnt $s->worker_pid(1), $new{1}, '... another one';
+	done('restart of the only worker', 'restart');
+	is numbers(), '1', '... leaves one worker';
+	isnt $s->worker_pid(1), $new{1}, '... a new process';
 	is slurp($LIST), list_of(1), '... in the list';
 	done('scale 2', 'scale', 2);
 }
@@ -402,79 +416,81 @@ sub changed_sql
 
 	fails("scale $_", 2, qr/from 1 to 256/, 'scale', '--', $_)
 	    for 0, 257, -1, 'two', '';
-	fails('more than the database has room for', 1, qr/too many connections/,
-	    'scale', 200);
+	fails('more workers than the database has connections for', 1,
+	    qr/too many connections/, 'scale', 200);
 	as_before('refused', $list, %pids);
 
-	# A list that somebody has changed by hand.
+	# A list that an operator has changed by hand.
 	spew($LIST, "$list# by hand\nserver 10.0.0.1:9000 weight=2;\n");
-	fails('a line that is not ours', 2, qr/line 4 of .*: server 10/, 'scale', 3);
+	fails('a line in the list that ai-chatctl did not write', 2,
+	    qr/line 4 of .*: server 10/, 'scale', 3);
 	spew($LIST, $list);
-	as_before('not lost', $list, %pids);
+	as_before('a list with a foreign line', $list, %pids);
 
-	# A setting that is wrong: nothing is touched.
+	# An invalid setting: nothing is changed.
 	my $file = "$RUN/wrong.env";
 	spew($file, slurp("$RUN/worker.env") . "AI_CHAT_THREADS=0\n");
-	fails("$_->[0] with a wrong setting", 2, qr/AI_CHAT_THREADS/, @$_,
+	fails("$_->[0] with an invalid setting", 2, qr/AI_CHAT_THREADS/, @$_,
 	    { env => { AI_CHATCTL_ENV_FILE => $file } })
 	    for [ 'scale', 4 ], ['restart'];
-	as_before('not begun', $list, %pids);
+	as_before('an invalid setting', $list, %pids);
 
-	# One that shows only when the worker starts.
+	# An invalid setting that only the start of a worker reports.
 	$s->expect_log(qr/could not make AI_CHAT_METRICS_DIR|AI_CHAT_THREADS/);
 	my $got = meddle('start', sub ($n) {
 		$stack->settings->{AI_CHAT_THREADS} = 0 if $n == 4;
 	}, sub { fails('a worker that does not start', 1,
 	    qr/start worker 4.*AI_CHAT_THREADS/s, 'scale', 4) });
 	delete $stack->settings->{AI_CHAT_THREADS};
-	like $got->{err}, qr/the change was undone/, '... all is undone';
-	as_before('undone', $list, %pids);
+	like $got->{err}, qr/the change was undone/,
+	    '... the message says that all was undone';
+	as_before('a worker that does not start', $list, %pids);
 
-	# A list that Nginx does not take, and an Nginx that does not take it.
+	# Nginx refuses the list, or its reload fails.
 	my $n = 0;
 	$got = meddle('test-nginx', sub { die "nginx: [emerg] no such luck\n" },
 	    sub { fails('a list that Nginx refuses', 1,
 		qr/\[emerg\] no such luck/, 'scale', 3, '--json') });
-	like $got->{json}{error}, qr/no such luck/, '... in the document, too';
+	like $got->{json}{error}, qr/no such luck/, '... in the JSON, too';
 	as_before('refused by Nginx', $list, %pids);
 	meddle('reload-nginx', sub { die "not now\n" if !$n++ },
 	    sub { fails('a reload that fails', 1, qr/not now/, 'scale', 3) });
-	is $n, 2, '... Nginx is told of the old list as well';
-	as_before('told again', $list, %pids);
+	is $n, 2, '... Nginx is reloaded again, with the old list';
+	as_before('a reload that fails', $list, %pids);
 	fails('a list that cannot be written', 2, qr/could not write/, 'scale',
 	    3, { env => { AI_CHATCTL_UPSTREAM => '/proc/no-such/list' } });
-	as_before('not written', $list, %pids);
+	as_before('a list that cannot be written', $list, %pids);
 
-	# A worker that is not told of as ready.
+	# A worker that does not become ready, because it cannot export metrics.
 	$s->expect_log(qr/level=error event=start/);
 	meddle('start', sub ($n) { $s->stack->settings->{AI_CHAT_METRICS_DIR}
 		= '/proc/no-such' }, sub {
 		fails('a worker that does not come back', 1, qr/worker 1/,
 		    'restart') });
 	delete $stack->settings->{AI_CHAT_METRICS_DIR};
-	is numbers(), '2', '... the other one goes on';
-	is $s->worker_pid(2), $pids{2}, '... untouched';
-	is $s->send(telegram_id => 99)->{status}, 200, '... and serves';
+	is numbers(), '2', '... the other worker goes on';
+	is $s->worker_pid(2), $pids{2}, '... as the same process';
+	is $s->send(telegram_id => 99)->{status}, 200, '... and answers chats';
 	done('scale 2', 'scale', 2);
-	is numbers(), '1 2', 'what is missing is started';
+	is numbers(), '1 2', 'scale 2 starts the missing worker';
 }
 
-# Two at once: the second one is told, and the first one is not disturbed.
+# Two at once: the second is refused, and the first is not disturbed.
 {
 	my $second;
 	my $got = meddle('start', sub ($n) {
 		my $run = $s->start_ctl('scale', 4);
 		wait_for(sub { waitpid($run->{pid}, POSIX::WNOHANG()) > 0 }, 10,
-		    'the second one');
+		    'the second to end');
 		$second = $? >> 8;
 		$second .= slurp("$run->{said}.err");
 	}, sub { done('the first of two', 'scale', 3) });
 	like $second, qr/^1.*another ai-chatctl is running/s,
-	    '... the second is told';
-	is numbers(), '1 2 3', '... the first does its work';
+	    '... the second is refused';
+	is numbers(), '1 2 3', '... the first succeeds';
 }
 
-# Interrupted before the list is changed: undone.
+# SIGINT before the list is changed: the step is undone.
 {
 	my $list = slurp($LIST);
 	my %pids = pids();
@@ -482,25 +498,27 @@ sub changed_sql
 	meddle('start', sub ($n) { kill 'INT', $run->{pid} }, sub {
 		$run = $s->start_ctl('scale', 4);
 		my ($got) = $s->finish_ctl($run);
-		is $got->{status}, 1, 'Ctrl-C in the middle of a step';
-		like $got->{err}, qr/interrupted/, '... is heard';
+		is $got->{status}, 1,
+		    'SIGINT in the middle of a step: status 1';
+		like $got->{err}, qr/interrupted/,
+		    '... the message says that it was interrupted';
 	});
-	as_before('after Ctrl-C', $list, %pids);
+	as_before('SIGINT', $list, %pids);
 }
 
-# Into a pipe that nobody reads: done all the same, and told as not well.
+# Standard output is a closed pipe: the work is done, and the status is 1.
 {
 	my $got = $s->ctl('scale', 2, { deaf => 1 });
-	is $got->{status}, 1, 'what nobody could read makes it 1';
-	is slurp($LIST), list_of(1, 2), '... but is not left half done';
-	is numbers(), '1 2', '... at all';
+	is $got->{status}, 1, 'output that cannot be written: status 1';
+	is slurp($LIST), list_of(1, 2), '... but the list is complete';
+	is numbers(), '1 2', '... and so are the workers';
 }
 
-is glob("$RUN/*.new"), undef, 'no half-written list is left';
+is glob("$RUN/*.new"), undef, 'no temporary file of the list is left';
 
 # -- systemd -----------------------------------------------------------------
 
-# The same through systemctl and nginx, of which stand-ins note what they are asked.
+# The same through stand-ins for systemctl and nginx, which log their arguments.
 {
 	my $dir = "$RUN/bin";
 	my $hook = AIChat::Stack::top() . '/t/tools/hook';
@@ -541,35 +559,38 @@ END
 	my $got = $s->ctl('status', { env => \%env });
 	is $got->{status}, 0, 'status by systemd' or diag $got->{err};
 	like $got->{out}, qr/^worker 2 pid @{[ $s->worker_pid(2) ]} running .* restarts 7 /m,
-	    '... has the workers';
-	unlike $got->{out}, qr/worker 9/, '... and not one that is stopped';
+	    '... shows the workers';
+	unlike $got->{out}, qr/worker 9/, '... and not a stopped one';
 	$got = $s->ctl('check', { env => \%env });
 	is $got->{status}, 0, 'check by systemd' or diag $got->{out};
 	like $got->{out}, qr/^ok +stop: TimeoutStopSec \(70000 ms\)/m,
-	    '... knows how long a worker may drain';
+	    '... reads how long a worker may drain';
 	$got = $s->ctl('check', { env => { %env, STOP => '10s' } });
 	like $got->{out}, qr/^wrong +stop: TimeoutStopSec \(10000 ms\) is not/m,
-	    '... and that it is too short';
+	    '... and reports a time that is too short';
 
 	unlink "$RUN/systemctl.log";
 	is $s->ctl('scale', 4, { env => \%env })->{status}, 0, 'scale by systemd';
-	is numbers(), '1 2 3 4', '... starts one';
-	is $s->ctl('scale', 2, { env => \%env })->{status}, 0, '... and down';
-	is numbers(), '1 2', '... stops two';
+	is numbers(), '1 2 3 4', '... starts the missing workers';
+	is $s->ctl('scale', 2, { env => \%env })->{status}, 0,
+	    'scale down by systemd';
+	is numbers(), '1 2', '... stops two workers';
 	my $log = slurp("$RUN/systemctl.log");
 	like $log, qr/start\ ai-chat-worker\@4.*reload\ nginx
 	    .*enable\ ai-chat-worker\@4.*reload\ nginx
 	    .*disable\ ai-chat-worker\@3.*stop\ ai-chat-worker\@3
 	    .*disable\ ai-chat-worker\@4.*stop\ ai-chat-worker\@4/sx,
-	    '... in the order that loses nothing, and for the next start too';
-	unlike $log, qr/canary|test-key|postgresql:/, '... with no secret in it';
+	    '... in the order that loses no request, also for the next boot';
+	unlike $log, qr/canary|test-key|postgresql:/,
+	    '... with no secret in arguments';
 
 	$got = $s->ctl('scale', 3, { env => { %env, PATH => "$RUN/nowhere" } });
-	is $got->{status}, 2, 'without systemd and without a hook';
-	like $got->{err}, qr/systemctl/, '... it says what is missing';
+	is $got->{status}, 2, 'without systemd and without a hook: status 2';
+	like $got->{err}, qr/systemctl/,
+	    '... the message names the missing program';
 	$got = $s->ctl('status', { env => { %env, PATH => "$RUN/nowhere" } });
 	like $got->{out}, qr/^worker 1 pid - running/m,
-	    '... but the workers\' own numbers are told';
+	    '... but status shows what the workers export';
 }
 
 done_testing;

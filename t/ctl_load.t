@@ -1,4 +1,4 @@
-# Whatever ai-chatctl does to the workers under load, the callers do not notice.
+# ai-chatctl changes the workers under load, and no request fails.
 
 use v5.36;
 use utf8;
@@ -12,11 +12,11 @@ my $s = AIChat::Test->new(workers => 2, env => {
 	AI_CHAT_DEADLINE_MS => 10_000,
 	AI_CHAT_DB_TIMEOUT_MS => 2000,
 });
-# A worker that is restarted is away for a moment; another one is tried.
+# A worker that is being restarted refuses connections, and Nginx takes another.
 $s->expect_log(qr/connect\(\) to unix:\S+ failed/);
 my $stack = $s->stack;
 
-# Programs that can be replaced.
+# Copies of the programs, which the test can replace.
 my $build = $stack->{build};
 my $bin = $s->dir . '/bin';
 make_path($bin);
@@ -51,25 +51,26 @@ sub under_load ($title, @commands)
 	}
 	my @got = $load->stop;
 	my @lost = grep { $_->{status} != 200 || !$_->{whole} } @got;
-	is scalar @lost, 0, "$title: not one request of @{[ scalar @got ]} is lost"
+	is scalar @lost, 0, "$title: none of @{[ scalar @got ]} requests fails"
 	    or diag join ' ', map { $_->{status} } @lost;
 	my ($row) = $s->sql("select (select count(*) from ai_chat_requests
 	    where telegram_id between $users and $users + 4),
 	    (select sum(request_count) from ai_chat_daily_limits
 	    where telegram_id between $users and $users + 4)");
-	is "@$row", @got . ' ' . @got, '... all are kept and counted';
+	is "@$row", @got . ' ' . @got, '... all are saved and counted';
 }
 
 under_load('scale 4', [ 'scale', 4 ]);
-is join(' ', $stack->worker_numbers), '1 2 3 4', 'there are four';
+is join(' ', $stack->worker_numbers), '1 2 3 4', 'there are four workers';
 under_load('restart', [ 'restart' ]);
 under_load('scale 1', [ 'scale', 1 ]);
-is join(' ', $stack->worker_numbers), '1', 'there is one';
+is join(' ', $stack->worker_numbers), '1', 'there is one worker';
 under_load('restart of one', [ 'restart' ]);
 under_load('up and down', map { [ 'scale', $_ ] } 3, 1, 4, 2);
 under_load('reload', map { ['reload'] } 1 .. 3);
 
-# Another program of the same name; the version it logs is a string in it.
+# Another version of the worker: the version that it logs is patched in the
+# binary.
 my $old = (stat "$bin/ai-chat-worker")[1];
 under_load('an upgrade', sub {
 	install('ai-chat-worker', sub ($bytes) {
@@ -80,9 +81,9 @@ under_load('an upgrade', sub {
 });
 for my $n (1, 2) {
 	isnt +(stat '/proc/' . $s->worker_pid($n) . '/exe')[1], $old,
-	    "worker $n is another program";
+	    "worker $n runs another binary";
 	like $s->worker_log($n), qr/event=start text="version 2\.0\.0/,
-	    '... the new one';
+	    '... of the new version';
 }
 
 done_testing;

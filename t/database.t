@@ -1,5 +1,5 @@
-# What can become of the database and of the connections to it: what is answered
-# is kept and counted, and nothing else is.
+# Restarts of PostgreSQL, lost connections, locks and hangs: a chat is saved and
+# counted exactly when it was answered.
 
 use v5.36;
 use utf8;
@@ -13,7 +13,7 @@ my $s = AIChat::Test->new(own_pg => 1, env => {
 });
 my $pg = $s->stack->pg;
 
-# What the database refused, the worker and the server tell each in its way.
+# Both the worker and PostgreSQL log what PostgreSQL refused.
 $s->expect_log(qr/code=EDB/, qr/FATAL:  (?:terminating|connection to client)/,
     qr/FATAL:  the database system is/,
     qr/ERROR:  canceling statement/, qr/ERROR:  duplicate key/);
@@ -23,7 +23,7 @@ sub ask_slowly ($user, $ms)
 	my $id = "slow$user";
 	my @socks = $s->start_chats({ telegram_id => $user,
 	    message => "[[delay=$ms id=$id]]" });
-	wait_for(sub { $s->model_count($id) }, 10, 'the model to be asked');
+	wait_for(sub { $s->model_count($id) }, 10, 'the model to be called');
 	return @socks;
 }
 
@@ -33,7 +33,7 @@ sub paid ($user, $n, $what)
 	    $what;
 }
 
-# The worker's connections, as the server sees them.
+# The process ids of the worker's sessions.
 sub backends ($where = 'true')
 {
 	return map { $_->[0] } $pg->admin("select pid from pg_stat_activity
@@ -41,7 +41,7 @@ sub backends ($where = 'true')
 	    and $where");
 }
 
-# A session of psql that holds what it has locked until it is closed.
+# A session of psql that holds a lock until it is closed.
 sub hold_lock ($sql)
 {
 	state $n = 0;
@@ -69,52 +69,56 @@ for my $mode (qw(fast immediate)) {
 	$s->start_pg;
 	my $got = $s->send(telegram_id => $user);
 	is $got->{status}, 200,
-	    "after a restart ($mode) of PostgreSQL the next one is answered";
+	    "after a restart ($mode) of PostgreSQL the next chat is answered";
 	paid($user, 2, '... and counted');
 
 	my @socks = ask_slowly($user + 10, 1000);
 	$s->stop_pg($mode);
 	$s->start_pg;
 	($got) = finish_chats(@socks);
-	is $got->{status}, 200, "a restart ($mode) while the model thinks";
-	paid($user + 10, 1, '... goes unnoticed');
+	is $got->{status}, 200,
+	    "a restart ($mode) during the call of the model: answered";
+	paid($user + 10, 1, '... and counted once');
 
 	@socks = ask_slowly($user + 20, 1200);
 	$s->stop_pg($mode);
 	($got) = finish_chats(@socks);
 	is $got->{status}, 503,
-	    "PostgreSQL away ($mode) when the chat is to be kept";
+	    "PostgreSQL is down ($mode) when the chat has to be saved: 503";
 	like $got->{headers}{'retry-after'}, qr/^[1-9]/,
-	    '... the caller is told when to come again';
+	    '... with Retry-After';
 	unlike $got->{content}, qr/postgres|socket|libpq|sql/i,
-	    '... and not why';
+	    '... without details of the database';
 	my $start = time;
 	$got = $s->send(telegram_id => $user + 30);
-	is $got->{status}, 503, 'and so is the next one';
+	is $got->{status}, 503, 'the next chat is refused, too';
 	cmp_ok time - $start, '<', 4, '... in time';
 	$s->start_pg;
 	my $asked = $s->model_count;
 	is_deeply { %{ $s->ledger($user + 20) }, leases => 0 },
 	    { count => 0, rows => 0, leases => 0 },
-	    '... nothing was kept, nothing counted';
+	    '... nothing was saved or counted';
 	ok wait_for(sub {
 		$s->send(telegram_id => $user + 20)->{status} == 200;
-	}, 2, 'an answer'), 'when it is back, chats are answered at once';
-	is $s->ledger($user + 20)->{rows}, 1, '... and kept';
+	}, 2, 'an answer'),
+	    'when PostgreSQL is back, chats are answered at once';
+	is $s->ledger($user + 20)->{rows}, 1, '... and saved';
 	is $s->model_count, $asked + 1, '... with one call of the model';
-	is $s->ledger($user + 30)->{rows}, 0, '... the refused one was not';
+	is $s->ledger($user + 30)->{rows}, 0,
+	    '... the refused chat was not saved';
 
-	# Many find it gone; when it is back, each of many finds it there.
+	# Many chats are refused while PostgreSQL is down, and none afterwards.
 	$s->stop_pg($mode);
 	my @got = $s->send_many(map { { telegram_id => $user + 40 } } 1 .. 8);
 	is((grep { $_->{status} == 503 } @got), 8, 'eight are refused');
 	$s->start_pg;
-	# Until then the worker itself may have tried again, in vain.
+	# While connecting has just failed, the pool refuses without a new
+	# attempt.
 	my $back = time;
 	wait_for(sub { time - $back > 0.6 }, 10, 'the refusal to be old');
 	@got = $s->send_many(map { { telegram_id => $user + 40 } } 1 .. 8);
 	is((grep { $_->{status} == 200 } @got), 8,
-	    '... and none when it is there again');
+	    '... and none after its return');
 }
 
 # -- connections -------------------------------------------------------------
@@ -125,11 +129,11 @@ for my $mode (qw(fast immediate)) {
 	    where application_name = \'ai-chat\'');
 	my @got = map { $s->send(telegram_id => 401) } 1 .. 3;
 	is((grep { $_->{status} == 200 } @got), 3,
-	    'idle connections that died go unnoticed');
-	paid(401, 3, '... and all is counted once');
+	    'idle connections are terminated: chats are answered');
+	paid(401, 3, '... and each is counted once');
 }
 
-# A save that takes its time, ended in the middle: nothing was committed.
+# A slow save whose session is terminated: nothing was committed.
 {
 	$s->sql('create function wait_a_bit() returns trigger language plpgsql
 	    as $$ begin perform pg_sleep(0.5); return new; end $$');
@@ -141,10 +145,11 @@ for my $mode (qw(fast immediate)) {
 	    10, 'the save');
 	$pg->admin("select pg_terminate_backend($pid)");
 	my ($got) = finish_chats(@socks);
-	is $got->{status}, 200, 'a connection that dies in mid-save';
-	paid(411, 1, '... is made up for: one row, one count');
+	is $got->{status}, 200,
+	    'a connection that is lost during a save: the chat is answered';
+	paid(411, 1, '... and saved once by a second save');
 
-	# The same to many at once.
+	# The same with many saves at once.
 	@socks = $s->start_chats(map { { telegram_id => 412 } } 1 .. 6);
 	wait_for(sub { backends("wait_event = 'PgSleep'") }, 10, 'the saves');
 	$pg->admin("select pg_terminate_backend(pid) from pg_stat_activity
@@ -152,15 +157,15 @@ for my $mode (qw(fast immediate)) {
 	my @got = finish_chats(@socks);
 	my $n = grep { $_->{status} == 200 } @got;
 	is((grep { $_->{status} == 200 || $_->{status} == 503 } @got), 6,
-	    'many saves of one user, their connections killed');
+	    'many saves of one user lose their connections: answers or 503');
 	is_deeply { %{ $s->ledger(412) }, leases => 0 },
 	    { count => $n, rows => $n, leases => 0 },
 	    '... rows, counter and answers agree';
 	$s->sql('drop trigger wait_a_bit on ai_chat_requests');
 }
 
-# A save that was committed, and then the connection died before it said so:
-# the commit waits for a standby that there is not.
+# A save is committed, but the connection is lost before the reply.  For that,
+# the commit waits for a standby that does not exist.
 sub set_standby ($name)
 {
 	$pg->admin("alter system set synchronous_standby_names = '$name'");
@@ -185,13 +190,15 @@ sub commit_in_doubt ($user, $meanwhile)
 
 {
 	my $got = commit_in_doubt(421, sub { });
-	is $got->{status}, 200, 'a commit whose answer was lost';
-	paid(421, 1, '... is found, and counts once');
-	is $got->{json}{remaining_requests}, 29, '... and leaves the rest';
+	is $got->{status}, 200,
+	    'the reply to a commit is lost: the chat is answered';
+	paid(421, 1, '... and the commit is found: counted once');
+	is $got->{json}{remaining_requests}, 29,
+	    '... and the number of chats left is right';
 }
 
-# The same, and the reservation is there once more: one that had hung at the
-# database came through in between.
+# The same, and the reservation appears again, because a statement that made it
+# was delayed.
 {
 	my $psql;
 	my $got = commit_in_doubt(422, sub {
@@ -211,13 +218,14 @@ sub commit_in_doubt ($user, $meanwhile)
 		}, 10, 'the late reservation');
 	});
 	close $psql;
-	is $got->{status}, 200, 'a lost answer and a late reservation';
-	# It may come even later than the save was looked for, and then lapses.
+	is $got->{status}, 200,
+	    'a lost reply and a late reservation: the chat is answered';
+	# The reservation may come after the check of the save, and then lapses.
 	is_deeply { %{ $s->ledger(422) }, leases => 0 },
-	    { count => 1, rows => 1, leases => 0 }, '... count once too';
+	    { count => 1, rows => 1, leases => 0 }, '... and counted once';
 }
 
-# -- nothing held while the model thinks -------------------------------------
+# -- no connection is held during the call of the model ----------------------
 
 $s->restart_worker(1, AI_CHAT_DB_POOL => 1, AI_CHAT_DB_TIMEOUT_MS => 3000);
 {
@@ -227,9 +235,9 @@ $s->restart_worker(1, AI_CHAT_DB_POOL => 1, AI_CHAT_DB_TIMEOUT_MS => 3000);
 	} } 1 .. 20);
 	wait_for(sub { $s->model_counts->{pending} == 20 }, 10,
 	    'twenty chats');
-	is scalar backends(), 1, 'twenty chats, one connection';
+	is scalar backends(), 1, 'twenty chats in flight use one connection';
 	is scalar backends("state <> 'idle'"), 0,
-	    '... which is idle while the model thinks';
+	    '... which is idle during the calls of the model';
 	is((grep { $_->{status} == 200 } finish_chats(@socks)), 20,
 	    '... and all are answered');
 	cmp_ok time - $start, '<', 3, '... in little more than one second';
@@ -249,19 +257,19 @@ $s->restart_worker(1, AI_CHAT_DB_POOL => 1, AI_CHAT_DB_TIMEOUT_MS => 3000);
 	my @others = $s->start_chats(map { { telegram_id => 610 + $_ } }
 	    1 .. 12);
 	my ($got) = finish_chats(@locked);
-	is $got->{status}, 503, 'a user whose row is locked';
-	cmp_ok $got->{seconds}, '<', 3 + 1, '... is told in time';
-	like $got->{headers}{'retry-after'}, qr/^[1-9]/, '... and when';
+	is $got->{status}, 503, 'the row of a user is locked: 503';
+	cmp_ok $got->{seconds}, '<', 3 + 1, '... in time';
+	like $got->{headers}{'retry-after'}, qr/^[1-9]/, '... with Retry-After';
 	is((grep { $_->{status} == 200 } finish_chats(@others)), 12,
-	    'others are served, though there is one connection');
+	    'other users are served, though there is one connection');
 	close $lock;
 	is $s->send(telegram_id => 601)->{status}, 200,
-	    'when the lock is gone, so is he';
-	paid(601, 2, '... and what failed was not counted');
+	    'when the lock is released, the user is served';
+	paid(601, 2, '... and the refused chat was not counted');
 }
 
-# Two wait for the one connection and share a trip: the second may use its own
-# time, whatever is left of the first's.
+# Two chats wait for the only connection and share a trip.  The time limit of
+# the second does not depend on that of the first.
 $s->restart_worker(1, AI_CHAT_DB_TIMEOUT_MS => 2000);
 {
 	$s->send(telegram_id => $_) for 661, 662, 663;
@@ -283,8 +291,8 @@ $s->restart_worker(1, AI_CHAT_DB_TIMEOUT_MS => 2000);
 	close shift @locks;
 	is((grep { $_->{status} == 200 }
 	    finish_chats($reset, @first, @second)), 3,
-	    'two that share a trip have each their own time');
-	paid(662, 2, '... the first counts once');
+	    'two chats that share a trip have a time limit each');
+	paid(662, 2, '... the first is counted once');
 	paid(663, 2, '... and so does the second');
 }
 
@@ -298,24 +306,24 @@ $s->restart_worker(1, AI_CHAT_DB_POOL => 2, AI_CHAT_DB_TIMEOUT_MS => 1500);
 	my $start = time;
 	my @got = $s->send_many(map { { telegram_id => 630 + $_ } } 1 .. 10);
 	is((grep { $_->{status} !~ /^(?:200|503)$/ } @got), 0,
-	    'connections that hang: answered, or refused');
+	    'connections that hang: answers or 503');
 	cmp_ok time - $start, '<', 5, '... in time';
 	is $s->send(telegram_id => 650)->{status}, 200,
-	    '... and then there are new ones';
+	    '... and then a new connection serves';
 	kill 'CONT', @pids;
 	for (0 .. 9) {
 		my $n = $got[$_]{status} == 200 ? 1 : 0;
 		my $ledger = $s->ledger(631 + $_);
 		is "$ledger->{count} $ledger->{rows}", "$n $n",
-		    '... and what was answered is what is counted';
+		    '... counted and saved exactly when answered';
 	}
 }
 
-# New connections hang, an old one is given back: who waits gets that one.
+# New connections hang, and an old one becomes free: a waiting batch gets it.
 {
 	$s->restart_worker(1, AI_CHAT_DB_TIMEOUT_MS => 3000);
 	$s->send(telegram_id => 651);
-	is scalar backends(), 1, 'one connection of two';
+	is scalar backends(), 1, 'one of two connections is open';
 	my $lock = hold_lock('select from ai_chat_daily_limits
 	    where telegram_id = 651 for update');
 	my $reset = $s->connect;
@@ -332,14 +340,14 @@ $s->restart_worker(1, AI_CHAT_DB_POOL => 2, AI_CHAT_DB_TIMEOUT_MS => 1500);
 	wait_for(sub { $s->taken(1) == 3 }, 10, 'a third chat to wait');
 	close $lock;
 	my ($got) = finish_chats(@third);
-	is $got->{status}, 200, 'a connection that is given back is used';
+	is $got->{status}, 200, 'a connection that becomes free is used';
 	cmp_ok $got->{seconds}, '<', 1.5, '... at once';
 	kill 'CONT', $s->pg_pid;
 	is((grep { $_->{status} == 200 } finish_chats($reset, @second)), 2,
-	    '... and all others are answered');
+	    '... and the other requests are answered');
 }
 
-# It asks the database once, and so frees its connection for good.
+# A reset has one batch, and so does not need its connection again.
 sub reset_bytes ($user)
 {
 	my $body = "{\"telegram_id\":$user}";
@@ -349,18 +357,18 @@ sub reset_bytes ($user)
 	    . length $body, '', $body;
 }
 
-# -- other ways --------------------------------------------------------------
+# -- without prepared statements ---------------------------------------------
 
 $s->restart_worker(1, AI_CHAT_DB_PREPARE => 0, AI_CHAT_DB_POOL => 4,
     AI_CHAT_DAILY_LIMIT => 3);
 {
 	my @got = map { $s->send(telegram_id => 701) } 1 .. 4;
 	is join(' ', map { $_->{status} } @got), '200 200 200 429',
-	    'it works without prepared statements';
-	paid(701, 3, '... and counts as ever');
+	    'AI_CHAT_DB_PREPARE=0: the daily limit holds';
+	paid(701, 3, '... and chats are counted');
 	is $s->value('select count(*) from pg_stat_activity
 	    where application_name = \'ai-chat\' and query like \'PREPARE%\''),
-	    0, '... of which there are none';
+	    0, '... and no statement is prepared';
 }
 
 done_testing;

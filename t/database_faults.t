@@ -1,5 +1,5 @@
-# What can happen between a worker and PostgreSQL: it hangs, a reply is lost after
-# the commit, there is no connection to be had.
+# Faults between a worker and PostgreSQL: the reply to a commit is lost,
+# PostgreSQL hangs, no connection is left.
 
 use v5.36;
 use utf8;
@@ -20,7 +20,7 @@ $s->expect_log(qr/code=EDB/, qr/ERROR:  canceling statement/,
     qr/FATAL:  (?:connection to client|terminating connection)/,
     qr/FATAL:  (?:remaining connection slots|sorry, too many)/);
 
-my $IDLE = "Z\0\0\0\5I"; # ready for the next one, nothing open
+my $IDLE = "Z\0\0\0\5I"; # ReadyForQuery, no transaction open
 
 sub paid ($user, $n, $what)
 {
@@ -28,7 +28,7 @@ sub paid ($user, $n, $what)
 	    $what;
 }
 
-# Every thread can still take a chat, and all at the same time.
+# All threads can still run a chat, at the same time.
 sub all_threads_serve ($first, $what)
 {
 	my @got = $s->send_many(map { { telegram_id => $first + $_,
@@ -38,10 +38,10 @@ sub all_threads_serve ($first, $what)
 
 # -- a reply that is lost ----------------------------------------------------
 
-# The proxy passes the statement on, waits until PostgreSQL has said that it is
-# done, tells nobody, and closes.
+# The proxy passes the statement on, reads the reply of PostgreSQL to its end,
+# passes nothing of it on, and closes the connection.
 for my $case ([ save => 'the commit of a save' ],
-    [ hold => 'the commit of a reservation' ]) {
+    [ reserve => 'the commit of a reservation' ]) {
 	my ($stmt, $what) = @$case;
 	my $user = 100 + length $what;
 	is $s->send(telegram_id => $user)->{status}, 200, 'a chat';
@@ -50,25 +50,26 @@ for my $case ([ save => 'the commit of a save' ],
 	$proxy->fault(lose_reply => [ "\0$stmt\0", $IDLE ], times => 1);
 	my $got = $s->send(telegram_id => $user);
 	$proxy->clear;
-	is $proxy->counts->{ended}, $ended + 1, "$what whose answer is lost";
-	is $got->{status}, 200, '... is answered all the same';
-	is $got->{json}{remaining_requests}, 28, '... as the second';
-	paid($user, 2, '... and is there exactly once');
+	is $proxy->counts->{ended}, $ended + 1, "the reply to $what is lost";
+	is $got->{status}, 200, '... the chat is answered';
+	is $got->{json}{remaining_requests}, 28,
+	    '... with the right number of chats left';
+	paid($user, 2, '... and counted exactly once');
 	is $s->model_count, $asked + 1, '... with one call of the model';
 }
 
 {
 	my $ended = $proxy->counts->{ended};
-	$proxy->fault(lose_reply => [ "\0drop\0", $IDLE ], times => 1);
+	$proxy->fault(lose_reply => [ "\0release\0", $IDLE ], times => 1);
 	my $got = $s->send(telegram_id => 140, message => '[[status=400]]');
 	$proxy->clear;
 	is $proxy->counts->{ended}, $ended + 1,
-	    'a reservation given back, and the answer lost';
-	is $got->{status}, 500, '... the failure is told';
+	    'the reply to the release of a reservation is lost';
+	is $got->{status}, 500, '... the chat gets the error of the model';
 	paid(140, 0, '... and nothing stays reserved');
 }
 
-# Many at once share trips; the reply of each trip in turn is lost.
+# Many chats share trips; the replies of four trips are lost.
 {
 	my $ended = $proxy->counts->{ended};
 	$proxy->fault(lose_reply => [ "\0save\0", $IDLE ], times => 4);
@@ -76,9 +77,9 @@ for my $case ([ save => 'the commit of a save' ],
 	    message => '[[delay=50]]' } } 1 .. 12);
 	$proxy->clear;
 	is $proxy->counts->{ended}, $ended + 4,
-	    'twelve at once, four replies lost';
+	    'twelve chats at once, four replies are lost';
 	is((grep { $_->{status} == 200 } @got), 12, '... all are answered');
-	paid($_, 6, '... each once') for 150, 151;
+	paid($_, 6, '... and counted once each') for 150, 151;
 }
 
 # The same in the middle of a reply.
@@ -89,9 +90,10 @@ for my $how (qw(cut truncate reset)) {
 	$proxy->fault(down => { $how => 9 }, times => 2);
 	my $got = $s->send(telegram_id => $user);
 	$proxy->clear;
-	cmp_ok $proxy->counts->{ended}, '>', $ended, "a reply cut off ($how)";
-	is $got->{status}, 200, '... is asked for again';
-	paid($user, 1, '... and counts once');
+	cmp_ok $proxy->counts->{ended}, '>', $ended,
+	    "a reply is cut off ($how)";
+	is $got->{status}, 200, '... the chat is answered';
+	paid($user, 1, '... and counted once');
 }
 
 # -- a server that is slow, or hangs -----------------------------------------
@@ -101,7 +103,7 @@ for my $how (qw(cut truncate reset)) {
 	my @got = $s->send_many(map { { telegram_id => 200 + $_ } } 1 .. 12);
 	$proxy->clear;
 	is((grep { $_->{status} == 200 } @got), 12,
-	    'a database that is far away: all are answered');
+	    'a slow connection to the database: all are answered');
 }
 
 {
@@ -112,42 +114,45 @@ for my $how (qw(cut truncate reset)) {
 	my $start = time;
 	my @new = $s->start_chats(map { { telegram_id => 240 + $_ } } 1 .. 6);
 	is $s->get('/health')->{status}, 200,
-	    'a database that hangs: health goes on';
-	is $s->ready_with(503)->{status}, 503, '... and is not ready';
+	    'the database hangs: health is answered';
+	is $s->ready_with(503)->{status}, 503,
+	    '... and the worker is not ready';
 	my @got = finish_chats(@new, @thinking);
 	is((grep { $_->{status} == 503 && ref $_->{json}
 	    && $_->{headers}{'retry-after'} } @got), 10,
 	    '... chats are refused, in JSON with Retry-After');
 	is((grep { $_->{seconds} > 1.2 + 1 } @got[0 .. 5]), 0,
-	    '... new ones after the time of one stage');
-	cmp_ok time - $start, '<', 8, '... the others within the deadline';
+	    '... new chats after the time limit of one stage');
+	cmp_ok time - $start, '<', 8, '... chats in flight within the deadline';
 	$proxy->clear;
 	my $back = time;
 	wait_for(sub { $s->send(telegram_id => 260)->{status} == 200 }, 5,
 	    'an answer');
-	cmp_ok time - $back, '<', 1, '... and when it goes on, so do chats';
+	cmp_ok time - $back, '<', 1,
+	    '... and when the database goes on, chats are answered';
 	wait_for(sub { !$s->value("select 1 from pg_stat_activity where
 	    application_name = 'ai-chat' and state = 'active'") }, 5,
-	    'what was stuck to come to its end');
+	    'stuck statements to end');
 	is $s->value('select count(*) from ai_chat_requests
 	    where telegram_id between 241 and 250'), 0,
-	    '... the new ones, which were refused, are not kept';
-	# Of a save that was on its way nobody could know: it is kept once, or
+	    '... the new chats, which were refused, are not saved';
+	# Whether a save in flight was made is not known: it is made once or
 	# not at all.
 	my ($row) = $s->sql('select (select count(*) from ai_chat_requests
 	    where telegram_id between 221 and 250), sum(request_count),
 	    max(request_count) from ai_chat_daily_limits
 	    where telegram_id between 221 and 250');
-	is $row->[0], $row->[1], '... what is kept is counted';
+	is $row->[0], $row->[1],
+	    '... a chat in flight is counted exactly when saved';
 	cmp_ok $row->[2], '<=', 1, '... no more than once each';
 	all_threads_serve(260, '... and no thread is lost');
 }
 
-# The network swallows what goes over the connections that there are, and serves new
-# ones: one chat finds out for all of them.
+# The network drops all packets of the connections that exist, and serves new
+# connections.  The first chat that times out makes the pool replace them all.
 sub four_connections ($user)
 {
-	# Whoever waits for a slow connection makes another one.
+	# A batch that waits for a slow connection makes another one.
 	$proxy->fault(latency_ms => 60);
 	wait_for(sub {
 		$s->send_many(map { { telegram_id => $user++ } } 1 .. 12);
@@ -168,8 +173,8 @@ sub four_connections ($user)
 	all_threads_serve(370, '... and all threads serve');
 }
 
-# Two reservations of which no answer comes, while no connection can be made by which to
-# give them back: the first attempts fail as well.
+# The replies to two reservations do not come, and no new connection can be
+# made.  So the first attempts to release the reservations fail, too.
 {
 	four_connections(2800);
 	$proxy->fault(down => { stall => 1 });
@@ -177,49 +182,50 @@ sub four_connections ($user)
 	wait_for(sub { $s->ledger(295)->{leases} + $s->ledger(296)->{leases} == 2 },
 	    10, 'both to be reserved');
 	is((grep { $_->{status} == 503 } finish_chats(@socks)), 2,
-	    'two reservations whose answers do not come');
+	    'the replies to two reservations do not come: 503');
 	my $before = $proxy->counts->{connections};
 	# The worker makes one attempt at a time, each by a new connection.
 	ok eval { wait_for(sub {
 		$proxy->counts->{connections} >= $before + 3;
-	}, 20, 'attempts to give them back') },
-	    '... the worker tries again and again to give them back';
+	}, 20, 'attempts to release them') },
+	    '... the worker retries the release';
 	$proxy->clear;
-	# Where it lapses the row keeps it.
+	# A reservation that only lapses would stay in the row.
 	ok eval { wait_for(sub {
 		$s->ledger(295)->{leases} + $s->ledger(296)->{leases} == 0;
-	}, 10, 'them to be given back') },
-	    '... and does, though the first attempts failed';
-	paid($_, 0, '... and cost nothing') for 295, 296;
+	}, 10, 'them to be released') },
+	    '... and releases them, though the first attempts failed';
+	paid($_, 0, '... and nothing is counted') for 295, 296;
 }
 
-# All of it hangs when a chat is to be kept, and comes to it when the caller has
-# been told that it was not.
+# PostgreSQL hangs when a chat has to be saved, and goes on after the caller got
+# a 503.  The save in flight must not be made then.
 {
 	$s->restart_worker(1);
 	my ($sock) = $s->start_chats({ telegram_id => 290,
 	    message => '[[delay=2000 id=hung]]' });
-	wait_for(sub { $s->model_count('hung') }, 10, 'the model to be asked');
+	wait_for(sub { $s->model_count('hung') }, 10, 'the model to be called');
 	my @pids = ($s->pg_pid, map { $_->[0] } $pg->admin('select pid from
 	    pg_stat_activity where pid <> pg_backend_pid()'));
 	kill 'STOP', @pids;
 	my ($got) = finish_chats($sock);
 	kill 'CONT', @pids;
-	is $got->{status}, 503, 'a database that hangs when a chat is to be kept';
+	is $got->{status}, 503,
+	    'PostgreSQL hangs when a chat has to be saved: 503';
 	wait_for(sub {
 		!$s->value("select 1 from pg_stat_activity where
 		    application_name = 'ai-chat' and state = 'active'")
 		    && !$s->ledger(290)->{leases};
-	}, 10, 'what was stuck to come to its end');
+	}, 10, 'stuck statements to end');
 	is_deeply $s->ledger(290), { count => 0, rows => 0, leases => 0 },
-	    '... keeps and counts nothing afterwards either';
+	    '... and nothing is saved or counted when it goes on';
 }
 
-# -- no connection to be had -------------------------------------------------
+# -- no connection left ------------------------------------------------------
 
-# Six are allowed; others take them.  A connection that has just been closed may
-# still be in the way; so would be the administrator's, so each is asked itself
-# whether it is there.
+# Takes connections, of which the role has six.  A session that has just been
+# closed may still count, so psql is retried until a query succeeds.  A look at
+# pg_stat_activity would need a session of the administrator, which counts, too.
 sub take_connections ($n)
 {
 	my @psqls;
@@ -248,7 +254,7 @@ sub give_connection_back ($psql)
 }
 
 {
-	# A pool that is empty, and nothing left to be given back.
+	# The pool is empty, and no release is queued.
 	$s->restart_worker(1);
 	wait_for(sub { !$pg->admin("select 1 from pg_stat_activity
 	    where application_name = 'ai-chat'") }, 10, 'the pool to be empty');
@@ -257,21 +263,21 @@ sub give_connection_back ($psql)
 	my @got = $s->send_many(map { { telegram_id => 300 + $_ } } 1 .. 8);
 	is((grep { $_->{status} == 503 && ref $_->{json}
 	    && $_->{headers}{'retry-after'} } @got), 8,
-	    'too many connections: refused');
+	    'no connection is left: 503');
 	is((grep { $_->{seconds} > 1.2 + 1 } @got), 0, '... in time');
-	cmp_ok $got[0]{seconds}, '>', 1, '... after having waited for one';
-	is $s->model_count, $asked, '... and the model was not asked';
+	cmp_ok $got[0]{seconds}, '>', 1, '... after waiting for one';
+	is $s->model_count, $asked, '... and the model is not called';
 	unlike $got[0]{content}, qr/slot|client|connection/,
-	    '... without saying why';
+	    '... without the reason';
 
 	give_connection_back(pop @psqls);
 	wait_for(sub { $s->send(telegram_id => 320)->{status} == 200 }, 5,
 	    'an answer');
 	@got = $s->send_many(map { { telegram_id => 330 + $_ } } 1 .. 12);
 	is((grep { $_->{status} == 200 } @got), 12,
-	    'one connection is enough for twelve at once');
+	    'one connection is enough for twelve chats at once');
 	give_connection_back($_) for @psqls;
-	all_threads_serve(350, 'with all of them it is as ever: no thread lost');
+	all_threads_serve(350, 'with all connections all threads serve');
 }
 
 done_testing;

@@ -1,5 +1,5 @@
-# PostgreSQL is restarted while many chats are under way, or is away when a worker
-# starts: answered is what is kept, and the service is back as soon as it is.
+# PostgreSQL is restarted under load, or is down when a worker starts: answered
+# chats are saved, and the service is back as soon as PostgreSQL is.
 
 use v5.36;
 use utf8;
@@ -33,25 +33,25 @@ for my $mode (qw(fast immediate immediate)) {
 	my @refused = grep { $_->{status} != 200 } @got;
 	my $answered = @got - @refused;
 	is join(' ', grep { $_ != 503 } map { $_->{status} } @refused), '',
-	    "PostgreSQL restarted ($mode) under load: answered, or 503";
+	    "PostgreSQL restarted ($mode) under load: answers or 503";
 	is((grep { !$_->{json} || !$_->{retry_after} } @refused), 0,
 	    '... in JSON, with Retry-After');
 	my ($first) = sort { $a <=> $b } grep { $_ > $back }
 	    map { $_->{ended} } grep { $_->{status} == 200 } @got;
 	cmp_ok $first - $back, '<', 1,
-	    '... within a second of its return the first one is answered';
+	    '... the first answer comes within a second of its return';
 	my ($row) = $s->sql("select (select count(*) from ai_chat_requests
 	    where telegram_id between $users and $users + 4),
 	    sum(request_count) from ai_chat_daily_limits
 	    where telegram_id between $users and $users + 4");
 	my ($rows, $counted) = @$row;
-	is $counted, $rows, '... what is kept is counted';
+	is $counted, $rows, '... what is saved is counted';
 	cmp_ok $rows, '>=', $answered, '... no answered chat is lost';
-	# Whoever was refused can rely on it, unless it was away for longer than
-	# anybody could wait to find out.
+	# A refused chat is not saved, unless PostgreSQL was down for longer
+	# than the worker could wait to resolve the save.
 	cmp_ok $rows - $answered, '<=',
 	    $back - $down < 2 ? 0 : scalar @refused,
-	    '... and no refused one is kept';
+	    '... and no refused chat is saved';
 }
 
 # -- at the start ------------------------------------------------------------
@@ -60,8 +60,8 @@ for my $mode (qw(fast immediate immediate)) {
 	$s->stop_pg;
 	$s->restart_worker($_) for 1, 2;
 	is $s->get('/health')->{status}, 200,
-	    'without PostgreSQL a worker starts, and is alive';
-	is $s->ready_with(503)->{status}, 503, '... and not ready';
+	    'without PostgreSQL a worker starts, and health is answered';
+	is $s->ready_with(503)->{status}, 503, '... but it is not ready';
 	my $got = $s->send(telegram_id => 1001);
 	is $got->{status}, 503, '... and refuses chats';
 	cmp_ok $got->{seconds}, '<', 4, '... in time';
@@ -69,12 +69,13 @@ for my $mode (qw(fast immediate immediate)) {
 	my $back = time;
 	wait_for(sub { $s->send(telegram_id => 1001)->{status} == 200 }, 10,
 	    'an answer');
-	cmp_ok time - $back, '<', 1.5, 'when it is there, so is the service';
-	# Each worker finds out for itself, twice a second.
+	cmp_ok time - $back, '<', 1.5,
+	    'when PostgreSQL is back, chats are answered at once';
+	# Each worker checks for itself, twice a second.
 	ok wait_for(sub { $s->get('/health/ready')->{status} == 200 }, 2,
-	    'readiness'), '... which says so';
+	    'readiness'), '... and the service is ready';
 	is_deeply $s->ledger(1001), { count => 1, rows => 1, leases => 0 },
-	    '... and counts what it answered';
+	    '... and the chat is counted';
 }
 
 done_testing;

@@ -1,6 +1,6 @@
-# The way to one address of the database swallows all packets without a word, while
-# another address is served: what is not acknowledged ends the connection in time for the
-# batch to be run again.
+# The network drops all packets to one address of the database without an error,
+# and serves another address.  Data that is not acknowledged ends the connection
+# early enough for the batch to be run again.
 
 use v5.36;
 use utf8;
@@ -22,7 +22,8 @@ my $FIRST = $RANGE =~ s/\.0\/24/.200/r;
 spew("$ETC/hba.conf", "local all all trust\nhost all ai_chat $RANGE trust\n");
 my $hosts = AIChat::Hosts->new($ETC, 'database');
 
-# A second address, which can be taken away: the host then drops what comes for it.
+# Adds or removes a second address.  Without the address, the host drops the
+# packets for it.
 sub first_address ($what)
 {
 	$hosts->run_on('database', 'ip', 'addr', $what, "$FIRST/32", 'dev', 'eth0');
@@ -46,7 +47,7 @@ is $s->send(telegram_id => 1)->{status}, 200, 'a chat';
 like connections(), qr/\b\Q$FIRST\E:5432/, '... over the first address';
 ok wait_for(sub {
 	connections() =~ /timer:\(keepalive,(?:10|\d(?:\.\d+)?)?(?:\d+m)?s/;
-}, 10, 'the timer'), 'our side probes idle connections within ten seconds';
+}, 10, 'the timer'), 'the worker probes idle connections within ten seconds';
 
 for my $user (11, 12) {
 	first_address('del');
@@ -56,10 +57,10 @@ for my $user (11, 12) {
 	cmp_ok $got->{seconds}, '<', 6, '... in the time of two stages';
 	is $s->send(telegram_id => $user)->{status}, 200, '... nor the next one';
 	is_deeply $s->ledger($user), { count => 2, rows => 2, leases => 0 },
-	    '... all is counted once';
+	    '... each is counted once';
 	first_address('add');
 	$s->restart_worker(1);
-	is $s->send(telegram_id => $user)->{status}, 200, 'it is back';
+	is $s->send(telegram_id => $user)->{status}, 200, 'the address is back';
 }
 $s->expect_log(qr/FATAL:  (?:terminating|connection to client)/,
     qr/could not receive data from client/);

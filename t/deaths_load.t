@@ -1,5 +1,5 @@
-# What is done to the workers and to Nginx while many callers are at it: only who
-# was in the middle of it notices.
+# Workers are killed and signalled, and Nginx is reloaded, under load: only a
+# request in flight with a killed worker fails.
 
 use v5.36;
 use utf8;
@@ -26,7 +26,7 @@ sub start_load (%o)
 	return $load;
 }
 
-# What is kept of the users of the last load, and what is counted.
+# The exchanges saved and the chats counted of the users of the last load.
 sub kept
 {
 	my ($row) = $s->sql("select (select count(*) from ai_chat_requests
@@ -47,7 +47,7 @@ sub more ($load, $n, $what)
 for my $n (1, 2) {
 	my $load = start_load();
 	my $pid = $s->worker_pid($n);
-	# In the middle of something.
+	# The worker has a request in flight when it is killed.
 	wait_for(sub {
 		$s->kill_worker($n, 'STOP');
 		return 1 if $s->taken($n);
@@ -56,30 +56,30 @@ for my $n (1, 2) {
 	}, 10, 'the worker to be at work');
 	my $killed = time;
 	$s->kill_worker($n);
-	more($load, 10, 'the other one to go on');
+	more($load, 10, 'the other worker to go on');
 	$s->start_worker($n);
 	more($load, 20, 'both to serve');
-	wait_for(sub { $s->taken($n) }, 10, 'the new one to be asked');
+	wait_for(sub { $s->taken($n) }, 10, 'the new worker to get a request');
 	my @got = $load->stop;
 	my @lost = grep { $_->{status} != 200 } @got;
 
 	is join(' ', grep { !/^50[23]$/ } map { $_->{status} } @lost), '',
-	    "kill -9 of worker $n under load: who is not answered gets 502 or 503";
+	    "kill -9 of worker $n under load: a failed request gets 502 or 503";
 	cmp_ok scalar @lost, '<=', 8,
-	    '... no more of them than were under way';
-	ok scalar @lost, '... some were';
+	    '... no more of them than were in flight';
+	ok scalar @lost, '... at least one';
 	is((grep { !$_->{json} || !$_->{whole} || !$_->{retry_after} } @lost),
-	    0, '... in JSON, whole, with Retry-After');
+	    0, '... in JSON, complete, with Retry-After');
 	is((grep { $_->{began} > $killed + 0.5 } @lost), 0,
-	    '... nobody who came later');
+	    '... none that began later');
 	my ($rows, $counted) = kept();
 	my $answered = @got - @lost;
-	is $counted, $rows, 'what is kept is counted';
+	is $counted, $rows, 'what is saved is counted';
 	ok $answered <= $rows && $rows <= $answered + @lost,
-	    '... all that was answered, and nothing that was not asked'
+	    '... all answered chats are saved, and at most the failed ones more'
 	    or diag "$answered answered, $rows kept, @{[ scalar @lost ]} lost";
-	isnt $s->worker_pid($n), $pid, 'another one has taken its place';
-	ok $s->stack->worker_answers($n), '... and serves';
+	isnt $s->worker_pid($n), $pid, 'the worker has been replaced';
+	ok $s->stack->worker_answers($n), '... by one that answers';
 }
 
 # -- signals -----------------------------------------------------------------
@@ -95,7 +95,7 @@ for my $n (1, 2) {
 	is((grep { $_->{status} != 200 } @got), 0,
 	    'SIGHUP and SIGUSR1 to the workers under load: no failure');
 	is_deeply [ map { $s->worker_pid($_) } 1, 2 ], \@pids,
-	    '... and they are the same';
+	    '... and no worker is replaced';
 }
 
 {
@@ -108,7 +108,7 @@ for my $n (1, 2) {
 	is((grep { $_->{status} != 200 || !$_->{whole} } @got), 0,
 	    'reloads of Nginx under load: no failure');
 	my ($rows, $counted) = kept();
-	is "$rows $counted", @got . ' ' . @got, '... all kept and counted';
+	is "$rows $counted", @got . ' ' . @got, '... all are saved and counted';
 }
 
 done_testing;

@@ -1,5 +1,5 @@
-# ./dev psql: reaches the database of any connection string, and shows no password to
-# whoever lists the processes.
+# ./dev psql connects to the database of any connection string, and passes no
+# password in arguments, which any user of the machine could list.
 
 use v5.36;
 use utf8;
@@ -13,7 +13,7 @@ my $password = 'canary-word';
 my ($db, $host, $user) = $s->db_url
     =~ m{///(\w+)\?host=([^&]+)&user=(\w+)} or die $s->db_url;
 
-# A psql that notes how it was called, and is the real one then.
+# A wrapper that records its arguments and runs the real psql.
 my $bin = $s->dir . '/bin';
 mkdir $bin;
 spew("$bin/psql", <<'END');
@@ -39,12 +39,14 @@ for my $url (@forms) {
 	    'select current_database()' ], env => { %ENV });
 	my $shown = $url =~ s/\Q$host\E/DIR/r =~ s/\Q$db\E/DB/r;
 	is $said, "$db\n", "$shown: reaches the database";
-	unlike slurp($ENV{SEEN}), qr/\Q$password\E/, '... without a password in sight';
+	unlike slurp($ENV{SEEN}), qr/\Q$password\E/,
+	    '... without a password in the arguments';
 }
 
 is_deeply { AIChat::Postgres::settings_of(
 	'postgresql://a%40b:p%3Aw@one:5433,[::1]:5434,two/x%20y?sslmode=require') },
     { user => 'a@b', password => 'p:w', host => 'one,::1,two', port => '5433,5434,',
-	dbname => 'x y', sslmode => 'require' }, 'several hosts, and what is escaped';
+	dbname => 'x y', sslmode => 'require' },
+	    'several hosts and escaped characters';
 
 done_testing;

@@ -1,4 +1,5 @@
-# ./dev looks after the workers as systemd would: one that dies is back at once.
+# ./dev restarts workers as systemd does: a worker that is killed is replaced at
+# once.
 
 use v5.36;
 use utf8;
@@ -10,7 +11,7 @@ use Time::HiRes qw(time);
 
 my $dir = temp_dir('ai-chat-t');
 my $port = free_port();
-# What was built for the tests is what it finds built.
+# ./dev uses the programs that were built for the tests.
 symlink AIChat::Stack::find_build(), "$dir/build" or die "link: $!\n";
 my %env = (base_env(), AI_CHAT_VAR => $dir, AI_CHAT_PORT => $port,
     map { exists $ENV{$_} ? ($_ => $ENV{$_}) : () }
@@ -40,7 +41,7 @@ sub ask
 }
 
 my $up = eval { dev('up', '-d', '--workers', 2) };
-ok $up, './dev up starts all of it' or diag "$@\n" . tail("$dir/log/dev.log");
+ok $up, './dev up starts the service' or diag "$@\n" . tail("$dir/log/dev.log");
 SKIP: {
 	skip 'it does not run', 4 if !$up;
 	my $before = workers();
@@ -56,14 +57,16 @@ SKIP: {
 			    != $old->[0];
 		}, 10, 'another worker');
 		cmp_ok time - $start, '<', 2,
-		    "a worker that died (SIG$sig) is started again";
-		is workers()->{1}[1], $old->[1] + 1, '... which is counted';
-		is $failed, 0, '... and nobody noticed';
+		    "a worker that was killed (SIG$sig) is started again";
+		is workers()->{1}[1], $old->[1] + 1,
+		    '... and its restarts are counted';
+		is $failed, 0, '... and no request failed';
 	}
-	is workers()->{2}[0], $before->{2}[0], '... the other one is the same';
+	is workers()->{2}[0], $before->{2}[0],
+	    '... the other worker is the same';
 	dev('down');
 	$up = 0;
-	is ask(), 599, 'and down stops all of it';
+	is ask(), 599, './dev down stops the service';
 }
 END {
 	local ($?, $@);

@@ -1,4 +1,5 @@
-# SIGTERM while the model hangs: nobody is kept waiting, nobody is cut off.
+# SIGTERM while the model hangs: each request in flight is answered within its
+# deadline.
 
 use v5.36;
 use utf8;
@@ -17,21 +18,21 @@ my @hang = $s->start_chats(map { {
 } } 1 .. 6);
 wait_for(sub { $s->model_counts->{pending} == 6 }, 10, 'six chats to hang');
 my @pids = map { $s->worker_pid($_) } 1, 2;
-ok $s->taken(1) && $s->taken(2), 'both workers have some';
+ok $s->taken(1) && $s->taken(2), 'both workers have chats in flight';
 kill 'TERM', $pids[0];
 wait_for(sub { $s->worker_log(1) =~ /event=drain/ }, 5, 'the drain');
 
 my $got = $s->send(telegram_id => 10);
-is $got->{status}, 200, 'what comes after SIGTERM is answered by the other one';
+is $got->{status}, 200, 'a chat after SIGTERM is answered by the other worker';
 cmp_ok $got->{seconds}, '<', 1, '... at once';
 
 my @got = finish_chats(@hang);
 is((grep { $_->{status} == 500 && ref $_->{json} } @got), 6,
-    'SIGTERM while the model hangs: each caller gets his answer in JSON');
-like why($got[0]), qr/^AI service error: /, '... which says why';
+    'SIGTERM while the model hangs: each caller gets a response in JSON');
+like why($got[0]), qr/^AI service error: /, '... with the reason';
 cmp_ok $_->{seconds}, '<', 2.6, '... within the deadline' for @got;
-is $s->kill_worker(1, 'TERM'), 0, 'and the worker ends by itself, with 0';
-cmp_ok time - $start, '<', 4, '... no later than that';
+is $s->kill_worker(1, 'TERM'), 0, 'and the worker exits by itself, with 0';
+cmp_ok time - $start, '<', 4, '... within four seconds';
 is_deeply $s->ledger($_), { count => 0, rows => 0, leases => 0 },
     '... nothing is counted' for 1 .. 6;
 

@@ -1,12 +1,12 @@
-# All processes of PostgreSQL are killed at one moment under load, and whatever the
-# database's settings promise of a commit: each chat that was answered is there
-# afterwards.
+# All processes of PostgreSQL are killed at once under load.  Whatever
+# synchronous_commit is for the role, no answered chat is lost.
 
 use v5.36;
 use utf8;
 use AIChat::Test;
 
-# The WAL writer would write after a moment what no commit has waited for.
+# By default the WAL writer would soon write commits that did not wait for the
+# disk, which would hide a fault.
 my $s = AIChat::Test->new(workers => 2, pg_conf => {
 	wal_writer_delay => '10s', fsync => 'on', full_page_writes => 'on',
 }, env => {
@@ -20,7 +20,7 @@ $s->expect_log(qr/code=EDB/, qr/FATAL:  (?:terminating|connection to client)/,
 
 # -- under load --------------------------------------------------------------
 
-# In tests of longer duration: how many kills in all.
+# The number of kills, for longer tests.
 my $kills = $ENV{AIC_KILLS} // 4;
 my ($answered, $lost, $uncounted) = (0, 0, 0);
 
@@ -28,7 +28,7 @@ for my $n (1 .. $kills) {
 	my $value = $n % 2 ? 'off' : 'on';
 	my @users = map { 10 * $n + $_ } 0 .. 4;
 	$pg->admin("alter role ai_chat set synchronous_commit = $value");
-	# Sessions have the value that they began with.
+	# A session keeps the value with which it began.
 	$pg->admin('select pg_terminate_backend(pid) from pg_stat_activity
 	    where application_name = \'ai-chat\'');
 	my $load = $s->start_load(callers => 12, users => \@users,
@@ -51,12 +51,12 @@ for my $n (1 .. $kills) {
 note "$kills kills, $answered answered chats, $lost lost";
 cmp_ok $answered, '>', 60 * $kills, "$kills kills of all of PostgreSQL under load";
 is $lost, 0, '... and no answered chat is lost';
-is $uncounted, 0, '... and what is kept is counted';
+is $uncounted, 0, '... and what is saved is counted';
 
 # -- one after the other -----------------------------------------------------
 
-# What was promised to somebody is on the disk when it is told, and nothing that came
-# later has written it there.
+# Each of these is on the disk when the response is sent.  No later commit can
+# have written it there.
 $pg->admin('alter role ai_chat set synchronous_commit = off');
 $pg->admin('select pg_terminate_backend(pid) from pg_stat_activity
     where application_name = \'ai-chat\'');
@@ -66,7 +66,7 @@ sub survives ($title, $do, $sql, $want)
 	$do->();
 	$s->kill_pg;
 	$s->start_pg;
-	is $s->value($sql), $want, "$title is there after a crash";
+	is $s->value($sql), $want, "$title survives a crash";
 }
 
 survives('a chat', sub { $s->send(telegram_id => 1001) },
@@ -85,7 +85,7 @@ is $s->value('show synchronous_commit'), 'off',
 
 $s->sql('alter role ai_chat reset synchronous_commit');
 
-# -- what no session can change ----------------------------------------------
+# -- settings that a worker can only report ----------------------------------
 
 sub warned ($what)
 {
@@ -98,15 +98,15 @@ sub warned ($what)
 
 is $s->get('/health/ready')->{status}, 200, 'ready';
 unlike join('', map { $s->worker_log($_) } 1, 2), qr/event=durability/,
-    'a server that keeps what it commits is not complained of';
+    'a server that keeps what it commits: no line in the log';
 my $got = $s->ctl('check');
-like $got->{out}, qr/^ok +durability/m, '... nor by ai-chatctl check';
+like $got->{out}, qr/^ok +durability/m, '... and ai-chatctl check says ok';
 $pg->admin('alter table ai_chat_requests set unlogged', $s->{db});
 ok warned('table ai_chat_requests is unlogged'),
-    'a table that is unlogged: a line in the log';
+    'an unlogged table: a line in the log';
 $got = $s->ctl('check');
 like $got->{out}, qr/^wrong +durability: .*unlogged/m,
-    '... and ai-chatctl check has it';
+    '... and ai-chatctl check reports it';
 $pg->admin('alter table ai_chat_requests set logged', $s->{db});
 
 $s->stop_pg;
@@ -115,6 +115,6 @@ $s->start_pg;
 ok warned('fsync is off, full_page_writes is off'),
     'fsync and full_page_writes off: a line in the log';
 like $s->ctl('check')->{out}, qr/^wrong +durability: .*fsync is off/m,
-    '... and ai-chatctl check has them';
+    '... and ai-chatctl check reports them';
 
 done_testing;

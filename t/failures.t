@@ -1,13 +1,14 @@
-# What the model can do wrong: the caller is told in one line, and pays nothing.
-# And what looks odd but is an answer.
+# Wrong responses of the model: the caller gets one line with the reason, and
+# nothing is counted.  And odd responses that are answers.
 
 use v5.36;
 use utf8;
 use AIChat::Proc qw(free_port);
 use AIChat::Test;
 
-# Each failure is to be told, so the breaker is off.  Plain HTTP, because a TLS end
-# would answer 502 when the model closes its connection or floods it with headers.
+# Each failure has to reach its caller, so the circuit breaker is off.  Plain
+# HTTP, because a TLS proxy would send a 502 when the model closes its
+# connection or sends too many headers.
 my $s = AIChat::Test->new(tls => 0, env => {
 	AI_CHAT_BREAKER_FAILURES => 0,
 	OPENAI_API_KEY => 'sk-secret-0451',
@@ -16,7 +17,7 @@ my $s = AIChat::Test->new(tls => 0, env => {
 });
 my $user = 0;
 
-# One user each, all at once.
+# Sends a chat with each of the marks, all at once, each as a new user.
 sub send_all (@marks)
 {
 	my $first = $user + 1;
@@ -29,17 +30,18 @@ sub send_all (@marks)
 
 sub fails_well ($what, $who, $got)
 {
-	is $got->{status}, 500, "$what: fails";
+	is $got->{status}, 500, "$what: the chat fails";
 	my $detail = why($got);
-	like $detail, qr/^AI service error: \S[^\r\n]*\z/, '... says why';
+	like $detail, qr/^AI service error: \S[^\r\n]*\z/,
+	    '... with the reason in one line';
 	unlike $got->{content}, qr/sk-|0451|http:|127\.0\.0|Bearer|chat\/comp/,
 	    '... without a secret';
 	is_deeply [ sort keys %{ $got->{json} // {} } ], [ 'detail' ],
-	    '... and nothing else';
+	    '... and no other member';
 	is_deeply $s->ledger($who), { count => 0, rows => 0, leases => 0 },
-	    '... and nothing is counted, kept or reserved';
+	    '... and nothing is counted, saved or reserved';
 	is $s->get("/v1/chat/limits/$who")->{json}{requests_today}, 0,
-	    '... and the limits say so';
+	    '... which the limits endpoint shows, too';
 }
 
 # -- not an answer -----------------------------------------------------------
@@ -72,10 +74,10 @@ fails_well(@$_) for send_all(@failures);
 
 my $got = $s->send(telegram_id => 500, message => '[[hang=1]]');
 fails_well('a model that hangs', 500, $got);
-cmp_ok $got->{seconds}, '<', 3.5, '... and the deadline ends it';
-is $s->model_counts->{pending}, 0, 'nobody waits for the model any more';
+cmp_ok $got->{seconds}, '<', 3.5, '... within the deadline';
+is $s->model_counts->{pending}, 0, 'no call of the model is in flight';
 
-# -- answers all the same ----------------------------------------------------
+# -- odd, but an answer ------------------------------------------------------
 
 my @odd = (
 	[ 'body=length tokens=5', 5 ],
@@ -98,22 +100,24 @@ my @odd = (
 for (send_all(map { $_->[0] } @odd)) {
 	my ($what, $who, $got) = @$_;
 	my ($marks, $tokens) = @{ shift @odd };
-	is $got->{status}, 200, "$what: is an answer";
+	is $got->{status}, 200, "$what: the chat is answered";
 	my $text = $got->{json}{response} // '';
 	like $text, qr/\S/, '... with a text';
-	unlike $text, qr/[\x{d800}-\x{dfff}\0]/, '... that is safe';
-	is $got->{json}{tokens_used}, $tokens, '... and so many tokens'
+	unlike $text, qr/[\x{d800}-\x{dfff}\0]/,
+	    '... without surrogates and NUL';
+	is $got->{json}{tokens_used}, $tokens,
+	    '... and the right number of tokens'
 	    if defined $tokens;
-	ok $got->{json}{tokens_used} >= 0, '... and no fewer than none';
+	ok $got->{json}{tokens_used} >= 0, '... which is not negative';
 	my ($kept) = $s->sql("select response, tokens_used
 	    from ai_chat_requests where telegram_id = $who");
-	ok $kept->[0] eq $text, '... kept as it was answered';
+	ok $kept->[0] eq $text, '... and saved as it was sent';
 	is $kept->[1], $got->{json}{tokens_used}, '... with its tokens';
 	is_deeply $s->ledger($who), { count => 1, rows => 1, leases => 0 },
 	    '... and counted once';
 }
 
-# -- no model at all ---------------------------------------------------------
+# -- no model to connect to --------------------------------------------------
 
 my $closed = free_port();
 for my $url ("http://127.0.0.1:$closed/v1", 'http://no-such-host.invalid/v1',
@@ -121,7 +125,7 @@ for my $url ("http://127.0.0.1:$closed/v1", 'http://no-such-host.invalid/v1',
 	$s->restart_worker(1, OPENAI_BASE_URL => $url);
 	my $got = $s->send(telegram_id => ++$user);
 	fails_well("a model at $url", $user, $got);
-	unlike $got->{content}, qr/$closed|invalid/, '... and not where';
+	unlike $got->{content}, qr/$closed|invalid/, '... without the address';
 }
 
 done_testing;

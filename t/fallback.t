@@ -1,5 +1,6 @@
-# Models that do not take max_tokens or temperature: the worker finds out by
-# itself, once.
+# Models that refuse max_tokens or temperature: the worker finds out from the
+# error, sends the request without the parameter, and stores the result for
+# later requests.
 
 use v5.36;
 use utf8;
@@ -18,7 +19,7 @@ sub ask ($marks)
 	return ($got, $s->model_count($id), $body);
 }
 
-# [ which, calls of the first chat, the fields that are sent then ]
+# [ which, calls of the first chat, the parameters of the last of them ]
 for (
 	[ 'max_tokens', 2,
 	    { temperature => 0.4, max_completion_tokens => 500 } ],
@@ -30,27 +31,28 @@ for (
 
 	$s->restart_worker(1, OPENAI_MODEL => "gpt-5[[unsupported=$which]]");
 	my ($got, $count, $body) = ask('text=да tokens=7');
-	is $got->{status}, 200, "no $which: answered all the same";
-	is $got->{json}{tokens_used}, 7, '... as the model said';
+	is $got->{status}, 200,
+	    "the model refuses $which: the chat is answered";
+	is $got->{json}{tokens_used}, 7, '... with the tokens of the model';
 	is $count, $calls, "... after $calls calls";
-	is_deeply $body, $fields, '... the last with the right fields';
+	is_deeply $body, $fields, '... the last with the right parameters';
 	is_deeply $s->ledger(1), { count => $before + 1,
 	    rows => $before + 1, leases => 0 }, '... and counted once';
 
 	($got, $count, $body) = ask('');
-	is $got->{status}, 200, 'the next one is answered';
-	is $count, 1, '... with one call';
-	is_deeply $body, $fields, '... of the right fields';
+	is $got->{status}, 200, 'the next chat is answered';
+	is $count, 1, '... after one call';
+	is_deeply $body, $fields, '... with the right parameters';
 
-	# What it learned does not stand in the way of trying again.
+	# The stored result does not prevent a retry.
 	($got, $count) = ask('status=503 times=1');
-	is $got->{status}, 200, 'a failure is tried again as ever';
+	is $got->{status}, 200, 'a failure is retried';
 	is $count, 2, '... once';
 }
 
-# -- said in other words -----------------------------------------------------
+# -- the refusal in other words ----------------------------------------------
 
-# [ what the error is, the field that is not sent then ]
+# [ the error, the parameter that is not sent then ]
 for (
 	[ 'status=400 raw=' . q({"error":{"message":"%60temperature%60%20is%20)
 	    . 'deprecated%20for%20this%20model"}}', 'temperature' ],
@@ -68,30 +70,34 @@ for (
 
 	$s->restart_worker(1, OPENAI_MODEL => 'gpt-5');
 	my ($got, $count, $body) = ask("$marks times=1");
-	is $got->{status}, 200, "$marks: answered all the same";
+	is $got->{status}, 200, "$marks: the chat is answered";
 	is $count, 2, '... after two calls';
 	ok !exists $body->{$field}, "... the second without $field";
 	(undef, $count, $body) = ask('');
-	is $count, 1, '... which is remembered';
-	ok !exists $body->{$field}, '... and not sent again';
+	is $count, 1, '... and the next chat has one call';
+	ok !exists $body->{$field}, "... without $field, too";
 }
 
-# A server that knows only the older name, behind one that knows only the newer.
+# A server that accepts only the newer name, and later one that accepts only the
+# older name.
 $s->restart_worker(1, OPENAI_MODEL => 'gpt-5');
 {
 	my @not = map { "status=400 times=1 errmsg=Unsupported%20parameter:%20$_" }
 	    qw(max_tokens max_completion_tokens);
 	my ($got, $count, $body) = ask($not[0]);
-	is $body->{max_completion_tokens}, 500, 'the newer name is sent';
+	is $body->{max_completion_tokens}, 500,
+	    'a server refuses max_tokens: the newer name is sent';
 	($got, $count, $body) = ask($not[1]);
-	is $got->{status}, 200, 'a server that refuses it: answered';
-	is $body->{max_tokens}, 500, '... with the older one';
+	is $got->{status}, 200,
+	    'a server refuses the newer name: the chat is answered';
+	is $body->{max_tokens}, 500, '... with the older name';
 	($got, $count, $body) = ask($not[0]);
-	is $got->{status}, 500, 'one that refuses that again: fails';
-	is $count, 1, '... and the names do not take turns';
+	is $got->{status}, 500,
+	    'a server refuses the older name again: the chat fails';
+	is $count, 1, '... and the names do not alternate';
 }
 
-# -- many at once, before it is known ----------------------------------------
+# -- many at once, before the refusal is stored ------------------------------
 
 $s->restart_worker(1, OPENAI_MODEL => 'gpt-5[[unsupported=both]]');
 {
@@ -99,14 +105,14 @@ $s->restart_worker(1, OPENAI_MODEL => 'gpt-5[[unsupported=both]]');
 		telegram_id => 100 + $_, message => "[[id=m$_ delay=100]]",
 	} } 1 .. 20);
 	is((grep { $_->{status} == 200 } @got), 20,
-	    'twenty find out at once: all are answered');
+	    'twenty chats are refused at once: all are answered');
 	is((grep { $s->model_count("m$_") > 3 } 1 .. 20), 0,
-	    '... none with more than two calls too many');
+	    '... none with more than three calls');
 	my (undef, $count) = ask('');
-	is $count, 1, '... and then it is known';
+	is $count, 1, '... and the next chat has one call';
 }
 
-# -- what is not that --------------------------------------------------------
+# -- errors that are no refusal ----------------------------------------------
 
 $s->restart_worker(1, OPENAI_MODEL => 'gpt-4o-mini');
 for (
@@ -123,16 +129,16 @@ for (
 ) {
 	my ($what, $marks) = @$_;
 	my ($got, $count) = ask($marks);
-	is $got->{status}, 500, "$what: fails";
+	is $got->{status}, 500, "$what: the chat fails";
 	is $count, 1, '... after one call';
 }
 my ($got, $count, $body) = ask('');
 is_deeply $body, { temperature => 0.4, max_tokens => 500 },
-    'and the fields are the usual ones';
+    'and the next chat has the usual parameters';
 
-# A server that will not be pleased.
+# A server that refuses max_tokens in each request.
 ($got, $count) = ask('status=400 code=unsupported_parameter param=max_tokens');
-is $got->{status}, 500, 'a model that goes on refusing: fails';
-cmp_ok $count, '<=', 3, '... after few calls';
+is $got->{status}, 500, 'a model that refuses each request: the chat fails';
+cmp_ok $count, '<=', 3, '... after three calls at most';
 
 done_testing;

@@ -1,5 +1,5 @@
-# The table of faults in t/README.md names tests that exist, and the index of tests
-# there has every file.
+# The tests that the table of faults in t/README.md names exist, and the index of
+# tests there has each test.
 
 use v5.36;
 use utf8;
@@ -9,7 +9,7 @@ use Test::More;
 
 my $TOP = AIChat::Stack::top();
 
-# A test's text, with what is joined by a dot in one piece.
+# The text of a test, with strings that a dot joins in one piece.
 sub titles_of ($path)
 {
 	my $text = slurp("$TOP/$path");
@@ -19,8 +19,8 @@ sub titles_of ($path)
 
 utf8::decode(my $table = slurp("$TOP/t/README.md"));
 my @rows = map { [ split /\s*\|\s*/ ] } $table =~ /^\| ((?:\d+|\+) .*) \|$/mg;
-cmp_ok scalar @rows, '>=', 29, 'the table is there';
-is((grep { @$_ != 4 } @rows), 0, '... four columns a row');
+cmp_ok scalar @rows, '>=', 29, 'the table has its rows';
+is((grep { @$_ != 4 } @rows), 0, '... of four columns each');
 
 for my $row (@rows) {
 	my ($number, $what, undef, $where) = @$row;
@@ -36,8 +36,8 @@ for my $row (@rows) {
 			    || index(titles_of($file), $2) < 0;
 		}
 	}
-	is join(', ', @missing), '', "$number, $what: its tests are there";
-	ok $n, '... and named';
+	is join(', ', @missing), '', "$number, $what: its tests exist";
+	ok $n, '... and at least one is named';
 }
 
 # The index has a line for each test: its file and what it is about.

@@ -1,5 +1,5 @@
-# What reaches the seller's screen: the answer as Telegram takes it, in parts where it
-# is too long for a message; and what is kept, which is what the model wrote.
+# Formats of answers: text that Telegram accepts, in parts when it is too long
+# for a message.  The text of the model is saved unchanged.
 
 use v5.36;
 use utf8;
@@ -10,7 +10,8 @@ my $s = AIChat::Test->new(workers => 2, env => {
 	AI_CHAT_DAILY_LIMIT => 1000,
 });
 
-# Has the model say this, so many times over; what more there is goes into the body.
+# A question that the model answers with this text, repeated; other options are
+# members of the body.
 sub said ($text, %o)
 {
 	my $times = delete $o{times} // 1;
@@ -32,7 +33,8 @@ sub html ($text, %o)
 	return answer($text, format => 'telegram-html', %o);
 }
 
-# What Telegram makes of a message: its text; dies where it would be refused.
+# The text that Telegram shows for a message in HTML; dies where Telegram would
+# refuse the message.
 sub shown ($html)
 {
 	my (@open, $text);
@@ -73,7 +75,8 @@ sub units ($text)
 
 sub letters ($text) { return $text =~ s/\s+//gr }
 
-# Each part is a message, and together they show what the whole does.
+# Each part is a message that Telegram accepts, and the parts together show the
+# whole answer.
 sub are_parts ($json, $limit, $html, $what)
 {
 	my @parts = @{ $json->{parts} // [] };
@@ -81,11 +84,12 @@ sub are_parts ($json, $limit, $html, $what)
 	my @shown = map { eval { $seen->($_) } // "refused: $@" } @parts;
 
 	cmp_ok scalar @parts, '>', 1, "$what: in parts";
-	is join("\n", grep { /^refused/ } @shown), '', '... that are taken';
+	is join("\n", grep { /^refused/ } @shown), '',
+	    '... which Telegram accepts';
 	is scalar(grep { units($_) > $limit || !/\S/ } @shown), 0,
-	    "... of at most $limit";
+	    "... of at most $limit units";
 	cmp_ok scalar(grep { units($_) < $limit / 4 } @shown[0 .. $#shown - 1]),
-	    '==', 0, '... none of them tiny';
+	    '==', 0, '... none shorter than a quarter of that';
 	ok letters(join '', @shown) eq letters($seen->($json->{response})),
 	    '... and nothing is lost';
 	return @parts;
@@ -108,17 +112,17 @@ for ([ 'no format' ], [ 'null', format => undef ],
 	my ($what, @format) = @$_;
 	is_deeply answer($MARKDOWN, @format), { response => $HTML,
 	    remaining_requests => 999, tokens_used => 5 },
-	    "$what: it is what Telegram takes";
+	    "$what: the HTML of Telegram";
 }
 is_deeply answer($MARKDOWN, format => 'telegram-rich'), {
     response => '<h2>Итог</h2><p>Продажи <b>выросли</b> на <i>10%</i> &amp; '
 	. '<code>A&lt;B</code></p><ul><li>раз</li><li><a href="https://wb.ru/'
 	. '?a=1&amp;b=2">два</a></li></ul><p>&lt;b&gt;не тег&lt;/b&gt;</p>',
     remaining_requests => 999, tokens_used => 5 },
-    'telegram-rich: it is what a rich message takes';
+    'telegram-rich: the HTML of a rich message';
 for my $nothing ('[a]: http://x.ru', '```' . "\n" . '```', '#') {
 	is html($nothing)->{response}, $nothing,
-	    "what would show nothing is shown as it is: $nothing";
+	    "Markdown that would show nothing is sent as it is: $nothing";
 }
 
 for my $bad ('html', '', 'Plain', 'telegram-html ') {
@@ -128,18 +132,19 @@ for my $bad ('html', '', 'Plain', 'telegram-html ') {
 	    loc => [ 'body', 'format' ],
 	    msg => 'Input should be \'plain\', \'telegram-html\' or '
 		. '\'telegram-rich\'' } ] },
-	    '... as FastAPI does it';
+	    '... in the form of FastAPI';
 }
 for my $bad (1, [], {}, \1) {
 	my $got = $s->send(format => $bad);
-	is $got->{status}, 422, 'a format that is no string is refused';
-	is $got->{json}{detail}[0]{type}, 'string_type', '... as other strings';
+	is $got->{status}, 422, 'a format that is not a string is refused';
+	is $got->{json}{detail}[0]{type}, 'string_type',
+	    '... with the type of the fault';
 	is_deeply $got->{json}{detail}[0]{loc}, [ 'body', 'format' ],
-	    '... by its name';
+	    '... and the name of the member';
 }
-is $s->ledger(1)->{rows}, 1, 'what is refused is no chat';
+is $s->ledger(1)->{rows}, 1, 'a refused request is not counted as a chat';
 
-# -- what is kept ------------------------------------------------------------
+# -- what is saved -----------------------------------------------------------
 
 {
 	my %ask = said($MARKDOWN, format => 'telegram-html');
@@ -150,28 +155,29 @@ is $s->ledger(1)->{rows}, 1, 'what is refused is no chat';
 	my $history = $s->post('/v1/chat/history',
 	    { telegram_id => $ask{telegram_id} });
 	is $history->{json}{items}[0]{response}, $MARKDOWN,
-	    '... is history as the model wrote it';
+	    '... is in the history as the model wrote it';
 	$s->send(telegram_id => $ask{telegram_id}, message => '[[id=next]]');
 	is $s->model_last('next')->{body}{messages}[2]{content}, $MARKDOWN,
-	    '... and so it is context';
+	    '... and in the context, too';
 
 	my $again = $s->send(%ask, @key);
-	is $again->{content}, $first->{content}, 'its repeat is the same HTML';
-	is $again->{headers}{'idempotent-replayed'}, 'true', '... and a replay';
+	is $again->{content}, $first->{content}, 'a repeat gets the same HTML';
+	is $again->{headers}{'idempotent-replayed'}, 'true', '... as a replay';
 	my @others = ([ format => 'plain' ], [ format => undef ]);
 	for (@others) {
 		my $got = $s->send(%ask, @$_, @key);
-		is $got->{status}, 422, 'the same key with another format';
+		is $got->{status}, 422, 'the same key with another format: 422';
 		is $got->{json}{detail}[0]{type}, 'idempotency_key_reused',
-		    '... is another question';
+		    '... because the key was used for another request';
 	}
 	delete $ask{format};
-	is $s->send(%ask, @key)->{status}, 422, '... and so is none';
-	is $s->ledger($ask{telegram_id})->{rows}, 2, '... and costs nothing';
+	is $s->send(%ask, @key)->{status}, 422, '... without a format, too';
+	is $s->ledger($ask{telegram_id})->{rows}, 2,
+	    '... and nothing is counted';
 }
 
-# A repeat whose first one was kept by a version that knew no formats: the digest is of
-# key, message and data.
+# A repeat of a chat that a version without formats saved: that version made the
+# digest of key, message and data.
 {
 	my %ask = said('да');
 	my @key = (headers => { 'Idempotency-Key' => 'old' });
@@ -179,40 +185,43 @@ is $s->ledger(1)->{rows}, 1, 'what is refused is no chat';
 	is $s->value("select key_digest = sha256(convert_to('old', 'UTF8')
 	    || '\\x00'::bytea || convert_to(message, 'UTF8') || '\\x0000'::bytea)
 	    from ai_chat_requests where telegram_id = $user"), 't',
-	    'without a format the digest is as ever';
+	    'without a format the digest is the one of earlier versions';
 	my $got = $s->send(%ask, format => undef, @key);
 	is $got->{headers}{'idempotent-replayed'}, 'true',
-	    '... and so it is with null';
+	    '... and with null as well';
 }
 
 # -- parts -------------------------------------------------------------------
 
-is html('а' x 40, times => 100)->{parts}, undef, '4,000 fit into a message';
+is html('а' x 40, times => 100)->{parts}, undef,
+    '4,000 characters fit into a message';
 {
 	my $json = html("Абзац **первый** из [многих](https://wb.ru).\n\n",
 	    times => 300);
 	my @parts = are_parts($json, 4032, 1, 'paragraphs');
-	is scalar(grep { !/многих<\/a>\.$/ } @parts), 0, '... cut between two';
-	is scalar(grep { !/^Абзац/ } @parts), 0, '... at both ends';
+	is scalar(grep { !/многих<\/a>\.$/ } @parts), 0,
+	    '... each ends at the end of a paragraph';
+	is scalar(grep { !/^Абзац/ } @parts), 0,
+	    '... and begins at the beginning of one';
 }
 are_parts(answer("Абзац из многих.\n\n", times => 600, format => 'plain'),
     4032, 0, 'plain');
 are_parts(answer('слово<', times => 1000, format => 'plain'), 4032, 0,
     'plain that looks like tags');
-are_parts(html('😀', times => 5000), 4032, 1, 'pairs of surrogates');
+are_parts(html('😀', times => 5000), 4032, 1, 'surrogate pairs');
 are_parts(html('&<', times => 5000), 4032, 1, 'entities');
 {
 	my ($got) = $s->send(said("```python\nx = 1 < 2\n" . 'y = "да"' . "\n",
 	    times => 1, format => 'telegram-html'));
 	is $got->{json}{response}, '<pre><code class="language-python">'
 	    . "x = 1 &lt; 2\ny = \"да\"</code></pre>",
-	    'code that the model did not close';
+	    'a code block that the model did not close is closed';
 	my $json = html('**жирный `код` и дальше ', times => 300);
-	are_parts($json, 4032, 1, 'marks that never close');
+	are_parts($json, 4032, 1, 'emphasis that is never closed');
 	$json = html("> цитата с *курсивом* и текстом\n", times => 300);
 	my @parts = are_parts($json, 4032, 1, 'a long quotation');
 	is scalar(grep { !/^<blockquote>.*<\/blockquote>$/s } @parts), 0,
-	    '... is one in each part';
+	    '... each part is a quotation';
 }
 
 # The largest answers: 1 MiB of JSON from the model.
@@ -222,7 +231,8 @@ for ([ 'text', 'слово ', 80000 ], [ 'all of it to be escaped', '&', 1000000
 	my $json = html($text, times => $times);
 	are_parts($json, 4032, 1, "1 MiB, $what");
 	$json = answer($text, times => $times, format => 'plain');
-	is length $json->{response}, $times * length $text, '... plain: whole';
+	is length $json->{response}, $times * length $text,
+	    '... plain: complete';
 	are_parts($json, 4032, 0, '... plain');
 }
 
@@ -230,20 +240,21 @@ for ([ 'text', 'слово ', 80000 ], [ 'all of it to be escaped', '&', 1000000
 
 {
 	my $json = answer("Абзац.\n\n", times => 400, format => 'telegram-rich');
-	is $json->{parts}, undef, 'a rich message takes what nine others would';
+	is $json->{parts}, undef, 'a rich message has room for 400 paragraphs';
 	$json = answer("Абзац.\n\n", times => 600, format => 'telegram-rich');
 	is_deeply $json->{parts}, [ '<p>Абзац.</p>' x 500,
-	    '<p>Абзац.</p>' x 100 ], '... of at most 500 blocks';
-	is $json->{response}, '<p>Абзац.</p>' x 600, '... and is whole';
+	    '<p>Абзац.</p>' x 100 ], '... but for 500 blocks at most';
+	is $json->{response}, '<p>Абзац.</p>' x 600,
+	    '... and the response is complete';
 	$json = answer('я', times => 40000, format => 'telegram-rich');
 	is_deeply [ map { length } @{ $json->{parts} } ],
 	    [ 32768 - 64 + 7, 40000 - 32768 + 64 + 7 ],
-	    '... of at most 32,768 characters, less what is reserved';
+	    '... and for 32,768 units less the reserve';
 }
 
-# -- a caller who knows nothing of parts -------------------------------------
+# -- a caller that names no format -------------------------------------------
 
-# What ends the first part where that is all that the seller will see.
+# The note at the end of the first part, when the bot shows only this part.
 my $NOTE = qr/\n\nОтвет не поместился [^\n]*«продолжи»[^\n]*\z/;
 
 sub is_one_message ($json, $whole, $limit, $what)
@@ -253,9 +264,9 @@ sub is_one_message ($json, $whole, $limit, $what)
 	cmp_ok units($shown), '<=', $limit, "$what: one message";
 	cmp_ok units($shown) / $limit, '>', 0.5, '... a long one'
 	    if (() = $json->{response} =~ /<\w/g) < 90;
-	ok $shown =~ s/$NOTE//, '... which says that there is more';
+	ok $shown =~ s/$NOTE//, '... with a note that the answer is longer';
 	ok index(letters($whole), letters($shown)) == 0,
-	    '... behind the beginning of the answer';
+	    '... after the beginning of the answer';
 }
 for ([ 'paragraphs', "Абзац **первый** из [многих](https://wb.ru).\n\n", 300 ],
     [ 'no place to cut', 'я', 5000 ], [ 'entities', '&<', 5000 ],
@@ -269,7 +280,7 @@ for ([ 'paragraphs', "Абзац **первый** из [многих](https://wb
 	    answer($text, times => $times, format => undef)) {
 		is_one_message($_, shown($whole->{response}), 4032, $what);
 		is_deeply $_->{parts}, $whole->{parts},
-		    '... beside the parts that a caller with a format has';
+		    '... and the parts are those of a caller with a format';
 	}
 }
 {
@@ -277,14 +288,15 @@ for ([ 'paragraphs', "Абзац **первый** из [многих](https://wb
 	is $json->{response}, 'а' x 4032, 'an answer that just fits has no note';
 	is $json->{parts}, undef, '... and no parts';
 	$json = answer('а', times => 4033);
-	like $json->{response}, $NOTE, '... one that does not has it';
+	like $json->{response}, $NOTE,
+	    '... an answer of one unit more has the note';
 	is scalar @{ $json->{parts} }, 2, '... and two parts';
 	my $again = $s->send(said('а', times => 4033),
 	    headers => { 'Idempotency-Key' => 'long' });
 	my %ask = said('а', times => 4033);
 	$ask{telegram_id} = $user - 1;
 	is $s->send(%ask, headers => { 'Idempotency-Key' => 'long' })->{content},
-	    $again->{content}, 'a repeat has the same';
+	    $again->{content}, 'a repeat gets the same response';
 }
 
 # -- settings ----------------------------------------------------------------
@@ -292,20 +304,25 @@ for ([ 'paragraphs', "Абзац **первый** из [многих](https://wb
 $s->restart_worker($_, AI_CHAT_ANSWER_FORMAT => 'plain',
     AI_CHAT_ANSWER_RESERVE => 2048) for 1, 2;
 is answer($MARKDOWN)->{response}, $MARKDOWN,
-    'the setting is for whoever says none';
-is answer($MARKDOWN, format => undef)->{response}, $MARKDOWN, '... or null';
+    'AI_CHAT_ANSWER_FORMAT holds for a request without a format';
+is answer($MARKDOWN, format => undef)->{response}, $MARKDOWN,
+    '... or with null';
 is answer($MARKDOWN, format => 'telegram-html')->{response}, $HTML,
-    '... and the request wins';
-are_parts(html("Абзац.\n\n", times => 600), 2048, 1, 'half a message is left');
-is answer('а', times => 2048)->{parts}, undef, '... and what fits is whole';
+    '... and the format of a request has precedence';
+are_parts(html("Абзац.\n\n", times => 600), 2048, 1,
+    'a reserve of half a message');
+is answer('а', times => 2048)->{parts}, undef,
+    '... an answer that fits is one message';
 {
 	my $json = answer('а<', times => 1500);
-	like $json->{response}, $NOTE, 'plain: one message with a note as well';
+	like $json->{response}, $NOTE,
+	    'plain without a format: one message with a note';
 	cmp_ok units($json->{response}), '<=', 2048, '... that fits';
 }
 
 $s->restart_worker($_, AI_CHAT_ANSWER_RESERVE => 0) for 1, 2;
-is answer('а', times => 4096)->{parts}, undef, 'nothing left: 4,096 fit';
+is answer('а', times => 4096)->{parts}, undef,
+    'without a reserve 4,096 units fit';
 is scalar @{ answer('а', times => 4097)->{parts} }, 2, '... and 4,097 do not';
 
 done_testing;

@@ -1,5 +1,5 @@
-# GigaChat's token: one for all chats of a worker, renewed when it has expired or is
-# refused; and what happens where none is to be had.
+# The token of GigaChat: one for all chats of a worker, renewed when it has
+# expired or is refused; and failures of the token endpoint.
 
 use v5.36;
 use utf8;
@@ -21,13 +21,14 @@ my %GIGA = (OPENAI_API_KEY => $KEY, OPENAI_AUTH => 'gigachat',
 
 %{ $s->stack->settings } = (%{ $s->stack->settings }, %GIGA);
 $s->stack->start_second_model;
-# Without it, at first.
+# At first without a fallback model.
 my %FALLBACK = map { $_ => delete $s->stack->settings->{$_} }
     qw(OPENAI_FALLBACK_BASE_URL OPENAI_FALLBACK_API_KEY);
 $s->stack->start_workers(1);
 $s->stack->start_nginx;
 
-# So many chats at once, each of a user of his own; how many got which answer.
+# Sends that many chats at once, each as a new user; returns the number of each
+# answer or status.
 sub answers ($n)
 {
 	my %count;
@@ -52,12 +53,12 @@ my $GIGA = 'Ответ gigachat';
 
 # -- one for all ---------------------------------------------------------------
 
-is $giga->state->{tokens}, 0, 'no token is asked for before there is a question';
+is $giga->state->{tokens}, 0, 'no token is requested before the first question';
 $giga->set(token_delay_ms => 300, token_life_ms => 3000);
 is_deeply answers(20), { $GIGA => 20 }, '20 first questions at once are answered';
 is $giga->state->{tokens}, 1, '... with one token';
 
-# -- it expires ------------------------------------------------------------------
+# -- the token expires -------------------------------------------------------
 
 wait_for(sub { !$giga->state->{valid} }, 10, 'the token to expire');
 $giga->set(token_life_ms => 1_800_000);
@@ -66,7 +67,7 @@ is_deeply answers(20), { $GIGA => 20 },
 is $giga->state->{tokens}, 2, '... with one renewal';
 is_deeply $giga->state->{refused}, [], '... before the model refused the old one';
 
-# -- it is refused -----------------------------------------------------------------
+# -- the model refuses the token ---------------------------------------------
 
 $giga->set(revoke => 1);
 is_deeply answers(20), { $GIGA => 20 },
@@ -74,34 +75,37 @@ is_deeply answers(20), { $GIGA => 20 },
 is $giga->state->{tokens}, 3, '... with one renewal';
 cmp_ok scalar @{ $giga->state->{refused} }, '>=', 1,
     '... after the model refused some of them';
-like $s->worker_log(1), qr/ attempts=2 /, '... which then called it again';
+like $s->worker_log(1), qr/ attempts=2 /, '... and these were sent again';
 
-# -- there is none -----------------------------------------------------------------
+# -- the token endpoint fails --------------------------------------------------
 
 $s->expect_log(qr/could not get a token/);
-# A fresh worker, which has no token yet.
+# A new worker, which has no token yet.
 $giga->set(token_status => 503, token_delay_ms => 0);
 $s->restart_worker(1);
-is_deeply answers(1), { 500 => 1 }, 'without a token there is no answer';
+is_deeply answers(1), { 500 => 1 }, 'without a token chats fail';
 like log_line($user), qr/could not get a token: .* answered HTTP 503/,
-    '... which the log explains';
+    '... and the log has the reason';
 like log_line($user), qr/ attempts=3 /, '... after three attempts';
 unlike $s->get('/health/ready')->{content}, qr/"upstream":"ok"/,
-    '... and the model is not well';
+    '... and readiness does not show the model as ok';
 
 $giga->set(token_status => 401);
 $s->restart_worker(1);
 my $tokens = $giga->state->{tokens};
-is_deeply answers(1), { 500 => 1 }, 'a key that is refused';
-like log_line($user), qr/could not get a token: .* HTTP 401/, '... is logged, too';
-is_deeply answers(5), { 500 => 5 }, '... for the next chats, too';
-is $giga->state->{tokens}, $tokens + 1, '... without a request for each of them';
+is_deeply answers(1), { 500 => 1 },
+    'the token endpoint refuses the key: the chat fails';
+like log_line($user), qr/could not get a token: .* HTTP 401/,
+    '... and the log has the reason';
+is_deeply answers(5), { 500 => 5 }, '... the next chats fail, too';
+is $giga->state->{tokens}, $tokens + 1,
+    '... without a token request for each of them';
 
-# -- and a fallback model --------------------------------------------------------------
+# -- the token endpoint fails, with a fallback model -------------------------
 
 my $NO_PORT = 'http://127.0.0.1:1/oauth';
 for ([ 'fails', {}, token_status => 503 ], [ 'refuses the key', {}, token_status => 401 ],
-    [ 'is not there', { OPENAI_AUTH_URL => $NO_PORT }, token_status => 200 ],
+    [ 'does not exist', { OPENAI_AUTH_URL => $NO_PORT }, token_status => 200 ],
     [ 'hangs', {}, token_status => 200, token_delay_ms => 60_000 ]) {
 	my ($what, $settings, %rules) = @$_;
 
@@ -109,21 +113,23 @@ for ([ 'fails', {}, token_status => 503 ], [ 'refuses the key', {}, token_status
 	$s->restart_worker(1, %GIGA, %FALLBACK, %$settings,
 	    OPENAI_FALLBACK_MODEL => 'second[[text=Второй]]');
 	is_deeply answers(5), { 'Второй' => 5 },
-	    "where the token endpoint $what the fallback model answers";
-	like log_line($user), qr/ model=fallback /, '... which the log tells';
+	    "the token endpoint $what: the fallback model answers";
+	like log_line($user), qr/ model=fallback /, '... which the log shows';
 }
 $giga->set(token_status => 200, token_delay_ms => 0);
 $s->restart_worker(1, %GIGA);
-is_deeply answers(5), { $GIGA => 5 }, 'where it works again the primary model answers';
+is_deeply answers(5), { $GIGA => 5 },
+    'when the token endpoint works again, the primary model answers';
 
 # A model that the provider does not have: a 404, which is not about the token.
 $s->restart_worker(1, OPENAI_MODEL => 'Giga-none', OPENAI_FALLBACK_MODEL =>
     'GigaChat-2', map { $_ => undef } keys %FALLBACK);
-is_deeply answers(1), { 500 => 1 }, 'a model that is refused is not asked elsewhere';
+is_deeply answers(1), { 500 => 1 },
+    'a model name that is refused: the fallback model is not called';
 is scalar(grep { /no such model: Giga-none/ } @{ $giga->state->{refused} }), 1,
     '... because the operator has to see the error';
 
-# -- over HTTPS, by a root that only the setting names ----------------------------------
+# -- over HTTPS, with a root certificate in OPENAI_CA_FILE -------------------
 
 my $certs = $s->dir . '/certs';
 AIChat::TLS::make_certificates($certs);
@@ -133,14 +139,14 @@ my %HTTPS = (%GIGA, OPENAI_AUTH_URL => $end->url . '/api/v2/oauth',
     OPENAI_BASE_URL => $end->url . '/v1', OPENAI_FALLBACK_MODEL => undef);
 $s->expect_log(qr/certificate/);
 $s->restart_worker(1, %HTTPS, OPENAI_CA_FILE => undef);
-is_deeply answers(1), { 500 => 1 }, 'without the root there is no answer';
+is_deeply answers(1), { 500 => 1 }, 'without the root certificate chats fail';
 like log_line($user), qr/could not get a token: .*certificate/,
     '... because of the certificate of the token endpoint';
 $tokens = $giga->state->{tokens};
 $s->restart_worker(1, %HTTPS, OPENAI_CA_FILE => AIChat::TLS::ca_file($certs));
 is_deeply answers(20), { $GIGA => 20 },
-    'OPENAI_CA_FILE holds for the token endpoint and for the model';
-is $giga->state->{tokens}, $tokens + 1, '... and one token is enough here, too';
+    'OPENAI_CA_FILE is used for the token endpoint and for the model';
+is $giga->state->{tokens}, $tokens + 1, '... with one token for all of them';
 $end->stop;
 
 my $log = join '', map { $_->[1] } $s->logs;

@@ -1,4 +1,5 @@
-# Health tells what is, asks nobody for money, and never waits behind chats.
+# Health and readiness: correct, without a call of the model, and never delayed
+# by chats.
 
 use v5.36;
 use utf8;
@@ -9,7 +10,7 @@ my $s = AIChat::Test->new(own_pg => 1, env => { AI_CHAT_THREADS => 2,
 my $HEALTH = '{"status":"ok","service":"ai_chat","version":"1.0.0"}';
 
 sub health { return $s->get('/health', headers => { 'X-API-KEY' => undef }) }
-# Whoever asks within a second is told the same.
+# Readiness with the wanted status; a worker repeats a result for a second.
 sub ready ($status = 200) { return $s->ready_with($status) }
 
 sub is_ready ($got, $status, $database, $upstream, $title)
@@ -27,19 +28,20 @@ sub is_ready ($got, $status, $database, $upstream, $title)
 	};
 }
 
-is health()->{content}, $HEALTH, 'alive';
+is health()->{content}, $HEALTH, 'health is answered';
 is_ready(ready(), 200, 'ok', 'ok', 'ready');
 is $s->value('select count(*) from ai_chat_daily_limits'), 0,
-    '... and the look at the database leaves no row';
+    '... and the check of the database leaves no row';
 
 # -- the model ---------------------------------------------------------------
 
-is $s->send(message => '[[status=401]]')->{status}, 500, 'a chat fails';
-is_ready(ready(), 200, 'ok', 'down', 'the model is down, and that is no reason '
-    . 'to be unready');
-is $s->send->{status}, 200, 'the next one is answered';
-is_ready(ready(), 200, 'ok', 'ok', 'the model is back');
-is $s->model_count, 2, 'nobody asked the model but the chats';
+is $s->send(message => '[[status=401]]')->{status}, 500,
+    'the model refuses the key: the chat fails';
+is_ready(ready(), 200, 'ok', 'down',
+    'the model is down, but the worker is ready');
+is $s->send->{status}, 200, 'the next chat is answered';
+is_ready(ready(), 200, 'ok', 'ok', 'the model is ok again');
+is $s->model_count, 2, 'only chats called the model';
 
 # -- all slots busy ----------------------------------------------------------
 
@@ -50,21 +52,22 @@ is $s->model_count, 2, 'nobody asked the model but the chats';
 	wait_for(sub { ($s->model_count('slow') // 0) == 2 }, 20,
 	    'every slot to be busy');
 	my $got = health();
-	is $got->{content}, $HEALTH, 'alive while every slot is busy';
-	ok $got->{seconds} < 1, '... and says so at once';
-	is_ready(ready(), 200, 'ok', 'ok', 'ready as well');
+	is $got->{content}, $HEALTH,
+	    'health is answered while every slot is busy';
+	ok $got->{seconds} < 1, '... at once';
+	is_ready(ready(), 200, 'ok', 'ok', 'the worker is ready, too');
 	$got = $s->send(telegram_id => 9);
-	is $got->{status}, 503, 'a chat finds no room';
-	is why($got), 'Too many requests in flight', '... and is told';
+	is $got->{status}, 503, 'another chat is refused';
+	is why($got), 'Too many requests in flight', '... with the reason';
 	like $got->{headers}{'retry-after'}, qr/^[1-9]\d*$/,
-	    '... when to come again';
+	    '... and Retry-After';
 	is $s->get('/v1/chat/limits/9')->{json}{requests_today}, 0,
 	    '... nothing was counted';
 	is $s->model_says('count', undef)->{pending}, 2,
-	    '... while both are still being answered';
+	    '... while both chats are still in flight';
 	local $/;
-	like readline($_), qr/^HTTP\S+ 200\b/, 'they are' for @socks;
-	is $s->model_count, 4, 'the model was asked for nobody else';
+	like readline($_), qr/^HTTP\S+ 200\b/, 'both are answered' for @socks;
+	is $s->model_count, 4, 'the model was called for no other chat';
 }
 
 # -- the database ------------------------------------------------------------
@@ -75,29 +78,31 @@ $s->expect_log(qr/status=503/, qr/terminating connection/,
 my $asked = $s->model_count;
 {
 	$s->sql('alter table ai_chat_requests rename column chat_id to gone');
-	is_ready(ready(503), 503, 'down', 'ok', 'not ready without its columns');
+	is_ready(ready(503), 503, 'down', 'ok',
+	    'a column is missing: not ready');
 	$s->sql('alter table ai_chat_requests rename column gone to chat_id');
 	$s->expect_log(qr/column "chat_id" of relation .* does not exist/);
-	is_ready(ready(), 200, 'ok', 'ok', 'ready with them');
+	is_ready(ready(), 200, 'ok', 'ok', 'the column is back: ready');
 }
 $s->stop_pg;
 for (1, 2) {
 	my $got = health();
-	is $got->{content}, $HEALTH, 'alive without a database';
+	is $got->{content}, $HEALTH, 'PostgreSQL is down: health is answered';
 	ok $got->{seconds} < 0.5, '... at once';
 	is_ready(ready(503), 503, 'down', 'ok', '... but not ready');
 }
-is $s->get("/v1/chat/$_/1")->{status}, 503, "... nor are $_" for qw(limits stats);
+is $s->get("/v1/chat/$_/1")->{status}, 503, "... $_: 503" for qw(limits stats);
 my $got = $s->send;
-is $got->{status}, 503, '... nor a chat';
-like $got->{headers}{'retry-after'}, qr/^[1-9]\d*$/, '... which may come again';
-is $s->model_count, $asked, '... and the model was not asked';
+is $got->{status}, 503, '... a chat: 503';
+like $got->{headers}{'retry-after'}, qr/^[1-9]\d*$/, '... with Retry-After';
+is $s->model_count, $asked, '... and the model is not called';
 $s->start_pg;
-wait_for(sub { ready(200)->{status} == 200 }, 20, 'the worker to find it again');
-is_ready(ready(), 200, 'ok', 'ok', 'ready when it is back');
-is $s->send->{status}, 200, '... and so are chats';
+wait_for(sub { ready(200)->{status} == 200 }, 20,
+    'the worker to connect again');
+is_ready(ready(), 200, 'ok', 'ok', 'PostgreSQL is back: ready');
+is $s->send->{status}, 200, '... and chats are answered';
 
-# A database that takes connections and never answers.
+# A database that accepts connections and never answers.
 {
 	my @pids = ($s->pg_pid, split ' ', AIChat::Proc::slurp('/proc/'
 	    . $s->pg_pid . '/task/' . $s->pg_pid . '/children'));
@@ -105,9 +110,9 @@ is $s->send->{status}, 200, '... and so are chats';
 	my $got = ready(503);
 	my $alive = health();
 	kill CONT => @pids;
-	is_ready($got, 503, 'down', 'ok', 'a database that hangs is not ready');
-	ok $got->{seconds} < 3, '... which is known soon';
-	is $alive->{content}, $HEALTH, '... and alive meanwhile';
+	is_ready($got, 503, 'down', 'ok', 'PostgreSQL hangs: not ready');
+	ok $got->{seconds} < 3, '... within three seconds';
+	is $alive->{content}, $HEALTH, '... and health is answered meanwhile';
 	wait_for(sub { ready(200)->{status} == 200 }, 20, 'it to be ready again');
 }
 

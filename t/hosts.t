@@ -1,5 +1,6 @@
-# Workers on two hosts behind one Nginx, and one PostgreSQL for all: a host that is
-# cut off and comes back costs no answer and gives nobody one too many.
+# Workers on two hosts behind one Nginx and with one PostgreSQL: a host that is
+# cut off and comes back loses no answered chat, and no user gets more chats
+# than the limit.
 
 use v5.36;
 use utf8;
@@ -22,7 +23,7 @@ my $RANGE = AIChat::Hosts::range();
 my $TOP = AIChat::Stack::top();
 my $PASSWORD = 'between hosts';
 
-# A password between hosts, none on the database's own.
+# PostgreSQL requires a password from other hosts, and none from its own.
 spew("$ETC/hba.conf", "local all all trust\n"
     . "host all ai_chat $RANGE scram-sha-256\n");
 
@@ -32,7 +33,7 @@ my $s = AIChat::Test->new(workers => 0, model => 0, nginx => 0,
 	listen_addresses => $hosts->address('database'),
 	hba_file => "$ETC/hba.conf",
     });
-# Faults are what this is for.
+# The faults below cause errors of all kinds in the logs.
 $s->expect_log(qr/./);
 $s->stack->pg->admin("alter role ai_chat password '$PASSWORD'");
 
@@ -46,8 +47,9 @@ my %settings = (
 );
 my %numbers = (one => [ 1, 2 ], two => [ 3, 4 ]);
 
-# A host as docs/scaling.md has it: workers, and an Nginx that lets the front in.  The
-# model is there too: whoever is cut off from the database gets answers, which is worse.
+# A host as in docs/scaling.md: workers, and an Nginx that admits the front.
+# Each host has a model of its own, so that a host that is cut off still gets
+# answers that it cannot save, which is the harder case.
 sub new_host ($name)
 {
 	my $run = $s->dir . "/$name";
@@ -70,7 +72,7 @@ sub start_host ($host, $name)
 	$host->start_nginx;
 }
 
-# All of it at once, as when the power goes.
+# Kills all processes of a host at once, as a loss of power does.
 sub kill_host ($host, $name)
 {
 	kill 'KILL', map { $_->pid } $host->nginx, map { $host->worker($_) }
@@ -88,7 +90,7 @@ my $front = $s->stack;
 $front->settings->{AI_CHAT_DEADLINE_MS} = $settings{AI_CHAT_DEADLINE_MS};
 $front->start_nginx;
 
-# What the workers of a host say of requests.
+# The logs of the workers of a host.
 sub log_of ($name)
 {
 	return join '', map { slurp($host{$name}->worker_log_path($_)) }
@@ -107,56 +109,59 @@ for my $i (1 .. 8) {
 	    'X-Request-Id' => "way-$i" });
 	is $got->{status}, 200, 'a chat is answered through the front'
 	    if $i == 1;
-	is $got->{headers}{'x-request-id'}, "way-$i", '... with its id, once'
+	is $got->{headers}{'x-request-id'}, "way-$i", '... with its request id'
 	    if $i == 1;
 }
 like log_of('one') . log_of('two'), qr/\breq=way-1 .*status=200/,
-    '... which the worker\'s log has';
-cmp_ok answered_by($_), '>=', 2, "host $_ is asked" for qw(one two);
+    '... which is in the log of a worker';
+cmp_ok answered_by($_), '>=', 2, "host $_ answers some of them" for qw(one two);
 {
 	my $got = $s->send(headers => { 'X-API-KEY' => 'wrong' });
 	is $got->{status}, 403, 'a wrong key is refused';
 	my ($first, $again) = map { $s->send(telegram_id => 9100,
 	    headers => { 'Idempotency-Key' => 'k' }) } 1, 2;
 	is $again->{headers}{'idempotent-replayed'}, 'true',
-	    'a key gets through';
-	is $again->{content}, $first->{content}, '... and finds its answer';
+	    'an Idempotency-Key reaches the workers';
+	is $again->{content}, $first->{content},
+	    '... and the repeat gets the same response';
 	is $s->send(telegram_id => 0)->{status}, 422,
-	    'a worker\'s error passes as it is';
+	    'an error of a worker passes unchanged';
 	$got = $s->post('/v1/chat/send', 'x' x 262145);
-	is $got->{status}, 413, 'too large a body ends at the front';
+	is $got->{status}, 413,
+	    'a body that is too large is refused by the front';
 	is $got->{content}, '{"detail":"Request body too large"}', '... in JSON';
-	is $s->get('/metrics')->{status}, 404, 'figures are each host\'s own';
-	is $s->get('/health/ready')->{status}, 200, 'it is ready';
+	is $s->get('/metrics')->{status}, 404,
+	    'the front has no /metrics, each host has its own';
+	is $s->get('/health/ready')->{status}, 200, 'the service is ready';
 }
 {
 	my $got = AIChat::Test::with_json(HTTP::Tiny->new->get('http://'
 	    . $hosts->address('one') . ':9001/health'));
-	is $got->{status}, 403, 'who is not the front can\'t pass it by';
-	is $got->{content}, '{"detail":"Forbidden"}', '... and is told in JSON';
+	is $got->{status}, 403, 'a host refuses callers other than the front';
+	is $got->{content}, '{"detail":"Forbidden"}', '... in JSON';
 	is $hosts->run_on('one', 'ss', '-Htln') =~ tr/\n//, 3,
-	    'a host listens with its Nginx, for callers and for figures, and the '
-	    . 'model\'s stand-in alone';
+	    'a host listens on three ports: Nginx for callers, Nginx for '
+	    . 'metrics, and the model';
 }
-# Those of the server, as its own host sees them when all is acknowledged.
+# The keepalive timers of PostgreSQL's sessions, once all data is acknowledged.
 wait_for(sub {
 	my @sessions = split /\n/, $hosts->run_on('database',
 	    qw(ss -Htno state established sport = :5432));
 	return @sessions >= 2
 	    && !grep { !/timer:\(keepalive,(?:10|\d(?:\.\d+)?)?(?:\d+m)?s/ }
 	    @sessions;
-}, 10, 'the database to look for its sessions\' hosts every ten seconds');
+}, 10, 'the database to probe its idle sessions every ten seconds');
 
-# Whoever is nearer to the worker gives up first, and so the caller is told by one who
-# knows.
+# The timeout of a proxy is longer the further it is from the worker, so that
+# the caller gets the error of the part that is nearest to the cause.
 {
 	my ($outer) = slurp($front->run_dir . '/conf.d/ai-chat.conf')
 	    =~ /proxy_read_timeout (\d+)s/;
 	my ($inner) = slurp($host{one}->run_dir . '/conf.d/ai-chat.conf')
 	    =~ /fastcgi_read_timeout (\d+)s/;
-	cmp_ok $outer, '>', $inner, 'the front waits for longer than a host';
+	cmp_ok $outer, '>', $inner, 'the front waits longer than a host';
 	cmp_ok 1000 * $inner, '>', $settings{AI_CHAT_DEADLINE_MS},
-	    '... which waits for longer than a worker takes';
+	    '... which waits longer than the deadline of a worker';
 }
 
 # -- never twice -------------------------------------------------------------
@@ -168,27 +173,29 @@ wait_for(sub {
 	my $name = wait_for(sub {
 		(grep { length $hosts->run_on($_, qw(ss -Htn state established
 		    sport = :9001)) } qw(one two))[0];
-	}, 10, 'a host to be asked');
+	}, 10, 'a host to get the chat');
 	my ($other) = grep { $_ ne $name } qw(one two);
 	$host{$name}->nginx->stop('KILL');
 	my ($got) = finish_chats($sock);
-	is $got->{status}, 502, 'a host that dies with a chat: 502';
+	is $got->{status}, 502,
+	    'the Nginx of a host is killed during a chat: 502';
 	is why($got), 'Service temporarily unavailable', '... in JSON';
-	like $got->{headers}{'retry-after'}, qr/^[1-9]/, '... come again';
+	like $got->{headers}{'retry-after'}, qr/^[1-9]/, '... with Retry-After';
 	is $s->send(telegram_id => 9201)->{status}, 200,
-	    '... the next one is the other host\'s';
+	    '... the next chat is answered by the other host';
 	unlike log_of($other), qr/req=only-once/,
-	    '... and the chat was not handed over a second time';
+	    '... and the chat was not sent to the other host as well';
 	$host{$other}->nginx->stop('KILL');
 	$got = $s->send;
-	is $got->{status}, 502, 'no host at all: 502';
-	like $got->{headers}{'retry-after'}, qr/^[1-9]/, '... come again';
+	is $got->{status}, 502, 'no host is left: 502';
+	like $got->{headers}{'retry-after'}, qr/^[1-9]/, '... with Retry-After';
 	$host{$_}->start_nginx for qw(one two);
 	wait_for(sub { $s->send(telegram_id => 9202)->{status} != 502 }, 20,
-	    'the front to find them again');
+	    'the front to use the hosts again');
 }
 
-# A host whose Nginx has nobody behind it is no quick host.
+# A host without workers answers fast, with errors.  The front must not prefer
+# it for that.
 for my $name (qw(one two)) {
 	$host{$name}->stop_worker($_, 'KILL') for @{ $numbers{$name} };
 	my @got = map { $s->send(telegram_id => 9300 + $_) } 1 .. 20;
@@ -199,7 +206,7 @@ for my $name (qw(one two)) {
 	$host{$name}->start_workers(@{ $numbers{$name} });
 	my $before = answered_by($name);
 	wait_for(sub { $s->send(telegram_id => 9400 + int rand 90);
-	    answered_by($name) > $before }, 20, "host $name to be asked again");
+	    answered_by($name) > $before }, 20, "host $name to answer again");
 }
 
 # -- a host is cut off, and comes back ---------------------------------------
@@ -215,8 +222,8 @@ sub comes_back ($soak, $name, $began)
 {
 	my $before = answered_by($name);
 	wait_for(sub { answered_by($name) >= $before + 5 }, 40,
-	    "host $name to be asked again");
-	push @story, sprintf '%s away for %.1f s, asked again after %.1f s',
+	    "host $name to answer again");
+	push @story, sprintf '%s away for %.1f s, answers again after %.1f s',
 	    $name, @$began[1] - @$began[0], time - $began->[1];
 }
 
@@ -238,12 +245,13 @@ sub happens ($soak)
 	for my $name (qw(two one)) {
 		my $began = time;
 		kill_host($host{$name}, $name);
-		more($soak, 40, "answers while $name is dead");
+		more($soak, 40, "answers while $name is down");
 		my $ended = time;
 		start_host($host{$name}, $name);
 		comes_back($soak, $name, [ $began, $ended ]);
 	}
-	# Nobody is answered then; for longer than a statement may take, and for less.
+	# No chat is answered meanwhile: for longer than a statement may take,
+	# and for less.
 	for ([ 2.5, 'database' ], [ 0.3, 'database' ], [ 2, qw(one two) ]) {
 		my ($seconds, @names) = @$_;
 		$hosts->cut($_) for @names;
@@ -260,12 +268,13 @@ my $r = AIChat::Soak->run(seconds => 300, seed => $ENV{AIC_SOAK_SEED}
 note $_ for @story;
 note sprintf 'in %.0f s: %s', time - $began, join ', ', map { "$_ $r->{$_}" }
     qw(chats requests answered replayed refused failed lost twice over);
-cmp_ok $r->{answered}, '>=', 200, 'hosts and database away: many chats are answered';
-cmp_ok $r->{replayed}, '>=', 5, '... some of them again';
+cmp_ok $r->{answered}, '>=', 200,
+    'hosts and database cut off: many chats are answered';
+cmp_ok $r->{replayed}, '>=', 5, '... some of them are replayed';
 is $r->{lost}, 0, '... no answer is lost';
-is $r->{twice}, 0, '... none is paid for twice';
-is $r->{over}, 0, '... nobody is over the limit';
-is join("\n", @{ $r->{wrong} }), '', '... nothing else is wrong';
+is $r->{twice}, 0, '... no chat is paid for twice';
+is $r->{over}, 0, '... no user is over the limit';
+is join("\n", @{ $r->{wrong} }), '', '... no other rule is broken';
 
 $_->stop for values %host;
 done_testing;

@@ -1,5 +1,5 @@
-# What a server of HTTP/2 may do to its streams and connections: refuse streams, reset
-# them, send GOAWAY, allow few of them, and end connections under load.
+# An HTTP/2 server allows few streams, refuses or resets streams, sends GOAWAY,
+# and ends connections under load.
 
 use v5.36;
 use utf8;
@@ -7,12 +7,12 @@ use AIChat::HTTP2;
 use AIChat::Test;
 use Time::HiRes qw(time);
 
-# The workers ask another model, $m.
+# The workers call the model $m instead of the usual one.
 my $s = AIChat::Test->new(tls => 'h2', idle => [ 'model' ]);
 my $m = AIChat::HTTP2->start($s);
 my $user = 0;
 
-# A worker without connections, and a model that remembers nothing.
+# A worker without connections, and a model without recorded requests.
 sub restart (%settings)
 {
 	$m->set(settings => {}, settings_late_ms => 0);
@@ -21,7 +21,7 @@ sub restart (%settings)
 	$m->forget;
 }
 
-# With one connection that is open, which all chats share.
+# The same with one open connection, which all chats share.
 sub restart_with_one (%settings)
 {
 	restart(AI_CHAT_UPSTREAM_CONNECTIONS => 1, %settings);
@@ -30,7 +30,7 @@ sub restart_with_one (%settings)
 	$m->forget;
 }
 
-# So many chats of new users, each with a text of its own.
+# That many chats of new users, each with an answer of its own.
 sub chats ($n, $marks = '')
 {
 	return map { $user++; { telegram_id => $user, text => "T$user-$_",
@@ -63,7 +63,8 @@ for my $streams (1, 3) {
 	@chats = chats(20, 'delay=100');
 	$m->forget;
 	is $m->add_up(\@chats, [ finish_chats(start_chats(@chats)) ],
-	    'once more, on connections that are open', refused => 1), 20, '... all answered';
+	    'once more, on connections that are open', refused => 1), 20,
+	    '... all answered';
 }
 
 restart_with_one();
@@ -77,31 +78,32 @@ restart_with_one();
 	is $m->add_up(\@chats, [ finish_chats(@socks) ],
 	    'a server that lowers its limit to 2 with 20 in flight',
 	    refused => 1), 40,
-	    '... all answered, 20 later ones too';
+	    '... all answered, 20 later ones, too';
 }
 
 for my $ms (100, 300) {
 	restart();
 	$m->set(settings_late_ms => $ms, settings => { maxConcurrentStreams => 5 });
 	my @chats = chats(30, 'delay=50');
-	# Streams that were begun before the SETTINGS came are refused, and libcurl does not
-	# tell that from a connection that ended: on a busy machine a chat can lose its three
-	# attempts to that.
+	# Streams that began before the SETTINGS came are refused.  libcurl
+	# reports that as it reports the end of a connection, so on a busy
+	# machine a chat can use up its three attempts.
 	cmp_ok $m->add_up(\@chats, [ finish_chats(start_chats(@chats)) ],
 	    "SETTINGS that come $ms ms after the handshake", refused => 1), '>=', 15,
 	    '... most of them answered';
 }
 
-# What the server refused was not processed, so to send it again is no attempt. The worker
-# finds that out once libcurl has sent a request again.
+# The server did not process a stream that it refused, so libcurl sends the
+# request again within the same attempt.
 restart_with_one();
 for my $times (1, 3) {
 	$m->forget;
 	my @chats = chats(1, "rst=7 times=$times");
 	is $m->add_up(\@chats, [ finish_chats(start_chats(@chats)) ],
-	    "a stream that is refused, $times times", again => 1), 1, '... is answered';
-	is scalar($m->requests), $times + 1, '... when it has been sent again';
-	# Three attempts would not do for four requests.
+	    "a stream that is refused, refusals: $times", again => 1), 1,
+	    '... the chat is answered';
+	is scalar($m->requests), $times + 1, '... after one request more';
+	# Three attempts of one request each would not make four requests.
 	like $s->worker_log(1), qr/user=$chats[0]{telegram_id} .*attempts=[12] /,
 	    '... within two attempts';
 }
@@ -121,7 +123,8 @@ restart_with_one();
 	    '... all answered';
 	is((grep { $m->requests($_->{text}) != 1 } @chats), 0,
 	    '... each by its first request');
-	cmp_ok $m->seen->{connections}, '>', 0, '... the later ones on a new connection';
+	cmp_ok $m->seen->{connections}, '>', 0,
+	    '... later chats use a new connection';
 }
 
 restart_with_one();
@@ -133,10 +136,10 @@ restart_with_one();
 	is $m->add_up(\@chats, [ finish_chats(@socks) ],
 	    'GOAWAY that refuses half of 40 streams'), 40, '... all answered';
 	is((grep { $m->requests($_->{text}) > 1 } @chats) > 0, 1,
-	    '... those that it refused by another attempt');
+	    '... the refused ones by another request');
 }
 
-# All the time, under load.
+# GOAWAY many times, under load.
 restart();
 {
 	my @chats = chats(120, 'delay=30');
@@ -163,8 +166,8 @@ restart_with_one();
 	$m->do('reset');
 	my @got = finish_chats(@socks);
 	is $m->add_up(\@chats, \@got, 'a reset with 50 streams in flight'), 50,
-	    '... all answered, with a retry each';
-	is scalar($m->requests), 100, '... and no more than that';
+	    '... all answered';
+	is scalar($m->requests), 100, '... with one retry each';
 }
 
 restart_with_one(AI_CHAT_RETRY_FLOOR => 5);
@@ -195,19 +198,23 @@ for my $case ([ 'REFUSED_STREAM', 'rst=7' ], [ 'INTERNAL_ERROR', 'rst=2' ],
 	my @chats = (chats(1, "$marks times=1"), chats(4, 'delay=100'));
 	my @got = finish_chats(start_chats(@chats));
 	is $m->add_up(\@chats, \@got, $what), 5, '... all answered';
-	is scalar($m->requests($chats[0]{text})), 2, '... that one with a retry';
+	is scalar($m->requests($chats[0]{text})), 2,
+	    '... the chat of that stream with a retry';
 }
 for my $code (7, 2) {
 	$m->forget;
 	my @chats = chats(1, "rst=$code");
-	# What is refused, 7, was not processed, and may come again within an attempt.
+	# 7 is REFUSED_STREAM: libcurl may send the request again within an
+	# attempt.
 	is $m->add_up(\@chats, [ finish_chats(start_chats(@chats)) ],
-	    "RST_STREAM $code for each attempt", again => $code == 7), 0, '... fails';
-	cmp_ok scalar($m->requests), $code == 7 ? '>=' : '==', 3, '... after three';
+	    "RST_STREAM $code for each attempt", again => $code == 7), 0,
+	    '... the chat fails';
+	cmp_ok scalar($m->requests), $code == 7 ? '>=' : '==', 3,
+	    '... after three attempts';
 }
 next_are_answered();
 
-# -- a caller who leaves -----------------------------------------------------
+# -- a caller that hangs up --------------------------------------------------
 
 restart_with_one();
 {
@@ -221,21 +228,22 @@ restart_with_one();
 	my $is_cancelled = sub {
 		grep { $_->{ended} =~ /^rst [58]$/ } $m->requests($left->{text});
 	};
-	# libcurl leaves the RST_STREAM in a buffer until something else is sent (its
-	# issue 17611); the engine sends it.
+	# libcurl leaves the RST_STREAM in a buffer until it sends something
+	# else (its issue 17611), so the engine makes libcurl send it.
 	ok eval { wait_for($is_cancelled, 2, 'it') },
-	    'a caller who leaves: his stream is cancelled at once';
+	    'a caller hangs up: its stream is cancelled at once';
 	my $next = $s->send(telegram_id => ++$user, message => '[[text=next]]');
 	is $next->{json}{response}, 'next',
-	    'a caller who leaves: the next chat on the connection is answered';
-	is $m->pending, 9, '... and no other';
+	    'a caller hangs up: the next chat on the connection is answered';
+	is $m->pending, 9, '... and no other stream is cancelled';
 	my @got = finish_chats(@socks);
 	is((grep { $got[$_]{status} != 200
 	    || $got[$_]{json}{response} ne $chats[$_]{text} } 0 .. $#chats), 0,
-	    '... the nine others have their answers');
-	is $m->seen->{connections}, 0, '... on the connection that there was';
+	    '... the nine others get their answers');
+	is $m->seen->{connections}, 0, '... on the same connection';
 	is_deeply $s->ledger($left->{telegram_id}),
-	    { count => 0, rows => 0, leases => 0 }, '... and it costs nothing';
+	    { count => 0, rows => 0, leases => 0 },
+	    '... and the cancelled chat is not counted';
 }
 
 # -- idle connections --------------------------------------------------------

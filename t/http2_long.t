@@ -1,6 +1,7 @@
-# Answers that are longer than what libcurl reads at a time, many at once on few HTTP/2
-# connections: each is there as soon as its last byte has come, however it is cut into
-# frames and TLS records, and whatever the other streams of the connection do.
+# Answers longer than libcurl's buffer, many at once on few HTTP/2 connections.
+# Each chat is answered as soon as the last byte of its answer has arrived,
+# however the answer is divided into frames and TLS records, and whatever the
+# other streams of the connection do.
 
 use v5.36;
 use utf8;
@@ -9,10 +10,10 @@ use AIChat::Test;
 use List::Util qw(max);
 use Time::HiRes qw(time);
 
-# A stream that libcurl has stopped waits for this.
+# A stream that libcurl has stalled would end at the deadline.
 my $DEADLINE_S = 10;
 
-# More than any answer takes on a machine that does other work, too.
+# More than any answer takes, even on a busy machine.
 my $LATE_S = 3;
 
 my $s = AIChat::Test->new(workers => 1, tls => 'h2', env => {
@@ -42,13 +43,13 @@ srand $seed;
 $s->restart_worker(1, $m->settings, AI_CHAT_UPSTREAM_CONNECTIONS => 1);
 $m->set(raw => 'frames', raw_times => 1000);
 
-# As `numbers` of the model.
+# The text that the model sends for this size.
 sub numbers ($size)
 {
 	return substr join('', map { sprintf '%07d', $_ } 0 .. $size / 7), 0, $size;
 }
 
-# Each is { size, frame, last }, and gets a text and a sock.
+# Sends chats, each { size, frame, last }, and adds a text and a socket to each.
 sub start (@chats)
 {
 	for my $c (@chats) {
@@ -60,11 +61,11 @@ sub start (@chats)
 	return @chats;
 }
 
-# Has the model answer them. Returns how long after the last byte the last answer was
-# there, and what is wrong with which.
+# Makes the model answer the chats.  Returns the time between the last byte of
+# the model and the last response, and then what is wrong.
 sub finish ($how, @chats)
 {
-	# A worker that was not scheduled finds all bytes at once.
+	# A stopped worker finds all bytes at once when it goes on.
 	$s->kill_worker(1, 'STOP') if $how->{burst};
 	$m->do('release', %$how, texts => [ map { $_->{text} } @chats ]);
 	$s->kill_worker(1, 'CONT') if $how->{burst};
@@ -78,7 +79,8 @@ sub finish ($how, @chats)
 	} 0 .. $#chats;
 }
 
-# These answers come together while so many neighbours wait for answers of their own.
+# Sends chats whose answers come together, while other chats, the neighbours,
+# wait on the same connection.
 sub ask ($what, $neighbours, $how, @chats)
 {
 	my @neighbours = start(map { { size => 10 } } 1 .. $neighbours);
@@ -87,8 +89,9 @@ sub ask ($what, $neighbours, $how, @chats)
 	start(@chats);
 	$m->wait_pending($neighbours + @chats);
 	my ($late, @wrong) = finish($how, @chats);
-	is join(', ', @wrong), '', "$what: whole";
-	cmp_ok $late, '<', $LATE_S, '... and there when its last byte has come';
+	is join(', ', @wrong), '', "$what: complete";
+	cmp_ok $late, '<', $LATE_S,
+	    '... and answered soon after the last byte has come';
 	if ($neighbours) {
 		(undef, @wrong) = finish({}, @neighbours);
 		is join(', ', @wrong), '', '... and the neighbours are answered';
@@ -104,8 +107,8 @@ sub note_late (@late)
 	    map { 1000 * $_ } $late[@late / 2], $late[-1];
 }
 
-# Two TLS records and a part of a third; the last frame begins in the second one and ends
-# the stream. A buffer of 32 KB is full within that frame.
+# Two TLS records and a part of a third.  The last frame begins in the second
+# record and ends the stream.  A buffer of 32 KB is full within that frame.
 my @chats = map { { size => $_, frame => 16_000, last => 'full' } }
     32_700, 33_000, 40_000, 47_000;
 for my $size (3000, 15_000, 33_000, 49_000, 100_000, 300_000, 1_000_000) {
@@ -115,7 +118,7 @@ for my $size (3000, 15_000, 33_000, 49_000, 100_000, 300_000, 1_000_000) {
 note_late(map { ask("$_->{size} bytes at once in frames of $_->{frame}, the last one "
     . $_->{last}, 9, { burst => 1 }, $_) } @chats);
 
-# Whatever else a server may do.
+# Random sizes, frames, pauses and neighbours.
 sub between ($from, $to) { return int($from + rand $to - $from + 1) }
 sub one_of (@of) { return $of[ rand @of ] }
 
@@ -137,7 +140,7 @@ for my $round (1 .. $ENV{AIC_ROUNDS} // 25) {
 }
 note_late(@late);
 
-# One that is over its ceiling ends; the others do not wait for it.
+# An answer over the maximum size fails; the others do not wait for it.
 {
 	my @chats = start({ size => 2_000_000 }, { size => 40_000 }, { size => 10 });
 	$m->wait_pending(3);

@@ -1,4 +1,4 @@
-# The model's front, nghttpx or Nginx, is restarted under load.
+# The TLS proxy before the model, nghttpx or Nginx, is restarted under load.
 
 use v5.36;
 use utf8;
@@ -32,16 +32,17 @@ for my $case ([ 'h2', 'TERM' ], [ 'nginx-h2', 'QUIT' ], [ 'nginx-h2', 'TERM' ]) 
 	note "$kind: ", join ' ', map { "$_: $n{$_}" } sort keys %n;
 	is join(' ', grep { !/^(?:200|500)$/ } sort keys %n), '',
 	    "$kind restarted ($sig) under load: answers and 500, nothing else";
-	cmp_ok $n{500} // 0, '<', @answers / 20, '... hardly any fails';
+	cmp_ok $n{500} // 0, '<', @answers / 20, '... fewer than 5 % fail';
 	is((grep { !$_->{whole} || !$_->{json} } @answers), 0, '... all in JSON');
 	my $count = $s->value('select sum(request_count) from ai_chat_daily_limits');
-	is $count, $n{200}, '... answered = counted';
-	is $s->value('select count(*) from ai_chat_requests'), $n{200}, '... = stored';
+	is $count, $n{200}, '... answered chats = counted chats';
+	is $s->value('select count(*) from ai_chat_requests'), $n{200},
+	    '... = saved exchanges';
 	my @attempts = $s->worker_log(1) =~ /event=request .*attempts=(\d+)/g;
 	my $attempts = 0;
 	$attempts += $_ for @attempts;
 	cmp_ok $s->model_count, '<=', $attempts,
-	    '... and the model was asked no more often than there were attempts';
+	    '... and the model got no more requests than there were attempts';
 }
 
 done_testing;

@@ -23,8 +23,7 @@ sub statements ($file)
 {
 	my $text = run([ 'sh', '-c', 'cc -E -P -std=c11 -D_GNU_SOURCE'
 	    . ' -I"$1" -I"$2" $(pkg-config --cflags libpq json-c'
-	    . ' libcurl libcrypto) $(pkg-config --cflags --silence-errors hiredis)'
-	    . ' "$3"', 'sh', AIChat::Stack::find_build(),
+	    . ' libcurl libcrypto hiredis) "$3"', 'sh', AIChat::Stack::find_build(),
 	    $TOP, $file ]);
 	my $string = qr/(?:"(?:\\.|[^"\\])*"\s*)+/;
 	my %sql;
@@ -82,9 +81,9 @@ is scalar(unkeyed('INSERT INTO ai_chat_requests (id, telegram_id)'
 
 my %sql = map { statements($_) } sort glob "$TOP/lib/*.c $TOP/app/worker/worker.c";
 cmp_ok scalar keys %sql, '>=', 18, 'the statements are found';
-ok $sql{$_}, "... $_ among them" for qw(hold hold_key save save_lazy drop context
+ok $sql{$_}, "... $_ among them" for qw(reserve reserve_key save save_lazy release context
     repeat history stats forget_rest);
-like $sql{hold_key}, qr/chat_id BETWEEN \(left\(/, '... whole';
+like $sql{reserve_key}, qr/chat_id BETWEEN \(left\(/, '... whole';
 
 for my $name (sort keys %sql) {
 	next if $sql{$name} !~ $TABLES || $EXCEPTION{$name};

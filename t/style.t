@@ -10,7 +10,7 @@ my $TOP = AIChat::Stack::top();
 # Where SQL may stand: the stages that own their queries, and who migrates or
 # looks at the schema.
 my %sql = map { $_ => 1 } map { ("lib/$_.c") } qw(context db durable history idempotency limit
-    retain save stats);
+    retain save);
 $sql{$_} = 1 for qw(app/ctl/check.c app/migrate/main.c app/worker/worker.c);
 $sql{'lib/redis.c'} = 1;	# a SELECT of its own
 $sql{'lib/cache_keys.c'} = 1;	# asks which database it is
@@ -140,7 +140,7 @@ is cycle(%edges), '', 'no module includes itself, over whatever others';
 # includes nothing of another program.  Only the table of routes knows the pipeline.
 {
 	my %stage = map { ("lib/$_" => 1) } qw(input auth limit context prompt
-	    openai save idempotency history stats);
+	    openai save idempotency history);
 	my @wrong;
 
 	for my $module (sort keys %edges) {

@@ -42,6 +42,11 @@ static const struct aic_db_stmt free_connections = {
 	NULL,
 };
 
+enum free_column {
+	FREE_CONNECTIONS,
+	FREE_SERVER_VERSION,
+};
+
 /* Only reads. A seller for whom the seller-data API was called before: some
  * deployments of the API register an unknown seller at the first call. */
 static const struct aic_db_stmt last_seller = {
@@ -60,6 +65,11 @@ static const struct aic_db_stmt search_path = {
 	"  current_setting('search_path') LIKE '%$user%'",
 	0,
 	NULL,
+};
+
+enum search_path_column {
+	SEARCH_PATH,
+	SEARCH_PATH_HAS_USER,
 };
 
 /* The timeout for one path of the seller-data API; a big shop takes long. */
@@ -244,12 +254,12 @@ ctl_check_connections(struct ctl *c, int workers, char ret_says[160],
 	rc = ctl_db(c, &call, 1, QUERY_S, err);
 	if (rc)
 		return rc;
-	have = (long long)aic_db_get_int(&call, 0, 0);
+	have = (long long)aic_db_get_int(&call, 0, FREE_CONNECTIONS);
 	snprintf(ret_says, 160,
 	    "%d x AI_CHAT_DB_POOL (%lld) is %lld, of %lld connections that "
 	    "PostgreSQL %.20s allows",
 	    workers, (long long)c->conf.db_pool, need, have,
-	    aic_db_get(&call, 0, 1));
+	    aic_db_get(&call, 0, FREE_SERVER_VERSION));
 	aic_db_call_done(&call);
 	return need <= have
 	    ? AIC_OK
@@ -302,15 +312,15 @@ check_search_path(struct check *k)
 		report_check(k, "search_path", false, "%s", err.detail);
 		return;
 	}
-	if (*aic_db_get(&call, 0, 1) == 't')
+	if (*aic_db_get(&call, 0, SEARCH_PATH_HAS_USER) == 't')
 		report_check(k, "search_path", false,
 		    "%s: a role that can create a schema of that name can run "
 		    "code with the privileges of this role; set search_path "
 		    "for the role",
-		    aic_db_get(&call, 0, 0));
+		    aic_db_get(&call, 0, SEARCH_PATH));
 	else
 		report_check(k, "search_path", true, "sessions use %s",
-		    aic_db_get(&call, 0, 0));
+		    aic_db_get(&call, 0, SEARCH_PATH));
 	aic_db_call_done(&call);
 }
 

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "lib/buf.h"
+#include "lib/file.h"
 
 /* The maximum size of the file: thirty settings, one of 8 KiB, and comments. */
 #define FILE_MAX (256 * 1024)
@@ -244,28 +245,16 @@ ctl_env_parse(struct ctl_env *env, const char *text)
 }
 
 static enum aic_code
-read_file(const char *path, struct aic_buf *to, struct aic_err *err)
+read_settings(const char *path, char **ret_text, size_t *ret_len,
+    struct aic_err *err)
 {
-	char chunk[4096];
-	FILE *fp;
-	size_t n;
-	bool ok;
+	enum aic_code rc = aic_file_read_any("settings file", path, FILE_MAX,
+	    ret_text, ret_len, err);
 
-	fp = fopen(path, "re");
-	if (!fp)
-		return aic_fail(err, AIC_ECONF, "could not open \"%s\": %s",
-		    path, strerror(errno));
-	do {
-		n = fread(chunk, 1, sizeof(chunk), fp);
-		aic_buf_put(to, chunk, n);
-	} while (n == sizeof(chunk));
-	explicit_bzero(chunk, sizeof(chunk));
-	ok = !ferror(fp) && !to->failed &&
-	    !(to->len > 0 && memchr(to->data, '\0', to->len));
-	fclose(fp);
-	return ok ? AIC_OK
-		  : aic_fail(err, AIC_ECONF,
-			"could not read \"%s\" as settings", path);
+	if (rc || strlen(*ret_text) == *ret_len)
+		return rc;
+	return aic_fail(err, AIC_ECONF, "settings file \"%s\" has a NUL byte",
+	    path);
 }
 
 /* Add the variables that every process has, and those that the unit sets for a
@@ -309,18 +298,16 @@ ctl_env_load(struct ctl_env *ret_env, const struct ctl_conf *conf,
 	    : CREDENTIALS_DIR;
 	struct ctl_env env = { .n = 0 };
 	enum aic_code rc = AIC_OK;
-	struct aic_buf text;
+	char *text = NULL;
+	size_t len = 0;
 
-	aic_buf_init(&text, FILE_MAX);
 	if (!ours)
-		rc = read_file(path, &text, err);
+		rc = read_settings(path, &text, &len, err);
 	if (!rc &&
 	    !(put_base_env(&env, credentials, ours) &&
-		(text.len == 0 || ctl_env_parse(&env, text.data))))
+		(!text || ctl_env_parse(&env, text))))
 		rc = aic_fail(err, AIC_ENOMEM, "out of memory");
-	if (text.data)
-		explicit_bzero(text.data, text.len);
-	aic_buf_done(&text);
+	aic_file_wipe(text, len);
 	if (rc)
 		ctl_env_done(&env);
 	else

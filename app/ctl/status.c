@@ -80,7 +80,7 @@ add_counted(struct overview *l, const char *dir)
 {
 	struct aic_metrics_worker *m = calloc(AIC_METRICS_WORKERS, sizeof(*m));
 	struct row *row;
-	int i, n = m && dir && *dir ? aic_metrics_look(dir, m) : 0;
+	int i, n = m && dir && *dir ? aic_metrics_read(dir, m) : 0;
 
 	for (i = 0; i < n; i++) {
 		row = find_row(l, m[i].number);

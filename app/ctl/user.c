@@ -10,7 +10,6 @@
 #include "lib/history.h"
 #include "lib/limit.h"
 #include "lib/render.h"
-#include "lib/stats.h"
 
 /* The timeout of a query, as for a stage of a chat. */
 #define SECONDS 5
@@ -41,12 +40,12 @@ ctl_limits(struct ctl *c, struct aic_err *err)
 	    s.known ? "" : " has no chats");
 	if (s.limit == 0) {
 		ctl_say(c, "used %lld on %s, %lld of them in flight",
-		    (long long)s.used, s.day, (long long)s.live);
+		    (long long)s.used, s.day, (long long)s.reservations);
 		ctl_say(c, "no daily limit");
 	} else {
 		ctl_say(c, "used %lld of %lld on %s, %lld of them in flight",
 		    (long long)s.used, (long long)s.limit, s.day,
-		    (long long)s.live);
+		    (long long)s.reservations);
 		ctl_say(c, "left %lld", (long long)aic_limit_left(&s));
 	}
 	ctl_say(c, "the next day begins at %s", s.reset_at);
@@ -107,7 +106,7 @@ ctl_history(struct ctl *c, struct aic_err *err)
 }
 
 static void
-say_stats(struct ctl *c, const struct aic_stats *s, int64_t days)
+say_stats(struct ctl *c, const struct aic_history_stats *s, int64_t days)
 {
 	ctl_say(c, "chats %lld in %lld days, %s a day", (long long)s->requests,
 	    (long long)days, s->requests_per_day);
@@ -121,17 +120,17 @@ ctl_stats(struct ctl *c, struct aic_err *err)
 {
 	int64_t days = c->days ? c->days : DAYS_PRESET;
 	struct aic_db_call call;
-	struct aic_stats s;
+	struct aic_history_stats s;
 	enum aic_code rc;
 
 	if (c->id)
-		aic_stats_bind(&call, c->id, days, c->conf.timezone);
+		aic_history_stats_bind(&call, c->id, days, c->conf.timezone);
 	else
-		aic_stats_all_bind(&call, days, c->conf.timezone);
+		aic_history_stats_all_bind(&call, days, c->conf.timezone);
 	rc = ctl_db(c, &call, 1, c->id ? SECONDS : LONG_S, err);
 	if (rc)
 		return rc;
-	s = aic_stats_read(&call);
+	s = aic_history_stats_read(&call);
 	if (c->id) {
 		aic_render_stats(&c->doc, c->id, days, &s);
 		ctl_say(c, "user %lld", (long long)c->id);

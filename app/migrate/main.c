@@ -11,10 +11,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "lib/buf.h"
 #include "lib/clock.h"
 #include "lib/conf.h"
 #include "lib/db.h"
+#include "lib/err.h"
+#include "lib/file.h"
 
 /* Far more files than this project will have. A directory with more is a wrong
  * one. */
@@ -143,27 +144,20 @@ list_files(struct migrate *m)
 }
 
 static bool
-read_file(struct migrate *m, const struct file *f, struct aic_buf *to)
+read_sql(struct migrate *m, const struct file *f, char **ret_sql)
 {
-	char path[4096], chunk[4096];
-	size_t n;
-	FILE *fp;
-	bool ok;
+	struct aic_err err = AIC_ERR_INIT;
+	char path[4096];
+	size_t len = 0;
 
-	aic_buf_init(to, FILE_MAX);
 	snprintf(path, sizeof(path), "%s/%s", m->dir, f->name);
-	fp = fopen(path, "re");
-	if (!fp)
-		return print_failure("could not open \"%s\": %s", path,
-		    strerror(errno));
-	do {
-		n = fread(chunk, 1, sizeof(chunk), fp);
-		aic_buf_put(to, chunk, n);
-	} while (n == sizeof(chunk));
-	ok = !ferror(fp) && !to->failed && to->len > 0 &&
-	    !memchr(to->data, '\0', to->len);
-	fclose(fp);
-	return ok || print_failure("could not read \"%s\" as SQL", path);
+	if (aic_file_read_any("migration", path, FILE_MAX, ret_sql, &len, &err))
+		return print_failure("%s", err.detail);
+	if (len == 0 || strlen(*ret_sql) != len)
+		return print_failure("migration \"%s\" is empty or has a NUL "
+				     "byte",
+		    path);
+	return true;
 }
 
 /* --- the database ------------------------------------------------------ */
@@ -414,12 +408,12 @@ apply_file(struct migrate *m, const struct file *f, const char *sql)
 static int
 migrate_file(struct migrate *m, const struct file *f)
 {
-	struct aic_buf sql;
 	enum seen seen = FAILED;
+	char *sql = NULL;
 	int status = 1;
 
-	if (read_file(m, f, &sql)) {
-		seen = f->version ? find_applied(m, f, sql.data) : NEW;
+	if (read_sql(m, f, &sql)) {
+		seen = f->version ? find_applied(m, f, sql) : NEW;
 		status = -1;
 	}
 	if (seen == CHANGED)
@@ -430,7 +424,7 @@ migrate_file(struct migrate *m, const struct file *f)
 	else if (m->status_only && f->version)
 		printf("%s %s\n", seen == DONE ? "done" : "to do", f->name);
 	else if (seen == NEW && !m->status_only) {
-		if (apply_file(m, f, sql.data)) {
+		if (apply_file(m, f, sql)) {
 			if (f->version)
 				printf("applied %s\n", f->name);
 		} else {
@@ -439,7 +433,7 @@ migrate_file(struct migrate *m, const struct file *f)
 	}
 	if (status < 0 && m->status_only && f->version && seen == NEW)
 		status = 3;
-	aic_buf_done(&sql);
+	free(sql);
 	return status;
 }
 

@@ -56,7 +56,7 @@ struct reservation {
 	/* The reservation as the database writes it. */
 	char row[AIC_RESERVATION_SIZE];
 	int64_t lapse_ms; /* lapses this long after it was made */
-	int64_t held_us; /* when the reservation was made, at the latest */
+	int64_t made_us; /* when the reservation was made, at the latest */
 	/* When the first reservation was made; "": there was none. */
 	char since[AIC_TIME_SIZE];
 	int64_t observed_us; /* when the refusal was observed */
@@ -98,7 +98,7 @@ struct chat {
 	struct reservation reservation;
 	struct aic_context context;
 	/* As the reservation returned it. */
-	char context_version[AIC_ID_CONTEXT_SIZE];
+	char context_version[AIC_CONTEXT_VERSION_SIZE];
 	int64_t context_from_us; /* when the conversation began */
 
 	/* Written by the stages before the model. */

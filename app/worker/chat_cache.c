@@ -21,9 +21,9 @@
 #define CONTEXT_MS (600 * INT64_C(1000))
 
 static void
-count_hit(const struct chat *c, enum aic_metrics_recall what, bool there)
+count_hit(const struct chat *c, enum aic_metrics_lookup what, bool there)
 {
-	aic_metrics_recall(c->metrics, what, there);
+	aic_metrics_lookup(c->metrics, what, there);
 }
 
 static int64_t
@@ -154,7 +154,7 @@ read_values(struct chat *c, struct lookup *l)
 
 	c->found.refused = l->refusal->data &&
 	    read_refusal(l->refusal->data, c->conf, &c->rq->limit);
-	count_hit(c, AIC_METRICS_RECALL_USED, c->found.refused);
+	count_hit(c, AIC_METRICS_LOOKUP_REFUSAL, c->found.refused);
 	if (l->context && l->context->data)
 		c->found.context = aic_context_unpack(&c->context,
 		    take_data(l->context), l->context->len, &terms);
@@ -162,7 +162,7 @@ read_values(struct chat *c, struct lookup *l)
 		c->found.seller = l->seller->data &&
 		    seller_api_restore(&c->rq->seller, l->seller->data,
 			l->seller->len);
-		count_hit(c, AIC_METRICS_RECALL_SELLER, c->found.seller);
+		count_hit(c, AIC_METRICS_LOOKUP_SELLER, c->found.seller);
 	}
 	if (l->answer)
 		c->found.answer = take_data(l->answer);
@@ -198,16 +198,16 @@ chat_cache_look_up(struct chat *c, struct aic_err *err)
  * another AI_CHAT_CONTEXT_TTL_S would keep other exchanges. */
 static void
 format_version(const struct chat *c, const char *version,
-    char to[AIC_ID_CONTEXT_SIZE])
+    char to[AIC_CONTEXT_VERSION_SIZE])
 {
-	snprintf(to, AIC_ID_CONTEXT_SIZE, "%.42s %lld", version,
+	snprintf(to, AIC_CONTEXT_VERSION_SIZE, "%.42s %lld", version,
 	    (long long)chat_context_terms(c).ttl_s);
 }
 
 bool
 chat_cache_is_newest(const struct chat *c)
 {
-	char version[AIC_ID_CONTEXT_SIZE];
+	char version[AIC_CONTEXT_VERSION_SIZE];
 
 	format_version(c, c->context_version, version);
 	return strcmp(aic_context_version(&c->context), version) == 0;
@@ -229,7 +229,7 @@ chat_cache_note_refusal(struct chat *c)
 	/* A reserved chat can be released at any moment, so only counted chats
 	 * make a refusal last. An old observation is not stored, because the
 	 * limit can have been reset since. */
-	if (!c->worker->cache || s->used - s->live < s->limit ||
+	if (!c->worker->cache || s->used - s->reservations < s->limit ||
 	    age_us > AIC_CACHE_KEYS_LOOK_MAX_US)
 		return;
 	/* reset_in_s is rounded up to seconds, so one second less ensures that
@@ -258,7 +258,7 @@ store_context(struct chat *c)
 	struct aic_exchange said = { .message = c->in.message,
 		.response = c->answer.text,
 		.at_us = now_s() * AIC_S };
-	char next[AIC_ID_CONTEXT_SIZE], version[AIC_ID_CONTEXT_SIZE];
+	char next[AIC_CONTEXT_VERSION_SIZE], version[AIC_CONTEXT_VERSION_SIZE];
 	struct aic_cache_put *put;
 	struct aic_buf b;
 	char *data;

@@ -226,7 +226,8 @@ put_error(struct request *rq, enum aic_code rc, const struct aic_err *err)
 	if (rc == AIC_ECROWD)
 		aic_buf_printf(out,
 		    ",\"in_flight\":%lld,\"max_in_flight\":%lld",
-		    (long long)rq->limit.live, (long long)rq->limit.at_once);
+		    (long long)rq->limit.reservations,
+		    (long long)rq->limit.at_once);
 	aic_buf_putc(out, '}');
 }
 

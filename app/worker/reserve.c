@@ -119,7 +119,7 @@ check_context(struct chat *c, struct aic_err *err)
 	bool newest = chat_cache_is_newest(c);
 
 	if (c->worker->cache)
-		aic_metrics_recall(c->metrics, AIC_METRICS_RECALL_CONTEXT,
+		aic_metrics_lookup(c->metrics, AIC_METRICS_LOOKUP_CONTEXT,
 		    c->found.context && newest);
 	if (!c->found.context || newest)
 		return AIC_OK;
@@ -127,36 +127,37 @@ check_context(struct chat *c, struct aic_err *err)
 	return load_context(c, err);
 }
 
-static void
+/* The result of the statement that reserves: RESERVED or REFUSED. */
+static enum reserve_result
 read_reservation(struct chat *c, const struct aic_db_call *call)
 {
-	c->reservation.held_us = aic_clock_us();
+	c->reservation.made_us = aic_clock_us();
 	if (!aic_limit_reserve_read(call, c->reservation.row)) {
 		chat_set_reservation(c, RESERVATION_NONE);
-		return;
+		return REFUSED;
 	}
 	chat_set_reservation(c, RESERVATION_HELD);
 	if (!*c->reservation.since)
 		aic_limit_reserve_since(call, c->reservation.since);
 	aic_limit_reserve_context(call, c->context_version,
 	    &c->context_from_us);
+	return RESERVED;
 }
 
 /*
  * Try once to reserve, in one round trip. The batch also loads the context,
  * unless Redis had one, and looks for another chat of the same key.
  *
- * On AIC_OK the reservation is HELD, or rq->replayed is set, or neither.
- *
  * ret_state  of the other chat of the key; set when the request has a key
  */
-static enum aic_code
+static enum reserve_result
 try_reserve(struct chat *c, enum aic_idempotency_state *ret_state,
     struct aic_err *err)
 {
 	struct aic_context_terms terms = chat_context_terms(c);
 	struct aic_db_call calls[4], *reserve, *context = NULL, *first = NULL;
 	int64_t start = aic_clock_us();
+	enum reserve_result result;
 	enum aic_code rc;
 	int n = 0;
 
@@ -178,18 +179,20 @@ try_reserve(struct chat *c, enum aic_idempotency_state *ret_state,
 	aic_metrics_time(c->metrics, AIC_METRICS_LIMIT, c->rq->trace.limit_us);
 	if (rc) {
 		chat_set_reservation(c, RESERVATION_UNCERTAIN);
-		return rc;
+		return RESERVE_FAILED;
 	}
-	read_reservation(c, reserve);
+	result = read_reservation(c, reserve);
 	aic_db_call_done(reserve);
 	if (context) {
 		terms = chat_context_terms(c);
 		aic_context_read(&c->context, context, &terms);
 	}
 	if (!first)
-		return AIC_OK;
+		return result;
 	aic_db_call_done(&calls[0]);
-	return read_first_chat(c, first, ret_state, err);
+	if (read_first_chat(c, first, ret_state, err))
+		return RESERVE_FAILED;
+	return *ret_state == AIC_IDEMPOTENCY_KEPT ? REPLAYED : result;
 }
 
 static enum aic_code
@@ -308,46 +311,43 @@ find_first_chat(struct chat *c, struct aic_err *err)
 	return state == AIC_IDEMPOTENCY_NONE ? refuse_chat(c, err) : AIC_OK;
 }
 
-enum aic_code
+enum reserve_result
 reserve_chat(struct chat *c, struct aic_err *err)
 {
 	const struct aic_limit_state *s = &c->rq->limit;
 	enum aic_idempotency_state first = AIC_IDEMPOTENCY_NONE;
+	enum reserve_result result;
 	bool again = false;
-	enum aic_code rc;
 
-	if (c->found.refused) {
-		rc = find_first_chat(c, err);
-		if (rc)
-			return rc;
-	}
+	if (c->found.refused && find_first_chat(c, err))
+		return RESERVE_FAILED;
 	for (;;) {
-		rc = try_reserve(c, &first, err);
-		if (rc || c->rq->replayed)
-			return rc;
-		if (c->reservation.state == RESERVATION_HELD)
-			return check_context(c, err);
+		result = try_reserve(c, &first, err);
+		if (result == RESERVED)
+			return check_context(c, err) ? RESERVE_FAILED : result;
+		if (result != REFUSED)
+			return result;
 		if (first == AIC_IDEMPOTENCY_RUNNING) {
-			rc = wait_for_first_chat(c, err);
-			if (rc)
-				return rc;
+			if (wait_for_first_chat(c, err))
+				return RESERVE_FAILED;
 			request_stage(c->rq, "reserving a chat");
 			continue;
 		}
 		/* Read the reason of the refusal, which the response contains.
 		 * Since the refusal a chat in flight can have ended, or a new
 		 * day can have begun: then a second try succeeds. */
-		rc = read_limit(c, err);
-		if (rc)
-			return rc;
+		if (read_limit(c, err))
+			return RESERVE_FAILED;
 		if (again || aic_limit_is_used_up(s) ||
-		    (s->at_once && s->live >= s->at_once))
-			return refuse_chat(c, err);
+		    (s->at_once && s->reservations >= s->at_once)) {
+			refuse_chat(c, err);
+			return RESERVE_FAILED;
+		}
 		again = true;
 	}
 }
 
-enum aic_code
+enum reserve_result
 reserve_again(struct chat *c, struct aic_err *err)
 {
 	enum aic_idempotency_state first;

@@ -15,12 +15,20 @@
 
 #include "app/worker/chat.h"
 
+enum reserve_result {
+	RESERVED, /* the reservation is HELD */
+	/*
+	 * Another chat of the same key was answered: c->answer is its stored
+	 * answer, and rq->replayed is set for the response.
+	 */
+	REPLAYED,
+	REFUSED, /* there is no reservation, and no error */
+	RESERVE_FAILED, /* err is set */
+};
+
 /*
  * reserve_chat -- make a reservation, and load the context in the same round
- * trip.
- *
- * On AIC_OK the reservation is HELD, or rq->replayed is set and c->answer is
- * the answer of the earlier chat.
+ * trip. The result is RESERVED, REPLAYED or RESERVE_FAILED.
  *
  * Errors:   AIC_ELIMIT  no chat of the day is left; rq->limit is set
  *           AIC_ECROWD  too many chats of the user are in flight; rq->limit is
@@ -32,17 +40,18 @@
  * Blocks:   on the database; and until the other chat of the same key ends, if
  *           there is one
  */
-enum aic_code reserve_chat(struct chat *c, struct aic_err *err) AIC_MUST_CHECK;
+enum reserve_result
+reserve_chat(struct chat *c, struct aic_err *err) AIC_MUST_CHECK;
 
 /*
- * reserve_again -- try once more, for a chat whose reservation has lapsed.
- *
- * On AIC_OK the reservation is HELD, or rq->replayed is set. If neither holds,
- * no chat of the day is left.
+ * reserve_again -- try once more, for a chat whose reservation has lapsed. The
+ * result is REFUSED when no chat of the day is left, when too many chats of the
+ * user are in flight, or when another chat of the key is.
  *
  * Errors:   AIC_EDB, AIC_EINPUT, AIC_ENOMEM
  */
-enum aic_code reserve_again(struct chat *c, struct aic_err *err) AIC_MUST_CHECK;
+enum reserve_result
+reserve_again(struct chat *c, struct aic_err *err) AIC_MUST_CHECK;
 
 /*
  * reserve_done -- release a reservation that the save has not used, at the end

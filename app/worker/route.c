@@ -19,29 +19,29 @@ struct route {
 	const char *method;
 	const char *path; /* with a trailing slash: one more segment follows */
 	enum aic_auth_need need;
-	enum worker_room room;
+	enum worker_slot slot;
 	route_handler *handler;
 };
 
 static const struct route routes[] = {
-	{ "GET", "/health", AIC_AUTH_NONE, WORKER_ROOM_NONE, health_live },
+	{ "GET", "/health", AIC_AUTH_NONE, WORKER_SLOT_NONE, health_live },
 	/* The same check, at a path to which Nginx lets callers through. */
-	{ "GET", "/v1/chat/health", AIC_AUTH_NONE, WORKER_ROOM_NONE,
+	{ "GET", "/v1/chat/health", AIC_AUTH_NONE, WORKER_SLOT_NONE,
 	    health_live },
-	{ "GET", "/health/ready", AIC_AUTH_NONE, WORKER_ROOM_NONE,
+	{ "GET", "/health/ready", AIC_AUTH_NONE, WORKER_SLOT_NONE,
 	    health_ready },
-	{ "GET", "/metrics", AIC_AUTH_NONE, WORKER_ROOM_NONE, health_metrics },
-	{ "POST", "/v1/chat/send", AIC_AUTH_CALLER, WORKER_ROOM_CHAT,
+	{ "GET", "/metrics", AIC_AUTH_NONE, WORKER_SLOT_NONE, health_metrics },
+	{ "POST", "/v1/chat/send", AIC_AUTH_CALLER, WORKER_SLOT_CHAT,
 	    send_chat },
-	{ "POST", "/v1/chat/history", AIC_AUTH_CALLER, WORKER_ROOM_DB,
+	{ "POST", "/v1/chat/history", AIC_AUTH_CALLER, WORKER_SLOT_DB,
 	    user_history },
-	{ "POST", "/v1/chat/clear", AIC_AUTH_CALLER, WORKER_ROOM_DB,
+	{ "POST", "/v1/chat/clear", AIC_AUTH_CALLER, WORKER_SLOT_DB,
 	    user_clear },
-	{ "GET", "/v1/chat/limits/", AIC_AUTH_CALLER, WORKER_ROOM_DB,
+	{ "GET", "/v1/chat/limits/", AIC_AUTH_CALLER, WORKER_SLOT_DB,
 	    user_limits },
-	{ "POST", "/v1/chat/reset-limit", AIC_AUTH_ADMIN, WORKER_ROOM_DB,
+	{ "POST", "/v1/chat/reset-limit", AIC_AUTH_ADMIN, WORKER_SLOT_DB,
 	    user_reset },
-	{ "GET", "/v1/chat/stats/", AIC_AUTH_CALLER, WORKER_ROOM_DB,
+	{ "GET", "/v1/chat/stats/", AIC_AUTH_CALLER, WORKER_SLOT_DB,
 	    user_stats },
 };
 
@@ -119,12 +119,11 @@ choose_auth_need(const struct request *rq, const struct route *r)
 static enum aic_code
 run_request(struct request *rq, const struct route *r, struct aic_err *err)
 {
-	const struct aic_conf *conf = &rq->worker->conf;
 	enum aic_code rc;
 
 	request_stage(rq, "checking the key");
-	rc = aic_auth_check(conf->api_keys, conf->api_admin_key,
-	    choose_auth_need(rq, r), rq->in.api_key, err);
+	rc = aic_auth_check(rq->worker->conf.auth, choose_auth_need(rq, r),
+	    rq->in.api_key, err);
 	if (rc)
 		return rc;
 	request_stage(rq, "finding the route");
@@ -136,11 +135,11 @@ run_request(struct request *rq, const struct route *r, struct aic_err *err)
 		    "the path does not allow this method");
 	}
 	request_stage(rq, "acquiring a slot");
-	rc = worker_enter(rq->worker, r->room, err);
+	rc = worker_enter(rq->worker, r->slot, err);
 	if (rc)
 		return rc;
 	rc = run_handler(rq, r, err);
-	worker_leave(rq->worker, r->room);
+	worker_leave(rq->worker, r->slot);
 	return rc;
 }
 

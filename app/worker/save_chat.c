@@ -121,14 +121,14 @@ static enum save_outcome
 save_once(struct chat *c, struct aic_err *err)
 {
 	struct aic_save s = { .telegram_id = c->in.telegram_id,
-		.lease = c->reservation.row,
+		.reservation = c->reservation.row,
 		.message = c->in.message,
 		.response = c->answer.text,
 		.tokens = c->answer.tokens,
 		.digest = c->key ? c->digest : NULL,
 		.limit = c->conf->daily_limit,
 		.early_ms = c->reservation.lapse_ms -
-		    (c->rq->stage_end_us - c->reservation.held_us) / AIC_MS };
+		    (c->rq->stage_end_us - c->reservation.made_us) / AIC_MS };
 	struct aic_db_call call;
 	enum save_outcome rc;
 
@@ -163,12 +163,17 @@ find_saved(struct chat *c, struct aic_err *err)
 static enum save_outcome
 renew_reservation(struct chat *c, struct aic_err *err)
 {
-	if (reserve_again(c, err))
-		return UNKNOWN;
-	/* Meanwhile another chat of this key was saved. */
-	if (c->rq->replayed)
-		return SAVED;
-	return c->reservation.state == RESERVATION_HELD ? LAPSED : NOT_RESERVED;
+	switch (reserve_again(c, err)) {
+	case RESERVED:
+		return LAPSED; /* the next attempt has the new reservation */
+	case REPLAYED:
+		return SAVED; /* another chat of this key was, meanwhile */
+	case REFUSED:
+		return NOT_RESERVED;
+	case RESERVE_FAILED:
+		break;
+	}
+	return UNKNOWN;
 }
 
 /*

@@ -198,7 +198,7 @@ seller_api_is_open(struct seller_api *p)
 
 static void
 leave_breaker(struct seller_api *p, uint64_t round,
-    enum aic_breaker_verdict verdict, enum aic_metrics_server how)
+    enum aic_breaker_verdict verdict, enum aic_metrics_seller how)
 {
 	switch (aic_breaker_leave(&p->breaker, round, verdict,
 	    aic_clock_us())) {
@@ -206,7 +206,7 @@ leave_breaker(struct seller_api *p, uint64_t round,
 		aic_log_event(AIC_LOG_WARN, "breaker",
 		    "circuit breaker for the seller-data API opened: %d calls "
 		    "in a row failed (%s), no calls for %lld ms",
-		    FAILURES_MAX, aic_metrics_server_name(how),
+		    FAILURES_MAX, aic_metrics_seller_name(how),
 		    (long long)(OPEN_US / AIC_MS));
 		break;
 	case AIC_BREAKER_CLOSED:
@@ -219,17 +219,17 @@ leave_breaker(struct seller_api *p, uint64_t round,
 }
 
 static enum aic_breaker_verdict
-map_verdict(enum aic_metrics_server how)
+map_verdict(enum aic_metrics_seller how)
 {
 	switch (how) {
-	case AIC_METRICS_SERVER_TOLD:
-	case AIC_METRICS_SERVER_LATE:
-	case AIC_METRICS_SERVER_NOTHING:
-	case AIC_METRICS_SERVER_UNKNOWN:
-	case AIC_METRICS_SERVER_MISSING:
+	case AIC_METRICS_SELLER_TOLD:
+	case AIC_METRICS_SELLER_LATE:
+	case AIC_METRICS_SELLER_NOTHING:
+	case AIC_METRICS_SELLER_UNKNOWN:
+	case AIC_METRICS_SELLER_MISSING:
 		return AIC_BREAKER_WELL;
-	case AIC_METRICS_SERVER_BUSY:
-	case AIC_METRICS_SERVER_DROPPED:
+	case AIC_METRICS_SELLER_BUSY:
+	case AIC_METRICS_SELLER_DROPPED:
 		return AIC_BREAKER_NEUTRAL;
 	default:
 		return AIC_BREAKER_FAILED;
@@ -238,7 +238,7 @@ map_verdict(enum aic_metrics_server how)
 
 /* --- reading an answer ---------------------------------------------------- */
 
-static enum aic_metrics_server
+static enum aic_metrics_seller
 read_body(const struct seller_api *p, const struct aic_buf *body,
     struct aic_seller *ret_data)
 {
@@ -249,29 +249,29 @@ read_body(const struct seller_api *p, const struct aic_buf *body,
 	case AIC_OK:
 		break;
 	case AIC_ENOMEM:
-		return AIC_METRICS_SERVER_BUSY;
+		return AIC_METRICS_SELLER_BUSY;
 	default:
-		return AIC_METRICS_SERVER_NONSENSE;
+		return AIC_METRICS_SELLER_NONSENSE;
 	}
 	for (i = 0; i < AIC_SELLER__MAX; i++)
 		if (ret_data->part[i])
-			return AIC_METRICS_SERVER_TOLD;
-	return AIC_METRICS_SERVER_NOTHING;
+			return AIC_METRICS_SELLER_TOLD;
+	return AIC_METRICS_SELLER_NOTHING;
 }
 
-static enum aic_metrics_server
+static enum aic_metrics_seller
 read_answer(const struct seller_api *p, const struct aic_http_answer *a,
     struct aic_seller *ret_data)
 {
-	static const enum aic_metrics_server ends[AIC_HTTP__MAX] = {
-		[AIC_HTTP_CONNECT] = AIC_METRICS_SERVER_UNREACHED,
-		[AIC_HTTP_UNTRUSTED] = AIC_METRICS_SERVER_UNREACHED,
-		[AIC_HTTP_BROKEN] = AIC_METRICS_SERVER_CUT,
-		[AIC_HTTP_TIMEOUT] = AIC_METRICS_SERVER_TIMEOUT,
-		[AIC_HTTP_TOO_BIG] = AIC_METRICS_SERVER_NONSENSE,
-		[AIC_HTTP_GONE] = AIC_METRICS_SERVER_DROPPED,
-		[AIC_HTTP_FAILED] = AIC_METRICS_SERVER_UNREACHED,
-		[AIC_HTTP_NO_MEMORY] = AIC_METRICS_SERVER_BUSY,
+	static const enum aic_metrics_seller ends[AIC_HTTP__MAX] = {
+		[AIC_HTTP_CONNECT] = AIC_METRICS_SELLER_UNREACHED,
+		[AIC_HTTP_UNTRUSTED] = AIC_METRICS_SELLER_UNREACHED,
+		[AIC_HTTP_BROKEN] = AIC_METRICS_SELLER_CUT,
+		[AIC_HTTP_TIMEOUT] = AIC_METRICS_SELLER_TIMEOUT,
+		[AIC_HTTP_TOO_BIG] = AIC_METRICS_SELLER_NONSENSE,
+		[AIC_HTTP_GONE] = AIC_METRICS_SELLER_DROPPED,
+		[AIC_HTTP_FAILED] = AIC_METRICS_SELLER_UNREACHED,
+		[AIC_HTTP_NO_MEMORY] = AIC_METRICS_SELLER_BUSY,
 	};
 
 	if (a->end != AIC_HTTP_ANSWERED)
@@ -280,19 +280,19 @@ read_answer(const struct seller_api *p, const struct aic_http_answer *a,
 	case 200:
 		return read_body(p, &a->body, ret_data);
 	case 404:
-		return aic_paths_is_missing(a) ? AIC_METRICS_SERVER_MISSING
-					       : AIC_METRICS_SERVER_UNKNOWN;
+		return aic_paths_is_missing(a) ? AIC_METRICS_SELLER_MISSING
+					       : AIC_METRICS_SELLER_UNKNOWN;
 	case 401:
 	case 403:
-		return AIC_METRICS_SERVER_REFUSED;
+		return AIC_METRICS_SELLER_REFUSED;
 	default:
-		return AIC_METRICS_SERVER_FAILED;
+		return AIC_METRICS_SELLER_FAILED;
 	}
 }
 
 /* "Not Found" has two meanings: the API has no such path, or no such seller. */
 static void
-note_path(struct seller_api *p, int i, enum aic_metrics_server how)
+note_path(struct seller_api *p, int i, enum aic_metrics_seller how)
 {
 	struct path *path = &p->path[i];
 	bool log = false;
@@ -300,7 +300,7 @@ note_path(struct seller_api *p, int i, enum aic_metrics_server how)
 	if (map_verdict(how) != AIC_BREAKER_WELL)
 		return;
 	pthread_mutex_lock(&p->lock);
-	if (how != AIC_METRICS_SERVER_MISSING) {
+	if (how != AIC_METRICS_SELLER_MISSING) {
 		path->missing = 0;
 		path->answered = true;
 		path->logged = false;
@@ -318,22 +318,22 @@ note_path(struct seller_api *p, int i, enum aic_metrics_server how)
 }
 
 /* Read the answer of a call that has ended, and return its outcome. */
-static enum aic_metrics_server
+static enum aic_metrics_seller
 read_call(struct seller_api *p, struct seller_api_fact *f, int i,
     const struct aic_http_answer *a)
 {
-	enum aic_metrics_server how = read_answer(p, a, &f->data);
+	enum aic_metrics_seller how = read_answer(p, a, &f->data);
 
-	if (how == AIC_METRICS_SERVER_REFUSED)
+	if (how == AIC_METRICS_SELLER_REFUSED)
 		aic_log_event(AIC_LOG_WARN, "server",
 		    "the seller-data API rejects SERVER_API_KEY: HTTP %d",
 		    a->status);
 	aic_http_drop(f->call);
 	f->call = NULL;
 	note_path(p, i, how);
-	if (how == AIC_METRICS_SERVER_TOLD ||
-	    how == AIC_METRICS_SERVER_NOTHING ||
-	    how == AIC_METRICS_SERVER_UNKNOWN)
+	if (how == AIC_METRICS_SELLER_TOLD ||
+	    how == AIC_METRICS_SELLER_NOTHING ||
+	    how == AIC_METRICS_SELLER_UNKNOWN)
 		f->at_s = now_s();
 	return how;
 }
@@ -346,7 +346,7 @@ static bool
 collect_late(struct seller_api *p, struct seller_api_fact facts[AIC_PATHS_MAX])
 {
 	const struct aic_http_answer *a;
-	enum aic_metrics_server how;
+	enum aic_metrics_seller how;
 	bool any = false;
 	int i;
 
@@ -354,9 +354,9 @@ collect_late(struct seller_api *p, struct seller_api_fact facts[AIC_PATHS_MAX])
 		a = facts[i].call ? aic_http_wait(facts[i].call, 0) : NULL;
 		if (a) {
 			how = read_call(p, &facts[i], i, a);
-			if (how == AIC_METRICS_SERVER_TOLD)
-				how = AIC_METRICS_SERVER_LATE;
-			aic_metrics_server(p->metrics, how);
+			if (how == AIC_METRICS_SELLER_TOLD)
+				how = AIC_METRICS_SELLER_LATE;
+			aic_metrics_seller(p->metrics, how);
 			/* The API is slow, but not down. */
 			if (map_verdict(how) == AIC_BREAKER_WELL)
 				leave_breaker(p, 0, AIC_BREAKER_WELL, how);
@@ -580,19 +580,19 @@ start_call(const struct seller_api *p, int i, int64_t telegram_id,
 
 /* The log shows one outcome of a query: the lowest value is the best. */
 static void
-note_outcome(struct seller_api_query *query, enum aic_metrics_server how,
-    enum aic_metrics_server *best)
+note_outcome(struct seller_api_query *query, enum aic_metrics_seller how,
+    enum aic_metrics_seller *best)
 {
 	if (how < *best)
 		*best = how;
-	query->outcome = aic_metrics_server_name(*best);
+	query->outcome = aic_metrics_seller_name(*best);
 }
 
 void
 seller_api_start(struct seller_api_query *query)
 {
 	struct seller_api *p = query->api;
-	enum aic_metrics_server best = AIC_METRICS_SERVER__MAX - 1;
+	enum aic_metrics_seller best = AIC_METRICS_SELLER__MAX - 1;
 	int64_t now = aic_clock_us();
 	int i, wanted = 0;
 
@@ -606,8 +606,8 @@ seller_api_start(struct seller_api_query *query)
 		return;
 	if (aic_breaker_enter(&p->breaker, now, now + p->timeout_us,
 		&query->round) > 0) {
-		note_outcome(query, AIC_METRICS_SERVER_OPEN, &best);
-		aic_metrics_server(p->metrics, AIC_METRICS_SERVER_OPEN);
+		note_outcome(query, AIC_METRICS_SELLER_OPEN, &best);
+		aic_metrics_seller(p->metrics, AIC_METRICS_SELLER_OPEN);
 		return;
 	}
 	query->entered = true;
@@ -620,8 +620,8 @@ seller_api_start(struct seller_api_query *query)
 		    now);
 		if (query->facts[i].call)
 			continue;
-		note_outcome(query, AIC_METRICS_SERVER_BUSY, &best);
-		aic_metrics_server(p->metrics, AIC_METRICS_SERVER_BUSY);
+		note_outcome(query, AIC_METRICS_SELLER_BUSY, &best);
+		aic_metrics_seller(p->metrics, AIC_METRICS_SELLER_BUSY);
 	}
 }
 
@@ -629,7 +629,7 @@ seller_api_start(struct seller_api_query *query)
  * is a success. */
 static void
 report_verdict(struct seller_api_query *query, enum aic_breaker_verdict verdict,
-    enum aic_metrics_server how)
+    enum aic_metrics_seller how)
 {
 	if (query->entered)
 		leave_breaker(query->api, query->round, verdict, how);
@@ -651,13 +651,13 @@ note_wait(struct seller_api_query *query, const struct aic_http_answer *a)
 /* Wait for the calls in flight. True: there was at least one. */
 static bool
 wait_for_calls(struct seller_api_query *query, int64_t until_us,
-    enum aic_metrics_server *best, enum aic_breaker_verdict *verdict)
+    enum aic_metrics_seller *best, enum aic_breaker_verdict *verdict)
 {
 	struct seller_api *p = query->api;
 	int64_t end_us = query->start_us + p->timeout_us;
 	const struct aic_http_answer *a;
 	enum aic_breaker_verdict v;
-	enum aic_metrics_server how;
+	enum aic_metrics_seller how;
 	bool any = false;
 	int i;
 
@@ -671,12 +671,12 @@ wait_for_calls(struct seller_api_query *query, int64_t until_us,
 		note_wait(query, a);
 		if (a) {
 			how = read_call(p, &query->facts[i], i, a);
-			aic_metrics_server(p->metrics, how);
+			aic_metrics_seller(p->metrics, how);
 			query->fresh = query->fresh || query->facts[i].at_s > 0;
 		} else if (end_us == until_us) { /* the chat had no time left */
-			how = AIC_METRICS_SERVER_DROPPED;
+			how = AIC_METRICS_SELLER_DROPPED;
 		} else {
-			how = AIC_METRICS_SERVER_TIMEOUT;
+			how = AIC_METRICS_SELLER_TIMEOUT;
 		}
 		note_outcome(query, how, best);
 		v = map_verdict(how);
@@ -690,7 +690,7 @@ char *
 seller_api_wait(struct seller_api_query *query, int64_t until_us)
 {
 	struct seller_api *p = query->api;
-	enum aic_metrics_server best = AIC_METRICS_SERVER__MAX - 1;
+	enum aic_metrics_seller best = AIC_METRICS_SELLER__MAX - 1;
 	enum aic_breaker_verdict verdict = AIC_BREAKER_NEUTRAL;
 	struct aic_seller all[AIC_PATHS_MAX];
 	char *text = NULL;
@@ -699,7 +699,7 @@ seller_api_wait(struct seller_api_query *query, int64_t until_us)
 	if (!p)
 		return NULL;
 	if (query->start_us && wait_for_calls(query, until_us, &best, &verdict))
-		aic_metrics_time(p->metrics, AIC_METRICS_SERVER,
+		aic_metrics_time(p->metrics, AIC_METRICS_SELLER,
 		    query->waited_us);
 	report_verdict(query, verdict, best);
 	query->waited = true;
@@ -710,7 +710,7 @@ seller_api_wait(struct seller_api_query *query, int64_t until_us)
 		text = NULL;
 	if (text && query->start_us)
 		query->outcome =
-		    aic_metrics_server_name(AIC_METRICS_SERVER_TOLD);
+		    aic_metrics_seller_name(AIC_METRICS_SELLER_TOLD);
 	return text;
 }
 
@@ -719,9 +719,9 @@ seller_api_cancel(struct seller_api_query *query)
 {
 	if (query->waited || !query->entered)
 		return;
-	query->outcome = aic_metrics_server_name(AIC_METRICS_SERVER_DROPPED);
-	aic_metrics_server(query->api->metrics, AIC_METRICS_SERVER_DROPPED);
-	report_verdict(query, AIC_BREAKER_NEUTRAL, AIC_METRICS_SERVER_DROPPED);
+	query->outcome = aic_metrics_seller_name(AIC_METRICS_SELLER_DROPPED);
+	aic_metrics_seller(query->api->metrics, AIC_METRICS_SELLER_DROPPED);
+	report_verdict(query, AIC_BREAKER_NEUTRAL, AIC_METRICS_SELLER_DROPPED);
 	free_facts(query->facts);
 }
 

@@ -32,8 +32,8 @@ static void append_counts(struct chat *c);
  * The stages of a chat, in their order. A stage that fails ends the chat, and
  * the caller receives the error of that stage.
  *
- * A request whose Idempotency-Key was answered before ends after the
- * reservation: rq->replayed is set, and c->answer is the earlier answer.
+ * A request whose Idempotency-Key was answered before ends at the reservation,
+ * with the stored answer in c->answer.
  *
  * The caller of this function always calls finish_chat(), whatever the result.
  */
@@ -41,6 +41,7 @@ static enum aic_code
 run_stages(struct chat *c, struct aic_err *err)
 {
 	struct request *rq = c->rq;
+	enum reserve_result reserved;
 	enum aic_code rc;
 
 	request_stage(rq, "reading the message");
@@ -69,9 +70,9 @@ run_stages(struct chat *c, struct aic_err *err)
 
 	/* One round trip makes the reservation and loads the context. */
 	request_stage(rq, "reserving a chat");
-	rc = reserve_chat(c, err);
-	if (rc || rq->replayed)
-		return rc;
+	reserved = reserve_chat(c, err);
+	if (reserved != RESERVED)
+		return reserved == REPLAYED ? AIC_OK : err->code;
 
 	/*
 	 * From here on the chat has a reservation, which finish_chat() settles.
@@ -318,7 +319,7 @@ use_cached_answer(struct chat *c)
 
 	if (!c->common || !*c->found.question)
 		return false;
-	aic_metrics_recall(c->metrics, AIC_METRICS_RECALL_ANSWER, known);
+	aic_metrics_lookup(c->metrics, AIC_METRICS_LOOKUP_ANSWER, known);
 	c->answer.text = c->found.answer;
 	c->found.answer = NULL;
 	c->rq->paid_before = known;

@@ -10,7 +10,6 @@
 #include "lib/input.h"
 #include "lib/limit.h"
 #include "lib/render.h"
-#include "lib/stats.h"
 
 #define HISTORY_MAX 100 /* items of a page */
 #define DAYS_MAX 365
@@ -204,7 +203,7 @@ enum aic_code
 user_stats(struct request *rq, struct aic_err *err)
 {
 	struct aic_db_call call;
-	struct aic_stats s;
+	struct aic_history_stats s;
 	enum aic_code rc;
 	int64_t days;
 
@@ -212,11 +211,12 @@ user_stats(struct request *rq, struct aic_err *err)
 	if (rc)
 		return rc;
 	request_stage(rq, "reading statistics");
-	aic_stats_bind(&call, rq->trace.user, days, rq->worker->conf.timezone);
+	aic_history_stats_bind(&call, rq->trace.user, days,
+	    rq->worker->conf.timezone);
 	rc = request_db(rq, &call, 1, err);
 	if (rc)
 		return rc;
-	s = aic_stats_read(&call);
+	s = aic_history_stats_read(&call);
 	aic_render_stats(&rq->out, rq->trace.user, days, &s);
 	aic_db_call_done(&call);
 	return AIC_OK;

@@ -14,9 +14,7 @@
 #include "lib/limit.h"
 #include "lib/log.h"
 #include "lib/save.h"
-
-/* The newest migration in sql/ that this program requires. */
-#define SCHEMA_VERSION 4
+#include "lib/schema.h"
 
 /* Monitoring calls /health/ready every few seconds. A database that needs
  * longer than this is not ready. */
@@ -42,6 +40,11 @@ static const struct aic_db_stmt migrated = { "migrated",
 	" current_setting('search_path')",
 	0, NULL };
 
+enum migrated_column {
+	MIGRATED_YES,
+	MIGRATED_SEARCH_PATH,
+};
+
 /* $1 zone. Only reads. */
 static const struct aic_db_stmt check = {
 	"check",
@@ -50,6 +53,12 @@ static const struct aic_db_stmt check = {
 	"  current_setting('transaction_read_only')",
 	1,
 	NULL,
+};
+
+enum check_column {
+	CHECK_VERSION,
+	CHECK_ZONE_EXISTS,
+	CHECK_READ_ONLY,
 };
 
 static void
@@ -229,11 +238,11 @@ worker_check(struct worker *w, struct aic_err *err)
 	rc = aic_db_run(w->db, &call, 1, until, err);
 	if (rc)
 		return rc;
-	if (*aic_db_get(&call, 0, 0) != 't')
+	if (*aic_db_get(&call, 0, MIGRATED_YES) != 't')
 		rc = aic_fail(err, AIC_EDB,
 		    "the database has no tables of this service in %s: run "
 		    "ai-chat-migrate, or set AI_CHAT_DB_SCHEMA",
-		    aic_db_get(&call, 0, 1));
+		    aic_db_get(&call, 0, MIGRATED_SEARCH_PATH));
 	aic_db_call_done(&call);
 	if (rc)
 		return rc;
@@ -243,17 +252,18 @@ worker_check(struct worker *w, struct aic_err *err)
 	rc = aic_db_run(w->db, &call, 1, until, err);
 	if (rc)
 		return rc;
-	if (aic_db_get_int(&call, 0, 0) < SCHEMA_VERSION)
+	if (aic_db_get_int(&call, 0, CHECK_VERSION) < AIC_SCHEMA_VERSION)
 		rc = aic_fail(err, AIC_EDB,
 		    "the database has schema version %d, version %d is "
 		    "required: run ai-chat-migrate",
-		    (int)aic_db_get_int(&call, 0, 0), SCHEMA_VERSION);
-	else if (*aic_db_get(&call, 0, 1) != 't')
+		    (int)aic_db_get_int(&call, 0, CHECK_VERSION),
+		    AIC_SCHEMA_VERSION);
+	else if (*aic_db_get(&call, 0, CHECK_ZONE_EXISTS) != 't')
 		rc = aic_fail(err, AIC_ECONF,
 		    "AI_CHAT_TIMEZONE \"%s\" is not a time zone of the "
 		    "database",
 		    w->conf.timezone);
-	else if (strcmp(aic_db_get(&call, 0, 2), "off") != 0)
+	else if (strcmp(aic_db_get(&call, 0, CHECK_READ_ONLY), "off") != 0)
 		rc = aic_fail(err, AIC_EDB, "the database is read-only");
 	aic_db_call_done(&call);
 	return rc;
@@ -684,7 +694,7 @@ worker_update_gauges(struct worker *w)
 		.cache_connections = cache.connections,
 		.cache_busy = cache.busy,
 		.saves_open = aic_breaker_is_open(&w->saves),
-		.server_open = seller_api_is_open(w->seller_api) };
+		.seller_open = seller_api_is_open(w->seller_api) };
 	int i;
 
 	for (i = 0; i < AIC_OPENAI_MODELS; i++)
@@ -710,17 +720,17 @@ worker_threads(const struct worker *w)
 }
 
 enum aic_code
-worker_enter(struct worker *w, enum worker_room room, struct aic_err *err)
+worker_enter(struct worker *w, enum worker_slot slot, struct aic_err *err)
 {
 	enum aic_code rc = AIC_OK;
 
-	if (room == WORKER_ROOM_NONE)
+	if (slot == WORKER_SLOT_NONE)
 		return AIC_OK;
 	pthread_mutex_lock(&w->lock);
 	if (w->chats + w->others >= worker_threads(w) - WORKER_LAST ||
-	    (room == WORKER_ROOM_CHAT && w->chats >= w->conf.threads))
+	    (slot == WORKER_SLOT_CHAT && w->chats >= w->conf.threads))
 		rc = AIC_EBUSY;
-	else if (room == WORKER_ROOM_CHAT)
+	else if (slot == WORKER_SLOT_CHAT)
 		w->chats++;
 	else
 		w->others++;
@@ -734,12 +744,12 @@ worker_enter(struct worker *w, enum worker_room room, struct aic_err *err)
 }
 
 void
-worker_leave(struct worker *w, enum worker_room room)
+worker_leave(struct worker *w, enum worker_slot slot)
 {
-	if (room == WORKER_ROOM_NONE)
+	if (slot == WORKER_SLOT_NONE)
 		return;
 	pthread_mutex_lock(&w->lock);
-	if (room == WORKER_ROOM_CHAT)
+	if (slot == WORKER_SLOT_CHAT)
 		w->chats--;
 	else
 		w->others--;

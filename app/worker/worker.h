@@ -41,10 +41,10 @@
 
 /* The slot that a request needs, by the time that the request occupies the
  * slot. */
-enum worker_room {
-	WORKER_ROOM_NONE, /* no time */
-	WORKER_ROOM_DB, /* milliseconds, or the timeout of the database */
-	WORKER_ROOM_CHAT, /* seconds */
+enum worker_slot {
+	WORKER_SLOT_NONE, /* no time */
+	WORKER_SLOT_DB, /* milliseconds, or the timeout of the database */
+	WORKER_SLOT_CHAT, /* seconds */
 };
 
 /* The maximum number of releases that wait for the database. The reservations
@@ -109,7 +109,7 @@ struct worker {
 
 	pthread_mutex_t lock;
 	int chats; /* in flight */
-	int others; /* WORKER_ROOM_DB, in flight */
+	int others; /* WORKER_SLOT_DB, in flight */
 	int waiters; /* the chats that wait for another chat */
 	struct worker_release releases[WORKER_RELEASES];
 	int n_releases;
@@ -226,8 +226,8 @@ int worker_threads(const struct worker *w);
 
 /* worker_enter, worker_leave -- acquire and release a slot for a request.
  * Errors: AIC_EBUSY. */
-enum aic_code worker_enter(struct worker *w, enum worker_room room,
+enum aic_code worker_enter(struct worker *w, enum worker_slot slot,
     struct aic_err *err) AIC_MUST_CHECK;
-void worker_leave(struct worker *w, enum worker_room room);
+void worker_leave(struct worker *w, enum worker_slot slot);
 
 #endif

@@ -28,8 +28,10 @@ is_count(int64_t n)
 static void
 check_answer(const struct aic_completion *c)
 {
+	struct json_object *doc = NULL;
+	struct aic_json_fault fault;
 	struct aic_buf b;
-	size_t n = strlen(c->text), at = 0;
+	size_t n = strlen(c->text);
 
 	assert(fuzz_is_text(c->text, n));
 	assert(!aic_utf8_invisible(c->text, n));
@@ -41,7 +43,8 @@ check_answer(const struct aic_completion *c)
 	aic_buf_init(&b, 6 * n + 2);
 	aic_json_put_str(&b, c->text);
 	assert(!b.failed);
-	assert(!aic_json_check(b.data, b.len, &at));
+	assert(aic_json_parse_strict(b.data, b.len, &doc, &fault) == AIC_OK);
+	json_object_put(doc);
 	aic_buf_done(&b);
 }
 

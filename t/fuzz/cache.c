@@ -11,7 +11,7 @@
 
 #include "fuzz.h"
 #include "lib/redis.h"
-#include "lib/seal.h"
+#include "lib/digest.h"
 
 #define ITEMS 3
 #define BYTES_MAX (64 * 1024)
@@ -65,12 +65,12 @@ static bool
 read_url(const char *data, size_t len)
 {
 	struct aic_err err = AIC_ERR_INIT;
-	struct aic_redis_where w;
+	struct aic_redis_url w;
 	char *url = strndup(data, len);
 	bool taken;
 
 	assert(url);
-	taken = aic_redis_parse(&w, url, &err) == AIC_OK;
+	taken = aic_redis_url_parse(&w, url, &err) == AIC_OK;
 	free(url);
 	if (!taken) {
 		assert(err.code == AIC_ECONF && fuzz_is_line(err.detail));
@@ -82,7 +82,7 @@ read_url(const char *data, size_t len)
 	assert(w.db >= 0 && w.db < 10000);
 	assert(!w.password || *w.password);
 	assert(!w.user || (*w.user && w.password));
-	aic_redis_where_done(&w);
+	aic_redis_url_done(&w);
 	return true;
 }
 

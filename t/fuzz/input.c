@@ -38,14 +38,13 @@ static void
 check_written(const char *text)
 {
 	struct json_object *back = NULL;
+	struct aic_json_fault fault;
 	struct aic_buf b;
-	size_t at = 0;
 
 	aic_buf_init(&b, 1024 * 1024);
 	aic_json_put_str(&b, text);
 	assert(!b.failed);
-	assert(!aic_json_check(b.data, b.len, &at));
-	assert(aic_json_parse(b.data, b.len, &back) == AIC_OK);
+	assert(aic_json_parse_strict(b.data, b.len, &back, &fault) == AIC_OK);
 	assert(json_object_is_type(back, json_type_string));
 	assert(strcmp(json_object_get_string(back), text) == 0);
 	json_object_put(back);
@@ -112,25 +111,27 @@ parse_with_json_c(const char *data, size_t len)
 	return doc;
 }
 
-/* What is checked can be parsed, and means what json-c takes it for. */
+/* What is taken is taken by the lenient rules too, and json-c reads the same. */
 static void
 check_grammar(const char *data, size_t len)
 {
-	struct json_object *doc = NULL, *other;
-	const char *wrong;
-	enum aic_code rc;
-	size_t at = 0;
+	struct json_object *doc = NULL, *loose = NULL, *other;
+	struct aic_json_fault fault;
+	enum aic_code rc, loose_rc;
 
-	wrong = aic_json_check(data, len, &at);
-	assert(at <= len);
-	rc = aic_json_parse(data, len, &doc);
-	assert(rc == AIC_OK || (rc == AIC_EINPUT && wrong && !doc));
-	if (!wrong) {
+	rc = aic_json_parse_strict(data, len, &doc, &fault);
+	assert(rc == AIC_OK ||
+	    (rc == AIC_EINPUT && fault.wrong && fault.offset <= len && !doc));
+	loose_rc = aic_json_parse(data, len, &loose);
+	assert(loose_rc == AIC_OK || (loose_rc == AIC_EINPUT && !loose && rc));
+	if (!rc) {
 		other = parse_with_json_c(data, len);
 		assert(json_object_equal(doc, other));
+		assert(json_object_equal(doc, loose));
 		json_object_put(other);
 	}
 	json_object_put(doc);
+	json_object_put(loose);
 }
 
 bool

@@ -61,7 +61,7 @@ chat(struct job *job, int64_t due_us, char *response)
 	struct aic_limit_reserve hold;
 	struct aic_db_call calls[2];
 	struct aic_save s;
-	char id[AIC_ID_SIZE], lease[AIC_RESERVATION_SIZE];
+	char id[AIC_ID_SIZE], reservation[AIC_RESERVATION_SIZE];
 	int64_t user = 1 + (int64_t)(aic_random() * (double)g.users);
 	int64_t at, used;
 	enum aic_code rc;
@@ -81,13 +81,14 @@ chat(struct job *job, int64_t due_us, char *response)
 		return rc;
 	at = aic_clock_us();
 	job->reserve_ms[job->n] = (float)(at - due_us) / 1000;
-	rc = aic_limit_reserve_read(&calls[0], lease) ? AIC_OK : AIC_ELIMIT;
+	rc = aic_limit_reserve_read(&calls[0], reservation) ? AIC_OK
+							    : AIC_ELIMIT;
 	aic_db_call_done(&calls[0]);
 	aic_db_call_done(&calls[1]);
 	if (rc)
 		return rc;
 	s = (struct aic_save){ .telegram_id = user,
-		.lease = lease,
+		.reservation = reservation,
 		.message = "Как увеличить продажи карточки товара?",
 		.response = response,
 		.tokens = 200,

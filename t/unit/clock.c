@@ -3,9 +3,11 @@
 #include "lib/clock.h"
 
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/time.h>
+#include <unistd.h>
 
 #include "unit.h"
 
@@ -100,9 +102,28 @@ sleep_until_a_moment_gone_by_ends_at_once(void **state)
 	assert_true(aic_clock_us() - start < AIC_S);
 }
 
+static void
+a_poll_ends_when_the_descriptor_is_ready_or_at_its_deadline(void **state)
+{
+	int64_t until;
+	int fds[2];
+
+	(void)state;
+	assert_int_equal(pipe(fds), 0);
+	until = aic_clock_us() + 30 * AIC_MS;
+	assert_false(aic_clock_poll(fds[0], POLLIN, until));
+	assert_true(aic_clock_us() >= until);
+	assert_int_equal(write(fds[1], "x", 1), 1);
+	assert_true(aic_clock_poll(fds[0], POLLIN, aic_clock_us() + AIC_S));
+	assert_true(aic_clock_poll(fds[0], POLLIN, 0));
+	close(fds[0]);
+	close(fds[1]);
+}
+
 UNIT_MAIN(T(the_clock_is_the_monotonic_one_in_microseconds),
     T(what_is_left_is_rounded_up_and_never_negative),
     T(a_deadline_beyond_an_int_is_the_largest_int),
     T(a_spec_has_seconds_and_nanoseconds),
     T(sleep_lasts_to_its_end_whatever_signals_come),
-    T(sleep_until_a_moment_gone_by_ends_at_once))
+    T(sleep_until_a_moment_gone_by_ends_at_once),
+    T(a_poll_ends_when_the_descriptor_is_ready_or_at_its_deadline))

@@ -252,7 +252,7 @@ a_save_makes_the_next_version(void **state)
 {
 	static const char *const rows[][2] = { { "0 1.5", "1 1.5" },
 		{ "9 ", "10 " }, { "-1 x", "0 x" } };
-	char next[AIC_ID_CONTEXT_SIZE];
+	char next[AIC_CONTEXT_VERSION_SIZE];
 	size_t i;
 
 	(void)state;

@@ -22,7 +22,7 @@
 #include "lib/id.h"
 #include "lib/limit.h"
 #include "lib/save.h"
-#include "lib/stats.h"
+#include "lib/schema.h"
 #include "unit.h"
 
 #define NEED_SERVER                                                            \
@@ -519,7 +519,7 @@ a_session_that_others_share_gets_no_prepared_statements(void **state)
 }
 
 static const struct aic_db_stmt commit_waits = { "t_commit",
-	"SELECT coalesce(" AIC_DB_SQL_DURABLE
+	"SELECT coalesce(" AIC_SQL_DURABLE
 	", current_setting('synchronous_commit'))",
 	0, NULL };
 
@@ -1693,7 +1693,7 @@ a_reset_opens_the_day_of_the_clock_after_one_that_was_ahead(void **state)
 	assert_true(reset(user));
 	st = peek_in(user, "UTC");
 	assert_int_equal(st.used, 0);
-	assert_int_equal(st.live, 0);
+	assert_int_equal(st.reservations, 0);
 	assert_in_range(st.reset_in_s, 1, 86400);
 	snprintf(sql, sizeof(sql),
 	    "SELECT count(*) FROM ai_chat_daily_limits"
@@ -1738,7 +1738,7 @@ a_save_above_the_limit_leaves_none_and_not_fewer(void **state)
 	char id[AIC_ID_SIZE], lease[3][AIC_RESERVATION_SIZE];
 	int64_t user = next_user++, left = INT64_MAX;
 	struct aic_save s = { .telegram_id = user,
-		.lease = lease[2],
+		.reservation = lease[2],
 		.message = "q",
 		.response = "a",
 		.limit = 1 };
@@ -1768,7 +1768,7 @@ a_save_after_its_time_changes_nothing(void **state)
 	char id[AIC_ID_SIZE], lease[AIC_RESERVATION_SIZE];
 	int64_t user = next_user++, left = 0;
 	struct aic_save s = { .telegram_id = user,
-		.lease = lease,
+		.reservation = lease,
 		.message = "q",
 		.response = "a",
 		.limit = 30,
@@ -2009,14 +2009,14 @@ static void
 check_stats(int64_t user, int64_t days, int64_t requests, int64_t tokens,
     const char *per_day, const char *per_request)
 {
-	struct aic_stats st;
+	struct aic_history_stats st;
 	struct aic_db_call c;
 	struct aic_err err;
 
-	aic_stats_bind(&c, user, days, "UTC");
+	aic_history_stats_bind(&c, user, days, "UTC");
 	if (run(db, &c, 1, &err) != AIC_OK)
 		fail_msg("%s", err.detail);
-	st = aic_stats_read(&c);
+	st = aic_history_stats_read(&c);
 	assert_int_equal(st.requests, requests);
 	assert_int_equal(st.tokens, tokens);
 	assert_string_equal(st.requests_per_day, per_day);

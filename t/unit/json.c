@@ -243,6 +243,24 @@ static const struct row bad_escapes[] = {
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
+/* NULL: the text is JSON. */
+static const char *
+find_fault(const char *text, size_t len, size_t *ret_offset)
+{
+	struct json_object *doc = NULL;
+	struct aic_json_fault fault;
+	enum aic_code rc = aic_json_parse_strict(text, len, &doc, &fault);
+
+	json_object_put(doc);
+	if (rc == AIC_OK)
+		return NULL;
+	assert_int_equal(rc, AIC_EINPUT);
+	assert_null(doc);
+	assert_non_null(fault.wrong);
+	*ret_offset = fault.offset;
+	return fault.wrong;
+}
+
 static void
 what_the_grammar_allows_is_taken(void **state)
 {
@@ -251,7 +269,7 @@ what_the_grammar_allows_is_taken(void **state)
 
 	(void)state;
 	for (i = 0; i < COUNT(good); i++) {
-		wrong = aic_json_check(good[i].text, good[i].len, &at);
+		wrong = find_fault(good[i].text, good[i].len, &at);
 		if (wrong)
 			fail_msg("%s: %s at %zu", good[i].text, wrong, at);
 	}
@@ -266,7 +284,7 @@ what_it_does_not_allow_is_refused_with_its_place(void **state)
 	(void)state;
 	for (i = 0; i < COUNT(bad); i++) {
 		at = 9999;
-		wrong = aic_json_check(bad[i].text, bad[i].len, &at);
+		wrong = find_fault(bad[i].text, bad[i].len, &at);
 		if (!wrong)
 			fail_msg("row %zu was taken: %s", i, bad[i].text);
 		if (at != bad[i].offset)
@@ -283,8 +301,7 @@ bad_escapes_are_refused(void **state)
 	(void)state;
 	for (i = 0; i < COUNT(bad_escapes); i++) {
 		at = 9999;
-		if (!aic_json_check(bad_escapes[i].text, bad_escapes[i].len,
-			&at))
+		if (!find_fault(bad_escapes[i].text, bad_escapes[i].len, &at))
 			fail_msg("taken: %s", bad_escapes[i].text);
 		assert_in_range(at, 1, bad_escapes[i].len);
 	}
@@ -301,7 +318,7 @@ each_single_byte_in_a_string_is_judged_rightly(void **state)
 	(void)state;
 	for (c = 0; c < 256; c++) {
 		text[1] = (char)c;
-		taken = !aic_json_check(text, 3, &at);
+		taken = !find_fault(text, 3, &at);
 		if (taken != (c >= 0x20 && c < 0x80 && c != '"' && c != '\\'))
 			fail_msg("byte %02x is judged wrongly", (unsigned)c);
 	}
@@ -318,7 +335,7 @@ each_letter_behind_a_backslash_is_judged_rightly(void **state)
 	(void)state;
 	for (c = 0; c < 256; c++) {
 		text[2] = (char)c;
-		taken = !aic_json_check(text, 4, &at);
+		taken = !find_fault(text, 4, &at);
 		if (taken != !!memchr("\"\\/bfnrt", c, 8))
 			fail_msg("byte %02x is judged wrongly", (unsigned)c);
 	}
@@ -346,7 +363,7 @@ surrogates_are_taken_in_pairs_alone(void **state)
 			    b <= 0xdfff;
 			plain = (a < 0xd800 || a > 0xdfff) &&
 			    (b < 0xd800 || b > 0xdfff);
-			taken = !aic_json_check(text, strlen(text), &at);
+			taken = !find_fault(text, strlen(text), &at);
 			if (taken != (pair || plain))
 				fail_msg("%s is judged wrongly", text);
 		}
@@ -379,23 +396,26 @@ no_document_that_is_cut_off_is_taken_or_read_beyond_its_end(void **state)
 		cut = realloc(cut, n ? n : 1);
 		memcpy(cut, doc, n);
 		at = 9999;
-		if (!aic_json_check(cut, n, &at))
+		if (!find_fault(cut, n, &at))
 			fail_msg("taken when cut at %zu", n);
 		assert_true(at <= n);
 		assert_null(parse(cut, n));
 		free(cut);
 	}
-	assert_null(aic_json_check(doc, sizeof(doc) - 1, &at));
+	assert_null(find_fault(doc, sizeof(doc) - 1, &at));
 }
 
 static void
-offset_is_left_alone_when_all_is_well(void **state)
+the_fault_is_set_on_an_error_alone(void **state)
 {
-	size_t at = 77;
+	struct aic_json_fault fault = { .offset = 77 };
+	struct json_object *doc = NULL;
 
 	(void)state;
-	assert_null(aic_json_check(LIT("[1]"), &at));
-	assert_int_equal(at, 77);
+	assert_int_equal(aic_json_parse_strict(LIT("[1]"), &doc, &fault),
+	    AIC_OK);
+	assert_int_equal(fault.offset, 77);
+	json_object_put(doc);
 }
 
 static void
@@ -592,7 +612,7 @@ check_round_trip(const char *text, size_t len)
 	assert_int_equal(json_object_get_string_len(obj), len);
 	assert_memory_equal(json_object_get_string(obj), text, len);
 	if (!memchr(text, '\0', len))
-		assert_null(aic_json_check(b.data, b.len, &at));
+		assert_null(find_fault(b.data, b.len, &at));
 	json_object_put(obj);
 	aic_buf_done(&b);
 }
@@ -687,8 +707,7 @@ UNIT_MAIN(T(what_the_grammar_allows_is_taken),
     T(each_letter_behind_a_backslash_is_judged_rightly),
     T(surrogates_are_taken_in_pairs_alone),
     T(no_document_that_is_cut_off_is_taken_or_read_beyond_its_end),
-    T(offset_is_left_alone_when_all_is_well),
-    T(whatever_is_checked_can_be_parsed),
+    T(the_fault_is_set_on_an_error_alone), T(whatever_is_checked_can_be_parsed),
     T(parse_refuses_what_is_no_single_document),
     T(parse_reads_no_byte_beyond_the_length),
     T(strings_lose_their_escapes_and_keep_all_else),

@@ -153,12 +153,10 @@ static struct json_object *
 sent_to(struct server *s, int n)
 {
 	struct json_object *doc = NULL;
-	size_t at;
+	struct aic_json_fault fault;
 
-	assert_null(aic_json_check(server_body(s, n), server_body_len(s, n),
-	    &at));
-	assert_int_equal(aic_json_parse(server_body(s, n),
-			     server_body_len(s, n), &doc),
+	assert_int_equal(aic_json_parse_strict(server_body(s, n),
+			     server_body_len(s, n), &doc, &fault),
 	    AIC_OK);
 	return doc;
 }

@@ -72,12 +72,12 @@ check_message(struct json_object *all, size_t i, const char *role,
 static struct json_object *
 parse(const struct aic_buf *b)
 {
+	struct aic_json_fault fault;
 	struct json_object *all;
-	size_t at;
 
 	assert_false(b->failed);
-	assert_null(aic_json_check(b->data, b->len, &at));
-	assert_int_equal(aic_json_parse(b->data, b->len, &all), AIC_OK);
+	assert_int_equal(aic_json_parse_strict(b->data, b->len, &all, &fault),
+	    AIC_OK);
 	assert_true(json_object_is_type(all, json_type_array));
 	return all;
 }

@@ -8,111 +8,6 @@
 
 #include "unit.h"
 
-#define CANARY "canary"
-
-/* --- where it is --------------------------------------------------------- */
-
-static void
-urls_say_where_it_is(void **state)
-{
-	static const struct {
-		const char *url, *path, *host;
-		int port, db;
-		const char *user, *password;
-	} rows[] = {
-		{ "redis://h", NULL, "h", 6379, 0, NULL, NULL },
-		{ "redis://h/", NULL, "h", 6379, 0, NULL, NULL },
-		{ "redis://h:1", NULL, "h", 1, 0, NULL, NULL },
-		{ "redis://h:65535/0", NULL, "h", 65535, 0, NULL, NULL },
-		{ "redis://a-b.c_d.example/9999", NULL, "a-b.c_d.example", 6379,
-		    9999, NULL, NULL },
-		{ "redis://127.0.0.1:6380/3", NULL, "127.0.0.1", 6380, 3, NULL,
-		    NULL },
-		{ "redis://[::1]", NULL, "::1", 6379, 0, NULL, NULL },
-		{ "redis://:p@[fe80::1]:7/2", NULL, "fe80::1", 7, 2, NULL,
-		    "p" },
-		{ "redis://:p@h", NULL, "h", 6379, 0, NULL, "p" },
-		{ "redis://u:p@h", NULL, "h", 6379, 0, "u", "p" },
-		{ "redis://u:a:b@h", NULL, "h", 6379, 0, "u", "a:b" },
-		{ "redis://u%3a:%40%2F%25%3f%23%c3%a4@h", NULL, "h", 6379, 0,
-		    "u:", "@/%?#\xc3\xa4" },
-		{ "unix:///s", "/s", NULL, 0, 0, NULL, NULL },
-		{ "unix:///run/r.sock?db=15", "/run/r.sock", NULL, 0, 15, NULL,
-		    NULL },
-		{ "unix:///a%20b%3Fc", "/a b?c", NULL, 0, 0, NULL, NULL },
-		{ "unix://u:p@/s?db=1", "/s", NULL, 0, 1, "u", "p" },
-	};
-	struct aic_err err = AIC_ERR_INIT;
-	struct aic_redis_where w;
-	size_t i;
-
-	(void)state;
-#define SAME(a, b)                                                             \
-	do {                                                                   \
-		if (b)                                                         \
-			assert_string_equal(a, b);                             \
-		else                                                           \
-			assert_null(a);                                        \
-	} while (0)
-	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		assert_int_equal(aic_redis_parse(&w, rows[i].url, &err),
-		    AIC_OK);
-		SAME(w.path, rows[i].path);
-		SAME(w.host, rows[i].host);
-		SAME(w.user, rows[i].user);
-		SAME(w.password, rows[i].password);
-		assert_int_equal(w.port, rows[i].port);
-		assert_int_equal(w.db, rows[i].db);
-		aic_redis_where_done(&w);
-		assert_null(w.password);
-	}
-}
-
-static void
-other_urls_are_refused_and_not_quoted(void **state)
-{
-	static const char *const urls[] = {
-		"", "canary", "redis:", "redis:/h", "redis:canary",
-		"REDIS://canary", "rediss://:canary@h", "http://canary",
-		"redis://", "redis://:canary@", "redis://:canary@:6379",
-		"redis:///0", "redis://canary@h", "redis://u:@canary",
-		"redis://:@canary", "redis://:canary@h:", "redis://:canary@h:0",
-		"redis://:canary@h:65536", "redis://:canary@h:+1",
-		"redis://:canary@h:1x", "redis://:canary@h:999999999999",
-		"redis://:canary@h/x", "redis://:canary@h/-1",
-		"redis://:canary@h/10000", "redis://:canary@h/1/",
-		"redis://:canary@h/1?x", "redis://:canary@h?db=1",
-		"redis://:canary@h#1", "redis://:canary%@h",
-		"redis://:canary%4@h", "redis://:canary%4g@h",
-		"redis://:canary%00@h", "redis://:canary@x@h",
-		"redis://:canary/x@h", "redis://:canary@a b",
-		"redis://:canary@a%41", "redis://:canary@[::1",
-		"redis://:canary@[]", "redis://:canary@[::1]1",
-		"redis://:canary@[h]", "redis://:canary@::1",
-		"redis://a,canary", "unix://", "unix://canary", "unix:///",
-		"unix:canary", "unix://:canary@s", "unix:///canary?",
-		"unix:///canary?db=", "unix:///canary?db=x",
-		"unix:///canary?x=1", "unix:///canary#x",
-		"unix:///canary?db=1&x", "unix:///canary%00",
-		"unix:///canary/12345678901234567890123456789012345678901234567"
-		"890123456789012345678901234567890123456789012345678901234567"
-	};
-	struct aic_redis_where w;
-	struct aic_err err;
-	size_t i;
-
-	(void)state;
-	for (i = 0; i < sizeof(urls) / sizeof(urls[0]); i++) {
-		err = (struct aic_err)AIC_ERR_INIT;
-		if (aic_redis_parse(&w, urls[i], &err) != AIC_ECONF)
-			fail_msg("taken: %s", urls[i]);
-		assert_null(strstr(err.detail, CANARY));
-		assert_non_null(strstr(err.detail, "REDIS_URL"));
-	}
-}
-
-/* --- what comes back ----------------------------------------------------- */
-
 /* What was handed over, as text: "0.1=abc" is item 1 of reply 0. */
 static void
 note(void *arg, const struct aic_redis_reply *r)
@@ -160,8 +55,6 @@ replies_are_handed_over(void **state)
 	size_t i;
 
 	(void)state;
-	if (!aic_redis_is_built_in())
-		SKIP("built without hiredis");
 	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		assert_int_equal(read_in(rows[i].bytes, strlen(rows[i].bytes),
 				     rows[i].replies, rows[i].items, got),
@@ -201,8 +94,6 @@ what_was_not_asked_for_breaks(void **state)
 	size_t i;
 
 	(void)state;
-	if (!aic_redis_is_built_in())
-		SKIP("built without hiredis");
 	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		if (read_in(rows[i].bytes, strlen(rows[i].bytes),
 			rows[i].replies, rows[i].items,
@@ -218,8 +109,6 @@ half_an_answer_is_waited_for(void **state)
 	size_t len;
 
 	(void)state;
-	if (!aic_redis_is_built_in())
-		SKIP("built without hiredis");
 	for (len = 0; len < sizeof(whole) - 1; len++)
 		assert_int_equal(read_in(whole, len, 1, 2, got),
 		    AIC_REDIS_TIMEOUT);
@@ -233,8 +122,6 @@ more_than_may_come_breaks(void **state)
 	char *bytes = malloc(1002), got[500];
 
 	(void)state;
-	if (!aic_redis_is_built_in())
-		SKIP("built without hiredis");
 	memset(bytes, 'x', 1002);
 	bytes[0] = '+';
 	assert_int_equal(read_in(bytes, 1000, 1, 0, got), AIC_REDIS_TIMEOUT);
@@ -242,6 +129,5 @@ more_than_may_come_breaks(void **state)
 	free(bytes);
 }
 
-UNIT_MAIN(T(urls_say_where_it_is), T(other_urls_are_refused_and_not_quoted),
-    T(replies_are_handed_over), T(what_was_not_asked_for_breaks),
+UNIT_MAIN(T(replies_are_handed_over), T(what_was_not_asked_for_breaks),
     T(half_an_answer_is_waited_for), T(more_than_may_come_breaks))

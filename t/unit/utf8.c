@@ -151,7 +151,8 @@ blank_is_white_space_and_nothing_else_of_unicode(void **state)
 		if (cp >= 0xd800 && cp <= 0xdfff)
 			continue;
 		n = encode(cp, s);
-		if (aic_utf8_blank(s, n) != is_white(cp))
+		if (aic_utf8_blank(s, n) != is_white(cp) ||
+		    aic_utf8_is_space(cp) != is_white(cp))
 			fail_msg("U+%04x is judged wrongly", cp);
 	}
 }

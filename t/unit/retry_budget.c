@@ -1,32 +1,32 @@
 #include "config.h"
 
-#include "lib/budget.h"
+#include "lib/retry.h"
 
 #include <pthread.h>
 
 #include "lib/clock.h"
 #include "unit.h"
 
-#define WINDOW_US (AIC_BUDGET_WINDOW_S * AIC_S)
+#define WINDOW_US (AIC_RETRY_WINDOW_S * AIC_S)
 
 /* Any moment will do; this one is within a second. */
 #define START (1000 * AIC_S + 300 * AIC_MS)
 
 static void
-call(struct aic_budget *b, int n, int64_t now)
+call(struct aic_retry_budget *b, int n, int64_t now)
 {
 	while (n-- > 0)
-		aic_budget_call(b, now);
+		aic_retry_budget_call(b, now);
 }
 
 /* How many retries there may be now, of those that are wanted. */
 static int
-retries(struct aic_budget *b, int wanted, int64_t now)
+retries(struct aic_retry_budget *b, int wanted, int64_t now)
 {
 	int n = 0;
 
 	while (wanted-- > 0)
-		n += aic_budget_retry(b, now);
+		n += aic_retry_budget_take(b, now);
 	return n;
 }
 
@@ -34,15 +34,15 @@ static void
 with_few_calls_there_are_as_many_as_the_floor(void **state)
 {
 	static const int floors[] = { 0, 1, 10, 1000 };
-	struct aic_budget b;
+	struct aic_retry_budget b;
 	size_t i;
 
 	(void)state;
 	for (i = 0; i < sizeof(floors) / sizeof(floors[0]); i++) {
-		aic_budget_init(&b, floors[i]);
+		aic_retry_budget_init(&b, floors[i]);
 		call(&b, 5, START);
 		assert_int_equal(retries(&b, 2000, START), floors[i]);
-		aic_budget_done(&b);
+		aic_retry_budget_done(&b);
 	}
 }
 
@@ -54,15 +54,15 @@ with_many_calls_they_stay_under_a_tenth(void **state)
 	} rows[] = { { 10, 0, 0 }, { 11, 0, 1 }, { 20, 0, 1 }, { 21, 0, 2 },
 		{ 1000, 0, 99 }, { 1001, 0, 100 }, { 100, 10, 10 },
 		{ 111, 10, 11 }, { 1001, 10, 100 }, { 1001, 1000, 1000 } };
-	struct aic_budget b;
+	struct aic_retry_budget b;
 	size_t i;
 
 	(void)state;
 	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		aic_budget_init(&b, rows[i].floor);
+		aic_retry_budget_init(&b, rows[i].floor);
 		call(&b, rows[i].calls, START);
 		assert_int_equal(retries(&b, 2000, START), rows[i].want);
-		aic_budget_done(&b);
+		aic_retry_budget_done(&b);
 	}
 }
 
@@ -70,41 +70,41 @@ static void
 each_call_that_comes_allows_a_tenth_of_one_more(void **state)
 {
 	int i, n = 0;
-	struct aic_budget b;
+	struct aic_retry_budget b;
 
 	(void)state;
-	aic_budget_init(&b, 0);
+	aic_retry_budget_init(&b, 0);
 	for (i = 0; i < 1000; i++) {
-		aic_budget_call(&b, START + i * AIC_MS);
+		aic_retry_budget_call(&b, START + i * AIC_MS);
 		n += retries(&b, 3, START + i * AIC_MS);
 		assert_true(n * 10 < i + 1 || n == 0);
 	}
 	assert_int_equal(n, 99);
-	aic_budget_done(&b);
+	aic_retry_budget_done(&b);
 }
 
 static void
 a_refused_retry_is_not_counted(void **state)
 {
-	struct aic_budget b;
+	struct aic_retry_budget b;
 
 	(void)state;
-	aic_budget_init(&b, 1);
+	aic_retry_budget_init(&b, 1);
 	assert_int_equal(retries(&b, 1000, START), 1);
 	call(&b, 21, START);
 	assert_int_equal(retries(&b, 1000, START), 1);
-	aic_budget_done(&b);
+	aic_retry_budget_done(&b);
 }
 
 static void
 after_the_window_the_floor_is_there_again(void **state)
 {
-	struct aic_budget b;
+	struct aic_retry_budget b;
 	int64_t now = START;
 	int i;
 
 	(void)state;
-	aic_budget_init(&b, 10);
+	aic_retry_budget_init(&b, 10);
 	for (i = 0; i < 5; i++) {
 		assert_int_equal(retries(&b, 50, now), 10);
 		assert_int_equal(retries(&b, 50, now + 5 * AIC_S), 0);
@@ -113,35 +113,35 @@ after_the_window_the_floor_is_there_again(void **state)
 		/* The second that it began in ends a second later at most. */
 		now += WINDOW_US + AIC_S;
 	}
-	aic_budget_done(&b);
+	aic_retry_budget_done(&b);
 }
 
 static void
 calls_of_the_past_allow_nothing(void **state)
 {
-	struct aic_budget b;
+	struct aic_retry_budget b;
 
 	(void)state;
-	aic_budget_init(&b, 0);
+	aic_retry_budget_init(&b, 0);
 	call(&b, 1001, START);
 	assert_int_equal(retries(&b, 1, START + WINDOW_US - AIC_S), 1);
 	assert_int_equal(retries(&b, 1, START + WINDOW_US + AIC_S), 0);
 	assert_int_equal(retries(&b, 1, START + 1000 * WINDOW_US), 0);
-	aic_budget_done(&b);
+	aic_retry_budget_done(&b);
 }
 
 static void
 all_of_the_window_counts_and_not_only_the_last_second(void **state)
 {
-	struct aic_budget b;
+	struct aic_retry_budget b;
 	int i;
 
 	(void)state;
-	aic_budget_init(&b, 0);
+	aic_retry_budget_init(&b, 0);
 	for (i = 0; i < 10; i++)
 		call(&b, 100, START + i * AIC_S);
 	assert_int_equal(retries(&b, 200, START + 9 * AIC_S), 99);
-	aic_budget_done(&b);
+	aic_retry_budget_done(&b);
 }
 
 /* --- many threads -------------------------------------------------------- */
@@ -150,7 +150,7 @@ all_of_the_window_counts_and_not_only_the_last_second(void **state)
 #define EACH 1000
 
 static struct {
-	struct aic_budget b;
+	struct aic_retry_budget b;
 	int allowed;
 } shared;
 
@@ -173,7 +173,7 @@ many_at_once_do_not_overdraw_it(void **state)
 	int i;
 
 	(void)state;
-	aic_budget_init(&shared.b, 0);
+	aic_retry_budget_init(&shared.b, 0);
 	for (i = 0; i < THREADS; i++)
 		assert_int_equal(pthread_create(&threads[i], NULL, ask_together,
 				     NULL),
@@ -183,7 +183,7 @@ many_at_once_do_not_overdraw_it(void **state)
 	assert_true(shared.allowed * 10 < THREADS * EACH);
 	shared.allowed += retries(&shared.b, THREADS * EACH, START);
 	assert_int_equal(shared.allowed, THREADS * EACH / 10 - 1);
-	aic_budget_done(&shared.b);
+	aic_retry_budget_done(&shared.b);
 }
 
 UNIT_MAIN(T(with_few_calls_there_are_as_many_as_the_floor),

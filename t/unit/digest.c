@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "lib/seal.h"
+#include "lib/digest.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -161,8 +161,39 @@ it_ends_at_its_time_by_our_clock(void **state)
 	free(p);
 }
 
-UNIT_MAIN_WITH(new_seal, free_seal, T(what_was_sealed_is_believed),
-    T(one_bit_changed_anywhere_is_seen), T(another_key_does_not_have_it),
-    T(a_byte_cannot_move_from_key_to_value), T(another_secret_does_not_have_it),
-    T(a_copy_of_the_seal_is_the_same), T(what_is_cut_or_longer_is_refused),
-    T(it_ends_at_its_time_by_our_clock))
+static void
+a_digest_is_sha256(void **state)
+{
+	unsigned char digest[AIC_DIGEST_BYTES];
+	char hex[AIC_DIGEST_HEX_SIZE];
+
+	(void)state;
+	/* The first example of FIPS 180. */
+	assert_true(aic_digest_bytes("abc", 3, digest));
+	aic_digest_hex(digest, hex);
+	assert_string_equal(hex,
+	    "ba7816bf8f01cfea414140de5dae2223"
+	    "b00361a396177a9cb410ff61f20015ad");
+}
+
+static void
+texts_with_other_boundaries_have_another_digest(void **state)
+{
+	static const char *const one[] = { "ab", "c", NULL };
+	static const char *const two[] = { "a", "bc", NULL };
+	unsigned char a[AIC_DIGEST_BYTES], b[AIC_DIGEST_BYTES];
+
+	(void)state;
+	assert_true(aic_digest(one, a));
+	assert_true(aic_digest(two, b));
+	assert_memory_not_equal(a, b, sizeof(a));
+	assert_true(aic_digest_bytes("ab\0c", 5, b));
+	assert_memory_equal(a, b, sizeof(a));
+}
+
+UNIT_MAIN_WITH(new_seal, free_seal, T(a_digest_is_sha256),
+    T(texts_with_other_boundaries_have_another_digest),
+    T(what_was_sealed_is_believed), T(one_bit_changed_anywhere_is_seen),
+    T(another_key_does_not_have_it), T(a_byte_cannot_move_from_key_to_value),
+    T(another_secret_does_not_have_it), T(a_copy_of_the_seal_is_the_same),
+    T(what_is_cut_or_longer_is_refused), T(it_ends_at_its_time_by_our_clock))

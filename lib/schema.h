@@ -1,0 +1,65 @@
+/*
+ * schema -- what statements in several files share: the version of the schema
+ * that they need, and fragments of SQL about its tables.
+ *
+ * A fragment is here if two stages use it, because stages do not include each
+ * other. Every other statement is beside the function that runs it.
+ */
+#ifndef AIC_SCHEMA_H
+#define AIC_SCHEMA_H
+
+/* The newest migration in sql/ that the statements need. */
+#define AIC_SCHEMA_VERSION 4
+
+/*
+ * AIC_SQL_DURABLE -- an expression for the rows that a statement returns. It
+ * makes the commit wait for the disk, whatever synchronous_commit the role, the
+ * database or a pooler has set for the session.
+ *
+ * Only "off" is replaced. Every other value waits at least for the local disk
+ * and is kept as the administrator chose it, because a standby may depend on
+ * it. The setting lasts for the transaction, so that a session that a pooler
+ * gives to another client keeps its own.
+ */
+#define AIC_SQL_DURABLE                                                        \
+	"CASE WHEN current_setting('synchronous_commit') = 'off'"              \
+	" THEN set_config('synchronous_commit', 'on', true) END"
+
+/*
+ * AIC_SQL_NO_WAIT -- the opposite: the commit of this transaction does not wait
+ * for the disk. The comment of a statement that uses it says what a power
+ * failure may undo, and why that does no harm.
+ */
+#define AIC_SQL_NO_WAIT "set_config('synchronous_commit', 'off', true)"
+
+/*
+ * AIC_SQL_SAME_KEY -- a condition: the chat id in a column was made from the
+ * same Idempotency-Key as the id in a parameter, "$2". An index on the column
+ * supports it. The first half of an id depends on the key alone; see
+ * aic_id_of_key().
+ */
+#define AIC_SQL_SAME_KEY(column, param)                                        \
+	column " BETWEEN"                                                      \
+	       " (left(" param "::text, 18) || '-0000-000000000000')::uuid"    \
+	       " AND"                                                          \
+	       " (left(" param "::text, 18) || '-ffff-ffffffffffff')::uuid"
+
+/* AIC_SQL_SAME_BODY -- the same condition for the body of the request. */
+#define AIC_SQL_SAME_BODY(column, param)                                       \
+	"right(" column "::text, 8) = right(" param "::text, 8)"
+
+/* AIC_SQL_KEPT -- how long a repeat of a key gets the stored answer. */
+#define AIC_SQL_KEPT "interval '24 hours'"
+
+/*
+ * AIC_SQL_CONTEXT_VERSION -- the version of a user's context, from the user's
+ * row "l". It consists of a number, which every save raises, and of the time at
+ * which the user became known, so that a user who was erased and returns does
+ * not get an old version again.
+ */
+#define AIC_SQL_CONTEXT_VERSION                                                \
+	"l.context_seq::text || ' ' ||"                                        \
+	" coalesce(extract(epoch FROM l.created_at)::text, '')"
+#define AIC_CONTEXT_VERSION_SIZE 64
+
+#endif
