@@ -142,7 +142,7 @@ for (1, 2) {
 {
 	my (undef, $line) = chat('a model that fails', 500, 'status=400');
 	is $line->{level}, 'warn', '... is a warning';
-	is $line->{doing}, 'asking the model', '... with its stage';
+	is $line->{doing}, 'calling the model', '... with its stage';
 	is $line->{save_ms}, undef, '... and without a time of saving';
 }
 {
@@ -294,7 +294,7 @@ sub keys_of (@lines)
 	my @lines = split /\n/, $s->worker_log(1);
 	my @requests = grep { / event=request / } @lines;
 	cmp_ok scalar @requests, '>', 25, 'there are lines to look at';
-	is keys_of(@requests), documented('The line about a request', 0),
+	is keys_of(@requests), documented('The line of a request', 0),
 	    'fields of a request: exactly the documented ones';
 	is keys_of(grep { !/ event=request / } @lines), 'event level text',
 	    'fields of other events';
@@ -307,7 +307,7 @@ sub keys_of (@lines)
 	is join(' ', sort keys %events), documented('Events', 0), 'events';
 	my ($names) = slurp("$TOP/lib/err.c") =~ /names\[\] = \{(.*?)\};/s;
 	is join(' ', sort $names =~ /"(\w+)"/g),
-	    documented('The line about a request', 1), 'codes';
+	    documented('The line of a request', 1), 'codes';
 	is documented('Levels', 0), 'debug error info warn', 'levels';
 }
 

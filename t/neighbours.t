@@ -450,7 +450,7 @@ admin('drop view public.users; alter table users_of_old rename to users;
 	    "$TOP/sql");
 	my ($status, $text) = program(@run);
 	is $status, 1, 'tables that only the role\'s search_path finds';
-	like $text, qr/in schema shop, and not in public: set AI_CHAT_DB_SCHEMA=shop/,
+	like $text, qr/in schema shop, not in public: set AI_CHAT_DB_SCHEMA=shop/,
 	    '... are an error and not ignored';
 	$run[1]{AI_CHAT_DB_SCHEMA} = 'shop';
 	is +(program(@run))[0], 0, '... with the setting, they are found';

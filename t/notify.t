@@ -113,7 +113,7 @@ my $manager = listen_at("$dir/notify");
 		    'a worker serves without reaching the service manager';
 		$s->stack->stop_worker(1);
 	}
-	like $s->worker_log(1), qr/event=notify text="could not tell/,
+	like $s->worker_log(1), qr/event=notify text="could not notify/,
 	    '... and logs that';
 }
 
@@ -138,9 +138,9 @@ SKIP: {
 	cmp_ok $last, '<', 1.4 + 5 + 0.5,
 	    'a request that hangs beyond its deadline: no more pings';
 	cmp_ok $last, '>', 1.4 + 5 - 0.5, '... and pings until then';
-	like $s->worker_log(1), qr/event=watchdog .*a request hangs/,
+	like $s->worker_log(1), qr/event=watchdog .*a request is stuck/,
 	    '... and the log has the reason';
-	$s->expect_log(qr/a request hangs/, qr/prematurely closed/);
+	$s->expect_log(qr/a request is stuck/, qr/prematurely closed/);
 	$s->kill_worker(1);
 }
 

@@ -210,8 +210,8 @@ is $path, '/bot123456789:TOKEN/sendMessage',
 $message = JSON::PP->new->utf8->decode($message);
 is $message->{chat_id}, -1001234567890, '... to the chat';
 like $message->{text}, qr/\A🔥 The quota of the first model is used up \(AiChatModelQuota\)$
-^It answers insufficient_quota.*$
-^What to do: Pay,.*$/m, '... with the action to take';
+^The provider responds with insufficient_quota.*$
+^What to do: Add money .*$/m, '... with the action to take';
 is $message->{parse_mode} // '', '', '... as plain text';
 unlike $told, qr/AiChatWorkerDown/, '... and a warning is not sent';
 

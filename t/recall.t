@@ -354,7 +354,7 @@ sub use_up ($user)
 	is((chat(36))[0]{status}, 200, '... takes effect');
 	my $got = $s->ctl('reset-limit', 36);
 	is $got->{status}, 0, '... and so does one by ai-chatctl';
-	like $got->{err}, qr/Redis could not be told/, '... with a warning';
+	like $got->{err}, qr/could not update Redis/, '... with a warning';
 	$s->kill_redis('CONT');
 	wait_for(sub { (chat(36))[0]{status} == 200 }, 20,
 	    'the reset in Redis');

@@ -82,8 +82,7 @@ is keyed('second')->{status}, 200, 'other chats are answered';
 is_deeply $s->ledger(9), { count => 2, rows => 2, leases => 0 },
     '... and counted once';
 is $s->ready_with(200)->{status}, 200, 'readiness is back';
-like $s->worker_log(1), qr/event=breaker .*can be saved again/,
-    '... and so says the log';
+like $s->worker_log(1), qr/event=breaker .*for saves closed/, '... and so says the log';
 
 # An unsaved answer is used only for the question that it answers.
 $s->sql('create trigger full_disk before insert on ai_chat_requests

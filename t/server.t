@@ -160,7 +160,7 @@ for (@faults) {
 	is_deeply $s->ledger($user), { count => 1, rows => 1, leases => 0 },
 	    '... and the chat is counted and stored';
 }
-like $s->worker_log(1), qr/event=server text="the Server refuses SERVER_API_KEY: HTTP 403"/,
+like $s->worker_log(1), qr/event=server text="the seller-data API rejects SERVER_API_KEY: HTTP 403"/,
     'a wrong key has a log line of its own';
 
 for ([ 'is reset', 'cut_off', down => { reset => 10 } ],
@@ -188,12 +188,10 @@ fresh_worker();
 	ask(telegram_id => 200 + $_) for 1 .. 9;
 	is $s->server_seen->{requests} - $before, 5,
 	    'a seller-data API that hangs is called five times and then not';
-	is field('server', 'm' . ($marks - 4)), 'timeout',
-	    '... the fifth chat waits for it';
-	is field('server', 'm' . ($marks - 3)), 'open',
-	    '... for the sixth its circuit breaker is open';
+	is field('server', 'm' . ($marks - 4)), 'timeout', '... the fifth chat waits for it';
+	is field('server', 'm' . ($marks - 3)), 'open', '... for the sixth its circuit breaker is open';
 	is field('server_ms'), '', '... without a wait';
-	like $s->worker_log(1), qr/event=breaker text="the Server failed 5 times in a row \(timeout\)/,
+	like $s->worker_log(1), qr/event=breaker .*seller-data API opened: 5 calls in a row failed \(timeout\)/,
 	    '... and the log says so';
 	my $m = $s->get('/metrics', headers => { 'X-API-KEY' => undef })->{content};
 	like $m, qr/^ai_chat_server_breaker_open\{worker="1"\} 1$/m,
@@ -204,10 +202,9 @@ fresh_worker();
 	    'the worker is ready nevertheless';
 
 	$s->server_set(0);
-	ok wait_for(sub { (ask())[1] ne '' }, 30,
-	    'another call of the seller-data API'),
+	ok wait_for(sub { (ask())[1] ne '' }, 30, 'another call of the seller-data API'),
 	    'when it answers, its circuit breaker closes';
-	like $s->worker_log(1), qr/event=breaker text="the Server answers again"/,
+	like $s->worker_log(1), qr/event=breaker .*for the seller-data API closed"/,
 	    '... and the log says so';
 }
 

@@ -544,7 +544,9 @@ $s->expect_log(qr/connect\(\) to unix:\S+ failed/);
 	is((grep { $_->{status} == 200 && $_->{told} eq '' } @got), 6,
 	    'a missing endpoint: answered without figures');
 	my $log = $s->worker_log(1);
-	my @lines = $log =~ m{^(.*the Server has no /api/v1/bot/user-context/\{telegram_id\}: \\"Not Found\\" to every question.*)$}mg;
+	my @lines = $log =~ m{^(.*the\ seller-data\ API\ has\ no\ path
+	    \ /api/v1/bot/user-context/\{telegram_id\}:
+	    \ every\ response\ is\ \\"Not\ Found\\".*)$}mgx;
 	is scalar @lines, 1, '... and the log reports it once';
 	like $lines[0], qr/level=warn event=server /, '... as a warning';
 	like $log, qr/req=\Q$got[0]{mark}\E .*server=missing /,
@@ -564,24 +566,22 @@ sub checks (%env)
 	    grep { $_->{check} eq 'server' } @{ $got->{json}{checks} };
 }
 
-is_deeply [ checks() ], [ [ 0, 'the Server has no'
-    . ' /api/v1/bot/user-context/{telegram_id}: set SERVER_CONTEXT_PATHS to what'
-    . ' it has' ] ], 'check reports the missing endpoint';
+is_deeply [ checks() ], [ [ 0, 'the seller-data API has no path'
+    . ' /api/v1/bot/user-context/{telegram_id}: correct'
+    . ' SERVER_CONTEXT_PATHS' ] ], 'check reports the missing endpoint';
 $s->stack->settings->{SERVER_CONTEXT_PATHS} = AIChat::Shop::paths();
 {
 	my @got = checks();
 	is scalar @got, 5, '... and calls each path of the setting';
 	my @there = grep { $_->[0]
-	    && $_->[1] =~ m{^/api/v1/bot/\S+ is there: HTTP 422\z} } @got;
-	is scalar @there, 5,
-	    '... which exist, without a request about a seller';
+	    && $_->[1] =~ m{^/api/v1/bot/\S+ exists: HTTP 422\z} } @got;
+	is scalar @there, 5, '... which exist, without a request about a seller';
 }
 $s->stack->settings->{SERVER_API_KEY} = 'wrong';
 is_deeply [ (checks())[0] ],
-    [ [ 0, 'the Server refuses SERVER_API_KEY: HTTP 403' ] ],
+    [ [ 0, 'the seller-data API rejects SERVER_API_KEY: HTTP 403' ] ],
     '... reports a wrong key';
 $server->stop;
-like +((checks())[0])->[1], qr/cannot be asked: /,
-    '... and a seller-data API that is down';
+like +((checks())[0])->[1], qr/could not call /, '... and a seller-data API that is down';
 
 done_testing;

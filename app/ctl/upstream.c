@@ -79,9 +79,9 @@ parse_list(struct ctl_upstream *list, const struct ctl_conf *conf,
 		number = parse_line(conf, p, n);
 		if (number == 0)
 			return aic_fail(err, AIC_ECONF,
-			    "\"%s\" has a line that is not ai-chatctl's, "
-			    "number %d: %.*s",
-			    conf->upstream, line, n > 80 ? 80 : (int)n, p);
+			    "line %d of \"%s\" was not written by "
+			    "ai-chatctl: %.*s",
+			    line, conf->upstream, n > 80 ? 80 : (int)n, p);
 		if (list->n < AIC_METRICS_WORKERS)
 			list->number[list->n++] = number;
 	}
@@ -206,7 +206,7 @@ ctl_upstream_write(const struct ctl_conf *conf, const int *number, int n,
 	for (i = 0; i < n; i++)
 		put_line(&text, conf, number[i]);
 	rc = text.failed || text.len == 0
-	    ? aic_fail(err, AIC_ECONF, "a list of %d workers does not fit", n)
+	    ? aic_fail(err, AIC_ECONF, "a list of %d workers is too large", n)
 	    : replace_file(conf->upstream, text.data, err);
 	aic_buf_done(&text);
 	return rc;

@@ -106,8 +106,8 @@ a_key_with_an_invisible_character_is_refused(void **state)
 	is_refused(key, CANARY "\xff", "a character that is not ASCII");
 	is_refused(key, CANARY "\xe2\x80", "a character that is not ASCII");
 	is_refused(keys, "\xd0\xba\xe2\x80\x8b", "(U+200B), at byte 3");
-	is_refused(key, "a b", "a blank, at byte 2");
-	is_refused(key, "a\tb", "a blank");
+	is_refused(key, "a b", "a space or tab, at byte 2");
+	is_refused(key, "a\tb", "a space or tab");
 }
 
 static void
@@ -122,7 +122,7 @@ a_url_is_a_scheme_a_host_and_a_path(void **state)
 	is_refused(aic_value_url, "https:///v1", "not the URL");
 	is_refused(aic_value_url, "https://h?" CANARY, "not the URL");
 	is_refused(aic_value_url, "https://h/v1\r", "a carriage return");
-	is_refused(aic_value_url, "https://h/v1 ", "a blank");
+	is_refused(aic_value_url, "https://h/v1 ", "a space or tab");
 	is_refused(aic_value_url, "https://h/\xe2\x80\x8bv1", "(U+200B)");
 }
 
@@ -139,7 +139,7 @@ a_base_url_with_the_whole_path_is_refused(void **state)
 	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		snprintf(url, sizeof(url), "https://u:" CANARY "@h%s", bad[i]);
 		is_refused(aic_value_base_url, url,
-		    "write the URL without it, such as https://");
+		    "a valid URL is https://");
 	}
 	is_taken(aic_value_url, "https://h/v1/chat/completions",
 	    "https://h/v1/chat/completions");
@@ -181,7 +181,7 @@ an_invalid_proxy_is_refused(void **state)
 		{ "socks://p:1", "must start with" },
 		{ "HTTP://p:1", "must start with" },
 		{ " http://p:1", "must start with" },
-		{ "http:///p", "behind host and port" },
+		{ "http:///p", "after the port" },
 		{ "http://", "names no host" },
 		{ "http:///", "names no host" },
 		{ "http://:3128", "names no host" },
@@ -198,10 +198,10 @@ an_invalid_proxy_is_refused(void **state)
 		{ "http://u:" CANARY "%7F@p:1", "control character" },
 		{ "http://u:" CANARY "/x@p:1", "%2F" },
 		{ "http://u:" CANARY "#x@p:1", "%2F" },
-		{ "http://p:1/x", "behind host and port" },
-		{ "http://p:1//", "behind host and port" },
-		{ "http://p:1?" CANARY, "behind host and port" },
-		{ "http://p:1#x", "behind host and port" },
+		{ "http://p:1/x", "after the port" },
+		{ "http://p:1//", "after the port" },
+		{ "http://p:1?" CANARY, "after the port" },
+		{ "http://p:1#x", "after the port" },
 		{ "http://p:0", "1 to 65535" },
 		{ "http://p:65536", "1 to 65535" },
 		{ "http://p:", "1 to 65535" },
@@ -217,7 +217,7 @@ an_invalid_proxy_is_refused(void **state)
 		{ "http://[::1]x", "not scheme, host and port" },
 		{ "http://p!:1", "not scheme, host and port" },
 		{ "http://u:" CANARY "@p:1\r", "a carriage return" },
-		{ "http://u:" CANARY "@p :1", "a blank" },
+		{ "http://u:" CANARY "@p :1", "a space or tab" },
 		{ "http://u:" CANARY "\xd0\xba@p:1", "not ASCII" },
 		{ "direct", "must start with" },
 	};

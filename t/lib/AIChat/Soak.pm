@@ -611,7 +611,7 @@ sub check_refusals ($self)
 	    'select telegram_id, request_count from ai_chat_daily_limits');
 
 	for my $log (grep { $_->[0] =~ /^worker/ } $self->{s}->logs) {
-		for ($log->[1] =~ / user=(\d+) .*used up, as Redis remembers/g) {
+		for ($log->[1] =~ / user=(\d+) .*used up, according to Redis/g) {
 			$self->{report}{remembered}++;
 			$self->wrong('refused by Redis for nothing', $_)
 			    if ($count{$_} // 0) < LIMIT;
