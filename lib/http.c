@@ -10,6 +10,7 @@
 #include "lib/http_engine.h"
 #include "lib/http_flight.h"
 #include "lib/http_handle.h"
+#include "lib/http_memory.h"
 #include "lib/http_sock.h"
 
 /* How often a waiting caller checks whether the response is still needed. */
@@ -53,7 +54,7 @@ aic_http_open(struct aic_http **ret_http, const struct aic_http_conf *conf,
 	struct aic_http *h;
 	enum aic_code rc = AIC_OK;
 
-	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+	if (!aic_http_memory_init())
 		return aic_fail(err, AIC_ENOMEM,
 		    "could not initialize libcurl");
 	h = calloc(1, sizeof(*h));

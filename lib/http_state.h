@@ -4,6 +4,7 @@
  *
  * The parts, each of which uses only those above it:
  *
+ *   http_memory   the allocator of libcurl
  *   http_handle   libcurl handles that are kept, and what handles share
  *   http_sock     the sockets of the connections, and epoll
  *   http_flight   a call from its start to its end

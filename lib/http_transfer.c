@@ -171,8 +171,8 @@ set_target(struct aic_http_transfer *t, const struct aic_http_request *req,
  * answer exceeds its limit, and the transfer ends when the full buffer is
  * delivered.
  *
- * malloc() gives the buffer pages of its own, of which a short answer touches
- * one or two.
+ * The buffer has pages of its own (http_memory.h), of which a short answer
+ * touches one or two.
  */
 static long
 receive_buffer(const struct aic_http_request *req)

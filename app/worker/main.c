@@ -44,8 +44,7 @@
 /*
  * An allocation of this size or more gets pages of its own, which free()
  * returns to the kernel at once. Such allocations are rare, except for
- * libcurl's receive buffer. Each call has one of 1.1 MB, and most of the buffer
- * is never touched: address space, not memory.
+ * libcurl's receive buffers, of which lib/http_memory.c keeps some.
  */
 #define LARGE_BYTES (32 * 1024)
 
