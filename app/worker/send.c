@@ -19,98 +19,73 @@
 #include "lib/retry.h"
 
 static enum aic_code validate_request(struct chat *c, struct aic_err *err);
-static enum aic_code check_saves(struct chat *c, struct aic_err *err);
-static void call_seller_api(struct chat *c);
+static enum aic_code check_database(struct chat *c, struct aic_err *err);
+static enum aic_code reserve(struct chat *c, struct aic_err *err);
 static enum aic_code admit_save(struct chat *c, struct aic_err *err);
-static void await_seller_api(struct chat *c);
+static enum aic_code await_seller_api(struct chat *c, struct aic_err *err);
 static enum aic_code build_prompt(struct chat *c, struct aic_err *err);
 static enum aic_code call_model(struct chat *c, struct aic_err *err);
 static enum aic_code render_answer(struct chat *c, struct aic_err *err);
+static enum aic_code save_exchange(struct chat *c, struct aic_err *err);
 static void append_counts(struct chat *c);
 
-/*
- * The stages of a chat, in their order. A stage that fails ends the chat, and
- * the caller receives the error of that stage.
- *
- * A request whose Idempotency-Key was answered before ends at the reservation,
- * with the stored answer in c->answer.
- *
- * The caller of this function always calls finish_chat(), whatever the result.
- */
-static enum aic_code
-run_stages(struct chat *c, struct aic_err *err)
-{
-	struct request *rq = c->rq;
-	enum reserve_result reserved;
-	enum aic_code rc;
-
-	request_stage(rq, "reading the message");
-	rc = validate_request(c, err);
-	if (rc)
-		return rc;
+/* The stages of a chat, in their order, with their names for the log. */
+static const struct stage {
+	const char *doing;
+	enum aic_code (*run)(struct chat *c, struct aic_err *err);
+} stages[] = {
+	/* Read the body and the Idempotency-Key. */
+	{ "reading the message", validate_request },
 
 	/* The schema must be recent enough, and saves must succeed: otherwise
 	 * the model would be paid for an answer that is lost. */
-	request_stage(rq, "checking the database");
-	rc = worker_schema_ok(c->worker, rq->stage_end_us, err);
-	if (rc)
-		return rc;
-	rc = check_saves(c, err);
-	if (rc)
-		return rc;
+	{ "checking the database", check_database },
 
-	/* A cached refusal ends the chat without any work of the database. */
-	request_stage(rq, "looking into the cache");
-	rc = chat_cache_look_up(c, err);
-	if (rc)
-		return rc;
+	/* A cached refusal ends a chat without a key here, without any work of
+	 * the database. */
+	{ "looking into the cache", chat_cache_look_up },
 
-	/* The calls to the seller-data API run while the database works. */
-	call_seller_api(c);
+	/* One round trip makes the reservation and loads the context, while the
+	 * seller-data API is called. A replay ends here. From here on
+	 * finish_chat() has a reservation to release, unless the save uses it
+	 * up. The next stages use no database connection. */
+	{ "reserving a chat", reserve },
 
-	/* One round trip makes the reservation and loads the context. */
-	request_stage(rq, "reserving a chat");
-	reserved = reserve_chat(c, err);
-	if (reserved != RESERVED)
-		return reserved == REPLAYED ? AIC_OK : err->code;
+	/* The circuit breaker of saves admits the chat, or refuses it. */
+	{ "checking whether saves succeed", admit_save },
 
-	/*
-	 * From here on the chat has a reservation, which finish_chat() settles.
-	 * The chat occupies no database connection while the chat waits for the
-	 * seller-data API and for the model.
-	 */
-	request_stage(rq, "checking whether saves succeed");
-	rc = admit_save(c, err);
-	if (rc)
-		return rc;
+	/* The seller's data are optional, so this stage never fails. */
+	{ "asking for the seller's data", await_seller_api },
 
-	request_stage(rq, "asking for the seller's data");
-	await_seller_api(c);
+	{ "building the prompt", build_prompt },
 
-	request_stage(rq, "building the prompt");
-	rc = build_prompt(c, err);
-	if (rc)
-		return rc;
-
-	request_stage(rq, "asking the model");
-	rc = call_model(c, err);
-	if (rc)
-		return rc;
+	/* With retries and the fallback model, until chat_model_deadline(). */
+	{ "asking the model", call_model },
 
 	/* Rendering precedes the save, because rendering can run out of memory
 	 * and a chat that fails must not be counted. */
-	request_stage(rq, "writing the answer");
-	rc = render_answer(c, err);
-	if (rc)
-		return rc;
+	{ "writing the answer", render_answer },
 
 	/* One transaction stores the exchange, counts the chat and removes the
 	 * reservation. */
-	request_stage(rq, "saving the exchange");
-	rc = save_chat_run(c, err);
-	if (!rc)
-		chat_cache_note_saved(c);
-	return rc;
+	{ "saving the exchange", save_exchange },
+};
+
+/* Run the stages until one fails or has found an answer to replay. The caller
+ * of this function always calls finish_chat(), whatever the result. */
+static enum aic_code
+run_stages(struct chat *c, struct aic_err *err)
+{
+	const struct stage *s;
+	enum aic_code rc;
+
+	for (s = stages; s < stages + sizeof(stages) / sizeof(stages[0]); s++) {
+		request_stage(c->rq, s->doing);
+		rc = s->run(c, err);
+		if (rc || c->rq->replayed)
+			return rc;
+	}
+	return AIC_OK;
 }
 
 /*
@@ -193,23 +168,30 @@ validate_request(struct chat *c, struct aic_err *err)
 
 /* A request with a key can be a replay, which needs no save. */
 static enum aic_code
-check_saves(struct chat *c, struct aic_err *err)
+check_database(struct chat *c, struct aic_err *err)
 {
+	enum aic_code rc;
+
+	rc = worker_schema_ok(c->worker, c->rq->stage_end_us, err);
+	if (rc)
+		return rc;
 	save_chat_find_unsaved(c);
 	return c->key ? AIC_OK : save_chat_check(c, err);
 }
 
-static void
-call_seller_api(struct chat *c)
+/* The calls to the seller-data API run while the database works. */
+static enum aic_code
+reserve(struct chat *c, struct aic_err *err)
 {
 	if (!chat_has_data(c) && !c->found.seller)
 		seller_api_start(&c->rq->seller);
+	return reserve_chat(c, err) == RESERVE_FAILED ? err->code : AIC_OK;
 }
 
 /*
  * The model is not called while the circuit breaker of saves is open, nor when
  * the unsaved answer of another request with the same key has appeared since
- * check_saves().
+ * check_database().
  */
 static enum aic_code
 admit_save(struct chat *c, struct aic_err *err)
@@ -219,12 +201,14 @@ admit_save(struct chat *c, struct aic_err *err)
 }
 
 /* The wait ends early enough to leave the model the time of one call. */
-static void
-await_seller_api(struct chat *c)
+static enum aic_code
+await_seller_api(struct chat *c, struct aic_err *err)
 {
+	(void)err;
 	if (!chat_has_data(c))
 		c->seller = seller_api_wait(&c->rq->seller,
 		    chat_model_deadline(c) - AIC_RETRY_LEAST_US);
+	return AIC_OK;
 }
 
 /* JSON needs at most six bytes for each of the AIC_CONTEXT_CHARS_MAX characters
@@ -387,6 +371,16 @@ render_answer(struct chat *c, struct aic_err *err)
 	rc = aic_render_answer(out, c->answer.text, &form, err);
 	if (!rc && !aic_buf_room(out, COUNTS_MAX))
 		rc = aic_fail(err, AIC_ENOMEM, "no memory for the answer");
+	return rc;
+}
+
+static enum aic_code
+save_exchange(struct chat *c, struct aic_err *err)
+{
+	enum aic_code rc = save_chat_run(c, err);
+
+	if (!rc)
+		chat_cache_note_saved(c);
 	return rc;
 }
 
