@@ -112,7 +112,9 @@ struct chat {
 	struct aic_openai_answer answer;
 
 	/* Written by save_chat.c. */
-	bool paid; /* there is an unsaved answer, and the request has a key */
+	/* c->answer is not saved yet, and the request has a key, so that a
+	 * repeat can use the answer. */
+	bool has_unsaved;
 	bool admitted; /* the circuit breaker of saves admitted the chat */
 	uint64_t save_round; /* of that circuit breaker */
 	int64_t remaining; /* chats of the day that are left after this one */

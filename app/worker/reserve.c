@@ -62,7 +62,7 @@ replay_answer(struct chat *c, const struct aic_idempotency *first,
 		    AIC_IDEMPOTENCY_HEADER,
 		    "This key came with another body before");
 	free(c->answer.text);
-	c->paid = false;
+	c->has_unsaved = false;
 	c->answer.text = strdup(first->response);
 	if (!c->answer.text)
 		return aic_fail(err, AIC_ENOMEM, "out of memory");

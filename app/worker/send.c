@@ -175,7 +175,7 @@ check_database(struct chat *c, struct aic_err *err)
 	rc = worker_schema_ok(c->worker, c->rq->stage_end_us, err);
 	if (rc)
 		return rc;
-	save_chat_find_unsaved(c);
+	save_chat_take_unsaved(c);
 	return c->key ? AIC_OK : save_chat_check(c, err);
 }
 
@@ -196,7 +196,7 @@ reserve(struct chat *c, struct aic_err *err)
 static enum aic_code
 admit_save(struct chat *c, struct aic_err *err)
 {
-	save_chat_find_unsaved(c);
+	save_chat_take_unsaved(c);
 	return save_chat_admit(c, err);
 }
 
@@ -322,7 +322,7 @@ call_model(struct chat *c, struct aic_err *err)
 	int64_t start = aic_clock_us();
 	enum aic_code rc;
 
-	if (c->paid) {
+	if (c->has_unsaved) {
 		rq->paid_before = true;
 		return AIC_OK;
 	}
@@ -344,7 +344,7 @@ call_model(struct chat *c, struct aic_err *err)
 	log_breaker_changes(c->conf, &c->answer);
 	aic_metrics_time(c->metrics, AIC_METRICS_MODEL, rq->trace.ai_us);
 	aic_metrics_model(c->metrics, &c->answer);
-	c->paid = !rc && c->key;
+	c->has_unsaved = !rc && c->key;
 	return rc;
 }
 
