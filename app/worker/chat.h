@@ -103,9 +103,9 @@ struct chat {
 
 	/* Written by the stages before the model. */
 	char *seller; /* text about the seller; NULL: none */
-	/* The question has neither a history nor data of the seller, so its
-	 * answer can be shared. */
-	bool common;
+	/* The question has neither a history nor data of the seller, so every
+	 * user can get its answer. */
+	bool shareable;
 	struct aic_buf body; /* the body of the request to the model */
 
 	/* Written by the call of the model; in a replay by reserve.c. */

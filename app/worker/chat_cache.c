@@ -297,7 +297,7 @@ chat_cache_note_saved(struct chat *c)
 	c->rq->seller.storable = true;
 	/* A truncated answer is not stored, nor an answer of the fallback
 	 * model. */
-	if (c->common && *c->found.question && !c->rq->paid_before &&
+	if (c->shareable && *c->found.question && !c->rq->paid_before &&
 	    c->answer.model == 0 && !c->answer.cut_off)
 		store_answer(c);
 }

@@ -252,7 +252,7 @@ ping_when_due(struct crew *c)
 /* Wait for SIGTERM or SIGINT, and do the periodic work meanwhile. Other signals
  * are ignored, because the worker has nothing to reload. */
 static int
-wait_for_signal(struct crew *c, const sigset_t *signals)
+run_main_loop(struct crew *c, const sigset_t *signals)
 {
 	struct timespec left;
 	int64_t us;
@@ -360,7 +360,7 @@ run_worker(struct worker *w, const sigset_t *signals)
 		    PACKAGE_VERSION, (long long)w->conf.threads,
 		    (long long)w->conf.daily_limit);
 		sd_notify_send(&c.notify, "READY=1");
-		sig = wait_for_signal(&c, signals);
+		sig = run_main_loop(&c, signals);
 		sd_notify_send(&c.notify, "STOPPING=1");
 		aic_log_event(AIC_LOG_INFO, "drain", "%s: serving what is left",
 		    sig == SIGTERM ? "SIGTERM" : "SIGINT");

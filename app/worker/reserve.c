@@ -15,8 +15,8 @@
 /* The pause between two polls for the end of the other chat of the same key.
  * The first pause is about as long as a fast model needs. The pause grows, so
  * that hundreds of waiting requests cost little. */
-#define FIRST_PAUSE_US (50 * AIC_MS)
-#define FIRST_PAUSE_MAX_US (400 * AIC_MS)
+#define POLL_PAUSE_US (50 * AIC_MS)
+#define POLL_PAUSE_MAX_US (400 * AIC_MS)
 
 /* A chat takes seconds, so one of the user's chats ends soon. */
 #define CROWD_RETRY_AFTER_S 2
@@ -26,7 +26,7 @@ bind_reservation(struct chat *c, struct aic_db_call *call)
 {
 	const struct aic_conf *conf = c->conf;
 	int64_t left_ms = (c->rq->deadline_us - aic_clock_us()) / AIC_MS;
-	struct aic_limit_reserve h = { .telegram_id = c->in.telegram_id,
+	struct aic_limit_reserve r = { .telegram_id = c->in.telegram_id,
 		.chat_id = c->id,
 		.of_key = c->key,
 		.zone = conf->timezone,
@@ -35,8 +35,8 @@ bind_reservation(struct chat *c, struct aic_db_call *call)
 		.at_once = conf->user_concurrency,
 		.since = *c->reservation.since ? c->reservation.since : NULL };
 
-	aic_limit_reserve_bind(call, &h);
-	c->reservation.lapse_ms = h.lapse_ms;
+	aic_limit_reserve_bind(call, &r);
+	c->reservation.lapse_ms = r.lapse_ms;
 }
 
 /*
@@ -207,7 +207,7 @@ fail_still_running(struct aic_err *err)
 static enum aic_code
 wait_until_ended(struct chat *c, struct aic_err *err)
 {
-	int64_t until = chat_model_deadline(c), pause = FIRST_PAUSE_US;
+	int64_t until = chat_model_deadline(c), pause = POLL_PAUSE_US;
 	enum aic_idempotency_state state;
 	struct aic_db_call call;
 	enum aic_code rc;
@@ -220,7 +220,7 @@ wait_until_ended(struct chat *c, struct aic_err *err)
 		if (aic_clock_us() + pause > until)
 			return fail_still_running(err);
 		aic_clock_sleep(aic_clock_us() + pause);
-		if (pause < FIRST_PAUSE_MAX_US)
+		if (pause < POLL_PAUSE_MAX_US)
 			pause *= 2;
 		request_stage(c->rq, "waiting for the first of this key");
 		aic_idempotency_bind(&call, c->in.telegram_id, c->id,
@@ -294,7 +294,7 @@ refuse_chat(struct chat *c, struct aic_err *err)
 /* Redis has a refusal for the day, and the request has a key: one query,
  * without a lock, finds out whether there is another chat of this key. */
 static enum aic_code
-find_first_chat(struct chat *c, struct aic_err *err)
+refuse_unless_repeat(struct chat *c, struct aic_err *err)
 {
 	enum aic_idempotency_state state;
 	struct aic_db_call call;
@@ -317,7 +317,7 @@ reserve_chat(struct chat *c, struct aic_err *err)
 	enum reserve_result result;
 	bool again = false;
 
-	if (c->found.refused && find_first_chat(c, err))
+	if (c->found.refused && refuse_unless_repeat(c, err))
 		return RESERVE_FAILED;
 	for (;;) {
 		result = try_reserve(c, &first, err);

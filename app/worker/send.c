@@ -245,7 +245,7 @@ build_prompt(struct chat *c, struct aic_err *err)
 	for (i = c->context.first; i < c->context.n; i++)
 		aic_prompt_said(&c->body, said[i].message,
 		    c->context.cut ? c->context.cut : said[i].response);
-	c->common = c->context.first == c->context.n && !c->seller &&
+	c->shareable = c->context.first == c->context.n && !c->seller &&
 	    !chat_has_data(c);
 	/* The chat occupies as little memory as possible while the model
 	 * works. With a cache, chat_cache.c still needs the context. */
@@ -293,14 +293,14 @@ log_breaker_changes(const struct aic_conf *conf,
 			    "the %s model answers again", models[i]);
 }
 
-/* True: the answer to the same common question was cached, so the model need
- * not be called. */
+/* True: the answer to this question was cached, so the model need not be
+ * called. Only a question whose answer is shareable has a cached one. */
 static bool
 use_cached_answer(struct chat *c)
 {
 	bool known = c->found.answer != NULL;
 
-	if (!c->common || !*c->found.question)
+	if (!c->shareable || !*c->found.question)
 		return false;
 	aic_metrics_lookup(c->metrics, AIC_METRICS_LOOKUP_ANSWER, known);
 	c->answer.text = c->found.answer;

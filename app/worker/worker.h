@@ -68,7 +68,7 @@ struct worker_reset {
 	int64_t until_us; /* then the refusal has expired */
 };
 
-/* The last probe of the database by worker_ping(), which all callers share. */
+/* The last probe of the database by worker_probe(), which all callers share. */
 struct worker_probe {
 	pthread_mutex_t lock;
 	pthread_cond_t over;
@@ -168,7 +168,7 @@ enum aic_code worker_schema_ok(struct worker *w, int64_t deadline_us,
     struct aic_err *err) AIC_MUST_CHECK;
 
 /*
- * worker_ping -- probe whether a chat could be reserved and saved now.
+ * worker_probe -- probe whether a chat could be reserved and saved now.
  *
  * The probe runs the statements of a chat with parameters for which the
  * statements find no row. So a revoked privilege, a missing column and a
@@ -185,7 +185,7 @@ enum aic_code worker_schema_ok(struct worker *w, int64_t deadline_us,
  * Blocks:   on the database, for READY_US at most; two round trips
  */
 enum aic_code
-worker_ping(struct worker *w, enum aic_level level, struct aic_err *err);
+worker_probe(struct worker *w, enum aic_level level, struct aic_err *err);
 
 /* worker_enter_wait, worker_leave_wait -- begin and end the wait for another
  * chat of the same key. At most half of the slots may wait. Errors:
