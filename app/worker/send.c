@@ -43,7 +43,7 @@ static const struct stage {
 
 	/* A cached refusal ends a chat without a key here, without any work of
 	 * the database. */
-	{ "looking into the cache", chat_cache_look_up },
+	{ "reading the cache", chat_cache_look_up },
 
 	/* One round trip makes the reservation and loads the context, while the
 	 * seller-data API is called. A replay ends here. From here on
@@ -55,16 +55,16 @@ static const struct stage {
 	{ "checking whether saves succeed", admit_save },
 
 	/* The seller's data are optional, so this stage never fails. */
-	{ "asking for the seller's data", await_seller_api },
+	{ "calling the seller-data API", await_seller_api },
 
 	{ "building the prompt", build_prompt },
 
 	/* With retries and the fallback model, until chat_model_deadline(). */
-	{ "asking the model", call_model },
+	{ "calling the model", call_model },
 
 	/* Rendering precedes the save, because rendering can run out of memory
 	 * and a chat that fails must not be counted. */
-	{ "writing the answer", render_answer },
+	{ "rendering the answer", render_answer },
 
 	/* One transaction stores the exchange, counts the chat and removes the
 	 * reservation. */
@@ -158,7 +158,7 @@ validate_request(struct chat *c, struct aic_err *err)
 	/* A caller can disconnect while the request is queued: such a request
 	 * ends here, before the request costs anything. */
 	if (fcgi_gone(c->rq->fcgi))
-		return aic_fail(err, AIC_EGONE, "the caller left");
+		return aic_fail(err, AIC_EGONE, "the caller disconnected");
 	if (!c->key)
 		return aic_id_new(c->id, err);
 	return aic_idempotency_begin(c->key, c->in.message, c->in.user_context,
@@ -273,7 +273,7 @@ caller_left(void *arg)
 	    fcgi_gone(rq->fcgi);
 }
 
-static const char *const models[AIC_OPENAI_MODELS] = { "first", "fallback" };
+static const char *const models[AIC_OPENAI_MODELS] = { "primary", "fallback" };
 
 static void
 log_breaker_changes(const struct aic_conf *conf,
@@ -284,13 +284,14 @@ log_breaker_changes(const struct aic_conf *conf,
 	for (i = 0; i < AIC_OPENAI_MODELS; i++)
 		if (a->changes[i] == AIC_BREAKER_OPENED)
 			aic_log_event(AIC_LOG_WARN, "breaker",
-			    "the %s model failed %lld chats in a row and is "
-			    "not asked for %lld ms",
+			    "circuit breaker for the %s model opened: %lld "
+			    "chats in a row failed, no calls for %lld ms",
 			    models[i], (long long)conf->breaker_failures,
 			    (long long)conf->breaker_open_ms);
 		else if (a->changes[i] == AIC_BREAKER_CLOSED)
 			aic_log_event(AIC_LOG_INFO, "breaker",
-			    "the %s model answers again", models[i]);
+			    "circuit breaker for the %s model closed",
+			    models[i]);
 }
 
 /* True: the answer to this question was cached, so the model need not be
@@ -331,7 +332,7 @@ call_model(struct chat *c, struct aic_err *err)
 	if (ask.deadline_us - start < AIC_RETRY_LEAST_US) {
 		aic_says(err, "There was no time left to ask the model");
 		return aic_fail(err, AIC_EBUSY,
-		    "no time was left to ask the model");
+		    "no time is left for a call of the model");
 	}
 	rc = aic_openai_ask(c->worker->openai, c->worker->http, &ask,
 	    &c->answer, err);
