@@ -59,14 +59,14 @@
 /* The pause after a failed accept(), in which a descriptor can become free. */
 #define ACCEPT_PAUSE_US (50 * AIC_MS)
 
-/* The interval of periodic work. The gauges of another worker are at most this
- * old, and Prometheus scrapes less often. A queued release waits at most this
- * long after the database has come up. */
+/* The interval of periodic work. The gauges of another worker are about this
+ * old, and Prometheus scrapes less often. A queued release waits about this long
+ * after the database has come up. */
 #define TICK_US (1 * AIC_S)
 
 /* The maximum size of headers and body of a response. The longest body is a
  * page of history. A page of 100 answers of 1 MiB, escaped, can exceed the
- * maximum, but is longer than any person can read. */
+ * maximum; the response is then a 500. No person can read a page that long. */
 #define OUT_MAX (256 * 1024 * 1024)
 
 /* A buffer that a long response has enlarged is freed, so that not every thread
@@ -85,7 +85,7 @@ struct crew {
 	struct worker *worker;
 	struct thread *threads;
 	int n;
-	int64_t stuck_us; /* an older request is stuck */
+	int64_t stuck_us; /* a request that runs longer is stuck */
 	struct sd_notify notify;
 	int64_t ping_us; /* when the next ping is due */
 	bool stuck;
@@ -176,8 +176,9 @@ run_thread(void *arg)
 		case FCGI_STOPPED:
 			break;
 		case FCGI_BROKEN:
-			/* The loss of a single thread would hardly be noticed.
-			 * A process that exits is restarted. */
+			/* Exit, so that the service manager restarts the
+			 * worker. A worker with one thread less would go
+			 * unnoticed. */
 			aic_log_event(AIC_LOG_ERROR, "accept", "%s",
 			    err.detail);
 			_exit(1);
@@ -225,8 +226,8 @@ start_threads(struct crew *c, int n)
 	return i;
 }
 
-/* A ping means that no request is stuck. A ping from an idle thread would prove
- * nothing. */
+/* A ping means that no request is stuck, so only the main thread sends one, after
+ * it has checked all threads. */
 static void
 ping_when_due(struct crew *c)
 {
@@ -269,6 +270,7 @@ run_main_loop(struct crew *c, const sigset_t *signals)
 		us = TICK_US;
 		if (c->notify.ping_us && c->ping_us - aic_clock_us() < us)
 			us = c->ping_us - aic_clock_us();
+		/* Here the argument is a duration. */
 		left = aic_clock_spec(us > 0 ? us : 0);
 		sig = sigtimedwait(signals, NULL, &left);
 	} while (sig != SIGTERM && sig != SIGINT);

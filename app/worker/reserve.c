@@ -13,8 +13,8 @@
 #include "lib/save.h"
 
 /* The pause between two polls for the end of the other chat of the same key.
- * The first pause is about as long as a fast model needs. The pause grows, so
- * that hundreds of waiting requests cost little. */
+ * The pause doubles up to the maximum, so that hundreds of waiting requests cost
+ * little. */
 #define POLL_PAUSE_US (50 * AIC_MS)
 #define POLL_PAUSE_MAX_US (400 * AIC_MS)
 
@@ -46,9 +46,10 @@ bind_reservation(struct chat *c, struct aic_db_call *call)
  * The answer was possibly read before its commit reached the disk, because the
  * server can commit a save without waiting for the disk. A crash of the server
  * could still lose that row, so the caller must not receive the answer before
- * the commit is durable. A refused reservation has locked the user's row and so
- * has waited for the disk. A reservation that was made has not waited, so
- * aic_save_sync_bind() does.
+ * the commit is durable. If the reservation was refused, the batch has locked
+ * the user's row, and its commit has waited for the disk
+ * (aic_idempotency_queue_bind()). If the reservation was made, the commit has
+ * not waited, so aic_save_sync_bind() waits here.
  */
 static enum aic_code
 replay_answer(struct chat *c, const struct aic_idempotency *first,
@@ -96,7 +97,6 @@ read_first_chat(struct chat *c, struct aic_db_call *call,
 	return rc;
 }
 
-/* Called when the context from Redis is not the newest. */
 static enum aic_code
 load_context(struct chat *c, struct aic_err *err)
 {
@@ -112,7 +112,8 @@ load_context(struct chat *c, struct aic_err *err)
 }
 
 /* The reservation returns the version of the newest context, so a context from
- * Redis can be checked only after the reservation. */
+ * Redis can be checked only after the reservation. If the context is outdated,
+ * load the newest one from PostgreSQL. */
 static enum aic_code
 check_context(struct chat *c, struct aic_err *err)
 {
@@ -148,7 +149,8 @@ read_reservation(struct chat *c, const struct aic_db_call *call)
  * Try once to reserve, in one round trip. The batch also loads the context,
  * unless Redis had one, and looks for another chat of the same key.
  *
- * ret_state  of the other chat of the key; set when the request has a key
+ * ret_state  the state of the other chat of the key; set when the request has a
+ *            key
  */
 static enum reserve_result
 try_reserve(struct chat *c, enum aic_idempotency_state *ret_state,
@@ -285,16 +287,18 @@ refuse_chat(struct chat *c, struct aic_err *err)
 		    (long long)s->at_once);
 	}
 	chat_cache_note_refusal(c);
-	/* A chat ended between the refusal and aic_limit_peek_bind(), but the
-	 * second try was refused as well. */
+	/* If a chat ended between the refusal and read_limit(), `used' is below
+	 * the limit. The second try was refused as well, so report the limit as
+	 * reached. */
 	if (s->used < s->limit)
 		s->used = s->limit;
 	err->retry_after_s = (int)s->reset_in_s;
 	return aic_fail(err, AIC_ELIMIT, "the daily limit is used up");
 }
 
-/* Redis has a refusal for the day, and the request has a key: one query,
- * without a lock, finds out whether there is another chat of this key. */
+/* Redis has a refusal for the day, and the request has a key. One query without
+ * a lock checks whether there is another chat of the key. If there is none, the
+ * chat is refused. */
 static enum aic_code
 refuse_unless_repeat(struct chat *c, struct aic_err *err)
 {
@@ -352,8 +356,9 @@ reserve_again(struct chat *c, struct aic_err *err)
 {
 	enum aic_idempotency_state first;
 
-	/* The save is stored after the newest exchange, so the prompt's context
-	 * must be loaded again. */
+	/* Other exchanges can have been saved meanwhile. The context is loaded
+	 * again, because chat_cache_note_saved() stores it together with this
+	 * exchange. */
 	c->found.context = false;
 	return try_reserve(c, &first, err);
 }
@@ -365,6 +370,8 @@ release_now(struct chat *c)
 	struct aic_err err = AIC_ERR_INIT;
 	struct aic_db_call call;
 
+	/* The release has database time of its own; the name in the log
+	 * stays. */
 	request_stage(c->rq, c->rq->trace.doing);
 	aic_limit_release_bind(&call, c->in.telegram_id, c->id);
 	if (request_db(c->rq, &call, 1, &err)) {
@@ -384,7 +391,7 @@ reserve_done(struct chat *c)
 	if (state != RESERVATION_HELD && state != RESERVATION_UNCERTAIN)
 		return;
 	/* When the statement that reserves got no answer, the chat has spent
-	 * its time for the database already. */
+	 * its time for the database already, so the release is queued. */
 	if (state == RESERVATION_UNCERTAIN || !release_now(c))
 		worker_release_later(c->worker, c->in.telegram_id, c->id,
 		    c->rq->deadline_us + AIC_LIMIT_SPARE_MS * AIC_MS);

@@ -14,17 +14,16 @@
 #include "lib/log.h"
 #include "lib/metrics.h"
 
-/* Five consecutive failures are not a coincidence. A service with fewer chats
- * than that is not harmed, because each chat only waits for the timeout; while
- * the circuit breaker is open, one chat in ten seconds does. */
+/* Five consecutive failures are not a coincidence. With fewer, each chat waits
+ * for the timeout and goes on without the data. While the circuit breaker is
+ * open, one chat in ten seconds waits. */
 #define FAILURES_MAX 5
 #define OPEN_US (10 * AIC_S)
 
 #define AUTH "X-API-SECRET-KEY: "
 
-/* The number of sellers whose late answers are kept. The owner of a big shop
- * sends a few questions in a minute. When more answers than that are late, the
- * API is too slow for this cache to help. */
+/* The number of sellers whose late answers are kept. If more sellers than that
+ * have late answers, the API is too slow for this cache to help. */
 #define ENTRIES_MAX 64
 
 /* A path counts as missing after so many consecutive "Not Found". A path that
@@ -52,7 +51,8 @@ struct seller_api {
 	const char *headers[3];
 	struct aic_http *http;
 	struct aic_paths paths;
-	/* Of the paths: a copy is valid for the same paths only. */
+	/* Of SERVER_HOST and the paths. A copy in Redis is used only if both
+	 * are the same. */
 	char digest[AIC_DIGEST_HEX_SIZE];
 	int64_t timeout_us;
 	size_t chars_max;
@@ -290,7 +290,8 @@ read_answer(const struct seller_api *p, const struct aic_http_answer *a,
 	}
 }
 
-/* "Not Found" has two meanings: the API has no such path, or no such seller. */
+/* "Not Found" has two meanings: the API has no such path, or no such seller.
+ * aic_paths_is_missing() has distinguished them. */
 static void
 note_path(struct seller_api *p, int i, enum aic_metrics_seller how)
 {
@@ -340,8 +341,8 @@ read_call(struct seller_api *p, struct seller_api_fetch *f, int i,
 
 /* --- between two queries -------------------------------------------------- */
 
-/* Read the answers of the calls that have ended after the wait. True: an answer
- * or a call is left for the seller's next query. */
+/* Read the answers of the calls that have ended since seller_api_wait()
+ * returned. True: an answer or a call is left for the seller's next query. */
 static bool
 collect_late(struct seller_api *p,
     struct seller_api_fetch fetches[AIC_PATHS_MAX])
@@ -484,9 +485,9 @@ store_entry(struct seller_api *p, int64_t id, struct seller_api_query *query)
 
 /* --- copies for Redis ----------------------------------------------------- */
 
-/* A copy is the digest of the paths, and then for each path the Unix time of
- * the answer ("0": none) and the parts of the answer. Each text ends with a
- * NUL. */
+/* A copy is the digest of SERVER_HOST and the paths, and then for each path the
+ * Unix time of the answer ("0": none) and the parts of the answer. Each text
+ * ends with a NUL. */
 
 bool
 seller_api_restore(struct seller_api_query *query, const char *data, size_t len)
@@ -579,7 +580,8 @@ start_call(const struct seller_api *p, int i, int64_t telegram_id,
 	return call;
 }
 
-/* The log shows one outcome of a query: the lowest value is the best. */
+/* The log shows one outcome of a query, the best one. The values of the enum are
+ * ordered from the best to the worst. */
 static void
 note_outcome(struct seller_api_query *query, enum aic_metrics_seller how,
     enum aic_metrics_seller *best)
@@ -734,8 +736,7 @@ seller_api_finish(struct seller_api_query *query)
 	struct seller_api *p = query->api;
 
 	/* When one answer is late, the answers that came in time are kept as
-	 * well: an API that is slow for the late paths would be slow for those
-	 * paths, too. */
+	 * well, because a new call for them could be late, too. */
 	if (p && collect_late(p, query->fetches))
 		store_entry(p, query->telegram_id, query);
 	free_fetches(query->fetches);

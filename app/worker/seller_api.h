@@ -15,8 +15,8 @@
  * answers for Redis. When an answer comes late, this process also keeps that
  * answer, together with the other answers of the same query.
  *
- * Threads: all threads share a struct seller_api; a struct
- *           seller_api_ask belongs to one request.
+ * Threads: all threads share a struct seller_api; a struct seller_api_query
+ * belongs to one request.
  */
 #ifndef SELLER_API_H
 #define SELLER_API_H

@@ -90,8 +90,8 @@ run_stages(struct chat *c, struct aic_err *err)
 
 /*
  * The order matters: a repeat with the same Idempotency-Key can reserve as soon
- * as reserve_done() has released the reservation, and must then find the answer
- * that save_chat_done() stores for the repeat.
+ * as reserve_done() has released the reservation. If it waits at this worker, it
+ * must then find the answer that save_chat_done() keeps.
  */
 static void
 finish_chat(struct chat *c)
@@ -110,8 +110,8 @@ send_chat(struct request *rq, struct aic_err *err)
 
 	chat_begin(&c, rq);
 	rc = run_stages(&c, err);
-	/* A replay can also be found by the save, after another answer was
-	 * rendered. */
+	/* The save can find out that another chat of the key was answered. Its
+	 * answer then replaces the one that was already rendered. */
 	if (!rc && rq->replayed)
 		rc = render_answer(&c, err);
 	if (!rc)
@@ -200,7 +200,7 @@ admit_save(struct chat *c, struct aic_err *err)
 	return save_chat_admit(c, err);
 }
 
-/* The wait ends early enough to leave the model the time of one call. */
+/* The wait ends early enough that the model still has time for one call. */
 static enum aic_code
 await_seller_api(struct chat *c, struct aic_err *err)
 {
@@ -217,7 +217,7 @@ await_seller_api(struct chat *c, struct aic_err *err)
 #define BODY_MAX (16 * 1024 * 1024)
 
 /* The estimated size of the JSON around an exchange, and of the prompt's text
- * around the seller's data. The estimate makes one allocation sufficient. */
+ * around the seller's data. With it, one allocation is usually sufficient. */
 #define PROMPT_FRAME 640
 
 static enum aic_code
@@ -261,7 +261,8 @@ build_prompt(struct chat *c, struct aic_err *err)
 }
 
 /* A poll costs a system call, so the first poll comes after this time: a caller
- * rarely disconnects earlier. */
+ * rarely disconnects earlier. The wait for a call polls later anyway; this time
+ * matters between two calls, and while a token is renewed. */
 #define GONE_FIRST_US (250 * AIC_MS)
 
 static bool

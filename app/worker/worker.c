@@ -20,8 +20,8 @@
  * longer than this is not ready. */
 #define READY_US (1 * AIC_S)
 
-/* The result of a probe is valid for PROBE_US, and for the time that the next
- * probe can take. */
+/* The result of a probe is used for PROBE_US. While the next probe runs, it is
+ * used for READY_US more. */
 #define PROBE_US (1 * AIC_S)
 #define PROBE_MAX_US (PROBE_US + READY_US)
 
@@ -151,7 +151,7 @@ worker_open(struct worker *w, struct aic_conf *conf, struct aic_err *err)
 		.retry_floor = conf->retry_floor };
 	set_models(ai.models, conf);
 	/* API_SECRET_KEY is the one secret that the workers of all machines
-	 * share. */
+	 * share, so the seal of cached values is derived from it. */
 	cache = (struct aic_cache_conf){
 		.url = conf->redis_url, .secret = conf->api_keys, .scoped = true
 	};
@@ -291,12 +291,7 @@ check_durability(struct worker *w, int64_t deadline_us)
 	aic_db_call_done(&call);
 }
 
-/*
- * The statements of a chat, for a user and a reservation that do not exist, and
- * with a limit that refuses every chat. The server does all the work of a chat
- * and checks names, types, privileges and write access, but finds no row to
- * read or to write.
- */
+/* No chat has this id. */
 static const char nil[] = "00000000-0000-0000-0000-000000000000";
 
 static enum aic_code
@@ -311,6 +306,12 @@ run_and_discard(struct worker *w, struct aic_db_call *calls, int n,
 	return rc;
 }
 
+/*
+ * Run the statements of a chat, for a user and a reservation that do not exist,
+ * and with a limit that refuses every chat. The server does all the work of a
+ * chat and checks names, types, privileges and write access, but finds no row to
+ * read or to write.
+ */
 static enum aic_code
 try_chat(struct worker *w, int64_t deadline_us, struct aic_err *err)
 {
@@ -344,8 +345,8 @@ try_key(struct worker *w, int64_t deadline_us, struct aic_err *err)
 	return run_and_discard(w, calls, 3, deadline_us, err);
 }
 
-/* The keys in Redis contain the name of the database. If the server refuses the
- * query for the name, the worker serves without Redis. */
+/* The keys in Redis contain a digest that identifies the database. If the server
+ * refuses the query for its identity, the worker serves without Redis. */
 static enum aic_code
 set_cache_scope(struct worker *w, int64_t deadline_us, struct aic_err *err)
 {
@@ -581,7 +582,8 @@ log_cache_state(struct worker *w, const struct aic_cache_look *cache)
 	if (!cache->tried)
 		return;
 	pthread_mutex_lock(&w->lock);
-	/* The state can change before the reason is known. */
+	/* Log a change of the state or of the reason. The state can change
+	 * before the reason is known. */
 	same = cache->state == w->cache_logged &&
 	    (cache->state == AIC_CACHE_IS_OK ||
 		strcmp(cache->why, w->cache_why) == 0);
@@ -649,7 +651,8 @@ worker_reset_all(struct worker *w)
 	struct worker_reset r;
 
 	while (take_reset(w, &r)) {
-		/* The refusal in Redis has expired by then. */
+		/* The refusal in Redis has expired, so there is nothing to
+		 * delete. */
 		if (r.until_us <= aic_clock_us())
 			continue;
 		if (!aic_cache_keys_mark_reset(w->cache, r.user)) {
