@@ -618,8 +618,7 @@ defer_reset(struct worker *w, const struct worker_reset *r)
 		aic_log_event(AIC_LOG_WARN, "cache",
 		    "could not queue cache invalidation after reset: %d "
 		    "pending; refusals can remain cached for %d s",
-		    WORKER_RESETS,
-		    (int)(AIC_CACHE_KEYS_USED_MS / 1000));
+		    WORKER_RESETS, (int)(AIC_CACHE_KEYS_USED_MS / 1000));
 }
 
 void
