@@ -31,7 +31,8 @@ static const struct row {
 	 * The same key with every request would make each one a repeat of the
 	 * first.
 	 */
-	{ "Idempotency-Key", "the provider would treat each request as a repeat" },
+	{ "Idempotency-Key",
+	    "the provider would treat each request as a repeat" },
 	{ "Connection", connection },
 	{ "Keep-Alive", connection },
 	{ "Proxy-*", connection },

@@ -62,8 +62,7 @@ describe_char(const char *s, char *to, size_t size)
 	uint32_t cp;
 
 	if (c == '\r')
-		snprintf(to, size,
-		    "a carriage return (a Windows line ending)");
+		snprintf(to, size, "a carriage return (a Windows line ending)");
 	else if (c == '\n')
 		snprintf(to, size, "a line break");
 	else if (c == ' ' || c == '\t')

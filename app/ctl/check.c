@@ -469,8 +469,8 @@ check_seller_api_path(struct check *k, struct aic_http *http, const char *path)
 		    "SERVER_CONTEXT_PATHS",
 		    path);
 	else
-		report_check(k, "server", a.status < 500,
-		    "%s exists: HTTP %d", path, a.status);
+		report_check(k, "server", a.status < 500, "%s exists: HTTP %d",
+		    path, a.status);
 	aic_buf_done(&a.body);
 }
 

@@ -211,7 +211,8 @@ wait_for_server(const char *url)
 	while ((ping = PQping(url)) == PQPING_REJECT ||
 	    ping == PQPING_NO_RESPONSE) {
 		if (!said)
-			print_failure("the database is unavailable, waiting for it");
+			print_failure(
+			    "the database is unavailable, waiting for it");
 		said = true;
 		aic_clock_sleep(aic_clock_us() + WAIT_US);
 	}

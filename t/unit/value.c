@@ -138,8 +138,7 @@ a_base_url_with_the_whole_path_is_refused(void **state)
 	(void)state;
 	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		snprintf(url, sizeof(url), "https://u:" CANARY "@h%s", bad[i]);
-		is_refused(aic_value_base_url, url,
-		    "a valid URL is https://");
+		is_refused(aic_value_base_url, url, "a valid URL is https://");
 	}
 	is_taken(aic_value_url, "https://h/v1/chat/completions",
 	    "https://h/v1/chat/completions");
