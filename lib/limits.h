@@ -1,6 +1,9 @@
 /*
  * limits -- sizes and time margins on which several programs, or the settings
  * and the code that uses them, must agree.
+ *
+ * The limits of a Telegram message are in parts.h, the daily limit of a user in
+ * limit.h.
  */
 #ifndef AIC_LIMITS_H
 #define AIC_LIMITS_H
@@ -15,7 +18,7 @@
 /*
  * A request that runs for this much longer than its deadline is stuck: a worker
  * that drains exits without waiting for it. A service manager must not kill the
- * worker before.
+ * worker earlier.
  */
 #define AIC_LIMITS_DRAIN_SPARE_MS 5000
 
