@@ -74,14 +74,14 @@
  *
  * A call has four steps: begin_call() takes a connection and gets the breaker's
  * permission; the caller writes its commands; run_call() sends them, reads the
- * replies and reports the result to the breaker; give_back() returns the
+ * replies and reports the result to the breaker; return_conn() returns the
  * connection or closes it.
  *
  * `open' is a copy of the state of the breaker that is guarded by `lock'. When
  * the breaker opens, report_verdict() sets `open' and empties `idle' in one
  * critical section, so that no caller takes a connection afterwards. A
  * connection that is returned while the breaker is open is closed by
- * give_back(). After OPEN_US the janitor opens a new connection; this is the
+ * return_conn(). After OPEN_US the janitor opens a new connection; this is the
  * trial of the breaker, and its success closes the breaker.
  *
  * Example: Redis hangs. Three calls time out after 50 ms each; the third one
@@ -285,7 +285,7 @@ borrow_conn(struct aic_cache *c, struct conn *ret_conn)
  * begun.
  */
 static void
-give_back(struct aic_cache *c, struct conn *conn, bool well)
+return_conn(struct aic_cache *c, struct conn *conn, bool well)
 {
 	pthread_mutex_lock(&c->lock);
 	c->n_busy--;
@@ -350,7 +350,7 @@ run_call(struct aic_cache *c, struct conn *conn, uint64_t round,
 		break;
 	}
 	report_verdict(c, round, verdict, why);
-	give_back(c, conn, end == AIC_CACHE_OK);
+	return_conn(c, conn, end == AIC_CACHE_OK);
 	return end;
 }
 
@@ -370,7 +370,7 @@ begin_call(struct aic_cache *c, int64_t start_us, struct conn *ret_conn,
 	if (aic_breaker_enter(&c->breaker, start_us,
 		start_us + AIC_CACHE_CALL_US, ret_round) == 0)
 		return AIC_CACHE_OK;
-	give_back(c, ret_conn, false);
+	return_conn(c, ret_conn, false);
 	return AIC_CACHE_OPEN;
 }
 
@@ -514,7 +514,7 @@ aic_cache_put(struct aic_cache *c, const struct aic_cache_put *puts, int n,
 		ask.replies += write_put(c, &conn, &puts[i]);
 	if (ask.replies == 0) {
 		report_verdict(c, round, AIC_BREAKER_NEUTRAL, "");
-		give_back(c, &conn, true);
+		return_conn(c, &conn, true);
 		return AIC_CACHE_REFUSED;
 	}
 	end = run_call(c, &conn, round, &ask, start, deadline_us);
@@ -710,7 +710,7 @@ check_idle(struct aic_cache *c)
 	if (!any)
 		return;
 	if (aic_breaker_enter(&c->breaker, now, INT64_MAX, &round) > 0) {
-		give_back(c, &conn, false);
+		return_conn(c, &conn, false);
 		return;
 	}
 	aic_redis_command(conn.redis, 1);

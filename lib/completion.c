@@ -276,7 +276,7 @@ aic_completion_read_error(const struct aic_buf *body, const char *const *keys,
 
 /* What the finish_reason of an answer means. */
 enum ending {
-	UNKNOWN,
+	COMPLETE, /* as far as finish_reason shows */
 	CUT, /* the answer ended at the token limit */
 	BROKEN, /* the provider reports that the rest is missing */
 	FILTERED,
@@ -417,7 +417,7 @@ read_finish(const char *reason, struct reading *r)
 	if (!*reason)
 		return;
 	r->ended = true;
-	r->ending = UNKNOWN;
+	r->ending = COMPLETE;
 	for (i = 0; i < sizeof(endings) / sizeof(endings[0]); i++)
 		if (strncasecmp(reason, endings[i].reason,
 			strlen(endings[i].reason)) == 0)

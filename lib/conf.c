@@ -54,7 +54,7 @@ struct setting {
 	const char *name;
 	enum kind kind;
 	int flags;
-	const char *preset; /* NULL: none */
+	const char *default_value; /* NULL: none */
 	double min, max; /* for NUM and REAL */
 	size_t offset; /* in struct aic_conf */
 };
@@ -371,7 +371,7 @@ find_value(const struct setting *s, char *const *env, char *value,
 	if (!plain || !*plain) {
 		if (plain && s->flags & MUST)
 			return aic_fail(err, AIC_ECONF, "%s is empty", s->name);
-		plain = s->preset;
+		plain = s->default_value;
 	}
 	if (!plain) {
 		*ret_found = false;

@@ -37,10 +37,10 @@
  */
 struct container {
 	enum aic_markdown what; /* QUOTE, LIST or ITEM */
-	size_t need; /* ITEM: the least indent of its lines */
-	size_t content; /* ITEM: the most of it that is skipped */
+	size_t indent_min; /* ITEM: the least indent of its lines */
+	size_t indent_max; /* ITEM: the most of it that is skipped */
 	/* ITEM: what was skipped in the last line outside of code */
-	size_t code;
+	size_t indent_skip;
 	char mark; /* LIST: the bullet, or the mark after the numbers */
 	bool ordered;
 };
@@ -294,12 +294,13 @@ match_containers(struct reader *r, struct line *l)
 			skip_columns(l, 1);
 		} else if (c->what == AIC_MARKDOWN_ITEM && first_ink(l)) {
 			indent = indent_of(l);
-			if (indent < c->need)
+			if (indent < c->indent_min)
 				break;
 			if (r->leaf != FENCE)
-				c->code = indent < c->content ? indent
-							      : c->content;
-			skip_columns(l, c->code);
+				c->indent_skip = indent < c->indent_max
+				    ? indent
+				    : c->indent_max;
+			skip_columns(l, c->indent_skip);
 		}
 	}
 	return i;
@@ -508,9 +509,9 @@ read_item(struct reader *r, struct line *l, size_t *n)
 	};
 	open_container(r,
 	    (struct container){ .what = AIC_MARKDOWN_ITEM,
-		.need = m.indent + 2,
-		.content = m.content,
-		.code = m.content },
+		.indent_min = m.indent + 2,
+		.indent_max = m.content,
+		.indent_skip = m.content },
 	    detail);
 	*n = r->n_open;
 	return true;
