@@ -11,7 +11,7 @@
 #include "lib/markdown_scan.h"
 #include "lib/utf8.h"
 
-/* Longer runs of backticks are text. */
+/* The longest run of backticks that encloses code; longer ones are text. */
 #define BACKTICKS_MAX 16
 
 /*
@@ -34,15 +34,14 @@ struct aic_markdown_token {
 	union {
 		uint32_t cp; /* CHARACTER */
 		struct {
-			size_t
-			    /* the delimiter before it that can be an opener */
-			    below;
+			/* the delimiter before it that can be an opener */
+			size_t below;
 			struct aic_markdown_run can;
 			/* characters that are not matched */
 			unsigned char left;
 			unsigned char n_opens, n_closes;
-			unsigned char opens[3],
-			    closes[3]; /* each is 1 or 2 long */
+			/* the lengths of the matched spans, 1 or 2 */
+			unsigned char opens[3], closes[3];
 		} run;
 		struct {
 			size_t below; /* the bracket before it */
@@ -91,7 +90,10 @@ add_token(struct aic_markdown_spans *sp, struct aic_markdown_token token)
 	sp->tokens[sp->n_tokens++] = token;
 }
 
-/* Makes a text token of everything since the last token. */
+/*
+ * Makes text tokens, and breaks between them, of everything since the last
+ * token.
+ */
 static void
 end_text(struct scan *c)
 {
@@ -196,10 +198,10 @@ is_formula(const char *s, size_t n)
 }
 
 /*
- * \(x\), \[x\] and $$x$$ stay unchanged. So that the time stays linear, the
- * scan does not repeat a search that failed, and does not scan a text again
- * that has no sign of a formula in it: a formula that begins inside this text
- * would have the same end.
+ * A formula is \(x\), \[x\] or $$x$$, and stays unchanged. Two rules keep the
+ * time linear. If no end follows, the search for it is not repeated. If the
+ * text before the end has no sign of a formula, it is not searched again: a
+ * formula that begins inside this text would have the same end.
  */
 static bool
 scan_formula(struct scan *c, enum formula kind)
@@ -224,7 +226,7 @@ scan_formula(struct scan *c, enum formula kind)
 	return true;
 }
 
-/* __init__ and _id_1_ are names. */
+/* Names such as __init__ and _id_1_ are text, not emphasis. */
 static bool
 scan_name(struct scan *c)
 {
@@ -499,7 +501,10 @@ has_opener(const size_t n[4], unsigned char closer)
 	return false;
 }
 
-/* Matches two delimiters. Open delimiters between the two become text. */
+/*
+ * Matches a closing delimiter with open ones. Other open delimiters between the
+ * two become text.
+ */
 static void
 match_delimiters(struct aic_markdown_token *tokens, const char *s,
     struct scope *scope, struct aic_markdown_token *closer)
@@ -673,7 +678,10 @@ span_of(char c, unsigned char len)
 			: AIC_MARKDOWN_ITALIC;
 }
 
-/* The outermost span that the run opens was matched last. */
+/*
+ * The span that was matched last is the outermost one, so `opens' is read from
+ * its end.
+ */
 static void
 put_run(struct speaker *p, const struct aic_markdown_token *t)
 {

@@ -46,8 +46,8 @@ whole_file(void)
 }
 
 /*
- * A worker holds a lock on its file as long as its process lives. The check
- * does not change the lock.
+ * A worker holds a lock on its file while its process runs. The check does not
+ * change the lock.
  */
 static bool
 is_owned(int fd)
@@ -105,9 +105,7 @@ map_file(int fd)
 	return p;
 }
 
-/*
- * Classify an error: a full or failing volume is no reason to refuse to serve.
- */
+/* Classify an error. After AIC_EBUSY the worker can serve without the file. */
 static enum aic_code
 fail_write(struct aic_err *err, const char *path, int why)
 {
@@ -118,8 +116,8 @@ fail_write(struct aic_err *err, const char *path, int why)
 }
 
 /*
- * Allocates all blocks, because an access to a block that the volume has no
- * space for would raise SIGBUS.
+ * Allocates all blocks of the file now. Otherwise an access to a block for
+ * which the volume has no space left would raise SIGBUS.
  */
 static int
 give_size(int fd, bool ours)

@@ -2,8 +2,9 @@
  * metrics_page -- the counters of a worker, and the file from which other
  * programs read them. A part of metrics.h, which has the rules.
  *
- * The page is the content of the file. Its worker maps the file. Other programs
- * copy it instead, because a mapped file could be truncated while they read it.
+ * The page is the content of the file. The worker maps its file. Other programs
+ * copy the file instead, because a mapped file could be truncated while they
+ * read it.
  *
  * Threads: the counters: any. Opening, closing: one.
  */

@@ -82,7 +82,11 @@ put_requests(struct aic_buf *to, const struct aic_metrics_view *v)
 			continue;
 		for (j = 0; j < AIC_METRICS_STATUSES; j++) {
 			n = aic_metrics_get(&v->page->requests[i][j]);
-			/* Most combinations never occur. */
+			/*
+			 * Most combinations never occur. A 200 is always
+			 * written, so that each route has a metric from the
+			 * start.
+			 */
 			if (n == 0 && aic_metrics_statuses[j] != 200)
 				continue;
 			aic_buf_printf(to,
@@ -284,7 +288,7 @@ put_breaker(struct aic_buf *to, const struct aic_metrics_view *v)
 
 /* --- the table of metrics ---------------------------------------------- */
 
-/* The workers for which a number is exported. */
+/* The workers for which a metric is exported. */
 enum scope {
 	EVER, /* all, because a counter outlives its worker */
 	RUNNING,
@@ -292,7 +296,7 @@ enum scope {
 };
 
 /*
- * Metrics of one number for each worker. A counter is a field of struct
+ * A metric that is one number for each worker. A counter is a field of struct
  * aic_metrics_page, a gauge is a field of struct aic_metrics_now.
  */
 struct family {

@@ -254,7 +254,8 @@ ask_often(struct asking *q, struct aic_err *err)
 			return rc;
 		/*
 		 * A token that has expired is no failure of the model. The call
-		 * is repeated once, and does not count as an attempt.
+		 * is repeated once. The repeat is counted in answer->attempts,
+		 * but not towards AIC_RETRY_ATTEMPTS.
 		 */
 		if (!renewed && a->token == AIC_PROVIDER_TOKEN_STALE &&
 		    has_time(a->until_us)) {
@@ -312,8 +313,8 @@ end_of_share(struct aic_openai *o, int i, int64_t now_us, int64_t deadline_us)
 }
 
 /*
- * Without a token, no model has refused the question: another model may be able
- * to answer it.
+ * If there was no token, the model did not receive the question, so another
+ * model may be able to answer it.
  */
 static bool
 may_ask_other(enum aic_code rc, const struct asking *q)

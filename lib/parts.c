@@ -115,8 +115,8 @@ meet_tag(struct aic_parts *p, const char *s, const char *next)
 }
 
 /*
- * The blocks of a rich message that a tag begins. The content of an item or of
- * a quotation counts as one block even without a tag.
+ * The number of blocks of a rich message that a tag begins. The content of an
+ * item or of a quotation counts as one block even without a tag.
  */
 static size_t
 blocks_of(const char *tag)
@@ -135,7 +135,7 @@ blocks_of(const char *tag)
 
 /*
  * The number of splittable tags among the first n open tags. Telegram ends such
- * an entity where another one begins, and begins it again after that.
+ * an entity where another one begins, and begins it again after the other one.
  */
 static size_t
 count_splittable(const struct aic_parts *p, int n)
@@ -178,6 +178,7 @@ opening_amount(const struct aic_parts *p)
 	return a;
 }
 
+/* True if one of the amounts exceeds a part of its limit; share 4: a quarter. */
 static bool
 exceeds_limits(const struct aic_parts_amount *a,
     const struct aic_parts_amount *max, size_t share)
@@ -288,8 +289,8 @@ struct between {
 };
 
 /*
- * A tag between the two characters; the blocks of a rich message count as
- * lines.
+ * Records a tag between the two characters. A block of a rich message counts as
+ * a line, an outermost one as a paragraph.
  */
 static void
 pass_tag(const struct aic_parts *met, const char *tag, bool outermost,

@@ -258,14 +258,14 @@ aic_provider_close(struct aic_provider *p)
 
 /* --- a call -------------------------------------------------------------- */
 
-/* The way of a request: to the model, or to the token endpoint. */
+/* How a request is sent, to the model or to the token endpoint. */
 struct way {
 	const struct aic_provider *provider;
 	struct aic_http *http;
 	const struct aic_provider_call *call;
 };
 
-/* Sends all requests of a provider. */
+/* Sends any request of a provider, also that for a token. */
 static void
 send_request(void *arg, const struct aic_http_request *req,
     struct aic_http_answer *answer)

@@ -37,7 +37,10 @@
 #include "lib/clock.h"
 #include "lib/http.h"
 
-/* Calls of one model in one chat, including the first one. */
+/*
+ * Attempts at one model in one chat, including the first one. A call that is
+ * repeated with a new token or in another form is not counted as one more.
+ */
 #define AIC_RETRY_ATTEMPTS 3
 
 /*

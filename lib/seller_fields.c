@@ -295,8 +295,8 @@ struct name {
 };
 
 /*
- * Sorted; in lower case, and without the separators between the words of a
- * name.
+ * Sorted for bsearch(). The names are in lower case, without the separators
+ * between words.
  */
 static const struct name names[] = {
 	{ "14days", OF_NO_USE },
