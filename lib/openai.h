@@ -44,7 +44,7 @@ struct aic_openai;
 #define AIC_OPENAI_MODELS 2
 
 struct aic_openai_conf {
-	/* For the second one see aic_provider_inherit(). */
+	/* For the fallback model see aic_provider_inherit(). */
 	struct aic_provider_conf models[AIC_OPENAI_MODELS];
 	double temperature;
 	int64_t max_tokens;

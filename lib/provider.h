@@ -93,8 +93,8 @@ struct aic_provider {
  * False: the fallback provider is not configured, because it has no URL, no key
  * and no name.
  */
-bool aic_provider_inherit(struct aic_provider_conf *second,
-    const struct aic_provider_conf *first);
+bool aic_provider_inherit(struct aic_provider_conf *fallback,
+    const struct aic_provider_conf *primary);
 
 /*
  * aic_provider_open -- open a provider. Borrows conf, whose first three members
