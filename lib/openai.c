@@ -198,7 +198,7 @@ wait_again(const struct asking *q, int tried, struct aic_err *err)
 	struct aic_retry_case c = aic_openai_attempt_case(&q->attempt);
 	int64_t now = aic_clock_us(), wait;
 
-	if (!aic_retry_worth(&c) || is_breaker_open(q))
+	if (!aic_retry_same_model(&c) || is_breaker_open(q))
 		return false;
 	wait = aic_retry_wait(tried, q->attempt.http.retry_after_us,
 	    q->attempt.until_us - now, aic_random());
@@ -322,7 +322,7 @@ may_ask_other(enum aic_code rc, const struct asking *q)
 	struct aic_retry_case c = aic_openai_attempt_case(&q->attempt);
 
 	return rc == AIC_EUPSTREAM &&
-	    (aic_retry_other(&c) ||
+	    (aic_retry_other_model(&c) ||
 		q->attempt.token == AIC_PROVIDER_TOKEN_MISSING) &&
 	    has_time(q->ask->deadline_us);
 }

@@ -185,13 +185,13 @@ aic_retry_advise(const struct aic_retry_case *c, enum aic_retry_why *ret_why)
 }
 
 bool
-aic_retry_worth(const struct aic_retry_case *c)
+aic_retry_same_model(const struct aic_retry_case *c)
 {
 	return aic_retry_advise(c, NULL) == AIC_RETRY_AGAIN;
 }
 
 bool
-aic_retry_other(const struct aic_retry_case *c)
+aic_retry_other_model(const struct aic_retry_case *c)
 {
 	enum aic_retry_advice advice = aic_retry_advise(c, NULL);
 
