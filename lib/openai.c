@@ -213,7 +213,7 @@ wait_again(const struct asking *q, int tried, struct aic_err *err)
 }
 
 static enum aic_code
-ask_once(struct asking *q, struct aic_err *err)
+call_model(struct asking *q, struct aic_err *err)
 {
 	struct aic_openai_attempt *a = &q->attempt;
 	struct aic_openai_answer *answer = q->answer;
@@ -240,7 +240,7 @@ ask_once(struct asking *q, struct aic_err *err)
 }
 
 static enum aic_code
-ask_often(struct asking *q, struct aic_err *err)
+call_with_retries(struct asking *q, struct aic_err *err)
 {
 	struct aic_openai_attempt *a = &q->attempt;
 	int tried = 0, reshaped = 0;
@@ -249,7 +249,7 @@ ask_often(struct asking *q, struct aic_err *err)
 
 	aic_retry_budget_call(&q->up->budget, aic_clock_us());
 	for (;;) {
-		rc = ask_once(q, err);
+		rc = call_model(q, err);
 		if (rc != AIC_EUPSTREAM)
 			return rc;
 		/*
@@ -317,7 +317,7 @@ end_of_share(struct aic_openai *o, int i, int64_t now_us, int64_t deadline_us)
  * model may be able to answer it.
  */
 static bool
-may_ask_other(enum aic_code rc, const struct asking *q)
+may_call_other(enum aic_code rc, const struct asking *q)
 {
 	struct aic_retry_case c = aic_openai_attempt_case(&q->attempt);
 
@@ -337,7 +337,7 @@ fail_open(int64_t wait_us, struct aic_err *err)
 }
 
 static enum aic_code
-ask_all(struct aic_openai *o, struct asking *q, struct aic_err *err)
+call_models(struct aic_openai *o, struct asking *q, struct aic_err *err)
 {
 	struct aic_openai_attempt *a = &q->attempt;
 	int64_t now, wait, soonest = INT64_MAX;
@@ -359,11 +359,11 @@ ask_all(struct aic_openai *o, struct asking *q, struct aic_err *err)
 		/* The rest of the time is reserved for another model. */
 		a->other = a->until_us < q->ask->deadline_us;
 		q->answer->model = i;
-		rc = ask_often(q, err);
+		rc = call_with_retries(q, err);
 		q->answer->changes[i] = aic_breaker_leave(&q->up->breaker,
 		    round, judge_failure(rc, q, a->until_us - now),
 		    aic_clock_us());
-		if (!may_ask_other(rc, q))
+		if (!may_call_other(rc, q))
 			return rc;
 	}
 	return rc == AIC_EOPEN ? fail_open(soonest, err) : rc;
@@ -380,7 +380,7 @@ aic_openai_ask(struct aic_openai *o, struct aic_http *http,
 		.attempt = { .terms = &o->terms } };
 	enum aic_code rc;
 
-	rc = ask_all(o, &q, err);
+	rc = call_models(o, &q, err);
 	aic_buf_done(&q.attempt.http.body);
 	if (rc == AIC_OK || rc == AIC_EUPSTREAM)
 		atomic_store(&o->failing, rc == AIC_EUPSTREAM);
