@@ -10,7 +10,7 @@
 #include "lib/metrics_page.h"
 
 static const char *const seller_results[] = {
-	[AIC_METRICS_SELLER_TOLD] = "told",
+	[AIC_METRICS_SELLER_ANSWERED] = "told",
 	[AIC_METRICS_SELLER_LATE] = "late",
 	[AIC_METRICS_SELLER_NOTHING] = "nothing",
 	[AIC_METRICS_SELLER_UNKNOWN] = "unknown",

@@ -305,7 +305,7 @@ struct family {
 	enum scope scope;
 };
 
-static const struct family families[] = {
+static const struct family number_families[] = {
 	{ "tokens_total", "counter",
 	    "Tokens of prompts and answers together, as counted by the model.",
 	    AT(tokens), EVER },
@@ -361,7 +361,7 @@ static const struct family families[] = {
 static const struct {
 	const char *name, *type, *help;
 	void (*put)(struct aic_buf *to, const struct aic_metrics_view *v);
-} tables[] = {
+} label_families[] = {
 	{ "build_info", "gauge", "Version of the worker, as a label.",
 	    put_build },
 	{ "worker_up", "gauge",
@@ -445,16 +445,19 @@ aic_metrics_write(struct aic_metrics *m, struct aic_buf *to)
 	int j;
 
 	read_views(&all, m);
-	for (i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {
-		put_head(to, tables[i].name, tables[i].type, tables[i].help);
+	for (i = 0; i < sizeof(label_families) / sizeof(label_families[0]);
+	     i++) {
+		put_head(to, label_families[i].name, label_families[i].type,
+		    label_families[i].help);
 		for (j = 0; j < all.n; j++)
-			tables[i].put(to, &all.v[j]);
+			label_families[i].put(to, &all.v[j]);
 	}
-	for (i = 0; i < sizeof(families) / sizeof(families[0]); i++) {
-		put_head(to, families[i].name, families[i].type,
-		    families[i].help);
+	for (i = 0; i < sizeof(number_families) / sizeof(number_families[0]);
+	     i++) {
+		put_head(to, number_families[i].name, number_families[i].type,
+		    number_families[i].help);
 		for (j = 0; j < all.n; j++)
-			put_number(to, &families[i], &all.v[j]);
+			put_number(to, &number_families[i], &all.v[j]);
 	}
 	aic_metrics_page_free(&all, m->page);
 }
