@@ -325,7 +325,7 @@ take_conn(struct aic_db *db)
 }
 
 static void
-give_conn(struct aic_db *db, struct aic_db_conn *c)
+return_conn(struct aic_db *db, struct aic_db_conn *c)
 {
 	if (c->pg && c->generation != db->generation)
 		aic_db_conn_close(c);
@@ -435,7 +435,7 @@ lead_trip(struct aic_db *db, struct aic_db_batch *self)
 		c->silent = false;
 		finish_trip(db, c, trip);
 	}
-	give_conn(db, c);
+	return_conn(db, c);
 	wake_next(db);
 }
 

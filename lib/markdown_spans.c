@@ -564,7 +564,7 @@ match_all(struct aic_markdown_spans *sp, const char *s)
 
 /* --- the third pass: calling the writer --------------------------------- */
 
-struct speaker {
+struct output {
 	struct aic_markdown_spans *sp;
 	const char *s;
 	const char *end; /* of the last text */
@@ -576,7 +576,7 @@ struct speaker {
 
 /* Writes a blank between two digits that were not adjacent in the source. */
 static void
-put_text(struct speaker *p, const char *s, size_t n)
+put_text(struct output *p, const char *s, size_t n)
 {
 	struct aic_markdown_spans *sp = p->sp;
 	int i;
@@ -593,7 +593,7 @@ put_text(struct speaker *p, const char *s, size_t n)
 }
 
 static void
-put_code(struct speaker *p, const struct aic_markdown_token *t)
+put_code(struct output *p, const struct aic_markdown_token *t)
 {
 	static const struct aic_markdown_detail none;
 	const struct aic_markdown_writer *w = p->sp->writer;
@@ -611,7 +611,7 @@ put_code(struct speaker *p, const struct aic_markdown_token *t)
 }
 
 static void
-decode_target(struct speaker *p, size_t at, size_t len)
+decode_target(struct output *p, size_t at, size_t len)
 {
 	struct aic_buf *to = &p->sp->scratch;
 	const char *s = p->s + at, *end = s + len;
@@ -635,7 +635,7 @@ decode_target(struct speaker *p, size_t at, size_t len)
 }
 
 static void
-enter_link(struct speaker *p, const struct aic_markdown_token *t, size_t i)
+enter_link(struct output *p, const struct aic_markdown_token *t, size_t i)
 {
 	struct aic_markdown_detail d = { 0 };
 
@@ -648,7 +648,7 @@ enter_link(struct speaker *p, const struct aic_markdown_token *t, size_t i)
 }
 
 static void
-leave_link(struct speaker *p, const struct aic_markdown_token *t)
+leave_link(struct output *p, const struct aic_markdown_token *t)
 {
 	const struct aic_markdown_token *open =
 	    &p->sp->tokens[p->links[p->n_links - 1]];
@@ -683,7 +683,7 @@ span_of(char c, unsigned char len)
  * its end.
  */
 static void
-put_run(struct speaker *p, const struct aic_markdown_token *t)
+put_run(struct output *p, const struct aic_markdown_token *t)
 {
 	static const struct aic_markdown_detail none;
 	const struct aic_markdown_writer *w = p->sp->writer;
@@ -698,7 +698,7 @@ put_run(struct speaker *p, const struct aic_markdown_token *t)
 }
 
 static void
-put_token(struct speaker *p, size_t i)
+put_token(struct output *p, size_t i)
 {
 	const struct aic_markdown_token *t = &p->sp->tokens[i];
 	struct aic_buf *scratch = &p->sp->scratch;
@@ -752,7 +752,7 @@ void
 aic_markdown_spans_read(struct aic_markdown_spans *sp, const char *s, size_t n)
 {
 	struct scan c = { .sp = sp, .s = s, .n = n, .bracket = NONE };
-	struct speaker p = { .sp = sp, .s = s };
+	struct output p = { .sp = sp, .s = s };
 	size_t i;
 
 	sp->n_tokens = 0;

@@ -102,7 +102,7 @@ read_token(const struct aic_parts *p, const char *at)
 /* --- tags -------------------------------------------------------------- */
 
 static void
-meet_tag(struct aic_parts *p, const char *s, const char *next)
+track_tag(struct aic_parts *p, const char *s, const char *next)
 {
 	if (s[1] == '/') {
 		if (p->n_open > 0)
@@ -192,7 +192,7 @@ exceeds_limits(const struct aic_parts_amount *a,
 bool
 aic_parts_fit(const struct aic_parts *p)
 {
-	struct aic_parts met = *p;
+	struct aic_parts tracked = *p;
 	struct aic_parts_amount a = { 0 };
 	struct token t;
 	const char *at;
@@ -203,9 +203,9 @@ aic_parts_fit(const struct aic_parts *p)
 	for (at = p->at; at < p->end; at = t.next) {
 		t = read_token(p, at);
 		if (t.tag) {
-			add_tag(&met, met.n_open, at, (size_t)(t.next - at),
-			    &a);
-			meet_tag(&met, at, t.next);
+			add_tag(&tracked, tracked.n_open, at,
+			    (size_t)(t.next - at), &a);
+			track_tag(&tracked, at, t.next);
 		} else {
 			a.units += t.units;
 			a.bytes += (size_t)(t.next - at);
@@ -293,10 +293,10 @@ struct between {
  * a line, an outermost one as a paragraph.
  */
 static void
-pass_tag(const struct aic_parts *met, const char *tag, bool outermost,
+pass_tag(const struct aic_parts *tracked, const char *tag, bool outermost,
     struct between *b)
 {
-	if (met->format != AIC_FORMAT_RICH)
+	if (tracked->format != AIC_FORMAT_RICH)
 		return;
 	if (is_tag(tag, "td") || is_tag(tag, "th"))
 		b->blank = true;
@@ -342,7 +342,7 @@ skip_blank(struct aic_parts *p)
 			n_row = p->n_open;
 		}
 		if (t.tag)
-			meet_tag(p, at, t.next);
+			track_tag(p, at, t.next);
 		else if (t.kind == AIC_TELEGRAM_SEEN && row) {
 			p->n_open = n_row;
 			return row;
@@ -366,18 +366,19 @@ find_cut(const struct aic_parts *p, const char *start)
 	const char *at, *end = start; /* after the last kept character */
 	struct between b = { 0 };
 	struct token t = { .next = start };
-	struct aic_parts met = *p;
+	struct aic_parts tracked = *p;
 	bool outermost;
 	enum place i;
 
 	for (at = start; at < p->end; at = t.next) {
 		t = read_token(p, at);
 		if (t.tag) {
-			add_tag(&met, met.n_open, at, (size_t)(t.next - at),
-			    &a);
-			outermost = met.n_open == 0;
-			meet_tag(&met, at, t.next);
-			pass_tag(&met, at, outermost || met.n_open == 0, &b);
+			add_tag(&tracked, tracked.n_open, at,
+			    (size_t)(t.next - at), &a);
+			outermost = tracked.n_open == 0;
+			track_tag(&tracked, at, t.next);
+			pass_tag(&tracked, at, outermost || tracked.n_open == 0,
+			    &b);
 			continue;
 		}
 		a.units += t.units;
@@ -388,7 +389,7 @@ find_cut(const struct aic_parts *p, const char *start)
 			continue;
 		}
 		if (exceeds_limits(&kept, &p->max, 4))
-			best[place_of(&b, t.cp, is_code(&met))] = end;
+			best[place_of(&b, t.cp, is_code(&tracked))] = end;
 		if (exceeds_limits(&a, &p->max, 1))
 			break;
 		end = t.next;
@@ -423,7 +424,7 @@ aic_parts_next(struct aic_parts *p, struct aic_buf *to)
 		t = read_token(p, s);
 		next = t.next;
 		if (t.tag)
-			meet_tag(p, s, next);
+			track_tag(p, s, next);
 	}
 	put_closing(p, to);
 	p->at = cut;
