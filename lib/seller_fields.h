@@ -63,41 +63,41 @@ int aic_seller_fields_find(const char *name);
  * aic_seller_fields_get -- the field of a number; field 0 has no label and is
  * plain.
  */
-const struct aic_seller_field *aic_seller_fields_get(int word);
+const struct aic_seller_field *aic_seller_fields_get(int field);
 
 /* aic_seller_fields_how -- the kind of a field. */
-enum aic_seller_fields_how aic_seller_fields_how(int word);
+enum aic_seller_fields_how aic_seller_fields_how(int field);
 
 /*
  * aic_seller_fields_is_money -- true for an amount of money.
  * aic_seller_fields_adds_up -- true if a list shows the sum of the field.
  */
-bool aic_seller_fields_is_money(int word);
-bool aic_seller_fields_adds_up(int word);
+bool aic_seller_fields_is_money(int field);
+bool aic_seller_fields_adds_up(int field);
 
 /* aic_seller_fields_is_hidden -- true for a field that is not shown. */
-bool aic_seller_fields_is_hidden(int word);
+bool aic_seller_fields_is_hidden(int field);
 
 /*
  * aic_seller_fields_is_shown -- false if the number stands for "unknown".
  *
  * in_list   the number belongs to an item of a list
  */
-bool aic_seller_fields_is_shown(int word, double x, bool in_list);
+bool aic_seller_fields_is_shown(int field, double x, bool in_list);
 
 /*
  * aic_seller_fields_within -- the field that a member is inside an object:
- * outer is the field of the object, word the field of the member's name.
+ * outer is the field of the object, `field' the one of the member's name.
  *
  * In sales_periods of wb_assist, "7_days" begins on Monday, and "30_days" on
  * the first of the month.
  */
-int aic_seller_fields_within(int outer, int word);
+int aic_seller_fields_within(int outer, int field);
 
 /*
  * aic_seller_fields_is_totals -- true for the totals of the document's period.
  */
-bool aic_seller_fields_is_totals(int word);
+bool aic_seller_fields_is_totals(int field);
 
 /*
  * aic_seller_fields_is_part, aic_seller_fields_is_double -- Some objects divide
@@ -105,8 +105,8 @@ bool aic_seller_fields_is_totals(int word);
  * two (is_part). Their total amount and their number of sales then add up both
  * (is_double). Such a total is no revenue, so it is not shown.
  */
-bool aic_seller_fields_is_part(int word);
-bool aic_seller_fields_is_double(int word);
+bool aic_seller_fields_is_part(int field);
+bool aic_seller_fields_is_double(int field);
 
 /* The meaning of a text of AIC_SELLER_FIELDS_KIND. */
 struct aic_seller_fields_value {
