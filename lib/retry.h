@@ -92,13 +92,14 @@ enum aic_retry_advice
 aic_retry_advise(const struct aic_retry_case *c, enum aic_retry_why *ret_why);
 
 /*
- * aic_retry_same_model -- true when the table advises another attempt at this model.
+ * aic_retry_same_model -- true when the table advises another attempt at this
+ * model.
  */
 bool aic_retry_same_model(const struct aic_retry_case *c);
 
 /*
- * aic_retry_other_model -- true when another model may succeed. This includes all
- * cases in which aic_retry_same_model() is true.
+ * aic_retry_other_model -- true when another model may succeed. This includes
+ * all cases in which aic_retry_same_model() is true.
  */
 bool aic_retry_other_model(const struct aic_retry_case *c);
 

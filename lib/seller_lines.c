@@ -164,7 +164,7 @@ aic_seller_lines_elements(struct aic_seller_lines *w, int field,
 
 /* The field of a member of the object that is being written. */
 static int
-word_of(const struct aic_seller_lines *w, const char *name)
+field_of(const struct aic_seller_lines *w, const char *name)
 {
 	return aic_seller_fields_within(w->outer, aic_seller_fields_find(name));
 }
@@ -201,7 +201,7 @@ static bool
 put_field(struct aic_seller_lines *w, const char *name, struct json_object *v,
     const char *between, int depth)
 {
-	int field = word_of(w, name), outer = w->outer;
+	int field = field_of(w, name), outer = w->outer;
 	size_t begin = w->b->len;
 	bool line = *between == ':';
 	bool ok = v && put_label(w, field, name);
@@ -228,8 +228,8 @@ put_field(struct aic_seller_lines *w, const char *name, struct json_object *v,
 }
 
 /*
- * Writes an object in one line. Members that the table of fields has come
- * first.
+ * Writes an object in one line. Members whose names are in the table of fields
+ * come first.
  */
 static bool
 put_fields(struct aic_seller_lines *w, struct json_object *obj, int depth)
@@ -245,7 +245,7 @@ put_fields(struct aic_seller_lines *w, struct json_object *obj, int depth)
 		     !is_full(w);
 		     json_object_iter_next(&it)) {
 			const char *name = json_object_iter_peek_name(&it);
-			int field = word_of(w, name);
+			int field = field_of(w, name);
 
 			if ((field != 0) != known || is_hidden(field, parts))
 				continue;
@@ -355,7 +355,7 @@ bool
 aic_seller_lines_member(struct aic_seller_lines *w, const char *name,
     struct json_object *v, int depth)
 {
-	int field = word_of(w, name), outer = w->outer;
+	int field = field_of(w, name), outer = w->outer;
 	size_t begin = w->b->len;
 	bool list = json_object_is_type(v, json_type_array) &&
 	    aic_seller_lines_has_objects(v);
@@ -388,7 +388,7 @@ aic_seller_lines_member(struct aic_seller_lines *w, const char *name,
 	return ok;
 }
 
-/* As in put_fields(), members that the table of fields has come first. */
+/* As in put_fields(), members with names in the table of fields come first. */
 bool
 aic_seller_lines_object(struct aic_seller_lines *w, struct json_object *obj,
     int depth)
@@ -405,7 +405,7 @@ aic_seller_lines_object(struct aic_seller_lines *w, struct json_object *obj,
 		     !is_full(w);
 		     json_object_iter_next(&it)) {
 			const char *name = json_object_iter_peek_name(&it);
-			int field = word_of(w, name);
+			int field = field_of(w, name);
 
 			if ((field != 0) == known && !is_hidden(field, parts))
 				shown += aic_seller_lines_member(w, name,

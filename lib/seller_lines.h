@@ -11,8 +11,8 @@
  *	- товары (37): итого остаток 412
  *	  1) название «Платье», остаток 2
  *
- * A member whose name the table of fields has (seller_fields.h) comes before
- * one whose name it does not have.
+ * Members whose names are in the table of fields (seller_fields.h) come before
+ * all others.
  *
  * Threads: any. Errors: w->b->failed, in all functions that write.
  */

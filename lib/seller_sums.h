@@ -1,5 +1,5 @@
 /*
- * seller_sums -- what one line can say about a list of a seller's figures: the
+ * seller_sums -- what one line shows about a list of a seller's figures: the
  * sums of its items, and which items come first. A part of seller.h.
  *
  * Which fields are added up, and which are averaged, is in the table of fields
