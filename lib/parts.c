@@ -178,7 +178,7 @@ opening_amount(const struct aic_parts *p)
 	return a;
 }
 
-/* True if one of the amounts exceeds a part of its limit; share 4: a quarter. */
+/* True if an amount exceeds its limit divided by share; 4: a quarter of it. */
 static bool
 exceeds_limits(const struct aic_parts_amount *a,
     const struct aic_parts_amount *max, size_t share)
