@@ -76,7 +76,7 @@ set_admin(struct aic_auth *auth, const char *key, struct aic_err *err)
 	 */
 	if (matches_any(auth, auth->admin))
 		return aic_fail(err, AIC_ECONF,
-		    "API_ADMIN_KEY is one of API_SECRET_KEY as well");
+		    "API_ADMIN_KEY is also a key of API_SECRET_KEY");
 	auth->has_admin = true;
 	return AIC_OK;
 }

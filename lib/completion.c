@@ -481,11 +481,10 @@ read_document(struct json_object *doc, struct reading *r)
 	struct json_object *top = get_first(doc);
 
 	if (is_error(get_member(top, "error")) ||
-	    is_error(get_member(top, "errors")))
-		note_error(doc, r);
-	else if (!choices &&
-	    (*get_text(get_member(top, "message")) ||
-		get_member(top, "detail")))
+	    is_error(get_member(top, "errors")) ||
+	    (!choices &&
+		(*get_text(get_member(top, "message")) ||
+		    get_member(top, "detail"))))
 		note_error(doc, r);
 	if (json_object_is_type(choices, json_type_array)) {
 		r->choices = true;

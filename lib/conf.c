@@ -356,14 +356,16 @@ find_value(const struct setting *s, char *const *env, char *value,
 	*ret_found = true;
 	if (plain && file)
 		return aic_fail(err, AIC_ECONF,
-		    "both %s and %s_FILE are set; keep one", s->name, s->name);
+		    "both %s and %s_FILE are set; set only one", s->name,
+		    s->name);
 	rc = find_credential(s, env, value, err);
 	if (rc)
 		return rc;
 	if (*value && (file || (plain && *plain)))
 		return aic_fail(err, AIC_ECONF,
-		    "both %s%s and its credential are set; keep one", s->name,
-		    file ? "_FILE" : "");
+		    "both %s%s and its systemd credential are set; set only "
+		    "one",
+		    s->name, file ? "_FILE" : "");
 	if (*value)
 		return AIC_OK;
 	if (file)
@@ -408,8 +410,8 @@ check_zone(const struct setting *s, const char *value, struct aic_err *err)
 	if (access(dir, X_OK) == 0 &&
 	    (stat(path, &st) != 0 || !S_ISREG(st.st_mode)))
 		return aic_fail(err, AIC_ECONF,
-		    "%s \"%s\" is not a time zone that this system knows",
-		    s->name, value);
+		    "%s \"%s\" is not a time zone of this system", s->name,
+		    value);
 	return AIC_OK;
 }
 
@@ -655,9 +657,8 @@ check_fallback(const struct aic_conf *conf, struct aic_err *err)
 	    strcmp(conf->fallback_base_url, conf->openai_base_url) == 0)
 		return AIC_OK;
 	return aic_fail(err, AIC_ECONF,
-	    "OPENAI_FALLBACK_BASE_URL needs a key of its own, "
-	    "OPENAI_FALLBACK_API_KEY: OPENAI_API_KEY is not sent to another "
-	    "server");
+	    "OPENAI_FALLBACK_BASE_URL requires OPENAI_FALLBACK_API_KEY, "
+	    "because OPENAI_API_KEY is not sent to another server");
 }
 
 /* A key without a host has no effect, so the host alone may be removed. */
@@ -667,8 +668,8 @@ check_server(const struct aic_conf *conf, struct aic_err *err)
 	if (!conf->server_host || conf->server_api_key)
 		return AIC_OK;
 	return aic_fail(err, AIC_ECONF,
-	    "SERVER_HOST needs SERVER_API_KEY, the key that the Server asks "
-	    "for: where that is wb_assist, its own API_SECRET_KEY");
+	    "SERVER_HOST requires SERVER_API_KEY, the key of the seller-data "
+	    "API (for wb_assist: the value of its API_SECRET_KEY)");
 }
 
 /*
@@ -683,8 +684,8 @@ check_times(const struct aic_conf *conf, struct aic_err *err)
 		AIC_RETRY_LEAST_US / AIC_MS + AIC_LIMITS_ANSWER_MS)
 		return AIC_OK;
 	return aic_fail(err, AIC_ECONF,
-	    "AI_CHAT_DEADLINE_MS (%lld) leaves the model no time: it must be "
-	    "at least twice AI_CHAT_DB_TIMEOUT_MS (%lld) and 1200",
+	    "AI_CHAT_DEADLINE_MS (%lld) leaves no time for the model: it must "
+	    "be at least twice AI_CHAT_DB_TIMEOUT_MS (%lld) plus 1200",
 	    (long long)conf->deadline_ms, (long long)conf->db_timeout_ms);
 }
 

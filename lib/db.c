@@ -485,7 +485,7 @@ serve_batch(struct aic_db *db, struct aic_db_batch *self)
 			return;
 		}
 		if (now - db->down_since_us > db->params.timeout_us) {
-			give_up(db, self, "the database is away");
+			give_up(db, self, "the database is unavailable");
 			return;
 		}
 		if (db->retry_us < until)

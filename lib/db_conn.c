@@ -2,7 +2,6 @@
 
 #include "lib/db_conn.h"
 
-#include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -250,13 +249,7 @@ aic_db_conn_close(struct aic_db_conn *c)
 bool
 aic_db_conn_wait(const struct aic_db_conn *c, short events, int64_t deadline_us)
 {
-	struct pollfd p = { .fd = PQsocket(c->pg), .events = events };
-	int n;
-
-	do {
-		n = poll(&p, 1, aic_clock_left_ms(deadline_us));
-	} while (n < 0 && errno == EINTR);
-	return n > 0;
+	return aic_clock_poll(PQsocket(c->pg), events, deadline_us);
 }
 
 bool

@@ -271,7 +271,7 @@ note_lost(struct aic_db_conn *c, struct aic_db_batch *b,
 static int64_t
 first_deadline(const struct aic_db_batch *b)
 {
-	int64_t first = b->deadline_us;
+	int64_t first = INT64_MAX;
 
 	for (; b; b = b->next)
 		if (b->deadline_us < first)

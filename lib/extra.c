@@ -16,7 +16,7 @@ static const struct {
 	{ "stream", "the worker sets it" },
 	{ "stream_options", "the worker sets it" },
 	/* The number of answers to choose from. */
-	{ "n", "all answers are paid for and only the first one is used" },
+	{ "n", "each answer is charged and only the first is used" },
 };
 
 static enum aic_code

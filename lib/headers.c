@@ -14,7 +14,7 @@ static const char token[] = "!#$%&'*+-.^_`|~0123456789"
 			    "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
 static const char ours[] = "the worker sets it";
-static const char connection[] = "it is about the connection";
+static const char connection[] = "it controls the connection";
 
 /* A name that ends in * is a prefix. */
 static const struct row {
@@ -31,7 +31,7 @@ static const struct row {
 	 * The same key with every request would make each one a repeat of the
 	 * first.
 	 */
-	{ "Idempotency-Key", "each request would be a repeat of the first" },
+	{ "Idempotency-Key", "the provider would treat each request as a repeat" },
 	{ "Connection", connection },
 	{ "Keep-Alive", connection },
 	{ "Proxy-*", connection },
@@ -105,7 +105,7 @@ read_line(struct aic_headers *h, char *line, const struct place *p,
 	value = line + n + 1;
 	value += strspn(value, " \t");
 	if (*value == '\0')
-		return refuse_line(p, "there is no value behind the name", err);
+		return refuse_line(p, "the header has no value", err);
 	if (!is_visible(value))
 		return refuse_line(p,
 		    "the value has a character that is not visible ASCII", err);
@@ -141,8 +141,8 @@ read_lines(struct aic_headers *h, struct place *p, bool api_key,
 			continue;
 		if (end[-1] == '\r')
 			return refuse_line(p,
-			    "it ends in a carriage return, which is how lines "
-			    "end on Windows",
+			    "it ends in a carriage return (a Windows line "
+			    "ending)",
 			    err);
 		rc = read_line(h, line, p, api_key, err);
 		if (rc)

@@ -57,7 +57,8 @@ aic_http_open(struct aic_http **ret_http, const struct aic_http_conf *conf,
 	enum aic_code rc = AIC_OK;
 
 	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
-		return aic_fail(err, AIC_ENOMEM, "could not set libcurl up");
+		return aic_fail(err, AIC_ENOMEM,
+		    "could not initialize libcurl");
 	h = calloc(1, sizeof(*h));
 	if (!h)
 		return aic_fail(err, AIC_ENOMEM, "out of memory");
@@ -70,7 +71,7 @@ aic_http_open(struct aic_http **ret_http, const struct aic_http_conf *conf,
 	if (!aic_http_handle_init(h) || !aic_http_sock_init(h) ||
 	    !aic_http_engine_init(h))
 		rc = aic_fail(err, AIC_ENOMEM,
-		    "could not set libcurl up for many calls");
+		    "could not initialize a libcurl multi handle");
 	if (!rc)
 		rc = aic_http_trust_open(&h->trust, NULL, err);
 	if (!rc &&

@@ -308,7 +308,8 @@ aic_limit_peek_read(const struct aic_db_call *call, int64_t limit,
 	int offset_min;
 
 	if (PQntuples(call->res) != 1)
-		return aic_fail(err, AIC_EBUG, "peek gave no row");
+		return aic_fail(err, AIC_EBUG,
+		    "the query of the limit returned no row");
 	offset_min = (int)aic_db_get_int(call, 0, PEEK_OFFSET_MIN);
 	ret_state->known = *aic_db_get(call, 0, PEEK_KNOWN) == 't';
 	ret_state->used = aic_db_get_int(call, 0, PEEK_USED);

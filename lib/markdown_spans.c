@@ -158,7 +158,7 @@ scan_code(struct scan *c)
 		c->at = from;
 		return;
 	}
-	for (i = from, run = 0; i < c->n; i += run) {
+	for (i = from; i < c->n; i += run) {
 		run = 1;
 		if (c->s[i] != '`')
 			continue;
@@ -348,9 +348,8 @@ scan_backslash(struct scan *c)
 
 	if (next == '\n') {
 		add_token_until(c, BREAK, c->at + 2);
-	} else if (next == '(' && scan_formula(c, ROUND)) {
-		return;
-	} else if (next == '[' && scan_formula(c, SQUARE)) {
+	} else if ((next == '(' && scan_formula(c, ROUND)) ||
+	    (next == '[' && scan_formula(c, SQUARE))) {
 		return;
 	} else if (next == '\\') {
 		c->at += 2;

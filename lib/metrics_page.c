@@ -160,8 +160,8 @@ aic_metrics_page_open(struct aic_metrics *m, struct aic_err *err)
 		return fail_write(err, path, errno);
 	if (fcntl(m->fd, F_OFD_SETLK, &lock) != 0)
 		return aic_fail(err, AIC_ECONF,
-		    "\"%s\" belongs to another worker: is AI_CHAT_INSTANCE "
-		    "its own?",
+		    "\"%s\" belongs to another worker: AI_CHAT_INSTANCE must "
+		    "be unique",
 		    path);
 	why = allocate_file(m->fd, has_our_layout(m->fd));
 	if (why)

@@ -4,19 +4,16 @@
 
 #include <errno.h>
 #include <hiredis.h>
-#include <netdb.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "lib/buf.h"
 #include "lib/clock.h"
+#include "lib/redis_connect.h"
 
 /* The most bytes that one read() takes. */
 #define PIECE (16 * 1024)
@@ -311,100 +308,7 @@ aic_redis_is_fresh(struct aic_redis *r)
 	    (errno == EAGAIN || errno == EINTR);
 }
 
-/* --- connecting ---------------------------------------------------------- */
-
-static void
-set_reason(char *why, const char *what, const char *reason)
-{
-	snprintf(why, AIC_REDIS_WHY, "could not %s: %s", what, reason);
-}
-
-/* Returns a descriptor, or -1 and errno. */
-static int
-connect_to(const struct sockaddr *to, socklen_t len, int64_t connect_us)
-{
-	int64_t until = aic_clock_us() + connect_us;
-	int fd, error = 0;
-	socklen_t size = sizeof(error);
-
-	fd = socket(to->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
-	    0);
-	if (fd < 0)
-		return -1;
-	if (connect(fd, to, len) != 0)
-		error = errno;
-	/*
-	 * EAGAIN on a unix socket means that the queue of connections is full.
-	 */
-	if (error == EINPROGRESS) {
-		if (!aic_clock_poll(fd, POLLOUT, until))
-			error = ETIMEDOUT;
-		else if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size))
-			error = errno;
-	}
-	if (error == 0)
-		return fd;
-	close(fd);
-	errno = error;
-	return -1;
-}
-
-static int
-connect_unix(const char *path, int64_t connect_us, char *why)
-{
-	struct sockaddr_un a = { .sun_family = AF_UNIX };
-	int fd;
-
-	/* The path fits, because aic_redis_url_parse() checks its length. */
-	snprintf(a.sun_path, sizeof(a.sun_path), "%s", path);
-	fd = connect_to((struct sockaddr *)&a, sizeof(a), connect_us);
-	if (fd < 0)
-		set_reason(why, "connect to Redis", strerror(errno));
-	return fd;
-}
-
-/*
- * Requests are small, so the socket sends them without delay. Keepalive probes
- * detect a dead host within half a minute even if there are no requests.
- */
-static void
-set_tcp(int fd)
-{
-	static const int one = 1, idle_s = 10, interval_s = 5, count = 3;
-
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
-	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s));
-	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s,
-	    sizeof(interval_s));
-	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
-}
-
-static int
-connect_host(const struct aic_redis_url *url, int64_t connect_us, char *why)
-{
-	struct addrinfo hints = { .ai_family = AF_UNSPEC,
-		.ai_socktype = SOCK_STREAM },
-			*list, *a;
-	char port[8];
-	int rc, fd = -1;
-
-	snprintf(port, sizeof(port), "%d", url->port);
-	rc = getaddrinfo(url->host, port, &hints, &list);
-	if (rc) {
-		set_reason(why, "resolve the host of REDIS_URL",
-		    rc == EAI_SYSTEM ? strerror(errno) : gai_strerror(rc));
-		return -1;
-	}
-	for (a = list; a && fd < 0; a = a->ai_next)
-		fd = connect_to(a->ai_addr, a->ai_addrlen, connect_us);
-	if (fd < 0)
-		set_reason(why, "connect to Redis", strerror(errno));
-	else
-		set_tcp(fd);
-	freeaddrinfo(list);
-	return fd;
-}
+/* --- the first commands -------------------------------------------------- */
 
 static void
 on_hello(void *arg, const struct aic_redis_reply *reply)
@@ -478,8 +382,7 @@ aic_redis_open(struct aic_redis **ret_redis, const struct aic_redis_url *url,
 		return AIC_REDIS_NO_MEMORY;
 	}
 	aic_buf_init(&r->out, OUT_MAX);
-	r->fd = url->path ? connect_unix(url->path, connect_us, why)
-			  : connect_host(url, connect_us, why);
+	r->fd = aic_redis_connect(url, connect_us, why, AIC_REDIS_WHY);
 	end = r->fd < 0 ? AIC_REDIS_UNREACHED
 			: say_hello(r, url, hello_us, why);
 	if (end != AIC_REDIS_ANSWERED) {

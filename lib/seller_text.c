@@ -21,12 +21,11 @@ aic_seller_text_cut(struct aic_buf *b, size_t len)
 		b->data[len] = '\0';
 }
 
+/* White space, and control characters. */
 static bool
 is_blank(uint32_t cp)
 {
-	return cp <= 0x20 || (cp >= 0x7f && cp <= 0xa0) || cp == 0x1680 ||
-	    (cp >= 0x2000 && cp <= 0x200a) || cp == 0x2028 || cp == 0x2029 ||
-	    cp == 0x202f || cp == 0x205f || cp == 0x3000;
+	return cp < 0x20 || (cp >= 0x7f && cp < 0xa0) || aic_utf8_is_space(cp);
 }
 
 /*

@@ -63,11 +63,11 @@ describe_char(const char *s, char *to, size_t size)
 
 	if (c == '\r')
 		snprintf(to, size,
-		    "a carriage return, which is how lines end on Windows");
+		    "a carriage return (a Windows line ending)");
 	else if (c == '\n')
 		snprintf(to, size, "a line break");
 	else if (c == ' ' || c == '\t')
-		snprintf(to, size, "a blank");
+		snprintf(to, size, "a space or tab");
 	else if (c < 0x20 || c == 0x7f)
 		snprintf(to, size, "a control character (0x%02x)", c);
 	else if (aic_utf8_next(s, strlen(s), &cp) > 0 && is_invisible(cp))
@@ -166,8 +166,8 @@ aic_value_base_url(const char *name, char *value, struct aic_err *err)
 	if (len > n && strcasecmp(value + len - n, COMPLETIONS) == 0)
 		return aic_fail(err, AIC_ECONF,
 		    "%s must not end in \"" COMPLETIONS
-		    "\", which the worker appends: write the URL without it, "
-		    "such as https://api.openai.com/v1",
+		    "\", because the worker appends it; a valid URL is "
+		    "https://api.openai.com/v1",
 		    name);
 	return AIC_OK;
 }
@@ -186,7 +186,7 @@ find_fault(const char *s, size_t n)
 			continue;
 		byte = i + 2 < n ? aic_hex_byte(s + i + 1) : -1;
 		if (byte < 0)
-			return "has a % in its user or password that is not "
+			return "has a % in its user or password, which must be "
 			       "written %25";
 		if (byte < 0x20 || byte == 0x7f)
 			return "has a control character in its user or "
@@ -276,13 +276,14 @@ aic_value_proxy(const char *name, char *value, struct aic_err *err)
 		value[len - 1] = '\0';
 	if (strpbrk(rest, "/?#\\"))
 		return aic_fail(err, AIC_ECONF,
-		    "%s has something behind host and port, or a character in "
-		    "its user or password that must be written %%2F, %%3F or "
-		    "%%23",
+		    "%s has a path, query or fragment after the port, or a /, "
+		    "? or # in its user or password, which must be written "
+		    "%%2F, %%3F or %%23",
 		    name);
 	at = strchr(rest, '@');
 	if (at && strchr(at + 1, '@'))
-		why = "has a @ in its user or password that is not written %40";
+		why = "has a @ in its user or password, which must be written "
+		      "%40";
 	else if (at)
 		why = check_user(rest, (size_t)(at - rest));
 	if (!why)
@@ -355,8 +356,8 @@ aic_value_schema(const char *name, const char *value, struct aic_err *err)
 	    strspn(value, "abcdefghijklmnopqrstuvwxyz0123456789_") != len ||
 	    strncmp(value, "pg_", 3) == 0)
 		return aic_fail(err, AIC_ECONF,
-		    "%s is not the name of a schema: small letters, digits and "
-		    "underscores, and no \"pg_\" first",
+		    "%s must be a schema name of lower-case letters, digits "
+		    "and underscores that does not start with \"pg_\"",
 		    name);
 	return AIC_OK;
 }

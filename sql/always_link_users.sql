@@ -1,23 +1,27 @@
--- Run at every migration: a shared database may have gained its users table since.
+-- Runs at every migration, because another service can create the table users
+-- in a shared database later.
 --
--- Where there is a table users with a unique integer id, user_id refers to it; where it
--- has telegram_id as well, user_id is filled from it. A users table of another
--- shape, or one that we have no rights to, is left alone, with a notice: an answered
--- chat must not be lost to a table that is not ours.
+-- If a table users with a unique integer id exists, user_id references it. If
+-- the table also has telegram_id, a trigger fills user_id from it. If users has
+-- other columns, or the role lacks the privileges, the table is not used, with
+-- a notice, because an answered chat must not fail because of another service's
+-- table.
 --
--- The function that fills user_id reads the table with our rights, and its owner may
--- change it at any time. So the function locks the table against changes and then makes
--- sure that nothing of the owner's runs when it reads: no view, no row security policy,
--- no type whose comparison with a number takes a cast of theirs, and, where the owner is
--- another role, no children and no index or statistics with a function or an operator
--- that is not the server's (the planner may run those of an index).
+-- The function that fills user_id reads users with the privileges of our role,
+-- and the owner of users can change the table at any time. Therefore the
+-- function locks the table against changes, and then checks that reading it
+-- runs no code of the owner: the table is not a view and has no row security
+-- policy, and the types of its columns are compared with a number without a
+-- user-defined cast. If the owner is another role, the table also has no child
+-- tables, and no index or statistics with a function or an operator that is not
+-- built into PostgreSQL, because the planner can run those of an index.
 DO $link$
 DECLARE
   schema text := (SELECT n.nspname FROM pg_class c
     JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.oid = 'ai_chat_requests'::regclass::oid);
-  -- A user_id that refers to a table already tells where users are: an earlier version
-  -- looked for it in the search_path of the role.
+  -- If a foreign key of user_id exists, it names the table: an earlier version
+  -- found the table through the search_path of the role.
   users regclass := coalesce(to_regclass('users'),
     (SELECT k.confrelid::regclass FROM pg_constraint k JOIN pg_attribute a
         ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1]
@@ -65,18 +69,19 @@ BEGIN
         RAISE NOTICE 'no right to refer to users: user_id stays empty';
         EXIT link;
       END IF;
-      -- A person who leaves takes the link along, not the history. Not valid first:
-      -- old rows are checked without a lock that stops the service.
+      -- When a user is deleted, user_id becomes null and the exchanges stay.
+      -- The key is created as NOT VALID, because the later validation of the
+      -- old rows takes no lock that blocks the service.
       EXECUTE pg_catalog.format('ALTER TABLE ai_chat_requests'
         ' ADD CONSTRAINT ai_chat_requests_user_id_fkey FOREIGN KEY (user_id)'
         ' REFERENCES %s (id) ON DELETE SET NULL NOT VALID', users_name);
-      -- Deleting a user looks for his rows.
+      -- Used when a user is deleted, to find the rows of the user.
       CREATE INDEX IF NOT EXISTS ai_chat_requests_user_id_idx
         ON ai_chat_requests (user_id) WHERE user_id IS NOT NULL;
     END IF;
 
-    -- An earlier service had no foreign key, so there may be numbers of users who are
-    -- gone. New rows are checked all the same.
+    -- An earlier service had no foreign key, so rows can contain ids of users
+    -- who were deleted. New rows are checked even if the validation fails.
     IF EXISTS (SELECT FROM pg_constraint
         WHERE conrelid = 'ai_chat_requests'::regclass::oid
           AND conname = 'ai_chat_requests_user_id_fkey'
@@ -102,16 +107,17 @@ BEGIN
       EXIT link;
     END IF;
 
-    -- Of the whole table, for it is locked.
+    -- LOCK TABLE requires the privilege on the whole table.
     IF NOT has_table_privilege(users::oid, 'SELECT') THEN
       RAISE NOTICE 'no right to read users: user_id stays empty';
       EXIT link;
     END IF;
 
-    -- The lock keeps the user from being deleted between the look at him and the check
-    -- of the foreign key; one that another service holds for long is passed over, for a
-    -- chat must not wait for it. Without the right to it that may happen, and the chat of one
-    -- who is deleted at that very moment fails.
+    -- The row lock prevents the deletion of the user between the SELECT and the
+    -- check of the foreign key. If another service has locked the row, SKIP
+    -- LOCKED leaves user_id null, because a chat must not wait for that lock.
+    -- Without the privilege for a row lock, the chat of a user who is deleted
+    -- at that moment fails.
     IF has_any_column_privilege(users::oid, 'UPDATE') THEN
       lock := 'FOR KEY SHARE SKIP LOCKED';
     END IF;
@@ -146,11 +152,11 @@ BEGIN
         END IF;
         RETURN NEW;
       EXCEPTION WHEN OTHERS THEN
-        -- It was changed since; the next migration has a look.
+        -- The table was changed. The next migration checks it again.
         NEW.user_id := NULL;
         RETURN NEW;
       END $body$ $make$, schema, users_name, lock, kind,
-      -- Children of a table that is not partitioned are other tables.
+      -- ONLY excludes child tables. A partitioned table needs its partitions.
       CASE kind WHEN 'r' THEN 'ONLY' ELSE '' END);
     EXECUTE pg_catalog.format('REVOKE EXECUTE ON FUNCTION %I.ai_chat_fill_user_id()'
       ' FROM PUBLIC', schema);
@@ -160,7 +166,7 @@ BEGIN
       EXECUTE FUNCTION ai_chat_fill_user_id();
     RETURN;
   END;
-  -- What an earlier run made would now fail, and the chats with it.
+  -- The trigger of an earlier run would make each chat fail now.
   IF trigger_made THEN
     RAISE NOTICE 'the trigger that filled user_id is dropped';
     DROP TRIGGER ai_chat_fill_user_id ON ai_chat_requests;

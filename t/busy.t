@@ -180,7 +180,7 @@ $s->restart_worker(1);
 	    user_context => 'данные', headers => { 'Idempotency-Key' => 'k' });
 	my $left = sub {
 		return scalar(() = $s->worker_log(1)
-		    =~ /user=50 .*left while another chat of this key/g);
+		    =~ /user=50 .*disconnected while another chat/g);
 	};
 	my @first = $s->start_chats(\%ask);
 	wait_for(sub { $s->model_count('keyed') }, 10, 'the first of the key');

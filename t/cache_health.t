@@ -47,7 +47,7 @@ gets('ok', 'Redis runs: the cache is ok');
 wait_for(sub { metric('cache_connections') == 8 }, 20, 'all connections');
 is metric('cache_up'), 1, '... cache_up is 1';
 is metric('cache_breaker_open'), 0, '... the circuit breaker is closed';
-wait_for(sub { lines('Redis answers') == 1 }, 20, 'the log');
+wait_for(sub { lines('Redis is available') == 1 }, 20, 'the log');
 like $s->redis_cli('client', 'list'), qr/cmd=ping/,
     '... the janitor sends PING';
 is_quick('with Redis');
@@ -59,7 +59,8 @@ gets('open', 'Redis hangs: the circuit breaker opens');
 is_quick('Redis hangs');
 is metric('cache_up'), 0, '... cache_up is 0';
 is metric('cache_breaker_open'), 1, '... cache_breaker_open is 1';
-wait_for(sub { lines('left alone.*did not answer') >= 1 }, 20, 'the log');
+wait_for(sub { lines('Redis opened: .*did not answer') >= 1 }, 20,
+    'the log');
 $s->kill_redis('CONT');
 gets('ok', '... when Redis goes on, the circuit breaker closes');
 wait_for(sub { metric('cache_connections') == 8 }, 20, 'all connections');
@@ -82,12 +83,13 @@ gets('down', 'Redis is killed: the cache is down');
 is_quick('Redis is down');
 is metric('cache_up'), 0, '... cache_up is 0';
 is metric('cache_connections'), 0, '... there is no connection';
-wait_for(sub { lines('Redis is away: could not connect') >= 1 }, 20, 'the log');
-my $answers = lines('Redis answers');
+wait_for(sub { lines('Redis is unavailable, .*: could not connect') >= 1 },
+    20, 'the log');
+my $answers = lines('Redis is available');
 $s->start_redis;
 $s->proxy('redis')->clear;
 gets('ok', '... when Redis is restarted, the cache is ok');
-wait_for(sub { lines('Redis answers') > $answers }, 20, 'the log');
+wait_for(sub { lines('Redis is available') > $answers }, 20, 'the log');
 
 # -- connections are lost ----------------------------------------------------
 

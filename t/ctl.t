@@ -304,10 +304,10 @@ sub meddle ($verb, $do, $sub)
 	    qr/connect/, DATABASE_URL =>
 	    q("postgresql://u:canary@127.0.0.1:1/x?connect_timeout=2"));
 	$wrong->('a deadline over the timeout of Nginx', 'timeouts',
-	    qr/not under both .*15000 ms/, AI_CHAT_DEADLINE_MS => 15000);
+	    qr/not less than both .*15000 ms/, AI_CHAT_DEADLINE_MS => 15000);
 	$wrong->('a URL without options=, and the search_path of the role',
 	    'search_path',
-	    qr/"\$user", public: whoever/, DATABASE_URL =>
+	    qr/"\$user", public: a role/, DATABASE_URL =>
 	    '"' . $s->db_url . '&options="');
 	$wrong->('too many connections', 'connections',
 	    qr/2 x AI_CHAT_DB_POOL \(150\) is 300/, AI_CHAT_DB_POOL => 150);
@@ -326,7 +326,7 @@ sub meddle ($verb, $do, $sub)
 	$with->('an invalid configuration of Nginx',
 	    'nginx', qr/\[emerg\].*nonsense/,
 	    'fastcgi_keep_conn off', 'nonsense on');
-	$with->('a site without our locations', 'site', qr/hands nothing/,
+	$with->('a site without our locations', 'site', qr/no location .* passes/,
 	    'fastcgi_pass ai_chat;(?s:.*)fastcgi_pass ai_chat;', '');
 	$with->('a list of workers that Nginx does not read',
 	    'site', qr/does not read/,
@@ -423,7 +423,7 @@ sub changed_sql
 	# A list that an operator has changed by hand.
 	spew($LIST, "$list# by hand\nserver 10.0.0.1:9000 weight=2;\n");
 	fails('a line in the list that ai-chatctl did not write', 2,
-	    qr/number 4: server 10/, 'scale', 3);
+	    qr/line 4 of .*: server 10/, 'scale', 3);
 	spew($LIST, $list);
 	as_before('a list with a foreign line', $list, %pids);
 
@@ -442,7 +442,7 @@ sub changed_sql
 	}, sub { fails('a worker that does not start', 1,
 	    qr/start worker 4.*AI_CHAT_THREADS/s, 'scale', 4) });
 	delete $stack->settings->{AI_CHAT_THREADS};
-	like $got->{err}, qr/as it was before/,
+	like $got->{err}, qr/the change was undone/,
 	    '... the message says that all was undone';
 	as_before('a worker that does not start', $list, %pids);
 
@@ -485,7 +485,7 @@ sub changed_sql
 		$second = $? >> 8;
 		$second .= slurp("$run->{said}.err");
 	}, sub { done('the first of two', 'scale', 3) });
-	like $second, qr/^1.*another ai-chatctl is at work/s,
+	like $second, qr/^1.*another ai-chatctl is running/s,
 	    '... the second is refused';
 	is numbers(), '1 2 3', '... the first succeeds';
 }

@@ -1,5 +1,6 @@
-# A send that is repeated under its Idempotency-Key: one answer, one count, one row,
-# however often and wherever it comes again, and whatever died in between.
+# A send that is repeated under its Idempotency-Key: one answer, one count, one
+# row, however often and at whichever worker it is repeated, and whatever
+# crashed in between.
 
 use v5.36;
 use utf8;
@@ -7,7 +8,7 @@ use AIChat::Test;
 use Time::HiRes qw(time);
 
 my $s = AIChat::Test->new(workers => 2, proxy => [ 'database' ],
-    # What is committed lazily stays in memory, and is lost in a crash.
+    # A lazy commit stays in memory, and is lost in a crash.
     pg_conf => { wal_writer_delay => '10s', track_activity_query_size => 8192 },
     env => {
 	AI_CHAT_DEADLINE_MS => 3000,
@@ -28,17 +29,18 @@ sub chat ($key, %o)
 	return { headers => { 'Idempotency-Key' => $key }, %o };
 }
 
-# The twin of a worker that has a chat.
+# The worker that has a chat in flight.
 sub busy_one { return (grep { $s->taken($_) } 1, 2)[0] }
 
 sub is_replay ($got, $first, $what)
 {
 	is $got->{status}, 200, $what;
 	is $got->{content}, $first->{content}, '... the same answer and numbers';
-	is $got->{headers}{'idempotent-replayed'}, 'true', '... said to be one';
+	is $got->{headers}{'idempotent-replayed'}, 'true',
+	    '... marked as a replay';
 }
 
-# Another session, which has done this; it ends when it is closed.
+# Another session that has run this statement; closing the handle ends it.
 sub hold ($sql)
 {
 	open my $psql, '|-', 'psql', '-XAtq', '-o', '/dev/null', '-d', $s->db_url
@@ -51,7 +53,7 @@ sub hold ($sql)
 	return $psql;
 }
 
-# How many are not replays.
+# The number of responses that are not replays.
 sub firsts (@got)
 {
 	return scalar grep { not $_->{headers}{'idempotent-replayed'} } @got;
@@ -63,7 +65,7 @@ sub paid ($user, $n, $what)
 	    $what;
 }
 
-# -- one after the other -----------------------------------------------------
+# -- one after another -------------------------------------------------------
 
 {
 	my %ask = (telegram_id => 1, message => '[[id=one text=да tokens=7]]',
@@ -71,20 +73,23 @@ sub paid ($user, $n, $what)
 	my $first = send_key('key-1', %ask);
 	is $first->{status}, 200, 'a chat with a key';
 	is $first->{json}{remaining_requests}, 2, '... is counted';
-	is $first->{headers}{'idempotent-replayed'}, undef, '... and no replay';
+	is $first->{headers}{'idempotent-replayed'}, undef,
+	    '... and is no replay';
 	is_replay(send_key('key-1', %ask), $first, 'its repeat');
 	paid(1, 1, '... costs nothing');
 
-	is send_key('key-2', %ask)->{status}, 200, 'another key is another chat';
-	is $s->send(%ask)->{status}, 200, '... and so is none';
+	is send_key('key-2', %ask)->{status}, 200,
+	    'a second key is a second chat';
+	is $s->send(%ask)->{status}, 200, '... and so is a chat without a key';
 	is send_key('key-3', %ask)->{status}, 429, 'the day is used up';
 	is_replay(send_key('key-1', %ask), $first,
-	    'the repeat of the first, when the day is used up');
-	is $s->send(telegram_id => 1)->{status}, 429, '... which it stays';
-	paid(1, 3, '... no more and no less');
-	is $s->model_count('one'), 3, 'the model was asked once a chat';
+	    'the first one repeated, when the day is used up');
+	is $s->send(telegram_id => 1)->{status}, 429, '... and stays used up';
+	paid(1, 3, '... with three chats counted');
+	is $s->model_count('one'), 3, 'the model was called once for each chat';
 
-	# The same in other words of JSON, from another worker, after a restart.
+	# The same body in another notation, at the other worker, after a
+	# restart.
 	$s->restart_worker($_) for 1, 2;
 	my $raw = $s->post('/v1/chat/send', '{"user_context":"данные", "x": 1,
 	    "message" : "[[id=one text=\u0434\u0430 tokens=7]]",
@@ -93,12 +98,12 @@ sub paid ($user, $n, $what)
 	is_replay($raw, $first, 'the same body, written differently');
 
 	my $got = send_key('key-1', %ask, telegram_id => 2);
-	is $got->{status}, 200, 'a key is its user\'s own';
+	is $got->{status}, 200, 'the same key of another user is another chat';
 	is $got->{headers}{'idempotent-replayed'}, undef, '... no replay';
-	paid(2, 1, '... counted for the other one');
+	paid(2, 1, '... counted for that user');
 }
 
-# -- what a key may be -------------------------------------------------------
+# -- valid keys --------------------------------------------------------------
 
 {
 	my %ask = (telegram_id => 10, message => 'Вопрос');
@@ -128,17 +133,18 @@ sub paid ($user, $n, $what)
 	    headers => { 'Idempotency-Key' => 'k' x 129 });
 	is_deeply [ map { join ' ', @{ $_->{loc} } } @{ $got->{json}{detail} } ],
 	    [ 'header Idempotency-Key', 'body telegram_id', 'body message' ],
-	    'a bad body and a bad key are told together';
+	    'a bad body and a bad key are reported together';
 	paid(10, 1, '... and nothing is counted');
 
 	$got = send_key('k' x 128, telegram_id => 11);
 	is $got->{status}, 200, 'a key of 128 characters';
 	is send_key(q{!"#$%&'()*+,-./:;<=>?@[\]^_`{|} ~},
-	    telegram_id => 11)->{status}, 200, '... or of any that print';
+	    telegram_id => 11)->{status}, 200,
+	    '... and one of any printable characters';
 	is send_key('', telegram_id => 12)->{status}, 200, 'an empty key';
 	is send_key('', telegram_id => 12)->{headers}{'idempotent-replayed'},
-	    undef, '... is none';
-	paid(12, 2, '... two chats');
+	    undef, '... counts as no key';
+	paid(12, 2, '... so there are two chats');
 }
 
 # -- 24 hours ----------------------------------------------------------------
@@ -151,15 +157,17 @@ sub paid ($user, $n, $what)
 		    now() - interval '$interval' where telegram_id = 20");
 	};
 	$age->('23 hours 59 minutes');
-	is_replay(send_key('old', %ask), $first, 'a key of nearly a day');
+	is_replay(send_key('old', %ask), $first,
+	    'a key of nearly a day is replayed');
 	$age->('24 hours 1 minute');
 	my $got = send_key('old', %ask, message => 'другое');
 	is $got->{status}, 200, 'a day later the key is free again';
-	is $got->{headers}{'idempotent-replayed'}, undef, '... for another chat';
+	is $got->{headers}{'idempotent-replayed'}, undef, '... for a new chat';
 	paid(20, 2, '... which is counted');
 }
 
-# -- what failed can be repeated ---------------------------------------------
+# -- a failed chat can be repeated
+# -----------------------------------------------
 
 {
 	my %ask = (telegram_id => 30,
@@ -167,10 +175,10 @@ sub paid ($user, $n, $what)
 	is send_key('key', %ask)->{status}, 500, 'a chat that fails';
 	paid(30, 0, '... costs nothing');
 	my $got = send_key('key', %ask);
-	is $got->{status}, 200, '... and its repeat is asked anew';
+	is $got->{status}, 200, '... and its repeat calls the model again';
 	is $got->{headers}{'idempotent-replayed'}, undef, '... no replay';
 	is_replay(send_key('key', %ask), $got, 'a further repeat');
-	paid(30, 1, '... of one chat');
+	paid(30, 1, '... so one chat is counted');
 	is $s->model_count('fails'), 2, '... with two calls of the model';
 }
 
@@ -183,14 +191,14 @@ sub paid ($user, $n, $what)
 	    'twenty at once under one key: all are answered');
 	is scalar(keys %{ { map { $_->{content} => 1 } @got } }), 1,
 	    '... alike';
-	is firsts(@got), 1, '... one is the first';
+	is firsts(@got), 1, '... one is not a replay';
 	is $s->model_count('twins'), 1, '... with one call of the model';
 	paid(40, 1, '... and one count');
 	cmp_ok((sort map { $_->{seconds} } @got)[-1], '<', 2.5,
-	    '... soon after the first');
+	    '... all within a short time');
 }
 
-# Again and again, instantly answered, so that the save meets the repeats.
+# Many times with instant answers, so that the save coincides with the repeats.
 {
 	my ($bad, $firsts) = ('', 0);
 	for my $round (1 .. 40) {
@@ -204,22 +212,22 @@ sub paid ($user, $n, $what)
 		    || $ledger{count} != 1 || $ledger{rows} != 1
 		    || $s->model_count("r$round") != 1;
 	}
-	is $bad, '', 'forty times six at once: each one chat';
-	is $firsts, 40, '... and five replays';
+	is $bad, '', 'six at once under a key, forty times: one chat each';
+	is $firsts, 40, '... and five replays of it';
 }
 
-# The first one fails, and one of those who wait takes its place.
+# The first one fails, and one of the waiting repeats takes its place.
 {
 	my %ask = (telegram_id => 41,
 	    message => '[[id=heir delay=400 status=400 times=1]]');
 	my @got = $s->send_many(map { chat('key', %ask) } 1 .. 5);
 	is join(' ', sort map { $_->{status} } @got), '200 200 200 200 500',
-	    'the first one fails: another takes its place';
+	    'the first one fails: a repeat takes its place';
 	is $s->model_count('heir'), 2, '... with a call of its own';
 	paid(41, 1, '... and one count');
 }
 
-# It takes longer than the others have.
+# The first one takes longer than the time of the others.
 {
 	my %ask = (telegram_id => 42, message => '[[id=frozen delay=100]]');
 	my ($sock) = $s->start_chats(chat('key', %ask));
@@ -228,28 +236,31 @@ sub paid ($user, $n, $what)
 	$s->kill_worker($busy, 'STOP');
 	my $got = send_key('key', %ask);
 	is $got->{status}, 503, 'the first one takes too long';
-	like $got->{headers}{'retry-after'}, qr/^[1-9]/, '... come again';
-	ok length why($got), '... says the answer';
+	like $got->{headers}{'retry-after'}, qr/^[1-9]/, '... with Retry-After';
+	ok length why($got), '... with an error text';
 	cmp_ok $got->{seconds}, '<', 3.3, '... in time';
 	is $s->model_count('frozen'), 1, '... without another call';
 
-	# Its lease lapses 5 s after its deadline, and the key is free.
+	# Its reservation lapses 5 s after its deadline; then the key is free.
 	$got = wait_for(sub {
 		my $got = send_key('key', %ask);
 		return $got if $got->{status} == 200;
-	}, 12, 'the lease to lapse');
-	paid(42, 1, 'after its lease a repeat is answered and counted');
+	}, 12, 'the reservation to lapse');
+	paid(42, 1,
+	    'after the reservation has lapsed a repeat is answered, once');
 	$s->kill_worker($busy, 'CONT');
 	my ($late) = finish_chats($sock);
-	like $late->{status}, qr/^(?:200|50[034])$/, 'the frozen one goes on';
-	is $late->{content}, $got->{content}, '... with the answer that counts'
+	like $late->{status}, qr/^(?:200|50[034])$/,
+	    'the worker continues and its chat ends';
+	is $late->{content}, $got->{content},
+	    '... with the answer that was stored'
 	    if $late->{status} == 200;
 	paid(42, 1, '... and changes nothing');
-	is_replay(send_key('key', %ask), $got, 'a repeat after all');
+	is_replay(send_key('key', %ask), $got, 'a repeat after that');
 }
 
-# Both are under way, because the first one's reservation was lost; the second is
-# done before it, or after it.
+# Both are in flight, because the reservation of the first one was removed. The
+# second one ends before the first, or after it.
 for my $second (qw(sooner later)) {
 	my $user = $second eq 'sooner' ? 43 : 44;
 	my $id = "both$user";
@@ -266,42 +277,45 @@ for my $second (qw(sooner later)) {
 	    "a lost reservation, the second $second: it is answered";
 	is $s->model_count($id), 2, '... and so was the first';
 	if ($second eq 'sooner') {
-		is_replay($a, $b, '... who is told the answer that is kept');
+		is_replay($a, $b, '... which returns the stored answer');
 	} else {
-		is $a->{status}, 503, '... who is too late to keep it';
-		like $a->{headers}{'retry-after'}, qr/^[1-9]/, '... for now';
+		is $a->{status}, 503, '... which comes too late to be stored';
+		like $a->{headers}{'retry-after'}, qr/^[1-9]/,
+		    '... with Retry-After';
 	}
-	paid($user, 1, '... and there is one chat');
+	paid($user, 1, '... and one chat is counted');
 }
 
-# Another body, while the first one is under way.
+# Another body, while the first chat of the key is in flight.
 {
 	my %ask = (telegram_id => 45, message => '[[id=other delay=900]]');
 	my @first = $s->start_chats(chat('key', %ask));
 	wait_for(sub { $s->model_count('other') }, 10, 'the first one');
 	my $got = send_key('key', %ask, user_context => 'x');
-	is $got->{status}, 422, 'another body, while the first is under way';
-	is $s->model_counts->{pending}, 1, '... which it still is';
-	is((finish_chats(@first))[0]{status}, 200, '... until it is answered');
+	is $got->{status}, 422,
+	    'another body, while the first one is in flight';
+	is $s->model_counts->{pending}, 1, '... which continues';
+	is((finish_chats(@first))[0]{status}, 200, '... and is answered');
 	paid(45, 1, '... as one chat');
 }
 
-# The first one fails when there is no time left for another.
+# The first one fails when no time is left for another attempt.
 {
 	my %ask = (telegram_id => 46, message =>
 	    '[[id=late delay=1900 status=400 times=1]]');
 	my @got = $s->send_many(map { chat('key', %ask) } 1 .. 3);
 	is join(' ', sort map { $_->{status} } @got), '500 503 503',
-	    'a first one that fails late: the others are told to come again';
+	    'the first one fails late: the others get a 503';
 	is((grep { ($_->{headers}{'retry-after'} // 0) > 0 } @got), 2,
-	    '... and when');
-	is $s->model_count('late'), 1, '... and nobody asks in vain';
-	is send_key('key', %ask)->{status}, 200, 'who comes again is answered';
+	    '... with Retry-After');
+	is $s->model_count('late'), 1,
+	    '... and the model is not called in vain';
+	is send_key('key', %ask)->{status}, 200, 'a later repeat is answered';
 	paid(46, 1, '... for one chat');
 }
 
-# The last chat of the day, its repeats, and another question: repeats do not take
-# a place that is not theirs.
+# The last chat of the day, its repeats, and another question: a repeat does not
+# use up a chat of the day.
 {
 	my $bad = '';
 	for my $user (2001 .. 2040) {
@@ -316,11 +330,11 @@ for my $second (qw(sooner later)) {
 		my $ledger = $s->ledger($user);
 		$bad .= " $user: $ledger->{count}" if $ledger->{count} != 3;
 	}
-	is $bad, '', 'repeats beside the last question of the day';
+	is $bad, '', 'repeats at the same time as the last question of the day';
 }
 
-# An answer is told when it is on the disk: of one that was changed without waiting
-# for it, nothing else would be left.
+# A replay is returned only when the answer is on the disk: an answer that was
+# changed by a lazy commit would be lost otherwise.
 {
 	my %ask = (telegram_id => 47);
 	send_key('key', %ask);
@@ -328,16 +342,17 @@ for my $second (qw(sooner later)) {
 	$s->sql("set synchronous_commit = off; update ai_chat_requests
 	    set response = 'später' where telegram_id = 47");
 	my $got = send_key('key', %ask);
-	is $got->{json}{response}, 'später', 'an answer that was kept just now';
+	is $got->{json}{response}, 'später',
+	    'an answer that was changed by a lazy commit is replayed';
 	$s->stop_pg('immediate');
 	$s->start_pg;
 	is send_key('key', %ask)->{content}, $got->{content},
 	    '... is the same after a crash';
 }
 
-# The same where a repeat has got a reservation before it finds the answer.  The
-# statement that makes a user's first row has looked for the answer before it waits for
-# that row: here for as long as the first chat takes.
+# The same where a repeat holds a reservation before it finds the answer. The
+# statement that creates a user's row looks for the answer before it waits for
+# the lock of that row: here for as long as the first chat takes.
 {
 	$s->sql("create table gate (shut boolean); insert into gate values (true);
 	    create function wait_at_gate() returns trigger language plpgsql as
@@ -355,13 +370,13 @@ for my $second (qw(sooner later)) {
 	    where locktype = 'advisory' and not granted") }, 10,
 	    'the repeat to wait');
 	$s->sql('update gate set shut = false');
-	is send_key('key', %ask)->{status}, 200, 'the first of a key';
+	is send_key('key', %ask)->{status}, 200, 'the first chat of a key';
 	$s->sql("set synchronous_commit = off; update ai_chat_requests
 	    set response = 'später' where telegram_id = 470");
 	close $gate;
 	my ($got) = finish_chats($second);
 	is $got->{json}{response}, 'später',
-	    'a repeat that has got a reservation finds the answer';
+	    'a repeat that holds a reservation finds the answer';
 	is $got->{headers}{'idempotent-replayed'}, 'true', '... as a repeat';
 	$s->stop_pg('immediate');
 	$s->start_pg;
@@ -379,17 +394,18 @@ for my $second (qw(sooner later)) {
 	my %ask = (telegram_id => 48);
 	send_key('any', telegram_id => 49);
 	$s->proxy('database')->fault(down => { stall => 1 });
-	is send_key('key', %ask)->{status}, 503, 'a database that does not answer';
+	is send_key('key', %ask)->{status}, 503,
+	    'a database that does not answer: a 503';
 	$s->proxy('database')->clear;
 	wait_for(sub { $s->ledger(48)->{leases} == 0 }, 4,
-	    'the reservation to be given back');
+	    'the reservation to be released');
 	my $got = send_key('key', %ask);
 	is $got->{status}, 200, '... the repeat is answered';
 	cmp_ok $got->{seconds}, '<', 1.5, '... soon';
 	paid(48, 1, '... and counted once');
 }
 
-# Found by the key, however much the user has asked of late.
+# The answer is found by its key, however many recent chats the user has.
 {
 	send_key('key', telegram_id => 90);
 	$s->sql("insert into ai_chat_requests (telegram_id, chat_id, message,
@@ -409,22 +425,25 @@ for my $second (qw(sooner later)) {
 	like $plan, qr/Index Scan using ai_chat_requests_chat_id_key/,
 	    'a repeat is found by its key';
 	unlike $plan, qr/user_time_idx|Seq Scan on ai_chat_requests/,
-	    '... and not among all the others' or diag $plan;
+	    '... and by an index' or diag $plan;
 }
 
-# -- callers who leave -------------------------------------------------------
+# -- callers that disconnect
+# ------------------------------------------------------
 
-# While the model is asked, a worker looks for the caller once a second.
+# During the call of the model a worker checks once a second whether the caller
+# is connected.
 {
 	my %ask = (telegram_id => 50, message => '[[id=left delay=1700]]');
 	my ($sock) = $s->start_chats(chat('key', %ask));
-	wait_for(sub { $s->model_count('left') }, 10, 'the model to be asked');
+	wait_for(sub { $s->model_count('left') }, 10, 'a call of the model');
 	close $sock;
 	wait_for(sub { $s->ledger(50)->{rows} }, 10, 'the chat to be kept');
-	paid(50, 1, 'who leaves and has a key: the chat is finished and kept');
+	paid(50, 1,
+	    'a caller with a key disconnects: the chat is finished and stored');
 	my $got = send_key('key', %ask);
 	is $got->{headers}{'idempotent-replayed'}, 'true',
-	    '... for when he comes again';
+	    '... and replayed to a repeat';
 	is $s->model_count('left'), 1, '... with one call of the model';
 }
 
@@ -437,15 +456,18 @@ for my $second (qw(sooner later)) {
 	close $sock;
 	wait_for(sub { $s->taken(1) + $s->taken(2) == 1 }, 1.5,
 	    'the second one to be let go');
-	pass 'who leaves while he waits for the first one holds no slot';
-	is((finish_chats(@first))[0]{status}, 200, '... which goes on');
+	pass
+	    'a caller that disconnects while it waits occupies no slot';
+	is((finish_chats(@first))[0]{status}, 200,
+	    '... and the first one is answered');
 	paid(51, 1, '... and is counted');
 }
 
-# -- deaths ------------------------------------------------------------------
+# -- crashes
+# -----------------------------------------------------------------------
 
-# The promise as it is given: five times the same message, with workers and the
-# database killed in between.
+# The promise as stated: the same message five times, with kills of workers and
+# of the database in between.
 {
 	my %ask = (telegram_id => 60, message => '[[id=five delay=400]]');
 	my $answered = $s->model_counts->{answered};
@@ -455,18 +477,18 @@ for my $second (qw(sooner later)) {
 	my $busy = busy_one();
 	$s->kill_worker($busy);
 	my ($got) = finish_chats($sock);
-	is $got->{status}, 502, 'once: its worker is killed';
+	is $got->{status}, 502, 'first attempt: the worker is killed';
 	$s->start_worker($busy);
 
 	$s->stop_pg('immediate');
 	$got = send_key('key', %ask);
-	is $got->{status}, 503, 'twice: the database is away';
+	is $got->{status}, 503, 'second attempt: the database is down';
 	$s->start_pg;
 
 	$got = wait_for(sub {
 		my $got = send_key('key', %ask);
 		return $got if $got->{status} != 503;
-	}, 15, 'the lease of the killed worker to lapse');
+	}, 15, 'the reservation of the killed worker to lapse');
 	is $got->{status}, 200, 'thrice: answered';
 	my $first = $got;
 
@@ -474,8 +496,9 @@ for my $second (qw(sooner later)) {
 	$s->stop_pg('immediate');
 	$s->start_pg;
 	$s->start_worker($_) for 1, 2;
-	is_replay(send_key('key', %ask), $first, 'four times: all were killed');
-	is_replay(send_key('key', %ask), $first, 'five times');
+	is_replay(send_key('key', %ask), $first,
+	    'fourth attempt, after all were killed');
+	is_replay(send_key('key', %ask), $first, 'fifth attempt');
 	paid(60, 1, 'one row, one count');
 	is $s->model_counts->{answered}, $answered + 1,
 	    '... and one answer of the model';
@@ -499,7 +522,7 @@ for my $second (qw(sooner later)) {
 	paid(61, 1, '... and counted once');
 }
 
-# Killed while it saves: it was committed, or it was not.
+# A worker is killed during a save, which was committed or not.
 {
 	$s->sql('create or replace function wait_a_bit() returns trigger
 	    language plpgsql as $$ begin perform pg_sleep(0.4);
@@ -515,10 +538,12 @@ for my $second (qw(sooner later)) {
 	$s->kill_worker($busy);
 	finish_chats($sock);
 	my $got = send_key('key', %ask);
-	is $got->{status}, 200, 'a worker killed in mid-save: the repeat';
-	paid(70, 1, '... finds one chat, or makes it');
-	is $s->model_count('saving'), 1, '... which the server had committed';
-	is $got->{headers}{'idempotent-replayed'}, 'true', '... so it is a replay';
+	is $got->{status}, 200,
+	    'a worker is killed during a save: the repeat is answered';
+	paid(70, 1, '... and one chat is counted');
+	is $s->model_count('saving'), 1, '... whose save was committed';
+	is $got->{headers}{'idempotent-replayed'}, 'true',
+	    '... so the repeat is a replay';
 	$s->start_worker($busy);
 }
 

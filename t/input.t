@@ -1,5 +1,5 @@
-# What a caller may send: each bad input with the answer it gets, the good ones at
-# the edges, and texts that come out as they went in.
+# What a caller may send: each invalid input with its response, valid inputs at
+# the limits, and texts that are stored and returned unchanged.
 
 use v5.36;
 use utf8;
@@ -11,7 +11,7 @@ my ($SEND, $HISTORY, $RESET, $CLEAR) = map { "/v1/chat/$_" }
     qw(send history reset-limit clear);
 my $HUGE = '9' x 400;
 
-# A good body of a chat, with other values as JSON text.
+# A valid body of a chat; the arguments replace values, as JSON text.
 sub chat (%o)
 {
 	my %f = (telegram_id => 1, message => '"Вопрос"', %o);
@@ -25,8 +25,8 @@ sub bytes ($text)
 	return $text;
 }
 
-# Each of the faults as [ type, loc ... ]; a place in a text is not compared
-# where '#' stands for it.
+# Compares the faults as [ type, loc ... ]; a '#' stands for any position in a
+# text.
 sub is_422 ($got, $title, @faults)
 {
 	my $seen = $got->{json} && ref $got->{json}{detail} eq 'ARRAY'
@@ -41,11 +41,11 @@ sub is_422 ($got, $title, @faults)
 		    join(',', sort map { qw(type loc msg) } @faults),
 		    'these three fields';
 		ok !(grep { ref $_->{msg} || $_->{msg} !~ /\S/ } @$seen),
-		    'each is told in words';
+		    'each has a text';
 	};
 }
 
-# -- JSON that is none -------------------------------------------------------
+# -- invalid JSON ------------------------------------------------------------
 
 my @broken = (
 	[ 'a word', 'hello' ],
@@ -126,7 +126,7 @@ for my $path ($HISTORY, $RESET, $CLEAR) {
 {
 	my $got = $s->post($SEND, bytes('{"message":"Привет",}'));
 	is $got->{json}{detail}[0]{loc}[1], 20,
-	    'where it breaks is counted in characters';
+	    'the place of the error is counted in characters';
 }
 
 # -- JSON of another shape ---------------------------------------------------
@@ -262,7 +262,8 @@ is $s->get("/v1/chat/stats/1?$_")->{status}, 200, "stats?$_ is taken"
     for 'days=1', 'days=365', 'days=007', 'days=x&days=3', 'Days=x', 'xdays=x',
     'd%61ys=3', 'days=%33', 'x&&=&days=3&', 'x=days%3Dx', '';
 
-# -- bodies that did not come as told ----------------------------------------
+# -- bodies of another length than announced
+# ------------------------------------
 
 {
 	my $head = join "\r\n", "POST $SEND HTTP/1.1", 'Host: a',
@@ -277,19 +278,21 @@ is $s->get("/v1/chat/stats/1?$_")->{status}, 200, "stats?$_ is taken"
 	is $got->{status}, 400, 'a negative length is not HTTP';
 }
 
-# -- nothing happened --------------------------------------------------------
+# -- no effects
+# ------------------------------------------------------------------
 
-is $s->model_count, 0, 'the model was asked for none of these';
+is $s->model_count, 0, 'the model was called for none of these';
 is $s->value("select count(*) from $_"), 0, "... and $_ is empty"
     for qw(ai_chat_requests ai_chat_daily_limits);
 
-# -- good ones ---------------------------------------------------------------
+# -- valid inputs
+# -----------------------------------------------------------------
 
 my $max = '9223372036854775807';
 is $s->post($SEND, bytes(chat(telegram_id => $max)))->{status}, 200,
     'the largest id chats';
 is $s->value("select count(*) from ai_chat_requests
-    where telegram_id = $max"), 1, '... is kept as it is';
+    where telegram_id = $max"), 1, '... is stored unchanged';
 for my $got ($s->get("/v1/chat/limits/$max"), $s->get("/v1/chat/stats/$max")) {
 	is $got->{status}, 200, '... and has limits and statistics';
 	like $got->{content}, qr/"telegram_id":$max,/, '... under its number';
@@ -323,7 +326,7 @@ my @good = (
 	    "\x{ffff}\x{fffe}\x{10ffff}" ],
 	[ 'raw non-characters', { message => qq("a\x{7f}\x{80}\x{feff}") },
 	    "a\x{7f}\x{80}\x{feff}" ],
-	[ 'looks like COPY', { message => '"\\\\N\\\\."' }, '\N\.' ],
+	[ 'a text like a line of COPY', { message => '"\\\\N\\\\."' }, '\N\.' ],
 	[ 'a key written in escapes', { message => undef,
 	    '\u006dessage' => '"x"' }, 'x' ],
 	[ 'no data', { user_context => 'null' }, 'Вопрос' ],
@@ -332,7 +335,8 @@ my @good = (
 	    'Вопрос' ],
 	[ 'unknown fields', { x => '{"a":[1,null,1e999,-0.0e-0]}',
 	    '' => '""', limit => '"x"' }, 'Вопрос' ],
-	[ 'a number of 400 digits nobody reads', { x => $HUGE }, 'Вопрос' ],
+	[ 'a number of 400 digits in an unknown field', { x => $HUGE },
+	    'Вопрос' ],
 	[ 'a nesting of 32', { x => '[' x 31 . ']' x 31 }, 'Вопрос' ],
 	[ 'a nesting of 32 around a number', { x => '[' x 31 . '1' . ']' x 31 },
 	    'Вопрос' ],
@@ -342,59 +346,60 @@ my @good = (
 for (@good) {
 	my ($what, $fields, $stored) = @$_;
 	my $got = $s->post($SEND, bytes(chat(%$fields)));
-	is $got->{status}, 200, "$what is taken" or diag $got->{content};
+	is $got->{status}, 200, "$what is accepted" or diag $got->{content};
 	is $s->value('select encode(convert_to(message, \'UTF8\'), \'hex\')
 	    from ai_chat_requests order by id desc limit 1'),
-	    unpack('H*', bytes($stored)), '... and stored as it is';
+	    unpack('H*', bytes($stored)), '... and stored unchanged';
 	my ($asked) = split_question(
 	    $s->model_last->{body}{messages}[-1]{content});
 	is $asked, $stored,
-	    '... and asked as it is';
+	    '... and sent to the model unchanged';
 	is $s->post($HISTORY, { telegram_id => 1, limit => 1 })
-	    ->{json}{items}[0]{message}, $stored, '... and told as it is';
+	    ->{json}{items}[0]{message}, $stored, '... and returned unchanged';
 }
 
 for (
-	[ 'of a field that comes twice the last one',
+	[ 'the last one of a field that comes twice',
 	    '{"telegram_id":"x","message":1,"telegram_id":1,"message":"second"}' ],
 	[ 'blanks between everything',
 	    " \t\r\n{ \"telegram_id\" : 1 ,\n\"message\"\t:\r\"second\" } \n" ],
 ) {
 	my ($what, $body) = @$_;
-	is $s->post($SEND, $body)->{status}, 200, "$what is taken";
+	is $s->post($SEND, $body)->{status}, 200, "$what is accepted";
 	is $s->value('select message from ai_chat_requests order by id desc
-	    limit 1'), 'second', '... as it should';
+	    limit 1'), 'second', '... with the last value';
 }
 is_422($s->post($SEND, '{"telegram_id":1,"message":"x","message":""}'),
-    'of a field that comes twice the bad last one',
+    'the last one of a field that comes twice, which is invalid,',
     [ 'string_too_short', 'body', 'message' ]);
 
 {
 	my $start = '{"telegram_id":1,"message":"full","x":"';
 	my $body = $start . 'y' x (262144 - length($start) - 2) . '"}';
-	is length $body, 262144, 'a body of just the size that is taken';
+	is length $body, 262144, 'a body of exactly the largest size';
 	is $s->post($SEND, $body)->{status}, 200, '... is';
 	$body = '{"telegram_id":1,"message":"full","x":['
 	    . join(',', (1) x 100_000) . ']}';
-	is $s->post($SEND, $body)->{status}, 200, 'so are 100,000 numbers';
+	is $s->post($SEND, $body)->{status}, 200,
+	    '100,000 numbers are accepted';
 }
 
 for my $type (undef, 'application/json; charset=utf-8', 'text/plain',
     'application/x-www-form-urlencoded', 'nonsense') {
 	my $got = $s->request('POST', $SEND, content => bytes(chat()),
 	    headers => { 'Content-Type' => $type });
-	is $got->{status}, 200, 'JSON is JSON as ' . ($type // 'no type');
+	is $got->{status}, 200, 'JSON is accepted as ' . ($type // 'no type');
 }
 
-# What the model says is told as it is, too.
+# The answer of a model is returned unchanged, too.
 {
 	my $text = "<b>Ответ</b> \"'\\\r\n\t📈 שלום %s &amp;";
 	my $mark = join '', map { sprintf '%%%02X', ord } split //, bytes($text);
 	my $got = $s->send(message => "[[text=$mark]]", format => 'plain');
-	is $got->{json}{response}, $text, 'an answer is told as it came';
+	is $got->{json}{response}, $text, 'an answer is returned unchanged';
 	is $s->value('select encode(convert_to(response, \'UTF8\'), \'hex\')
 	    from ai_chat_requests order by id desc limit 1'),
-	    unpack('H*', bytes($text)), '... and stored so';
+	    unpack('H*', bytes($text)), '... and stored unchanged';
 }
 
 done_testing;

@@ -1,5 +1,6 @@
-# What docs/integration.md shows works as it stands there: the bot's client on the
-# running service, the bot on it, the Server's example and what the model is told of it.
+# The code in docs/integration.md works as printed there: the client of a bot
+# with the running service, the bot that uses it, and the example of the
+# seller-data API with what the model receives of it.
 
 use v5.36;
 use utf8;
@@ -23,7 +24,7 @@ for my $file (@{ $block{python} }) {
 }
 ok -s "$dir/$_", "$_ is there" for qw(ai_chat.py bot.py);
 
-# Runs some lines of Python, which print JSON.
+# Runs some lines of Python that print JSON.
 sub python ($lines)
 {
 	spew("$dir/run.py", encode('UTF-8', "import logging\n"
@@ -75,32 +76,33 @@ async def main():
 
 asyncio.run(main())
 END
-is_deeply $got->{short}, [ '<i>да</i>' ], 'the client has an answer';
+is_deeply $got->{short}, [ '<i>да</i>' ], 'the client gets an answer';
 is_deeply $got->{again}, $got->{short}, '... the same for the same message';
 is $s->model_count('short'), 1, '... which is paid for once';
-cmp_ok scalar @{ $got->{long} }, '>', 1, 'a long one comes in parts';
+cmp_ok scalar @{ $got->{long} }, '>', 1, '... a long one in parts';
 is((grep { $_ !~ m{<b>важно</b>} } @{ $got->{long} }), 0, '... for HTML');
 is scalar @{ $s->model_last('new')->{body}{messages} }, 2,
     'a new conversation has the rules and the question';
 ok defined((split_question($s->model_last('new')->{body}{messages}[-1]{content}))[1]),
     '... with the data';
 like $got->{bad}, qr/^ИИ-ассистент не смог ответить, вопрос не засчитан\./,
-    'a failure is told as the service says it';
+    'a failure shows the text of the service';
 is $got->{'too long'}, 'Вопрос длиннее 4000 знаков (сейчас 4001). Сократите его, пожалуйста.',
-    'too long a question is told with its length';
-like $got->{$_}, qr/^Не получилось/, "... and a fault of the bot as one: $_"
+    'for a question that is too long the text has its length';
+like $got->{$_}, qr/^Не получилось/,
+    "... and for a fault of the bot it says so: $_"
     for qw(blank stranger), 'not new';
 like slurp("$dir/bot.log"), qr/ERROR:ai_chat:AI Chat: HTTP $_->[0]: .*$_->[1]/,
-    "... which its log explains: $_->[0]"
+    "... and the log has the reason: $_->[0]"
     for [ 422, 'string_blank|blank' ], [ 403, 'Invalid or missing API key' ];
-like $got->{used}, qr/^Лимит на сегодня/, 'so is a used-up day';
+like $got->{used}, qr/^Лимит на сегодня/, 'a used-up day has its own text';
 is_deeply $got->{both}, [ [ 'оба' ], [ 'оба' ] ],
-    'one that finds no room comes again, when it was told to';
+    'a refused chat is repeated at the time of Retry-After';
 
 # -- the bot -----------------------------------------------------------------
 
-# aiogram is in no package of Debian: what the bot uses of it, and what Telegram would
-# have seen.
+# aiogram is in no package of Debian, so this is the part of it that the bot
+# uses, and a record of what Telegram would have received.
 make_aiogram("$dir/aiogram");
 
 sub make_aiogram ($at)
@@ -161,13 +163,15 @@ async def main():
 asyncio.run(main())
 END
 is_deeply $got->[0], [ '<b>ответ</b>', 'HTML' ], 'the bot sends the answer';
-is_deeply $got->[1], $got->[0], '... again when Telegram asks again';
+is_deeply $got->[1], $got->[0],
+    '... and again when Telegram repeats the update';
 is $s->model_count('bot'), 1, '... which is paid for once';
 like $got->[2][0], qr/сначала/, 'it begins a new conversation';
 like $got->[3][0], qr/^ИИ-ассистент не смог/, 'and says what went wrong';
 is $s->ledger(3)->{count}, 1, 'one chat is counted';
 
-# -- the Server --------------------------------------------------------------
+# -- the seller-data API
+# ---------------------------------------------------------
 
 {
 	$s->server_set(9, body => encode('UTF-8', $block{json}[0]));
@@ -175,7 +179,7 @@ is $s->ledger(3)->{count}, 1, 'one chat is counted';
 	my (undef, $told) = split_question(
 	    $s->model_last('example')->{body}{messages}[-1]{content});
 	is "$told\n", $block{text}[0],
-	    'the Server\'s example is told as it stands there';
+	    'the example of the seller-data API reaches the model as printed';
 }
 
 done_testing;

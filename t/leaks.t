@@ -1,6 +1,6 @@
 #!/usr/bin/perl
-# A thousand requests of all kinds under valgrind: nothing is read that was not
-# written, and at the end nothing is left behind.
+# A thousand requests of all kinds under valgrind: no uninitialized memory is
+# read, and no memory is left at the end.
 
 use v5.36;
 use utf8;
@@ -9,8 +9,8 @@ use AIChat::Stack;
 
 my $worker = AIChat::Stack::find_build() . '/ai-chat-worker';
 my $valgrind = qx(sh -c 'command -v valgrind') =~ s/\n//r
-    or plan skip_all => 'valgrind is not here';
-# Sanitizers replace what valgrind replaces.
+    or plan skip_all => 'valgrind is not installed';
+# A sanitizer replaces the same functions as valgrind.
 plan skip_all => 'a sanitizer is built in'
     if qx(ldd '$worker') =~ /lib(?:asan|tsan)/;
 
@@ -25,7 +25,7 @@ like readlink('/proc/' . $s->worker_pid(1) . '/exe'), qr/valgrind|memcheck/,
     'the worker runs under valgrind';
 my $long = 'Товар «Ёлка» 🎄 ' x 400;
 
-# A request, and the status that it gets; %d is the number of the round.
+# A request and its expected status; %d is the number of the round.
 my @kinds = (
 	[ 200, send => { message => 'Вопрос', user_context => $long } ],
 	[ 500, send => { message => '[[status=400]]' } ],
@@ -65,7 +65,8 @@ my $n = 0;
 my %wrong;
 for my $round (1 .. 50) {
 	for my $kind (@kinds) {
-		# Those that are tried again take their time: now and then.
+		# Requests with retries take long, so they run only in some
+		# rounds.
 		next if $kind->[1] eq 'send' && $kind->[2]{message} =~ /close=/
 		    && $round % 25;
 		my $got = ask($round, $kind);
@@ -78,9 +79,10 @@ for (1 .. 60) {
 	$s->send(telegram_id => 1000);
 	$n++;
 }
-is join("\n", %wrong), '', 'each got its answer';
-cmp_ok $n, '>=', 1000, 'a thousand of them';
-is $s->send(telegram_id => 1000)->{status}, 429, 'the limit was met as well';
+is join("\n", %wrong), '', 'each request has the expected status';
+cmp_ok $n, '>=', 1000, '... at least a thousand requests';
+is $s->send(telegram_id => 1000)->{status}, 429,
+    '... a refusal by the limit, too';
 
 is $s->kill_worker(1, 'TERM'), 0, 'valgrind found no error and no leak'
     or diag(grep { /^==/ } split /^/, $s->worker_log(1));

@@ -1,5 +1,5 @@
-# The limit as its owner sees it: shapes, chats in flight, whose midnight, and what
-# becomes of the counter when the day has changed.
+# The daily limit as a user sees it: shapes of responses, chats in flight, time
+# zones, and the counter when the day changes.
 
 use v5.36;
 use utf8;
@@ -17,8 +17,8 @@ sub row ($id, $count, $day, $leases = q('{}'))
 	    values ($id, $count, $day, $leases)");
 }
 
-# The day that a zone has now, by the database; asked before and after, so that
-# midnight in between does not matter.
+# The current day of a zone, by the database. The test reads it before and
+# after, so that midnight in between does not matter.
 sub today ($zone) { return $s->value("select (now() at time zone '$zone')::date") }
 
 sub is_limits ($got, $used, $left, $title)
@@ -34,15 +34,15 @@ sub is_limits ($got, $used, $left, $title)
 	my $before = today('UTC');
 	my $got = $s->get("/v1/chat/limits/$id");
 	my $day = $got->{json}{reset_date};
-	is $got->{status}, 200, 'somebody never seen has limits';
-	ok $day ge $before && $day le today('UTC'), '... of this day';
+	is $got->{status}, 200, 'an unknown user has limits';
+	ok $day ge $before && $day le today('UTC'), '... of the current day';
 	my $reset = $s->value("select '$day'::date + 1") . 'T00:00:00+00:00';
 	is $got->{content}, qq({"telegram_id":$id,"requests_today":0,)
 	    . qq("requests_remaining":3,"daily_limit":3,)
 	    . qq("reset_date":"$day","reset_at":"$reset"}),
-	    '... in just this shape, all of them left';
+	    '... in exactly this shape, with all chats left';
 	is $s->value('select count(*) from ai_chat_daily_limits'), 0,
-	    '... and is not written down for having been asked about';
+	    '... and gets no row by the request';
 }
 
 # -- counting ----------------------------------------------------------------
@@ -53,28 +53,31 @@ sub is_limits ($got, $used, $left, $title)
 		my $got = $s->send(telegram_id => $id);
 		is $got->{json}{remaining_requests}, 3 - $used,
 		    "chat $used leaves " . (3 - $used);
-		is_limits(limits($id), $used, 3 - $used, '... by limits too');
+		is_limits(limits($id), $used, 3 - $used,
+		    '... by the limits endpoint, too');
 	}
 	my $got = $s->send(telegram_id => $id);
-	is $got->{status}, 429, 'the fourth is one too many';
+	is $got->{status}, 429, 'the fourth chat is refused';
 	my $d = $got->{json}{detail};
 	is join(' ', sort keys %$d), 'daily_limit error message '
 	    . 'requests_remaining requests_today reset_at', '... in this shape';
 	is_deeply [ @$d{qw(daily_limit requests_today requests_remaining)} ],
-	    [ 3, 3, 0 ], '... and numbers';
+	    [ 3, 3, 0 ], '... with these numbers';
 	unlike $got->{content}, qr/"(?:daily_limit|requests_\w+)":"/,
-	    '... that are numbers';
-	is $d->{reset_at}, limits($id)->{reset_at}, '... the reset that limits has';
-	is why($got), 'Rate limit exceeded', '... with words for the seller';
+	    '... as JSON numbers';
+	is $d->{reset_at}, limits($id)->{reset_at},
+	    '... with the same reset as limits';
+	is why($got), 'Rate limit exceeded', '... with an error text';
 	my ($y, $m, $day) = $d->{reset_at} =~ /^(\d+)-(\d+)-(\d+)T/;
 	is $d->{message}, 'Лимит на сегодня — 3 вопроса. Следующий можно будет '
-	    . "задать $day.$m после 03:00 (МСК).", '... and the reset';
+	    . "задать $day.$m после 03:00 (МСК).",
+	    '... and the time of the reset in the text';
 	my $left = $s->value("select extract(epoch from
 	    '$d->{reset_at}'::timestamptz - now())");
 	ok abs($got->{headers}{'retry-after'} - $left) < 5,
-	    '... Retry-After is the time till then';
+	    '... Retry-After is the time until the reset';
 	is_limits(limits($id), 3, 0, '... and it is not counted');
-	is $s->model_count, 3, '... nor was the model asked';
+	is $s->model_count, 3, '... and the model was not called';
 }
 {
 	my $id = $next++;
@@ -83,9 +86,9 @@ sub is_limits ($got, $used, $left, $title)
 	is_limits(limits($id), 0, 3, '... is not counted');
 	row($id + 1000, 5, 'current_date');
 	is_limits(limits($id + 1000), 5, 0,
-	    'more than the limit, which was lowered since, leaves none');
+	    'a count above a limit that was lowered leaves 0');
 	is $s->send(telegram_id => $id + 1000)->{json}{detail}
-	    {requests_remaining}, 0, '... when refused likewise';
+	    {requests_remaining}, 0, '... in the refusal, too';
 }
 
 # -- in flight ---------------------------------------------------------------
@@ -99,8 +102,9 @@ sub is_limits ($got, $used, $left, $title)
 	    'two chats in flight');
 	is_limits(limits($id), 2, 1, 'chats in flight are counted');
 	is $s->send(telegram_id => $id)->{json}{remaining_requests}, 2,
-	    '... but are not told as counted to the chat that comes after';
-	is $s->send(telegram_id => $id)->{status}, 429, '... so none is left';
+	    '... but reduce no number that the next chat returns';
+	is $s->send(telegram_id => $id)->{status}, 429,
+	    '... so no chat is left';
 	local $/;
 	like readline($_), qr/^HTTP\S+ 200\b/, '... and each of them is answered'
 	    for @socks;
@@ -121,66 +125,71 @@ for my $ago (1, 2, 40, 4000) {
 	my $id = $next++;
 	row($id, 3, "current_date - $ago");
 	my $got = limits($id);
-	is_limits($got, 0, 3, "used up $ago days ago, all is there today");
+	is_limits($got, 0, 3,
+	    "used up $ago days ago, the whole limit is available today");
 	is $got->{reset_date}, today('UTC'), '... under today\'s date';
 	is $s->value("select request_count from ai_chat_daily_limits
-	    where telegram_id = $id"), 3, '... nothing was changed by looking';
+	    where telegram_id = $id"), 3,
+	    '... reading the limits changed nothing';
 	is $s->send(telegram_id => $id)->{json}{remaining_requests}, 2,
 	    '... and the first chat of today is the first';
 	is $s->value("select request_count from ai_chat_daily_limits where
 	    telegram_id = $id and last_reset_date = current_date"), 1,
-	    '... in the row as well';
+	    '... in the row, too';
 }
 {
 	my $id = $next++;
 	row($id, 3, 'current_date + 1');
 	my $got = limits($id);
-	is_limits($got, 3, 0, 'a counter of tomorrow is no allowance today');
+	is_limits($got, 3, 0, 'a used-up counter of tomorrow refuses today');
 	is $got->{reset_date}, $s->value('select current_date + 1'),
-	    '... and tells its day';
+	    '... and limits has that day';
 	is $got->{reset_at}, $s->value('select current_date + 2')
-	    . 'T00:00:00+00:00', '... and that day\'s end';
-	is $s->send(telegram_id => $id)->{status}, 429, '... nor for a chat';
+	    . 'T00:00:00+00:00', '... with the end of that day';
+	is $s->send(telegram_id => $id)->{status}, 429, '... for a chat, too';
 	row(++$id, 2, 'current_date + 1');
 	is $s->send(telegram_id => $id)->{json}{remaining_requests}, 0,
-	    '... what is left of it can be used';
+	    '... the rest of that day can be used';
 	is $s->send(telegram_id => $id)->{status}, 429, '... and no more';
 	is $s->value("select last_reset_date - current_date from
 	    ai_chat_daily_limits where telegram_id = $id"), 1,
-	    '... the day never goes back';
+	    '... and the day of the row stays';
 	$next = $id + 1;
 }
 {
 	my $id = $next++;
 	row($id, 2, 'current_date - 1', lease('current_date - 1', '1 hour'));
-	is_limits(limits($id), 0, 3, 'a chat of yesterday in flight is not of today');
+	is_limits(limits($id), 0, 3,
+	    'a chat of yesterday in flight does not count today');
 	is $s->send(telegram_id => $id)->{json}{remaining_requests}, 2,
-	    '... nor for the next chat';
+	    '... and not for the next chat';
 	is $s->value("select count(*) from ai_chat_daily_limits l,
 	    unnest(leases) x where telegram_id = $id and x.day < current_date"),
-	    1, '... which leaves it where it is';
+	    1, '... which does not remove its reservation';
 	row(++$id, 1, 'current_date', lease('current_date', '1 hour'));
-	is_limits(limits($id), 2, 1, 'one of today is');
+	is_limits(limits($id), 2, 1, 'a chat of today in flight counts');
 	row(++$id, 1, 'current_date', lease('current_date', '-1 second'));
-	is_limits(limits($id), 1, 2, 'one that has lapsed is not');
+	is_limits(limits($id), 1, 2, 'a lapsed reservation does not count');
 	is $s->send(telegram_id => $id)->{json}{remaining_requests}, 1,
-	    '... nor for the next chat';
+	    '... and not for the next chat';
 	$next = $id + 1;
 }
-# As many reservations of yesterday as there are chats a day; the row still stands for
-# yesterday, or a chat has brought it to today.
+# Yesterday's reservations, as many as the daily limit. The row still has the
+# date of yesterday, or a chat has set it to today.
 for my $ago (1, 0) {
 	my $id = $next++;
 	my $one = lease('current_date - 1', '1 hour');
 	row($id, 0, "current_date - $ago", join ' || ', ($one) x 3);
 	is_limits(limits($id), 0, 3,
-	    "three chats of yesterday in flight take nothing of today ($ago)");
+	    "three chats of yesterday in flight do not count today ($ago)");
 	is join(' ', map { $s->send(telegram_id => $id)->{status} } 1 .. 4),
-	    '200 200 200 429', '... of which there are three';
-	is $s->ledger($id)->{leases}, 3, '... beside those of yesterday';
+	    '200 200 200 429', '... so three chats are answered';
+	is $s->ledger($id)->{leases}, 3,
+	    '... and the reservations of yesterday remain';
 }
 {
-	# Midnight, while the model thinks: the row goes on to another day.
+	# Midnight while the model works: another chat sets the row to the new
+	# day.
 	my $id = $next++;
 	my $sock = $s->connect;
 	print $sock $s->chat_bytes(telegram_id => $id,
@@ -189,12 +198,13 @@ for my $ago (1, 0) {
 	my $day = $s->value("update ai_chat_daily_limits set last_reset_date =
 	    last_reset_date + 1 where telegram_id = $id
 	    returning last_reset_date - 1");
-	is_limits(limits($id), 0, 3, 'the new day begins with all of them');
+	is_limits(limits($id), 0, 3, 'the new day begins with the whole limit');
 	my $got = do { local $/; <$sock> };
 	like $got, qr/^HTTP\S+ 200\b/, 'a chat over midnight is answered';
 	is_limits(limits($id), 0, 3, '... and does not count for the new day');
 	is $s->value("select request_date from ai_chat_requests
-	    where telegram_id = $id"), $day, '... but is kept under its own';
+	    where telegram_id = $id"), $day,
+	    '... but is stored under its own day';
 }
 
 # -- zones -------------------------------------------------------------------
@@ -218,7 +228,7 @@ for my $zone (sort keys %offset) {
 	$day{$zone} = $got->{reset_date};
 }
 ok $day{'Pacific/Kiritimati'} gt $day{'Pacific/Niue'},
-    'two zones 25 hours apart are never of one day';
+    'two zones 25 hours apart never have the same day';
 
 {
 	$s->restart_worker(1, AI_CHAT_TIMEZONE => 'Pacific/Niue',
@@ -227,21 +237,23 @@ ok $day{'Pacific/Kiritimati'} gt $day{'Pacific/Niue'},
 	is $s->send(telegram_id => $id)->{status}, 429, '... uses its day up';
 	like $s->send(telegram_id => $id)->{json}{detail}{message},
 	    qr/ после 00:00 \(МСК−14\)\.\z/,
-	    '... and the answer says whose midnight it is';
+	    '... and the text names the midnight of that zone';
 	$s->restart_worker(1, AI_CHAT_TIMEZONE => 'Pacific/Kiritimati');
 	is_limits(limits($id), 0, 1, 'in the east it is another day');
 	is $s->send(telegram_id => $id)->{status}, 200, '... with its own chat';
 	is_deeply [ $s->sql("select request_date from ai_chat_requests where
 	    telegram_id = $id order by id") ], [ [ $day{'Pacific/Niue'} ],
-	    [ $day{'Pacific/Kiritimati'} ] ], '... and both are kept so'
+	    [ $day{'Pacific/Kiritimati'} ] ],
+	    '... and each is stored under its day'
 	    if today('Pacific/Niue') eq $day{'Pacific/Niue'}
 	    && today('Pacific/Kiritimati') eq $day{'Pacific/Kiritimati'};
 	$s->restart_worker(1, AI_CHAT_TIMEZONE => 'Pacific/Niue');
 	is $s->send(telegram_id => $id)->{status}, 429,
-	    'going back west opens nothing';
+	    'back in the west the day stays used up';
 }
 
-# Where the clocks change: the offset is the one that holds at the reset.
+# Days on which the clocks change: the offset is the one that applies at the
+# reset.
 {
 	my $zone = 'Europe/Berlin';
 	$s->restart_worker(1, AI_CHAT_TIMEZONE => $zone);

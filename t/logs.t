@@ -1,5 +1,6 @@
-# A request leaves a line in Nginx's log and one in the worker's, of one id; both
-# are as docs/logs.md has them, and tell nobody's business.
+# A request leaves one line in the log of Nginx and one in the log of the
+# worker, both with its id. Both are as docs/logs.md describes them, and contain
+# nothing private.
 
 use v5.36;
 use utf8;
@@ -30,7 +31,7 @@ my $ids = 0;
 
 sub access_log { return slurp($s->dir . '/log/access.log') }
 
-# The one line of this id, when it is there.
+# The only line with this id, or undef.
 sub line_of ($log, $id)
 {
 	my @lines = $log =~ /^(.* req=\Q$id\E .*)$/mg;
@@ -38,18 +39,18 @@ sub line_of ($log, $id)
 	return $lines[0];
 }
 
-# A line as pairs; what is quoted without its quotes.
+# The line as pairs; quoted values without their quotes.
 sub pairs ($line)
 {
 	my @pairs = $line =~ /\G\s*(\w+)=("(?:[^"\\]|\\.)*"|\S*)/gc;
 
 	isnt pos($line) // 0, 0, 'pairs' if !@pairs;
-	is substr($line, pos $line), '', 'a line is nothing but pairs'
+	is substr($line, pos $line), '', 'a line consists of pairs'
 	    if pos($line) < length $line;
 	return { map { s/^"(.*)"$/$1/r } @pairs };
 }
 
-# One request under an id of its own; returns both lines about it.
+# One request under an id of its own; returns both log lines.
 sub both ($title, $status, $ask, $worker = 1)
 {
 	my $id = 'log-' . ++$ids;
@@ -67,9 +68,10 @@ sub both ($title, $status, $ask, $worker = 1)
 		is $got->{status}, $status, "$title: $status";
 		is $got->{headers}{'x-request-id'}, $id, '... with its id';
 	}
-	is $nginx->{status}, $status, "... which Nginx's log has" if $title;
-	is $line->{status}, $status, "... and the worker's" if $worker;
-	is $line, undef, '... and no worker knows of' if !$worker;
+	is $nginx->{status}, $status, "... in the log of Nginx" if $title;
+	is $line->{status}, $status,
+	    "... and in the log of the worker" if $worker;
+	is $line, undef, '... and in the log of no worker' if !$worker;
 	return ($nginx, $line);
 }
 
@@ -102,34 +104,34 @@ sub rest_ms ($line)
 
 {
 	my ($nginx, $line) = chat('a chat', 200, 'delay=50');
-	is $line->{user}, 7, '... whose user is told';
-	cmp_ok $line->{ai_ms}, '>=', 50, '... and the times: the model';
-	cmp_ok $line->{limit_ms}, '>', 0, '... the limit';
-	cmp_ok $line->{save_ms}, '>', 0, '... the save';
-	cmp_ok rest_ms($line), '>=', -0.2, '... which are parts of the whole';
+	is $line->{user}, 7, '... with its user';
+	cmp_ok $line->{ai_ms}, '>=', 50, '... with the time of the model';
+	cmp_ok $line->{limit_ms}, '>', 0, '... of the limit';
+	cmp_ok $line->{save_ms}, '>', 0, '... of the save';
+	cmp_ok rest_ms($line), '>=', -0.2, '... which add up to no more than the whole';
 	cmp_ok min(rest_ms($line), map { rest_ms((chat('one more', 200,
 	    'delay=50', telegram_id => 70))[1]) } 1 .. 5), '<', 40, '... and nearly all of it';
-	cmp_ok $nginx->{worker_s}, '>=', 0.05, '... which Nginx waited for';
+	cmp_ok $nginx->{worker_s}, '>=', 0.05, '... which Nginx measured, too';
 	like $nginx->{worker}, qr/^unix:\S+worker-1\.sock$/, '... of this worker';
-	cmp_ok $nginx->{out}, '>', 100, '... and bytes';
+	cmp_ok $nginx->{out}, '>', 100, '... with its bytes';
 }
 {
 	my (undef, $line) = chat('an answer with its tokens', 200, raw(
 	    '{"choices":[{"message":{"content":"x"}}],"usage":{"prompt_tokens":5.0,'
 	    . '"completion_tokens":7,"prompt_tokens_details":{"cached_tokens":4}}}'));
 	is join(' ', @$line{map { "tokens$_" } '', qw(_prompt _completion _cached)}),
-	    '12 5 7 4', '... which are told by what they were spent on';
-	(undef, $line) = chat('an answer without', 200, 'body=nousage');
+	    '12 5 7 4', '... in total, prompt, completion and cache';
+	(undef, $line) = chat('an answer without tokens', 200, 'body=nousage');
 	is join(' ', @$line{map { "tokens$_" } '', qw(_prompt _completion _cached)}),
-	    '0 0 0 0', '... which has none';
+	    '0 0 0 0', '... has 0 of each';
 }
 {
-	my (undef, $line) = chat('what the Server knows', 200, '',
+	my (undef, $line) = chat('data of the seller-data API', 200, '',
 	    user_context => undef);
-	is $line->{server}, 'told', '... is told of';
+	is $line->{server}, 'told', '... says so';
 	cmp_ok $line->{server_ms}, '>', 0, '... with the time';
 }
-chat('the second model answers', 200,
+chat('the fallback model answers', 200,
     'status=429 code=insufficient_quota times=1 id=second');
 for (1, 2) {
 	my (undef, $line) = chat('a key', 200, '',
@@ -139,14 +141,14 @@ for (1, 2) {
 }
 {
 	my (undef, $line) = chat('a model that fails', 500, 'status=400');
-	is $line->{level}, 'warn', '... is worth a warning';
-	is $line->{doing}, 'asking the model', '... that says where';
-	is $line->{save_ms}, undef, '... there was nothing to save';
+	is $line->{level}, 'warn', '... is a warning';
+	is $line->{doing}, 'calling the model', '... with its stage';
+	is $line->{save_ms}, undef, '... and without a time of saving';
 }
 {
 	my (undef, $line) = chat('not a message', 422, '', message => '');
-	is $line->{level}, 'info', '... is the caller\'s business';
-	is $line->{limit_ms}, undef, '... and costs nothing';
+	is $line->{level}, 'info', '... is no warning';
+	is $line->{limit_ms}, undef, '... and does not reach the limit';
 }
 chat('a wrong key', 403, '', headers => { 'X-API-KEY' => $canary{wrongkey} });
 get('a query', 200, "/v1/chat/stats/7?days=7&x=$canary{query}");
@@ -156,7 +158,7 @@ get('readiness', 200, '/health/ready');
 chat('too large a body', 413, '', message => $canary{message} x 20000,
     worker => 0);
 
-# An id that Nginx made joins them as well.
+# An id made by Nginx is in both logs, too.
 {
 	my $id = $s->send(%KEY)->{headers}{'x-request-id'};
 	ok wait_for(sub { line_of(access_log(), $id) }, 10, 'its line')
@@ -164,9 +166,9 @@ chat('too large a body', 413, '', message => $canary{message} x 20000,
 	    'an id that Nginx made is in both logs';
 }
 
-# One who leaves.
+# A caller that disconnects.
 {
-	my (undef, $line) = both('one who leaves', 499, sub ($id) {
+	my (undef, $line) = both('a caller that disconnects', 499, sub ($id) {
 		my $sock = $s->connect;
 		print $sock $s->chat_bytes(telegram_id => 8,
 		    message => "$canary{message} [[delay=3000 id=left]]",
@@ -175,8 +177,8 @@ chat('too large a body', 413, '', message => $canary{message} x 20000,
 		close $sock;
 		return;
 	});
-	is $line->{code}, 'EGONE', '... is told of as gone';
-	is $line->{sent}, 'no', '... without an answer';
+	is $line->{code}, 'EGONE', '... is logged as gone';
+	is $line->{sent}, 'no', '... without a response';
 }
 
 $s->sql('update ai_chat_daily_limits set request_count = 20');
@@ -195,24 +197,24 @@ $s->start_pg;
 wait_for(sub { $s->get('/health/ready')->{status} == 200 }, 20,
     'the worker to find the database again');
 
-# -- long and strange --------------------------------------------------------
+# -- long and unusual requests -----------------------------------------------
 
 {
 	my %strange = ('a path of 8,000' => '/' . 'a' x 7900,
 	    'bytes that are no text' => '/%ff%fe%80' . '%d0' x 300,
 	    'quotes and line breaks' => '/%22%0alevel=error%20req=x%22%5c',
 	    'words' => '/' . '%D0%AF' x 200);
-	# U+0085, U+2028, U+009B, U+202E: line ends, a terminal's command, and what turns
-	# the direction of writing.
+	# U+0085, U+2028, U+009B, U+202E: line ends, a control sequence of
+	# terminals, and a change of the writing direction.
 	$strange{'bytes that forge a line'} =
 	    '/%C2%85%E2%80%A8level=error%C2%9B2J%E2%80%AE';
 	for my $title (sort keys %strange) {
 		my (undef, $line) = get($title, 404, $strange{$title});
-		is $line->{code}, 'ENOROUTE', '... all of the line is there';
+		is $line->{code}, 'ENOROUTE', '... with a complete line';
 	}
 	my $log = $s->worker_log(1);
 	like $log, qr/path="\/\\xc2\\x85\\xe2\\x80\\xa8level/,
-	    'what could forge a line is escaped';
+	    'characters that could forge a line are escaped';
 	unlike $log . access_log(), qr/[\x{80}-\x{9f}\x{2028}-\x{202e}]/,
 	    '... in both logs';
 	both('a long method', 405, sub ($id) {
@@ -226,7 +228,7 @@ wait_for(sub { $s->get('/health/ready')->{status} == 200 }, 20,
 
 $s->kill_worker(1, 'TERM');
 my ($nobody) = chat('no worker', 502, '', worker => 0);
-is $nobody->{worker_status}, 502, '... as Nginx says';
+is $nobody->{worker_status}, 502, '... in the log of Nginx';
 
 # -- levels ------------------------------------------------------------------
 
@@ -240,7 +242,7 @@ is $nobody->{worker_status}, 502, '... as Nginx says';
 		$s->get('/health');
 		$s->get('/v1/chat/limits/1', %KEY);
 		$s->send(telegram_id => 9, message => '[[status=400]]', %KEY);
-		# Ended, it has written all.
+		# After its end it has written every line.
 		$s->kill_worker(1, 'TERM');
 		my $log = substr $s->worker_log(1), $from;
 		my @is = $log =~ /event=start/ ? ('start') : ();
@@ -250,7 +252,7 @@ is $nobody->{worker_status}, 502, '... as Nginx says';
 	}
 }
 
-# -- a question that was answered before -------------------------------------
+# -- an answer from the cache ------------------------------------------------
 
 {
 	$s->start_redis;
@@ -264,14 +266,14 @@ is $nobody->{worker_status}, 502, '... as Nginx says';
 		(undef, $line) = chat('', 200, '', telegram_id => ++$user,
 		    user_context => undef);
 		return $line->{recalled};
-	}, 10, 'the answer to be known');
-	is $line->{recalled}, 'yes', 'an answer from Redis is told';
+	}, 10, 'the answer to be cached');
+	is $line->{recalled}, 'yes', 'an answer from Redis is marked';
 	is $line->{attempts}, undef, '... and no call of the model';
 }
 
-# -- what is documented is what there is -------------------------------------
+# -- the documentation is complete -------------------------------------------
 
-# The first cells of the table under a heading that has code in them.
+# The code in the first cells of the table under a heading.
 sub documented ($heading, $table)
 {
 	my ($part) = slurp("$TOP/docs/logs.md") =~ /^## \Q$heading\E\n(.*?)(?=^## |\z)/ms
@@ -292,8 +294,8 @@ sub keys_of (@lines)
 	my @lines = split /\n/, $s->worker_log(1);
 	my @requests = grep { / event=request / } @lines;
 	cmp_ok scalar @requests, '>', 25, 'there are lines to look at';
-	is keys_of(@requests), documented('The line about a request', 0),
-	    'fields of a request: those that are documented, and all of them';
+	is keys_of(@requests), documented('The line of a request', 0),
+	    'fields of a request: exactly the documented ones';
 	is keys_of(grep { !/ event=request / } @lines), 'event level text',
 	    'fields of other events';
 	is keys_of(split /\n/, access_log()),
@@ -305,11 +307,12 @@ sub keys_of (@lines)
 	is join(' ', sort keys %events), documented('Events', 0), 'events';
 	my ($names) = slurp("$TOP/lib/err.c") =~ /names\[\] = \{(.*?)\};/s;
 	is join(' ', sort $names =~ /"(\w+)"/g),
-	    documented('The line about a request', 1), 'codes';
+	    documented('The line of a request', 1), 'codes';
 	is documented('Levels', 0), 'debug error info warn', 'levels';
 }
 
-# -- what nobody should find -------------------------------------------------
+# -- what no log may contain
+# -----------------------------------------------------
 
 for my $name ('worker-1.log', 'access.log') {
 	my $bytes = slurp($s->dir . "/log/$name");
@@ -318,9 +321,9 @@ for my $name ('worker-1.log', 'access.log') {
 	ok utf8::decode(my $text = $bytes), '... it is UTF-8';
 	unlike $bytes, qr/[^\n\x20-\x7e\x80-\xff]/, '... without control bytes';
 	my @long = grep { length > 2047 } split /\n/, $bytes;
-	is scalar @long, 0, '... of lines that the journal takes whole';
+	is scalar @long, 0, '... in lines that the journal does not split';
 }
 cmp_ok length((sort { length $b <=> length $a } split /\n/,
-    $s->worker_log(1))[0]), '>', 400, 'long ones among them';
+    $s->worker_log(1))[0]), '>', 400, 'long lines among them';
 
 done_testing;

@@ -1,4 +1,4 @@
-# The manual pages are pages, and say what is so.
+# The manual pages are valid, and agree with the programs.
 
 use v5.36;
 use AIChat::Proc qw(run slurp base_env);
@@ -10,9 +10,9 @@ my $TOP = AIChat::Stack::top();
 my %page = map { m{([^/]+)$} ? ($1 => $_) : () } glob "$TOP/man/*.[58]";
 
 is join(' ', sort keys %page), 'ai-chat-migrate.8 ai-chat-worker.8'
-    . ' ai-chat.env.5 ai-chatctl.8', 'the pages are there';
+    . ' ai-chat.env.5 ai-chatctl.8', 'there are these pages';
 
-# As a reader sees it, without marks and with whatever width it has.
+# The text of a page without markup, whatever its width is.
 sub text ($page)
 {
 	return run([ 'groff', '-man', '-Tutf8', '-P-cbou', '-rLL=200n', '-ww',
@@ -21,11 +21,13 @@ sub text ($page)
 
 my $have_groff = eval { run([ 'groff', '--version' ]); 1 };
 SKIP: {
-	skip 'there is no groff', 1 if !$have_groff;
+	skip 'groff is not installed', 1 if !$have_groff;
 	for my $page (sort keys %page) {
 		my $text = eval { text($page) } // $@;
-		unlike $text, qr/\b(?:troff|groff|grotty)\b.*:/, "$page: groff warns of nothing";
-		like $text, qr/^NAME\n.*^SEE ALSO\n/ms, '... and makes a page of it';
+		unlike $text, qr/\b(?:troff|groff|grotty)\b.*:/,
+		    "$page: groff prints no warning";
+		like $text, qr/^NAME\n.*^SEE ALSO\n/ms,
+		    '... and formats it from NAME to SEE ALSO';
 		my @others = $text =~ /\b(ai-chat[\w.-]*)\(([58])\)/g;
 		while (my ($name, $section) = splice @others, 0, 2) {
 			ok $page{"$name.$section"}, "... $name($section) exists"
@@ -34,19 +36,19 @@ SKIP: {
 	}
 }
 
-# What the programs' own help tells of is in their pages.
+# Every option in a program's own help is in its page.
 for my $name (qw(ai-chatctl ai-chat-worker ai-chat-migrate)) {
 	my ($status, $help) = AIChat::Test::program($name, {}, '--help');
 	my $page = slurp($page{"$name.8"}) =~ s/\\-/-/gr =~ s/\\f.//gr;
 	my %said = map { $_ => 1 } $help =~ /(?<!\S)(--[a-z-]+)/g,
 	    $name eq 'ai-chatctl' ? $help =~ /^  ([a-z][a-z-]+) /mg : ();
-	ok scalar keys %said, "$name --help tells something";
+	ok scalar keys %said, "$name --help lists options";
 	is join(' ', grep { $page !~ /(?<![\w-])\Q$_\E(?![\w-])/ } sort keys %said),
-	    '', '... and its page of all that';
+	    '', '... and its page has them all';
 }
 
-# The settings: each with its default and its range, as lib/conf.c has them, and no
-# other; so has the file.
+# The settings: each with its default and its range, as in lib/conf.c, and no
+# others, in the page and in the sample file.
 {
 	my ($table) = slurp("$TOP/lib/conf.c")
 	    =~ /^static const struct setting table\[\] = \{\n(.*?)^\};/ms;
@@ -65,8 +67,9 @@ for my $name (qw(ai-chatctl ai-chat-worker ai-chat-migrate)) {
 		    : $preset =~ tr/"//dr
 			. ($kind =~ /^(?:NUM|REAL)$/ ? "; $min to $max" : '');
 	}
-	is scalar keys %want, scalar(() = $table =~ /\bAT\(/g), 'the table of settings is found';
-	is_deeply \%page, \%want, '... and the page has it';
+	is scalar keys %want, scalar(() = $table =~ /\bAT\(/g),
+	    'every row of the table of settings is read';
+	is_deeply \%page, \%want, '... and the page has each';
 }
 
 done_testing;

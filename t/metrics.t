@@ -1,4 +1,4 @@
-# /metrics: right for several workers on every scrape, and across their ends.
+# /metrics is correct with several workers at every scrape, and across restarts.
 
 use v5.36;
 use utf8;
@@ -43,7 +43,7 @@ sub total ($m, $name, $labels = '')
 
 sub chats ($m, $outcome) { return total($m, 'chats_total', "outcome=\"$outcome\"") }
 
-# -- what it is --------------------------------------------------------------
+# -- the endpoint ------------------------------------------------------------
 
 {
 	my $got = $s->get('/metrics', headers => { 'X-API-KEY' => undef });
@@ -52,18 +52,19 @@ sub chats ($m, $outcome) { return total($m, 'chats_total', "outcome=\"$outcome\"
 	    'text/plain; version=0.0.4; charset=utf-8', '... and is text';
 	spew($s->dir . '/metrics', $got->{content});
 	my $said = qx(promtool check metrics <'@{[ $s->dir ]}/metrics' 2>&1);
-	is $?, 0, '... that promtool has nothing against' or diag $said;
-	is $said, '', '... at all';
+	is $?, 0, '... that promtool accepts' or diag $said;
+	is $said, '', '... without a warning';
 
 	my $sock = IO::Socket::INET->new(PeerAddr => '127.0.0.1',
 	    PeerPort => $s->metrics_port, LocalAddr => '127.0.0.2');
 	print $sock "GET /metrics HTTP/1.0\r\n\r\n";
-	like scalar(<$sock>), qr/ 403 /, 'but from another address it is refused';
+	like scalar(<$sock>), qr/ 403 /,
+	    '... but from another address it is refused';
 
 	my $m = scrape();
 	is $m->{"worker_up{worker=\"$_\"}"}, 1, "worker $_ is up" for 1, 2;
 	is total($m, 'build_info', 'version="1.0.0"'), 2, '... of this version';
-	is chats($m, $_), 0, "... no chat $_ yet"
+	is chats($m, $_), 0, "... with no chat $_ yet"
 	    for qw(answered limited model_failed database_failed);
 	is total($m, 'slots'), 32, '... with sixteen slots each';
 }
@@ -85,13 +86,14 @@ sub chats ($m, $outcome) { return total($m, 'chats_total', "outcome=\"$outcome\"
 
 	my $m = scrape();
 	is chats($m, 'answered'), 20 + 2 + 1, 'answered chats';
-	is chats($m, 'limited'), 1, 'refused ones';
+	is chats($m, 'limited'), 1, 'refused chats';
 	is chats($m, 'replayed'), 1, 'replays';
-	is chats($m, 'invalid'), 1, 'invalid ones';
-	is chats($m, 'model_failed'), 2, 'those that the model failed';
+	is chats($m, 'invalid'), 1, 'invalid chats';
+	is chats($m, 'model_failed'), 2,
+	    'chats that failed because of the model';
 	is total($m, 'tokens_total') >= 21 * 7, 1, 'tokens';
 	cmp_ok total($m, "${_}_tokens_total", 'model="first"'), '>', 0,
-	    "... of the $_" for qw(prompt completion);
+	    "... with the tokens of the $_" for qw(prompt completion);
 	is total($m, "${_}_tokens_total", 'model="fallback"'), 0,
 	    '... none of them of the fallback model'
 	    for qw(prompt completion cached);
@@ -105,7 +107,7 @@ sub chats ($m, $outcome) { return total($m, 'chats_total', "outcome=\"$outcome\"
 	    [ completion_tokens => 20 ], [ cached_tokens => 400 ]) {
 		my ($name, $n) = @$_;
 		is total($next, "${name}_total") - total($m, "${name}_total"),
-		    $n, "$name are counted as the model says";
+		    $n, "$name are counted as the model reports them";
 	}
 
 	is total($m, 'model_calls_total', 'model="first",result="usable"'), 23,
@@ -135,14 +137,16 @@ sub chats ($m, $outcome) { return total($m, 'chats_total', "outcome=\"$outcome\"
 	cmp_ok total($m, 'stage_duration_seconds_sum', 'stage="model"'), '>=',
 	    21 * 0.06, '... of the model';
 	cmp_ok total($m, 'server_calls_total', 'result="told"'), '>=', 23,
-	    'what the Server told';
+	    'results of the seller-data API';
 	is total($m, 'server_calls_total'),
 	    total($m, 'stage_duration_seconds_count', 'stage="server"')
 	    + total($m, 'server_calls_total', 'result="dropped"'),
-	    '... and when';
-	is total($m, 'server_breaker_open'), 0, '... it is not left alone';
-	is total($m, 'reservations_held'), 0, 'nothing is held';
-	ok !grep({ /1\d\d"/ && /user|telegram/ } keys %$m), 'no user is named';
+	    '... and their times';
+	is total($m, 'server_breaker_open'), 0,
+	    '... and its circuit breaker is closed';
+	is total($m, 'reservations_held'), 0, 'nothing is reserved';
+	ok !grep({ /1\d\d"/ && /user|telegram/ } keys %$m),
+	    'no user is in any label';
 }
 
 {
@@ -152,8 +156,8 @@ sub chats ($m, $outcome) { return total($m, 'chats_total', "outcome=\"$outcome\"
 	my $m = wait_for(sub {
 		my $m = scrape();
 		return total($m, 'slots_used') == 6 && $m;
-	}, 5, 'all workers to tell of their chats');
-	ok $m, 'six chats under way are six slots used';
+	}, 5, 'the gauges of all workers');
+	ok $m, 'six chats in flight occupy six slots';
 	is total($m, 'reservations_held'), 6, '... and six reservations';
 	finish_chats(@socks);
 }
@@ -166,10 +170,10 @@ sub chats ($m, $outcome) { return total($m, 'chats_total', "outcome=\"$outcome\"
 		my $m = scrape();
 		return total($m, 'breaker_open') > 0
 		    && chats($m, 'model_open') > 0;
-	}, 20, 'a breaker to open');
-	pass 'an open breaker is told';
+	}, 20, 'a circuit breaker to open');
+	pass 'an open circuit breaker is exported';
 	$s->restart_worker($_) for 1, 2;
-	is total(scrape(), 'breaker_open'), 0, '... and one that is not';
+	is total(scrape(), 'breaker_open'), 0, '... and a closed one';
 }
 
 # -- database ----------------------------------------------------------------
@@ -181,15 +185,16 @@ sub chats ($m, $outcome) { return total($m, 'chats_total', "outcome=\"$outcome\"
 	wait_for(sub {
 		$s->send(telegram_id => 500) for 1, 2;
 		return total(scrape(), 'database_up') == 0;
-	}, 20, 'both workers to miss it');
-	pass '... and tell when they do not';
+	}, 20, 'both workers to detect it');
+	pass '... and the gauge is 0 when they do not';
 	$s->start_pg;
 	wait_for(sub { total(scrape(), 'database_up') == 2 }, 20,
-	    'both workers to find it');
-	pass '... nor need a chat to find it again';
+	    'both workers to reconnect');
+	pass '... and 1 again without a chat';
 }
 
-# -- workers that end --------------------------------------------------------
+# -- workers that exit
+# ------------------------------------------------------------
 
 {
 	my $before = scrape();
@@ -197,7 +202,7 @@ sub chats ($m, $outcome) { return total($m, 'chats_total', "outcome=\"$outcome\"
 		my $m = scrape();
 		my @less = grep { /_(?:total|bucket|count)\{/
 		    && $m->{$_} < ($before->{$_} // 0) } keys %$m;
-		is "@less", '', 'nothing that is counted goes back' if @less;
+		is "@less", '', 'no counter decreases' if @less;
 		$before = $m;
 	}
 
@@ -210,24 +215,24 @@ sub chats ($m, $outcome) { return total($m, 'chats_total', "outcome=\"$outcome\"
 	finish_chats($sock);
 	my $m = scrape();
 	is $m->{"worker_up{worker=\"$busy\"}"}, 0, 'a killed worker is down';
-	is chats($m, 'answered'), $answered, '... what it counted is kept';
+	is chats($m, 'answered'), $answered, '... its counters are kept';
 	is $m->{"slots{worker=\"$busy\"}"}, undef, '... its gauges are not';
 	is total($m, 'reservations_lapsed_total'), 0, 'nothing has lapsed yet';
 	$s->start_worker($busy);
 	$m = scrape();
-	is $m->{"worker_up{worker=\"$busy\"}"}, 1, 'started again it is up';
-	is chats($m, 'answered'), $answered, '... goes on counting';
+	is $m->{"worker_up{worker=\"$busy\"}"}, 1, 'after a restart it is up';
+	is chats($m, 'answered'), $answered, '... and its counters continue';
 	is total($m, 'reservations_lapsed_total'), 1,
-	    '... and what it held when it was killed will lapse';
+	    '... and the reservations at its death are counted as lapsed';
 
 	$s->scale(1);
 	$m = scrape();
 	is $m->{'worker_up{worker="2"}'}, undef,
-	    'one that ended as it should is not down';
-	is chats($m, 'answered'), $answered, '... and its numbers stay';
+	    'a worker that exited normally is not exported as down';
+	is chats($m, 'answered'), $answered, '... and its counters stay';
 }
 
-# A file of another layout, and one that is somebody's.
+# A file of another layout, and a number that is in use.
 {
 	my $dir = $s->stack->run_dir . '/metrics';
 	$s->kill_worker(1, 'TERM');
@@ -236,18 +241,20 @@ sub chats ($m, $outcome) { return total($m, 'chats_total', "outcome=\"$outcome\"
 	spew("$dir/x.metrics", '');
 	$s->start_worker(1);
 	is scrape()->{'chats_total{worker="1",outcome="answered"}'}, 0,
-	    'a file of another layout begins anew';
+	    'a file of another layout is replaced';
 
 	$s->expect_log(qr/belongs to another worker/);
 	$s->stack->settings->{AI_CHAT_INSTANCE} = 1;
-	ok !eval { $s->start_worker(3); 1 }, 'two of one number do not start';
-	like $@, qr/AI_CHAT_INSTANCE/, '... and say why';
+	ok !eval { $s->start_worker(3); 1 },
+	    'a second worker with the same number does not start';
+	like $@, qr/AI_CHAT_INSTANCE/, '... and names the setting';
 	delete $s->stack->settings->{AI_CHAT_INSTANCE};
 	$s->{killed}{3} = 1;
 }
 
-# Without a directory a worker tells of itself.
+# Without a directory a worker reports only its own metrics.
 $s->restart_worker(1, AI_CHAT_METRICS_DIR => undef);
-is total(scrape(), 'worker_up'), 1, 'without a directory there is one';
+is total(scrape(), 'worker_up'), 1,
+    'without a directory one worker is exported';
 
 done_testing;

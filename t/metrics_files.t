@@ -1,5 +1,5 @@
-# The files of AI_CHAT_METRICS_DIR on a full volume, and truncated by somebody: a worker
-# does not depend on them.
+# The files of AI_CHAT_METRICS_DIR on a full volume, and truncated by another
+# process: a worker does not depend on them.
 
 use v5.36;
 use utf8;
@@ -19,11 +19,11 @@ my $dir = $s->stack->run_dir . '/metrics';
 
 sub scrape { return $s->get('/metrics', headers => { 'X-API-KEY' => undef }) }
 
-# -- truncated ----------------------------------------------------------------
+# -- truncated ---------------------------------------------------------------
 
-# Another worker's, again and again while it is read.
+# The file of another worker, again and again while it is read.
 $s->kill_worker(2, 'TERM');
-ok -s "$dir/2.metrics", 'a worker that has ended leaves its file';
+ok -s "$dir/2.metrics", 'a worker that has exited leaves its file';
 my $size = -s "$dir/2.metrics";
 my $bytes = slurp("$dir/2.metrics");
 my $test = $$;
@@ -41,24 +41,25 @@ if (!$pid) {
 my @got = map { scrape()->{status} } 1 .. 300;
 kill 'KILL', $pid;
 waitpid $pid, 0;
-is $?, 9, 'what truncates a file goes on until it is killed';
+is $?, 9, 'the process that truncates the file runs until it is killed';
 AIChat::Proc::spew("$dir/2.metrics", $bytes);
 is((grep { $_ != 200 } @got), 0,
     'a file that is truncated while /metrics is read: 300 scrapes are answered');
 
-# The worker's own, while it counts.
+# The worker's own file, while the worker counts.
 truncate "$dir/1.metrics", 0 or die "$dir/1.metrics: $!\n";
 is $s->send(telegram_id => 1)->{status}, 200,
     "a worker's own file is truncated: it answers";
 my $text = scrape()->{content};
 like $text, qr/^ai_chat_chats_total\{worker="1",outcome="answered"\} 1$/m,
-    '... and counts on';
+    '... and continues to count';
 wait_for(sub { $s->worker_log(1) =~ /event=metrics .*was truncated/ }, 5,
-    'the log to tell');
+    'the line in the log');
 $s->restart_worker(1);
-is -s "$dir/1.metrics", $size, '... and has a whole file after its next start';
+is -s "$dir/1.metrics", $size,
+    '... and after its next start the file is complete';
 
-# -- full ---------------------------------------------------------------------
+# -- full --------------------------------------------------------------------
 
 SKIP: {
 	Test::More::skip('cannot mount here', 3) if !$can_mount;
@@ -68,7 +69,7 @@ SKIP: {
 	ok eval { $s->start_worker(2); 1 },
 	    'on a full volume a worker starts' or diag $@;
 	like $s->worker_log(2), qr/event=metrics .*No space left on device/,
-	    '... and the log says why its numbers are missing';
+	    '... and the log has the reason why its metrics are missing';
 	$s->kill_worker(1, 'TERM');
 	is $s->send(telegram_id => 2)->{status}, 200, '... and answers';
 }

@@ -1,5 +1,5 @@
-# The database is brought up to date: from nothing, from an earlier service's
-# tables; and never half.
+# Migrations: of an empty database, and of the tables of an earlier service;
+# complete or not at all.
 
 use v5.36;
 use utf8;
@@ -10,7 +10,7 @@ use File::Copy qw(copy);
 
 my $TOP = AIChat::Stack::top();
 
-# Everything but the database comes later, when it is needed.
+# All parts except the database start later, when a test needs them.
 sub fresh ($sql = undef)
 {
 	my $s = AIChat::Test->new(migrate => 0, workers => 0, model => 0);
@@ -18,7 +18,7 @@ sub fresh ($sql = undef)
 	return $s;
 }
 
-# The exit status and all that it said.
+# The exit status and all output.
 sub migrate ($s, @args)
 {
 	unshift @args, '--dir', "$TOP/sql" if !grep { $_ eq '--dir' } @args;
@@ -38,7 +38,7 @@ sub columns ($s, $table)
 	    from information_schema.columns where table_name = '$table'") };
 }
 
-# One answered chat, by real workers; the answer.
+# One answered chat, by real workers; returns the response.
 sub chat ($s, $id)
 {
 	if (!$s->stack->nginx) {
@@ -63,7 +63,7 @@ sub dir ($s, %files)
 	return $dir;
 }
 
-# The n-th number after the real ones.
+# The n-th number after those of the real files.
 my $REAL = () = glob "$TOP/sql/[0-9]*.sql";
 sub number ($n) { return sprintf '%04d', $REAL + $n }
 
@@ -72,20 +72,21 @@ sub number ($n) { return sprintf '%04d', $REAL + $n }
 my $s = fresh();
 {
 	my ($status, $text) = migrate($s, '--status');
-	is $status, 3, 'an empty database has everything to do';
-	like $text, qr/^to do 0001_create_tables\.sql$/m, '... and says what';
+	is $status, 3, 'for an empty database all files are to do';
+	like $text, qr/^to do 0001_create_tables\.sql$/m, '... and are listed';
 	is $s->value("select to_regclass('ai_chat_migrations')"), undef,
 	    '... --status writes nothing';
 	($status, $text) = migrate($s);
 	is $status, 0, 'it is migrated';
-	like $text, qr/^applied 0001_create_tables\.sql$/m, '... which is said';
+	like $text, qr/^applied 0001_create_tables\.sql$/m,
+	    '... and the output says so';
 	($status, $text) = migrate($s, '--status');
-	is $status, 0, 'then there is nothing to do';
-	unlike $text, qr/to do/, '... and none is listed';
+	is $status, 0, 'afterwards nothing is to do';
+	unlike $text, qr/to do/, '... and nothing is listed';
 	my @rows = $s->sql('select * from ai_chat_migrations');
 	($status, $text) = migrate($s);
-	is $status, 0, 'a second time is no error';
-	is $text, '', '... and says nothing';
+	is $status, 0, 'a second run is no error';
+	is $text, '', '... and prints nothing';
 	is_deeply [ $s->sql('select * from ai_chat_migrations') ], \@rows,
 	    '... and changes nothing';
 }
@@ -94,7 +95,8 @@ my $s = fresh();
 	my $requests = columns($s, 'ai_chat_requests');
 	my $time = 'timestamp with time zone';
 	is_deeply $limits->{id}, [ 'bigint', 'NO', 'BY DEFAULT' ], 'id is bigint';
-	is_deeply $requests->{id}, [ 'bigint', 'NO', 'BY DEFAULT' ], '... in both';
+	is_deeply $requests->{id}, [ 'bigint', 'NO', 'BY DEFAULT' ],
+	    '... in both tables';
 	my @want = (
 	    [ $limits, telegram_id => 'bigint', 'NO' ],
 	    [ $limits, request_count => 'integer', undef, '0' ],
@@ -111,8 +113,10 @@ my $s = fresh();
 		my ($columns, $name, $type, $null, $default) = @$_;
 		my $got = $columns->{$name};
 		is $got->[0], $type, "$name is $type";
-		is $got->[1], $null, '... null as promised' if defined $null;
-		is $got->[2], $default, '... by default' if defined $default;
+		is $got->[1], $null,
+		    '... nullable as documented' if defined $null;
+		is $got->[2], $default,
+		    '... with this default' if defined $default;
 	}
 	$s->sql('insert into ai_chat_daily_limits (telegram_id, last_reset_date)
 	    values (1, current_date)');
@@ -130,7 +134,7 @@ my $s = fresh();
 {
 	my ($status, $text) = program('ai-chat-migrate', {}, '--help');
 	is $status, 0, '--help';
-	like $text, qr/--status/, '... tells of --status';
+	like $text, qr/--status/, '... mentions --status';
 	($status, $text) = program('ai-chat-migrate', {}, '--version');
 	is $text, "ai-chat-migrate 1.0.0\n", '--version';
 	($status) = program('ai-chat-migrate', {}, $_), is $status, 2, "$_ is refused"
@@ -139,7 +143,7 @@ my $s = fresh();
 	is $status, 2, 'without DATABASE_URL it does not start';
 	like $text, qr/DATABASE_URL/, '... and names it';
 	($status, $text) = migrate($s, '--dir', '/nowhere');
-	is $status, 1, 'a directory that is not there';
+	is $status, 1, 'a directory that does not exist';
 	like $text, qr{/nowhere}, '... is named';
 	my $file = $s->dir . '/url';
 	spew($file, $s->db_url . "\n");
@@ -153,11 +157,13 @@ for my $url ('canary', 'postgresql://u:canary%zz@h/d', 'postgresql://u:ca/nary@h
 	my ($status, $text) = program('ai-chat-migrate', { DATABASE_URL => $url },
 	    '--dir', "$TOP/sql");
 	ok $status == 1 || $status == 2, "with $url it fails";
-	like $text, qr/database|DATABASE_URL/, '... and says at what';
+	like $text, qr/database|DATABASE_URL/,
+	    '... with a message about the database';
 	unlike $text, qr/nary|"ca"/, '... without a password';
 }
 
-# -- files that are not as they should be ------------------------------------
+# -- invalid files
+# -----------------------------------------------------------------
 
 {
 	my ($first, $second) = (number(1), number(2));
@@ -190,34 +196,38 @@ for my $url ('canary', 'postgresql://u:canary%zz@h/d', 'postgresql://u:ca/nary@h
 	is $s->value('select count(*) from ai_chat_daily_limits
 	    where telegram_id = 77'), 0, '... and no row';
 	is $s->value("select to_regclass('after_it')"), undef,
-	    '... what comes after it is not run';
+	    '... the next file is not run';
 	is $s->value('select count(*) from ai_chat_migrations'), $REAL,
-	    '... nor recorded';
+	    '... and not recorded';
 	($status, $text) = migrate($s, '--dir', $bad, '--status');
 	is $status, 3, '... and both are still to do';
 	spew("$bad/${first}_bad.sql", 'create table half (x int)');
 	($status, $text) = migrate($s, '--dir', $bad);
-	is $status, 0, 'once it is mended';
+	is $status, 0, 'when the file is corrected, the run succeeds';
 	is $text, "applied ${first}_bad.sql\napplied ${second}_after.sql\n",
 	    '... both are run, in order';
-	works($s, 'a directory that knows fewer files than the database');
+	works($s, 'a directory with fewer files than the database has');
 }
 
-# -- a worker that is newer than the database --------------------------------
+# -- a worker that is newer than the schema
+# ----------------------------------------
 
 {
 	my $s = fresh();
 	my $old = dir($s, map { (s{.*/}{}r => undef) } grep { !/0001_/ }
 	    glob "$TOP/sql/0*.sql");
 	my ($status, $text) = migrate($s, '--dir', $old);
-	is $status, 0, 'a database of the first version' or diag $text;
+	is $status, 0,
+	    'a database with the first version of the schema' or diag $text;
 	$s->expect_log(qr/code=EDB.*context_seq/,
 	    qr/column l.context_seq does not exist/);
-	is chat($s, 1)->{status}, 503, '... and a newer worker: no chat';
-	is $s->model_count, 0, '... and no call of the model that leads nowhere';
+	is chat($s, 1)->{status}, 503,
+	    '... and a newer worker: a chat gets a 503';
+	is $s->model_count, 0, '... without a call of the model';
 	is $s->ready_with(503)->{status}, 503, '... it is not ready';
 	works($s, 'migrated');
-	is chat($s, 1)->{status}, 200, '... it chats, and was not restarted';
+	is chat($s, 1)->{status}, 200,
+	    '... chats are answered, without a restart';
 }
 
 # -- several at once ---------------------------------------------------------
@@ -226,7 +236,8 @@ for my $url ('canary', 'postgresql://u:canary%zz@h/d', 'postgresql://u:ca/nary@h
 	my $s = fresh();
 	my @got = $s->parallel(4, sub { join '|', migrate($s) });
 	is join(' ', map { /^(\d+)/ } @got), '0 0 0 0', 'four at once all succeed';
-	is scalar(grep { /applied 0001/ } @got), 1, '... and one does it';
+	is scalar(grep { /applied 0001/ } @got), 1,
+	    '... and one of them applies the files';
 }
 
 # -- an earlier service's tables ---------------------------------------------
@@ -250,8 +261,8 @@ for my $url ('canary', 'postgresql://u:canary%zz@h/d', 'postgresql://u:ca/nary@h
 		    (1, 'old one', 'a', 5, current_date, now() - interval '1 h'),
 		    (1, 'old two', 'b', null, current_date, now()),
 		    (1, 'old of no time', 'c', 0, current_date - 400, null)");
-	works($s, 'tables of an earlier service are adopted');
-	works($s, '... and once more');
+	works($s, 'tables of an earlier service are migrated');
+	works($s, '... and a second run is no error');
 	is_deeply [ $s->sql('select id, telegram_id, message, response,
 	    tokens_used from ai_chat_requests order by id') ],
 	    [ [ 1, 1, 'old one', 'a', 5 ], [ 2, 1, 'old two', 'b', undef ],
@@ -287,9 +298,10 @@ for my $url ('canary', 'postgresql://u:canary%zz@h/d', 'postgresql://u:ca/nary@h
 		    created_at timestamptz default now());
 		create view report as select id from ai_chat_requests');
 	my ($status, $text) = migrate($s);
-	is $status, 0, 'where a view holds on to the id';
-	like $text, qr/32 bits/, '... it stays as it is, which is said';
-	is chat($s, 1)->{status}, 200, '... and chats are kept';
+	is $status, 0, 'where a view uses the id';
+	like $text, qr/32 bits/,
+	    '... the id keeps its type, and a notice says so';
+	is chat($s, 1)->{status}, 200, '... and chats are stored';
 }
 
 done_testing;

@@ -1,4 +1,4 @@
-# A machine that is up before its database is.
+# A machine that boots faster than its database.
 
 use v5.36;
 use AIChat::Proc qw(slurp base_env);
@@ -21,20 +21,22 @@ sub start_migrate (@args)
 
 $pg->stop;
 is((program('ai-chat-migrate', \%env))[0], 1,
-    'a database that is away is a failure');
+    'without --wait a database that is down is a failure');
 my $waits = start_migrate('--wait');
-wait_for(sub { -e $log && slurp($log) =~ /waiting for it/ }, 10, 'a word');
-ok $waits->alive, '... or is waited for';
+wait_for(sub { -e $log && slurp($log) =~ /waiting for it/ }, 10,
+    'the log line');
+ok $waits->alive, '... with --wait the migration waits for it';
 $pg->start;
-wait_for(sub { !$waits->alive }, 20, 'it to end');
-is $waits->status, 0, '... and brought up to date when it is there';
+wait_for(sub { !$waits->alive }, 20, 'the migration to end');
+is $waits->status, 0, '... and runs when the database is up';
 cmp_ok $s->value('select count(*) from ai_chat_migrations'), '>=', 3,
-    '... all of it';
+    '... with all files';
 
 $s->expect_log(qr{role "nobody_at_all" does not exist});
 $env{DATABASE_URL} =~ s/user=\w+/user=nobody_at_all/;
 my $refused = start_migrate('--wait');
-wait_for(sub { !$refused->alive }, 20, 'it to end');
-is $refused->status >> 8, 1, 'one that refuses us is not waited for';
+wait_for(sub { !$refused->alive }, 20, 'the migration to end');
+is $refused->status >> 8, 1,
+    'for a database that refuses the connection it does not wait';
 
 done_testing;

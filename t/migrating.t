@@ -1,5 +1,6 @@
-# What docs/migrating.md says to do is what works: its settings are ours, its list of paths is
-# what the Server has, and its SQL takes over the tables of the service before us.
+# The instructions in docs/migrating.md work: its settings exist, its paths are
+# those of the seller-data API, and its SQL takes over the tables of the earlier
+# service.
 
 use v5.36;
 use utf8;
@@ -19,7 +20,7 @@ sub text_of ($path)
 
 my $doc = text_of('docs/migrating.md');
 
-# -- settings ------------------------------------------------------------------
+# -- settings ----------------------------------------------------------------
 
 {
 	my %ours = map { $_ => 1 }
@@ -31,22 +32,23 @@ my $doc = text_of('docs/migrating.md');
 		push @there, $there =~ /`([A-Z_]+)/g;
 		push @here, $here =~ /`([A-Z_]+)/g;
 	}
-	cmp_ok scalar @here, '>', 12, 'there are settings';
-	is join(' ', grep { !$ours{$_} } @here), '', '... and all are ours';
+	cmp_ok scalar @here, '>', 12, 'the table has settings';
+	is join(' ', grep { !$ours{$_} } @here), '', '... and all exist';
 
 	my ($names) = text_of('lib/conf.c') =~ /foreign\[\] = \{(.*?)\n\t\};/s;
 	my %told = map { $_ => 1 } @there;
 	is join(' ', grep { !$told{$_} && !/^OPENAI_(?:MAX_RETRIES|RETRY)_/ }
 	    $names =~ /\{ "([A-Z_]+)"/g), '',
-	    'each that is named at the start stands there';
+	    'each setting that is reported at the start is in the table';
 }
 {
 	my ($paths) = text_of('docs/integration.md')
 	    =~ /^    SERVER_CONTEXT_PATHS=(\S+)$/m;
-	is $paths, AIChat::Shop::paths(), 'the paths of the Server are those it has';
+	is $paths, AIChat::Shop::paths(),
+	    'the paths are those of the seller-data API';
 }
 
-# -- the database ----------------------------------------------------------------
+# -- the database ------------------------------------------------------------
 
 {
 	my $s = AIChat::Test->new(migrate => 0, workers => 0, own_pg => 1,
@@ -55,10 +57,10 @@ my $doc = text_of('docs/migrating.md');
 	my $value = sub ($sql) { ($pg->admin($sql, $s->{db}))[0][0] };
 	my @blocks = $doc =~ /^```sql\n(.*?)^```$/msg;
 	is scalar @blocks, 2, 'there are two pieces of SQL';
-	# The test's own cluster has a role of that name already.
+	# The cluster of the test has a role of that name already.
 	s/\bai_chat\b/mover/g for @blocks;
 
-	# As the service before us makes them; a user has left since.
+	# As the earlier service creates them; one user has been deleted since.
 	$pg->admin($_, $s->{db}) for <<'END', @blocks;
 CREATE TABLE users (id serial PRIMARY KEY, telegram_id bigint UNIQUE NOT NULL);
 INSERT INTO users (telegram_id) VALUES (7), (8);
@@ -83,21 +85,23 @@ END
 	$s->stack->settings->{DATABASE_URL} = $url;
 	$s->stack->start_workers(1);
 	$s->stack->start_nginx;
-	is $s->send(telegram_id => 7)->{status}, 429, '... 30 of 30 are still used';
-	is $s->send(telegram_id => 8)->{status}, 200, '... others chat';
+	is $s->send(telegram_id => 7)->{status}, 429,
+	    '... a used-up day is still used up';
+	is $s->send(telegram_id => 8)->{status}, 200,
+	    '... other users can chat';
 	is $s->post('/v1/chat/history', { telegram_id => 7 })->{json}{items}[0]
-	    {message}, 'q', '... history stays';
+	    {message}, 'q', '... the history is kept';
 	is $value->('select user_id from ai_chat_requests where telegram_id = 8'),
-	    2, '... and users are found';
+	    2, '... and chats are linked to users';
 
-	# Going back: the service before us inserts as ever.
+	# Going back: the earlier service inserts as before.
 	$pg->admin($_, $s->{db}) for "INSERT INTO ai_chat_requests (telegram_id,
 	    user_id, message, response, tokens_used, request_date)
 	    VALUES (7, 1, 'back', 'a', 5, current_date)",
 	    "UPDATE ai_chat_daily_limits SET request_count = request_count + 1,
 	    updated_at = now() WHERE telegram_id = 8";
 	is $value->('select count(*) from ai_chat_requests where telegram_id = 7'),
-	    2, 'the service before us can go on with them';
+	    2, 'the earlier service can use the tables again';
 }
 
 done_testing;

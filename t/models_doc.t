@@ -1,5 +1,5 @@
-# What docs/models.md tells an operator to paste works: each of its recipes, against a
-# stand-in that holds requests to the rules of that provider.
+# The recipes in docs/models.md work as printed: each one is run with a stand-in
+# that checks requests against the rules of that provider.
 
 use v5.36;
 use utf8;
@@ -13,7 +13,7 @@ my $TOP = AIChat::Stack::top();
 my $s = AIChat::Test->new(model => 0, workers => 0, with => 0);
 my $user = 0;
 
-# The sections that are recipes: { title, settings => {}, files => {} }.
+# The recipes of the page: { title, settings => {}, files => {} }.
 sub recipes ($text)
 {
 	my @found;
@@ -36,7 +36,8 @@ sub recipes ($text)
 	return @found;
 }
 
-# How often the rules of a provider make the worker find out how to ask.
+# How many requests a provider refuses until the worker has found the right
+# form.
 my %REFUSED = ('OpenAI, a model that reasons' => 2);
 my %RULES = ('OpenAI' => 'openai', 'OpenAI, a model that reasons' => 'openai',
     'OpenAI through a proxy' => 'openai',
@@ -45,8 +46,8 @@ my %RULES = ('OpenAI' => 'openai', 'OpenAI, a model that reasons' => 'openai',
     'DeepSeek' => 'deepseek', 'OpenRouter' => 'openrouter', 'vLLM' => 'vllm',
     'Ollama' => 'ollama');
 
-# The settings of a recipe, with the stand-in where the provider would be.  Behind a
-# proxy the name stays, and nobody but the proxy can resolve it.
+# The settings of a recipe, with the stand-in in place of the provider. With a
+# proxy the host name stays, and only the proxy can resolve it.
 sub settings ($r, $provider)
 {
 	my %set = %{ $r->{settings} };
@@ -91,7 +92,8 @@ for my $r (@all) {
 
 	subtest $r->{title} => sub {
 		my %set = settings($r, $provider);
-		# What a file is for is said, and said of a file.
+		# Each file is described, and each description belongs to a
+		# file.
 		is join(' ', sort keys %{ $r->{files} }), join(' ', sort
 		    map { $r->{settings}{$_} } grep { /_FILE$/ && !/CA_FILE/ }
 		    keys %{ $r->{settings} }), 'the files are those it names';
@@ -103,7 +105,8 @@ for my $r (@all) {
 			$s->stack->start_nginx;
 		}
 		$user++;
-		for my $which ('a first question', 'a second one, with history') {
+		for my $which ('a first question',
+		    'a second question, with history') {
 			my $got = $s->send(telegram_id => $user,
 			    user_context => 'Выручка: 120 000 ₽');
 			is $got->{status}, 200, $which or diag $got->{content};
@@ -112,11 +115,11 @@ for my $r (@all) {
 		}
 		my $state = $provider->state;
 		is scalar @{ $state->{refused} }, $REFUSED{ $r->{title} } // 0,
-		    'and nothing was refused but what has to be found out'
+		    'and only the forms that must be found out were refused'
 		    or diag "@{ $state->{refused} }";
 		is $state->{last}{host}, 'api.openai.com',
-		    'the name is for the proxy to resolve' if $login;
-		is $state->{tokens}, 1, 'one token was enough'
+		    'the proxy resolves the name' if $login;
+		is $state->{tokens}, 1, 'one token was requested'
 		    if $rules eq 'gigachat';
 	};
 	$provider->stop;

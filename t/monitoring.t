@@ -1,5 +1,5 @@
-# What is shipped for Prometheus, Alertmanager and Grafana: their own tools take it,
-# and every name in it is one that the service has.
+# The files for Prometheus, Alertmanager and Grafana: the tools of these
+# programs accept them, and every name in them is one that the service exports.
 
 use v5.36;
 use utf8;
@@ -12,14 +12,14 @@ my $DIR = AIChat::Stack::top() . '/monitoring';
 my $rules = slurp("$DIR/ai-chat.rules.yml");
 my $tests = slurp("$DIR/ai-chat.rules.test.yml");
 my $dashboard = JSON::PP->new->utf8->decode(slurp("$DIR/grafana/ai-chat.json"));
-# The figures of one tell of both workers, and of a Redis where there is one.
+# A scrape that contains two workers, and Redis where it is installed.
 my $s = AIChat::Test->new(workers => 2, model => 0, redis => 1,
     idle => [ 'redis', 'worker 1', 'worker 2' ]);
 
 sub have ($tool) { return grep { -x "$_/$tool" } qw(/usr/bin /usr/local/bin) }
 
-# A tool likes what it is given; elsewhere than on the machines of developers it may
-# not be there.
+# Runs a tool that must accept these files. Outside the machines of developers
+# the tool may not be installed.
 sub likes ($title, $tool, @args)
 {
 	SKIP: {
@@ -31,9 +31,9 @@ sub likes ($title, $tool, @args)
 	return '';
 }
 
-# -- the tools' opinion ------------------------------------------------------
+# -- checks by the tools -----------------------------------------------------
 
-likes('the rules are rules', 'promtool', 'check', 'rules', '--lint=all',
+likes('the rules are valid', 'promtool', 'check', 'rules', '--lint=all',
     '--lint-fatal', "$DIR/ai-chat.rules.yml");
 likes('alerts fire when they should', 'promtool', 'test', 'rules',
     "$DIR/ai-chat.rules.test.yml");
@@ -44,9 +44,11 @@ likes("Alertmanager's configuration", 'amtool', 'check-config',
 
 if (have('amtool')) {
 	my %to = (critical => 'telegram-and-mail', warning => 'mail');
-	like likes("a route of what is $_", 'amtool', 'config', 'routes', 'test',
+	like likes("the route of a $_ alert", 'amtool', 'config', 'routes',
+	    'test',
 	    "--config.file=$DIR/alertmanager.yml", "severity=$_"),
-	    qr/^\Q$to{$_}\E$/m, "what is $_ goes to $to{$_}" for sort keys %to;
+	    qr/^\Q$to{$_}\E$/m,
+	    "an alert that is $_ goes to $to{$_}" for sort keys %to;
 }
 
 # -- rules -------------------------------------------------------------------
@@ -60,10 +62,10 @@ for my $name (sort keys %alerts) {
 	    runbook);
 	push @lacks, 'severity' if $alert !~ /severity: (?:critical|warning)\b/;
 	push @lacks, 'a test' if $tests !~ /alertname="$name"/;
-	is "@lacks", '', "$name has all that an alert should have";
+	is "@lacks", '', "$name has all parts of an alert";
 }
 is join(' ', grep { !$alerts{$_} } $tests =~ /alertname="(\w+)"/g), '',
-    'nothing else is tested';
+    'every tested alert exists';
 
 # -- the dashboard -----------------------------------------------------------
 
@@ -84,16 +86,16 @@ cmp_ok scalar @panels, '>', 20, 'the dashboard has panels';
 			push @twice, $p->{title} if $taken{$cell}++;
 		}
 	}
-	is "@twice", '', '... and place';
+	is "@twice", '', '... and its own place';
 
 	my @uids = grep { ($_->{datasource}{uid} // '') ne '${datasource}' }
 	    @panels, map { @{ $_->{targets} } } @panels;
 	is scalar @uids, 0, '... and none names a datasource of its own';
 	my ($first) = @{ $dashboard->{templating}{list} };
 	is "$first->{name} $first->{type}", 'datasource datasource',
-	    '... for that is chosen';
+	    '... because the reader chooses it';
 
-	# Prometheus' own parser, with something in place of Grafana's variables.
+	# Parsed by Prometheus, with values in place of Grafana's variables.
 	my ($n, $group) = (0, "groups:\n- name: x\n  rules:\n");
 	for (@exprs) {
 		my $expr = s/\$__(?:rate_interval|range)/5m/gr =~ s/\$\w+/x/gr;
@@ -117,7 +119,8 @@ for (split /\n/, $s->get('/metrics')->{content}) {
 cmp_ok scalar keys %has, '>', 20, 'the service has metrics';
 my %records = map { $_ => 1 } $rules =~ /- record: (\S+)/g;
 
-# What of a text is not there: metrics, records, values of labels.
+# The names in a text that do not exist: metrics, recorded rules, values of
+# labels.
 sub unknown ($text)
 {
 	my @unknown;
@@ -134,7 +137,7 @@ sub unknown ($text)
 			my ($label, $op, $value) = ($1, $2, $3);
 			next if $label =~ /^(?:job|instance)$/;
 			my @values = $op =~ /~/ ? split(/\|/, $value) : $value;
-			# As Prometheus 3 calls them.
+			# Prometheus 3 writes these names so.
 			@values = grep { !/\.0$/ } @values if $label eq 'le';
 			push @unknown, map { "$name\{$label=\"$_\"}" }
 			    grep { !$of->{$label}{$_} } @values;
@@ -145,22 +148,23 @@ sub unknown ($text)
 
 is unknown('ai_chat_nothing ai_chat_chats_total{outcome=~"busy|lazy"}
     job:nothing:x'), 'ai_chat_nothing ai_chat_chats_total{outcome="lazy"}'
-    . ' job:nothing:x', 'a name that is not there is noticed';
+    . ' job:nothing:x', 'a name that does not exist is detected';
 my $exprs = $rules =~ s/^\s*(?:#|- record:|- alert:|summary:).*//gmr;
-is unknown($exprs), '', 'the rules use what there is';
+is unknown($exprs), '', 'the rules use names that exist';
 is unknown($tests =~ s/^\s*#.*//gmr =~ s/ai_chat_\w+\{[^}]*le="\d+\.0"\}//gr),
-    '', 'their tests, too';
-is unknown($_), '', "the dashboard: $_" for @exprs;
+    '', '... and so do their tests';
+is unknown($_), '', "the dashboard uses names that exist: $_" for @exprs;
 is unknown(join ' ', map { $_->{definition} // () }
     @{ $dashboard->{templating}{list} }), '', '... and its variables';
 
-# Each target has its bucket: what is asked for is counted, not guessed.
+# Each target is the bound of a bucket, so that it is counted and not
+# interpolated.
 my %bounds = ('ai_chat_chat_duration_seconds_bucket' => [ 3, 10 ],
     'ai_chat_stage_duration_seconds_bucket' => [ 2, 8, 0.05, 0.2, 0.1, 0.5 ],
     'ai_chat_overhead_seconds_bucket' => [ 0.2, 1 ]);
 for my $name (sort keys %bounds) {
 	is join(' ', grep { !$has{$name}{le}{$_} } @{ $bounds{$name} }), '',
-	    "$name has the targets among its bounds";
+	    "$name has a bucket for each target";
 }
 
 # -- Grafana's provisioning --------------------------------------------------
@@ -168,7 +172,7 @@ for my $name (sort keys %bounds) {
 for my $name (qw(datasource dashboards)) {
 	my $yaml = slurp("$DIR/grafana/$name.yml");
 	like $yaml, qr/^apiVersion: 1$/m, "$name.yml is of version 1";
-	unlike $yaml, qr/\t|^\s*uid:/m, '... and plain';
+	unlike $yaml, qr/\t|^\s*uid:/m, '... without tabs and uids';
 }
 
 done_testing;

@@ -1,5 +1,5 @@
-# ./dev mutants can plant all of its faults: the text that each one changes is in the
-# sources, exactly once.
+# ./dev mutants can plant each of its faults: the text that a fault changes
+# occurs in the sources exactly once.
 
 use v5.36;
 use utf8;
@@ -36,16 +36,18 @@ is planted("-a == b\n+a != b\n", "if (a == b)\n"), "if (a != b)\n",
     'a part of a line is changed';
 is planted("-a();\n-b();\n+b();\n", "x();\n\ta();\n\tb();\n"), "x();\n\tb();\n",
     'lines are changed, however they are indented';
-is planted("-a &&\n-b\n+a\n", "\ta && b;"), "\ta;", '... and wherever they are broken';
+is planted("-a &&\n-b\n+a\n", "\ta && b;"), "\ta;",
+    '... and wherever lines are broken';
 is planted(qq(-"a"\n-"b"\n+"c"\n), qq(M "a"  \\\n "b" \\\n)), qq(M "c" \\\n),
     '... in a macro, too';
 is planted(" a();\n-b();\n c();\n", "b();\na();\nb();\nc();\n"), "b();\na();\nc();\n",
-    'context tells which of several places is meant';
+    'context selects one of several places';
 is planted(" a();\n+b();\n", "a();\n"), "a();\nb();\n", 'a line is added';
 is planted("-a.b\n+c\n", 'a_b'), '0 times', 'a dot matches a dot alone';
 is planted("-a\n+b\n", 'a a'), '2 times', 'each match is counted';
 is scalar(AIChat::Mutants::parse('list', "# one\n\n" . mutant("-a\n") . "\n# two\n"
-    . mutant("-b\n", mutant => 'n') . "\n\n")), 2, 'a blank line separates two';
+    . mutant("-b\n", mutant => 'n') . "\n\n")), 2,
+    'a blank line separates two mutants';
 like refused("mutant: m\nfile: f\n-a\n"), qr/no breaks tests/, 'a missing field is an error';
 like refused(mutant("a\n")), qr/what is "a"/, 'an unknown line is an error';
 like refused(mutant("-a b\n+a  b\n")), qr/changes nothing/, 'a mutant that changes nothing is an error';
@@ -71,7 +73,7 @@ END
 
 # The list.
 my @mutants = AIChat::Mutants::load($TOP);
-cmp_ok scalar @mutants, '>=', 60, 'the list has at least sixty';
+cmp_ok scalar @mutants, '>=', 60, 'the list has at least sixty mutants';
 my %times;
 $times{ $_->{mutant} }++ for @mutants;
 is join(' ', grep { $times{$_} > 1 } sort keys %times), '', '... each with a name of its own';

@@ -1,6 +1,6 @@
-# Others use the same database: roles that may only write, or only read, an ORM that
-# makes the tables it knows, and roles that would have their code run with our rights.
-# They and the service live beside each other.
+# Other users of the same database: roles that may only write or only read, an
+# ORM that creates the tables it knows, and roles that try to run their code
+# with our rights. The service and they work beside each other.
 
 use v5.36;
 use utf8;
@@ -22,7 +22,7 @@ sub one ($sql)
 	return $row->[0];
 }
 
-# As another role; whether it was allowed to.
+# Runs a statement as another role; returns whether it was permitted.
 sub as ($role, $sql)
 {
 	my @rows = eval { AIChat::Postgres::psql($pg->url($DB, $role), $sql) };
@@ -41,7 +41,7 @@ sub is_served ($user, $title)
 sub seq_of ($user) { return $s->value("select context_seq
     from ai_chat_daily_limits where telegram_id = $user") }
 
-# The exit status and all that it said.
+# The exit status and all output.
 sub migrate (%env)
 {
 	return program('ai-chat-migrate', { DATABASE_URL => $s->db_url, %env },
@@ -60,23 +60,24 @@ admin('create table users (id serial primary key, telegram_id bigint unique);
     grant select, references, update on users to ai_chat');
 {
 	my ($status, $text) = migrate();
-	is $status, 0, 'users of somebody else are linked' or diag $text;
+	is $status, 0, 'a users table of another role is linked' or diag $text;
 }
 
-# -- rights of others --------------------------------------------------------
+# -- rights of other roles
+# -------------------------------------------------------
 
 is_served(1, 'a chat');
 {
 	my $seq = seq_of(1);
 	ok as('writer', sprintf $INSERT, 1),
-	    'a role that may only insert exchanges does so';
+	    'a role that may only insert exchanges can insert them';
 	cmp_ok seq_of(1), '>', $seq, '... and the next context has the exchange';
 	is $s->value('select user_id from ai_chat_requests where chat_id is null'),
 	    1, '... with its user';
 	ok !as('writer', 'select from public.ai_chat_daily_limits'),
 	    '... and has no more rights than that';
 	ok as('reader', 'select * from public.ai_chat_requests,
-	    public.ai_chat_daily_limits'), 'a role that may only read does so';
+	    public.ai_chat_daily_limits'), 'a role that may only read can read';
 	ok !as('reader', sprintf $INSERT, 1), '... and no more';
 	ok as('ai_chat', 'set search_path = \'\'; ' . sprintf $INSERT, 1),
 	    'the owner inserts with an empty search_path';
@@ -89,10 +90,10 @@ is_served(1, 'a chat');
 	ok !as('writer', 'create temporary table t (telegram_id bigint);
 	    create trigger t after insert on t for each row
 	    execute function public.ai_chat_raise_context_seq_of_user()'),
-	    'nobody else makes triggers of our functions';
+	    'no other role may use our functions in triggers';
 }
 
-# What another session has locked does not keep a writer from writing.
+# A lock of another session must not stop a writer.
 {
 	open my $psql, '|-', 'psql', '-XAtq', '-o', '/dev/null', '-d', $s->db_url
 	    or die "psql: $!\n";
@@ -103,10 +104,11 @@ is_served(1, 'a chat');
 	    application_name = 'holder' and state = 'idle in transaction'
 	    and query like 'select%'") }, 10, 'the lock');
 	ok as('writer', 'set statement_timeout = 5000; ' . sprintf $INSERT, 1),
-	    'a writer whose user\'s counter is locked writes all the same';
+	    'a writer inserts while the counter of the user is locked';
 	close $psql;
 }
-# -- their changes -----------------------------------------------------------
+# -- changes by other services
+# ---------------------------------------------------
 
 for my $change ('request_count type bigint', 'telegram_id type numeric(20)',
     'telegram_id type bigint', 'updated_at type timestamptz(3)') {
@@ -117,8 +119,9 @@ for my $change ('request_count type bigint', 'telegram_id type numeric(20)',
 
 # -- an ORM ------------------------------------------------------------------
 
-# What SQLAlchemy's create_all() does of the models of an earlier service: it looks for
-# each table, and makes those that are not there; and what its sessions then send.
+# What create_all() of SQLAlchemy does with the models of an earlier service: it
+# looks for each table and creates the missing ones. Then the statements of its
+# sessions.
 my %MODEL = (
 	ai_chat_daily_limits => 'create table ai_chat_daily_limits (
 	    id serial not null primary key, telegram_id bigint not null unique,
@@ -177,7 +180,7 @@ is $s->ledger(61)->{count}, 2, '... with one count';
 	is create_all($t->db_url), 2, 'create_all() before us makes both tables';
 	orm_works($t, 62, '... its sessions work');
 	$t->stack->migrate;
-	orm_works($t, 63, '... after the migration as well');
+	orm_works($t, 63, '... after the migration, too');
 	is create_all($t->db_url), 0, '... and create_all() again makes nothing';
 	$t->stack->start_workers(1);
 	$t->stack->start_nginx;
@@ -189,8 +192,9 @@ is $s->ledger(61)->{count}, 2, '... with one count';
 
 # -- foreign code ------------------------------------------------------------
 
-# A role that may create a schema makes one with our role's name, in it all names that
-# we use, and operators that fit better than the server's; whatever of it runs, tells.
+# A role that may create a schema creates one with the name of our role. It
+# contains every name that our statements use, and operators that match better
+# than those of the server. Any of this code leaves a trace when it runs.
 admin("create role mallory login; grant create on database $DB to mallory");
 ok as('mallory', 'create table pg_temp.t (n int);
     create schema ai_chat; grant usage on schema ai_chat to public;
@@ -212,25 +216,25 @@ ok as('mallory', 'create table pg_temp.t (n int);
     create view ai_chat.ai_chat_migrations as select 1 as version
 	where ai_chat.tell();
     grant select on all tables in schema ai_chat to public'),
-    'a role makes a schema named like ours';
+    'a role creates a schema with the name of our role';
 admin("select pg_terminate_backend(pid) from pg_stat_activity
     where application_name = 'ai-chat'");
 $s->expect_log(qr/terminating connection/);
 is_served(1, '... chats are served');
 is $s->get('/health/ready')->{status}, 200, '... and ready';
-is_served(71, '... a new user as well');
-ok as('writer', sprintf $INSERT, 1), '... others write';
-ok as('ai_chat', sprintf $INSERT, 1), '... with our role too';
+is_served(71, '... a new user, too');
+ok as('writer', sprintf $INSERT, 1), '... other roles can insert';
+ok as('ai_chat', sprintf $INSERT, 1), '... and so can our role';
 {
 	my ($status, $text) = migrate();
-	is $status, 0, '... migrations go on' or diag $text;
+	is $status, 0, '... migrations succeed' or diag $text;
 }
 is $s->ctl('check', '--json')->{json}{checks}[1]{ok}, JSON::PP::true(),
-    '... ai-chatctl looks at the right tables';
+    '... ai-chatctl uses our tables';
 is one('select count(*) from ai_chat.ran where who <> \'mallory\''), 0,
-    '... and nothing of theirs has run as anybody else';
+    '... and none of its code has run with other rights';
 
-# The table of users belongs to somebody who turns against us.
+# The owner of the users table becomes hostile.
 admin('alter table users owner to mallory; create table public.users_ran (who text);
     grant all on public.users_ran to public');
 as('mallory', 'create function ai_chat.tell_users() returns boolean language plpgsql
@@ -238,12 +242,13 @@ as('mallory', 'create function ai_chat.tell_users() returns boolean language plp
 	return true; end\';
     create policy p on public.users using (ai_chat.tell_users());
     alter table public.users enable row level security');
-is_served(1, 'row security with their function on users');
+is_served(1, 'row security with a function of the owner on users');
 is one('select count(*) from public.users_ran'), 0, '... which does not run';
 as('mallory', 'drop policy p on public.users;
     alter table public.users disable row level security');
 
-# What they may do to a table of their own so that reading it runs their code.
+# Properties that its owner can give the table so that reading it runs the
+# owner's code.
 sub none_ran ($title)
 {
 	is one('select count(*) from public.users_ran where who <> \'mallory\''),
@@ -254,7 +259,7 @@ sub user_of ($user) { return $s->value("select user_id from public.ai_chat_reque
     where telegram_id = $user order by id desc limit 1") }
 
 admin('grant create on schema public to mallory');
-is_served(1, 'without it');
+is_served(1, 'without row security');
 is user_of(1), 1, '... users are read';
 ok as('mallory', 'create type ai_chat.digit as enum (\'1\', \'2\');
     create function ai_chat.to_number(ai_chat.digit) returns bigint
@@ -264,7 +269,7 @@ ok as('mallory', 'create type ai_chat.digit as enum (\'1\', \'2\');
 	with function ai_chat.to_number(ai_chat.digit) as implicit;
     alter table public.users alter telegram_id type ai_chat.digit
 	using telegram_id::text::ai_chat.digit'),
-    'a column of users gets a type with a cast of theirs';
+    'a column of users gets a type with a cast of its owner';
 is_served(1, '... chats are served');
 none_ran('... and the cast does not run');
 ok as('mallory', 'alter table public.users alter telegram_id type bigint
@@ -272,17 +277,18 @@ ok as('mallory', 'alter table public.users alter telegram_id type bigint
     create function ai_chat.is_one(int) returns boolean language plpgsql
 	immutable as \'begin return ai_chat.tell_users(); end\';
     create index users_hostile on public.users (id) where ai_chat.is_one(1)'),
-    'an index on users gets a function of theirs';
+    'an index on users gets a function of its owner';
 is_served(1, '... chats are served');
 none_ran('... and the function does not run');
 as('mallory', 'drop index users_hostile');
-is_served(1, 'without either');
+is_served(1, 'without both');
 is user_of(1), 1, '... users are read again';
 
-# Who may create in our own schema makes what fits better than the server's.
+# A role that may create in our own schema creates functions that match better
+# than those of the server.
 ok !as('mallory', 'create function public.cardinality(public.ai_chat_lease[])
     returns int language sql as \'select 0\''),
-    'nobody else makes functions of a reservation';
+    'no other role may create functions with our type';
 admin('grant usage on type ai_chat_lease to mallory');
 ok as('mallory', join '; ', (map {
 	my ($name, $args, $returns, $value) = @$_;
@@ -331,12 +337,12 @@ ok as('mallory', join '; ', (map {
     [ '=', 'same_type', 'oid', 'regtype' ],
     [ '||', 'joined', 'bigint', 'bigint' ],
     [ '/', 'per', 'numeric', 'int' ], [ '/', 'per', 'numeric', 'bigint' ])),
-    'a role that may create in our schema makes what fits better';
+    'a role creates better matching functions in our schema';
 admin("select pg_terminate_backend(pid) from pg_stat_activity
     where application_name = 'ai-chat'");
 is_served($_, '... chats are served') for 1, 1, 72;
 is $s->send(telegram_id => 1, headers => { 'Idempotency-Key' => 'k' })->{status},
-    200, '... with a key as well' for 1, 2;
+    200, '... with a key, too' for 1, 2;
 is $s->get('/v1/chat/stats/1')->{status}, 200, '... and statistics';
 is $s->get('/v1/chat/limits/1')->{status}, 200, '... limits';
 is $s->post('/v1/chat/reset-limit', { telegram_id => 1 })->{status}, 200,
@@ -344,25 +350,26 @@ is $s->post('/v1/chat/reset-limit', { telegram_id => 1 })->{status}, 200,
 is $s->ctl('prune', '--older-than', 30)->{status}, 0, '... prunes';
 {
 	my ($status, $text) = migrate();
-	is $status, 0, '... migrations go on' or diag $text;
+	is $status, 0, '... migrations succeed' or diag $text;
 }
 is_served(1, '... and chats after them');
-none_ran('... and nothing of theirs has run as anybody else');
+none_ran('... and none of its code has run with other rights');
 admin('alter table public.users rename to users_of_old');
 as('mallory', 'create view public.users as select 1 as id, 1::bigint as telegram_id
     where ai_chat.tell_users(); grant all on public.users to public');
 is_served(1, 'a view in place of users');
-none_ran('... which is not read');
+none_ran('... is not read');
 {
 	my ($status) = migrate();
-	is $status, 0, '... nor at a migration';
-	none_ran('... whose role runs nothing of it');
+	is $status, 0, '... a migration succeeds';
+	none_ran('... and runs no code of the view');
 }
 admin('drop view public.users; alter table users_of_old rename to users;
     alter table users owner to postgres; drop schema ai_chat cascade;
     drop owned by mallory');
 
-# -- users that are gone -----------------------------------------------------
+# -- missing users
+# ---------------------------------------------------------------------
 
 {
 	my $t = AIChat::Test->new(migrate => 0, workers => 0);
@@ -375,9 +382,10 @@ admin('drop view public.users; alter table users_of_old rename to users;
 	for my $run ('first', 'second') {
 		my ($status, $text) = program('ai-chat-migrate',
 		    { DATABASE_URL => $t->db_url }, '--dir', "$TOP/sql");
-		is $status, 0, "a user_id that users does not have: the $run run";
+		is $status, 0,
+		    "a user_id that users does not have: the $run run";
 		like $text, qr/NOTICE.*user_id that users does not have.*NOT VALID/s,
-		    '... says so';
+		    '... with a notice';
 	}
 	$t->stack->start_workers(1);
 	$t->stack->start_nginx;
@@ -387,7 +395,7 @@ admin('drop view public.users; alter table users_of_old rename to users;
 	$t->sql('update ai_chat_requests set user_id = null where user_id = 99');
 	my ($status, $text) = program('ai-chat-migrate',
 	    { DATABASE_URL => $t->db_url }, '--dir', "$TOP/sql");
-	is $text, '', 'once they are gone, nothing is said';
+	is $text, '', 'when these rows are gone, there is no notice';
 	is $t->value("select convalidated from pg_constraint
 	    where conname = 'ai_chat_requests_user_id_fkey'"), 't',
 	    '... and the foreign key is valid';
@@ -407,11 +415,12 @@ admin('drop view public.users; alter table users_of_old rename to users;
 	is $status, 1, 'tables that belong to another role';
 	like $text, qr/table\ ai_chat_daily_limits\ belongs\ to\ role\ "Shop".*
 	    run\ ai-chat-migrate\ as\ "Shop",\ or\ GRANT\ "Shop"\ TO\ ai_chat/x,
-	    '... are named, with their owner and what to grant';
-	unlike $text, qr/must be owner/, '... before anything is tried';
+	    '... the error names the owner and the missing grant';
+	unlike $text, qr/must be owner/, '... before any statement fails';
 	$pg->admin('grant "Shop" to ai_chat');
 	($status, $text) = program(@run);
-	is $status, 0, '... and once it is granted, they are migrated' or diag $text;
+	is $status, 0,
+	    '... and after the grant they are migrated' or diag $text;
 	$pg->admin('revoke "Shop" from ai_chat');
 	$pg->admin('grant select, insert, update, delete on ai_chat_requests,
 	    ai_chat_daily_limits to ai_chat; grant select on ai_chat_migrations
@@ -435,23 +444,23 @@ admin('drop view public.users; alter table users_of_old rename to users;
 	is $t->value("select to_regclass('shop.ai_chat_requests')"),
 	    'shop.ai_chat_requests', 'the options of the URL choose a schema';
 	is $t->value("select to_regclass('public.ai_chat_requests')"), undef,
-	    '... and no other is touched';
+	    '... and no other is used';
 	$t->sql("alter role ai_chat in database $t->{db} set search_path = shop");
 	my @run = ('ai-chat-migrate', { DATABASE_URL => $url }, '--dir',
 	    "$TOP/sql");
 	my ($status, $text) = program(@run);
 	is $status, 1, 'tables that only the role\'s search_path finds';
-	like $text, qr/in schema shop, and not in public: set AI_CHAT_DB_SCHEMA=shop/,
-	    '... are not passed over';
+	like $text, qr/in schema shop, not in public: set AI_CHAT_DB_SCHEMA=shop/,
+	    '... are an error and not ignored';
 	$run[1]{AI_CHAT_DB_SCHEMA} = 'shop';
 	is +(program(@run))[0], 0, '... with the setting, they are found';
 	$t->stack->settings->{DATABASE_URL} = $url;
 	$t->stack->settings->{AI_CHAT_DB_SCHEMA} = 'shop';
 	$t->stack->start_workers(1);
 	$t->stack->start_nginx;
-	is $t->send(telegram_id => 1)->{status}, 200, '... by the workers as well';
+	is $t->send(telegram_id => 1)->{status}, 200, '... by the workers, too';
 	is $t->value('select count(*) from shop.ai_chat_requests'), 1,
-	    '... which keep chats there';
+	    '... which store chats there';
 	$t->sql("alter role ai_chat in database $t->{db} reset search_path");
 }
 

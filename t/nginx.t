@@ -1,14 +1,16 @@
-# What Nginx says itself: as JSON, with the request id, in the contract's words.
+# The responses of Nginx itself: as JSON, with the request id, in the words of
+# the contract.
 
 use v5.36;
 use utf8;
 use AIChat::Test;
 
-# No chat gets as far as the model, and if one did, it should not go elsewhere.
+# No chat of this test reaches the model; if one did, it must not leave this
+# machine.
 my $s = AIChat::Test->new(read_timeout_s => 1, idle => [ 'model' ]);
 my $MAX = 262144;
 
-# It logs what it refuses.
+# Nginx logs the requests that it refuses.
 $s->expect_log(qr/client intended to send too large/,
     qr/access forbidden by rule/, qr/client sent invalid chunked body/);
 
@@ -38,7 +40,7 @@ sub send_head (@lines)
 	    @lines);
 }
 
-# A body of the schema's shape and of just this size.
+# A body that fits the schema and has exactly this size.
 sub body_of ($size)
 {
 	my $start = '{"telegram_id":0,"ignored":"';
@@ -71,21 +73,24 @@ for my $over (0, 1) {
 }
 
 is_error($s->raw_request(send_head('Content-Length: 99999999')), 413,
-    'Request body too large', 'too large is refused before it was sent');
+    'Request body too large',
+    'a body that is too large is refused before it is sent');
 
 {
 	my $got = $s->raw_request([ send_head('Expect: 100-continue',
 	    'Content-Length: 2'), '{}' ]);
-	like $got->{raw}, qr/^HTTP\/1.1 100 /, 'Expect gets its 100';
-	is $got->{status}, 422, '... and then the answer';
+	like $got->{raw}, qr/^HTTP\/1.1 100 /,
+	    'Expect: 100-continue gets a 100';
+	is $got->{status}, 422, '... and then the response';
 
 	$got = $s->raw_request(send_head('Expect: 100-continue',
 	    'Content-Length: ' . ($MAX + 1)));
 	is_error($got, 413, 'Request body too large',
-	    'Expect for too much is refused at once');
+	    'Expect with a body that is too large is refused at once');
 }
 
-# -- what is not HTTP, or too much of it -------------------------------------
+# -- invalid HTTP, or too much of it
+# ---------------------------------------------
 
 my @bad = (
 	[ 'garbage', "garbage\r\n\r\n", 400, 'Bad Request' ],
@@ -105,7 +110,7 @@ my @bad = (
 	    . "zz\r\n", 400, 'Bad Request' ],
 	[ 'an unknown transfer encoding', send_head('Transfer-Encoding: gzip'),
 	    501, 'Not Implemented' ],
-	[ 'HTTP of tomorrow', head('GET / HTTP/9.9'), 505,
+	[ 'HTTP of an unknown version', head('GET / HTTP/9.9'), 505,
 	    'HTTP Version Not Supported' ],
 	[ 'a URI of 9 KB', head('GET /' . 'a' x 9000 . ' HTTP/1.1'), 414,
 	    'URI Too Long' ],
@@ -120,7 +125,8 @@ for (@bad) {
 	is_error($s->raw_request($bytes), $status, $detail, $title);
 }
 
-is $s->get('/health?' . 'a' x 8000)->{status}, 200, 'a URI of 8,000 is taken';
+is $s->get('/health?' . 'a' x 8000)->{status}, 200,
+    'a URI of 8,000 bytes is accepted';
 
 # -- the request id ----------------------------------------------------------
 
@@ -133,7 +139,7 @@ for my $id ('', 'a b', 'x' x 65, 'a;b', 'é') {
 	my $got = $s->raw_request(head('GET /health HTTP/1.1',
 	    "X-Request-Id: $bytes"));
 	like $got->{headers}{'x-request-id'}, qr/^[0-9a-f]{32}$/,
-	    "for the id '$id' there is another";
+	    "the id '$id' is replaced";
 }
 {
 	my $got = $s->raw_request(send_head('X-Request-Id: mine',
@@ -146,26 +152,31 @@ for my $id ('', 'a b', 'x' x 65, 'a;b', 'é') {
 {
 	my $http = HTTP::Tiny->new(local_address => '127.0.0.2');
 	my $got = $http->get($s->url('/metrics'));
-	is $got->{status}, 403, '/metrics is for this machine alone';
-	is $got->{content}, '{"detail":"Forbidden"}', '... and says so in JSON';
+	is $got->{status}, 403, '/metrics is for this machine only';
+	is $got->{content}, '{"detail":"Forbidden"}',
+	    '... with an error in JSON';
 	ok $got->{headers}{'x-request-id'}, '... with the request id';
-	isnt $s->get('/metrics')->{status}, 403, '... where it is answered';
+	isnt $s->get('/metrics')->{status}, 403, '... where it is served';
 
-	# As through a proxy on this machine, whose address tells nothing of the caller.
+	# Like a request through a proxy on this machine, whose address says
+	# nothing about the caller.
 	my $public = 'http://127.0.0.1:' . $s->port . '/metrics';
 	$got = HTTP::Tiny->new->get($public);
-	is $got->{status}, 403, 'where callers ask it needs a key';
-	unlike $got->{content}, qr/ai_chat_/, '... and tells nothing without one';
+	is $got->{status}, 403, 'on the port for callers /metrics needs a key';
+	unlike $got->{content}, qr/ai_chat_/,
+	    '... and without one has no metrics';
 	$got = HTTP::Tiny->new->get($public,
 	    { headers => { 'X-API-KEY' => $AIChat::Test::KEY } });
-	is $got->{status}, 200, '... and is told with one';
+	is $got->{status}, 200, '... and with one is served';
 	is HTTP::Tiny->new->get('http://127.0.0.1:' . $s->metrics_port
-	    . '/health')->{status}, 404, 'its own listener has nothing else';
+	    . '/health')->{status}, 404, 'its own listener serves nothing else';
 }
 
-# -- a key that comes twice --------------------------------------------------------
+# -- two keys
+# -----------------------------------------------------------------------
 
-# docs/integration.md: before 1.23 Nginx takes the first, and since then none counts.
+# docs/integration.md: before version 1.23 Nginx uses the first one; later
+# versions join both, so none is valid.
 {
 	my ($minor) = qx(nginx -v 2>&1) =~ m{nginx/1\.(\d+)};
 	my %got = map { $_ => $s->raw_request(join "\r\n",
@@ -188,13 +199,14 @@ $s->expect_log(qr/connect\(\) to unix:\S+ failed/, qr/upstream prematurely/,
 	is_error($got, 502, 'Service temporarily unavailable', 'no worker');
 	like $got->{headers}{'retry-after'}, qr/^\d+$/, '... with Retry-After';
 	like $got->{json}{detail}{message}, qr/, вопрос не засчитан\./,
-	    '... nothing was sent, so nothing is counted';
+	    '... no request was sent, so nothing is counted';
 
 	$got = $s->raw_request(head('HEAD /health HTTP/1.1'));
 	is $got->{status}, 502, '... HEAD too';
 	is $got->{content}, '', '... without a body';
 	$s->start_worker(1);
-	is $s->get('/health')->{status}, 200, 'it is back at once';
+	is $s->get('/health')->{status}, 200,
+	    'after a restart of the worker it is used at once';
 }
 
 # -- a worker that hangs -----------------------------------------------------
@@ -207,7 +219,7 @@ $s->expect_log(qr/upstream timed out/);
 	like $got->{headers}{'retry-after'}, qr/^\d+$/, '... with Retry-After';
 	like $got->{json}{detail}{message},
 	    qr/^Ответ не пришёл вовремя, вопрос мог быть засчитан\./,
-	    '... the worker may count it all the same';
+	    '... the worker may count the chat in spite of that';
 	$s->kill_worker(1, 'CONT');
 }
 

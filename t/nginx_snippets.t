@@ -1,6 +1,6 @@
-# What an operator may add to the site: TLS, an allow-list, limits of a caller, sizes,
-# headers.  Each by itself and all together are a configuration that Nginx takes, and
-# do what they say.
+# Additions that an operator may make to the site: TLS, an allow-list, limits of
+# a caller, sizes, headers. Nginx accepts each of them alone and all together,
+# and each does what its text says.
 
 use v5.36;
 use utf8;
@@ -17,7 +17,7 @@ my $HERE = AIChat::Stack::top() . '/nginx/snippets';
 my %IS_HTTP = ('limit-zones' => 1);
 my $KEY = "X-API-KEY: $AIChat::Test::KEY";
 
-# It logs whom it refuses.
+# Nginx logs the callers that it refuses.
 $s->expect_log(qr/access forbidden by rule/, qr/SSL_do_handshake\(\) failed/);
 
 make_path("$ETC/tls", "$ETC/nginx");
@@ -27,8 +27,8 @@ run([ 'openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt',
     '-keyout', "$ETC/tls/key.pem", '-out', "$ETC/tls/fullchain.pem" ]);
 spew("$ETC/nginx/allowed", "allow 127.0.0.1;\n");
 
-# In place where the site and its http block look, for our /etc; $edit is what an
-# operator changes.
+# Copies the site and its http block into a directory that stands for /etc;
+# $edit makes an operator's changes.
 sub put_in (@names)
 {
 	my $edit = ref $names[-1] ? pop @names : sub {};
@@ -60,7 +60,7 @@ sub get_bytes ($path, @headers)
 	    '', '';
 }
 
-# -- each and all ------------------------------------------------------------
+# -- each alone and all together ---------------------------------------------
 
 my @all = map { m{([^/]+)\.conf$} } glob "$HERE/*.conf";
 cmp_ok scalar @all, '>=', 6, 'there are snippets';
@@ -69,12 +69,12 @@ for my $names (map({ [ $_ ] } grep { $_ ne 'limits' } @all),
 	put_in(@$names);
 	my $said = eval { run([ 'nginx', '-t', '-q', '-c', "$RUN/nginx.conf",
 	    '-p', $RUN ]) } // $@;
-	is $said, '', "Nginx takes @$names";
+	is $said, '', "Nginx accepts @$names";
 }
 
 # -- TLS ---------------------------------------------------------------------
 
-# The answer, and what openssl says of the connection.
+# The response, and what openssl reports about the connection.
 sub ask_tls ($bytes, @args)
 {
 	my $file = $s->dir . '/tls';
@@ -93,11 +93,11 @@ for my $version ('1.2', '1.3') {
 	my ($got, $said) = ask_tls(get_bytes('/v1/chat/limits/1', $KEY,
 	    'Connection: close'), '-tls' . $version =~ tr/./_/r);
 	is $got->{status}, 200, "TLS $version: an answer";
-	is $got->{json}{telegram_id}, 1, '... the right one';
+	is $got->{json}{telegram_id}, 1, '... of the worker';
 	like $said, qr/Protocol version: TLSv\Q$version\E/, '... over it';
 	like $said, qr/Verification: OK/, '... with the certificate';
 	is $got->{headers}{'strict-transport-security'}, undef,
-	    '... and no promise for the whole name';
+	    '... without Strict-Transport-Security';
 }
 for my $version ('1', '1_1') {
 	my ($got, $said) = ask_tls(get_bytes('/health', 'Connection: close'),
@@ -108,16 +108,18 @@ for my $version ('1', '1_1') {
 {
 	my ($got) = ask_tls(get_bytes('/health', 'Connection: close'),
 	    '-tls1_2', '-cipher', 'AES128-GCM-SHA256');
-	is $got->{status}, 599, 'a cipher that keeps no recording safe: refused';
+	is $got->{status}, 599, 'a cipher without forward secrecy: refused';
 
 	$got = $s->get('/health');
-	is $got->{status}, 400, 'who comes without TLS';
-	is $got->{content}, '{"detail":"Bad Request"}', '... is told in JSON';
+	is $got->{status}, 400, 'a caller without TLS';
+	is $got->{content}, '{"detail":"Bad Request"}',
+	    '... gets an error in JSON';
 }
 
 # -- limits ------------------------------------------------------------------
 
-# So many requests of one caller at once, over one connection; their answers.
+# So many requests of one caller at once, over one connection; returns the
+# responses.
 sub burst ($n, $path, @headers)
 {
 	my $sock = $s->connect;
@@ -146,32 +148,38 @@ restart_with(qw(limit-zones limits), sub {
 my $path = '/v1/chat/limits/1';
 {
 	my @got = burst(15, $path, $KEY);
-	is count(200, @got), 10, 'a caller\'s wave is answered up to its size';
+	is count(200, @got), 10,
+	    'a burst of a caller is answered up to its limit';
 	my ($over) = grep { $_->{status} == 429 } @got;
-	is count(429, @got), 5, '... and what is over it is not';
+	is count(429, @got), 5, '... and requests above it are refused';
 	is why($over), 'Too Many Requests', '... in JSON';
-	is $over->{headers}{'content-type'}, 'application/json', '... said so';
-	like $over->{headers}{'retry-after'}, qr/^[1-9]\d*$/, '... come again';
+	is $over->{headers}{'content-type'}, 'application/json',
+	    '... with its content type';
+	like $over->{headers}{'retry-after'}, qr/^[1-9]\d*$/,
+	    '... with Retry-After';
 	like $over->{headers}{'x-request-id'}, qr/^\w+$/, '... with its id';
 
 	@got = burst(5, $path, 'X-API-KEY: another');
 	is count(403, @got), 5, 'another key is not affected';
 	@got = burst(10, $path);
-	is count(403, @got), 10, 'nor are those who have none';
-	is count(429, burst(2, $path)), 2, '... who are one by their address';
+	is count(403, @got), 10,
+	    'callers without a key are not affected either';
+	is count(429, burst(2, $path)), 2,
+	    '... but share a limit by their address';
 	is count(429, burst(1, $path, 'X-API-KEY: ' . 'x' x 129)), 1,
-	    '... with those whose key is too long to be one';
+	    '... with callers whose key is too long';
 	is count(200, burst(30, '/health', $KEY)), 30,
-	    'health is told to everybody';
+	    'health is answered without a key';
 	cmp_ok count(429, burst(120, '/health/ready')), '>=', 40,
-	    '... but not as often as somebody likes';
+	    '... but only up to a limit';
 	cmp_ok count(429, burst(120, '/v1/chat/health')), '>=', 40,
-	    '... by neither of its names';
+	    '... with either path';
 
 	my @made_up = map { burst(1, $path, "X-API-KEY: made-up-$_") } 1 .. 40;
 	cmp_ok count(429, @made_up), '>', 0,
-	    'who makes up keys has one address all the same';
-	cmp_ok count(403, @made_up), '>', 10, '... and more room than a caller';
+	    'invented keys are limited by the address';
+	cmp_ok count(403, @made_up), '>', 10,
+	    '... above the limit of one caller';
 }
 
 restart_with(qw(limit-zones limits), sub { s/flights 1000/flights 2/ });
@@ -180,29 +188,32 @@ restart_with(qw(limit-zones limits), sub { s/flights 1000/flights 2/ });
 	    message => '[[id=slow delay=1500]]' } } 1, 2);
 	wait_for(sub { $s->model_count('slow') == 2 }, 10, 'two in flight');
 	my $got = $s->send(telegram_id => 3);
-	is $got->{status}, 429, 'one in flight too many';
+	is $got->{status}, 429, 'one request in flight above the limit';
 	is why($got), 'Too Many Requests', '... in JSON';
-	like $got->{headers}{'retry-after'}, qr/^[1-9]\d*$/, '... come again';
+	like $got->{headers}{'retry-after'}, qr/^[1-9]\d*$/,
+	    '... with Retry-After';
 	is $s->get($path, headers => { 'X-API-KEY' => 'another' })->{status},
 	    403, '... another key is not affected';
 	is join(' ', map { $_->{status} } finish_chats(@socks)), '200 200',
-	    '... nor are those two';
-	# Nginx lets go of a request just after its last byte.
+	    '... nor are the two in flight';
+	# Nginx counts a request for a moment after its last byte.
 	wait_for(sub { $s->send(telegram_id => 3)->{status} == 200 }, 10,
-	    'room for one more');
-	is $s->ledger(3)->{count}, 1, '... and a refusal was not counted';
+	    'a free place');
+	is $s->ledger(3)->{count}, 1,
+	    '... and the refused request was not counted';
 }
 
-# -- who may connect ---------------------------------------------------------
+# -- the allow-list ----------------------------------------------------------
 
 restart_with('allow-list');
 {
-	is $s->get($path)->{status}, 200, 'an address of the list is served';
+	is $s->get($path)->{status}, 200, 'an address in the list is served';
 	my $got = AIChat::Test::with_json(HTTP::Tiny->new(
 	    local_address => '127.0.0.2')->get($s->url('/health')));
-	is $got->{status}, 403, 'one that is not is refused';
+	is $got->{status}, 403, 'another address is refused';
 	is $got->{content}, '{"detail":"Forbidden"}', '... in JSON';
-	is $got->{headers}{'content-type'}, 'application/json', '... said so';
+	is $got->{headers}{'content-type'}, 'application/json',
+	    '... with its content type';
 }
 
 # -- sizes and headers -------------------------------------------------------
@@ -210,10 +221,11 @@ restart_with('allow-list');
 restart_with(qw(sizes headers));
 {
 	is $s->get('/health', headers => { 'X-A' => 'a' x 3900 })->{status}, 200,
-	    'a header of nearly 4 KB';
+	    'a header of nearly 4 KB is accepted';
 	is $s->get('/health', headers => { 'X-A' => 'a' x 4200 })->{status}, 400,
-	    '... and one that is over it';
-	is $s->get('/health?' . 'a' x 4200)->{status}, 414, 'so is a URI';
+	    '... and one over 4 KB is refused';
+	is $s->get('/health?' . 'a' x 4200)->{status}, 414,
+	    'a URI over 4 KB is refused';
 
 	my %want = ('x-content-type-options' => 'nosniff',
 	    'content-security-policy' =>
@@ -224,7 +236,7 @@ restart_with(qw(sizes headers));
 		my ($status, $got) = @$_;
 		is $got->{status}, $status, "with a $status";
 		my %got = map { $_ => $got->{headers}{$_} } keys %want;
-		is_deeply \%got, \%want, '... come the headers';
+		is_deeply \%got, \%want, '... have the headers';
 		like $got->{headers}{'x-request-id'}, qr/^\w+$/,
 		    '... and the request id';
 	}

@@ -1,5 +1,5 @@
-# What a worker tells the service manager: that it is ready, that it stops, and,
-# as long as no request hangs, that it is well.
+# The messages of a worker to the service manager: ready, stopping, and a ping
+# of the watchdog as long as no request hangs.
 
 use v5.36;
 use utf8;
@@ -18,14 +18,14 @@ my $s = AIChat::Test->new(workers => 0, env => {
 });
 my $dir = $s->dir;
 
-# The service manager's side.
+# The socket of the service manager.
 sub listen_at ($path)
 {
 	return IO::Socket::UNIX->new(Type => SOCK_DGRAM, Local => $path)
 	    // die "could not listen: $!\n";
 }
 
-# The next thing that it is told; undef when there is none in time.
+# The next message; undef when none arrives in time.
 sub hear ($sock, $seconds = 5)
 {
 	IO::Select->new($sock)->can_read($seconds) or return;
@@ -33,7 +33,7 @@ sub hear ($sock, $seconds = 5)
 	return $text;
 }
 
-# Launched, without waiting for an answer.
+# Starts a worker without waiting until it answers.
 sub launch ($socket, %env)
 {
 	my $settings = $s->stack->settings;
@@ -42,21 +42,22 @@ sub launch ($socket, %env)
 	return $s->stack->launch_worker(1);
 }
 
-# -- ready, well, stopping ---------------------------------------------------
+# -- ready, ping, stopping
+# ------------------------------------------------------
 
 my $manager = listen_at("$dir/notify");
 {
 	my $worker = launch("$dir/notify", WATCHDOG_USEC => 600_000);
-	is hear($manager), 'READY=1', 'a worker says that it is ready';
-	ok $s->stack->worker_answers(1), '... and is';
+	is hear($manager), 'READY=1', 'a worker reports that it is ready';
+	ok $s->stack->worker_answers(1), '... and answers';
 	my $start = time;
-	is hear($manager), 'WATCHDOG=1', 'then it says that it is well'
+	is hear($manager), 'WATCHDOG=1', 'then it pings the watchdog'
 	    for 1 .. 4;
 	my $took = time - $start;
-	ok $took > 0.3 && $took < 2, '... three times in what it is given'
+	ok $took > 0.3 && $took < 2, '... three times in each interval'
 	    or diag $took;
 
-	# What keeps it busy is no reason to be silent.
+	# A busy worker pings, too.
 	$s->stack->start_nginx;
 	my @socks = $s->start_chats({ telegram_id => 1,
 	    message => '[[delay=700]]' });
@@ -69,30 +70,31 @@ my $manager = listen_at("$dir/notify");
 		return !$worker->alive;
 	}, 5, 'the worker to end');
 	is((grep { $_ eq 'STOPPING=1' } @said), 1,
-	    'on SIGTERM it says that it stops');
+	    'on SIGTERM it reports that it stops');
 	my ($at) = grep { $said[$_] eq 'STOPPING=1' } 0 .. $#said;
 	cmp_ok scalar(grep { $_ eq 'WATCHDOG=1' } @said[$at .. $#said]), '>=',
-	    1, '... and still that it is well, as long as a chat lasts';
-	is $worker->status, 0, '... and ends with 0';
+	    1, '... and pings as long as a chat is in flight';
+	is $worker->status, 0, '... and exits with 0';
 	my ($got) = finish_chats(@socks);
-	is $got->{status}, 200, '... when the chat is answered';
+	is $got->{status}, 200, '... and the chat is answered';
 }
 
-# -- where and how -----------------------------------------------------------
+# -- sockets and settings
+# ---------------------------------------------------------
 
 {
 	my $abstract = listen_at("\0$dir/abstract");
 	my $worker = launch("\@$dir/abstract", WATCHDOG_USEC => undef);
 	is hear($abstract), 'READY=1', 'an abstract socket';
-	is hear($abstract, 0.5), undef, '... and no pings for which nobody asked';
+	is hear($abstract, 0.5), undef, '... and no pings without a watchdog';
 	$worker->signal('TERM');
-	is hear($abstract), 'STOPPING=1', '... at the end that it stops';
+	is hear($abstract), 'STOPPING=1', '... and STOPPING at the end';
 	wait_for(sub { !$worker->alive }, 5, 'the end');
 
 	$worker = launch("\@$dir/abstract", WATCHDOG_USEC => 100_000,
 	    WATCHDOG_PID => 1);
-	is hear($abstract), 'READY=1', 'a watchdog of another process';
-	is hear($abstract, 0.5), undef, '... is not ours';
+	is hear($abstract), 'READY=1', 'with the watchdog of another process';
+	is hear($abstract, 0.5), undef, '... there are no pings';
 	$worker->stop;
 }
 
@@ -101,24 +103,24 @@ my $manager = listen_at("$dir/notify");
 	    OPENAI_BASE_URL => 'ftp://x');
 	wait_for(sub { !$worker->alive }, 5, 'the end');
 	is hear($manager, 0), undef,
-	    'with settings that it refuses it is never ready';
+	    'with invalid settings it never reports that it is ready';
 	$s->expect_log(qr/OPENAI_BASE_URL must start/);
 	my $port = $s->stack->model_port;
 	for my $where ("$dir/nobody-there", 'nonsense', '@', "/$dir" x 20) {
 		launch($where, OPENAI_BASE_URL => "http://127.0.0.1:$port/v1");
 		$s->stack->wait_for_worker(1);
 		is $s->send(telegram_id => 2)->{status}, 200,
-		    'a manager that cannot be told is no reason not to serve';
+		    'a worker serves without reaching the service manager';
 		$s->stack->stop_worker(1);
 	}
-	like $s->worker_log(1), qr/event=notify text="could not tell/,
-	    '... though it is said';
+	like $s->worker_log(1), qr/event=notify text="could not notify/,
+	    '... and logs that';
 }
 
 # -- a request that hangs ----------------------------------------------------
 
-# Names of databases are looked up by libpq, which waits for the name server, all
-# deadlines notwithstanding.
+# libpq looks up the names of databases, and waits for the name server without
+# regard to any deadline.
 SKIP: {
 	skip 'unshare is not permitted here', 3
 	    if !AIChat::DeadDNS::is_permitted();
@@ -135,10 +137,10 @@ SKIP: {
 	}
 	cmp_ok $last, '<', 1.4 + 5 + 0.5,
 	    'a request that hangs beyond its deadline: no more pings';
-	cmp_ok $last, '>', 1.4 + 5 - 0.5, '... and not before';
-	like $s->worker_log(1), qr/event=watchdog .*a request hangs/,
-	    '... and the log tells why';
-	$s->expect_log(qr/a request hangs/, qr/prematurely closed/);
+	cmp_ok $last, '>', 1.4 + 5 - 0.5, '... and pings until then';
+	like $s->worker_log(1), qr/event=watchdog .*a request is stuck/,
+	    '... and the log has the reason';
+	$s->expect_log(qr/a request is stuck/, qr/prematurely closed/);
 	$s->kill_worker(1);
 }
 

@@ -1,6 +1,7 @@
-# The Debian package: what is in it, and, with AIC_LONG=1, what becomes of a machine
-# that installs, upgrades, removes and purges it.  AIC_DEB_ROOT names a root directory
-# for that, to be read; else debootstrap makes one.
+# The Debian package: its contents, and, with AIC_LONG=1, a machine that
+# installs, upgrades, removes and purges it. AIC_DEB_ROOT names the root
+# directory of that machine, which is only read; without it debootstrap makes
+# one.
 
 use v5.36;
 use utf8;
@@ -17,12 +18,13 @@ my $BUILD = AIChat::Stack::find_build();
 
 plan skip_all => 'dpkg-buildpackage, dh or lintian is not there'
     if grep { !-x "/usr/bin/$_" } qw(dpkg-buildpackage dh lintian);
-plan skip_all => 'a build with sanitizers is not for a package'
+plan skip_all => 'a build with sanitizers makes no package'
     if $BUILD !~ m{/build$};
 
 my $dir = temp_dir('ai-chat-t');
 my $var = dirname($BUILD);
-# Its compilers would take the processors from the tests that run at the same time.
+# The compilers of this build would slow down the tests that run at the same
+# time.
 my $said = eval { run([ 'nice', "$TOP/dev", 'deb' ],
     env => { base_env(), AI_CHAT_VAR => $var }) };
 ok defined $said, './dev deb builds it, and lintian finds no error'
@@ -30,36 +32,37 @@ ok defined $said, './dev deb builds it, and lintian finds no error'
 note $said;
 my ($deb) = grep { !/dbgsym/ } glob "$var/deb/ai-chat_*_*.deb";
 
-# -- what is in it -----------------------------------------------------------
+# -- contents
+# -------------------------------------------------------------------
 
 my ($version) = slurp("$TOP/configure.ac") =~ /AC_INIT\(\[.*?\], \[(.*?)\]/;
 is run([ 'dpkg-deb', '-f', $deb, 'Version' ]), "$version\n",
     'its version is that of the programs';
 my $depends = run([ 'dpkg-deb', '-f', $deb, 'Depends' ]);
-like $depends, qr/\b\Q$_\E\b/, "it needs $_"
+like $depends, qr/\b\Q$_\E\b/, "it depends on $_"
     for qw(nginx spawn-fcgi libpq5 libcurl4 libfcgi0ldbl libjson-c5);
 
 my %file = map {
 	my ($mode, $owner, undef, undef, undef, $path) = split ' ', $_, 6;
 	($path =~ s{^\.|/$}{}gr => "$mode $owner");
 } split /\n/, run([ 'dpkg-deb', '-c', $deb ]);
-is $file{$_}, '-rwxr-xr-x root/root', "$_ is there"
+is $file{$_}, '-rwxr-xr-x root/root', "it contains $_"
     for map { "/usr/bin/ai-chat-$_" } qw(worker migrate);
-is $file{$_}, '-rw-r--r-- root/root', "$_ is there"
+is $file{$_}, '-rw-r--r-- root/root', "it contains $_"
     for '/etc/nginx/sites-available/ai-chat',
     '/usr/lib/sysusers.d/ai-chat.conf', '/usr/share/ai-chat/prompt.txt',
     (map { '/usr/share/ai-chat/sql/' . s{.*/}{}r } glob "$TOP/sql/*.sql"),
     (map { '/lib/systemd/system/' . s{.*/}{}r }
 	glob "$TOP/systemd/*.{service,target,timer}");
 is $file{'/etc/ai-chat/credentials'}, 'drwx------ root/root',
-    'keys are for root alone';
+    'keys are readable by root only';
 is join(' ', grep { m{^/(?:run|var|home|tmp|usr/local|usr/lib/systemd)/} }
-    sort keys %file), '', 'nothing is where it should not be';
+    sort keys %file), '', 'no file is in another directory';
 is join(' ', grep { $file{$_} !~ m{root/root$} || $file{$_} =~ /^.{8}w/
     || $file{$_} =~ /^\S*s/ } sort keys %file), '',
-    'all is root\'s, and nobody else writes it';
+    'all files belong to root and are writable by root only';
 is join(' ', grep { m{/ai-chat\.env$} && m{^/etc/} } keys %file), '',
-    'settings are no conffile';
+    'the settings are no conffile';
 
 my $tree = "$dir/tree";
 run([ 'dpkg-deb', '-R', $deb, $tree ]);
@@ -67,7 +70,7 @@ is_deeply [ split /\n/, slurp("$tree/DEBIAN/conffiles") ],
     [ '/etc/nginx/sites-available/ai-chat' ], '... the site is the only one';
 for (qw(postinst prerm postrm)) {
 	ok eval { run([ 'sh', '-n', "$tree/DEBIAN/$_" ]); 1 },
-	    "$_ is a script" or diag $@;
+	    "$_ is a valid script" or diag $@;
 }
 
 # -- a machine ---------------------------------------------------------------
@@ -77,7 +80,7 @@ SKIP: {
 	skip $why, 1 if $why;
 	my $m;
 	subtest 'a machine', sub {
-		eval { machine(\$m); 1 } or fail("it does as it is told: $@");
+		eval { machine(\$m); 1 } or fail("a command failed: $@");
 		diag $m->sh('journalctl --no-pager -n 30')
 		    if $m && !Test::More->builder->is_passing;
 		$m->stop if $m;
@@ -94,7 +97,7 @@ done_testing;
 sub machine_is_missing
 {
 	return 'AIC_LONG is not set' if !$ENV{AIC_LONG};
-	return 'only root can have a machine' if $> != 0;
+	return 'only root can start a machine' if $> != 0;
 	return 'debootstrap is not there, nor AIC_DEB_ROOT'
 	    if !$ENV{AIC_DEB_ROOT} && !-x '/usr/sbin/debootstrap';
 	return 'the stand-in model was not built' if !-x "$BUILD/ai-chat-model";
@@ -108,7 +111,7 @@ sub make_root
 	    map { slurp($_) } grep { -e } '/etc/apt/sources.list.d/debian.sources',
 	    '/etc/apt/sources.list';
 	my ($suite) = slurp('/etc/os-release') =~ /^VERSION_CODENAME=(\w+)/m;
-	# Not in /tmp, which may be memory.
+	# Not in /tmp, which may be in memory.
 	my $root = temp_dir('ai-chat-root', '/var/tmp');
 	run([ 'debootstrap', '--variant=minbase', '--include=nginx-light,'
 	    . 'spawn-fcgi,postgresql,systemd-sysv,libcurl4,libfcgi0ldbl,'
@@ -117,7 +120,7 @@ sub make_root
 	return $root;
 }
 
-# The package again, of another version, changed by $change.
+# Builds the package again with another version and the change of $change.
 sub repack ($share, $new, $change = undef)
 {
 	my $text = slurp("$tree/DEBIAN/control")
@@ -159,17 +162,18 @@ sub machine ($ret_m)
 	my $there = sub ($path) { return eval { $m->cmd('test', '-e', $path);
 	    1 } // 0 };
 
-	# First.
+	# Installation.
 	$m->cmd(qw(dpkg -i /run/deb/first.deb));
 	is $m->cmd(qw(stat -c), '%a %U:%G', '/etc/ai-chat/ai-chat.env'),
-	    "640 root:ai-chat\n", 'settings are the service\'s to read';
+	    "640 root:ai-chat\n", 'the service can read the settings';
 	is $m->cmd(qw(stat -c), '%a %U:%G', "$cred/api_secret_key"),
 	    "600 root:root\n", 'the key is root\'s';
 	my $key = $m->cmd('cat', "$cred/api_secret_key");
-	like $key, qr/^[0-9a-f]{48}\n\z/, '... and was made';
+	like $key, qr/^[0-9a-f]{48}\n\z/, '... and the key was generated';
 	is $m->sh('systemctl is-active ai-chat-worker@1 || true'), "inactive\n",
-	    'nothing is started before it is told to';
-	ok !$there->('/etc/nginx/sites-enabled/ai-chat'), '... nor enabled';
+	    'installing starts no worker';
+	ok !$there->('/etc/nginx/sites-enabled/ai-chat'),
+	    '... and enables no site';
 
 	$m->sh("cd $cred && umask 077 && echo postgresql://ai_chat:pw\@127.0.0.1"
 	    . '/ai_chat >database_url && echo key >openai_api_key && '
@@ -179,10 +183,10 @@ sub machine ($ret_m)
 	    ai-chat-worker@2));
 	$m->sh('ln -s ../sites-available/ai-chat /etc/nginx/sites-enabled/ && '
 	    . 'nginx -t && systemctl reload nginx');
-	is $ask->(), 200, 'five commands later a seller is answered';
+	is $ask->(), 200, 'after five commands a chat is answered';
 	like $m->sh('cat /proc/$(systemctl show --value -p MainPID '
 	    . 'ai-chat-worker@1)/status'), qr/^CapBnd:\s+0+$/m,
-	    '... by a worker that may nothing';
+	    '... by a worker without capabilities';
 
 	# Upgrade.
 	my $before = $pids->();
@@ -193,9 +197,9 @@ sub machine ($ret_m)
 	});
 	my $word = eval { $m->cmd(qw(dpkg -i /run/deb/9.1.deb)) } // $@;
 	like $word, qr/could not be brought up to date/,
-	    'an upgrade whose migration fails says so';
-	like $word, qr/dpkg --configure ai-chat/, '... and how to go on';
-	is $pids->(), $before, '... the old workers go on';
+	    'an upgrade with a failing migration reports it';
+	like $word, qr/dpkg --configure ai-chat/, '... and how to continue';
+	is $pids->(), $before, '... the old workers continue';
 	is $ask->(), 200, '... and answer';
 
 	repack($share, '9.2', sub ($sql) {
@@ -209,25 +213,27 @@ sub machine ($ret_m)
 	my ($one, $two) = split ' ', $before;
 	unlike ' ' . $pids->(), qr/ (?:$one|$two)\b/, '... and restarts all workers';
 	is $ask->(), 200, '... which answer';
-	is $m->cmd('cat', "$cred/api_secret_key"), $key, '... the key is as it was';
+	is $m->cmd('cat', "$cred/api_secret_key"), $key,
+	    '... the key is unchanged';
 	is $m->sh('grep -c 8089 /etc/ai-chat/ai-chat.env'), "1\n",
 	    '... and so are the settings';
 
-	# Remove, purge.
+	# Removal and purge.
 	$m->cmd(qw(dpkg -r ai-chat));
 	is $m->sh('systemctl is-active ai-chat-worker@1 || true'), "inactive\n",
 	    'removal stops the workers';
-	ok eval { $m->cmd(qw(nginx -t)); 1 }, '... and leaves an Nginx that starts'
+	ok eval { $m->cmd(qw(nginx -t)); 1 },
+	    '... and leaves a valid configuration of Nginx'
 	    or diag $@;
 	ok $there->($_), "... $_ stays" for '/etc/ai-chat/ai-chat.env',
 	    "$cred/api_secret_key";
 	$m->cmd(qw(dpkg -P ai-chat));
-	ok !$there->($_), "purge takes $_" for '/etc/ai-chat', '/run/ai-chat',
+	ok !$there->($_), "purge removes $_" for '/etc/ai-chat', '/run/ai-chat',
 	    '/etc/nginx/ai-chat-upstream.conf',
 	    '/etc/nginx/sites-available/ai-chat',
 	    '/etc/systemd/system/ai-chat.target.wants',
 	    '/etc/systemd/system/multi-user.target.wants/ai-chat.target';
 	is $m->sh(q(su postgres -c "psql -XAtc 'select count(*) > 0 from )
 	    . q(ai_chat_requests' ai_chat")), "t\n",
-	    '... and leaves the database alone';
+	    '... and keeps the database';
 }

@@ -1,5 +1,5 @@
-# Behind PgBouncer in transaction pooling, with fewer connections than the workers have
-# by themselves: the same promises.
+# Workers behind PgBouncer in transaction pooling, with fewer connections than
+# the workers would open themselves: the same promises hold.
 
 use v5.36;
 use utf8;
@@ -7,7 +7,7 @@ use AIChat::Proc qw(base_env spew);
 use Test::More ();
 
 BEGIN {
-	Test::More::plan(skip_all => 'no pgbouncer here')
+	Test::More::plan(skip_all => 'pgbouncer is not installed')
 	    if !grep { -x "$_/pgbouncer" } qw(/usr/sbin /usr/local/sbin /usr/bin);
 }
 
@@ -21,7 +21,7 @@ my $stack = $s->stack;
 my $DIR = $stack->run_dir . '/bouncer';
 my $URL = "postgresql:///$db?host=$DIR&port=6432&user=ai_chat&options=";
 
-# It refuses to run as root, and so runs as PostgreSQL does.
+# PgBouncer refuses to run as root, so it runs as the user of PostgreSQL.
 sub start_bouncer
 {
 	my $proc = AIChat::Proc->start(name => 'PgBouncer',
@@ -31,7 +31,7 @@ sub start_bouncer
 	return $proc;
 }
 
-# The first value of a query that takes the way of the workers.
+# The first value of a query that is sent through PgBouncer.
 sub through ($sql)
 {
 	my ($row) = AIChat::Postgres::psql($URL, $sql);
@@ -52,7 +52,7 @@ pool_mode = transaction
 default_pool_size = $POOL
 max_client_conn = 500
 INI
-# What the workers' start-up options would set.
+# The settings that workers set by start-up options elsewhere.
 $s->stack->pg->admin("alter role ai_chat in database $db set $_") for
     "statement_timeout = '1000ms'", "lock_timeout = '900ms'",
     "idle_in_transaction_session_timeout = '1000ms'",
@@ -80,7 +80,7 @@ sub sessions
 	is $got->{status}, 200, 'a chat is answered';
 	is $got->{json}{remaining_requests}, 29, '... and counted';
 	is $s->post('/v1/chat/history', { telegram_id => 1 })->{json}{total}, 1,
-	    '... and kept';
+	    '... and stored';
 	is through('show lock_timeout'), '900ms', 'the role has its timeouts';
 
 	my @got = $s->send_many(map { { telegram_id => 2,
@@ -89,7 +89,7 @@ sub sessions
 	    'sixty at once: the limit, and no more');
 	is((grep { $_->{status} == 429 } @got), 30, '... are answered');
 	is_deeply $s->ledger(2), { count => 30, rows => 30, leases => 0 },
-	    '... counted and kept';
+	    '... counted and stored';
 
 	@got = $s->send_many(map { { telegram_id => 3,
 	    message => '[[id=same delay=200]]',
@@ -103,7 +103,7 @@ sub sessions
 
 # -- many --------------------------------------------------------------------
 
-# While something goes on, what is stored stays what is counted and answered.
+# During a disturbance: stored = counted = answered.
 sub load_with ($users, $sub)
 {
 	my $load = $s->start_load(callers => 16, users => $users,
@@ -121,13 +121,14 @@ sub load_with ($users, $sub)
 {
 	my ($got, $rows, $counted) = load_with([ 1000 .. 1199 ], sub ($load) {
 		cmp_ok sessions(), '<=', $POOL,
-		    "two workers make do with $POOL connections";
+		    "two workers use no more than $POOL connections";
 		wait_for(sub { $load->count(200) >= 1000 }, 30, 'a thousand');
 	});
 	is((grep { $_->{status} != 200 } @$got), 0, '... and no chat fails');
-	is "$rows $counted", @$got . ' ' . @$got, '... all kept and counted';
+	is "$rows $counted", @$got . ' ' . @$got,
+	    '... all are stored and counted';
 	is through('show synchronous_commit'), 'on',
-	    '... and nothing of a transaction stays with a connection'
+	    '... and no setting of a transaction stays on a connection'
 	    for 1 .. $POOL;
 }
 
@@ -140,20 +141,21 @@ $s->expect_log(qr/code=EDB/, qr/msg="could not/,
 			$bouncer = start_bouncer();
 			my $before = $load->count(200);
 			wait_for(sub { $load->count(200) >= $before + 50 }, 30,
-			    'chats after it is back');
+			    'chats after its restart');
 		}
 	});
 	my $answered = grep { $_->{status} == 200 } @$got;
 	is join(' ', grep { !/^(?:200|503)$/ } map { $_->{status} } @$got), '',
-	    'killed three times under load: 503 at worst';
-	is $counted, $rows, '... what is kept is counted';
-	cmp_ok $rows, '>=', $answered, '... and all that was answered is kept';
+	    'killed three times under load: answers and 503, nothing else';
+	is $counted, $rows, '... stored chats are counted';
+	cmp_ok $rows, '>=', $answered, '... and answered chats are stored';
 }
 
 # -- prepared statements -----------------------------------------------------
 
-# A mistake in the settings: this PgBouncer gives one session to several connections,
-# so that what one has prepared is in the way of the others, or not there.
+# A wrong setting: this PgBouncer gives one session to several connections in
+# turn, so prepared statements of one connection conflict with those of others,
+# or are missing.
 $s->restart_worker($_, AI_CHAT_DB_PREPARE => 1) for 1, 2;
 $s->expect_log(qr/ERROR:  prepared statement/, qr/invalid frontend message/,
     qr/invalid byte sequence/, qr/insufficient data left/, qr/protocol/);
@@ -161,21 +163,23 @@ $s->expect_log(qr/ERROR:  prepared statement/, qr/invalid frontend message/,
 	my ($got, $rows, $counted) = load_with([ 3000 .. 3199 ], sub ($load) {
 		wait_for(sub { $load->count(200) >= 500 }, 30, 'five hundred');
 	});
-	# Until a worker has noticed, trips of several chats can be mixed up.
+	# Until a worker has detected it, trips of several chats can be mixed
+	# up.
 	cmp_ok scalar(grep { $_->{status} != 200 } @$got), '<=', 20,
 	    'with prepared statements, which it does not support: few chats fail';
 	is join(' ', grep { !/^(?:200|503)$/ } map { $_->{status} } @$got), '',
 	    '... with 503';
-	is $counted, $rows, '... what is kept is counted';
+	is $counted, $rows, '... stored chats are counted';
 	cmp_ok $rows, '>=', scalar(grep { $_->{status} == 200 } @$got),
-	    '... and all that was answered is kept';
+	    '... and answered chats are stored';
 	$s->sql('select pg_terminate_backend(pid) from pg_stat_activity
 	    where datname = current_database() and pid <> pg_backend_pid()
 	    and usename = current_user') for 1, 2;
 	wait_for(sub { $s->send(telegram_id => 5)->{status} == 200 }, 10,
 	    'a chat over new sessions');
 	my @got = map { $s->send(telegram_id => 5) } 1 .. 10;
-	is((grep { $_->{status} != 200 } @got), 0, '... nor over new sessions');
+	is((grep { $_->{status} != 200 } @got), 0,
+	    '... and none fails over new sessions');
 }
 $s->restart_worker($_, AI_CHAT_DB_PREPARE => 0) for 1, 2;
 
@@ -192,11 +196,14 @@ $s->expect_log(qr/lock timeout/);
 	    mode = 'RowShareLock' and relation =
 	    'ai_chat_daily_limits'::regclass") }, 10, 'the row to be locked');
 	my $got = $s->send(telegram_id => 1);
-	is $got->{status}, 503, 'who waits for a lock';
-	cmp_ok $got->{seconds}, '<', 2.5, '... does so for as long as the role may';
-	is $s->send(telegram_id => 4)->{status}, 200, '... and others do not';
+	is $got->{status}, 503, 'a chat that waits for a lock fails';
+	cmp_ok $got->{seconds}, '<', 2.5,
+	    '... after the lock_timeout of the role';
+	is $s->send(telegram_id => 4)->{status}, 200,
+	    '... and other users are served';
 	close $psql;
-	is $s->send(telegram_id => 1)->{status}, 200, '... after it he is served';
+	is $s->send(telegram_id => 1)->{status}, 200,
+	    '... and afterwards the user is served';
 }
 
 done_testing;

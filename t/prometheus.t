@@ -1,5 +1,5 @@
-# Prometheus and Alertmanager themselves: what is shipped for them, on a service whose
-# workers come and go.
+# Prometheus and Alertmanager run with the files that are shipped for them, on a
+# service whose workers stop and start.
 
 use v5.36;
 use utf8;
@@ -10,7 +10,7 @@ use HTTP::Tiny;
 use JSON::PP ();
 
 for (qw(prometheus prometheus-alertmanager)) {
-	plan(skip_all => "there is no $_") if !-x "/usr/bin/$_";
+	plan(skip_all => "$_ is not installed") if !-x "/usr/bin/$_";
 }
 
 my $DIR = AIChat::Stack::top() . '/monitoring';
@@ -21,7 +21,7 @@ $s->expect_log(qr/connect\(\) to unix:\S+ failed/, qr/upstream prematurely close
 my %port = map { $_ => free_port() } qw(prometheus alertmanager telegram);
 my @procs;
 
-# As shipped, but for the places and a shorter breath.
+# The shipped files, with other addresses and shorter intervals.
 sub write_config ($rules)
 {
 	my $config = slurp("$DIR/prometheus.yml");
@@ -33,7 +33,7 @@ sub write_config ($rules)
 	spew("$dir/prometheus.yml", $config);
 }
 
-# No mail from here, and a Telegram of our own.
+# Without mail, and with a simulated Telegram.
 sub write_alertmanager
 {
 	my $config = slurp("$DIR/alertmanager.yml");
@@ -80,7 +80,7 @@ sub ask ($path)
 	return JSON::PP->new->utf8->decode($got->{content})->{data};
 }
 
-# The one value of a query, undef where there is none.
+# The only value of a query; undef where there is none.
 sub value ($query)
 {
 	my $data = ask('query?' . HTTP::Tiny->new->www_form_urlencode(
@@ -125,7 +125,7 @@ my $prometheus = start('prometheus', 'prometheus',
     '--rules.alert.resend-delay=1s');
 wait_for(sub { value('up{job="ai-chat"}') }, 60, 'Prometheus');
 
-# All that the rules say is evaluated, and nothing alarms.
+# All rules are evaluated, and no alert fires.
 {
 	my @all = wait_for(sub {
 		my $data = ask('rules') or return;
@@ -135,12 +135,12 @@ wait_for(sub { value('up{job="ai-chat"}') }, 60, 'Prometheus');
 	is scalar @all, scalar(() = $rules =~ /^      - (?:alert|record):/mg),
 	    'all rules are loaded';
 	is join("\n", map { $_->{lastError} // () } @all), '', '... without an error';
-	# Before the first scrape nobody was watched.
+	# Before the first scrape no worker is known.
 	wait_for(sub {
 		my $alerts = ask('alerts');
 		return $alerts && !@{ $alerts->{alerts} };
-	}, 30, 'no alarm');
-	pass '... and without an alarm';
+	}, 30, 'the end of the alerts');
+	pass '... and no alert is active';
 }
 
 # -- sums --------------------------------------------------------------------
@@ -158,60 +158,62 @@ $s->kill_worker(2);
 wait_for_value('sum(ai_chat_worker_up)', 1);
 wait_for_value('ai_chat_worker_up{worker="2"}', 0);
 is wait_for(sub { states('AiChatWorkerDown') }, 10, 'an alert'), 'pending',
-    'a worker that died is about to alarm';
+    'after the death of a worker an alert is pending';
 chats(10);
 $s->start_worker(2);
 chats(10);
 wait_for_value("sum($ANSWERED)", 50);
 wait_for_value('sum(ai_chat_worker_up)', 2);
 is value("sum(resets($ANSWERED" . '[10m]))'), 0,
-    'a worker that is started again counts on';
+    'the counters of a restarted worker continue';
 
-# What Prometheus works out is a little more or less than what happened, for it does
-# not know what was at the ends of the window; a worker's whole count would show.
+# Prometheus extrapolates to the ends of the window, so its results differ a
+# little from the true counts. A whole count of a worker would stand out.
 sub increased ($want)
 {
 	my $got = value("sum(increase($ANSWERED" . '[10m]))');
-	cmp_ok $got, '>=', $want * 0.9, "of $want chats it sees all";
+	cmp_ok $got, '>=', $want * 0.9, "it counts all of $want chats";
 	cmp_ok $got, '<=', $want * 1.15, '... and no more';
 }
 increased(50);
 
-# As after a reboot: what the workers counted was in /run.
+# As after a reboot, because the metrics of the workers are in /run.
 $s->kill_worker(1, 'TERM');
 unlink $s->stack->run_dir . '/metrics/1.metrics' or die "no file: $!\n";
 $s->start_worker(1);
 wait_for_value("$ANSWERED and on (worker) ai_chat_worker_up{worker=\"1\"}", 0);
 chats(20);
 wait_for_value("sum(increase($ANSWERED" . '[10m])) > bool 66', 1);
-is value("sum(resets($ANSWERED" . '[10m]))'), 1, 'one that begins at 0 is seen to';
+is value("sum(resets($ANSWERED" . '[10m]))'), 1,
+    'a counter that begins at 0 again is detected';
 increased(70);
 wait_for_value('job:ai_chat_chats_failed:ratio5m > bool 0.03', 1);
 cmp_ok value('job:ai_chat_chats_failed:ratio5m'), '<', 0.06,
-    'three of 73 failed, about 4 %';
+    'three of 73 chats failed, about 4 %';
 
 # -- alerts ------------------------------------------------------------------
 
 write_config($rules =~ s/ for: \d+m$/ for: 1s/gmr);
 $prometheus->signal('HUP');
 $s->kill_worker(2);
-wait_for(sub { states('AiChatWorkerDown') eq 'firing' }, 30, 'an alarm');
-pass 'a worker that stays down alarms';
+wait_for(sub { states('AiChatWorkerDown') eq 'firing' }, 30, 'the alert');
+pass 'the alert of a worker that stays down fires';
 $s->start_worker(2);
-wait_for(sub { states('AiChatWorkerDown') eq '' }, 30, 'its end');
+wait_for(sub { states('AiChatWorkerDown') eq '' }, 30, 'the end of the alert');
 pass '... until it is started again';
 
 chats(1, 'status=429 code=insufficient_quota');
 my $told = wait_for(sub { slurp("$dir/log/telegram.log") }, 30, 'Telegram');
 my ($path, $message) = $told =~ m{^POST (\S+) HTTP/1.1 (\{.*\})$}m;
-is $path, '/bot123456789:TOKEN/sendMessage', 'what is critical goes to Telegram';
+is $path, '/bot123456789:TOKEN/sendMessage',
+    'a critical alert is sent to Telegram';
 $message = JSON::PP->new->utf8->decode($message);
 is $message->{chat_id}, -1001234567890, '... to the chat';
 like $message->{text}, qr/\A🔥 The quota of the first model is used up \(AiChatModelQuota\)$
-^It answers insufficient_quota.*$
-^What to do: Pay,.*$/m, '... and says what to do';
+^The provider responds with insufficient_quota.*$
+^What to do: Add money .*$/m, '... with the action to take';
 is $message->{parse_mode} // '', '', '... as plain text';
-unlike $told, qr/AiChatWorkerDown/, '... and what is a warning does not';
+unlike $told, qr/AiChatWorkerDown/, '... and a warning is not sent';
 
 for my $proc (reverse @procs) {
 	ok $proc->alive, "$proc->{name} runs to the end";
@@ -219,7 +221,7 @@ for my $proc (reverse @procs) {
 }
 for (qw(prometheus alertmanager)) {
 	is join("\n", grep { /level=error/ } split /\n/, slurp("$dir/log/$_.log")), '',
-	    "$_ has no error to tell";
+	    "$_ logs no error";
 }
 
 done_testing;

@@ -1,5 +1,5 @@
-# What an operator adds to the requests of a model's server: headers and members of
-# the body; and what of it goes to a second server.
+# Headers and members of the body that an operator adds to the requests for a
+# model, and which of them the fallback server receives.
 
 use v5.36;
 use utf8;
@@ -19,7 +19,7 @@ sub file ($text)
 	return $path;
 }
 
-# A chat of a new user; returns what each of the models was sent last.
+# One chat of a new user; returns the last request that each model received.
 sub chat ($status = 200)
 {
 	my $id = 'p' . ++$user;
@@ -48,14 +48,16 @@ restart(OPENAI_HEADERS_FILE => file("# a comment\n\nOpenAI-Project: b1g\n"
 	is $sent->{headers}{'openai-project'}, 'b1g', 'a header is sent';
 	is $sent->{headers}{'x-data-logging-enabled'}, 'false',
 	    '... without the blanks around its value';
-	is $sent->{headers}{'user-agent'}, 'shop/1', '... and one that libcurl has';
+	is $sent->{headers}{'user-agent'}, 'shop/1',
+	    '... and one that libcurl sets, too';
 	is $sent->{headers}{authorization}, 'Bearer key-of-first',
 	    '... beside the key';
 	is $sent->{headers}{'content-type'}, 'application/json', '... and the type';
 	is_deeply $sent->{body}{provider}, { data_collection => 'deny' },
 	    'a member is sent';
 	cmp_ok $sent->{body}{top_p}, '==', 0.25, '... and another';
-	cmp_ok $sent->{body}{temperature}, '==', 0.7, "... beside the worker's";
+	cmp_ok $sent->{body}{temperature}, '==', 0.7,
+	    "... beside the temperature of the worker";
 	is $sent->{body}{max_tokens}, 1000, '... own';
 }
 
@@ -74,13 +76,13 @@ restart(OPENAI_EXTRA_BODY_FILE => file('{"max_tokens": 77, "temperature": 1}'),
 {
 	my ($sent) = chat(500);
 	is $sent->{body}{max_tokens}, 77,
-	    'a member that the model refuses is sent as it is';
+	    'a member that the model refuses is not changed';
 	is $s->model_count("p$user"), 1, '... once';
 }
 
 restart(OPENAI_EXTRA_BODY_FILE => file('{}'), OPENAI_HEADERS_FILE => file(''));
 chat();
-pass 'files with nothing in them';
+pass 'empty files are accepted';
 
 # -- two ---------------------------------------------------------------------
 
@@ -89,10 +91,11 @@ my %OWN = (OPENAI_HEADERS_FILE => file('X-Of: first'),
 restart(%OWN, OPENAI_MODEL => $FAILS, OPENAI_FALLBACK_MODEL => 'small');
 {
 	my ($first, $second) = chat();
-	is $first->{headers}{'x-of'}, 'first', 'the first is sent its header';
+	is $first->{headers}{'x-of'}, 'first',
+	    'the primary server gets its header';
 	is $first->{body}{of}, 'first', '... and its member';
-	ok !exists $second->{headers}{'x-of'}, 'another server is not';
-	ok !exists $second->{body}{of}, '... nor the member';
+	ok !exists $second->{headers}{'x-of'}, 'another server does not get it';
+	ok !exists $second->{body}{of}, '... or the member';
 }
 
 restart(%OWN, OPENAI_MODEL => $FAILS, OPENAI_FALLBACK_MODEL => 'small',
@@ -100,16 +103,17 @@ restart(%OWN, OPENAI_MODEL => $FAILS, OPENAI_FALLBACK_MODEL => 'small',
     OPENAI_FALLBACK_EXTRA_BODY_FILE => file('{"of":"second"}'));
 {
 	my (undef, $second) = chat();
-	is $second->{headers}{'x-of'}, 'second', 'another server is sent its own';
-	is $second->{body}{of}, 'second', '... of both';
+	is $second->{headers}{'x-of'}, 'second',
+	    'another server gets its own header';
+	is $second->{body}{of}, 'second', '... and its own member';
 }
 
 restart(%OWN, OPENAI_MODEL => $FAILS, OPENAI_FALLBACK_MODEL => 'small',
     OPENAI_FALLBACK_BASE_URL => undef, OPENAI_FALLBACK_API_KEY => undef);
 {
 	my ($last) = chat();
-	is $last->{body}{model}, 'small', 'a second model of the same server';
-	is $last->{headers}{'x-of'}, 'first', '... is sent the same header';
+	is $last->{body}{model}, 'small', 'a fallback model on the same server';
+	is $last->{headers}{'x-of'}, 'first', '... gets the same header';
 	is $last->{body}{of}, 'first', '... and the same member';
 }
 restart(%OWN, OPENAI_MODEL => $FAILS, OPENAI_FALLBACK_MODEL => 'small',
@@ -117,8 +121,8 @@ restart(%OWN, OPENAI_MODEL => $FAILS, OPENAI_FALLBACK_MODEL => 'small',
     OPENAI_FALLBACK_EXTRA_BODY_FILE => file('{}'));
 {
 	my ($last) = chat();
-	is $last->{body}{model}, 'small', '... which has files of its own';
-	ok !exists $last->{headers}{'x-of'}, '... that are empty';
+	is $last->{body}{model}, 'small', '... with files of its own';
+	ok !exists $last->{headers}{'x-of'}, '... which are empty';
 	ok !exists $last->{body}{of}, '... both';
 }
 

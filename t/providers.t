@@ -1,5 +1,5 @@
-# What providers send in place of an answer, and instead of OpenAI's own words: each is
-# read for what it is, and only an answer is stored and counted.
+# What real providers send as answers and instead of answers. Each response is
+# recognized, and only an answer is stored and counted.
 
 use v5.36;
 use utf8;
@@ -10,9 +10,9 @@ my $s = AIChat::Test->new(env => { OPENAI_API_KEY => 'sk-secret-zq51',
     AI_CHAT_ANSWER_FORMAT => 'plain' });
 my $user = 0;
 
-# Sends chats, each of a user and an id of its own, all at once.  A case is
-# [ what it is, body, ... ]; marks say more about the answer.  Returns { user, got, id }
-# for each.
+# Sends chats at once, each with a user and an id of its own. A case is [
+# description, body, ... ]; further marks change the response. Returns { user,
+# got, id } for each.
 sub send_cases ($marks, @cases)
 {
 	my @chats = map { $user++; {
@@ -64,7 +64,7 @@ sub chunk ($text, $finish = 'null')
 		    'Готово', 0 ],
 		[ 'white space before it', " \r\n" . content('"Готово"'),
 		    'Готово', 0 ],
-		[ 'a stream that nobody asked for', chunk('При')
+		[ 'a stream that was not requested', chunk('При')
 		    . chunk('вет', '"stop"') . "data: {\"choices\":[]$usage}\n\n"
 		    . "data: [DONE]\n\n", 'Привет', 12 ],
 		[ 'a stream with other line ends', ": x\r\n\r\n"
@@ -81,20 +81,22 @@ sub chunk ($text, $finish = 'null')
 		my ($what, undef, $text, $tokens) = @{ shift @cases };
 		my $got = $chat->{got};
 		is $got->{status}, 200, "$what: is an answer";
-		is $got->{json}{response}, $text, '... of this text';
-		is $got->{json}{tokens_used}, $tokens, '... and these tokens';
+		is $got->{json}{response}, $text, '... with this text';
+		is $got->{json}{tokens_used}, $tokens,
+		    '... and this number of tokens';
 		is $s->model_count($chat->{id}), 1, '... after one call';
 		pays($chat, 1, '... counted once');
 		is $s->value("select response from ai_chat_requests where
-		    telegram_id = $chat->{user}"), $text, '... stored so';
+		    telegram_id = $chat->{user}"), $text,
+		    '... stored in this form';
 		$s->send(telegram_id => $chat->{user},
 		    message => "дальше [[id=n$chat->{user}]]");
 		is $s->model_last("n$chat->{user}")->{body}{messages}[2]{content},
-		    $text, '... and sent back so';
+		    $text, '... and sent back in this form';
 	}
 }
 
-# -- failures that may pass --------------------------------------------------
+# -- temporary failures ------------------------------------------------------
 
 {
 	my @cases = (
@@ -131,35 +133,35 @@ sub chunk ($text, $finish = 'null')
 	}
 }
 
-# -- failures that will not pass ---------------------------------------------
+# -- permanent failures ------------------------------------------------------
 
 {
 	my @cases = (
 		(map { [ "finish_reason $_", content('"Вот как"', '', $_) ] }
 		    qw(content_filter sensitive SAFETY PROHIBITED_CONTENT
 		    RECITATION blacklist)),
-		[ 'nothing to see', content('"\u200b\u200b\ufeff"') ],
-		[ 'reasoning alone', content('"<think>тайна"') ],
+		[ 'no visible text', content('"\u200b\u200b\ufeff"') ],
+		[ 'only reasoning', content('"<think>тайна"') ],
 		[ 'parts without text',
 		    content('[{"type":"reasoning","text":"тайна"}]') ],
 		[ 'a stream that is filtered', chunk('Вот')
 		    . chunk('', '"content_filter"') . "data: [DONE]\n\n" ],
-		[ 'an error that will not pass', '{"error":{"code":401,'
+		[ 'a permanent error', '{"error":{"code":401,'
 		    . '"message":"sk-secret-zq51 is wrong"}}' ],
-		[ 'an error of which nothing is known',
+		[ 'an unknown error',
 		    '{"error":"sk-secret-zq51 is wrong"}' ],
-		[ 'an error without a balance', '{"error":{"code":402}}' ],
+		[ 'an error about the balance', '{"error":{"code":402}}' ],
 	);
 	for (send_cases('retry_after_ms=1', @cases)) {
 		my ($what) = @{ $cases[$_->{user} - $user + $#cases] };
 		is $_->{got}{status}, 500, "$what: fails";
 		unlike $_->{got}{content}, qr/zq51|тайна|Вот/,
-		    '... and nothing of it is told';
+		    '... and nothing of it is in the error';
 		is $s->model_count($_->{id}), 1, '... after one call';
 		pays($_, 0, '... and costs nothing');
 	}
 }
 unlike $s->worker_log(1), qr/zq51|тайна|Provider|disconnected/,
-    'nothing that a provider wrote is in the log';
+    'no text of a provider is in the log';
 
 done_testing;

@@ -1,5 +1,5 @@
-# README.md and README.ru.md are the same page in two languages, and the links of the
-# documentation lead somewhere.
+# README.md and README.ru.md are the same page in two languages, and no link in
+# the documentation is broken.
 
 use v5.36;
 use utf8;
@@ -19,7 +19,7 @@ sub text_of ($path)
 	return $text;
 }
 
-# The fenced blocks of one language, without the comments of a shell.
+# The fenced blocks of one language, without shell comments.
 sub blocks ($text, $language)
 {
 	my @found = $text =~ /^```\Q$language\E\n(.*?)^```$/msg;
@@ -27,7 +27,7 @@ sub blocks ($text, $language)
 	return @found;
 }
 
-# What follows is not in code, neither in a block nor in a line.
+# The text of a page without code blocks and inline code.
 sub prose ($text)
 {
 	$text =~ s/^```.*?^```$//msg;
@@ -40,7 +40,7 @@ sub links ($text)
 	return prose($text) =~ /\]\(([^()\s]+)\)/g;
 }
 
-# The fragments of a page's headings, as GitHub makes them.
+# The fragments of the headings of a page, as GitHub makes them.
 sub fragments ($text)
 {
 	my (%seen, @found);
@@ -56,8 +56,8 @@ sub fragments ($text)
 	return @found;
 }
 
-# What is wrong with a relative link of a page; '' where it leads to a file, and with
-# a fragment to a heading of it.
+# The fault of a relative link of a page; '' where the file exists, and where a
+# fragment is the heading of a section in it.
 sub fault ($page, $link)
 {
 	return '' if $link =~ /^[a-z]+:/;
@@ -71,22 +71,23 @@ sub fault ($page, $link)
 	return '';
 }
 
-# -- the check itself ----------------------------------------------------------
+# -- the check itself --------------------------------------------------------
 
 is join(' ', blocks("```sh\na  # b\n```\n```text\nc\n```\n", 'sh')), "a\n",
     'a block of commands is found, without its comment';
 is join(' ', links("[a](b.md) `x`\n```\n[c](d)\n```\n[e](f#g)\n")), 'b.md f#g',
-    'links are found, and none in code';
+    'links are found, except in code';
 is join(' ', fragments("# A b\n## `c` [D](e), f!\n## A b\n## Как это\n")),
-    'a-b c-d-f a-b-1 как-это', 'so are the fragments of headings';
-is fault('docs/api.md', '../LICENSE'), '', 'a link to a file is right';
+    'a-b c-d-f a-b-1 как-это', 'the fragments of headings are found';
+is fault('docs/api.md', '../LICENSE'), '', 'a link to a file is valid';
 is fault('docs/api.md', 'https://example.org/x'), '', '... and so is an address';
 is fault('docs/api.md', '#formats'), '', '... and a heading of the same page';
-like fault('docs/api.md', 'LICENSE'), qr/no such file/, '... but not one to no file';
+like fault('docs/api.md', 'LICENSE'), qr/no such file/,
+    '... but not a link to a missing file';
 like fault('README.md', 'docs/api.md#forms'), qr/no such heading/,
-    '... nor one to no heading';
+    '... and not a link to a missing heading';
 
-# -- two languages -------------------------------------------------------------
+# -- two languages -----------------------------------------------------------
 
 {
 	my ($en, $ru) = map { text_of($_) } qw(README.md README.ru.md);
@@ -105,14 +106,14 @@ like fault('README.md', 'docs/api.md#forms'), qr/no such heading/,
 	my @layout = $en =~ /`([^`\s]+\/)`/g;
 	is_deeply [ $ru =~ /`([^`\s]+\/)`/g ], \@layout, '... the same layout';
 	cmp_ok scalar @layout, '>', 8, 'the layout has paths';
-	is join(' ', grep { !-d "$TOP/$_" } @layout), '', '... which are there';
+	is join(' ', grep { !-d "$TOP/$_" } @layout), '', '... which exist';
 	is_deeply [ grep { length > 80 && !/^\|/ }
 	    split /\n/, prose($_->[1]) ], [],
 	    "$_->[0]: no line is over 80 columns"
 	    for [ 'README.md', $en ], [ 'README.ru.md', $ru ];
 }
 
-# -- links -----------------------------------------------------------------------
+# -- links -------------------------------------------------------------------
 
 {
 	my @pages = map { s{^\Q$TOP\E/}{}r }
@@ -121,7 +122,7 @@ like fault('README.md', 'docs/api.md#forms'), qr/no such heading/,
 	    links(text_of($page)) } @pages;
 	cmp_ok scalar @links, '>', 40, 'there are links';
 	is join("\n", grep { $_ ne '' } map { fault(@$_) } @links), '',
-	    'each relative link leads to what is there';
+	    'no relative link is broken';
 	my %linked;
 	for (@links) {
 		my ($page, $link) = @$_;

@@ -1,5 +1,5 @@
-# /health/ready needs no key, so many may ask it: they share one look at the database a
-# second, and take no place from chats.
+# /health/ready needs no key, so anybody may request it often: all requests of a
+# second share one check of the database, and they occupy no slot.
 
 use v5.36;
 use utf8;
@@ -13,11 +13,11 @@ my $s = AIChat::Test->new(own_pg => 1, env => {
 my $test = $$;
 my @callers;
 
-# Should the test die, its callers must not outlive it.
+# The callers must not outlive the test.
 END { kill KILL => @callers if $$ == ($test // 0) }
 
-# Callers without a key, as fast as they are answered; each notes the answers that are
-# not 200.
+# Callers without a key, as fast as they are answered; each records the
+# responses other than 200.
 sub start_crowd ($n)
 {
 	return map {
@@ -41,7 +41,7 @@ sub start_crowd ($n)
 	} 1 .. $n;
 }
 
-# How often they were answered, by status.
+# The number of responses, by status.
 sub stop_crowd (@crowd)
 {
 	my %all;
@@ -57,8 +57,9 @@ sub stop_crowd (@crowd)
 	return \%all;
 }
 
-# How often a worker has looked whether a chat could be kept.  The chats of this test have
-# no key, so that only a look runs the statement of one that has.
+# How often a worker has checked whether a chat could be saved. The chats of
+# this test have no key, so only this check runs the statement of a chat with a
+# key.
 sub looks
 {
 	return scalar grep { /execute queue:/ }
@@ -72,25 +73,26 @@ sub looks
 	my $said = stop_crowd(@crowd);
 	is((grep { $_->{status} == 200 } @got), 60,
 	    'sixteen callers of readiness without a key: all chats are answered');
-	is join(' ', keys %$said), '200', '... and so are they';
+	is join(' ', keys %$said), '200', '... and so are these callers';
 }
 
 {
 	my $before = looks();
 	my @crowd = start_crowd(4);
-	wait_for(sub { looks() >= $before + 3 }, 10, 'three looks');
+	wait_for(sub { looks() >= $before + 3 }, 10, 'three checks');
 	my $said = stop_crowd(@crowd);
-	cmp_ok $said->{200}, '>=', 100, 'hundreds of answers';
-	cmp_ok looks() - $before, '<=', 5, '... are a few looks at the database';
+	cmp_ok $said->{200}, '>=', 100, 'hundreds of responses';
+	cmp_ok looks() - $before, '<=', 5,
+	    '... need a few checks of the database';
 }
 
-# It is still the truth.
+# The result is current.
 $s->expect_log(qr/status=503/, qr/terminating connection/,
     qr/the database system is/, qr/could not connect/);
 $s->stop_pg;
 is $s->ready_with(503, 3)->{status}, 503,
-    'the database is away: known within two seconds';
+    'the database is down: reported within two seconds';
 $s->start_pg;
-is $s->ready_with(200, 5)->{status}, 200, '... and that it is back';
+is $s->ready_with(200, 5)->{status}, 200, '... and so is its return';
 
 done_testing;

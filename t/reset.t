@@ -1,4 +1,4 @@
-# A limit is reset: what becomes 0, and what stays.
+# A reset of a limit: what becomes 0, and what remains.
 
 use v5.36;
 use utf8;
@@ -27,11 +27,11 @@ sub limits ($id)
 {
 	my $id = $next++;
 	my $got = reset_of($id);
-	is $got->{status}, 200, 'somebody never seen is no error';
+	is $got->{status}, 200, 'a reset of an unknown user is no error';
 	is $got->{content}, bytes(qq({"success":false,"message":)
 	    . qq("Пользователь $id не найден"})), '... but not found';
 	is $s->value('select count(*) from ai_chat_daily_limits'), 0,
-	    '... and is not written down';
+	    '... and creates no row';
 }
 {
 	my $id = $next++;
@@ -41,15 +41,17 @@ sub limits ($id)
 	is $got->{status}, 200, '... and reset';
 	is $got->{content}, bytes(qq({"success":true,"message":)
 	    . qq("Лимит пользователя $id успешно сброшен"})),
-	    '... which is said';
-	is_deeply limits($id), [ 0, 2 ], '... all is there again';
+	    '... and the response says so';
+	is_deeply limits($id), [ 0, 2 ],
+	    '... the whole limit is available again';
 	is $s->send(telegram_id => $id)->{json}{remaining_requests}, 1,
 	    '... and can be used';
 	is $s->value("select count(*) from ai_chat_requests
 	    where telegram_id = $id"), 3, '... the history is untouched';
 	is_deeply [ map { reset_of($id)->{json}{success} } 1, 2 ],
-	    [ JSON::PP::true, JSON::PP::true ], 'twice is once';
-	is_deeply limits($id), [ 0, 2 ], '... all is there';
+	    [ JSON::PP::true, JSON::PP::true ],
+	    'a second reset has the same result';
+	is_deeply limits($id), [ 0, 2 ], '... the whole limit is available';
 }
 
 # -- chats in flight ---------------------------------------------------------
@@ -62,13 +64,16 @@ sub limits ($id)
 	    message => '[[delay=1500 id=fly]]');
 	wait_for(sub { $s->model_count('fly') }, 20, 'a chat in flight');
 	is_deeply limits($id), [ 2, 0 ], 'one counted, one in flight';
-	is reset_of($id)->{json}{success}, JSON::PP::true, 'a reset meanwhile';
-	is_deeply limits($id), [ 1, 1 ], '... leaves the one in flight reserved';
+	is reset_of($id)->{json}{success}, JSON::PP::true,
+	    'a reset during that chat';
+	is_deeply limits($id), [ 1, 1 ],
+	    '... keeps the reservation of the chat in flight';
 	is $s->send(telegram_id => $id)->{json}{remaining_requests}, 1,
-	    '... and not yet counted for the chat that comes after';
-	is $s->send(telegram_id => $id)->{status}, 429, '... so there is one, not two';
+	    '... which does not count for the next chat yet';
+	is $s->send(telegram_id => $id)->{status}, 429,
+	    '... so one chat was left, not two';
 	my $got = do { local $/; <$sock> };
-	like $got, qr/^HTTP\S+ 200\b/, '... and that one is answered';
+	like $got, qr/^HTTP\S+ 200\b/, '... and the chat in flight is answered';
 	is_deeply limits($id), [ 2, 0 ], '... and counted';
 }
 
@@ -80,7 +85,7 @@ for my $day (-1, 1) {
 	    last_reset_date) values ($id, 2, current_date + $day)");
 	is reset_of($id)->{json}{success}, JSON::PP::true,
 	    "a counter of another day ($day) is reset";
-	is_deeply limits($id), [ 0, 2 ], '... to all of today';
+	is_deeply limits($id), [ 0, 2 ], '... to the whole limit of today';
 	is $s->send(telegram_id => $id)->{status}, 200, '... which can be used';
 	is_deeply limits($id), [ 1, 1 ], '... and is counted';
 }
@@ -89,7 +94,7 @@ for my $day (-1, 1) {
 	my ($id, $other) = ($next++, $next++);
 	$s->send(telegram_id => $_) for $id, $other;
 	reset_of($id);
-	is_deeply limits($other), [ 1, 1 ], 'nobody else is reset';
+	is_deeply limits($other), [ 1, 1 ], 'no other user is reset';
 }
 
 done_testing;

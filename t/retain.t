@@ -1,5 +1,6 @@
-# What is old is pruned and a person is forgotten: nobody's chat fails by it, and
-# nobody gets a second allowance.  t/retain_load.t prunes much, under load.
+# Old exchanges are pruned and users are erased: no chat fails because of that,
+# and no user gets a second allowance. t/retain_load.t prunes many rows under
+# load.
 
 use v5.36;
 use utf8;
@@ -11,13 +12,13 @@ my $s = AIChat::Test->new(workers => 2, own_pg => 1, env => {
 	AI_CHAT_DB_TIMEOUT_MS => 500,
 	AI_CHAT_DAILY_LIMIT => 3,
 });
-# An answer that came too late to be kept, because its asker was forgotten.
-# The last batch of a run whose time is over is given up.
+# An answer that came too late to be saved, because its user was erased. The
+# last batch of a run is given up when the time of the run is over.
 $s->expect_log(qr/code=EBUSY/, qr/connection to client lost/);
 
 sub url { return $s->db_url . '&application_name=retain' }
 
-# What it says at its end, by name; "failed" when it did.
+# The results at its end, by name; "failed" when it failed.
 sub retain (@args)
 {
 	my ($status, $text) = program('ai-chat-retain', { DATABASE_URL => url() },
@@ -40,7 +41,7 @@ sub empty
 	$s->sql('truncate ai_chat_requests, ai_chat_daily_limits');
 }
 
-# Exchanges of so many days ago, as a writer of any kind makes them.
+# Exchanges of so many days ago, as any program would insert them.
 sub add_exchanges ($n, $days, $user = 1)
 {
 	$s->sql("insert into ai_chat_requests (telegram_id, message, response,
@@ -54,7 +55,7 @@ sub exchanges ($where = 'true')
 	return $s->value("select count(*) from ai_chat_requests where $where");
 }
 
-# A counter of a user who was last seen so many days ago.
+# A counter of a user whose last chat was so many days ago.
 sub add_user ($id, $days, %o)
 {
 	my $leases = $o{lease} ? "array[row(gen_random_uuid(), current_date,
@@ -76,7 +77,8 @@ sub users
 
 sub chat ($id, %o) { return $s->send(telegram_id => $id, %o) }
 
-# -- what is old goes --------------------------------------------------------
+# -- pruning
+# ----------------------------------------------------------------------
 
 add_exchanges(5, 10, 2);	# young, and with low numbers
 add_exchanges(2500, 31);
@@ -84,24 +86,25 @@ add_exchanges(7, 29);
 add_exchanges(40, 400);
 {
 	is_done(retain('prune', 30), { exchanges => 2540, seen => 2552,
-	    batches => 4, complete => 1 }, 'what is older than 30 days is pruned');
+	    batches => 4, complete => 1 },
+	    'exchanges older than 30 days are pruned');
 	is exchanges(), 12, '... and nothing else';
 	is exchanges("created_at < now() - interval '30 days'"), 0,
-	    '... wherever it stood';
+	    '... wherever they were in the table';
 	is_done(retain('prune', 30), { exchanges => 0, users => 0, complete => 1 },
-	    'once more, there is nothing to do');
-	ok defined retain('prune', 0)->{failed}, 'less than a day is refused';
-	is exchanges(), 12, '... and does nothing';
+	    'a second run has nothing to do');
+	ok defined retain('prune', 0)->{failed}, 'less than one day is refused';
+	is exchanges(), 12, '... and prunes nothing';
 
 	add_exchanges(10_001, 1);
 	add_exchanges(3, 50, 3);
 	is_done(retain('prune', 30), { exchanges => 0, complete => 1 },
-	    'old ones that came late, behind many young ones, can wait');
+	    'old exchanges that were inserted after many new ones may stay');
 	is_done(retain('prune-all', 30), { exchanges => 3, seen => 10_016 },
-	    '... or a walk over all finds them');
+	    '... but prune-all finds them');
 }
 
-# -- stopped, disturbed, not alone -------------------------------------------
+# -- interrupted, disturbed, in parallel -------------------------------------
 
 empty();
 add_exchanges(300, 31);
@@ -113,24 +116,25 @@ add_exchanges(300, 31);
 	$psql->flush;
 	wait_for(sub { $s->value("select count(*) from pg_locks
 	    where mode = 'RowShareLock' and relation =
-	    'ai_chat_requests'::regclass") }, 10, 'somebody to lock rows');
+	    'ai_chat_requests'::regclass") }, 10, 'the locks on rows');
 	my $start = time;
 	is_done(retain('prune', 30, 100), { exchanges => 293, complete => 1 },
-	    'rows that somebody has locked are left');
-	cmp_ok time - $start, '<', 5, '... and not waited for';
+	    'locked rows are skipped');
+	cmp_ok time - $start, '<', 5, '... without waiting';
 	close $psql;
-	is_done(retain('prune', 30), { exchanges => 7 }, '... but for the next run');
+	is_done(retain('prune', 30), { exchanges => 7 },
+	    '... and pruned by the next run');
 }
 
 add_exchanges(20_000, 31);
 {
 	my $got = retain('prune', 30, 100, 100, 1);
-	is $got->{complete}, 0, 'who has a second for too much stops in time';
-	is $got->{failed}, undef, '... which is no failure';
-	cmp_ok $got->{exchanges}, '>', 0, '... having done a part';
-	# PostgreSQL may have done the last batch, too late to be heard.
+	is $got->{complete}, 0, 'a run with a time limit of a second stops in time';
+	is $got->{failed}, undef, '... without a failure';
+	cmp_ok $got->{exchanges}, '>', 0, '... after a part of the work';
+	# PostgreSQL may have committed the last batch after that.
 	my $unheard = 20_000 - $got->{exchanges} - exchanges();
-	ok $unheard == 0 || $unheard == 100, '... which is done'
+	ok $unheard == 0 || $unheard == 100, '... which is committed'
 	    or diag "$unheard more are gone";
 
 	my $left = exchanges();
@@ -140,7 +144,7 @@ add_exchanges(20_000, 31);
 	is exchanges(), 0, '... all is pruned';
 	my $sum = 0;
 	$sum += $_->{exchanges} for @got;
-	is $sum, $left, '... nothing twice';
+	is $sum, $left, '... each row once';
 }
 
 # -- users -------------------------------------------------------------------
@@ -156,15 +160,18 @@ add_user(7, 31, day => -1);	# today where the day begins first
 add_user(8, 31, day => 2);
 {
 	is_done(retain('prune', 30), { users => 3, complete => 1 },
-	    'counters of those who were not seen for 30 days are pruned');
-	is users(), '2 3 5 6 7', '... but not with a chat in flight, or of a day'
+	    'counters of users without a chat for 30 days are pruned');
+	is users(), '2 3 5 6 7',
+	    '... except with a chat in flight, or of a later day'
 	    . ' that is not over everywhere';
-	is chat(5)->{status}, 429, 'who has used up his day has used it up';
-	is chat(1)->{json}{remaining_requests}, 2, 'who comes back begins anew';
+	is chat(5)->{status}, 429, 'a day that was used up stays used up';
+	is chat(1)->{json}{remaining_requests}, 2,
+	    'a user who returns has a new counter';
 	is $s->get('/v1/chat/limits/8')->{json}{requests_remaining}, 3,
-	    '... and has a whole day';
-	is_done(retain('prune', 1), { users => 1 }, 'after a day, one more');
-	is users(), '1 3 5 6 7', '... and not who has just been here';
+	    '... with the whole limit';
+	is_done(retain('prune', 1), { users => 1 },
+	    'with one day, one more is pruned');
+	is users(), '1 3 5 6 7', '... but not users of today';
 }
 
 # A chat and a prune of the same row at the same moment.
@@ -180,13 +187,14 @@ empty();
 		$bad .= " $round: @{[ map { $_->{status} } @said ]}"
 		    if $got->{failed} || grep { $_->{status} != 200 } @said;
 	}
-	is $bad, '', 'who comes back while he is pruned is answered';
+	is $bad, '', 'a chat during the prune of its user\'s row is answered';
 	is $s->value('select count(*) from ai_chat_daily_limits
 	    where request_count = 1 and cardinality(leases) = 0'), 160,
-	    '... and his chat is counted, once';
+	    '... and counted once';
 }
 
-# -- forgetting --------------------------------------------------------------
+# -- erasure
+# -------------------------------------------------------------------------
 
 empty();
 chat(1, message => 'Тайна') for 1 .. 3;
@@ -194,27 +202,27 @@ chat(2);
 add_exchanges(2500, 40);
 {
 	is_done(retain('forget', 1), { exchanges => 2503, known => 1,
-	    counter_kept => 1 }, 'a person is forgotten');
+	    counter_kept => 1 }, 'a user is erased');
 	is exchanges('telegram_id = 1'), 0, '... with all exchanges';
-	is exchanges('telegram_id = 2'), 1, '... and nobody else';
+	is exchanges('telegram_id = 2'), 1, '... and of no other user';
 	is $s->post('/v1/chat/history', { telegram_id => 1 })->{json}{total}, 0,
-	    '... as history says';
+	    '... and history is empty';
 	is chat(1)->{status}, 429, 'the day stays used up';
 	is_done(retain('forget', 1), { exchanges => 0, known => 1,
-	    counter_kept => 1 }, '... also when it is asked twice');
-	is chat(1)->{status}, 429, '... and stays so';
+	    counter_kept => 1 }, '... also after a second erasure');
+	is chat(1)->{status}, 429, '... and the day stays used up';
 
 	# Two days later.
 	$s->sql("update ai_chat_daily_limits set last_reset_date =
 	    last_reset_date - 2 where telegram_id = 1");
 	is_done(retain('prune', 365), { users => 1 },
-	    'two days later a prune of any days takes the counter');
-	is users(), '2', '... his, and no other';
+	    'two days later any prune removes the counter');
+	is users(), '2', '... and no other';
 	add_user(3, 5);
 	is_done(retain('forget', 3), { known => 1, counter_kept => 0 },
-	    'a counter of a day that is over goes at once');
+	    'a counter of an earlier day is deleted at once');
 	is_done(retain('forget', 4), { exchanges => 0, known => 0 },
-	    'nobody is known, and nothing fails');
+	    'the erasure of an unknown user is no failure');
 }
 
 # Chats that are in flight.
@@ -226,44 +234,45 @@ for my $headers ({}, { 'Idempotency-Key' => 'k' }) {
 	my %ask = (telegram_id => 1, headers => $headers,
 	    message => "[[id=$id delay=600]]");
 	my ($sock) = $s->start_chats(\%ask);
-	wait_for(sub { $s->model_count($id) }, 10, 'the model to be asked');
-	is retain('forget', 1)->{known}, 1, "forgotten in mid-chat, $what";
+	wait_for(sub { $s->model_count($id) }, 10, 'a call of the model');
+	is retain('forget', 1)->{known}, 1, "erased during a chat, $what";
 	is_deeply $s->ledger(1), { count => 1, rows => 0, leases => 0 },
-	    '... there is nothing but the count';
+	    '... only the counter remains';
 	my ($got) = finish_chats($sock);
-	is $got->{status}, 503, '... the chat is told so';
+	is $got->{status}, 503, '... the chat gets a 503';
 	is_deeply $s->ledger(1), { count => 1, rows => 0, leases => 0 },
-	    '... not kept, and not counted';
+	    '... and is neither stored nor counted';
 }
 {
 	my $got = $s->send(telegram_id => 1, message => '[[id=keyed delay=600]]',
 	    headers => { 'Idempotency-Key' => 'k' });
-	is $got->{status}, 200, 'after that a repeat is a new chat';
+	is $got->{status}, 200, 'afterwards a repeat is a new chat';
 	is $got->{headers}{'idempotent-replayed'}, undef, '... and no replay';
 	is_deeply [ map { $_->{role} } @{ $s->model_last('keyed')
 	    ->{body}{messages} } ], [ qw(system user) ],
-	    '... without a memory of what was before';
+	    '... without the earlier context';
 	is_deeply $s->ledger(1), { count => 2, rows => 1, leases => 0 },
-	    '... which is kept and counted';
+	    '... which is stored and counted';
 }
 
-# One whose worker comes back when its reservation would have lapsed long since.
+# A frozen worker continues when its reservation would have lapsed long ago.
 empty();
 {
 	my ($sock) = $s->start_chats({ telegram_id => 1,
 	    message => '[[id=frozen delay=100]]' });
-	wait_for(sub { $s->model_count('frozen') }, 10, 'the model to be asked');
+	wait_for(sub { $s->model_count('frozen') }, 10, 'a call of the model');
 	my ($busy) = grep { $s->taken($_) } 1, 2;
 	$s->kill_worker($busy, 'STOP');
 	retain('forget', 1);
 	chat(1);
 	$s->kill_worker($busy, 'CONT');
-	is((finish_chats($sock))[0]{status}, 503, 'a worker that was frozen');
+	is((finish_chats($sock))[0]{status}, 503,
+	    'a worker that was frozen: its chat gets a 503');
 	is_deeply $s->ledger(1), { count => 1, rows => 1, leases => 0 },
-	    '... brings nothing back, beside a new beginning';
+	    '... and does not restore erased data';
 }
 
-# Again and again, so that it meets chats in every state.
+# Many times, so that it coincides with chats in every state.
 $s->restart_worker($_, AI_CHAT_DAILY_LIMIT => 100_000) for 1, 2;
 empty();
 {
@@ -278,25 +287,25 @@ empty();
 	my $before = $load->count(200);
 	wait_for(sub { $load->count(200) >= $before + 10 }, 10, 'more chats');
 	my @got = $load->stop;
-	is $failed, 0, 'forgotten forty times while chatting: no failure';
+	is $failed, 0, 'erased forty times under load: no failure';
 	is((grep { $_->{status} !~ /^(?:200|503)$/ } @got), 0,
-	    '... chats are answered, or told that it is too late');
+	    '... chats are answered, or get a 503');
 	is $s->value('select count(*) from ai_chat_requests r
 	    join ai_chat_daily_limits l using (telegram_id)
 	    where r.created_at < l.created_at'), 0,
-	    '... nothing is kept from before the last time';
+	    '... no exchange from before the last erasure remains';
 	my $ledger = $s->ledger(1);
-	cmp_ok $ledger->{rows}, '>=', 10, '... what came after it is';
-	is $ledger->{leases}, 0, '... nothing is left in flight';
-	# One that was saved, and forgotten before its worker knew, is told that
-	# it was not kept, which is so.
+	cmp_ok $ledger->{rows}, '>=', 10, '... later exchanges remain';
+	is $ledger->{leases}, 0, '... no reservation remains';
+	# A chat that was saved, and erased before its worker had the result, is
+	# reported as not saved, which is true.
 	my $answered = grep { $_->{status} == 200 } @got;
 	cmp_ok $ledger->{count}, '>=', $answered, '... all answers are counted';
-	cmp_ok $ledger->{count}, '<=', @got, '... and no chat twice';
+	cmp_ok $ledger->{count}, '<=', @got, '... and no chat is counted twice';
 }
 
 is $s->value("select reloptions::text like '%autovacuum_vacuum_scale_factor%'
     from pg_class where oid = 'ai_chat_requests'::regclass"), 't',
-    'the room is made use of soon';
+    'deleted rows are soon reused';
 
 done_testing;

@@ -1,4 +1,4 @@
-# A large prune beside a busy service: no chat fails or waits for it.
+# A large prune during load: no chat fails or waits because of it.
 
 use v5.36;
 use utf8;
@@ -9,7 +9,7 @@ use Time::HiRes qw(time);
 my $s = AIChat::Test->new(workers => 0, own_pg => 1);
 my $ROWS = 150_000;
 
-# Every user has old exchanges, and there are old counters of others.
+# Every user has old exchanges, and there are old counters of other users.
 $s->sql("insert into ai_chat_requests (telegram_id, message, response,
     request_date, created_at) select 1 + g % 400, repeat('m', 100),
     repeat('r', 900), current_date - 40, now() - interval '40 days'
@@ -19,8 +19,8 @@ $s->sql("insert into ai_chat_daily_limits (telegram_id, last_reset_date,
     from generate_series(1, 20000) g");
 $s->sql('analyze');
 
-# A chat fails when it waits for a lock for longer than 100 ms.  Two chats of one user
-# wait for each other, so there are enough users that this does not happen.
+# A chat fails when it waits for a lock for more than 100 ms. Two chats of one
+# user wait for each other, so there are enough users to avoid that.
 %{ $s->stack->settings } = (%{ $s->stack->settings },
     DATABASE_URL => $s->db_url
 	. '&options=-c%20lock_timeout%3D100%20-c%20statement_timeout%3D2000',
@@ -62,23 +62,23 @@ $s->stack->start_nginx;
 	my $said = slurp($log);
 	my ($worst) = sort { $b <=> $a } $said =~ /ms=(\S+)/g;
 
-	is $prune->status, 0, 'a large prune beside chats ends well';
+	is $prune->status, 0, 'a large prune under load succeeds';
 	like $said, qr/^exchanges=$ROWS users=20000 .*complete=1$/m,
-	    '... having pruned all of it';
+	    '... and prunes all old rows';
 	is((grep { $_->{status} != 200 } @got), 0, '... and no chat failed');
-	is $waited, undef, '... nobody was seen to wait for it';
+	is $waited, undef, '... no session was seen waiting for it';
 	is join(' ', grep { !/^(?:AccessShare|RowShare|RowExclusive)Lock$/ }
 	    sort keys %modes), '', '... it locks rows, and no table';
-	ok scalar %modes, '... which was looked at';
-	cmp_ok $beside, '>', $alone / 4, '... chats went on';
+	ok scalar %modes, '... (its locks were observed)';
+	cmp_ok $beside, '>', $alone / 4, '... chats continued';
 	note sprintf '%.0f chats a second alone, %.0f beside it; %.1f s, '
 	    . 'worst batch %.0f ms', $alone, $beside, $seconds, $worst;
 	is $s->value("select count(*) from ai_chat_requests
 	    where created_at < now() - interval '30 days'"), 0,
-	    'nothing old is left';
+	    'no old exchange remains';
 	is $s->value('select count(*) from ai_chat_daily_limits'),
 	    $s->value('select count(distinct telegram_id)
-		from ai_chat_requests'), '... and those who chatted are known';
+		from ai_chat_requests'), '... and users with chats are known';
 }
 
 done_testing;

@@ -1,4 +1,4 @@
-# The rule of trying again, row by row, as the model sees it.
+# The retry rule, row by row, as the model observes it.
 
 use v5.36;
 use utf8;
@@ -7,15 +7,15 @@ use AIChat::Test;
 use POSIX qw(strftime);
 use Time::HiRes qw(time);
 
-# Many chats are to fail and be tried again at once: neither the breaker nor the
-# budget may end it.  Plain HTTP, because a TLS end would answer 502 when the model
-# closes its connection or floods it with headers.
+# Many chats fail and are retried at once, so neither the circuit breaker nor
+# the retry budget may stop them. Plain HTTP, because a TLS end would send a 502
+# when the model closes its connection or sends too many headers.
 my $s = AIChat::Test->new(tls => 0, env => { OPENAI_API_KEY => 'sk-secret',
     AI_CHAT_BREAKER_FAILURES => 0, AI_CHAT_RETRY_FLOOR => 100000 });
 my $user = 0;
 
-# Sends chats, each of a user and an id of its own, all at once.  A case is
-# [ what it is, marks, ... ]; returns { user, id, got } for each.
+# Sends chats at once, each with a user and an id of its own. A case is [
+# description, marks, ... ]; returns { user, id, got } for each.
 sub send_cases (@cases)
 {
 	my @chats = map { $user++; {
@@ -40,7 +40,8 @@ sub waits ($chat)
 	return map { $at[$_] - $at[$_ - 1] } 1 .. $#at;
 }
 
-# -- what is tried again, and what is not ------------------------------------
+# -- retried or not
+# --------------------------------------------------------------
 
 my @again = (
 	(map { [ "HTTP $_", "status=$_" ] }
@@ -77,7 +78,7 @@ my @never = (
 	[ 'no content', 'body=null' ],
 	[ 'a refusal', 'body=refusal' ],
 	[ 'a content filter', 'body=filter' ],
-	[ 'too long an answer', 'body=huge' ],
+	[ 'an answer that is too long', 'body=huge' ],
 	[ 'a flood of headers', 'headerflood=1000000' ],
 );
 
@@ -88,7 +89,7 @@ my @never = (
 		my $times = $i < @again ? 3 : 1;
 		is $chats[$i]{got}{status}, 500, "$what: fails in the end";
 		is $s->model_count($chats[$i]{id}), $times,
-		    "... after $times of it";
+		    "... after this number of calls: $times";
 		pays($chats[$i], 0, '... and costs nothing');
 		next if $times == 1;
 		my @waits = waits($chats[$i]);
@@ -97,10 +98,11 @@ my @never = (
 	}
 	my %first = map { int($_ / 5) => 1 }
 	    map { (waits($_))[0] } @chats[0 .. $#again];
-	cmp_ok scalar keys %first, '>', 3, 'no two wait the same';
+	cmp_ok scalar keys %first, '>', 3, 'the waits are random';
 }
 
-# -- and then it works -------------------------------------------------------
+# -- success after failures
+# ------------------------------------------------------
 
 for my $times (1, 2) {
 	my @cases = map { [ $_->[0], "times=$times $_->[1] tokens=9" ] }
@@ -110,16 +112,18 @@ for my $times (1, 2) {
 		my $got = $chats[$i]{got};
 		is $got->{status}, 200,
 		    "$cases[$i][0] $times times: answered in the end";
-		is $got->{json}{remaining_requests}, 29, '... for one chat';
+		is $got->{json}{remaining_requests}, 29,
+		    '... and one chat is counted';
 		is $got->{json}{tokens_used}, 9,
 		    '... and the tokens of the last call';
 		is $s->model_count($chats[$i]{id}), $times + 1,
-		    '... with as many calls';
+		    '... with one call more than failures';
 		pays($chats[$i], 1, '... and counted once');
 	}
 }
 
-# -- when the model says when ------------------------------------------------
+# -- Retry-After
+# -------------------------------------------------------------------
 
 {
 	my $date = strftime('%a, %d %b %Y %H:%M:%S GMT', gmtime time + 3);
@@ -133,11 +137,12 @@ for my $times (1, 2) {
 		[ 'a date', "status=503 retry_after=$date", 2, 1000, 4500 ],
 		[ 'milliseconds', 'status=429 retry_after_ms=700', 2,
 		    700, 2000 ],
-		[ 'parts of them', 'status=429 retry_after_ms=650.5', 2,
+		[ 'fractions of milliseconds',
+		    'status=429 retry_after_ms=650.5', 2,
 		    650, 2000 ],
 		[ 'both', 'status=429 retry_after_ms=600 retry_after=40', 2,
 		    600, 2000 ],
-		[ 'a bad one and a good one',
+		[ 'an invalid one and a valid one',
 		    'status=429 retry_after_ms=x retry_after=1', 2,
 		    1000, 2500 ],
 		(map { [ "'$_'", "status=429 retry_after=$_", 2, 0, 1500 ] }
@@ -171,18 +176,19 @@ for my $times (1, 2) {
 	}
 }
 
-# -- one request on the wire an attempt --------------------------------------
+# -- one request for each attempt
+# --------------------------------------------------
 
-# Each thread of the worker keeps a connection of its own, so that there are
-# enough dead ones, many chats go first.
+# Each thread of the worker keeps a connection of its own, so many chats are
+# sent first, to have enough connections that are closed later.
 {
 	my @first = send_cases(map { [ '', 'keepclose=1 delay=200' ] }
 	    1 .. 60);
 	is((grep { $_->{got}{status} == 200 } @first), 60,
-	    'chats whose connections will die are answered');
+	    'chats on connections that will be closed are answered');
 	my @then = send_cases(map { [ '', 'delay=200' ] } 1 .. 60);
 	is((grep { $_->{got}{status} == 200 } @then), 60,
-	    'and so are those that meet a dead one');
+	    'chats on closed connections are answered, too');
 	my $log = $s->worker_log(1);
 	my ($sent, $wrong) = (0, '');
 	for my $chat (@then) {
@@ -193,25 +199,26 @@ for my $times (1, 2) {
 		    if $count != $attempts;
 		pays($chat, 1, '... counted once');
 	}
-	is $wrong, '', 'there are as many calls as attempts';
-	ok $sent, '... more than one, where the connection had died';
+	is $wrong, '', 'there are as many requests as attempts';
+	ok $sent, '... more than one where the connection was closed';
 }
 
-# -- a connection that is refused --------------------------------------------
+# -- refused connections
+# ---------------------------------------------------------
 
 {
 	my $stack = $s->stack;
 	$stack->model->stop;
 	my @socks = $s->start_chats({ telegram_id => 9001 });
 	my ($got) = finish_chats(@socks);
-	is $got->{status}, 500, 'nobody there: fails';
+	is $got->{status}, 500, 'no listener: fails';
 	like $s->worker_log(1), qr/user=9001 .*attempts=3/,
 	    '... after three attempts';
 	is_deeply $s->ledger(9001), { count => 0, rows => 0, leases => 0 },
 	    '... and costs nothing';
 	$stack->start_model;
 	is $s->send(telegram_id => 9001)->{status}, 200,
-	    'once it is there, it is asked';
+	    'when the model listens again, it is called';
 }
 
 # -- the deadline ------------------------------------------------------------
@@ -227,9 +234,10 @@ $s->restart_worker(1, AI_CHAT_DEADLINE_MS => 4000,
 		is $chat->{got}{status}, 500, 'a slow failure: fails';
 		cmp_ok $chat->{got}{seconds}, '<', 3.6, '... in time';
 		cmp_ok $s->model_count($chat->{id}), '<=', 2,
-		    '... without an attempt that could not end';
+		    '... without an attempt that could not end in time';
 	}
-	is $s->model_counts->{closed_early}, $early, '... none was cut off';
+	is $s->model_counts->{closed_early}, $early,
+	    '... and no attempt was cut off';
 
 	my ($hung) = send_cases([ '', 'hang=1' ]);
 	is $hung->{got}{status}, 500, 'a model that hangs: fails';

@@ -1,5 +1,5 @@
-# A model that is down for all is not hammered: above a floor, retries stay under
-# a tenth of the calls.
+# A model that is down for all chats is not flooded: above a floor, retries stay
+# under a tenth of the calls.
 
 use v5.36;
 use utf8;
@@ -9,7 +9,7 @@ my $s = AIChat::Test->new(env => { AI_CHAT_THREADS => 200,
     AI_CHAT_BREAKER_FAILURES => 0 });
 my $user = 0;
 
-# So many at once, all of which fail; returns how many calls there were.
+# So many chats at once, all of which fail; returns the number of calls.
 sub fail_together ($n)
 {
 	my $before = $s->model_count;
@@ -26,17 +26,18 @@ sub fail_together ($n)
 
 # -- the floor ---------------------------------------------------------------
 
-# They could have twenty.
-is fail_together(10), 10 + 10, 'few calls: as many retries as the floor';
+# Without the budget they would have twenty retries.
+is fail_together(10), 10 + 10,
+    'with few calls there are as many retries as the floor';
 cmp_ok fail_together(190), '<', 190 + 20 - 10,
-    '... and then less than a tenth of all calls';
+    '... and then fewer than a tenth of all calls';
 
 $s->restart_worker(1);
 {
 	my $calls = fail_together(200);
-	cmp_ok $calls, '>=', 200 + 10, 'many calls: the floor is there';
+	cmp_ok $calls, '>=', 200 + 10, 'with many calls the floor is available';
 	cmp_ok $calls, '<=', 200 + 10 + 20,
-	    '... and a tenth is all that may come above it';
+	    '... and above it a tenth of the calls';
 }
 
 # -- other floors ------------------------------------------------------------
@@ -45,20 +46,21 @@ $s->restart_worker(1, AI_CHAT_RETRY_FLOOR => 0);
 is fail_together(5), 5, 'without a floor, few calls have no retry';
 {
 	my $got = $s->send(telegram_id => ++$user, message => '[[status=503]]');
-	is $got->{status}, 500, 'with nothing left to spend: fails';
+	is $got->{status}, 500, 'with the budget spent: fails';
 	ok wait_for(sub {
 		$s->worker_log(1) =~ /user=$user .*attempts=1 /
 	}, 10, 'its line in the log'), '... after one call';
 	is $s->send(telegram_id => ++$user)->{status}, 200,
-	    '... and what works is answered as ever';
+	    '... and other chats are answered';
 }
 {
 	my $calls = fail_together(190);
-	cmp_ok $calls, '>', 190, '... and many have some';
+	cmp_ok $calls, '>', 190, '... and many calls have some';
 	cmp_ok $calls, '<', 190 + 20, '... under a tenth';
 }
 
 $s->restart_worker(1, AI_CHAT_RETRY_FLOOR => 1000);
-is fail_together(50), 3 * 50, 'with a high floor each has all its attempts';
+is fail_together(50), 3 * 50,
+    'with a high floor each chat has all its attempts';
 
 done_testing;

@@ -1,4 +1,4 @@
-# Paths and methods, and what every answer has in common.
+# Paths and methods, and the properties that every response has.
 
 use v5.36;
 use utf8;
@@ -19,7 +19,7 @@ sub bare ($method, $path, @lines)
 	    '');
 }
 
-# What holds for every answer that has a body.
+# The properties of every response with a body.
 sub is_answer ($got, $status, $title)
 {
 	subtest $title => sub {
@@ -31,7 +31,7 @@ sub is_answer ($got, $status, $title)
 		ok ref $got->{json}, 'JSON';
 		ok !ref $got->{headers}{'x-request-id'}, 'one request id';
 		like $got->{headers}{'x-request-id'},
-		    qr/^[A-Za-z0-9._-]{1,64}$/, '... a sane one';
+		    qr/^[A-Za-z0-9._-]{1,64}$/, '... in its usual form';
 		unlike $got->{content}, qr/\\u/, 'no escapes';
 	};
 }
@@ -45,7 +45,8 @@ for my $path (sort keys %method) {
 		is $got->{status}, 405, "$method $path is refused";
 		is $got->{headers}{allow}, $method{$path}, '... with Allow';
 		is $got->{content}, $method eq 'HEAD' ? ''
-		    : '{"detail":"Method Not Allowed"}', '... in words';
+		    : '{"detail":"Method Not Allowed"}',
+		    '... with an error text';
 	}
 }
 
@@ -60,8 +61,9 @@ for my $path ('/', '/v1', '/v1/chat', '/v1/chat/', '/v1/chat/send/',
     '/v1/chat/limits/1%0A/', '/v2/chat/send', '/health%2Fx', '/.error') {
 	for my $method (qw(GET POST)) {
 		my $got = bare($method, $path, 'Content-Length: 0');
-		is $got->{status}, 404, "$method $path is not there";
-		is $got->{content}, '{"detail":"Not Found"}', '... in words';
+		is $got->{status}, 404, "$method $path does not exist";
+		is $got->{content}, '{"detail":"Not Found"}',
+		    '... with an error text';
 	}
 }
 
@@ -73,23 +75,24 @@ for my $path ('/v1/chat/limits/%37', '/v1//chat/limits//7',
     '/v1/chat/limits/7?days=x&telegram_id=8', '/v1/chat/%6cimits/7',
     '/v1/chat/limits/0000007') {
 	my $got = bare(GET => $path);
-	is $got->{status}, 200, "$path is somebody's limits";
+	is $got->{status}, 200, "$path is the limits of a user";
 	is $got->{json}{telegram_id}, 7, '... his';
 }
 is $s->post('/v1/chat/reset-limit?telegram_id=8', { telegram_id => 7 })
     ->{json}{message}, 'Пользователь 7 не найден',
-    'a query does not stand for a body';
+    'a query does not replace a body';
 is $s->request('GET', '/v1/chat/limits/7', json => { telegram_id => 8 })
-    ->{json}{telegram_id}, 7, 'a body does not stand for a path';
+    ->{json}{telegram_id}, 7, 'a body does not replace a part of the path';
 
 like bare(GET => $_->[0])->{raw}, qr/^HTTP\/1\.1 $_->[1]\r\n/,
-    "the status line is whole: $_->[1]"
+    "the status line is complete: $_->[1]"
     for [ '/health', '200 OK' ], [ '/nothing', '404 Not Found' ],
     [ '/v1/chat/stats/1?days=0', '400 Bad Request' ],
     [ '/v1/chat/stats/x', '422 Unprocessable Content' ],
     [ '/v1/chat/send', '405 Method Not Allowed' ];
 
-# -- every kind of answer ----------------------------------------------------
+# -- every kind of response
+# -------------------------------------------------------
 
 $s->expect_log(qr/too large body/, qr/status=503/);
 my @kinds = (
@@ -111,9 +114,9 @@ my @kinds = (
 	    headers => { 'X-API-KEY' => undef }) } ],
 	[ 404, 'no such path', sub { $s->get('/nothing') } ],
 	[ 405, 'no such method', sub { $s->get('/v1/chat/send') } ],
-	[ 413, 'too large a body', sub { $s->post('/v1/chat/send',
+	[ 413, 'a body that is too large', sub { $s->post('/v1/chat/send',
 	    'x' x 262145) } ],
-	[ 422, 'a body that does not fit', sub {
+	[ 422, 'a body that does not match the schema', sub {
 	    $s->post('/v1/chat/send', {}) } ],
 	[ 500, 'a model that fails', sub { $s->send(telegram_id => 21,
 	    message => '[[status=401]]') } ],
@@ -130,11 +133,11 @@ like $s->post('/v1/chat/history', { telegram_id => 20 })->{content},
 	my $got;
 	$s->sql('alter table ai_chat_requests rename to gone');
 	$got = $s->post('/v1/chat/history', { telegram_id => 1 });
-	is_answer($got, 503, 'a database that cannot');
+	is_answer($got, 503, 'a database that fails');
 	like $got->{headers}{'retry-after'}, qr/^[1-9]\d*$/,
 	    '... with Retry-After';
 	is why($got), 'Database is not available',
-	    '... and no word of why';
+	    '... without the reason';
 	$got = $s->ready_with(503);
 	is_answer($got, 503, 'not ready');
 	like $got->{headers}{'retry-after'}, qr/^[1-9]\d*$/,
@@ -156,7 +159,7 @@ for my $ask ([ GET => '/health' ], [ GET => '/nothing' ],
 	my %seen = map { bare($method, $path, "X-Request-Id: $_",
 	    'Content-Length: 0')->{headers}{'x-request-id'} => 1 }
 	    'a b', '<x>', 'y' x 65;
-	is scalar keys %seen, 3, '... each bad one is replaced';
+	is scalar keys %seen, 3, '... each invalid id is replaced';
 }
 like $s->worker_log(1), qr/req=my\.Own_id-1 /, 'the worker logs it';
 

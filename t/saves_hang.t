@@ -1,5 +1,6 @@
-# Saves that hang, and saves that are refused for a reason of one row: money is not
-# burnt where no save succeeds, and one user's trouble is nobody else's.
+# Saves that hang, and saves that are refused because of one row: when no save
+# succeeds, few chats are paid for, and a fault of one user's rows affects no
+# other user.
 
 use v5.36;
 use utf8;
@@ -24,7 +25,7 @@ sub is_open
 
 sub message ($got) { return $got->{json}{detail}{message} }
 
-# Another session, with what it has begun; it ends when it is closed.
+# Another session in which a transaction has begun; closing the handle ends it.
 sub hold ($sql)
 {
 	open my $psql, '|-', 'psql', '-XAtq', '-o', '/dev/null', '-d', $s->db_url
@@ -37,7 +38,8 @@ sub hold ($sql)
 	return $psql;
 }
 
-# Chats one after the other until the circuit breaker is open; how many were paid.
+# Sends chats one after another until the circuit breaker opens; returns how
+# many were paid for.
 sub paid_of ($n, $first, $title)
 {
 	my $before = $s->model_count;
@@ -52,14 +54,14 @@ sub comes_back ($user)
 {
 	wait_for(sub { $s->send(telegram_id => $user)->{status} == 200 }, 15,
 	    'chats to be answered again');
-	is is_open(), 0, '... and then chats are answered by themselves';
+	is is_open(), 0, '... and then chats are answered without a restart';
 }
 
 is $s->send(telegram_id => 1)->{status}, 200, 'a chat is saved';
 
-# -- of one row ---------------------------------------------------------------
+# -- faults of one user's rows -----------------------------------------------
 
-# Each of these is the user's own.
+# Each of these faults concerns one user.
 for my $case ([ 'a constraint', 'add constraint one check (telegram_id <> 5)',
 	'drop constraint one' ],
     [ 'a column that is too narrow', 'alter message type varchar(40)',
@@ -80,25 +82,27 @@ for my $case ([ 'a constraint', 'add constraint one check (telegram_id <> 5)',
 	my $holder = hold('select from ai_chat_daily_limits
 	    where telegram_id = 1 for update');
 	is((grep { $_->{status} == 503 } finish_chats(@socks)), 4,
-	    'the row of a user is locked: his chats fail');
+	    'the row of a user is locked: the chats of that user fail');
 	is is_open(), 0, '... and the circuit breaker stays closed';
 	is $s->send(telegram_id => 2)->{status}, 200, '... others are served';
 	close $holder;
 }
 
-# -- of all rows --------------------------------------------------------------
+# -- faults of the whole table
+# ----------------------------------------------------
 
-# What CREATE INDEX does, for as long as it takes.
+# The lock that CREATE INDEX holds while it runs.
 {
 	my $holder = hold('lock table ai_chat_requests in share mode');
 	cmp_ok paid_of(20, 100, 'a table that is locked against writes: chats fail'),
-	    '<=', 4, '... and few are paid';
-	is is_open(), 1, '... for the circuit breaker is open';
+	    '<=', 4, '... and few are paid for';
+	is is_open(), 1, '... because the circuit breaker is open';
 	close $holder;
 	comes_back(100);
 }
 
-# -- a save that ends late, and was not made ------------------------------------
+# -- a save that takes long, and is not made
+# ----------------------------------------
 
 {
 	$s->restart_worker(1, AI_CHAT_DB_TIMEOUT_MS => 1000, DATABASE_URL =>
@@ -108,21 +112,23 @@ for my $case ([ 'a constraint', 'add constraint one check (telegram_id <> 5)',
 	$s->sql('create trigger gives_up before insert on ai_chat_requests
 	    for each row execute function gives_up()');
 	my $got = $s->send(telegram_id => 3);
-	is $got->{status}, 503, 'a save without an answer in time: the chat fails';
+	is $got->{status}, 503,
+	    'a save without a result in time: the chat fails';
 	like message($got), qr/вопрос не засчитан/,
-	    '... and where it was not made, that is told';
+	    '... and the error says that nothing was saved';
 	is_deeply $s->ledger(3), { count => 0, rows => 0, leases => 0 },
-	    '... which it was not';
+	    '... which is true';
 	$s->send(telegram_id => $_) for 4, 5;
-	is is_open(), 0, '... and slow ones do not open the circuit breaker';
+	is is_open(), 0, '... and slow saves do not open the circuit breaker';
 	$s->sql('drop trigger gives_up on ai_chat_requests');
 	$s->restart_worker(1, AI_CHAT_DB_TIMEOUT_MS => 500,
 	    DATABASE_URL => $s->db_url);
 }
 
-# -- commits that do not end --------------------------------------------------
+# -- commits that do not end -------------------------------------------------
 
-# The standby that commits wait for is gone.  Reservations do not wait for it.
+# Commits wait for a standby that does not exist. Reservations do not wait for
+# it.
 $s->stop_pg;
 $pg->{conf}{synchronous_standby_names} = 'gone';
 $s->start_pg;
@@ -131,18 +137,18 @@ wait_for(sub { $s->send(telegram_id => 199)->{status} == 503 }, 10,
 {
 	my $got = $s->send(telegram_id => 200);
 	like message($got), qr/вопрос мог быть засчитан/,
-	    'a save that hangs: it is told that it may have been made';
+	    'a save that hangs: the error says that it may have been made';
 	cmp_ok paid_of(30, 200, 'commits that hang: all chats fail'), '<=', 4,
-	    '... and few are paid';
-	is is_open(), 1, '... for the circuit breaker is open';
+	    '... and few are paid for';
+	is is_open(), 1, '... because the circuit breaker is open';
 	is $s->ready_with(503)->{json}{checks}{database}, 'open',
-	    '... as readiness says';
+	    '... which readiness reports';
 }
 $s->stop_pg;
 delete $pg->{conf}{synchronous_standby_names};
 $s->start_pg;
 comes_back(300);
 is $s->value('select count(*) from ai_chat_requests'), $s->value('select
-    sum(request_count) from ai_chat_daily_limits'), 'what was kept is counted';
+    sum(request_count) from ai_chat_daily_limits'), 'stored chats are counted';
 
 done_testing;

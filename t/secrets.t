@@ -1,5 +1,5 @@
-# Canaries in everything that is nobody's business, a run with every kind of
-# outcome at the most talkative level, and then a search.
+# Canaries in everything that is private, a run with every kind of outcome at
+# the most verbose log level, and then a search for them.
 
 use v5.36;
 use utf8;
@@ -7,7 +7,7 @@ use AIChat::Proc qw(slurp spew);
 use AIChat::Provider;
 use AIChat::Test;
 
-# Each is one word, so that it is found however a line is built.
+# Each canary is one word, so that it is found however a line is built.
 my %canary = map { $_ => "canary${_}z" } qw(caller second admin openai password
     message answer data rules wrongkey upstream proxy baseurl fallback
     fallbackurl redis server serverurl figures fallbackproxy header member token
@@ -59,21 +59,23 @@ sub chat ($title, $want, $marks, %o)
 # -- every kind of outcome ---------------------------------------------------
 
 chat('an answer', 200, '');
-chat('one in the light of it', 200, 'id=second');
+chat('a second one with context', 200, 'id=second');
 my $last = $s->model_last('second');
 my $asked = JSON::PP->new->canonical->encode($last);
-like $asked, qr/\Q$canary{$_}\E/, "the model is given the $_"
+like $asked, qr/\Q$canary{$_}\E/, "the model gets the $_"
     for qw(message answer data rules openai header member);
 unlike $asked, qr/\Q$canary{$_}\E/, "... and not the $_"
     for qw(caller second admin password fallback server);
 
-# What the Server knows, and how it fails.
+# The data of the seller-data API, and its failures.
 $s->server_set(7, body => { sales => { plan => $canary{figures} } });
-chat('an answer by the figures', 200, 'id=figures', telegram_id => 7,
+chat('an answer with the seller\'s figures', 200,
+    'id=figures', telegram_id => 7,
     user_context => undef);
 $asked = JSON::PP->new->canonical->encode($s->model_last('figures'));
-like $asked, qr/\Q$canary{figures}\E/, 'the model is given the figures';
-unlike $asked, qr/\Q$canary{server}\E/, '... and not their key';
+like $asked, qr/\Q$canary{figures}\E/, 'the model gets the figures';
+unlike $asked, qr/\Q$canary{server}\E/,
+    '... and not the key of the seller-data API';
 for ([ status => 403 ], [ status => 500 ], [ how => 'drop' ], [ body => '[]' ]) {
 	$s->server_set(7, body => $canary{figures}, @$_);
 	chat("the Server: $_->[0]", 200, '', telegram_id => 7,
@@ -88,9 +90,9 @@ for my $path (qw(send history reset-limit clear)) {
 	    qq({"$canary{message}": "$canary{message} ),
 	    qq({"message":"$canary{message}","telegram_id":"$canary{data}"});
 }
-chat('too long a message', 422, '', message => $canary{message} x 500);
+chat('a message that is too long', 422, '', message => $canary{message} x 500);
 chat('a broken context', 422, '', user_context => [ $canary{data} ]);
-note_answer('too large a body', $s->post('/v1/chat/send',
+note_answer('a body that is too large', $s->post('/v1/chat/send',
     $canary{message} x 20000, %KEY), 413);
 note_answer('a wrong key', $s->get('/v1/chat/limits/1',
     headers => { 'X-API-KEY' => $canary{wrongkey} }), 403);
@@ -122,13 +124,13 @@ for my $marks ("status=401 errmsg=$canary{upstream}", 'status=400',
 	my $title = $marks =~ s/canary\w+/.../gr;
 	chat("the model: $title", 500, $marks);
 }
-chat('the second model answers', 200,
+chat('the fallback model answers', 200,
     'status=429 code=insufficient_quota times=1 id=fallback');
 like $s->model_last('fallback')->{headers}{authorization},
-    qr/ \Q$canary{fallback}\E\z/, '... and is given its key';
+    qr/ \Q$canary{fallback}\E\z/, '... and gets its key';
 chat('an answer of bad bytes', 200, 'body=badutf8');
 
-# One who leaves while the model thinks.
+# A caller disconnects during the call of the model.
 {
 	my $sock = $s->connect;
 	print $sock $s->chat_bytes(telegram_id => 2, %KEY,
@@ -137,7 +139,7 @@ chat('an answer of bad bytes', 200, 'body=badutf8');
 	close $sock;
 	wait_for(sub { $s->worker_log(1) =~ /code=EGONE/ }, 20,
 	    'the worker to see that the caller left');
-	pass 'one who leaves';
+	pass 'a caller that disconnects';
 }
 
 $s->sql('update ai_chat_daily_limits set request_count = 40');
@@ -145,11 +147,11 @@ chat('a day that is used up', 429, '');
 note_answer('a reset', $s->post('/v1/chat/reset-limit', { telegram_id => 1 },
     headers => { 'X-API-KEY' => $canary{admin} }), 200);
 
-# A model that is left alone, and so is the second.
+# The circuit breaker of the model is open.
 $s->restart_worker(1, AI_CHAT_BREAKER_FAILURES => 1);
 chat('a failure too many', 500, 'status=500 retry_after=100');
-chat('the model is left alone', 503, '');
-note_answer('how it is', $s->get('/health/ready'), 200);
+chat('the circuit breaker is open', 503, '');
+note_answer('readiness', $s->get('/health/ready'), 200);
 $s->restart_worker(1, AI_CHAT_BREAKER_FAILURES => 0);
 
 # A model that cannot be reached, behind a proxy or not, with passwords in both.
@@ -166,8 +168,8 @@ for my $where ([ OPENAI_BASE_URL => "http://u:$canary{baseurl}\@127.0.0.1:1/v1" 
 	chat("$where->[0] leads nowhere", 500, '');
 	%$settings = %was;
 }
-# A token, which the model quotes where codes should be; and the key that it is asked
-# for with.
+# GigaChat: a token, which the model quotes in place of codes, and the key of
+# the token endpoint.
 {
 	my %was = %$settings;
 	my $giga = AIChat::Provider->start(rules => 'gigachat',
@@ -178,7 +180,8 @@ for my $where ([ OPENAI_BASE_URL => "http://u:$canary{baseurl}\@127.0.0.1:1/v1" 
 	    OPENAI_AUTH_URL => $giga->url('/api/v2/oauth'),
 	    OPENAI_BASE_URL => $giga->url('/v1'));
 	chat('GigaChat quotes the token', 500, '');
-	like $giga->state->{refused}[0], qr/\Q$canary{token}\E/, '... it does';
+	like $giga->state->{refused}[0], qr/\Q$canary{token}\E/,
+	    '... as simulated';
 	$giga->set(quote => 'header');
 	chat('... and a header', 500, '');
 	$giga->set(token_status => 401, revoke => 1);
@@ -197,16 +200,16 @@ $s->restart_worker(1);
 
 my %postgres_before = map { $_->[0] => $_->[1] } $s->logs;
 
-# The database refuses the row, and quotes it for whoever asks.
+# The database refuses the row, and quotes it in its message.
 $s->sql("alter table ai_chat_requests add constraint no_more
     check (telegram_id <> 3)");
 chat('a row that is refused', 503, '', telegram_id => 3);
 like join('', map { $_->[1] } grep { $_->[0] =~ /^postgres/ } $s->logs),
     qr/Failing row contains.*canarymessage/,
-    '... which PostgreSQL told its own log';
+    '... which PostgreSQL wrote to its own log';
 $s->sql('alter table ai_chat_requests drop constraint no_more');
 
-# Its tables are gone, it is gone, and it is back.
+# The tables are missing, the database is down, and it is up again.
 $s->sql('alter table ai_chat_daily_limits rename to gone');
 chat('no table', 503, '');
 $s->sql('alter table gone rename to ai_chat_daily_limits');
@@ -219,9 +222,9 @@ note_answer('no history', $s->post('/v1/chat/history', { telegram_id => 1 },
 $s->start_pg;
 wait_for(sub { $s->get('/health/ready')->{status} == 200 }, 20,
     'the worker to find the database again');
-chat('the database is back', 200, '');
+chat('the database is up again', 200, '');
 
-# It stops while the model thinks.
+# The database stops during the call of the model.
 {
 	my $sock = $s->connect;
 	print $sock $s->chat_bytes(telegram_id => 4, %KEY,
@@ -236,7 +239,7 @@ chat('the database is back', 200, '');
 	    'the worker to find the database again');
 }
 
-# No worker, and no hint of what there should be.
+# No worker, and no hint about the part that is missing.
 $s->kill_worker(1);
 chat('no worker', 502, '');
 $s->start_worker(1);
@@ -249,9 +252,9 @@ for (@seen) {
 	    ? (message => 1, answer => 1) : (answer => 1);
 	my @found = grep { !$may{$_} && "$headers\n$body" =~ /\Q$canary{$_}\E/ }
 	    sort keys %canary;
-	is "@found", '', "$title: nothing in the answer that is not the caller's";
+	is "@found", '', "$title: nothing private in the response";
 	unlike "$headers\n$body", qr{https?://|postgres(?:ql)?://|127\.0\.0\.1
-	    |\.sock|\.c:\d|/v1/chat/completions}x, '... nor an address'
+	    |\.sock|\.c:\d|/v1/chat/completions}x, '... and no address'
 	    if $status >= 400;
 }
 
@@ -262,15 +265,15 @@ for ($s->logs) {
 	my @found = grep { $text =~ /\Q$canary{$_}\E/ } sort keys %canary;
 	is "@found", '', "no canary in $name";
 }
-like $s->worker_log(1), qr/^level=debug /m, 'it was talkative';
+like $s->worker_log(1), qr/^level=debug /m, 'the log level was debug';
 cmp_ok scalar(() = $s->worker_log(1) =~ /event=request/g), '>', 40,
     '... with a line a request';
 
 # What the machine shows of a process to everybody.
 my $pid = $s->worker_pid(1);
-unlike slurp("/proc/$pid/cmdline"), qr/canary/, 'nothing in its command line';
+unlike slurp("/proc/$pid/cmdline"), qr/canary/, 'no canary in the command line';
 is $s->value("select count(*) from pg_stat_activity
     where application_name ~ 'canary' or query ~ 'canary'
-    and pid <> pg_backend_pid()"), 0, 'nothing in what PostgreSQL shows of it';
+    and pid <> pg_backend_pid()"), 0, 'no canary in pg_stat_activity';
 
 done_testing;

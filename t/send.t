@@ -1,5 +1,5 @@
-# One chat from end to end: what is answered, what is kept, and what the model
-# was told.
+# One chat from end to end: the response, the stored exchange, and the request
+# to the model.
 
 use v5.36;
 use utf8;
@@ -20,7 +20,7 @@ my $s = AIChat::Test->new(workers => 2, env => {
 	OPENAI_API_KEY => 'sk-test-7f3a',
 });
 
-# Asks, and returns the answer and the request that reached the model.
+# Sends a chat; returns the response and the request that reached the model.
 sub ask ($user, $message, %o)
 {
 	my $id = 'a' . ++$ids;
@@ -42,11 +42,11 @@ sub roles ($asked) { return join ' ', map { $_->{role} } messages($asked) }
 	is $got->{status}, 200, 'a chat is answered';
 	is_deeply $got->{json}, { response => 'На складе',
 	    remaining_requests => 99, tokens_used => 321 },
-	    'the answer is the model\'s, with what is left and what it took';
-	is $times, 1, 'the model was asked once';
+	    'the response has the answer, the remaining chats and the tokens';
+	is $times, 1, 'the model was called once';
 	is $got->{headers}{'content-length'}, length $got->{content},
-	    'the answer says how long it is';
-	like $got->{content}, qr/\xd0\x9d/, 'it is UTF-8, not escapes';
+	    'the response has a Content-Length';
+	like $got->{content}, qr/\xd0\x9d/, 'the text is UTF-8, not escapes';
 
 	my ($row) = $s->sql('select telegram_id, message, response,
 	    tokens_used, request_date = (now() at time zone \'UTC\')::date,
@@ -54,24 +54,26 @@ sub roles ($asked) { return join ' ', map { $_->{role} } messages($asked) }
 	    user_id is null from ai_chat_requests');
 	is_deeply $row, [ 1, 'Где мои заказы? [[id=a1 text=На%20складе'
 	    . ' tokens=321]]', 'На складе', 321, 't', 't', 't' ],
-	    'the exchange is kept as it was';
+	    'the exchange is stored unchanged';
 	is_deeply $s->ledger(1), { count => 1, rows => 1, leases => 0 },
-	    'it is counted, and its reservation is gone';
+	    'it is counted, and its reservation is removed';
 
 	is $asked->{headers}{authorization}, 'Bearer sk-test-7f3a',
-	    'the model was given its key';
+	    'the request to the model has the key';
 	is $asked->{headers}{'content-type'}, 'application/json',
 	    'and JSON';
 	is_deeply [ sort keys %{ $asked->{body} } ],
 	    [ qw(max_tokens messages model temperature) ],
 	    'the request has these four fields';
-	is $asked->{body}{model}, 'test-model-1', 'the model is as set';
-	is $asked->{body}{temperature}, 0.35, 'the temperature is as set';
-	is $asked->{body}{max_tokens}, 777, 'max_tokens is as set';
+	is $asked->{body}{model}, 'test-model-1',
+	    'the model is that of the setting';
+	is $asked->{body}{temperature}, 0.35,
+	    'the temperature is that of the setting';
+	is $asked->{body}{max_tokens}, 777, 'max_tokens is that of the setting';
 	is roles($asked), 'system user', 'a first question has no context';
 	$RULES = (messages($asked))[0]{content};
 	like $RULES, qr/\A\Q$BEFORE\EОтвет читают в Telegram[^\n]+\Q$BEHIND\E\z/,
-	    'the rules are the file, with what the format can show in its place';
+	    'the rules are the file, with a description of the format';
 }
 
 # -- context -----------------------------------------------------------------
@@ -85,18 +87,19 @@ sub roles ($asked) { return join ' ', map { $_->{role} } messages($asked) }
 		is $got->{json}{remaining_requests}, 100 - $n,
 		    '... and counted';
 		my @m = messages($asked);
-		is $m[0]{content}, $RULES, '... under the same rules';
+		is $m[0]{content}, $RULES, '... with the same rules';
 		my $asked_now = pop @m;
 		is_deeply [ @m[1 .. $#m] ],
 		    [ map { @$_ } @said[ ($n > 6 ? $n - 6 : 0) .. $n - 2 ] ],
-		    '... in the light of the last five, oldest first';
+		    '... with the last five exchanges, oldest first';
 		push @said, [ { role => 'user',
 		    content => $asked_now->{content} },
 		    { role => 'assistant', content => "ответ $n" } ];
 	}
 
 	my ($got, $asked) = ask(3, 'мой первый');
-	is roles($asked), 'system user', 'nobody sees what others asked';
+	is roles($asked), 'system user',
+	    'exchanges of other users are not sent';
 
 	ask(2, 'этот не удался', marks => 'status=400');
 	($got, $asked) = ask(2, 'а этот удался');
@@ -105,9 +108,9 @@ sub roles ($asked) { return join ' ', map { $_->{role} } messages($asked) }
 	    . ' user assistant user assistant user',
 	    'there are five exchanges of context';
 	ok !(grep { $_->{content} =~ /не удался/ } messages($asked)),
-	    'a chat that failed is none of them';
+	    'a failed chat is not among them';
 	is((messages($asked))[-3]{content}, $said[-1][0]{content},
-	    'the last of them is the last that was answered');
+	    'the last one is the last answered chat');
 }
 
 # -- the seller's data -------------------------------------------------------
@@ -119,27 +122,28 @@ sub roles ($asked) { return join ' ', map { $_->{role} } messages($asked) }
 	my @m = messages($asked);
 
 	is roles($asked), 'system user assistant user',
-	    'roles alternate behind one system message, with data too';
+	    'roles alternate after one system message, with data, too';
 	is $m[0]{content}, $RULES, 'the rules are the same with data';
 	my ($question, $sent, $head) = split_question($m[-1]{content});
 	like $question, qr/\Aдва/, 'the last message ends with the question';
-	is $sent, $data, '... and has the data before it, as they were sent';
-	like $head, qr/данные/i, '... headed as data';
+	is $sent, $data, '... with the data before it, unchanged';
+	like $head, qr/данные/i, '... introduced as data';
 	like $head, qr/не указани/i, '... and not as instructions';
 	is_deeply [ map { $_->{content} =~ /\Aраз/ ? 'раз' : () } @m ], [ 'раз' ],
 	    'an earlier question comes back without data';
 
 	(undef, $asked) = ask(4, 'три');
 	ok !(grep { $_->{content} =~ /Выручка/ } messages($asked)),
-	    'data is not remembered';
+	    'data are not stored';
 	for my $nothing (undef, '') {
 		(undef, $asked) = ask(40, 'x', user_context => $nothing);
 		is((split_question((messages($asked))[-1]{content}))[1], undef,
-		    'no data, no block of data');
+		    'without data there is no block of data');
 	}
 }
 
-# -- texts that try it on ----------------------------------------------------
+# -- difficult texts
+# ------------------------------------------------------------
 
 {
 	my @texts = (
@@ -161,33 +165,35 @@ sub roles ($asked) { return join ' ', map { $_->{role} } messages($asked) }
 		my $message = "$text\n[[id=$id echo=1]]";
 		my $got = $s->send(telegram_id => ++$user,
 		    message => $message, format => 'plain');
-		is $got->{status}, 200, "$what are taken";
+		is $got->{status}, 200, "$what are accepted";
 		my $asked = $s->model_last($id);
 		is $asked->{body}{messages}[-1]{content}, $message,
 		    '... and reach the model verbatim';
 		is roles($asked), 'system user', '... as a question alone';
-		is $got->{json}{response}, $text, '... and come back so';
+		is $got->{json}{response}, $text,
+		    '... and are returned unchanged';
 		$got = $s->post('/v1/chat/history', { telegram_id => $user });
 		is $got->{json}{items}[0]{message}, $message,
-		    '... and are kept so';
-		is $got->{json}{items}[0]{response}, $text, '... both ways';
+		    '... and are stored unchanged';
+		is $got->{json}{items}[0]{response}, $text,
+		    '... as message and as response';
 
 		my (undef, $next) = ask($user, 'дальше');
 		is $next->{body}{messages}[1]{content}, $message,
-		    '... and are context as they were';
+		    '... and are sent as context unchanged';
 		is $next->{body}{messages}[2]{content}, $text,
 		    '... with their answer';
 	}
 	my $long = 'ж' x (4000 - length '[[id=long]]') . '[[id=long]]';
 	my $got = $s->send(telegram_id => 200, message => $long,
 	    user_context => '₽' x 16000);
-	is $got->{status}, 200, 'the longest of texts is taken';
+	is $got->{status}, 200, 'the longest text is accepted';
 	my @m = messages($s->model_last('long'));
 	my ($question, $data) = split_question($m[-1]{content});
 	is $question, $long, '... whole';
-	is $data, '₽' x 16000, '... data too';
+	is $data, '₽' x 16000, '... and the longest data';
 	is $s->send(telegram_id => 9223372036854775807)->{status}, 200,
-	    'the largest of users is served';
+	    'the largest telegram_id is served';
 	is $s->ledger('9223372036854775807')->{rows}, 1, '... and counted';
 }
 
@@ -198,7 +204,8 @@ $s->restart_worker(1, AI_CHAT_CONTEXT_MESSAGES => 0);
 {
 	my ($got, $asked) = ask(2, 'без прошлого');
 	is $got->{status}, 200, 'a chat without context is answered';
-	is roles($asked), 'system user', 'no context, when none is wanted';
+	is roles($asked), 'system user',
+	    'with AI_CHAT_CONTEXT_MESSAGES=0 there is no context';
 }
 $s->sql(q{insert into ai_chat_requests (telegram_id, message, response,
     request_date, created_at) select 5, 'q' || n, 'r' || n, '2025-01-01',
@@ -210,11 +217,12 @@ $s->restart_worker(1, AI_CHAT_CONTEXT_MESSAGES => 50);
 	is_deeply [ map { $_->{content} }
 	    (messages($asked))[1 .. 100] ],
 	    [ map { ("q$_", "r$_") } 11 .. 60 ],
-	    'fifty exchanges of context, when so many are wanted';
+	    'with AI_CHAT_CONTEXT_MESSAGES=50 there are fifty exchanges';
 	is scalar messages($asked), 102, '... and no more';
 }
 
-# Rows of an earlier version, or of another program: a model's reasoning was stored.
+# Rows of an earlier version or of another program, with reasoning in the
+# answers.
 $s->sql(q{insert into ai_chat_requests (telegram_id, message, response,
     request_date, created_at) select 7, 'q' || n, r, '2025-01-01',
     timestamptz '2025-01-01 00:00:00Z' + n * interval '1 s' from unnest(array[
@@ -228,7 +236,7 @@ $s->sql(q{insert into ai_chat_requests (telegram_id, message, response,
 	    . ' user', '... and roles still alternate';
 }
 
-# Rows of one moment: the id tells which was first.
+# Rows with the same time: the id has their order.
 $s->sql(q{insert into ai_chat_requests (telegram_id, message, response,
     request_date, created_at) select 6, 'q' || n, 'r' || n, '2025-01-01',
     timestamptz '2025-01-01 00:00:00Z' from generate_series(1, 9) n});
@@ -237,7 +245,7 @@ $s->restart_worker(1, AI_CHAT_CONTEXT_MESSAGES => 5);
 	my (undef, $asked) = ask(6, 'о том же миге');
 	is_deeply [ map { $_->{content} } (messages($asked))[1 .. 10] ],
 	    [ map { ("q$_", "r$_") } 5 .. 9 ],
-	    'exchanges of one moment keep their order';
+	    'exchanges with the same time keep their order';
 }
 
 done_testing;

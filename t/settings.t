@@ -1,4 +1,5 @@
-# The environment, and what the worker says about it before it serves anybody.
+# The settings of a worker, and its messages about them before it serves
+# requests.
 
 use v5.36;
 use utf8;
@@ -16,8 +17,8 @@ my %FALLBACK = (OPENAI_FALLBACK_API_KEY => 'canary-fallback');
 my $REDIS = 'redis://u:canary%40@127.0.0.1:1/2';
 my $files = 0;
 
-# Runs the worker with these settings over good ones; an undef takes one away.
-# Returns its exit status and all that it said.
+# Runs the worker with these settings in addition to valid ones; an undef
+# removes one. Returns its exit status and all output.
 sub worker ($args, %settings)
 {
 	return program('ai-chat-worker', { %secret,
@@ -32,7 +33,7 @@ sub file ($text)
 	return $path;
 }
 
-# A directory of credentials, as systemd makes one.
+# A directory of credentials, as systemd creates it.
 sub credentials (%content)
 {
 	my $dir = $s->dir . '/credentials-' . ++$files;
@@ -41,8 +42,8 @@ sub credentials (%content)
 	return $dir;
 }
 
-# Refused, before anything else: status 2, one line, which names it.  A start is
-# tried once for each name, --check every time.
+# Refused before anything else: status 2, one line, which names the setting. A
+# real start is tried once for each name, --check every time.
 my %tried;
 sub is_refused ($title, $name, %settings)
 {
@@ -72,16 +73,16 @@ sub is_taken ($title, %settings)
 	my @bare = map { $_ => undef } %secret, 'DATABASE_URL';
 	($status, $text) = worker([ '--version' ], @bare);
 	is $status, 0, '--version needs no settings';
-	is $text, "ai-chat-worker 1.0.0\n", '... and says it';
+	is $text, "ai-chat-worker 1.0.0\n", '... and prints it';
 	($status, $text) = worker([ '--help' ], @bare);
-	is $status, 0, 'nor does --help';
-	like $text, qr/$_/, "... which tells of $_"
+	is $status, 0, '--help needs no settings';
+	like $text, qr/$_/, "... and mentions $_"
 	    for '--check', '--version', 'spawn-fcgi', 'API_SECRET_KEY';
 	($status, $text) = worker([ $_ ]), is $status, 2, "$_ is refused"
 	    for '--nonsense', 'nonsense';
 	($status, $text) = worker([]);
 	is $status, 2, 'standard input that is no listening socket is refused';
-	like $text, qr/socket/, '... which is said';
+	like $text, qr/socket/, '... with a message';
 }
 
 # -- refusals ----------------------------------------------------------------
@@ -91,8 +92,8 @@ is_refused("without $_", $_, $_ => undef)
 is_refused("an empty $_", $_, $_ => '')
     for qw(API_SECRET_KEY DATABASE_URL OPENAI_API_KEY);
 
-# A carriage return, a byte order mark, U+200B, a no-break space, blanks alone; and
-# what a server does not take: a blank inside, a letter that is not ASCII.
+# A carriage return, a byte order mark, U+200B, a no-break space, only blanks;
+# and what a server refuses: a blank inside, a letter that is not ASCII.
 my @bad_keys = ("canary\r", "\xef\xbb\xbfcanary", "\xe2\x80\x8bcanary",
     "canary\xc2\xa0", ' ');
 my @bad_sent = (@bad_keys, 'canary x', "canary\xd0\xba");
@@ -119,7 +120,7 @@ my %bad = (
 	  "OPENAI_${_}AUTH" => [ 'Bearer', 'basic', 'api_key', 'canary' ],
 	  "OPENAI_${_}AUTH_URL" => [ 'canary', 'https://', 'https://x/?canary' ],
 	  "OPENAI_${_}AUTH_SCOPE" => [ "canary\n" ],
-	  # A second model, so that its files are read.
+	  # With a fallback model, so that its files are read.
 	  "OPENAI_${_}HEADERS_FILE" => [ '/nowhere/headers', '/', '/dev/zero',
 	    map { file($_) } "Authorization: canary\n", "host: canary\n",
 	    "Content-Type: canary\n", "Connection: canary\n",
@@ -184,7 +185,7 @@ for my $name (sort keys %bad) {
 is_refused("$_ is unknown", $_, $_ => 'canary')
     for qw(AI_CHAT_TREADS AI_CHAT_VAR AI_CHAT_ AI_CHAT_DAILY_LIMITS
     AI_CHAT_daily_limit AI_CHAT_THREADS_FILE AI_CHAT_OPENAI_API_KEY);
-is_refused('... also when empty', 'AI_CHAT_NEW', AI_CHAT_NEW => '');
+is_refused('... also when it is empty', 'AI_CHAT_NEW', AI_CHAT_NEW => '');
 
 for my $name (qw(API_SECRET_KEY API_ADMIN_KEY DATABASE_URL OPENAI_API_KEY
     OPENAI_FALLBACK_API_KEY OPENAI_PROXY OPENAI_FALLBACK_PROXY REDIS_URL
@@ -194,7 +195,7 @@ for my $name (qw(API_SECRET_KEY API_ADMIN_KEY DATABASE_URL OPENAI_API_KEY
 		: $name =~ /PROXY/ ? 'http://u:canary@p:1' : $s->db_url);
 	is_refused("$name in both forms", "${name}_FILE", $name => $value,
 	    "${name}_FILE" => file($value));
-	is_refused("${name}_FILE that is not there", "${name}_FILE",
+	is_refused("${name}_FILE without such a file", "${name}_FILE",
 	    $name => undef, "${name}_FILE" => '/nowhere/key');
 	is_refused("${name}_FILE that is empty", $name, $name => undef,
 	    "${name}_FILE" => file($_)) for '', "\n";
@@ -206,36 +207,36 @@ for my $name (qw(API_SECRET_KEY API_ADMIN_KEY DATABASE_URL OPENAI_API_KEY
 	    "${name}_FILE" => file("$value\n"));
 }
 
-is_refused('a key of the callers that is the administrator\'s as well',
+is_refused('one key for callers and the administrator',
     'API_ADMIN_KEY', API_SECRET_KEY => 'canary-a, canary-b ,canary-c',
     API_ADMIN_KEY => 'canary-b');
 
-is_refused('a second server without a key of its own',
+is_refused('a fallback server without a key of its own',
     'OPENAI_FALLBACK_API_KEY', OPENAI_FALLBACK_BASE_URL => 'https://x/v1');
 is_refused('... with an empty one', 'OPENAI_FALLBACK_API_KEY',
     OPENAI_FALLBACK_BASE_URL => 'https://x/v1', OPENAI_FALLBACK_API_KEY => '');
-is_taken('a second server with a key', %FALLBACK,
+is_taken('a fallback server with a key', %FALLBACK,
     OPENAI_FALLBACK_BASE_URL => 'https://x/v1');
-is_taken('another key alone', %FALLBACK);
-is_taken('another model alone', OPENAI_FALLBACK_MODEL => 'm');
-is_taken('three that are empty', map { $_ => '' } qw(OPENAI_FALLBACK_API_KEY
+is_taken('only another key', %FALLBACK);
+is_taken('only another model', OPENAI_FALLBACK_MODEL => 'm');
+is_taken('three empty settings', map { $_ => '' } qw(OPENAI_FALLBACK_API_KEY
     OPENAI_FALLBACK_BASE_URL OPENAI_FALLBACK_MODEL));
 
-is_refused('a Server without its key', 'SERVER_API_KEY',
+is_refused('SERVER_HOST without a key', 'SERVER_API_KEY',
     SERVER_HOST => 'http://x:8000');
 is_refused('... with an empty one', 'SERVER_API_KEY',
     SERVER_HOST => 'http://x:8000', SERVER_API_KEY => '');
 {
 	my ($status, $text) = worker([ '--check' ], SERVER_HOST => 'http://x:8000');
-	like $text, qr/wb_assist, its own API_SECRET_KEY/,
-	    '... with whose key that may be';
+	like $text, qr/for wb_assist: .* API_SECRET_KEY/,
+	    '... with a key';
 }
-is_taken('a Server with its key', %SERVER, SERVER_HOST => 'http://x:8000');
-is_taken("paths of the Server: $_", %SERVER, SERVER_HOST => 'http://x:8000',
+is_taken('SERVER_HOST with a key', %SERVER, SERVER_HOST => 'http://x:8000');
+is_taken("SERVER_PATHS: $_", %SERVER, SERVER_HOST => 'http://x:8000',
     SERVER_CONTEXT_PATHS => $_) for '/{telegram_id}',
     '/a?id={telegram_id}&x=1,/b/{telegram_id}', "/a{telegram_id} /b{telegram_id}\t",
     join ',', ('/{telegram_id}') x 8;
-is_taken('a key alone, for it opens nothing', %SERVER);
+is_taken('only a key, because it has no effect', %SERVER);
 
 for ([ 2000, 1000 ], [ 6999, 3000 ], [ 10999, 5000 ]) {
 	my ($deadline, $db) = @$_;
@@ -244,7 +245,7 @@ for ([ 2000, 1000 ], [ 6999, 3000 ], [ 10999, 5000 ]) {
 	    AI_CHAT_DB_TIMEOUT_MS => $db);
 }
 
-# -- what is taken -----------------------------------------------------------
+# -- valid values ------------------------------------------------------------
 
 is_taken("$_->[0] $_->[1]", @$_) for [ OPENAI_TEMPERATURE => 0 ],
     [ OPENAI_TEMPERATURE => 2 ], [ OPENAI_TEMPERATURE => '1.25' ],
@@ -265,7 +266,7 @@ is_taken("the proxy $_", OPENAI_PROXY => $_, OPENAI_FALLBACK_PROXY => $_)
     for qw(http://p:3128 https://u:p%40@p.example:443 socks5://127.0.0.1:1080/
     socks5h://u:p@[::1]:1080 http://p);
 is_taken('no proxy for the fallback', OPENAI_FALLBACK_PROXY => 'direct');
-is_refused('... a word that is not for the first', 'OPENAI_PROXY',
+is_refused('... a word that is invalid for the primary', 'OPENAI_PROXY',
     OPENAI_PROXY => 'direct');
 {
 	my $root = $s->dir . '/root.pem';
@@ -277,9 +278,9 @@ is_refused('... a word that is not for the first', 'OPENAI_PROXY',
 is_taken("a key that is sent as $_", OPENAI_AUTH => $_,
     OPENAI_AUTH_URL => 'http://auth:9443/oauth', OPENAI_AUTH_SCOPE => 'x')
     for qw(bearer api-key gigachat);
-is_refused('the header api-key, which is the worker\'s', 'OPENAI_HEADERS_FILE',
+is_refused('the header api-key, which the worker sets', 'OPENAI_HEADERS_FILE',
     OPENAI_AUTH => 'api-key', OPENAI_HEADERS_FILE => file('API-Key: canary'));
-is_taken('... which is not with another way', OPENAI_AUTH => 'gigachat',
+is_taken('... which it does not set with gigachat', OPENAI_AUTH => 'gigachat',
     OPENAI_HEADERS_FILE => file('API-Key: canary'));
 is_taken('headers and members', OPENAI_HEADERS_FILE =>
     file("# for the model\n\nOpenAI-Project: canary\n"),
@@ -288,26 +289,26 @@ is_refused('headers in both forms', 'OPENAI_HEADERS_FILE', OPENAI_HEADERS_FILE =
     file(''), CREDENTIALS_DIRECTORY => credentials(openai_headers => "X: canary\n"));
 is_refused('headers that are a credential', 'OPENAI_HEADERS_FILE',
     CREDENTIALS_DIRECTORY => credentials(openai_headers => "Host: canary\n"));
-is_taken('... which is good', CREDENTIALS_DIRECTORY =>
+is_taken('... which is valid', CREDENTIALS_DIRECTORY =>
     credentials(openai_headers => "X: canary\n", openai_extra_body => "{}\n"));
-is_taken('... or an empty line, which stands for none', OPENAI_HEADERS_FILE =>
+is_taken('... or an empty line, which means no headers', OPENAI_HEADERS_FILE =>
     file('X: canary'), CREDENTIALS_DIRECTORY => credentials(
 	map { $_ => "\n" } qw(openai_headers openai_extra_body openai_proxy)));
 is_taken('blanks around a key, which are removed', OPENAI_API_KEY => ' canary ',
     API_ADMIN_KEY => "\tcanary-admin ");
-is_taken('an empty optional one is as good as none', API_ADMIN_KEY => '',
+is_taken('an empty optional setting', API_ADMIN_KEY => '',
     OPENAI_PROXY => '', OPENAI_MODEL => '', AI_CHAT_TIMEZONE => '');
 is_taken('other names are other programs\'', OPENAI_ORG => 'x',
     REDIS_HOST => 'x', AI_CHATTY => 'x');
 {
 	my %theirs = (DAILY_LIMIT => 30, RAG_USAGE => 5, OPENAI_TIMEOUT => 30,
 	    OPENAI_SYSTEM_PROMPT => 'canary', COMET_API_KEY => 'canary');
-	is_taken('settings of the service before us', %theirs);
+	is_taken('settings of the earlier service', %theirs);
 	my ($status, $text) = worker([ '--check' ], %theirs);
 	my @lines = $text =~ /^(.*event=settings .*)$/mg;
 	is scalar @lines, 1, '... are named in one line';
-	like $lines[0], qr/level=warn .*no effect here: DAILY_LIMIT \(here AI_CHAT_DAILY_LIMIT\), RAG_USAGE .*, OPENAI_SYSTEM_PROMPT .*, OPENAI_TIMEOUT .*, COMET_API_KEY \(here OPENAI_API_KEY\)"/,
-	    '... with ours';
+	like $lines[0], qr/level=warn .*variables have no effect: DAILY_LIMIT \(here AI_CHAT_DAILY_LIMIT\), RAG_USAGE .*, OPENAI_SYSTEM_PROMPT .*, OPENAI_TIMEOUT .*, COMET_API_KEY \(here OPENAI_API_KEY\)"/,
+	    '... with the new names';
 	unlike $text, qr/canary/, '... and not their values';
 	unlike((worker([ '--check' ]))[1], qr/event=settings/,
 	    'without them there is no such line');
@@ -322,37 +323,37 @@ is_taken('prompt file with an emoji', AI_CHAT_PROMPT_FILE => do {
 
 {
 	my ($status, $text) = worker([ '--check' ], DATABASE_URL => $NOWHERE);
-	is $status, 1, 'a database that is away is no wrong setting';
+	is $status, 1, 'a database that is down is no invalid setting';
 	like $text, qr/database/, '... and is named';
-	like $text, qr/refused/, '... with what is the matter';
+	like $text, qr/refused/, '... with the reason';
 	unlike $text, qr/canary/, '... and no password';
 
 	my $empty = AIChat::Test->new(workers => 0, model => 0, migrate => 0);
 	($status, $text) = worker([ '--check' ],
 	    DATABASE_URL => $empty->db_url);
-	is $status, 1, 'neither is one that was not migrated';
-	like $text, qr/ai-chat-migrate/, '... which says what to do';
+	is $status, 1, 'a database that was not migrated is no invalid setting';
+	like $text, qr/ai-chat-migrate/, '... and the message says what to do';
 
 	my $url = $s->db_url . '&options=-cdefault_transaction_read_only%3Don';
 	($status, $text) = worker([ '--check' ], DATABASE_URL => $url);
-	is $status, 1, 'nor one that only reads';
-	like $text, qr/read-only/, '... which is said';
+	is $status, 1, 'a read-only database is no invalid setting';
+	like $text, qr/read-only/, '... with a message';
 }
 
 # -- Redis -------------------------------------------------------------------
 
 for my $url ($REDIS, 'unix:///nowhere/redis.sock?db=1') {
 	my ($status, $text) = worker([ '--check' ], REDIS_URL => $url);
-	is $status, 0, 'a Redis that is away stops nobody';
+	is $status, 0, 'with a Redis that is down --check succeeds';
 	like $text, qr/level=warn event=cache .*(?:refused|No such file)/,
-	    '... and is told of, with what is the matter';
+	    '... with a warning and the reason';
 	is scalar(() = $text =~ /\n/g), 2, '... in one line';
 	unlike $text, qr/canary/, '... and no password';
 }
 
-# -- what is written about them ----------------------------------------------
+# -- the documents about the settings ----------------------------------------
 
-# The contract's names and defaults.
+# The names and defaults of the contract.
 my %default = (API_SECRET_KEY => '', API_ADMIN_KEY => '', DATABASE_URL => '',
     OPENAI_API_KEY => '', OPENAI_BASE_URL => 'https://api.openai.com/v1',
     OPENAI_MODEL => 'gpt-4o-mini', OPENAI_TEMPERATURE => '0.7',
@@ -386,18 +387,18 @@ for my $name (sort keys %default) {
 	    $must{$name} ? '... to be filled in' : '... as a comment';
 }
 
-# The code's own table knows the same names.
+# The table of the code has the same names.
 my $table = slurp("$TOP/lib/conf.c");
 my %known = map { $_ => 1 } $table =~ /^\t\{ "([A-Z_]+)",/mg;
 is join(' ', sort keys %known), join(' ', sort keys %listed),
-    'the worker and ai-chat.env know the same settings';
+    'the worker and ai-chat.env have the same settings';
 for my $name (sort keys %default) {
 	next if $default{$name} eq '' || $name eq 'AI_CHAT_PROMPT_FILE';
 	like $table, qr/\{ "$name", \w+, \w+,\s+"\Q$default{$name}\E",/,
 	    "$name: the default is the contract's";
 }
 
-# The page has a row for each of them, with its default, and no other.
+# The page has a row for each setting, with its default, and no other rows.
 {
 	my %row = slurp("$TOP/docs/configuration.md")
 	    =~ /^\| `([A-Z_]+)` \| (.*?) \| .* \|$/mg;

@@ -1,6 +1,6 @@
-# The Server of wb_assist, with its endpoints, shapes, meanings and times: each figure that
-# the model is told is right and the asking seller's own, big shops are told too, and an
-# endpoint that is not there is noticed.
+# The seller-data API of wb_assist, with its endpoints, shapes, meanings and
+# times. Each figure that the model receives is right and belongs to the seller;
+# big shops work, too; and a missing endpoint is reported.
 
 use v5.36;
 use utf8;
@@ -25,7 +25,7 @@ my $s = AIChat::Test->new(workers => 2, with => 0, env => {
 	AI_CHAT_CONTEXT_MESSAGES => 0, AI_CHAT_DAILY_LIMIT => 1000, %settings });
 my $marks = 0;
 
-# What the model is told of a seller; '' where it is nothing.
+# The seller's data in the request to the model; '' where there are none.
 sub told ($mark)
 {
 	my (undef, $data) = split_question(
@@ -44,7 +44,7 @@ sub ask ($id, %o)
 	    seconds => time - $start };
 }
 
-# As the model is told a number.
+# A number as the model receives it.
 sub number ($n)
 {
 	my $text = sprintf '%.2f', $n;
@@ -65,8 +65,8 @@ sub orders (@orders)
 	    . money(AIChat::Shop::amount(@orders));
 }
 
-# Every line that must be there, worked out from the orders themselves; its fields may come
-# in any order, and others beside them.
+# The lines that must be present, computed from the orders themselves. The
+# fields of a line may have any order, and there may be others.
 sub expected ($shop)
 {
 	my @all = @{ $shop->{list} };
@@ -111,10 +111,10 @@ sub expected ($shop)
 		. " %, требуют внимания $bad");
 }
 
-# Those of analytics/sales, which a big shop takes its time for.
+# The lines of analytics/sales, which takes long for a big shop.
 sub expected_late ($shop)
 {
-	# Of the five that are told, the one that brought the most comes first.
+	# The best seller by revenue comes first among the five.
 	my %count;
 	$count{ $_->{good} }++ for $shop->within(7);
 	my %amount = map { my $good = $_; $good => AIChat::Shop::amount(
@@ -149,22 +149,24 @@ sub has_all ($told, $what, @lines)
 	    or diag $told;
 }
 
-# Nothing that is not so, and nobody else's.
+# There is no wrong value and nothing about other sellers.
 sub is_clean ($told, $id, $what)
 {
 	my $wrong = qr/потери|модерац|конверсия|Нет данных|Неизвестно|оценка 0|комиссия
 	    |продаж\ в\ день|Покупатель|\d{4}-\d\d-\d\dT|Все\ в\ порядке|хватит/x;
 
-	unlike $told, $wrong, "$what: no made-up value, no name of another seller";
+	unlike $told, $wrong,
+	    "$what: no wrong value, no name of another seller";
 	my @marks = ($told =~ /ИП Пример (\d+)/g, $told =~ /\b(\d+)-\d+[»,]/g,
 	    map { int $_ / 1000 } $told =~ /артикул WB (\d+)/g);
 	is join(' ', grep { $_ != $id } @marks), '', '... and nobody else\'s';
-	cmp_ok length $told, '<=', 8000, '... not too long';
+	cmp_ok length $told, '<=', 8000, '... within its length';
 }
 
-# -- the whole text of the other endpoints ----------------------------------------
+# -- the complete text of the other endpoints
+# ----------------------------------------
 
-# Fields that have something to tell.
+# Fields with a value to show.
 sub fields (@fields) { return join ', ', grep { defined && $_ ne '' } @fields }
 
 sub some ($label, $n) { return $n ? "$label " . number($n) : '' }
@@ -176,7 +178,7 @@ sub days ($n)
 	return 'хватит на ' . number($n) . " $form";
 }
 
-# A list: how many there are here and in all, what they come to, and five of them.
+# A list: the number of elements here and in all, the sums, and five elements.
 sub list ($label, $n, $all, $sums, @items)
 {
 	my $of = $all > $n ? "$n из " . number($all) : $n;
@@ -331,7 +333,7 @@ sub sales ($shop, $kind)
 		} @told));
 }
 
-# The same text, whatever the order of the fields of a line is.
+# The same text, whatever the order of the fields in a line is.
 sub is_text ($told, $what, @lines)
 {
 	my $same = sub ($line) {
@@ -345,27 +347,27 @@ sub is_text ($told, $what, @lines)
 
 my @lists = qw(orders/recent stocks/all analytics/summary analytics/daily-trends
     stocks/dynamic-critical);
-# These take users.id, which is the telegram_id of each shop here and nowhere else: what is
-# tested is what the worker makes of their answers.
+# These endpoints expect users.id, which equals the telegram_id of each shop in
+# this test only: the test is about how the worker reads their responses.
 my @sales = map { "sales/$_" } qw(statistics recent buyouts returns);
 
 sub is_lists ($told, $shop, $what)
 {
-	is_text($told, "$what: the text is right, and nothing else in it",
+	is_text($told, "$what: exactly the right text",
 	    recent_orders($shop), 'Продажи:', month($shop), week($shop),
 	    'Остатки:', all_stocks($shop), risks($shop));
 }
 
 sub is_sales ($told, $shop, $what)
 {
-	is_text($told, "$what: the text is right, and nothing else in it",
+	is_text($told, "$what: exactly the right text",
 	    'Продажи:', map { sales($shop, m{/(.*)}) } @sales);
 }
 
-# -- forty questions ------------------------------------------------------------
+# -- forty questions ---------------------------------------------------------
 
 my @questions = (
-	# What the bot's own endpoints tell.
+	# The data of the bot's own endpoints.
 	'Как дела сегодня?', 'Сколько заказов было вчера?',
 	'Заказов больше или меньше, чем вчера?', 'Какая выручка за неделю?',
 	'Сколько заказов за месяц?', 'Сколько у меня товаров?',
@@ -391,7 +393,8 @@ my @questions = (
 is scalar @{[ uniq @questions ]}, 40, 'forty questions';
 my @left = @questions;
 
-# The next eight of them, one by each of the small shops, all at the same time.
+# The next eight questions, one by each of the small shops, all at the same
+# time.
 sub ask_all ($what, $check)
 {
 	my @asked = map { { shop => $_, mark => 'q' . ++$marks,
@@ -422,33 +425,36 @@ use_paths(@lists);
 ask_all('lists', \&is_lists);
 use_paths(@sales);
 ask_all('sales', \&is_sales);
-is scalar @left, 0, 'all forty questions are asked';
+is scalar @left, 0, 'all forty questions were sent';
 use_paths();
 
-# -- a big shop -----------------------------------------------------------------
+# -- a big shop --------------------------------------------------------------
 
 {
 	my $first = ask(99);
 	is $first->{status}, 200, '20,000 orders: answered';
 	cmp_ok $first->{seconds}, '<', 2, '... without waiting for all of it';
-	has_all($first->{told}, '... with what came in time', expected($big));
+	has_all($first->{told},
+	    '... with the data that came in time', expected($big));
 	is_clean($first->{told}, 99, '...');
 	like $s->worker_log(1) . $s->worker_log(2),
-	    qr/req=\Q$first->{mark}\E .*server=told /, '... as the log has it';
+	    qr/req=\Q$first->{mark}\E .*server=told /,
+	    '... and the log says so';
 
-	# The rest comes while the seller reads; either worker may be asked next.
+	# The rest arrives while the seller reads; either worker may get the
+	# next question.
 	my $second = wait_for(sub {
 		my $got = ask(99, marks => 'delay=1500');
 		index($got->{told}, 'на этой неделе') >= 0 && $got;
-	}, 30, 'what came late');
-	has_all($second->{told}, 'the next question has what came late',
+	}, 30, 'the late data');
+	has_all($second->{told}, 'the next question has the late data',
 	    expected($big), expected_late($big));
-	cmp_ok $second->{seconds}, '<', 1.5 + 1, '... and did not wait for it';
+	cmp_ok $second->{seconds}, '<', 1.5 + 1, '... without waiting for them';
 	like $s->get('/metrics')->{content}, qr/^ai_chat_server_calls_total\{worker="\d",result="late"\} [1-9]/m,
-	    '... which the metrics count';
+	    '... and the metrics count them';
 }
 
-# The other endpoints likewise.
+# The same for the other endpoints.
 for ([ 'lists', \@lists, \&is_lists, qr/^- прогноз на/m ],
     [ 'sales', \@sales, \&is_sales, qr/^- возвраты \(/m ]) {
 	my ($what, $names, $check, $last) = @$_;
@@ -460,13 +466,13 @@ for ([ 'lists', \@lists, \&is_lists, qr/^- прогноз на/m ],
 	my $got = wait_for(sub {
 		my $got = ask(99, marks => 'delay=1500');
 		$got->{told} =~ $last && $got;
-	}, 30, 'what came late');
-	$check->($got->{told}, $big, '... the next question has all');
+	}, 30, 'the late data');
+	$check->($got->{told}, $big, '... the next question has all data');
 }
 use_paths();
 
-# Three of them at once, at a Server that answers one thing at a time: some is late for
-# all, and nobody fails.
+# Three big shops at once, with a seller-data API that handles one request at a
+# time: some data are late for each, and no chat fails.
 {
 	my @got = $s->send_many(map { { telegram_id => $_->{id},
 	    message => "Вопрос [[id=many$_->{id}]]" } } @others);
@@ -475,31 +481,34 @@ use_paths();
 	is_clean(told("many$_->{id}"), $_->{id}, "... $_->{id}") for @others;
 	for my $other (@others) {
 		ok wait_for(sub { ask($other->{id})->{told} =~ /на этой неделе/ },
-		    60, 'the figures'), "... $other->{id} has its own in the end";
+		    60, 'the figures'),
+		    "... $other->{id} has its own in the end";
 	}
 }
 
-# A Server that is slow is not one that fails.
-unlike $s->worker_log($_), qr/event=breaker/, "worker $_ never left it alone"
+# A slow seller-data API does not count as failing.
+unlike $s->worker_log($_), qr/event=breaker/,
+    "the circuit breaker of worker $_ stayed closed"
     for 1, 2;
 
-# -- in Redis --------------------------------------------------------------------
+# -- in Redis ----------------------------------------------------------------
 
 $s->start_redis;
 $s->restart_worker($_, %settings, REDIS_URL => $s->stack->settings->{REDIS_URL})
     for 1, 2;
 {
 	my $first = ask(99, marks => 'delay=2500');
-	unlike $first->{told}, qr/на этой неделе/, 'with a Redis: late for the first';
+	unlike $first->{told}, qr/на этой неделе/,
+	    'with Redis: late for the first question';
 	wait_for(sub { ask(99, marks => 'delay=1500')->{told} =~ /на этой неделе/ },
-	    30, 'Redis to have it');
+	    30, 'the data in Redis');
 	my %mark;
 	for (1 .. 12) {
 		my $got = ask(99);
 		$mark{ $got->{mark} } = $got;
 	}
 	is((grep { index($_->{told}, 'на этой неделе') < 0 } values %mark), 0,
-	    '... there for all that follow');
+	    '... available for all later questions');
 	for my $n (1, 2) {
 		my $log = $s->worker_log($n);
 		my $own = first { $log =~ /req=\Q$_\E / } keys %mark;
@@ -509,17 +518,20 @@ $s->restart_worker($_, %settings, REDIS_URL => $s->stack->settings->{REDIS_URL})
 	}
 	is_clean($_->{told}, 99, '...') for (values %mark)[0];
 	my ($other) = ask(11)->{told};
-	has_all($other, '... and another seller has his own', expected($shop{11}));
+	has_all($other,
+	    '... and another seller has other figures', expected($shop{11}));
 	is_clean($other, 11, '...');
 }
 
-# -- sellers, keys and endpoints that are not there -------------------------------
+# -- missing sellers, keys and endpoints
+# ---------------------------------------------
 
 {
 	my $got = ask(4242);
 	is "$got->{status} $got->{told}", '200 ', 'a seller without a shop: answered';
 	like $s->worker_log(1) . $s->worker_log(2),
-	    qr/req=\Q$got->{mark}\E .*server=unknown /, '... he is not known';
+	    qr/req=\Q$got->{mark}\E .*server=unknown /,
+	    '... and the log says that the seller is unknown';
 }
 $s->restart_worker($_, REDIS_URL => undef,
     SERVER_CONTEXT_PATHS => undef) for 2, 1;
@@ -530,21 +542,23 @@ $s->expect_log(qr/connect\(\) to unix:\S+ failed/);
 {
 	my @got = map { ask($_) } 11 .. 16;
 	is((grep { $_->{status} == 200 && $_->{told} eq '' } @got), 6,
-	    'an endpoint that is not there: answered without figures');
+	    'a missing endpoint: answered without figures');
 	my $log = $s->worker_log(1);
-	my @lines = $log =~ m{^(.*the Server has no /api/v1/bot/user-context/\{telegram_id\}: \\"Not Found\\" to every question.*)$}mg;
-	is scalar @lines, 1, '... which the log tells once';
+	my @lines = $log =~ m{^(.*the\ seller-data\ API\ has\ no\ path
+	    \ /api/v1/bot/user-context/\{telegram_id\}:
+	    \ every\ response\ is\ \\"Not\ Found\\".*)$}mgx;
+	is scalar @lines, 1, '... and the log reports it once';
 	like $lines[0], qr/level=warn event=server /, '... as a warning';
 	like $log, qr/req=\Q$got[0]{mark}\E .*server=missing /,
-	    '... and of each question';
+	    '... and with each question';
 	like $s->get('/metrics')->{content},
 	    qr/^ai_chat_server_calls_total\{worker="1",result="missing"\} 6$/m,
-	    '... and the metrics';
+	    '... and so do the metrics';
 }
 
-# -- ai-chatctl check ----------------------------------------------------------------
+# -- ai-chatctl check --------------------------------------------------------
 
-# What it says of the Server.
+# The results of ai-chatctl check about the seller-data API.
 sub checks (%env)
 {
 	my $got = $s->ctl('check', '--json', { env => \%env });
@@ -552,21 +566,22 @@ sub checks (%env)
 	    grep { $_->{check} eq 'server' } @{ $got->{json}{checks} };
 }
 
-is_deeply [ checks() ], [ [ 0, 'the Server has no'
-    . ' /api/v1/bot/user-context/{telegram_id}: set SERVER_CONTEXT_PATHS to what'
-    . ' it has' ] ], 'check says that the endpoint is not there';
+is_deeply [ checks() ], [ [ 0, 'the seller-data API has no path'
+    . ' /api/v1/bot/user-context/{telegram_id}: correct'
+    . ' SERVER_CONTEXT_PATHS' ] ], 'check reports the missing endpoint';
 $s->stack->settings->{SERVER_CONTEXT_PATHS} = AIChat::Shop::paths();
 {
 	my @got = checks();
-	is scalar @got, 5, '... and asks for each path that is set';
+	is scalar @got, 5, '... and calls each path of the setting';
 	my @there = grep { $_->[0]
-	    && $_->[1] =~ m{^/api/v1/bot/\S+ is there: HTTP 422\z} } @got;
-	is scalar @there, 5, '... which are there, without anybody being looked up';
+	    && $_->[1] =~ m{^/api/v1/bot/\S+ exists: HTTP 422\z} } @got;
+	is scalar @there, 5, '... which exist, without a request about a seller';
 }
 $s->stack->settings->{SERVER_API_KEY} = 'wrong';
 is_deeply [ (checks())[0] ],
-    [ [ 0, 'the Server refuses SERVER_API_KEY: HTTP 403' ] ], '... a wrong key';
+    [ [ 0, 'the seller-data API rejects SERVER_API_KEY: HTTP 403' ] ],
+    '... reports a wrong key';
 $server->stop;
-like +((checks())[0])->[1], qr/cannot be asked: /, '... a Server that is away';
+like +((checks())[0])->[1], qr/could not call /, '... and a seller-data API that is down';
 
 done_testing;

@@ -1,6 +1,6 @@
-# What somebody could do who gets at a worker's socket: first of all, nobody does.
-# Then it holds a thread for seconds and no longer, or costs one worker, which is
-# started again.
+# What a process with access to a worker's socket could do. First, no other user
+# has access. Then, it occupies a thread for seconds only, or crashes one
+# worker, which is restarted.
 
 use v5.36;
 use utf8;
@@ -19,7 +19,7 @@ $s->expect_log(qr/upstream prematurely closed/, qr/recv\(\) failed/,
 
 # -- who may connect ---------------------------------------------------------
 
-# Another user tries; what he is told.
+# Connects as another user; returns the error.
 sub try_as_nobody
 {
 	my $say = 'use IO::Socket::UNIX; print IO::Socket::UNIX->new(Peer =>'
@@ -32,7 +32,7 @@ sub try_as_nobody
 
 my $unit = slurp(AIChat::Stack::top() . '/systemd/ai-chat-worker@.service');
 SKIP: {
-	skip 'only root can be somebody else', 4 if $> != 0;
+	skip 'only root can change the user', 4 if $> != 0;
 	my $run = $s->stack->run_dir;
 	my ($mode) = $unit =~ /spawn-fcgi .* -M (\d+) /;
 	my ($dir_mode) = $unit =~ /^RuntimeDirectoryMode=(\d+)/m;
@@ -43,15 +43,16 @@ SKIP: {
 	is try_as_nobody(), 'Permission denied',
 	    'another user cannot connect to the socket of a worker';
 	chmod 0666, $path;
-	is try_as_nobody(), 'connected', '... but for its mode he could';
+	is try_as_nobody(), 'connected', '... which only its mode prevents';
 	chmod oct $dir_mode, $run;
 	is try_as_nobody(), 'Permission denied',
-	    '... and the directory keeps him out as well';
+	    '... and so does the directory';
 	chmod $old, $run;
 	chmod oct $mode, $path;
 }
 
-# -- what holds a thread -----------------------------------------------------
+# -- peers that occupy a thread
+# ---------------------------------------------------
 
 my $begin = AIChat::FastCGI::record(1, pack 'nCx5', 1, 0);
 my $keep = AIChat::FastCGI::record(1, pack 'nCx5', 1, 1);
@@ -61,7 +62,7 @@ my %pins = (
 	'one byte' => "\x01",
 	'half a record' => substr($begin, 0, 12),
 	'a beginning' => $begin,
-	'one that asks to be kept' => $keep . $params,
+	'a request to keep the connection' => $keep . $params,
 	'half of the parameters' => $begin . $params,
 	'a parameter of 1.9 GB' => $begin
 	    . AIChat::FastCGI::record(4, "\x01" . pack('N', 0xf1400000) . 'A'),
@@ -95,14 +96,15 @@ sub is_closed ($sock)
 	    && !sysread $sock, my $answer, 65536;
 }
 
-# One of each kind at the first worker; at the second more than it has threads.
+# One of each kind at the first worker; at the second one more than it has
+# threads.
 {
 	my $start = time;
 	my @kinds = sort keys %pins;
 	my @socks = map { abuse($pins{$_}) } @kinds;
 	my @many = map { abuse($pins{'one byte'}, $second) } 1 .. 20;
 	wait_for(sub { $s->taken(1) >= @socks && $s->taken(2) >= 12 }, 5,
-	    'them to be taken');
+	    'the worker to accept them');
 	for (1 .. 10) {
 		serves(1) or fail('a worker with eight silent peers answers');
 	}
@@ -110,17 +112,19 @@ sub is_closed ($sock)
 	    'one of each kind of silent peer: the worker answers at once';
 	for my $i (0 .. $#kinds) {
 		ok wait_for(sub { is_closed($socks[$i]) }, 8,
-		    "$kinds[$i] to be let go"), "$kinds[$i]: let go of";
+		    "the end of $kinds[$i]"), "$kinds[$i]: closed in time";
 	}
 	ok serves(2), 'peers that held all threads of a worker: it answers '
 	    . 'when their time is over';
 	my @got = $s->send_many(map { { telegram_id => $_ } } 1 .. 8);
-	is((grep { $_->{status} == 200 } @got), 8, '... and so do chats');
+	is((grep { $_->{status} == 200 } @got), 8, '... and answers chats');
 	cmp_ok time - $start, '<', 20, '... soon';
-	ok $s->stack->worker($_)->alive, "... worker $_ is the same" for 1, 2;
+	ok $s->stack->worker($_)->alive,
+	    "... worker $_ was not restarted" for 1, 2;
 }
 
-# A body that is not as long as was said: Nginx sends none, so it is a slip, or worse.
+# A body of another length than announced: Nginx sends none, so it is an error
+# or an attack.
 for my $case ([ shorter => 1000, 499 ], [ longer => 5, 422 ]) {
 	my ($how, $length, $expected) = @$case;
 	my ($status) = AIChat::FastCGI::request($path, {
@@ -133,9 +137,11 @@ for my $case ([ shorter => 1000, 499 ], [ longer => 5, 422 ]) {
 	    '... and costs nothing';
 }
 
-# -- what kills --------------------------------------------------------------
+# -- crashes
+# --------------------------------------------------------------------
 
-# These are faults of libfcgi: nobody but Nginx may get here, and it sends none.
+# These are faults of libfcgi. Only Nginx may connect, and it sends no such
+# records.
 my %kills = (
 	'a flood of FCGI_GET_VALUES' => join('', (pack('CCnnCC', 1, 9, 0,
 	    16 * 50, 0, 0) . "\x0e\x00FCGI_MAX_CONNS" x 50) x 20),
@@ -154,28 +160,29 @@ for my $what ($sanitized ? () : sort keys %kills) {
 	    . ' goes on';
 	next if !$died;
 	is $s->stack->worker(1)->how_it_ended, 'was ended by signal 6',
-	    '... it ends with an abort, for the supervisor to see';
+	    '... by abort(), which the service manager sees';
 	$s->start_worker(1);
-	ok serves(1), '... and started again, it serves';
+	ok serves(1), '... and after a restart it serves';
 }
-like $unit, qr/^Restart=on-failure$/m, 'which the unit does on its own';
+like $unit, qr/^Restart=on-failure$/m, 'the unit restarts it';
 
-# Noise of all kinds, and a worker that is as before.
+# Random noise must not harm a worker.
 {
 	srand 451;
 	my $pid = $s->worker_pid(1);
 	for (1 .. 300) {
 		my $bytes = join '', map { chr int rand 256 } 1 .. rand 200;
-		# Version and kinds that there are, more often than by chance.
+		# With valid versions and kinds more often than by chance.
 		substr $bytes, 0, 2, pack 'CC', 1, 1 + int rand 8
 		    if rand() < 0.7;
 		my $sock = abuse($bytes);
 		shutdown $sock, 1;
 	}
 	wait_for(sub { serves(1) }, 20, 'the worker to answer');
-	is $s->worker_pid(1), $pid, 'three hundred pieces of noise';
+	is $s->worker_pid(1), $pid,
+	    'after three hundred noisy connections the worker is the same';
 	my @got = $s->send_many(map { { telegram_id => 10 + $_ } } 1 .. 4);
-	is((grep { $_->{status} == 200 } @got), 4, '... and it serves as ever');
+	is((grep { $_->{status} == 200 } @got), 4, '... and serves');
 }
 
 done_testing;

@@ -1,6 +1,6 @@
-# Every statement of a chat, and of the other endpoints, is about one user and says so:
-# each use of our two tables compares telegram_id with a parameter.  So they can be
-# spread over many databases by it (docs/scaling.md).
+# Every statement of a chat and of the other endpoints concerns one user and
+# says so: each use of our two tables compares telegram_id with a parameter. So
+# the users can be divided between databases (docs/scaling.md).
 
 use v5.36;
 use AIChat::Proc qw(run);
@@ -10,15 +10,15 @@ use Test::More;
 my $TOP = AIChat::Stack::top();
 my $TABLES = qr/\bai_chat_(?:daily_limits|requests)\b/;
 
-# Those that are not, and why they need not be.
+# The statements that do not, and why they need not.
 my %EXCEPTION = (
-	prune_exchanges => 'walks a whole table, which is each shard\'s by itself',
+	prune_exchanges => 'walks a whole table, in each shard separately',
 	prune_users => 'the same',
 	stats_all => 'sums all up, for an operator; a sum of each shard\'s sums',
 );
 
-# The statements of a source, by name: as the compiler sees them, with macros
-# replaced and pieces joined.
+# The statements of a source by name, as the compiler sees them: with macros
+# expanded and pieces joined.
 sub statements ($file)
 {
 	my $text = run([ 'sh', '-c', 'cc -E -P -std=c11 -D_GNU_SOURCE'
@@ -36,8 +36,8 @@ sub statements ($file)
 	return %sql;
 }
 
-# A statement's levels: the text between each pair of parentheses, without what
-# inner ones hold.
+# The levels of a statement: the text between each pair of parentheses, without
+# that of inner pairs.
 sub levels ($sql)
 {
 	my @levels;
@@ -49,7 +49,7 @@ sub levels ($sql)
 	return (@levels, $sql);
 }
 
-# The levels where a table of ours is used, and no user is named.
+# The levels that use a table of ours and name no user.
 sub unkeyed ($sql)
 {
 	my @rows = $sql =~ /INSERT INTO $TABLES(?: AS \w+)? \(telegram_id\b/g;
@@ -59,8 +59,8 @@ sub unkeyed ($sql)
 	for (@levels) {
 		my $uses = () = /$TABLES/g;
 		my $keys = () = /\btelegram_id = \$\d\b/g;
-		# An insert's columns are a level of their own; the first value is
-		# the user.
+		# The columns of an insert are a level of their own; the first
+		# value is the user.
 		$keys++ if /INSERT INTO/ && shift @rows
 		    && /SELECT \$1::bigint/;
 		push @bad, $_ if $keys < $uses;
@@ -68,14 +68,14 @@ sub unkeyed ($sql)
 	return @bad;
 }
 
-# The check itself.
+# A test of this check.
 is scalar(unkeyed('SELECT 1 FROM ai_chat_requests WHERE telegram_id = $1')), 0,
-    'a statement with a user is told';
+    'a statement with a user is recognized';
 is scalar(unkeyed('SELECT 1 FROM ai_chat_requests WHERE id = $1')), 1,
-    '... from one without';
+    '... and one without';
 is scalar(unkeyed('SELECT 1 FROM ai_chat_requests r WHERE r.telegram_id = $1'
     . ' AND EXISTS (SELECT FROM ai_chat_daily_limits l WHERE l.id = r.id)')), 1,
-    '... within another, too';
+    '... inside another one, too';
 is scalar(unkeyed('INSERT INTO ai_chat_requests (id, telegram_id)'
     . ' SELECT $1::bigint, 1')), 1, '... and an insert that begins otherwise';
 
@@ -87,11 +87,11 @@ like $sql{reserve_key}, qr/chat_id BETWEEN \(left\(/, '... whole';
 
 for my $name (sort keys %sql) {
 	next if $sql{$name} !~ $TABLES || $EXCEPTION{$name};
-	is join("\n", unkeyed($sql{$name})), '', "$name is about one user";
+	is join("\n", unkeyed($sql{$name})), '', "$name concerns one user";
 }
 for my $name (sort keys %EXCEPTION) {
 	ok $sql{$name} && unkeyed($sql{$name}),
-	    "$name is not: $EXCEPTION{$name}";
+	    "$name does not: $EXCEPTION{$name}";
 }
 
 done_testing;

@@ -1,6 +1,6 @@
-# Other services change the tables beside the running workers.  What a worker has
-# prepared becomes stale, and no caller notices; and whether a chat could be kept,
-# readiness tells truly.
+# Other services change the tables while workers run. A prepared statement of a
+# worker becomes stale, and no caller notices. Readiness reports whether a chat
+# could be saved.
 
 use v5.36;
 use utf8;
@@ -13,10 +13,10 @@ my $s = AIChat::Test->new(own_pg => 1, workers => 2, env => {
 });
 my $pg = $s->stack->pg;
 
-# The server logs each statement that failed, which was then sent as text.
+# The server logs each statement that failed and was then sent as text.
 $s->expect_log(qr/ERROR:  cached plan must not change result type/);
 
-# The answers that are not 200 of 24 chats at a time, with keys and without.
+# The responses other than 200 to 24 chats at once, with keys and without.
 sub refused
 {
 	state $n = 0;
@@ -27,7 +27,7 @@ sub refused
 	return grep { $_->{status} != 200 } $s->send_many(@chats);
 }
 
-# Everything that asks the database.
+# Uses every endpoint that queries the database.
 sub all_served ($title)
 {
 	my @bad = grep { $_->{status} != 200 } refused(),
@@ -56,8 +56,8 @@ all_served('another service changes the counter');
 
 # -- a restore ---------------------------------------------------------------
 
-# While tables and types are dropped and made again, anything can fail; from here on the
-# statuses tell.
+# While tables and types are dropped and created again, any statement can fail;
+# from here on only the statuses count.
 $s->expect_log(qr/ERROR:  /, qr/code=EDB/,
     qr/event=breaker .*could not be saved/);
 {
@@ -79,17 +79,17 @@ $s->expect_log(qr/ERROR:  /, qr/code=EDB/,
 	    $load->stop;
 	delete $other{503};
 	is join(' ', keys %other), '',
-	    'pg_restore --clean beside the workers: 503 at worst';
-	# Chats of the load that could not be saved may have opened the circuit breaker of
-	# saves, which lets one chat at a time through after five seconds.
+	    'pg_restore --clean beside the workers: 503 and no other failure';
+	# Chats of the load that could not be saved may have opened the circuit
+	# breaker of saves, which admits one chat after five seconds.
 	ok wait_for(sub { !refused() }, 20, 'the breaker to close'),
-	    '... and after it chats are served, by the same workers';
-	all_served('... and so is all else');
+	    '... and afterwards the same workers answer chats';
+	all_served('... and so do all endpoints');
 	my ($row) = $s->sql('select (select count(*) from ai_chat_requests
 	    where telegram_id between 1 and 24),
 	    (select sum(request_count) from ai_chat_daily_limits
 	    where telegram_id between 1 and 24)');
-	is $row->[0], $row->[1], '... what is kept is counted';
+	is $row->[0], $row->[1], '... stored chats are counted';
 }
 
 # -- the role ----------------------------------------------------------------
@@ -99,12 +99,12 @@ $pg->admin('alter role ai_chat set search_path = elsewhere');
 all_served('the role gets another search_path');
 $pg->admin('select pg_terminate_backend(pid) from pg_stat_activity
     where application_name = \'ai-chat\'');
-all_served('... which new connections have as well');
+all_served('... on new connections, too');
 $pg->admin('alter role ai_chat reset search_path');
 
 # -- readiness ---------------------------------------------------------------
 
-# Either worker says so; each of them may repeat for a second or two what it found before.
+# Both workers report it, each up to two seconds late.
 sub is_ready ($want, $title)
 {
 	ok wait_for(sub {
@@ -112,7 +112,7 @@ sub is_ready ($want, $title)
 	}, 10, "readiness $want"), $title;
 }
 
-# What is taken away and given back, with the message of the server.
+# Changes and their reversal, with the message of the server.
 for my $case (
     [ 'the right to insert exchanges', 'revoke insert on ai_chat_requests
 	from ai_chat', 'grant insert on ai_chat_requests to ai_chat' ],
@@ -126,19 +126,19 @@ for my $case (
 	is_ready(200, 'ready');
 	$s->sql($take);
 	my $asked = $s->model_count;
-	is_ready(503, "... without $what it is not");
+	is_ready(503, "... without $what it is not ready");
 	$s->sql($give);
-	is_ready(200, '... and with it, it is');
+	is_ready(200, '... and with it, it is ready');
 	all_served('... and chats are served');
 }
 
-# By a session that was begun before: nothing is restarted.
+# In sessions that exist already: nothing is restarted.
 $s->expect_log(qr/terminating connection/);
 $pg->admin("alter database $s->{db} set default_transaction_read_only = on");
 $pg->admin('select pg_terminate_backend(pid) from pg_stat_activity
     where application_name = \'ai-chat\'');
 is_ready(503, 'a database that cannot be written to is not ready');
 $pg->admin("alter database $s->{db} reset default_transaction_read_only");
-is_ready(200, '... and ready when it can');
+is_ready(200, '... and is ready when it can');
 
 done_testing;

@@ -1,4 +1,4 @@
-# The rules of the sources that a script can check.
+# The rules for sources that a script can check.
 
 use v5.36;
 use AIChat::Proc qw(slurp);
@@ -7,8 +7,8 @@ use Test::More;
 
 my $TOP = AIChat::Stack::top();
 
-# Where SQL may stand: the stages that own their queries, and who migrates or
-# looks at the schema.
+# The files that may contain SQL: stages with queries of their own, and the
+# programs that migrate the schema or check it.
 my %sql = map { $_ => 1 } map { ("lib/$_.c") } qw(context db durable history idempotency limit
     retain save);
 $sql{$_} = 1 for qw(app/ctl/check.c app/migrate/main.c app/worker/worker.c);
@@ -29,8 +29,8 @@ my @banned = (
 	[ qr/\btypedef\s+struct\b/, {} ],
 );
 
-# A source without its comments and, where they are not asked for, its strings;
-# lines stay where they are.
+# A source without its comments and, where they are not wanted, without its
+# strings; lines keep their numbers.
 sub code ($text, $strings)
 {
 	$text =~ s{
@@ -57,14 +57,15 @@ sub places ($text, $pattern)
 }
 
 my @files = map { s{^\Q$TOP\E/}{}r } sort glob("$TOP/{app/*,lib}/*.[ch]");
-# The check itself: a call is found, a comment, a string or another name is not.
+# A test of this check: a call is found; a comment, a string or another name is
+# not.
 {
 	my $text = join "\n", 'x = atoi(y);', '/* atoi( */ s = "a\"toi(atoi(";',
 	    'my_atoi(x);', '// atoi(x)', 'snprintf(a); system (b);';
 	is join(' ', places(code($text, 0), $banned[0][0])), '1 5',
-	    'what is banned is found where it is';
+	    'a banned call is found with its line';
 	is join(' ', places("_exit(1); a.exit(1); exit(1);\nexit (1);",
-	    $banned[1][0])), '1 2', '... and told from what only looks so';
+	    $banned[1][0])), '1 2', '... and similar text is not';
 }
 
 cmp_ok scalar @files, '>', 30, 'the sources are there';
@@ -99,9 +100,10 @@ for my $file (@files) {
 	}
 	$include{$file} = [ $strings =~ /^#include "([^"]+)"/mg ];
 }
-is join("\n", @found), '', 'nothing banned is used';
+is join("\n", @found), '', 'no source breaks a rule';
 
-# The graph of modules: a module is a .c and its .h, and its edges are what either includes.
+# The graph of modules: a module is a .c and its .h, and includes of either are
+# its edges.
 my %edges;
 for my $file (sort keys %include) {
 	my $module = $file =~ s/\.[ch]$//r;
@@ -109,7 +111,7 @@ for my $file (sort keys %include) {
 	    map { s/\.h$//r } @{ $include{$file} };
 }
 
-# The first cycle that is found, as a path; '' where there is none.
+# The first cycle found, as a path; '' where there is none.
 sub cycle (%edges)
 {
 	my (%done, $find);
@@ -133,11 +135,13 @@ sub cycle (%edges)
 
 is cycle(a => ['b'], b => ['c'], c => ['a']), 'a -> b -> c -> a',
     'a cycle of includes is found';
-is cycle(a => [ 'b', 'c' ], b => ['c']), '', '... and two ways to one module are none';
-is cycle(%edges), '', 'no module includes itself, over whatever others';
+is cycle(a => [ 'b', 'c' ], b => ['c']), '',
+    '... and two paths to one module are no cycle';
+is cycle(%edges), '', 'the graph of includes has no cycle';
 
-# lib/ includes nothing of app/, its stages include no other stage, and a program
-# includes nothing of another program.  Only the table of routes knows the pipeline.
+# lib/ includes nothing of app/, its stages include no other stage, and a
+# program includes nothing of another program. Only the table of routes includes
+# the pipeline.
 {
 	my %stage = map { ("lib/$_" => 1) } qw(input auth limit context prompt
 	    openai save idempotency history);
@@ -153,19 +157,20 @@ is cycle(%edges), '', 'no module includes itself, over whatever others';
 				&& $module ne 'app/worker/route');
 		}
 	}
-	is join("\n", @wrong), '', 'a module includes only what is below it';
+	is join("\n", @wrong), '', 'a module includes only modules below it';
 }
 
-# lib/ does not log: the one line about a failure is written where it stops.
+# lib/ does not log: the log line about a failure is written where the failure
+# ends.
 is join(' ', grep { m{^lib/} && !m{^lib/log\.}
     && code(slurp("$TOP/$_"), 0) =~ /\baic_log_(?:event|begin)\s*\(
     |\bf?printf\s*\(|\bperror\s*\(|\bstderr\b/x } @files), '',
-    'lib/ says nothing by itself';
+    'lib/ prints nothing';
 
 like slurp("$TOP/configure.ac") . slurp("$TOP/Makefile.am"), qr/-Wvla\b/,
-    'the compiler looks for arrays of variable length';
+    'the compiler warns of arrays of variable length';
 
-# A file that is renamed would lose its place, and nobody would notice.
+# A renamed test would lose its entry without a failure.
 {
 	my @named = slurp("$TOP/t/rules.yml") =~ m{^\s+- '\*\*/(\S+)\.t'$}mg;
 	ok @named > 0, 't/rules.yml names tests';

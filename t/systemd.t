@@ -1,4 +1,4 @@
-# The units as systemd reads them: valid, and as confined as they can be.
+# The units are valid, and as confined as possible.
 
 use v5.36;
 use AIChat::Proc qw(run slurp spew temp_dir remove_dir);
@@ -8,13 +8,14 @@ use Test::More;
 
 my $TOP = AIChat::Stack::top();
 
-# Below this systemd calls it OK, and what is left is the network.
+# Below this value systemd rates a unit as OK; what remains is the network.
 my $EXPOSURE_MAX = 1.5;
 
-plan skip_all => 'there is no systemd-analyze'
+plan skip_all => 'systemd-analyze is not installed'
     if !eval { run([ 'systemd-analyze', '--version' ]) };
 
-# A root of its own: what the units name is there, whatever this machine has.
+# A root directory of its own contains all that the units name, whatever this
+# machine has.
 my $root = temp_dir('ai-chat-t');
 my $units = "$root/etc/systemd/system";
 make_path($units, "$root/usr/bin");
@@ -29,7 +30,7 @@ spew("$units/$_.target", "[Unit]\nDescription=$_\nDefaultDependencies=no\n")
 my @names = map { s/\@\.service$/\@1.service/r } @units;
 my $said = eval { run([ 'systemd-analyze', "--root=$root", '--man=no',
     'verify', @names ]) } // $@;
-is $said, '', 'systemd has nothing to say against the units';
+is $said, '', 'systemd-analyze verify accepts the units';
 
 for my $name (grep { /\.service$/ } @names) {
 	my $text = eval { run([ 'systemd-analyze', "--root=$root",
@@ -40,8 +41,9 @@ for my $name (grep { /\.service$/ } @names) {
 	note "$name: ", $exposure // '?';
 }
 
-# Every secret can be a credential, of every service, or it would be one that an
-# admin writes and nobody reads.  So can a file that may have secrets in it.
+# Every service takes every secret as a credential, because otherwise an
+# administrator would store one that is not used; so do files that may contain
+# secrets.
 my $table = slurp("$TOP/lib/conf.c");
 my @secrets = map { lc }
     $table =~ /\{ "(\w+)", \w+,\s+[\w |]*\bSECRET\b[\w |]*,/g,

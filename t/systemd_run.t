@@ -1,5 +1,6 @@
-# The units at work: a systemd of our own starts, watches and stops workers by them.
-# What a user manager can't do is in AIChat::Systemd; t/systemd.t looks at all of it.
+# The units at work: a systemd of our own starts, watches and stops the workers.
+# AIChat::Systemd lists what a user manager cannot do; t/systemd.t checks the
+# complete units.
 
 use v5.36;
 use utf8;
@@ -45,23 +46,25 @@ ok answers($_), '... which answers as soon as it is active' for 1, 2;
 ok active('ai-chat-migrate.service'), 'before it, the database was migrated';
 cmp_ok $s->value('select count(*) from ai_chat_migrations'), '>=', 3,
     '... by its unit';
-is $d->show($w[1], 'Type'), 'notify', 'it became active by its own word';
-is $d->show($w[1], 'NRestarts'), 0, '... at the first try';
+is $d->show($w[1], 'Type'), 'notify', '... which became active by READY=1';
+is $d->show($w[1], 'NRestarts'), 0, '... at the first attempt';
 is sprintf('%04o', 07777 & (stat $d->socket(1))[2]), '0660',
-    'the socket is for the group alone';
+    'only the group may use the socket';
 is sprintf('%04o', 07777 & (stat "$d->{dir}/run/ai-chat")[2]), '0750',
     '... in a directory of its own';
 {
 	my $pid = $d->pid($w[1]);
 	my $status = slurp("/proc/$pid/status");
-	like $status, qr/^NoNewPrivs:\s+1$/m, 'it can get no new privileges';
-	like $status, qr/^Seccomp:\s+2$/m, '... nor call what it needs not';
+	like $status, qr/^NoNewPrivs:\s+1$/m,
+	    'the worker can get no new privileges';
+	like $status, qr/^Seccomp:\s+2$/m,
+	    '... and has a filter of system calls';
 	like slurp("/proc/$pid/limits"), qr/^Max core file size\s+0\s+0/m,
-	    '... and leaves no core';
+	    '... and writes no core';
 }
 
-# Not ready, not active: a database that is away does not matter, a stopped worker
-# does.
+# A worker that is not ready is not active: a database that is down does not
+# prevent that, a stopped process does.
 {
 	$d->drop_in('ai-chat-worker@3.service', 'late', "[Service]\n"
 	    . "ExecStart=\nExecStart=/bin/sleep 60\n");
@@ -69,12 +72,13 @@ is sprintf('%04o', 07777 & (stat "$d->{dir}/run/ai-chat")[2]), '0750',
 	$d->ctl('start', '--no-block', $w[3]);
 	wait_for(sub { $d->show($w[3], 'MainPID') > 0 }, 5, 'the process');
 	is $d->show($w[3], 'ActiveState'), 'activating',
-	    'one that does not say READY is not active';
+	    'a worker that does not send READY is not active';
 	$d->ctl('stop', $w[3]);
 	unlink "$d->{dir}/units/$w[3].d/late.conf";
 }
 
-# -- deaths ------------------------------------------------------------------
+# -- crashes
+# --------------------------------------------------------------------
 
 {
 	my $pid = $d->pid($w[1]);
@@ -82,7 +86,8 @@ is sprintf('%04o', 07777 & (stat "$d->{dir}/run/ai-chat")[2]), '0750',
 	kill 'KILL', $pid;
 	wait_for(sub { $d->show($w[1], 'NRestarts') == 1 && active($w[1]) }, 5,
 	    'a new one');
-	cmp_ok time - $start, '<', 2, 'a killed one is replaced within two seconds';
+	cmp_ok time - $start, '<', 2,
+	    'a killed worker is replaced within two seconds';
 	ok answers(1), '... by one that answers';
 	isnt $d->pid($w[1]), $pid, '... another one';
 }
@@ -95,11 +100,12 @@ is sprintf('%04o', 07777 & (stat "$d->{dir}/run/ai-chat")[2]), '0750',
 	my $pid = $d->pid($w[2]);
 	my $start = time;
 	wait_for(sub { time - $start > 1.5 }, 5, 'a watchdog time and a half');
-	is $d->pid($w[2]), $pid, 'the watchdog leaves one alone that is well';
+	is $d->pid($w[2]), $pid,
+	    'the watchdog does not restart a healthy worker';
 	kill 'STOP', $pid;
 	wait_for(sub { $d->show($w[2], 'NRestarts') == 1 && active($w[2]) }, 10,
 	    'the watchdog');
-	ok answers(2), '... and replaces one that is frozen';
+	ok answers(2), '... and replaces a frozen one';
 	unlink "$d->{dir}/units/ai-chat-worker\@.service.d/watchdog.conf";
 	$d->ctl('daemon-reload');
 	$d->ctl('restart', $w[2]);
@@ -110,10 +116,10 @@ is sprintf('%04o', 07777 & (stat "$d->{dir}/run/ai-chat")[2]), '0750',
 {
 	$d->settings(%settings, AI_CHAT_THREADS => 'many');
 	ok !eval { $d->ctl('start', $w[3]); 1 },
-	    'with a setting that it refuses a worker does not start';
+	    'with an invalid setting a worker does not start';
 	like $d->log, qr/AI_CHAT_THREADS must be a whole number/,
-	    '... and says why';
-	ok active($w[1]), '... those that run go on';
+	    '... and logs the reason';
+	ok active($w[1]), '... running workers continue';
 	eval { $d->ctl('stop', $w[3]) };
 	$d->settings(%settings);
 }
@@ -127,13 +133,13 @@ is sprintf('%04o', 07777 & (stat "$d->{dir}/run/ai-chat")[2]), '0750',
 	is $s->value('select count(*) from ai_chat_migrations
 	    where version = 3'), 1, 'an upgrade migrates';
 	is_deeply [ map { $d->pid($w[$_]) } 1, 2 ], \@before,
-	    '... beside workers that go on';
+	    '... while workers continue';
 	$s->sql("update ai_chat_migrations set checksum = 'x'
 	    where version = 3");
 	ok !eval { $d->ctl('start', 'ai-chat-upgrade.service'); 1 },
-	    'a migration that fails is told';
+	    'a migration that fails is reported';
 	is_deeply [ map { $d->pid($w[$_]) } 1, 2 ], \@before,
-	    '... and no reason to stop a worker';
+	    '... and stops no worker';
 }
 
 # -- stop --------------------------------------------------------------------
@@ -151,17 +157,17 @@ is sprintf('%04o', 07777 & (stat "$d->{dir}/run/ai-chat")[2]), '0750',
 		syswrite STDOUT, $status // 'nothing';
 		POSIX::_exit(0);
 	}
-	wait_for(sub { $s->model_count('last') }, 10, 'the model to be asked');
+	wait_for(sub { $s->model_count('last') }, 10, 'a call of the model');
 	my $start = time;
 	$d->ctl('stop', 'ai-chat.target');
 	wait_for(sub { !grep { $d->show($_, 'ActiveState') ne 'inactive' }
 	    @w[1, 2] }, 10, 'the workers to end');
 	is scalar(<$chat>), 200, 'a chat in flight is answered';
-	cmp_ok time - $start, '<', 6.5, '... by the deadline';
+	cmp_ok time - $start, '<', 6.5, '... by its deadline';
 	is $d->show($w[$_], 'Result'), 'success', "the target stops worker $_"
 	    for 1, 2;
 	is $d->show('ai-chat-migrate.service', 'ActiveState'), 'inactive',
-	    '... and its next start will migrate again';
+	    '... and the next start of the target migrates again';
 }
 
 $d->stop;

@@ -1,5 +1,5 @@
-# The Russian texts for sellers: docs/texts.md has all that the sources have, and no other;
-# each is one that a bot can show as it is.
+# The Russian texts for sellers: docs/texts.md has exactly those of the sources,
+# and a bot can show each of them unchanged.
 
 use v5.36;
 use utf8;
@@ -18,8 +18,8 @@ sub text_of ($path)
 	return $text;
 }
 
-# What is Russian in the strings of a source: strings that follow each other are one, and
-# numbers, JSON and line breaks divide them.
+# The Russian texts in the strings of a source: adjacent strings are one text,
+# which numbers, JSON and line breaks divide.
 sub pieces_of ($text)
 {
 	$text =~ s{/\*.*?\*/}{}gs;
@@ -43,19 +43,20 @@ cmp_ok scalar @pieces, '>', 15, 'the sources have texts';
 cmp_ok scalar @texts, '>', 10, 'the page has texts';
 
 my @missing = grep { index($doc, $_) < 0 } @pieces;
-is join("\n", @missing), '', 'all of the sources stand in the page';
+is join("\n", @missing), '', 'each text of the sources is in the page';
 
 my $known = join '|', map { quotemeta } sort { length $b <=> length $a } @pieces;
 is join("\n", grep { s/$known//gr =~ /\p{Cyrillic}/ } @texts), '',
-    'all of the page stand in the sources';
+    'each text of the page is in the sources';
 is join("\n", grep { length > 200 || /[<>&"]/ } @texts), '',
-    'each can be shown as it is';
+    'each text can be shown unchanged';
 is join("\n", grep { (() = /[.!?](?= |\z)/g) > 2 } @texts), '',
-    'each is at most two sentences';
+    'each text has at most two sentences';
 is join("\n", grep { !/\A\p{Lu}/ || /  |\.\.| [.,;)]|\bAI\b/ } @texts), '',
-    'each is a sentence';
+    'each text consists of sentences';
 
-# -- what the model is told ------------------------------------------------------
+# -- names of fields for the model
+# -------------------------------------------------
 
 {
 	my $source = text_of('lib/seller_fields.c');
@@ -74,9 +75,9 @@ is join("\n", grep { !/\A\p{Lu}/ || /  |\.\.| [.,;)]|\bAI\b/ } @texts), '',
 	my @got = sort map { my @cells = split /\s*\|\s*/, $_, -1;
 	    "$cells[0] | $cells[2]" }
 	    grep { /`/ } $words =~ /^\| (.*?) ?\|$/mg;
-	cmp_ok scalar @want, '>', 100, 'there are words for the model';
+	cmp_ok scalar @want, '>', 100, 'there are field names for the model';
 	is join("\n", @got), join("\n", @want),
-	    '... and the page has each, with its names';
+	    '... and the page has each of them';
 	my @sorted = $table =~ /\{ "(\w+)"/g;
 	is_deeply \@sorted, [ sort @sorted ], 'the names are sorted';
 }

@@ -1,6 +1,6 @@
-# Timeouts nest: whoever is nearer to the model ends a request first, so that each caller
-# is told by the one who knows why.  The callers' own 60 s are over the deadline, and the
-# timeouts of Nginx are over each deadline that can be set.
+# Timeouts nest: the part that is nearer to the model ends a request first,
+# because its response has the best reason. The callers' own 60 s exceed the
+# deadline, and the timeouts of Nginx exceed each deadline that can be set.
 
 use v5.36;
 use AIChat::Proc qw(run slurp);
@@ -10,13 +10,13 @@ use AIChat::Test;
 my $TOP = AIChat::Stack::top();
 my $CALLERS_MS = 60_000;
 
-# What an answer takes beside the deadline: a queue, a slow machine.
+# The time of a response beyond the deadline: a queue, a slow machine.
 my $SPARE_MS = 5000;
 
 my $s = AIChat::Test->new(workers => 0, model => 0);
 my $stack = $s->stack;
 
-# The values of a directive of the whole configuration that Nginx takes, in ms.
+# The values of a directive in the whole configuration of Nginx, in ms.
 sub timeouts ($text, $name)
 {
 	my %unit = ('' => 1000, s => 1000, ms => 1, m => 60_000, h => 3_600_000);
@@ -26,7 +26,7 @@ sub timeouts ($text, $name)
 	    $text =~ /^\s*\Q$name\E\s+(\S+);/mg;
 }
 
-# Of the site, or of the front before several hosts, for a deadline.
+# The values of the site, or of the front before several hosts, for a deadline.
 sub configuration ($deadline_ms, $hosts = undef)
 {
 	$stack->settings->{AI_CHAT_DEADLINE_MS} = $deadline_ms;
@@ -64,9 +64,10 @@ for my $deadline ($preset, $least, $most) {
 	}
 }
 
-# -- what is shipped ---------------------------------------------------------
+# -- the shipped files
+# -----------------------------------------------------------
 
-# The package fills the template in by itself.
+# The package fills in the template by itself.
 {
 	my ($sed) = slurp("$TOP/debian/rules") =~ /'s\|\@READ_TIMEOUT\@\|([^|]+)\|'/;
 	my ($ms) = timeouts("x $sed;", 'x');
@@ -75,7 +76,7 @@ for my $deadline ($preset, $least, $most) {
 	my ($stop) = slurp("$TOP/systemd/ai-chat-worker\@.service")
 	    =~ /^TimeoutStopSec=(\d+)s$/m;
 	cmp_ok 1000 * $stop, '>=', $preset + $SPARE_MS,
-	    'a worker may drain for longer than a chat takes';
+	    'the time for draining is longer than a chat';
 }
 
 done_testing;

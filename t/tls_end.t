@@ -1,5 +1,6 @@
-# The TLS ends of the tests themselves: curl, which knows TLS and HTTP/2 better than we
-# do, gets the model's answers through each of them, and refuses the bad certificates.
+# The TLS ends of the tests themselves: curl, an independent client of TLS and
+# HTTP/2, gets the model's responses through each of them and refuses the bad
+# certificates.
 
 use v5.36;
 use utf8;
@@ -10,7 +11,7 @@ use Time::HiRes qw(time);
 
 my %VERSION = (h2 => 2, 'nginx-h2' => 2, http1 => '1.1');
 
-# One question to a model: { exit, status, version, content }.
+# Sends one question to a model; returns { exit, status, version, content }.
 sub ask ($s, $question, %o)
 {
 	my $file = $s->dir . '/curl';
@@ -51,38 +52,39 @@ for my $kind (sort keys %VERSION) {
 	is_answer($got, $version, "$kind: curl gets an answer");
 	like $got->{content}, qr/"content": ?"hello"/, '... the model\'s own';
 	is $s->model_last('one')->{headers}{authorization}, 'Bearer key',
-	    '... which got the key';
+	    '... which received the key';
 	my $second = $s->stack->settings->{OPENAI_FALLBACK_BASE_URL};
 	$got = ask($s, '[[id=two]]', url => $second);
-	is_answer($got, $version, '... the second model answers too');
+	is_answer($got, $version, '... the fallback model answers, too');
 	is $s->second_count('two'), 1, '... behind an end of its own';
 	$got = ask($s, '[[text=local]]', url =>
 	    $s->stack->settings->{OPENAI_BASE_URL} =~ s/127\.0\.0\.1/localhost/r);
 	is_answer($got, $version, '... and as localhost');
 
-	is_answer(ask($s, '[[delay=3000]]'), $version, 'one that takes long');
+	is_answer(ask($s, '[[delay=3000]]'), $version, 'a slow answer');
 	$got = ask($s, '[[body=huge size=20000000]]');
 	is_answer($got, $version, 'a large answer');
-	is length($got->{content}) > 20_000_000, 1, '... is whole';
+	is length($got->{content}) > 20_000_000, 1, '... is complete';
 	is_answer(ask($s, 'x' x 3_000_000 . '[[id=large]]'), $version,
 	    'a large question');
 
 	for my $how (qw(before reset)) {
 		$got = ask($s, "[[id=$how close=$how]]");
 		isnt $got->{status}, 200, "the model closes its connection ($how)";
-		is $s->model_count($how), 1, '... having been asked once';
+		is $s->model_count($how), 1, '... after one request';
 	}
 	is_answer(ask($s, '[[keepclose=1]]'), $version,
-	    'a model that will close a connection which is used again');
+	    'a connection that the model closes when it is reused');
 	$got = ask($s, '[[id=again]]');
-	is $s->model_count('again'), 1, '... is asked once then, too';
+	is $s->model_count('again'), 1, '... carries one request, too';
 
 	$s->stack->model->stop('KILL');
 	isnt ask($s, 'x')->{status}, 200, 'without a model' for 1, 2;
 	$s->stack->start_model;
-	is_answer(ask($s, '[[id=back]]'), $version, '... until it is back');
+	is_answer(ask($s, '[[id=back]]'), $version,
+	    '... until it listens again');
 
-	# Where the fault proxies are.
+	# The places of the fault proxies.
 	$s->proxy('model_plain')->cut_all;
 	$s->proxy('model_plain')->fault(refuse => 1);
 	for (1 .. 4) {
@@ -94,10 +96,10 @@ for my $kind (sort keys %VERSION) {
 	$s->proxy('model')->fault(refuse => 1);
 	$got = ask($s, '[[id=y]]');
 	is "$got->{version} " . ($got->{exit} != 0), '0 1',
-	    'one before the end refuses: there is no TLS';
+	    'a fault proxy before the end refuses: there is no TLS';
 	$s->proxy('model')->clear;
-	is_answer(ask($s, '[[id=y]]'), $version, '... and then one');
-	is $s->model_count('y'), 1, '... asked once';
+	is_answer(ask($s, '[[id=y]]'), $version, '... and then answers');
+	is $s->model_count('y'), 1, '... after one request';
 }
 
 # -- a worker ----------------------------------------------------------------
@@ -109,10 +111,10 @@ for my $kind (sort keys %VERSION) {
 			    'm[[status=429 code=insufficient_quota]]',
 			OPENAI_FALLBACK_MODEL => 'm' });
 		like $s->stack->settings->{OPENAI_BASE_URL}, qr/^https:/,
-		    "$kind: a worker is given the address of the end";
+		    "$kind: a worker has the address of the end";
 		is $s->send->{status}, 200, '... and answers a chat';
-		is $s->model_count, 1, '... having asked the first model';
-		is $s->second_count, 1, '... and the second one';
+		is $s->model_count, 1, '... with one call of the primary model';
+		is $s->second_count, 1, '... and one of the fallback model';
 	}
 }
 

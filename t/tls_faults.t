@@ -1,5 +1,5 @@
-# What can go wrong with the TLS of a model: its certificate, a handshake that hangs, no
-# ALPN, connections that end while they are idle.
+# Faults of TLS at a model: its certificate, a handshake that hangs, a server
+# without ALPN, connections that end while idle.
 
 use v5.36;
 use utf8;
@@ -7,7 +7,7 @@ use AIChat::HTTP2;
 use AIChat::Test;
 use Time::HiRes qw(time);
 
-# The workers ask another model, $m.
+# The workers call another model than the stand-in, $m.
 my $s = AIChat::Test->new(tls => 'h2', second_model => 1,
     idle => [ 'model' ]);
 my $m = AIChat::HTTP2->start($s);
@@ -60,25 +60,27 @@ for my $case ([ expired => 'that has expired' ],
 	my $got = ask();
 	is $got->{status}, 500, "a certificate $what: fails";
 	like why($got), qr/^AI service error: /, '... in JSON';
-	unlike $got->{content}, qr/127\.0\.0\.1/, '... that does not say where';
+	unlike $got->{content}, qr/127\.0\.0\.1/, '... without the address';
 	cmp_ok $got->{seconds}, '<', 1, '... at once';
 	like log_line(), qr/certificate.*attempts=1|attempts=1 .*certificate/,
 	    '... the log says that it is the certificate';
 	note log_line();
 	is $m->seen->{connections}, 1, '... after one connection';
-	is scalar($m->requests), 0, '... that brought no request';
+	is scalar($m->requests), 0, '... without a request';
 	costs(0, '... and costs nothing');
 
 	restart(%FALLBACK);
 	my $before = $s->second_count;
 	$got = ask();
-	is $got->{status}, 200, "a certificate $what: the second model answers";
+	is $got->{status}, 200,
+	    "a certificate $what: the fallback model answers";
 	cmp_ok $got->{seconds}, '<', 1, '... at once';
-	is $s->second_count, $before + 1, '... asked once';
-	is $m->seen->{connections}, 1, '... after one connection to the first';
-	costs(1, '... and it is counted once');
+	is $s->second_count, $before + 1, '... after one call';
+	is $m->seen->{connections}, 1,
+	    '... after one connection to the primary model';
+	costs(1, '... and the chat is counted once');
 
-	# The certificate was replaced: no restart is needed.
+	# The certificate is replaced: no restart is needed.
 	$m->set(%USUAL);
 	is ask()->{json}{response}, "T$user", '... until the certificate is right';
 }
@@ -104,25 +106,26 @@ restart(AI_CHAT_DEADLINE_MS => 8000);
 restart(AI_CHAT_DEADLINE_MS => 12000, %FALLBACK);
 {
 	my $got = ask();
-	is $got->{status}, 200, '... or the second model answers';
+	is $got->{status}, 200, '... or the fallback model answers';
 	cmp_ok $got->{seconds}, '<', 12, '... within the deadline';
 	note sprintf '%.1f s: %s', $got->{seconds}, log_line();
 }
-# A worker that is told to end answers the chats that it has.
+# A worker that drains answers the chats in flight.
 restart(AI_CHAT_DEADLINE_MS => 8000);
 {
 	$user++;
 	my @socks = $s->start_chats({ telegram_id => $user });
 	wait_for(sub { ($m->seen->{hanging} // 0) > 0 }, 10, 'a connection');
 	my $start = time;
-	is $s->kill_worker(1, 'TERM'), 0, 'SIGTERM while a handshake hangs: it ends';
+	is $s->kill_worker(1, 'TERM'), 0,
+	    'SIGTERM while a handshake hangs: the worker exits';
 	cmp_ok time - $start, '<', 9, '... when the chat has ended';
 	my ($got) = finish_chats(@socks);
-	is $got->{status}, 500, '... whose caller has an answer';
+	is $got->{status}, 500, '... and its caller gets a response';
 	ok ref $got->{json}, '... in JSON';
 	$s->start_worker(1);
 }
-# One of eight.
+# One handshake of eight.
 $m->set(%USUAL, hang => 1);
 restart(AI_CHAT_DEADLINE_MS => 15000);
 {
@@ -131,7 +134,8 @@ restart(AI_CHAT_DEADLINE_MS => 15000);
 	    message => "[[text=$_->{text}]]" } } @chats);
 	is $m->add_up(\@chats, \@got, 'one handshake of several hangs',
 	    refused => 1), 8, '... all are answered';
-	is((grep { $_->{seconds} > 3 } @got) <= 1, 1, '... seven of them at once')
+	is((grep { $_->{seconds} > 3 } @got) <= 1, 1,
+	    '... seven of them without delay')
 	    or diag join ' ', map { $_->{seconds} } @got;
 	note join ' ', map { sprintf '%.2f', $_->{seconds} } @got;
 }
@@ -154,7 +158,8 @@ for my $case ([ 'without ALPN', alpn => undef ],
 		    '... twenty at once are answered';
 		$m->do('forget') if $round == 1;
 	}
-	# On a busy machine fewer of the first ones overlap, and so fewer are kept.
+	# On a busy machine fewer of the first chats overlap, so fewer
+	# connections stay open.
 	cmp_ok $m->seen->{connections}, '<', 15,
 	    '... the second time on kept connections';
 }
@@ -168,7 +173,7 @@ for my $how (qw(fin reset)) {
 	$m->do($how);
 	$m->forget;
 	is ask()->{json}{response}, "T$user",
-	    "one that the server closed while idle ($how): the next chat is answered";
+	    "the server closed it while idle ($how): the next chat is answered";
 	is scalar($m->requests), 1, '... by one request';
 	like log_line(), qr/attempts=1 /, '... and one attempt';
 	is $m->seen->{connections}, 1, '... on a new connection';
@@ -176,7 +181,8 @@ for my $how (qw(fin reset)) {
 
 # -- sessions ----------------------------------------------------------------
 
-# curl 7.88 offers its session with TLS 1.2 too, but Node.js does not resume that one.
+# curl 7.88 offers its session with TLS 1.2, too, but Node.js does not resume
+# that one.
 $m->set(%USUAL);
 restart();
 is ask()->{status}, 200, 'a first connection';

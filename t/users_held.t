@@ -1,5 +1,5 @@
-# The users table belongs to another service: whatever that one does with it, an
-# answered chat is kept.
+# The users table belongs to another service: whatever that service does with
+# it, an answered chat is saved.
 
 use v5.36;
 use utf8;
@@ -20,7 +20,7 @@ sub link_of ($user)
 }
 
 is $s->send(telegram_id => 7)->{status}, 200, 'a chat of a known user';
-is_deeply link_of(7), [ 1, 1 ], '... is linked to him';
+is_deeply link_of(7), [ 1, 1 ], '... is linked to that user';
 
 open my $psql, '|-', 'psql', '-XAtq', '-d', $s->db_url
     or die "could not run psql: $!\n";
@@ -36,18 +36,20 @@ sub holder ($where = 'true')
 wait_for(sub {
 	holder("state = 'idle in transaction' and query like '%update%'");
 }, 10, 'the lock');
-is $s->send(telegram_id => 8)->{status}, 200, 'a user whom somebody holds';
-is_deeply link_of(8), [ 1, undef ], '... chats without the link';
+is $s->send(telegram_id => 8)->{status}, 200,
+    'a chat of a user whose row is locked';
+is_deeply link_of(8), [ 1, undef ], '... is saved without the link';
 close $psql;
-# The server lets go a moment after its client has left.
+# The server releases the lock a moment after its client has disconnected.
 wait_for(sub { !holder() }, 10, 'the lock to be gone');
-is $s->send(telegram_id => 8)->{status}, 200, '... and once let go';
-is_deeply link_of(8), [ 2, 2 ], '... with it';
+is $s->send(telegram_id => 8)->{status}, 200,
+    '... and when the lock is released';
+is_deeply link_of(8), [ 2, 2 ], '... with the link';
 
 $s->sql('alter table users rename telegram_id to tg');
-is $s->send(telegram_id => 7)->{status}, 200, 'a column of another name';
-is_deeply link_of(7), [ 2, 1 ], '... costs the link alone';
+is $s->send(telegram_id => 7)->{status}, 200, 'a renamed column';
+is_deeply link_of(7), [ 2, 1 ], '... costs only the link';
 $s->sql('drop table users cascade');
-is $s->send(telegram_id => 7)->{status}, 200, 'a table that is gone';
-is_deeply link_of(7), [ 3, 1 ], '... too';
+is $s->send(telegram_id => 7)->{status}, 200, 'a dropped table';
+is_deeply link_of(7), [ 3, 1 ], '... costs only the link, too';
 done_testing;

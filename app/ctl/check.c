@@ -207,11 +207,11 @@ check_settings(struct check *k)
 		report_check(k, "settings", false, "%s", err.detail);
 		return;
 	}
-	report_check(k, "settings", true, "the worker takes them");
+	report_check(k, "settings", true, "valid");
 	if (rc)
 		report_check(k, "database", false, "%s", err.detail);
 	else
-		report_check(k, "database", true, "the worker can use it");
+		report_check(k, "database", true, "usable");
 	/* The worker has accepted the same settings. */
 	k->has_conf = aic_conf_load(&k->c->conf, k->c->env.v, &err) == AIC_OK;
 }
@@ -230,10 +230,10 @@ check_schema(struct check *k)
 	if (rc) {
 		report_check(k, "schema", false, "%s", err.detail);
 	} else if (r.status == 0) {
-		report_check(k, "schema", true, "all migrations have been run");
+		report_check(k, "schema", true, "all migrations are applied");
 	} else if (r.status == 3) {
 		report_check(k, "schema", false,
-		    "there are migrations to run: ai-chatctl migrate");
+		    "migrations are pending: run ai-chatctl migrate");
 	} else {
 		ctl_run_why(&r, "ai-chat-migrate: ", why, sizeof(why));
 		report_check(k, "schema", false, "%s", why);
@@ -256,8 +256,8 @@ ctl_check_connections(struct ctl *c, int workers, char ret_says[160],
 		return rc;
 	have = (long long)aic_db_get_int(&call, 0, FREE_CONNECTIONS);
 	snprintf(ret_says, 160,
-	    "%d x AI_CHAT_DB_POOL (%lld) is %lld, of %lld that PostgreSQL "
-	    "%.20s has for them",
+	    "%d x AI_CHAT_DB_POOL (%lld) is %lld, of %lld connections that "
+	    "PostgreSQL %.20s allows",
 	    workers, (long long)c->conf.db_pool, need, have,
 	    aic_db_get(&call, 0, FREE_SERVER_VERSION));
 	aic_db_call_done(&call);
@@ -293,7 +293,7 @@ check_durability(struct check *k)
 	}
 	why = aic_durable_read(&call);
 	report_check(k, "durability", !*why, "%s%s",
-	    *why ? "answered chats can be lost in a crash of PostgreSQL: "
+	    *why ? "a crash of PostgreSQL can lose answered chats: "
 		 : "a commit survives a crash of PostgreSQL",
 	    why);
 	aic_db_call_done(&call);
@@ -314,11 +314,12 @@ check_search_path(struct check *k)
 	}
 	if (*aic_db_get(&call, 0, SEARCH_PATH_HAS_USER) == 't')
 		report_check(k, "search_path", false,
-		    "%s: whoever makes a schema of that name can have code run "
-		    "with the rights of the role; set it on the role",
+		    "%s: a role that can create a schema of that name can run "
+		    "code with the privileges of this role; set search_path "
+		    "for the role",
 		    aic_db_get(&call, 0, SEARCH_PATH));
 	else
-		report_check(k, "search_path", true, "sessions look in %s",
+		report_check(k, "search_path", true, "sessions use %s",
 		    aic_db_get(&call, 0, SEARCH_PATH));
 	aic_db_call_done(&call);
 }
@@ -331,24 +332,24 @@ check_site(struct check *k, const struct ctl_nginx_site *site)
 
 	if (site->places == 0) {
 		report_check(k, "site", false,
-		    "Nginx hands nothing to \"ai_chat\": the site is not "
-		    "there");
+		    "no location of Nginx passes requests to \"ai_chat\": the "
+		    "site is not installed");
 		return;
 	}
 	report_check(k, "site", site->listed, "Nginx %s %s",
-	    site->listed ? "reads its list of workers,"
-			 : "does not read its list of workers,",
+	    site->listed ? "reads the list of workers,"
+			 : "does not read the list of workers,",
 	    k->c->own.upstream);
 	ok = deadline < site->read_ms && deadline < site->send_ms;
 	report_check(k, "timeouts", ok,
 	    "AI_CHAT_DEADLINE_MS (%lld) is %s fastcgi_read_timeout (%lld ms) "
 	    "and fastcgi_send_timeout (%lld ms)",
-	    deadline, ok ? "under" : "not under both", (long long)site->read_ms,
-	    (long long)site->send_ms);
+	    deadline, ok ? "less than" : "not less than both",
+	    (long long)site->read_ms, (long long)site->send_ms);
 	ok = site->body_min == AIC_LIMITS_BODY &&
 	    site->body_max == AIC_LIMITS_BODY;
 	report_check(k, "body", ok,
-	    "client_max_body_size is %lld, a worker takes %d bytes",
+	    "client_max_body_size is %lld, the limit of a worker is %d bytes",
 	    (long long)(site->body_min != AIC_LIMITS_BODY ? site->body_min
 							  : site->body_max),
 	    AIC_LIMITS_BODY);
@@ -365,7 +366,7 @@ check_nginx(struct check *k)
 	aic_buf_init(&dump, 16 * 1024 * 1024);
 	rc = ctl_service_test(k->c, &dump, &err);
 	report_check(k, "nginx", !rc, "%s",
-	    rc ? err.detail : "its configuration is valid");
+	    rc ? err.detail : "the configuration is valid");
 	if (!rc && k->has_conf && dump.len > 0) {
 		rc = ctl_nginx_read(&site, dump.data, k->c->own.upstream, &err);
 		if (rc)
@@ -390,9 +391,9 @@ check_stop_timeout(struct check *k)
 		report_check(k, "stop", false, "%s", err.detail);
 	else if (ms >= 0)
 		report_check(k, "stop", ms > need,
-		    "TimeoutStopSec (%lld ms) is %s AI_CHAT_DEADLINE_MS and %d "
-		    "(%lld ms)",
-		    (long long)ms, ms > need ? "over" : "not over",
+		    "TimeoutStopSec (%lld ms) is %s than AI_CHAT_DEADLINE_MS "
+		    "plus %d (%lld ms)",
+		    (long long)ms, ms > need ? "greater" : "not greater",
 		    AIC_LIMITS_DRAIN_SPARE_MS, need);
 }
 
@@ -456,19 +457,20 @@ check_seller_api_path(struct check *k, struct aic_http *http, const char *path)
 		call_seller_api(k, http, path, id, &a);
 	}
 	if (a.end != AIC_HTTP_ANSWERED)
-		report_check(k, "server", false, "%s cannot be asked: %s", path,
-		    a.why[0] ? a.why : "no answer");
+		report_check(k, "server", false, "could not call %s: %s", path,
+		    a.why[0] ? a.why : "no response");
 	else if (a.status == 401 || a.status == 403)
 		report_check(k, "server", false,
-		    "the Server refuses SERVER_API_KEY: HTTP %d", a.status);
+		    "the seller-data API rejects SERVER_API_KEY: HTTP %d",
+		    a.status);
 	else if (aic_paths_is_missing(&a))
 		report_check(k, "server", false,
-		    "the Server has no %s: set SERVER_CONTEXT_PATHS to what it "
-		    "has",
+		    "the seller-data API has no path %s: correct "
+		    "SERVER_CONTEXT_PATHS",
 		    path);
 	else
 		report_check(k, "server", a.status < 500,
-		    "%s is there: HTTP %d", path, a.status);
+		    "%s exists: HTTP %d", path, a.status);
 	aic_buf_done(&a.body);
 }
 
@@ -519,7 +521,7 @@ check_workers(struct check *k)
 			continue;
 		all = false;
 		report_check(k, "workers", false,
-		    "worker %d is in Nginx's list and is not ready",
+		    "worker %d is in Nginx's list but is not ready",
 		    list.number[i]);
 	}
 	for (i = 0; i < k->now.n; i++) {
@@ -531,10 +533,10 @@ check_workers(struct check *k)
 	}
 	if (list.n == 0)
 		report_check(k, "workers", false,
-		    "there are none in Nginx's list");
+		    "Nginx's list has no workers");
 	else if (all)
 		report_check(k, "workers", true,
-		    "%d in Nginx's list, and all are ready", list.n);
+		    "%d in Nginx's list, all of them ready", list.n);
 	ctl_upstream_done(&list);
 }
 

@@ -83,8 +83,8 @@ ctl_conf_load(struct ctl_conf *ret_conf, struct aic_err *err)
 	if (!number || strchr(number + 1, '%') ||
 	    strpbrk(ret_conf->socket, " \t\r\n;{}'\"\\$#"))
 		return aic_fail(err, AIC_ECONF,
-		    "AI_CHATCTL_SOCKET is not the path of a socket with one "
-		    "\"%s\" in it",
+		    "AI_CHATCTL_SOCKET must be a socket path that contains "
+		    "\"%s\" once",
 		    CTL_NUMBER);
 	return AIC_OK;
 }

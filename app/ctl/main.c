@@ -29,33 +29,30 @@
 static const char usage[] =
     "usage: ai-chatctl COMMAND [ARGUMENT] [--json]\n"
     "\n"
-    "  status                how each worker is\n"
-    "  scale N               have N workers from now on\n"
-    "  restart               one worker after another, so that the others "
-    "answer\n"
-    "  reload                test Nginx's configuration, and have it read "
-    "again\n"
+    "  status                print the state of each worker\n"
+    "  scale N               change the number of workers to N\n"
+    "  restart               restart the workers, one after another\n"
+    "  reload                test Nginx's configuration and reload Nginx\n"
     "  migrate               bring the database up to date\n"
-    "  check                 look for what is wrong, or would be\n"
-    "  limits ID             what a user has used of his day\n"
-    "  reset-limit ID        give a user a full day again\n"
+    "  check                 check settings, database, Nginx and workers\n"
+    "  limits ID             print the daily limit of a user and its use\n"
+    "  reset-limit ID        reset the daily limit of a user\n"
     "  history ID [--limit N]\n"
-    "                        what a user asked last, and was answered\n"
-    "  stats [ID] [--days N] sums over the last days: a user's, or all\n"
-    "  forget ID [--yes]     delete all that is kept of a person\n"
+    "                        print the last exchanges of a user\n"
+    "  stats [ID] [--days N] print statistics of a user, or of all users\n"
+    "  forget ID [--yes]     delete everything stored about a user\n"
     "  prune --older-than DAYS\n"
-    "                        delete what is older\n"
+    "                        delete exchanges older than DAYS days\n"
     "\n"
     "  --json     print one JSON document\n"
-    "  --help     print this, and exit\n"
+    "  --help     print this help, and exit\n"
     "  --version  print the version, and exit\n"
     "\n"
-    "ID is a telegram_id. The settings are those of the workers, from\n"
-    "/etc/ai-chat/ai-chat.env; ai-chatctl(8) tells more.\n"
+    "ID is a telegram_id. The settings of the workers are read from\n"
+    "/etc/ai-chat/ai-chat.env; ai-chatctl(8) describes each command.\n"
     "\n"
-    "Exit status: 0 done, and all is well; "
-    "1 something failed, or is not well;\n"
-    "2 wrong usage or settings.\n";
+    "Exit status: 0 success, and no problem found; 1 a failure, or a problem\n"
+    "found; 2 invalid usage or settings.\n";
 
 enum argument { NONE, NUMBER, USER, MAYBE_USER };
 
@@ -156,7 +153,7 @@ ctl_number(const char *what, const char *text, int64_t min, int64_t max,
 	if (!isdigit((unsigned char)*text) || *end || errno || n < min ||
 	    n > max)
 		return aic_fail(err, AIC_EPARAM,
-		    "%s is a whole number from %lld to %lld, not \"%.40s\"",
+		    "%s must be an integer from %lld to %lld, not \"%.40s\"",
 		    what, (long long)min, (long long)max, text);
 	*ret = n;
 	return AIC_OK;
@@ -185,7 +182,7 @@ ctl_update_cache(struct ctl *c, bool (*update)(struct aic_cache *, int64_t),
 	struct aic_cache *cache;
 
 	if (aic_cache_open(&cache, &conf, &err)) {
-		ctl_warn("Redis could not be told (%s): %s", err.detail,
+		ctl_warn("could not update Redis (%s): %s", err.detail,
 		    otherwise);
 		return;
 	}
@@ -194,7 +191,7 @@ ctl_update_cache(struct ctl *c, bool (*update)(struct aic_cache *, int64_t),
 	aic_cache_first(cache, aic_clock_us() + CACHE_US);
 	aic_cache_keys_set_scope(cache, c->db, aic_clock_us() + CACHE_US, &err);
 	if (!update(cache, c->id))
-		ctl_warn("Redis could not be told: %s", otherwise);
+		ctl_warn("could not update Redis: %s", otherwise);
 	aic_cache_close(cache);
 }
 
@@ -279,8 +276,8 @@ find_command(const char *name, struct aic_err *err)
 		if (strcmp(commands[i].name, name) == 0)
 			return &commands[i];
 	aic_fail(err, AIC_EPARAM,
-	    name ? "there is no command \"%.40s\"; see --help"
-		 : "no command; see --help",
+	    name ? "unknown command \"%.40s\"; see --help"
+		 : "no command given; see --help",
 	    name);
 	return NULL;
 }

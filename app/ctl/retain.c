@@ -50,7 +50,7 @@ ctl_prune(struct ctl *c, struct aic_err *err)
 	if (rc)
 		return rc;
 	if (!done.complete) {
-		ctl_warn("stopped before the end; the next run goes on");
+		ctl_warn("stopped early; the next run continues");
 		c->bad = true;
 	}
 	return AIC_OK;
@@ -66,7 +66,8 @@ is_meant(const struct ctl *c)
 	if (c->yes)
 		return true;
 	fprintf(stderr,
-	    "All that is kept of user %lld is deleted for good. Type yes: ",
+	    "Everything stored about user %lld will be deleted permanently. "
+	    "Type yes: ",
 	    (long long)c->id);
 	fflush(stderr);
 	return fgets(line, sizeof(line), stdin) && strcmp(line, "yes\n") == 0;
@@ -87,7 +88,7 @@ ctl_forget(struct ctl *c, struct aic_err *err)
 	if (rc)
 		return rc;
 	ctl_update_cache(c, aic_cache_keys_forget,
-	    "what is there goes away within ten minutes");
+	    "its entries about the user expire within ten minutes");
 	aic_buf_printf(&c->doc,
 	    "{\"telegram_id\":%lld,\"known\":%s,\"exchanges\":%lld,"
 	    "\"counter_kept\":%s}",
@@ -97,7 +98,7 @@ ctl_forget(struct ctl *c, struct aic_err *err)
 	    (long long)done.exchanges);
 	if (done.counter_kept)
 		ctl_say(c,
-		    "the counter of these days stays until a prune finds it "
-		    "old");
+		    "the counter is of today or yesterday; a later prune "
+		    "deletes it");
 	return AIC_OK;
 }

@@ -58,7 +58,8 @@ take_lock(struct change *ch, struct aic_err *err)
 		return AIC_OK;
 	if (errno == EWOULDBLOCK)
 		return aic_fail(err, AIC_EBUSY,
-		    "another ai-chatctl is at work; try again when it is done");
+		    "another ai-chatctl is running; try again after it has "
+		    "exited");
 	return aic_fail(err, AIC_ECONF, "could not lock \"%s\": %s", path,
 	    strerror(errno));
 }
@@ -112,8 +113,7 @@ wait_until_ready(struct change *ch, int number, struct aic_err *err)
 			return aic_fail(err, AIC_EBUSY, "interrupted");
 		if (aic_clock_us() >= until)
 			return aic_fail(err, AIC_EBUSY,
-			    "worker %d is not ready after %d s; its log says "
-			    "why",
+			    "worker %d is not ready after %d s; see its log",
 			    number, CTL_READY_S);
 		if (aic_clock_us() >= ask) {
 			rc = ctl_service_list(ch->c, &now, err);
@@ -121,8 +121,8 @@ wait_until_ready(struct change *ch, int number, struct aic_err *err)
 				return rc;
 			if (!is_running(&now, number))
 				return aic_fail(err, AIC_EBUSY,
-				    "worker %d has ended again; its log says "
-				    "why",
+				    "worker %d exited after its start; see its "
+				    "log",
 				    number);
 			ask = aic_clock_us() + ASK_US;
 		}
@@ -172,8 +172,8 @@ reload_nginx(struct change *ch, bool ended, struct aic_err *err)
 		return rc;
 	if (!ctl_nginx_wait(&old, false, aic_clock_us() + RELOAD_US))
 		return aic_fail(err, AIC_EBUSY,
-		    "Nginx has not taken its new configuration; its error log "
-		    "says why");
+		    "Nginx did not apply the new configuration; see its error "
+		    "log");
 	/* The old processes pass their requests by the old list. A missing
 	 * worker costs such a request a second try; several missing workers can
 	 * cost the caller the response. */
@@ -181,7 +181,7 @@ reload_nginx(struct change *ch, bool ended, struct aic_err *err)
 	    !ctl_nginx_wait(&old, true,
 		aic_clock_us() + ch->c->conf.deadline_ms * AIC_MS +
 		    LAST_SPARE_US))
-		ctl_warn("an old process of Nginx does not end; going on");
+		ctl_warn("an old Nginx process has not exited; continuing");
 	return AIC_OK;
 }
 
@@ -201,7 +201,8 @@ publish_list(struct change *ch, const int *number, int n, bool ended,
 	rc = reload_nginx(ch, ended, err);
 	if (!rc)
 		ctl_say(ch->c,
-		    n == 1 ? "Nginx has %d worker" : "Nginx has %d workers", n);
+		    n == 1 ? "Nginx uses %d worker" : "Nginx uses %d workers",
+		    n);
 	return rc;
 }
 
@@ -212,19 +213,24 @@ undo_change(struct change *ch)
 {
 	struct aic_err err = AIC_ERR_INIT;
 	enum aic_code rc = AIC_OK;
+	bool failed;
 
 	if (ch->written)
 		rc = ctl_upstream_restore(&ch->c->own, &ch->old, &err);
 	if (!rc && ch->reloaded)
 		rc = reload_nginx(ch, true, &err);
-	if (rc)
-		ctl_warn("while undoing: %s", err.detail);
+	failed = rc != AIC_OK;
+	if (failed)
+		ctl_warn("could not undo the change: %s", err.detail);
 	while (ch->n_started > 0) {
 		ch->n_started--;
-		if (ctl_service_stop(ch->c, ch->started[ch->n_started], &err))
-			ctl_warn("while undoing: %s", err.detail);
+		rc = ctl_service_stop(ch->c, ch->started[ch->n_started], &err);
+		if (rc)
+			ctl_warn("could not undo the change: %s", err.detail);
+		failed = failed || rc;
 	}
-	ctl_warn("all is as it was before");
+	if (!failed)
+		ctl_warn("the change was undone");
 }
 
 /* --- scale ---------------------------------------------------------------- */
@@ -369,7 +375,7 @@ restart_all(struct change *ch, struct aic_err *err)
 			ctl_say(ch->c, "restarted worker %d", number);
 	}
 	if (rc && i < ch->now.n)
-		ctl_warn("the workers after this one were left as they are");
+		ctl_warn("the remaining workers were not restarted");
 	return rc;
 }
 
@@ -390,7 +396,7 @@ restart_one(struct change *ch, struct aic_err *err)
 	}
 	rc = restart_all(ch, err);
 	if (rc) {
-		ctl_warn("worker %d answers in its place", pair[1]);
+		ctl_warn("worker %d continues to run in its place", pair[1]);
 		return rc;
 	}
 	rc = publish_list(ch, pair, 1, true, err);
@@ -412,7 +418,8 @@ ctl_restart(struct ctl *c, struct aic_err *err)
 		rc = ctl_check_settings(c, err);
 	if (!rc && ch.now.n == 0)
 		rc = aic_fail(err, AIC_EBUSY,
-		    "there is no worker; ai-chatctl scale N starts some");
+		    "no worker is running; start workers with ai-chatctl scale "
+		    "N");
 	if (!rc)
 		rc = ch.now.n == 1 ? restart_one(&ch, err)
 				   : restart_all(&ch, err);
@@ -436,7 +443,7 @@ ctl_reload(struct ctl *c, struct aic_err *err)
 	end_change(&ch);
 	if (rc)
 		return rc;
-	ctl_say(c, "Nginx has taken its configuration");
+	ctl_say(c, "Nginx has applied its configuration");
 	aic_buf_puts(&c->doc, "{\"reloaded\":true}");
 	return AIC_OK;
 }

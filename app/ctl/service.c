@@ -26,7 +26,7 @@ static const char *const doing[VERBS] = {
 	[RELOAD] = "reload Nginx",
 	[KEEP] = "enable worker ",
 	[DROP] = "disable worker ",
-	[SHOW] = "ask about worker ",
+	[SHOW] = "query worker ",
 };
 
 /* The command to run. CTL_NUMBER stands for the number of the worker. */

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "lib/buf.h"
+#include "lib/file.h"
 
 /* As in nginx/ai-chat-upstream.conf.in; a test compares the two. */
 #define BEFORE "server unix:"
@@ -78,9 +79,9 @@ parse_list(struct ctl_upstream *list, const struct ctl_conf *conf,
 		number = parse_line(conf, p, n);
 		if (number == 0)
 			return aic_fail(err, AIC_ECONF,
-			    "\"%s\" has a line that is not ai-chatctl's, "
-			    "number %d: %.*s",
-			    conf->upstream, line, n > 80 ? 80 : (int)n, p);
+			    "line %d of \"%s\" was not written by "
+			    "ai-chatctl: %.*s",
+			    line, conf->upstream, n > 80 ? 80 : (int)n, p);
 		if (list->n < AIC_METRICS_WORKERS)
 			list->number[list->n++] = number;
 	}
@@ -92,27 +93,18 @@ ctl_upstream_read(struct ctl_upstream *ret, const struct ctl_conf *conf,
     struct aic_err *err)
 {
 	enum aic_code rc;
-	size_t n;
-	FILE *fp;
+	size_t len = 0;
 
 	memset(ret, 0, sizeof(*ret));
-	fp = fopen(conf->upstream, "re");
-	if (!fp && errno == ENOENT)
+	if (access(conf->upstream, F_OK) != 0 && errno == ENOENT)
 		return AIC_OK;
-	if (!fp)
-		return aic_fail(err, AIC_ECONF, "could not open \"%s\": %s",
-		    conf->upstream, strerror(errno));
-	ret->text = calloc(1, FILE_MAX);
-	if (!ret->text) {
-		fclose(fp);
-		return aic_fail(err, AIC_ENOMEM, "out of memory");
-	}
-	n = fread(ret->text, 1, FILE_MAX - 1, fp);
-	rc = ferror(fp) || n == FILE_MAX - 1 || strlen(ret->text) != n
-	    ? aic_fail(err, AIC_ECONF,
-		  "could not read \"%s\" as a list of workers", conf->upstream)
-	    : parse_list(ret, conf, err);
-	fclose(fp);
+	rc = aic_file_read_any("list of workers", conf->upstream, FILE_MAX,
+	    &ret->text, &len, err);
+	if (!rc && strlen(ret->text) != len)
+		rc = aic_fail(err, AIC_ECONF,
+		    "list of workers \"%s\" has a NUL byte", conf->upstream);
+	if (!rc)
+		rc = parse_list(ret, conf, err);
 	if (rc)
 		ctl_upstream_done(ret);
 	return rc;
@@ -214,7 +206,7 @@ ctl_upstream_write(const struct ctl_conf *conf, const int *number, int n,
 	for (i = 0; i < n; i++)
 		put_line(&text, conf, number[i]);
 	rc = text.failed || text.len == 0
-	    ? aic_fail(err, AIC_ECONF, "a list of %d workers does not fit", n)
+	    ? aic_fail(err, AIC_ECONF, "a list of %d workers is too large", n)
 	    : replace_file(conf->upstream, text.data, err);
 	aic_buf_done(&text);
 	return rc;

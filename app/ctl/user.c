@@ -37,13 +37,13 @@ ctl_limits(struct ctl *c, struct aic_err *err)
 		return rc;
 	aic_render_limits(&c->doc, c->id, &s);
 	ctl_say(c, "user %lld%s", (long long)c->id,
-	    s.known ? "" : ", who has never asked");
+	    s.known ? "" : " has no chats");
 	if (s.limit == 0) {
-		ctl_say(c, "used %lld on %s, %lld of them under way",
+		ctl_say(c, "used %lld on %s, %lld of them in flight",
 		    (long long)s.used, s.day, (long long)s.reservations);
-		ctl_say(c, "there is no limit");
+		ctl_say(c, "no daily limit");
 	} else {
-		ctl_say(c, "used %lld of %lld on %s, %lld of them under way",
+		ctl_say(c, "used %lld of %lld on %s, %lld of them in flight",
 		    (long long)s.used, (long long)s.limit, s.day,
 		    (long long)s.reservations);
 		ctl_say(c, "left %lld", (long long)aic_limit_left(&s));
@@ -164,12 +164,13 @@ ctl_reset(struct ctl *c, struct aic_err *err)
 	known = aic_limit_reset_read(&call);
 	aic_db_call_done(&call);
 	ctl_update_cache(c, aic_cache_keys_delete_refusal,
-	    "a refusal may be remembered for up to a minute");
+	    "a refusal can remain cached for up to a minute");
 	aic_render_reset(&c->doc, c->id, known);
 	if (known)
-		ctl_say(c, "user %lld has a full day again", (long long)c->id);
+		ctl_say(c, "reset the daily limit of user %lld",
+		    (long long)c->id);
 	else
-		ctl_warn("user %lld has never asked", (long long)c->id);
+		ctl_warn("user %lld has no chats", (long long)c->id);
 	c->bad = !known;
 	return AIC_OK;
 }

@@ -48,23 +48,21 @@ struct migrate {
 static const char usage[] =
     "usage: ai-chat-migrate [--dir DIR] [--status] [--wait]\n"
     "\n"
-    "Brings the database of DATABASE_URL (or DATABASE_URL_FILE) up to date, "
-    "in the\n"
-    "schema AI_CHAT_DB_SCHEMA (public): runs\n"
-    "the files NNNN_name.sql of DIR that it has not seen yet, in order, "
-    "each in a\n"
-    "transaction of its own, and then the files always_*.sql.\n"
+    "Brings the database of DATABASE_URL (or DATABASE_URL_FILE) up to date.\n"
+    "The tables are in the schema AI_CHAT_DB_SCHEMA (default: public). Runs\n"
+    "the migrations, which are the files NNNN_name.sql of DIR, that are not\n"
+    "applied yet, in order, each in its own transaction; then runs the files\n"
+    "always_*.sql.\n"
     "\n"
-    "  --dir DIR  where the files are (default: " AIC_SQL_DIR ")\n"
-    "  --status   only tell what has been run and what has not\n"
-    "  --wait     wait for a server that is away, however long that takes\n"
-    "  --help     print this, and exit\n"
+    "  --dir DIR  the directory of the files (default: " AIC_SQL_DIR ")\n"
+    "  --status   list the migrations and run nothing\n"
+    "  --wait     wait without limit until the server accepts connections\n"
+    "  --help     print this help, and exit\n"
     "  --version  print the version, and exit\n"
     "\n"
-    "Exit status: 0 up to date; "
-    "1 something failed, and nothing of that file is\n"
-    "left behind; 2 wrong settings; "
-    "with --status, 3 when something is to be run.\n";
+    "Exit status: 0 up to date; 1 a failure, and the file that failed was\n"
+    "rolled back; 2 invalid settings; 3 with --status: migrations are\n"
+    "pending.\n";
 
 static bool AIC_PRINTF(1, 2) print_failure(const char *fmt, ...)
 {
@@ -213,7 +211,7 @@ wait_for_server(const char *url)
 	while ((ping = PQping(url)) == PQPING_REJECT ||
 	    ping == PQPING_NO_RESPONSE) {
 		if (!said)
-			print_failure("the database is away; waiting for it");
+			print_failure("the database is unavailable, waiting for it");
 		said = true;
 		aic_clock_sleep(aic_clock_us() + WAIT_US);
 	}
@@ -272,8 +270,8 @@ static bool
 set_schema(struct migrate *m, const char *schema)
 {
 	static const char elsewhere[] =
-	    "SELECT pg_catalog.format('the tables are in schema %I, and not "
-	    "in %I: set AI_CHAT_DB_SCHEMA=%1$s', n.nspname, $1::text)"
+	    "SELECT pg_catalog.format('the tables are in schema %I, not in "
+	    "%I: set AI_CHAT_DB_SCHEMA=%1$s', n.nspname, $1::text)"
 	    " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n"
 	    "  ON n.oid OPERATOR(pg_catalog.=) c.relnamespace"
 	    " WHERE c.oid OPERATOR(pg_catalog.=)"
@@ -305,9 +303,9 @@ static bool
 check_owner(struct migrate *m)
 {
 	static const char others[] =
-	    "SELECT pg_catalog.format('table %I belongs to role %I, and %I is "
-	    "no member of it: run ai-chat-migrate as %2$I, or GRANT %2$I "
-	    "TO %3$I',"
+	    "SELECT pg_catalog.format('table %I belongs to role %I, but %I is "
+	    "not a member of that role: run ai-chat-migrate as %2$I, or GRANT "
+	    "%2$I TO %3$I',"
 	    "  c.relname, r.rolname, current_user)"
 	    " FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner"
 	    " WHERE c.oid IN (to_regclass('ai_chat_daily_limits')::oid,"
@@ -325,7 +323,7 @@ prepare_session(struct migrate *m, const struct aic_conf *conf)
 	if (!connect_to(m, conf->database_url))
 		return false;
 	PQsetNoticeProcessor(m->conn, print_notice, NULL);
-	if (!run_sql(m, "set the session up",
+	if (!run_sql(m, "set up the session",
 		"SET client_encoding = 'UTF8';"
 		" SET client_min_messages = notice") ||
 	    !set_schema(m, conf->db_schema))
@@ -370,7 +368,7 @@ find_applied(struct migrate *m, const struct file *f, const char *sql)
 	}
 	PQclear(res);
 	snprintf(version, sizeof(version), "%d", f->version);
-	res = run_query(m, "look a migration up",
+	res = run_query(m, "look up a migration",
 	    "SELECT checksum = encode("
 	    "  sha256(pg_catalog.convert_to($2::text, 'UTF8')), 'hex')"
 	    " FROM ai_chat_migrations WHERE version = $1::int",
@@ -419,7 +417,7 @@ migrate_file(struct migrate *m, const struct file *f)
 		status = -1;
 	}
 	if (seen == CHANGED)
-		print_failure("\"%s\" was changed after it had been run",
+		print_failure("\"%s\" was changed after it was applied",
 		    f->name);
 	if (seen == CHANGED || seen == FAILED)
 		status = 1;
@@ -491,7 +489,7 @@ parse_flags(int argc, char **argv, struct migrate *m)
 		}
 	}
 	if (optind < argc) {
-		print_failure("unknown argument \"%s\"", argv[optind]);
+		print_failure("unexpected argument \"%s\"", argv[optind]);
 		return 2;
 	}
 	return -1;

@@ -191,7 +191,7 @@ chat_cache_look_up(struct chat *c, struct aic_err *err)
 		return AIC_OK;
 	err->retry_after_s = (int)c->rq->limit.reset_in_s;
 	return aic_fail(err, AIC_ELIMIT,
-	    "the day is used up, as Redis remembers");
+	    "the daily limit is used up, according to Redis");
 }
 
 /* The stored version contains the lifetime of a context, because a worker with

@@ -220,7 +220,8 @@ fcgi_accept(struct fcgi *f, struct fcgi_request *rq, struct aic_err *err)
 	    FCGX_GetError(f->request.in) != 0) {
 		FCGX_Free(&f->request, 1);
 		aic_fail(err, AIC_EBUSY,
-		    "a connection brought no request: not from Nginx?");
+		    "could not read a request from a connection; is the "
+		    "client Nginx?");
 		return FCGI_NOISE;
 	}
 	/* The peer's wish for a kept connection is ignored, because a kept

@@ -58,7 +58,7 @@ health_ready(struct request *rq, struct aic_err *err)
 	bool db;
 
 	(void)err;
-	request_stage(rq, "asking the database");
+	request_stage(rq, "checking the database");
 	state = database_state(rq->worker);
 	db = strcmp(state, "ok") == 0;
 	rq->status = db ? 200 : 503;

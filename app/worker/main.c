@@ -97,22 +97,23 @@ struct crew {
 static const char usage[] =
     "usage: ai-chat-worker [--check | --version | --help]\n"
     "\n"
-    "Answers sellers' questions. "
-    "Speaks FastCGI on standard input, a listening\n"
-    "socket, as spawn-fcgi hands it over:\n"
+    "Answers questions of sellers with a language model. Serves FastCGI\n"
+    "requests on standard input, which must be a listening socket, as\n"
+    "spawn-fcgi passes it:\n"
     "\n"
     "  spawn-fcgi -n -s /run/ai-chat/1.sock -M 0660 -- ai-chat-worker\n"
     "\n"
     "  --check    check the settings and the database, and exit\n"
     "  --version  print the version, and exit\n"
-    "  --help     print this, and exit\n"
+    "  --help     print this help, and exit\n"
     "\n"
     "All settings come from the environment. API_SECRET_KEY, DATABASE_URL and\n"
-    "OPENAI_API_KEY are mandatory; ai-chat.env lists and explains them all.\n"
-    "SIGTERM and SIGINT: serve what is queued, then exit.\n"
+    "OPENAI_API_KEY are mandatory; ai-chat.env(5) describes all settings.\n"
+    "On SIGTERM and SIGINT the worker drains: it answers the requests that\n"
+    "are accepted or queued, and exits.\n"
     "\n"
-    "Exit status: 0 done; 1 something failed while running; "
-    "2 wrong settings.\n";
+    "Exit status: 0 success; 1 failure at run time; 2 invalid settings or\n"
+    "arguments.\n";
 
 static void
 free_if_large(struct aic_buf *b)
@@ -245,7 +246,7 @@ ping_when_due(struct crew *c)
 		sd_notify_send(&c->notify, "WATCHDOG=1");
 	else if (!c->stuck)
 		aic_log_event(AIC_LOG_ERROR, "watchdog",
-		    "a request hangs; no more pings");
+		    "a request is stuck, watchdog pings stopped");
 	c->stuck = stuck;
 }
 
@@ -356,26 +357,27 @@ run_worker(struct worker *w, const sigset_t *signals)
 	c.n = start_threads(&c, n);
 	if (c.n == n) {
 		aic_log_event(AIC_LOG_INFO, "start",
-		    "version %s, %lld chats at once, limit %lld a day",
+		    "version %s, at most %lld chats in flight, daily limit "
+		    "%lld",
 		    PACKAGE_VERSION, (long long)w->conf.threads,
 		    (long long)w->conf.daily_limit);
 		sd_notify_send(&c.notify, "READY=1");
 		sig = wait_for_signal(&c, signals);
 		sd_notify_send(&c.notify, "STOPPING=1");
-		aic_log_event(AIC_LOG_INFO, "drain", "%s: serving what is left",
+		aic_log_event(AIC_LOG_INFO, "drain", "received %s, draining",
 		    sig == SIGTERM ? "SIGTERM" : "SIGINT");
 	}
 	fcgi_stop();
 	if (!join_threads(&c, aic_clock_us() + c.stuck_us)) {
 		aic_log_event(AIC_LOG_ERROR, "drain",
-		    "a request hangs; leaving without it");
+		    "a request is stuck; exiting without waiting for it");
 		_exit(1);
 	}
 	sd_notify_close(&c.notify);
 	free(c.threads);
 	if (c.n < n)
 		return 1;
-	aic_log_event(AIC_LOG_INFO, "stop", "all served");
+	aic_log_event(AIC_LOG_INFO, "stop", "drained, exiting");
 	return 0;
 }
 
@@ -411,7 +413,7 @@ run_check(struct worker *w)
 	if (rc)
 		return log_failure(rc, &err);
 	worker_check_cache(w);
-	puts("ok: settings and database are as they should be");
+	puts("ok: the settings are valid, and the database is usable");
 	return 0;
 }
 
@@ -512,7 +514,7 @@ main(int argc, char **argv)
 	aic_log_level(conf.log_level);
 	if (aic_conf_foreign(environ, foreign, sizeof(foreign)))
 		aic_log_event(AIC_LOG_WARN, "settings",
-		    "these have no effect here: %s", foreign);
+		    "these environment variables have no effect: %s", foreign);
 	rc = worker_open(&w, &conf, &err);
 	if (rc)
 		return log_failure(rc, &err);

@@ -201,7 +201,8 @@ fail_still_running(struct aic_err *err)
 	err->retry_after_s = CROWD_RETRY_AFTER_S;
 	aic_says(err, "A request with this Idempotency-Key is still under way");
 	return aic_fail(err, AIC_EBUSY,
-	    "another chat of this key was under way for too long");
+	    "another chat with this Idempotency-Key was in flight for too "
+	    "long");
 }
 
 static enum aic_code
@@ -215,14 +216,14 @@ wait_until_ended(struct chat *c, struct aic_err *err)
 	do {
 		if (fcgi_gone(c->rq->fcgi))
 			return aic_fail(err, AIC_EGONE,
-			    "the caller left while another chat of this key "
-			    "was under way");
+			    "the caller disconnected while another chat with "
+			    "this Idempotency-Key was in flight");
 		if (aic_clock_us() + pause > until)
 			return fail_still_running(err);
 		aic_clock_sleep(aic_clock_us() + pause);
 		if (pause < FIRST_PAUSE_MAX_US)
 			pause *= 2;
-		request_stage(c->rq, "waiting for the first of this key");
+		request_stage(c->rq, "waiting for the first chat of this key");
 		aic_idempotency_bind(&call, c->in.telegram_id, c->id,
 		    c->digest);
 		rc = request_db(c->rq, &call, 1, err);
@@ -280,7 +281,8 @@ refuse_chat(struct chat *c, struct aic_err *err)
 	if (!aic_limit_is_used_up(s) && (s->at_once || s->limit == 0)) {
 		err->retry_after_s = CROWD_RETRY_AFTER_S;
 		return aic_fail(err, AIC_ECROWD,
-		    "as many chats of the user as may be are under way");
+		    "user has %lld chats in flight, the maximum",
+		    (long long)s->at_once);
 	}
 	chat_cache_note_refusal(c);
 	/* A chat ended between the refusal and aic_limit_peek_bind(), but the
@@ -288,7 +290,7 @@ refuse_chat(struct chat *c, struct aic_err *err)
 	if (s->used < s->limit)
 		s->used = s->limit;
 	err->retry_after_s = (int)s->reset_in_s;
-	return aic_fail(err, AIC_ELIMIT, "the day is used up");
+	return aic_fail(err, AIC_ELIMIT, "the daily limit is used up");
 }
 
 /* Redis has a refusal for the day, and the request has a key: one query,
@@ -367,7 +369,7 @@ release_now(struct chat *c)
 	aic_limit_release_bind(&call, c->in.telegram_id, c->id);
 	if (request_db(c->rq, &call, 1, &err)) {
 		aic_log_event(AIC_LOG_WARN, "lease",
-		    "a reservation could not be given back: %s", err.detail);
+		    "could not release a reservation: %s", err.detail);
 		return false;
 	}
 	aic_db_call_done(&call);

@@ -128,12 +128,13 @@ run_request(struct request *rq, const struct route *r, struct aic_err *err)
 		return rc;
 	request_stage(rq, "finding the route");
 	if (!r)
-		return aic_fail(err, AIC_ENOROUTE, "no such path");
+		return aic_fail(err, AIC_ENOROUTE, "no route has this path");
 	if (strcmp(r->method, rq->in.method) != 0) {
 		rq->allow = r->method;
-		return aic_fail(err, AIC_EMETHOD, "no such method here");
+		return aic_fail(err, AIC_EMETHOD,
+		    "the path does not allow this method");
 	}
-	request_stage(rq, "finding room");
+	request_stage(rq, "acquiring a slot");
 	rc = worker_enter(rq->worker, r->slot, err);
 	if (rc)
 		return rc;

@@ -25,7 +25,7 @@ refuse_chat(int64_t wait_us, struct aic_err *err)
 	err->retry_after_s = (int)((wait_us + AIC_S - 1) / AIC_S);
 	aic_says(err, "Answers cannot be saved now");
 	return aic_fail(err, AIC_EDB,
-	    "the last chats could not be saved, so the model is not asked");
+	    "the circuit breaker for saves is open, the model was not called");
 }
 
 enum aic_code
@@ -68,12 +68,12 @@ leave_breaker(struct chat *c, enum aic_breaker_verdict verdict)
 	    aic_clock_us());
 	if (change == AIC_BREAKER_OPENED)
 		aic_log_event(AIC_LOG_ERROR, "breaker",
-		    "%d chats in a row could not be saved: one at a time is "
-		    "tried, each %d ms, and the others are refused",
+		    "circuit breaker for saves opened: %d chats in a row could "
+		    "not be saved, one trial every %d ms",
 		    WORKER_SAVES_FAILED, WORKER_SAVES_OPEN_MS);
 	else if (change == AIC_BREAKER_CLOSED)
 		aic_log_event(AIC_LOG_INFO, "breaker",
-		    "chats can be saved again");
+		    "circuit breaker for saves closed");
 }
 
 void
@@ -195,7 +195,7 @@ find_outcome(struct chat *c)
 	struct aic_db_call call;
 	enum save_outcome rc = UNKNOWN;
 
-	request_stage(c->rq, "finding out what became of the save");
+	request_stage(c->rq, "checking the result of the save");
 	while (rc == UNKNOWN && aic_clock_us() < c->rq->stage_end_us) {
 		aic_limit_release_bind(&call, c->in.telegram_id, c->id);
 		if (request_db(c->rq, &call, 1, &ignored)) {
@@ -309,5 +309,5 @@ save_chat_run(struct chat *c, struct aic_err *err)
 	err->retry_after_s = 1;
 	aic_says(err, "The answer came too late to be kept");
 	return aic_fail(err, AIC_EBUSY,
-	    "the reservation had lapsed and there was no other slot");
+	    "the reservation had lapsed and could not be renewed");
 }

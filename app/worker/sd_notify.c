@@ -19,7 +19,7 @@ static void
 log_failure(const char *why)
 {
 	aic_log_event(AIC_LOG_WARN, "notify",
-	    "could not tell the service manager: %s", why);
+	    "could not notify the service manager: %s", why);
 }
 
 /* The interval between pings; 0: the watchdog is off, or is set for another
@@ -50,7 +50,7 @@ sd_notify_open(struct sd_notify *n, char *const *env)
 	len = strlen(where);
 	if ((*where != '/' && *where != '@') || len < 2 ||
 	    len >= sizeof(n->to.sun_path)) {
-		log_failure("NOTIFY_SOCKET is not the address of a socket");
+		log_failure("NOTIFY_SOCKET is not a socket address");
 		return;
 	}
 	memcpy(n->to.sun_path, where, len);

@@ -204,14 +204,14 @@ leave_breaker(struct seller_api *p, uint64_t round,
 	    aic_clock_us())) {
 	case AIC_BREAKER_OPENED:
 		aic_log_event(AIC_LOG_WARN, "breaker",
-		    "the Server failed %d times in a row (%s) and is not asked "
-		    "for %lld ms",
+		    "circuit breaker for the seller-data API opened: %d calls "
+		    "in a row failed (%s), no calls for %lld ms",
 		    FAILURES_MAX, aic_metrics_seller_name(how),
 		    (long long)(OPEN_US / AIC_MS));
 		break;
 	case AIC_BREAKER_CLOSED:
 		aic_log_event(AIC_LOG_INFO, "breaker",
-		    "the Server answers again");
+		    "circuit breaker for the seller-data API closed");
 		break;
 	case AIC_BREAKER_SAME:
 		break;
@@ -312,8 +312,8 @@ note_path(struct seller_api *p, int i, enum aic_metrics_seller how)
 	pthread_mutex_unlock(&p->lock);
 	if (log)
 		aic_log_event(AIC_LOG_WARN, "server",
-		    "the Server has no %s: \"Not Found\" to every question; "
-		    "set SERVER_CONTEXT_PATHS to what it has",
+		    "the seller-data API has no path %s: every response is "
+		    "\"Not Found\"; correct SERVER_CONTEXT_PATHS",
 		    path->text);
 }
 
@@ -326,7 +326,8 @@ read_call(struct seller_api *p, struct seller_api_fact *f, int i,
 
 	if (how == AIC_METRICS_SELLER_REFUSED)
 		aic_log_event(AIC_LOG_WARN, "server",
-		    "the Server refuses SERVER_API_KEY: HTTP %d", a->status);
+		    "the seller-data API rejects SERVER_API_KEY: HTTP %d",
+		    a->status);
 	aic_http_drop(f->call);
 	f->call = NULL;
 	note_path(p, i, how);

@@ -60,7 +60,7 @@ run_stages(struct chat *c, struct aic_err *err)
 		return rc;
 
 	/* A cached refusal ends the chat without any work of the database. */
-	request_stage(rq, "looking into the cache");
+	request_stage(rq, "reading the cache");
 	rc = chat_cache_look_up(c, err);
 	if (rc)
 		return rc;
@@ -84,7 +84,7 @@ run_stages(struct chat *c, struct aic_err *err)
 	if (rc)
 		return rc;
 
-	request_stage(rq, "asking for the seller's data");
+	request_stage(rq, "calling the seller-data API");
 	await_seller_api(c);
 
 	request_stage(rq, "building the prompt");
@@ -92,14 +92,14 @@ run_stages(struct chat *c, struct aic_err *err)
 	if (rc)
 		return rc;
 
-	request_stage(rq, "asking the model");
+	request_stage(rq, "calling the model");
 	rc = call_model(c, err);
 	if (rc)
 		return rc;
 
 	/* Rendering precedes the save, because rendering can run out of memory
 	 * and a chat that fails must not be counted. */
-	request_stage(rq, "writing the answer");
+	request_stage(rq, "rendering the answer");
 	rc = render_answer(c, err);
 	if (rc)
 		return rc;
@@ -183,7 +183,7 @@ validate_request(struct chat *c, struct aic_err *err)
 	/* A caller can disconnect while the request is queued: such a request
 	 * ends here, before the request costs anything. */
 	if (fcgi_gone(c->rq->fcgi))
-		return aic_fail(err, AIC_EGONE, "the caller left");
+		return aic_fail(err, AIC_EGONE, "the caller disconnected");
 	if (!c->key)
 		return aic_id_new(c->id, err);
 	return aic_idempotency_begin(c->key, c->in.message, c->in.user_context,
@@ -289,7 +289,7 @@ caller_left(void *arg)
 	    fcgi_gone(rq->fcgi);
 }
 
-static const char *const models[AIC_OPENAI_MODELS] = { "first", "fallback" };
+static const char *const models[AIC_OPENAI_MODELS] = { "primary", "fallback" };
 
 static void
 log_breaker_changes(const struct aic_conf *conf,
@@ -300,13 +300,14 @@ log_breaker_changes(const struct aic_conf *conf,
 	for (i = 0; i < AIC_OPENAI_MODELS; i++)
 		if (a->changes[i] == AIC_BREAKER_OPENED)
 			aic_log_event(AIC_LOG_WARN, "breaker",
-			    "the %s model failed %lld chats in a row and is "
-			    "not asked for %lld ms",
+			    "circuit breaker for the %s model opened: %lld "
+			    "chats in a row failed, no calls for %lld ms",
 			    models[i], (long long)conf->breaker_failures,
 			    (long long)conf->breaker_open_ms);
 		else if (a->changes[i] == AIC_BREAKER_CLOSED)
 			aic_log_event(AIC_LOG_INFO, "breaker",
-			    "the %s model answers again", models[i]);
+			    "circuit breaker for the %s model closed",
+			    models[i]);
 }
 
 /* True: the answer to the same common question was cached, so the model need
@@ -347,7 +348,7 @@ call_model(struct chat *c, struct aic_err *err)
 	if (ask.deadline_us - start < AIC_RETRY_LEAST_US) {
 		aic_says(err, "There was no time left to ask the model");
 		return aic_fail(err, AIC_EBUSY,
-		    "no time was left to ask the model");
+		    "no time is left for a call of the model");
 	}
 	rc = aic_openai_ask(c->worker->openai, c->worker->http, &ask,
 	    &c->answer, err);

@@ -62,12 +62,12 @@ free_expired(struct unsaved *u, int64_t now_us)
 static struct answer *
 claim_entry(struct unsaved *u)
 {
-	struct answer *oldest = NULL, *a;
+	struct answer *oldest = u->answers, *a;
 
 	for (a = u->answers; a < u->answers + ANSWERS_MAX; a++) {
 		if (!a->text)
 			return a;
-		if (!oldest || a->until_us < oldest->until_us)
+		if (a->until_us < oldest->until_us)
 			oldest = a;
 	}
 	free_answer(u, oldest);

@@ -195,7 +195,8 @@ worker_open_metrics(struct worker *w, const char *const *routes, int n_routes,
 	if (rc == AIC_EBUSY) {
 		/* The metrics are not necessary to serve chats. */
 		aic_log_event(AIC_LOG_ERROR, "metrics",
-		    "counting in memory, which no other worker sees: %s",
+		    "could not open the metrics file, counting in memory "
+		    "only: %s",
 		    err->detail);
 		rc = aic_metrics_open(&w->metrics, NULL, number, routes,
 		    n_routes, err);
@@ -239,8 +240,8 @@ worker_check(struct worker *w, struct aic_err *err)
 		return rc;
 	if (*aic_db_get(&call, 0, MIGRATED_YES) != 't')
 		rc = aic_fail(err, AIC_EDB,
-		    "the database has no tables of this service (looked in "
-		    "%s): run ai-chat-migrate, or set AI_CHAT_DB_SCHEMA",
+		    "the database has no tables of this service in %s: run "
+		    "ai-chat-migrate, or set AI_CHAT_DB_SCHEMA",
 		    aic_db_get(&call, 0, MIGRATED_SEARCH_PATH));
 	aic_db_call_done(&call);
 	if (rc)
@@ -253,14 +254,14 @@ worker_check(struct worker *w, struct aic_err *err)
 		return rc;
 	if (aic_db_get_int(&call, 0, CHECK_VERSION) < AIC_SCHEMA_VERSION)
 		rc = aic_fail(err, AIC_EDB,
-		    "the database is at schema version %d, %d is needed: run "
-		    "ai-chat-migrate",
+		    "the database has schema version %d, version %d is "
+		    "required: run ai-chat-migrate",
 		    (int)aic_db_get_int(&call, 0, CHECK_VERSION),
 		    AIC_SCHEMA_VERSION);
 	else if (*aic_db_get(&call, 0, CHECK_ZONE_EXISTS) != 't')
 		rc = aic_fail(err, AIC_ECONF,
-		    "AI_CHAT_TIMEZONE \"%s\" is not a time zone that the "
-		    "database knows",
+		    "AI_CHAT_TIMEZONE \"%s\" is not a time zone of the "
+		    "database",
 		    w->conf.timezone);
 	else if (strcmp(aic_db_get(&call, 0, CHECK_READ_ONLY), "off") != 0)
 		rc = aic_fail(err, AIC_EDB, "the database is read-only");
@@ -285,7 +286,7 @@ check_durability(struct worker *w, int64_t deadline_us)
 	}
 	if (*aic_durable_read(&call))
 		aic_log_event(AIC_LOG_WARN, "durability",
-		    "answered chats can be lost in a crash of PostgreSQL: %s",
+		    "a crash of PostgreSQL can lose answered chats: %s",
 		    aic_durable_read(&call));
 	aic_db_call_done(&call);
 }
@@ -354,8 +355,8 @@ set_cache_scope(struct worker *w, int64_t deadline_us, struct aic_err *err)
 	if (!rc || !*err->sqlstate)
 		return rc;
 	aic_log_event(AIC_LOG_WARN, "cache",
-	    "Redis is not used, because its keys could not name the database: "
-	    "%s",
+	    "Redis is not used, because the identity of the database, a part "
+	    "of each key, could not be read: %s",
 	    err->detail);
 	*err = (struct aic_err)AIC_ERR_INIT;
 	return AIC_OK;
@@ -493,7 +494,7 @@ worker_enter_wait(struct worker *w, struct aic_err *err)
 	err->retry_after_s = BUSY_RETRY_AFTER_S;
 	aic_says(err, "Too many requests wait for others of their key");
 	return aic_fail(err, AIC_EBUSY,
-	    "half of the slots are waiting already");
+	    "too many requests are waiting on an Idempotency-Key");
 }
 
 void
@@ -566,8 +567,8 @@ worker_check_cache(struct worker *w)
 
 	if (cache.state != AIC_CACHE_IS_OK && cache.state != AIC_CACHE_IS_OFF)
 		aic_log_event(AIC_LOG_WARN, "cache",
-		    "workers will do without Redis: %s",
-		    cache.tried ? cache.why : "it could not be asked yet");
+		    "Redis is unavailable, workers continue without it: %s",
+		    cache.tried ? cache.why : "no answer yet");
 }
 
 static void
@@ -588,12 +589,12 @@ log_cache_state(struct worker *w, const struct aic_cache_look *cache)
 	if (same)
 		return;
 	if (cache->state == AIC_CACHE_IS_OK)
-		aic_log_event(AIC_LOG_INFO, "cache", "Redis answers");
+		aic_log_event(AIC_LOG_INFO, "cache", "Redis is available");
 	else
 		aic_log_event(AIC_LOG_WARN, "cache", "%s: %s",
 		    cache->state == AIC_CACHE_IS_OPEN
-			? "Redis is left alone for a while"
-			: "Redis is away",
+			? "circuit breaker for Redis opened"
+			: "Redis is unavailable, continuing without it",
 		    cache->why);
 }
 
@@ -611,8 +612,9 @@ defer_reset(struct worker *w, const struct worker_reset *r)
 	pthread_mutex_unlock(&w->lock);
 	if (!ok)
 		aic_log_event(AIC_LOG_WARN, "cache",
-		    "too many resets that Redis did not hear of: refusals may "
-		    "be remembered for %d s",
+		    "could not queue cache invalidation after reset: %d "
+		    "pending; refusals can remain cached for %d s",
+		    WORKER_RESETS,
 		    (int)(AIC_CACHE_KEYS_USED_MS / 1000));
 }
 
@@ -665,11 +667,11 @@ worker_keep_warm(struct worker *w)
 	switch (aic_openai_keep_warm(w->openai, w->http, why)) {
 	case AIC_WARM_LOST:
 		aic_log_event(AIC_LOG_WARN, "model",
-		    "could not reach the first model: %s", why);
+		    "could not connect to the primary model: %s", why);
 		break;
 	case AIC_WARM_FOUND:
 		aic_log_event(AIC_LOG_INFO, "model",
-		    "the first model can be reached again");
+		    "connected to the primary model again");
 		break;
 	case AIC_WARM_SAME:
 		break;
@@ -736,7 +738,7 @@ worker_enter(struct worker *w, enum worker_slot slot, struct aic_err *err)
 	if (rc) {
 		err->retry_after_s = BUSY_RETRY_AFTER_S;
 		aic_says(err, "Too many requests in flight");
-		aic_fail(err, rc, "no room for one more request");
+		aic_fail(err, rc, "all request slots are in use");
 	}
 	return rc;
 }

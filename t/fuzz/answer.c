@@ -1,6 +1,7 @@
 /*
- * The body of a model's answer: of a 200, and the same bytes with any other status.
- * And the same bytes as the text of an answer, from which reasoning is cut.
+ * The body of a model's response, read with status 200 and with any other one.
+ * The same bytes are then read as the text of an answer, from which reasoning
+ * is cut.
  */
 #include "config.h"
 
@@ -36,7 +37,7 @@ check_answer(const struct aic_completion *c)
 	assert(fuzz_is_text(c->text, n));
 	assert(!aic_utf8_invisible(c->text, n));
 	assert(aic_think_skip(c->text, n) == 0);
-	/* A broken byte becomes three. */
+	/* Each invalid byte becomes three. */
 	assert(n <= 3 * AIC_COMPLETION_MAX);
 	assert(is_count(c->tokens) && is_count(c->usage.prompt));
 	assert(is_count(c->usage.completion) && is_count(c->usage.cached));
@@ -85,7 +86,7 @@ read_answer(const struct aic_buf *body)
 	return taken;
 }
 
-/* Reasoning is cut from the beginning, once, and where there is a tag alone. */
+/* Reasoning is cut from the beginning, once, and only where there is a tag. */
 static void
 skip_reasoning(const char *s, size_t n)
 {
@@ -99,7 +100,7 @@ skip_reasoning(const char *s, size_t n)
 		assert(memchr(s, '<', skip));
 }
 
-/* It goes into the log, and the rule of trying again goes by it. */
+/* A code is written to the log, and the retry rule depends on it. */
 static void
 check_code(const char *code)
 {
@@ -125,7 +126,9 @@ read_error(const struct aic_buf *body)
 	assert(e.status == 0 && !e.broken);
 	c.status = 400;
 	assert(!aic_retry_same_model(&c));
-	/* What ends the attempts at a 429 ends them at a 500. */
+	/*
+	 * An error that ends the attempts with a 429 ends them with a 500, too.
+	 */
 	c.status = 429;
 	if (!aic_retry_same_model(&c)) {
 		c.status = 500;
@@ -141,7 +144,7 @@ fuzz_one(const char *data, size_t len)
 
 	aic_buf_init(&body, AIC_COMPLETION_MAX);
 	aic_buf_put(&body, data, len);
-	if (body.failed) /* longer than any that is read */
+	if (body.failed) /* longer than a worker reads */
 		return false;
 	taken = read_answer(&body);
 	read_error(&body);

@@ -1,7 +1,7 @@
 /*
- * What a server that may be anything answers to an MGET of three keys, of which the
- * second one's value is sealed as it should be in some of the seeds; and what begins as
- * no answer does, "redis://" or "unix://": a REDIS_URL.
+ * The reply of an untrusted server to an MGET of three keys. In some seeds the
+ * value of the second key has a valid seal. Input that begins with "redis://"
+ * or "unix://", which no reply does, is read as a REDIS_URL instead.
  */
 #include "config.h"
 
@@ -42,13 +42,13 @@ on_reply(void *arg, const struct aic_redis_reply *r)
 		s->errors++;
 		return;
 	}
-	/* In their order, each once. */
+	/* In order, each item once. */
 	assert(r->item == s->items);
 	s->items++;
 	if (r->type == AIC_REDIS_STRING &&
 	    aic_seal_check(s->seal, keys[r->item], 0, r->data, r->len)) {
 		assert(r->len >= AIC_SEAL_SIZE);
-		/* Nobody guesses one, so it is the seeds'. */
+		/* Nobody can guess a seal, so this one is from a seed. */
 		assert(r->item == 1);
 		s->believed = true;
 	}
@@ -86,7 +86,7 @@ read_url(const char *data, size_t len)
 	return true;
 }
 
-/* Taken: there was a value to be believed. */
+/* True: the reply contained a value with a valid seal. */
 bool
 fuzz_one(const char *data, size_t len)
 {

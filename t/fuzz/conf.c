@@ -1,6 +1,6 @@
 /*
- * Settings: a line is NAME=value of an environment. NAME_FILE=text is a file that
- * holds the text, in which a | is a line break.
+ * Settings: a line is NAME=value of an environment. NAME_FILE=text stands for a
+ * file with that text, in which a | is a line break.
  */
 #include "config.h"
 
@@ -18,15 +18,15 @@
 #define LINES_MAX 64
 #define FILES_MAX 4
 
-/* What must never be shown, when it stands in a secret. */
+/* A marker inside secrets, which no message may quote. */
 #define CANARY "CANARY"
 
 struct env {
-	char *all; /* the lines, each ended by a NUL */
+	char *all; /* the lines, each ends with a NUL */
 	char *line[LINES_MAX + 1];
 	char path[FILES_MAX][64]; /* NAME_FILE=/proc/self/fd/N */
 	int n_files;
-	bool open_canary; /* it stands in something else, too */
+	bool open_canary; /* a setting that is no secret contains it, too */
 };
 
 static bool
@@ -47,7 +47,7 @@ is_secret(const char *line)
 	return false;
 }
 
-/* Files that are made once and filled anew for each input. */
+/* Creates each file once and fills it anew for each input. */
 static int
 fill_file(int i, char *text, size_t len)
 {
@@ -65,8 +65,10 @@ fill_file(int i, char *text, size_t len)
 	return fds[i];
 }
 
-/* One line of len bytes. What names a file of the machine itself is left out:
- * reading it might never end. */
+/*
+ * Copies one line of len bytes. A name of a file on the machine itself is left
+ * out, because reading that file might never end.
+ */
 static char *
 make_line(struct env *e, char *line, size_t len)
 {
@@ -143,7 +145,10 @@ check_keys(const char *keys, const char *admin)
 	}
 }
 
-/* README.md's table, as far as a value can be outside of it. */
+/*
+ * The ranges of docs/configuration.md, as far as a value can be outside of
+ * them.
+ */
 static void
 check_taken(const struct aic_conf *c)
 {

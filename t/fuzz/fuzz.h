@@ -1,10 +1,10 @@
 /*
- * fuzz -- what the targets have in common. A target takes any bytes to a part of
- * lib/ that reads what strangers write, and asserts what must hold whatever they
- * are.
+ * fuzz -- the common part of all targets. A target passes any bytes to a part
+ * of lib/ that reads untrusted data, and asserts what must hold for any input.
  *
- * Two programs are made of each: with replay.c one that runs the seeds in corpus/
- * and speaks TAP, and with libfuzzer.c, by clang, one that searches for others.
+ * Each target becomes two programs: with replay.c a program that runs the seeds
+ * in corpus/ and prints TAP, and with libfuzzer.c, by clang, one that searches
+ * for new inputs.
  */
 #ifndef AIC_FUZZ_H
 #define AIC_FUZZ_H
@@ -15,19 +15,19 @@
 #include <stddef.h>
 
 /*
- * fuzz_one -- the target itself.
+ * fuzz_one -- run the target on one input.
  *
- * data      len bytes and no NUL behind them
+ * data      len bytes, not followed by a NUL
  *
- * True: they were taken; false: refused. A seed whose name begins with `taken-'
- * or `refused-' is held to it.
+ * Returns true when the bytes were accepted, false when they were refused. A
+ * seed whose name begins with `taken-' or `refused-' must have that result.
  */
 bool fuzz_one(const char *data, size_t len);
 
 /* fuzz_is_text -- valid UTF-8 without NUL, of len bytes. */
 bool fuzz_is_text(const char *s, size_t len);
 
-/* fuzz_is_line -- such a text, and not empty, and without a line break. */
+/* fuzz_is_line -- such a text that is not empty and has no line break. */
 bool fuzz_is_line(const char *s);
 
 #endif

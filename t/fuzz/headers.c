@@ -1,6 +1,7 @@
 /*
- * The file of an operator's headers.  Its first byte says whether the header api-key
- * is the worker's own, as with OPENAI_AUTH=api-key: y, or anything else for no.
+ * The file with headers of an operator. The first byte says whether the worker
+ * sets the header api-key itself, as with OPENAI_AUTH=api-key: y, or anything
+ * else for no.
  */
 #include "config.h"
 
@@ -18,7 +19,10 @@ begins(const char *line, const char *name)
 	return strncasecmp(line, name, strlen(name)) == 0;
 }
 
-/* A line that libcurl takes as one header, and that changes nothing of ours. */
+/*
+ * A line that libcurl sends as one header, and that replaces none of the
+ * worker's.
+ */
 static void
 check_line(const char *line, const char *value, bool api_key)
 {

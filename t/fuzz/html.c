@@ -29,7 +29,7 @@ html_take_name(struct html_cursor *c, const char **ret_name)
 	return (size_t)(c->at - *ret_name);
 }
 
-/* One of four; 0: it is none. */
+/* One of the four entities; 0: none of them. */
 static char
 take_entity(struct html_cursor *c)
 {

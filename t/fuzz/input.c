@@ -11,7 +11,7 @@
 #include "lib/utf8.h"
 #include "lib/format.h"
 
-/* As app/worker/chat.c has them. */
+/* The fields as app/worker/send.c defines them. */
 struct values {
 	int64_t telegram_id;
 	const char *message;
@@ -33,7 +33,10 @@ static const struct aic_input_field fields[] = {
 	    .offset = offsetof(struct values, format) },
 };
 
-/* Written as an answer writes it, it is JSON, and the same text when read. */
+/*
+ * Written as a response, the text is valid JSON, and reads back as the same
+ * text.
+ */
 static void
 check_written(const char *text)
 {
@@ -59,7 +62,7 @@ check_text(struct json_object *doc, const char *name, const char *text,
 	size_t n = strlen(text);
 
 	assert(json_object_object_get_ex(doc, name, &v));
-	/* A NUL within would have cut it. */
+	/* A NUL inside would have cut it off. */
 	assert((size_t)json_object_get_string_len(v) == n);
 	assert(fuzz_is_text(text, n));
 	assert(aic_utf8_count(text, n) >= least);
@@ -95,8 +98,10 @@ check_refused(const struct aic_err *err, size_t len)
 	}
 }
 
-/* What json-c makes of a text that was checked. It does not know that a number or
- * a word has ended until something comes behind it. */
+/*
+ * Reads a text that was checked with json-c, which detects the end of a number
+ * or of a word only by the next character.
+ */
 static struct json_object *
 parse_with_json_c(const char *data, size_t len)
 {
@@ -111,7 +116,10 @@ parse_with_json_c(const char *data, size_t len)
 	return doc;
 }
 
-/* What is taken is taken by the lenient rules too, and json-c reads the same. */
+/*
+ * An accepted text is accepted by the lenient rules, too, and json-c reads the
+ * same from it.
+ */
 static void
 check_grammar(const char *data, size_t len)
 {

@@ -17,21 +17,21 @@
 
 #define MOST (64 * 1024 * 1024)
 
-/* --- a message --------------------------------------------------------- */
+/* --- a message ---------------------------------------------------------- */
 
 static const char *const names[] = { "b", "i", "u", "s", "code", "pre", "a",
 	"blockquote" };
 
 #define N_NAMES 8
-#define DEPTH N_NAMES /* for none may be in itself */
+#define DEPTH N_NAMES /* no element is inside itself */
 
 struct reader {
 	struct html_cursor c;
 	struct aic_buf *shown, *told;
-	struct html_target target; /* of the link that is open */
+	struct html_target target; /* of the open link */
 	size_t entities, targets;
 	int open[DEPTH];
-	size_t begun[DEPTH]; /* shown when it was opened */
+	size_t begun[DEPTH]; /* length of shown at its opening tag */
 	int n;
 	size_t units;
 };
@@ -83,11 +83,11 @@ take_language(struct reader *r)
 {
 	if (r->n == 0 || !is(r->open[r->n - 1], "pre"))
 		return "a language outside of pre";
-	r->entities--; /* it is one with its pre */
+	r->entities--; /* it counts as one with its pre */
 	return html_take_language(&r->c);
 }
 
-/* What may be in what. */
+/* Which elements may be inside which. */
 static const char *
 check_nesting(const struct reader *r, int name)
 {
@@ -148,7 +148,7 @@ take_stop(struct reader *r)
 	if (is(name, "a") && r->told)
 		html_tell_target(&r->target, r->shown->data + r->begun[r->n],
 		    r->shown->len - r->begun[r->n], r->told);
-	/* <pre><code>...</code></pre>, and nothing behind the code. */
+	/* <pre><code>...</code></pre>, without text after the code. */
 	if (is(name, "code") && within(r, "pre") &&
 	    strncmp(r->c.at, "</pre>", 6) != 0)
 		return "code that is not all of pre";
@@ -207,9 +207,9 @@ message_wrong(const char *s, size_t len, bool html,
 	return NULL;
 }
 
-/* --- what is there to see ---------------------------------------------- */
+/* --- invisible characters ----------------------------------------------- */
 
-/* As UTF-8, since that is how TDLib has them. */
+/* As UTF-8, because TDLib lists them so. */
 static const char *const nothings[] = { "\xc2\x85", "\u00a0", "\u030a",
 	"\u0333", "\u033f", "\u1680", "\u180e", "\u2000", "\u2001", "\u2002",
 	"\u2003", "\u2004", "\u2005", "\u2006", "\u2007", "\u2008", "\u2009",
@@ -257,7 +257,7 @@ message_says(const char *s, size_t len, const struct aic_buf *what)
 	    message_is_empty(s, len - what->len);
 }
 
-/* A text without what shows nothing. */
+/* Copies a text without its invisible characters. */
 static void
 strip(const struct aic_buf *from, struct aic_buf *to)
 {
@@ -272,9 +272,9 @@ strip(const struct aic_buf *from, struct aic_buf *to)
 	}
 }
 
-/* --- what the model said ----------------------------------------------- */
+/* --- the Markdown of the model ------------------------------------------ */
 
-/* A place in the Markdown, of which what is before it has been looked for. */
+/* A place in the Markdown; all text before it was found in the message. */
 struct source {
 	const char *s;
 	size_t n, at;
@@ -292,7 +292,7 @@ before(const struct source *m)
 	return m->at > 0 ? m->s[m->at - 1] : '\0';
 }
 
-/* An ASCII letter or digit or a Cyrillic letter, on both sides. */
+/* A character between ASCII letters, digits or Cyrillic letters. */
 static bool
 is_within_word(const struct source *m)
 {
@@ -305,7 +305,7 @@ is_within_word(const struct source *m)
 	    (isalnum(next) || (next >= 0xd0 && next <= 0xd3));
 }
 
-/* The line has nothing but these. */
+/* The line consists of these characters only. */
 static bool
 is_line_of(const struct source *m, const char *set)
 {
@@ -319,7 +319,7 @@ is_line_of(const struct source *m, const char *set)
 	return true;
 }
 
-/* How many bytes of markup that looks like text stand there. */
+/* The length of the markup at this place that looks like text. */
 static size_t
 words_of_markup(const struct source *m)
 {
@@ -355,7 +355,7 @@ words_of_markup(const struct source *m)
 	return i < left && s[i] == ';' ? i + 1 : 0;
 }
 
-/* ASCII that is always text there, whatever is around it. */
+/* ASCII characters that are text at this place whatever the context is. */
 static bool
 is_text(const struct source *m)
 {
@@ -406,7 +406,7 @@ message_lost(const char *markdown, size_t len, const struct aic_buf *told)
 	struct source m = { .s = markdown, .n = len };
 	const char *at = told->len > 0 ? told->data : "";
 	const char *end = at + told->len, *found;
-	const char *digit = NULL; /* told, and its place in the Markdown */
+	const char *digit = NULL; /* the last one found */
 	size_t n, last = 0;
 
 	for (; m.at < len; m.at += n) {
@@ -433,9 +433,9 @@ message_lost(const char *markdown, size_t len, const struct aic_buf *told)
 	return NULL;
 }
 
-/* --- an answer --------------------------------------------------------- */
+/* --- an answer ---------------------------------------------------------- */
 
-/* Small ones have more cuts. */
+/* Small limits produce more cuts. */
 static const struct message_limits limits[] = {
 	{ 4096, 32768, 100, 9500 },
 	{ 4032, 32384, 100, 9500 },
@@ -446,7 +446,7 @@ static const struct message_limits limits[] = {
 
 #define N_LIMITS (sizeof(limits) / sizeof(limits[0]))
 
-/* What is longer is cut by the first and by one other of them. */
+/* Longer texts are cut by the first limits and by one other of them. */
 #define LONG 2000
 
 static const char *
@@ -461,7 +461,7 @@ check_part(const struct aic_buf *part, bool html,
 	return wrong;
 }
 
-/* All parts of an answer, of which `whole' is what is shown, stripped. */
+/* Checks all parts of an answer; `whole' is its visible text, stripped. */
 static const char *
 check_parts(const char *s, size_t len, bool html,
     const struct message_limits *l, const struct aic_buf *whole, char **ret_at)
@@ -496,8 +496,11 @@ check_parts(const char *s, size_t len, bool html,
 		(seen.len > 0 &&
 		    memcmp(seen.data, whole->data, seen.len) != 0)))
 		wrong = "the parts do not show what the whole shows";
-	/* At the worst they are a quarter full, by units, by bytes or by entities, of
-	 * which one takes seven bytes and counts for seven. */
+	/*
+	 * In the worst case the parts are a quarter full, by units, by bytes or
+	 * by entities. An entity takes at least seven bytes and counts for
+	 * seven.
+	 */
 	if (!wrong &&
 	    n > 2 + 4 * len / l->units + 4 * len * 10 / l->bytes +
 		    4 * len / l->entities)
@@ -529,7 +532,7 @@ check_text(const char *s, size_t len, bool html, struct aic_buf *whole,
 	return wrong;
 }
 
-/* What is shown of the text before and behind a place. */
+/* How many bytes are shown of the text before and after a place. */
 #define AROUND 150
 
 static const char *

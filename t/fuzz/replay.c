@@ -1,7 +1,7 @@
 /*
- * Runs the seeds of one target, AIC_TARGET, a test each, and needs nothing that
- * gcc does not have. A property that does not hold ends it with abort(), in the
- * middle of its TAP, after a line that says which seed it was.
+ * Runs the seeds of one target, AIC_TARGET, as one test each; gcc can build it.
+ * When an assertion fails, the program prints the path of the seed and ends
+ * with abort(), so its TAP is incomplete.
  */
 #include "config.h"
 
@@ -17,13 +17,13 @@
 
 #define CORPUS AIC_SRCDIR "/t/fuzz/corpus/" AIC_TARGET
 
-/* Every corpus has more than this; fewer would mean that it was not found. */
+/* Every corpus has more seeds; fewer mean that the directory was not found. */
 #define SEEDS_LEAST 24
 
-/* The largest seed is the longest user_context, and one more. */
+/* The largest seed has a user_context one byte over its limit. */
 #define SEED_MAX (128 * 1024)
 
-static char path[4096]; /* of the seed that is run */
+static char path[4096]; /* of the current seed */
 
 static void
 on_abort(int sig)
@@ -40,7 +40,7 @@ die(const char *what)
 	exit(1);
 }
 
-/* Of just its size, so that a sanitizer sees a read behind it. */
+/* In a block of its exact size, so that a sanitizer detects overreads. */
 static char *
 read_seed(size_t *ret_len)
 {

@@ -1,10 +1,11 @@
 /*
- * When to ask again: the headers of an answer, one a line,
+ * When to try again. The input has the headers of a response, one on each line,
  *
  *	retry-after-ms: 700
  *	retry-after: Sun, 06 Nov 1994 08:49:38 GMT
  *
- * and with "tried: 2" and "left-ms: 9000" what else the wait depends on.
+ * and the other values on which the wait depends, as "tried: 2" and "left-ms:
+ * 9000".
  */
 #include "config.h"
 
@@ -19,7 +20,7 @@
 #define NOW 784111777 /* Sun, 06 Nov 1994 08:49:37 GMT */
 #define DAY_US (86400 * AIC_S)
 
-/* A header as libcurl gives it: without blanks around, and no NUL within. */
+/* A header as libcurl returns it: without blanks around it or a NUL inside. */
 static const char *
 find_header(char *text, const char *name, char *to, size_t size)
 {
@@ -74,17 +75,17 @@ read_headers(const char *ms, const char *after)
 	assert(us >= -1 && us <= DAY_US);
 	if (!ms && !after)
 		assert(us == -1);
-	/* Whole numbers mean what they say. */
+	/* An integer is taken as it is written. */
 	if (ms && is_short_number(ms) && atol(ms) > 0)
 		assert(us == at_most_a_day(atol(ms) * AIC_MS));
 	if (!ms && after && is_short_number(after))
 		assert(us ==
 		    (atol(after) > 0 ? at_most_a_day(atol(after) * AIC_S)
 				     : -1));
-	/* A bad one is as good as none. */
+	/* An invalid header counts as absent. */
 	if (ms && aic_http_retry_after(ms, NULL, NOW) < 0)
 		assert(us == aic_http_retry_after(NULL, after, NOW));
-	/* Nothing below zero is a time to come. */
+	/* A negative number is not a time to wait. */
 	if ((!ms || *ms == '-') && (!after || *after == '-'))
 		assert(us == -1);
 	return us;

@@ -19,7 +19,7 @@
 #define LEVELS 16
 #define COLUMNS 20
 
-/* Where an element may be, and what may be in it. */
+/* Where an element may be, and what it may contain. */
 enum kind { OUTSIDE, BLOCKS, LIST, ITEM, TABLE, ROW, TEXT, SPAN, PRE, CODE };
 
 static const struct {
@@ -53,8 +53,8 @@ static const struct {
 
 struct level {
 	int name;
-	size_t shown; /* before it */
-	bool blocks, text; /* there are some in it */
+	size_t shown; /* length of shown before it */
+	bool blocks, text; /* it contains blocks, text */
 	size_t cells;
 };
 
@@ -64,7 +64,7 @@ struct reader {
 	struct level levels[LEVELS];
 	int n;
 	size_t characters, blocks;
-	struct html_target target; /* of the link that is open */
+	struct html_target target; /* of the open link */
 };
 
 static void
@@ -115,7 +115,7 @@ is_in_code(const struct reader *r)
 	return false;
 }
 
-/* Text, or what is in a line with it. */
+/* Text, or an element inside a line of text. */
 static const char *
 add_text(struct reader *r)
 {
@@ -127,7 +127,7 @@ add_text(struct reader *r)
 	if ((kind == ITEM || kind == BLOCKS) && in->blocks)
 		return "text behind a block";
 	if ((kind == ITEM || kind == BLOCKS) && !in->text)
-		r->blocks++; /* its paragraph */
+		r->blocks++; /* the paragraph of the text */
 	in->text = true;
 	return NULL;
 }
@@ -209,7 +209,7 @@ take_language(struct reader *r)
 				 : "a language outside of pre";
 }
 
-/* What has no end. */
+/* Elements without an end tag. */
 static bool
 take_void(struct reader *r, const char **ret_wrong)
 {
@@ -359,9 +359,9 @@ rich_wrong(const char *s, size_t len, const struct rich_limits *limits,
 	return NULL;
 }
 
-/* --- an answer ----------------------------------------------------------- */
+/* --- an answer ---------------------------------------------------------- */
 
-/* Small ones have more cuts. */
+/* Small limits produce more cuts. */
 static const struct rich_limits limits[] = {
 	{ 32768, 500 },
 	{ 2000, 50 },
@@ -369,8 +369,10 @@ static const struct rich_limits limits[] = {
 	{ 4000, 20 },
 };
 
-/* All of it is in the parts, in its order; items that were cut show their number
- * again. */
+/*
+ * The parts contain the whole text in order; items that were cut repeat their
+ * number.
+ */
 static bool
 is_in(const struct aic_buf *whole, const struct aic_buf *parts)
 {

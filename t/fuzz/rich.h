@@ -1,6 +1,6 @@
 /*
- * rich -- what Telegram takes for the html of a rich message. As message.h, it shares
- * nothing with the formatter.
+ * rich -- checks whether Telegram accepts the html of a rich message. Like
+ * message.h, it shares no code with the formatter.
  *
  * Source: Bot API 10.1, "Rich HTML style" and "Rich Message Limits"
  */
@@ -16,21 +16,22 @@ struct rich_limits {
 };
 
 /*
- * rich_wrong -- why Telegram would refuse it, or we would not send it; NULL: fine.
+ * rich_wrong -- why Telegram would refuse the html, or the worker must not send
+ * it; NULL: neither.
  *
- * 16 levels and 20 columns are looked at whatever the limits are. Only text, lists,
- * tables, quotations, code, rules and links to the web, to addresses and to phones are
- * taken.
+ * Depth (16 levels) and width (20 columns) are checked whatever the limits are.
+ * The html may contain only text, lists, tables, quotations, code, rules, and
+ * links to web addresses, mail addresses and telephone numbers.
  *
  * limits    NULL: any size
- * shown     gets what is shown, each block and cell on a line
- * told      the same with the targets of links behind their text; may be NULL
+ * shown     gets the visible text, each block and each cell on a line
+ * told      the same with each link target after its text; may be NULL
  */
 const char *
 rich_wrong(const char *s, size_t len, const struct rich_limits *limits,
     struct aic_buf *shown, struct aic_buf *told);
 
-/* rich_check_answer -- as message_check_answer(), for rich messages. */
+/* rich_check_answer -- like message_check_answer(), for rich messages. */
 const char *rich_check_answer(const char *text, size_t len, char **ret_at);
 
 #endif

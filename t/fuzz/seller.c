@@ -1,4 +1,7 @@
-/* The Server's answer. The first byte says how long the summary may be. */
+/*
+ * A document of the seller-data API. The first byte sets the length of the
+ * summary.
+ */
 #include "config.h"
 
 #include <stdlib.h>
@@ -8,7 +11,7 @@
 #include "lib/seller.h"
 #include "lib/utf8.h"
 
-/* Guillemets come in pairs, and none within another; and a line is a line. */
+/* Guillemets come in pairs that are not nested, and a line is not broken. */
 static void
 check_quotes(const char *s)
 {
@@ -47,7 +50,7 @@ fuzz_one(const char *data, size_t len)
 		assert(fuzz_is_text(text, n));
 		assert(!aic_utf8_blank(text, n));
 		assert(aic_utf8_count(text, n) <= max);
-		/* One that is not even a line may end within quotes. */
+		/* A summary shorter than one line may end inside quotes. */
 		if (max > 4000)
 			check_quotes(text);
 	}

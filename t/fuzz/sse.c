@@ -1,6 +1,6 @@
 /*
- * A stream of events: the first byte says in pieces of how many bytes it arrives, the
- * rest is the stream.
+ * A stream of events. The first byte sets the size of the pieces in which the
+ * stream arrives; the rest is the stream.
  */
 #include "config.h"
 
@@ -10,7 +10,7 @@
 #include "fuzz.h"
 #include "lib/sse.h"
 
-/* Small, so that both ceilings are met. */
+/* Small, so that inputs reach both ceilings. */
 #define MAX 512
 
 static bool
@@ -24,7 +24,7 @@ note(void *arg, const char *data, size_t len)
 	return len != 4 || memcmp(data, "stop", 4) != 0;
 }
 
-/* All events, and whether the stream came to its end. */
+/* Appends all events; returns whether the stream was read to its end. */
 static bool
 read_in_pieces(const char *s, size_t n, size_t piece, struct aic_buf *to)
 {
@@ -36,7 +36,7 @@ read_in_pieces(const char *s, size_t n, size_t piece, struct aic_buf *to)
 	aic_sse_init(&sse, MAX);
 	for (; more && n > 0; s += len, n -= len) {
 		len = n < piece ? n : piece;
-		copy = malloc(len); /* so that a sanitizer sees its end */
+		copy = malloc(len); /* so that a sanitizer detects overreads */
 		assert(copy);
 		memcpy(copy, s, len);
 		more = aic_sse_put(&sse, copy, len, note, to);
@@ -65,10 +65,10 @@ fuzz_one(const char *data, size_t len)
 	all = read_in_pieces(data, len, len, &whole);
 	again = read_in_pieces(data, len, piece, &cut);
 	assert(!whole.failed && !cut.failed);
-	/* It does not matter where the bytes are cut. */
+	/* The pieces do not change the result. */
 	assert(all == again && whole.len == cut.len);
 	assert(whole.len == 0 || memcmp(whole.data, cut.data, whole.len) == 0);
-	/* No event is made of nothing. */
+	/* A stream of events begins with a field name or a colon. */
 	if (aic_sse_looks_like(data, len))
 		assert(strchr("dei:r", *data));
 	all = all && whole.len > 0;

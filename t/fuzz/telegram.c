@@ -1,4 +1,4 @@
-/* What a model answers, on its way to Telegram. */
+/* The answer of a model, formatted for Telegram. */
 #include "config.h"
 
 #include <stdio.h>
@@ -18,7 +18,7 @@ fuzz_one(const char *data, size_t len)
 	char *at = NULL;
 	bool taken;
 
-	/* As the answer is when it has been read; a byte becomes three. */
+	/* A text as the worker stores it; each invalid byte becomes three. */
 	aic_buf_init(&text, 3 * len + 1);
 	aic_utf8_mend(&text, data, len);
 	taken = text.len > 0 && !message_is_empty(text.data, text.len);

@@ -1,16 +1,16 @@
 /*
- * alloc -- a library to preload into a worker, that lets one chosen allocation
- * fail. t/alloc.t steers it through a file that both have mapped; AIC_ALLOC in the
- * environment names it.
+ * alloc -- a preloaded library that makes one chosen allocation of a worker
+ * fail. t/alloc.t controls it through a shared mapping of the file that
+ * AIC_ALLOC in the environment names.
  *
- * Allocations of the whole process are counted while it is armed, ours and those
- * of json-c, libcurl, libpq and libc, but not those of libfcgi: that one ends the
- * process when it gets no memory, and there is nothing that a worker can do. Nor those
- * after which libcurl 7.88 itself ends the process: see SSL_CTX_sess_set_new_cb() and
- * is_of_transfers().
+ * While the library is armed it counts the allocations of the whole process:
+ * our own and those of json-c, libcurl, libpq and libc. It does not count those
+ * of libfcgi, because libfcgi ends the process when it gets no memory, which a
+ * worker cannot prevent. It does not count those after which libcurl 7.88 ends
+ * the process either: see SSL_CTX_sess_set_new_cb() and is_of_transfers().
  *
- * What is in use is counted as well, so that a worker that ends shows what it has
- * left behind.
+ * It also counts the blocks in use, so that a worker that exits shows what it
+ * has not freed.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -30,15 +30,17 @@ struct ssl_ctx_st;
 struct ssl_st;
 struct ssl_session_st;
 
-/* As t/alloc.t packs and unpacks it. */
+/* The layout that t/alloc.t packs and unpacks. */
 struct control {
-	atomic_llong fail_at; /* 1..; 0: not armed */
+	atomic_llong fail_at; /* from 1; 0: not armed */
 	atomic_llong count; /* since it was armed, up to fail_at */
 	atomic_llong blocks; /* in use */
-	char where[104]; /* who asked for the one that failed */
+	char where[104]; /* the caller of the allocation that failed */
 };
 
-/* glibc's own, under the names that it keeps for those who replace malloc(). */
+/*
+ * The functions of glibc, under the names for programs that replace malloc().
+ */
 void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t n, size_t size);
 void *__libc_realloc(void *p, size_t size);
@@ -49,7 +51,7 @@ static struct control unmapped;
 static struct control *control = &unmapped;
 static _Thread_local bool keeps_session;
 
-/* A library whose allocations are not all alike, and where its code is. */
+/* A library with special allocations, and the range of its code. */
 struct library {
 	const char *name;
 	uintptr_t from, to;
@@ -118,7 +120,7 @@ note_caller(uintptr_t caller)
 	    info.dli_sname ? info.dli_sname : "");
 }
 
-/* Is it this one's turn? */
+/* Whether this allocation is the chosen one. */
 static bool
 fails(void *caller)
 {
@@ -143,9 +145,10 @@ counted(void *p)
 }
 
 /*
- * Is it for the table of the transfers that wait for one socket, or for an entry of it?
- * libcurl 7.88 that gets none destroys the table, goes on to use it, and divides by its
- * size, which is 0: singlesocket() in lib/multi.c. A worker cannot help it.
+ * Whether an allocation is for libcurl's table of the transfers that wait for
+ * one socket, or for an entry of it. If libcurl 7.88 gets no memory for these,
+ * it destroys the table, uses it afterwards, and divides by its size, which is
+ * 0: singlesocket() in lib/multi.c. A worker cannot prevent that.
  */
 static bool
 is_of_transfers(void *caller, size_t size)
@@ -238,9 +241,11 @@ keep_session_whole(struct ssl_st *ssl, struct ssl_session_st *session)
 }
 
 /*
- * OpenSSL's, by which libcurl says what keeps a session. libcurl 7.88 that gets no memory
- * for the last parts of an entry of its cache frees the name in it, and does so again
- * when the entry is used the next time: Curl_ssl_addsessionid(). A worker cannot help it.
+ * Replaces the function of OpenSSL by which libcurl sets its callback for new
+ * sessions. If libcurl 7.88 gets no memory for the last parts of an entry of
+ * its session cache, it frees the name in the entry twice, the second time when
+ * the entry is used again: Curl_ssl_addsessionid(). A worker cannot prevent
+ * that.
  */
 void SSL_CTX_sess_set_new_cb(struct ssl_ctx_st *ctx, new_session *keep);
 

@@ -1,9 +1,9 @@
 /*
- * ai-chat-floor -- the statements of a chat, and nothing else: what PostgreSQL
- * and our own client of it allow, without FastCGI, JSON or a model.
+ * ai-chat-floor -- runs only the statements of a chat, to measure what
+ * PostgreSQL and our client of it allow without FastCGI, JSON or a model.
  *
- * Uses the modules of the service itself, so it cannot measure other statements
- * than the service runs.
+ * It uses the modules of the service itself, so it measures the same
+ * statements.
  */
 #include "config.h"
 
@@ -22,13 +22,13 @@
 #include "lib/limit.h"
 #include "lib/save.h"
 
-/* More than any machine that this runs on has use for. */
+/* More threads than any benchmark machine can use. */
 #define THREADS_MAX 1024
 
-/* Of one thread; two minutes at a rate that none reaches. */
+/* For one thread; two minutes at a rate that no thread reaches. */
 #define SAMPLES_MAX 1000000
 
-#define LIMIT 1000000 /* nobody is refused here */
+#define LIMIT 1000000 /* no chat is refused */
 
 struct job {
 	pthread_t id;

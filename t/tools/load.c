@@ -1,20 +1,20 @@
 /*
- * ai-chat-load -- callers of the benchmark that keep many chats in flight.
+ * ai-chat-load -- callers for the benchmark that keep many chats in flight.
  *
- * Opens all connections to Nginx first, so that connecting is no part of a
- * measurement. Each connection then sends its requests one after the other. The
- * first requests start at one moment, or are spread evenly over --spread. The time
- * of a first request runs from the moment at which it is due, so that a loader
- * which sends too late cannot make the service look faster than it is; the time of
- * a later one runs from the end of the answer before it.
+ * The program opens all connections to Nginx first, so that connecting is not
+ * measured. Each connection then sends its requests one after another. The
+ * first requests start at one moment, or are spread evenly over --spread. The
+ * time of a first request runs from the moment at which it is due, so that a
+ * loader that sends too late cannot make the service look faster than it is.
+ * The time of a later request runs from the end of the response before it.
  *
- * Each request that gets no answer with status 200 is an error. When a connection
- * fails, or --timeout passes, the requests that it has not finished are errors too,
- * so "errors" and "n" always add up to all requests. A line for each status follows,
- * 0 for requests that got none.
+ * Each request without a response of status 200 is an error. When a connection
+ * fails, or --timeout passes, its unfinished requests are errors too, so
+ * "errors" and "n" always add up to all requests. A line for each status
+ * follows; 0 stands for requests without a response.
  *
- * One thread and epoll(7). A request is smaller than an empty socket buffer, so it
- * is written at once and completely.
+ * There is one thread, with epoll(7). A request is smaller than an empty socket
+ * buffer, so it is written at once and completely.
  */
 
 #ifdef HAVE_CONFIG_H

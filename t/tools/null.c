@@ -1,9 +1,9 @@
 /*
  * ai-chat-null [THREADS] -- the floor under the benchmark.
  *
- * A FastCGI worker that does nothing: takes the request, as every worker
- * must, and gives the same small answer.  What Nginx and FastCGI cost by
- * themselves is what is measured with it.  Listens on descriptor 0.
+ * A FastCGI worker that does nothing: it reads the request, as every worker
+ * must, and returns the same small response. So the benchmark measures what
+ * Nginx and FastCGI cost by themselves. It listens on descriptor 0.
  */
 
 #ifdef HAVE_CONFIG_H
@@ -24,14 +24,14 @@
 
 #define THREADS_DEFAULT 8
 #define THREADS_MAX 1024
-/* Ours needs little more than libfcgi's own buffers of 8 KB. */
+/* A thread needs little more than the buffers of libfcgi, 8 KB each. */
 #define STACK_BYTES (256 * 1024)
 
 #define BODY                                                                   \
 	"{\"response\":\"ok\",\"remaining_requests\":29,"                      \
 	"\"tokens_used\":0}"
 
-/* Made once, by main. */
+/* Set once, by main. */
 static char answer[256];
 static int answer_len;
 
@@ -87,7 +87,10 @@ main(int argc, char **argv)
 	    "Content-Length: %zu\r\n\r\n%s",
 	    sizeof(BODY) - 1, BODY);
 
-	/* Before libfcgi sets handlers: a write that a signal hits is lost. */
+	/*
+	 * Before libfcgi sets its handlers, because a write that a signal
+	 * interrupts is lost.
+	 */
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
@@ -98,7 +101,10 @@ main(int argc, char **argv)
 		fprintf(stderr, "could not start libfcgi\n");
 		return 1;
 	}
-	/* After it, since libfcgi puts its own handler over an ignore. */
+	/*
+	 * After FCGX_Init(), because libfcgi replaces an ignored SIGPIPE by its
+	 * own handler.
+	 */
 	signal(SIGPIPE, SIG_IGN);
 
 	pthread_attr_init(&attr);

@@ -1,11 +1,11 @@
 /*
- * Pruning and forgetting from a command line, for the tests:
+ * Prunes and erases from a command line, for the tests:
  *
  *	ai-chat-retain prune DAYS [BATCH [PAUSE_MS [SECONDS]]]
  *	ai-chat-retain prune-all DAYS
  *	ai-chat-retain forget ID
  *
- * DATABASE_URL says where. What was done goes to standard output as name=value; after
+ * DATABASE_URL names the database. The results are printed as name=value; after
  * each batch, the milliseconds that it took.
  */
 #include "config.h"

@@ -20,7 +20,10 @@ opens(const char *keys, const char *admin, enum aic_auth_need need,
 	assert_true(rc == AIC_OK || rc == AIC_EAUTH);
 	if (rc) {
 		assert_int_equal(err.code, AIC_EAUTH);
-		/* Neither what was given nor what was wanted. */
+		/*
+		 * The detail quotes neither the key that came nor a configured
+		 * one.
+		 */
 		if (given && strlen(given) > 4)
 			assert_null(strstr(err.detail, given));
 		assert_null(strstr(err.detail, "alpha"));
@@ -36,7 +39,7 @@ caller(const char *keys, const char *given)
 }
 
 static void
-an_open_door_needs_no_key(void **state)
+a_public_route_needs_no_key(void **state)
 {
 	(void)state;
 	assert_true(opens("alpha", NULL, AIC_AUTH_NONE, NULL));
@@ -44,7 +47,7 @@ an_open_door_needs_no_key(void **state)
 }
 
 static void
-the_key_opens_and_nothing_like_it_does(void **state)
+only_the_exact_key_is_accepted(void **state)
 {
 	static const char *const wrong[] = { "", "a", "alph", "alphaa",
 		"alphaalpha", "Alpha", "alphb", "blpha", " alpha", "alpha ",
@@ -60,7 +63,7 @@ the_key_opens_and_nothing_like_it_does(void **state)
 }
 
 static void
-each_of_several_keys_opens_and_blanks_around_do_not_count(void **state)
+each_of_several_keys_is_accepted_without_the_blanks_around_it(void **state)
 {
 	static const char keys[] = " alpha,beta ,\tgamma delta\t, e";
 
@@ -117,7 +120,7 @@ an_admin_key_that_is_a_key_of_callers_is_refused_at_the_start(void **state)
 }
 
 static void
-any_single_wrong_byte_keeps_the_door_shut(void **state)
+a_key_with_one_wrong_byte_is_refused(void **state)
 {
 	char given[] = "0123456789abcdef0123456789abcdef";
 	char keys[] = "0123456789abcdef0123456789abcdef";
@@ -135,7 +138,7 @@ any_single_wrong_byte_keeps_the_door_shut(void **state)
 }
 
 static void
-the_admin_key_alone_opens_what_is_for_admins(void **state)
+only_the_admin_key_is_accepted_for_admin_routes(void **state)
 {
 	(void)state;
 	assert_true(opens("alpha", "root", AIC_AUTH_ADMIN, "root"));
@@ -146,7 +149,7 @@ the_admin_key_alone_opens_what_is_for_admins(void **state)
 }
 
 static void
-the_admin_key_opens_nothing_else(void **state)
+the_admin_key_is_accepted_for_no_other_route(void **state)
 {
 	(void)state;
 	assert_false(opens("alpha", "root", AIC_AUTH_CALLER, "root"));
@@ -154,7 +157,7 @@ the_admin_key_opens_nothing_else(void **state)
 }
 
 static void
-without_an_admin_key_callers_may_do_what_admins_do(void **state)
+without_an_admin_key_the_callers_keys_serve_for_admin_routes(void **state)
 {
 	(void)state;
 	assert_true(opens("alpha,beta", NULL, AIC_AUTH_ADMIN, "beta"));
@@ -162,12 +165,11 @@ without_an_admin_key_callers_may_do_what_admins_do(void **state)
 	assert_false(opens("alpha,beta", NULL, AIC_AUTH_ADMIN, NULL));
 }
 
-UNIT_MAIN(T(an_open_door_needs_no_key),
-    T(the_key_opens_and_nothing_like_it_does),
-    T(each_of_several_keys_opens_and_blanks_around_do_not_count),
+UNIT_MAIN(T(a_public_route_needs_no_key), T(only_the_exact_key_is_accepted),
+    T(each_of_several_keys_is_accepted_without_the_blanks_around_it),
     T(an_empty_key_is_refused_at_the_start),
     T(an_admin_key_that_is_a_key_of_callers_is_refused_at_the_start),
-    T(any_single_wrong_byte_keeps_the_door_shut),
-    T(the_admin_key_alone_opens_what_is_for_admins),
-    T(the_admin_key_opens_nothing_else),
-    T(without_an_admin_key_callers_may_do_what_admins_do))
+    T(a_key_with_one_wrong_byte_is_refused),
+    T(only_the_admin_key_is_accepted_for_admin_routes),
+    T(the_admin_key_is_accepted_for_no_other_route),
+    T(without_an_admin_key_the_callers_keys_serve_for_admin_routes))

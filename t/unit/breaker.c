@@ -10,7 +10,7 @@
 #define OPEN_US (10 * AIC_S)
 #define CHAT_US (50 * AIC_S)
 
-/* Any moment will do. */
+/* Any time serves as the start. */
 #define START (1000 * AIC_S)
 
 static void
@@ -19,7 +19,7 @@ set(struct aic_breaker *b, int64_t failures)
 	aic_breaker_init(b, failures, OPEN_US);
 }
 
-/* One that comes and goes in a moment. */
+/* A call that enters the circuit breaker and leaves it at the same time. */
 static enum aic_breaker_change
 ask(struct aic_breaker *b, enum aic_breaker_verdict verdict, int64_t now)
 {
@@ -48,7 +48,7 @@ refuses(struct aic_breaker *b, int64_t now, int64_t want)
 }
 
 static void
-it_opens_with_exactly_so_many_failures_in_a_row(void **state)
+it_opens_after_exactly_the_configured_number_of_failures_in_a_row(void **state)
 {
 	static const int64_t runs[] = { 1, 2, 20 };
 	struct aic_breaker b;
@@ -70,7 +70,7 @@ it_opens_with_exactly_so_many_failures_in_a_row(void **state)
 }
 
 static void
-a_success_ends_the_run(void **state)
+a_success_ends_the_run_of_failures(void **state)
 {
 	struct aic_breaker b;
 	int i, j;
@@ -88,7 +88,7 @@ a_success_ends_the_run(void **state)
 }
 
 static void
-what_says_nothing_neither_counts_nor_ends_the_run(void **state)
+a_neutral_result_neither_counts_nor_ends_the_run(void **state)
 {
 	struct aic_breaker b;
 	int i;
@@ -106,7 +106,7 @@ what_says_nothing_neither_counts_nor_ends_the_run(void **state)
 }
 
 static void
-zero_never_opens(void **state)
+with_zero_failures_configured_it_never_opens(void **state)
 {
 	struct aic_breaker b;
 	int i;
@@ -120,7 +120,7 @@ zero_never_opens(void **state)
 }
 
 static void
-open_it_tells_how_long_to_the_trial(void **state)
+while_open_it_returns_the_time_to_the_trial(void **state)
 {
 	struct aic_breaker b;
 
@@ -134,7 +134,7 @@ open_it_tells_how_long_to_the_trial(void **state)
 }
 
 static void
-one_trial_is_let_through_and_its_success_closes(void **state)
+one_trial_is_admitted_and_its_success_closes_it(void **state)
 {
 	int64_t now = START + OPEN_US;
 	struct aic_breaker b;
@@ -148,7 +148,7 @@ one_trial_is_let_through_and_its_success_closes(void **state)
 	assert_int_equal(aic_breaker_leave(&b, round, AIC_BREAKER_WELL,
 			     now + 1),
 	    AIC_BREAKER_CLOSED);
-	/* And it is as new. */
+	/* The circuit breaker is as after its initialization. */
 	assert_int_equal(ask(&b, AIC_BREAKER_WELL, now + 1), AIC_BREAKER_SAME);
 	assert_int_equal(ask(&b, AIC_BREAKER_FAILED, now + 1),
 	    AIC_BREAKER_OPENED);
@@ -156,7 +156,7 @@ one_trial_is_let_through_and_its_success_closes(void **state)
 }
 
 static void
-after_it_has_closed_the_run_begins_anew(void **state)
+after_it_has_closed_the_run_of_failures_begins_anew(void **state)
 {
 	struct aic_breaker b;
 	int i;
@@ -176,7 +176,7 @@ after_it_has_closed_the_run_begins_anew(void **state)
 }
 
 static void
-a_trial_that_fails_begins_another_while(void **state)
+a_trial_that_fails_keeps_it_open_for_the_whole_time_again(void **state)
 {
 	int64_t now = START;
 	struct aic_breaker b;
@@ -194,7 +194,7 @@ a_trial_that_fails_begins_another_while(void **state)
 }
 
 static void
-a_trial_that_says_nothing_is_handed_on(void **state)
+after_a_neutral_trial_the_next_call_is_the_trial(void **state)
 {
 	int64_t now = START + OPEN_US;
 	struct aic_breaker b;
@@ -208,7 +208,7 @@ a_trial_that_says_nothing_is_handed_on(void **state)
 }
 
 static void
-a_late_failure_does_not_make_it_longer(void **state)
+a_late_failure_does_not_keep_it_open_longer(void **state)
 {
 	int64_t now = START + OPEN_US;
 	uint64_t late[3], trial;
@@ -226,7 +226,7 @@ a_late_failure_does_not_make_it_longer(void **state)
 	assert_int_equal(aic_breaker_wait(&b, START + 5 * AIC_S),
 	    OPEN_US - 5 * AIC_S);
 
-	/* Nor does it end a trial, or let another one in. */
+	/* A late success does not end a trial or admit another one either. */
 	assert_int_equal(aic_breaker_enter(&b, now, now + CHAT_US, &trial), 0);
 	aic_breaker_leave(&b, late[1], AIC_BREAKER_FAILED, now);
 	refuses(&b, now, 1);
@@ -236,7 +236,7 @@ a_late_failure_does_not_make_it_longer(void **state)
 }
 
 static void
-a_failure_from_before_it_opened_does_not_open_it_again(void **state)
+a_failure_of_a_call_from_before_it_opened_does_not_open_it_again(void **state)
 {
 	struct aic_breaker b;
 	uint64_t late;
@@ -271,7 +271,7 @@ a_late_success_closes_it(void **state)
 }
 
 static void
-a_trial_that_never_leaves_holds_up_nobody_for_ever(void **state)
+a_trial_that_never_leaves_is_replaced_after_its_deadline(void **state)
 {
 	int64_t now = START + OPEN_US, end = now + CHAT_US;
 	uint64_t lost, trial;
@@ -283,7 +283,7 @@ a_trial_that_never_leaves_holds_up_nobody_for_ever(void **state)
 	refuses(&b, end - 1, 1);
 	assert_int_equal(aic_breaker_enter(&b, end, end + CHAT_US, &trial), 0);
 
-	/* It leaves after all: the other trial is not disturbed. */
+	/* The trial leaves after all; the other trial goes on undisturbed. */
 	aic_breaker_leave(&b, lost, AIC_BREAKER_NEUTRAL, end);
 	refuses(&b, end, 1);
 	aic_breaker_leave(&b, lost, AIC_BREAKER_FAILED, end);
@@ -295,7 +295,7 @@ a_trial_that_never_leaves_holds_up_nobody_for_ever(void **state)
 	aic_breaker_done(&b);
 }
 
-/* --- many threads -------------------------------------------------------- */
+/* --- many threads ------------------------------------------------------- */
 
 #define THREADS 16
 #define TRIALS 2000
@@ -358,7 +358,7 @@ run_threads(void *(*run)(void *))
 }
 
 static void
-of_many_at_once_one_makes_the_trial(void **state)
+of_many_calls_at_once_one_is_the_trial(void **state)
 {
 	int i;
 
@@ -383,17 +383,18 @@ many_failures_at_once_open_it_once(void **state)
 	aic_breaker_done(&shared.b);
 }
 
-UNIT_MAIN(T(it_opens_with_exactly_so_many_failures_in_a_row),
-    T(a_success_ends_the_run),
-    T(what_says_nothing_neither_counts_nor_ends_the_run), T(zero_never_opens),
-    T(open_it_tells_how_long_to_the_trial),
-    T(one_trial_is_let_through_and_its_success_closes),
-    T(after_it_has_closed_the_run_begins_anew),
-    T(a_trial_that_fails_begins_another_while),
-    T(a_trial_that_says_nothing_is_handed_on),
-    T(a_late_failure_does_not_make_it_longer),
-    T(a_failure_from_before_it_opened_does_not_open_it_again),
+UNIT_MAIN(T(it_opens_after_exactly_the_configured_number_of_failures_in_a_row),
+    T(a_success_ends_the_run_of_failures),
+    T(a_neutral_result_neither_counts_nor_ends_the_run),
+    T(with_zero_failures_configured_it_never_opens),
+    T(while_open_it_returns_the_time_to_the_trial),
+    T(one_trial_is_admitted_and_its_success_closes_it),
+    T(after_it_has_closed_the_run_of_failures_begins_anew),
+    T(a_trial_that_fails_keeps_it_open_for_the_whole_time_again),
+    T(after_a_neutral_trial_the_next_call_is_the_trial),
+    T(a_late_failure_does_not_keep_it_open_longer),
+    T(a_failure_of_a_call_from_before_it_opened_does_not_open_it_again),
     T(a_late_success_closes_it),
-    T(a_trial_that_never_leaves_holds_up_nobody_for_ever),
-    T(of_many_at_once_one_makes_the_trial),
+    T(a_trial_that_never_leaves_is_replaced_after_its_deadline),
+    T(of_many_calls_at_once_one_is_the_trial),
     T(many_failures_at_once_open_it_once))

@@ -20,7 +20,7 @@ a_new_buffer_holds_nothing(void **state)
 }
 
 static void
-done_copes_with_a_zeroed_struct_and_with_twice(void **state)
+done_may_get_a_zeroed_struct_and_may_be_called_twice(void **state)
 {
 	struct aic_buf b = { .max = 0 };
 
@@ -52,7 +52,7 @@ pieces_are_joined_and_end_in_nul(void **state)
 	aic_buf_done(&b);
 }
 
-/* Lengths round the steps in which the memory grows. */
+/* Lengths around the steps in which the buffer grows. */
 static void
 any_length_fits_and_ends_in_nul(void **state)
 {
@@ -124,7 +124,7 @@ a_length_near_the_largest_does_not_wrap(void **state)
 }
 
 static void
-a_failure_sticks_though_a_smaller_piece_would_fit(void **state)
+after_a_failure_even_a_piece_that_would_fit_fails(void **state)
 {
 	struct aic_buf b;
 
@@ -142,7 +142,7 @@ a_failure_sticks_though_a_smaller_piece_would_fit(void **state)
 }
 
 static void
-clear_forgets_content_and_failure_and_keeps_the_ceiling(void **state)
+clear_removes_content_and_failure_and_keeps_the_ceiling(void **state)
 {
 	struct aic_buf b;
 
@@ -163,7 +163,7 @@ clear_forgets_content_and_failure_and_keeps_the_ceiling(void **state)
 }
 
 static void
-room_is_memory_that_may_be_written(void **state)
+room_returns_memory_that_may_be_written(void **state)
 {
 	struct aic_buf b;
 
@@ -178,7 +178,7 @@ room_is_memory_that_may_be_written(void **state)
 }
 
 static void
-take_gives_the_bytes_and_leaves_an_empty_buffer(void **state)
+take_returns_the_bytes_and_leaves_an_empty_buffer(void **state)
 {
 	struct aic_buf b;
 	size_t len = 99;
@@ -197,13 +197,13 @@ take_gives_the_bytes_and_leaves_an_empty_buffer(void **state)
 	s = aic_buf_take(&b, NULL);
 	assert_string_equal(s, "next");
 	free(s);
-	aic_buf_puts(&b, "fives"); /* the ceiling is still four */
+	aic_buf_puts(&b, "fives"); /* the ceiling is unchanged, 4 */
 	assert_true(b.failed);
 	aic_buf_done(&b);
 }
 
 static void
-taking_nothing_gives_an_empty_text(void **state)
+take_of_an_empty_buffer_returns_an_empty_text(void **state)
 {
 	struct aic_buf b;
 	size_t len = 99;
@@ -220,12 +220,12 @@ taking_nothing_gives_an_empty_text(void **state)
 }
 
 UNIT_MAIN(T(a_new_buffer_holds_nothing),
-    T(done_copes_with_a_zeroed_struct_and_with_twice),
+    T(done_may_get_a_zeroed_struct_and_may_be_called_twice),
     T(pieces_are_joined_and_end_in_nul), T(any_length_fits_and_ends_in_nul),
     T(the_ceiling_itself_is_allowed_and_a_byte_more_is_not),
     T(a_length_near_the_largest_does_not_wrap),
-    T(a_failure_sticks_though_a_smaller_piece_would_fit),
-    T(clear_forgets_content_and_failure_and_keeps_the_ceiling),
-    T(room_is_memory_that_may_be_written),
-    T(take_gives_the_bytes_and_leaves_an_empty_buffer),
-    T(taking_nothing_gives_an_empty_text))
+    T(after_a_failure_even_a_piece_that_would_fit_fails),
+    T(clear_removes_content_and_failure_and_keeps_the_ceiling),
+    T(room_returns_memory_that_may_be_written),
+    T(take_returns_the_bytes_and_leaves_an_empty_buffer),
+    T(take_of_an_empty_buffer_returns_an_empty_text))

@@ -16,28 +16,28 @@
 #include "lib/digest.h"
 #include "unit.h"
 
-/* A machine that does much else at the same time is not to fail these tests. */
+/* Generous, because a machine that is busy must not make these tests fail. */
 #define SLACK_US (3 * AIC_S)
 #define PATIENCE_US (20 * AIC_S)
 
-/* --- a Redis that does what it is told ----------------------------------- */
+/* --- a scripted Redis server -------------------------------------------- */
 
-/* What it does about all but greetings. */
+/* How the server answers every command but a greeting. */
 enum mode {
 	WELL,
 	SILENT,
-	DRIPS, /* a byte at a time, for ever */
-	CLOSES, /* in the middle of a reply */
-	HALF, /* of several values the first one, and then it is silent */
-	LEAVES, /* without a word */
+	DRIPS, /* sends one byte at a time and never ends */
+	CLOSES, /* closes in the middle of a reply */
+	HALF, /* sends the first of several values and then nothing */
+	LEAVES, /* closes without a reply */
 	GARBAGE,
-	HUGE_BULK, /* announces a gigabyte */
+	HUGE_BULK, /* announces a value of 1 GB */
 	HUGE_ARRAY,
-	FLOODS, /* a value without end, as fast as it goes */
-	ONE_MORE, /* a reply that nobody asked for */
-	REFUSES, /* with an error */
+	FLOODS, /* sends a value without end, as fast as it can */
+	ONE_MORE, /* sends one reply too many */
+	REFUSES, /* replies with an error */
 	WRONG_SHAPE,
-	SLOW, /* but well */
+	SLOW, /* a correct reply, but late */
 };
 
 #define CONNS 64
@@ -51,7 +51,7 @@ struct entry {
 
 static struct {
 	pthread_t thread;
-	pthread_mutex_t lock; /* of the table */
+	pthread_mutex_t lock; /* guards the table */
 	char path[108], url[128];
 	int listener, stop[2];
 	int conns[CONNS];
@@ -59,8 +59,8 @@ static struct {
 	struct entry table[KEYS];
 	int n_entries;
 	_Atomic int mode;
-	atomic_bool mute; /* no greeting is answered either */
-	atomic_bool close_all; /* those that are there, once */
+	atomic_bool mute; /* the server does not answer a greeting either */
+	atomic_bool close_all; /* close the connections that are open now */
 	atomic_int commands, taken;
 	atomic_bool saw_nx;
 } fake;
@@ -108,7 +108,7 @@ struct word {
 	size_t len;
 };
 
-/* sent: how many of the words it answers; the first one is the command */
+/* sent: how many of the words it answers; the first word is the command */
 static void
 get_all(int fd, const struct word *w, int n, int sent)
 {
@@ -256,8 +256,10 @@ act(int fd, const struct word *w, int n)
 	return false;
 }
 
-/* All commands that have come; ours are written at once, so they come whole, and
- * short ones they are. */
+/*
+ * Answers all commands that have arrived. They are complete, because they are
+ * short and the cache writes each one at once.
+ */
 static bool
 serve(int fd)
 {
@@ -346,7 +348,7 @@ stop_fake(void)
 		close(fake.conns[--fake.n_conns]);
 }
 
-/* --- each test begins with a Redis that is well, and a cache of it -------- */
+/* --- each test begins with a scripted server in mode WELL and a cache --- */
 
 static struct aic_cache *cache;
 
@@ -424,7 +426,7 @@ put_one(struct aic_cache *c, int64_t user, const char *value, int64_t ttl_ms,
 	return aic_cache_put(c, &put, 1, INT64_MAX);
 }
 
-/* The value, or NULL; free() it. */
+/* The value, or NULL; the caller frees it. */
 static char *
 get_one(struct aic_cache *c, int64_t user, enum aic_cache_end *ret_end)
 {
@@ -435,7 +437,7 @@ get_one(struct aic_cache *c, int64_t user, enum aic_cache_end *ret_end)
 	return item.data;
 }
 
-/* A Redis that is well answers in time, sooner or later. */
+/* In mode WELL a value arrives sooner or later, however busy the machine is. */
 static char *
 get_for_sure(struct aic_cache *c, int64_t user)
 {
@@ -478,10 +480,10 @@ has(struct aic_cache *c, int64_t user, const char *want)
 	free(got);
 }
 
-/* --- keys and values ----------------------------------------------------- */
+/* --- keys and values ---------------------------------------------------- */
 
 static void
-without_a_url_it_is_off(void **state)
+without_a_url_the_cache_is_off(void **state)
 {
 	struct aic_cache *c = open_with(NULL, "secret");
 	struct aic_cache_item item = { .key = "k" };
@@ -526,7 +528,7 @@ keys_have_prefix_version_kind_and_user(void **state)
 }
 
 static void
-what_was_put_is_got_and_forgotten(void **state)
+a_value_that_was_put_can_be_read_and_deleted(void **state)
 {
 	char key[AIC_CACHE_KEY_SIZE], other[AIC_CACHE_KEY_SIZE];
 	const char *name = key;
@@ -557,7 +559,7 @@ what_was_put_is_got_and_forgotten(void **state)
 }
 
 static void
-several_go_in_one_trip(void **state)
+several_values_need_one_round_trip(void **state)
 {
 	struct aic_cache_put puts[3] = { { .data = "a", .len = 1 },
 		{ .data = "b\0c", .len = 3 }, { .data = "d", .len = 1 } };
@@ -589,7 +591,7 @@ several_go_in_one_trip(void **state)
 }
 
 static void
-only_new_leaves_what_is_there(void **state)
+only_new_does_not_replace_a_value(void **state)
 {
 	(void)state;
 	put_for_sure(1, "one", 60000);
@@ -602,7 +604,7 @@ only_new_leaves_what_is_there(void **state)
 }
 
 static void
-what_is_too_large_is_not_kept(void **state)
+a_value_that_is_too_large_is_not_stored(void **state)
 {
 	struct aic_cache_put put = { .key = "k", .ttl_ms = 1000 };
 
@@ -616,7 +618,7 @@ what_is_too_large_is_not_kept(void **state)
 }
 
 static void
-a_server_that_keeps_it_too_long_is_not_believed(void **state)
+a_value_past_its_time_is_not_used_though_the_server_has_it(void **state)
 {
 	int64_t until = aic_clock_us() + PATIENCE_US;
 	char *got;
@@ -633,7 +635,7 @@ a_server_that_keeps_it_too_long_is_not_believed(void **state)
 }
 
 static void
-what_others_wrote_is_not_there(void **state)
+a_value_of_another_writer_counts_as_missing(void **state)
 {
 	struct aic_cache *other;
 	struct entry e;
@@ -642,8 +644,8 @@ what_others_wrote_is_not_there(void **state)
 	put_for_sure(1, "one", 60000);
 	pthread_mutex_lock(&fake.lock);
 	e = fake.table[0];
-	set(LIT("aic:1:t:2"), e.value, e.len); /* another user's */
-	set(LIT("aic:1:t:3"), e.value, e.len - 1); /* cut */
+	set(LIT("aic:1:t:2"), e.value, e.len); /* another user's key */
+	set(LIT("aic:1:t:3"), e.value, e.len - 1); /* cut off */
 	e.value[e.len - 1] ^= 1;
 	set(LIT("aic:1:t:4"), e.value, e.len);
 	set(LIT("aic:1:t:5"), LIT("plain"));
@@ -664,10 +666,12 @@ what_others_wrote_is_not_there(void **state)
 	aic_cache_close(other);
 }
 
-/* --- a server that is not well ------------------------------------------- */
+/* --- a server that fails ------------------------------------------------ */
 
-/* In this mode a call ends like that, and in time; with a success behind it, so that
- * the run of failures ends. */
+/*
+ * A call in this mode ends with this result, and in time. A successful call
+ * follows, so that the run of failures ends.
+ */
 static void
 ends(enum mode mode, enum aic_cache_end want)
 {
@@ -685,7 +689,7 @@ ends(enum mode mode, enum aic_cache_end want)
 		    AIC_CACHE_CALL_US + SLACK_US);
 		fake.mode = WELL;
 		has(cache, 99, NULL);
-		/* On a machine that is very busy, anything may time out. */
+		/* On a busy machine any call may time out. */
 		if (end == want)
 			return;
 		if (end != AIC_CACHE_TIMEOUT || aic_clock_us() > until)
@@ -717,7 +721,7 @@ every_call_ends_in_time_whatever_the_server_does(void **state)
 }
 
 static void
-of_half_an_answer_nothing_is_used(void **state)
+no_part_of_an_incomplete_reply_is_used(void **state)
 {
 	struct aic_cache_item items[2];
 	enum aic_cache_end end;
@@ -736,7 +740,7 @@ of_half_an_answer_nothing_is_used(void **state)
 }
 
 static void
-an_error_is_an_answer_and_no_failure(void **state)
+a_reply_with_an_error_is_no_failure_of_the_server(void **state)
 {
 	enum aic_cache_end end;
 	int i, taken;
@@ -771,7 +775,7 @@ a_put_that_fails_ends_in_time_too(void **state)
 }
 
 static void
-three_failures_in_a_row_have_it_left_alone(void **state)
+three_failures_in_a_row_open_the_circuit_breaker(void **state)
 {
 	enum aic_cache_end end;
 	int i, asked;
@@ -800,7 +804,7 @@ three_failures_in_a_row_have_it_left_alone(void **state)
 }
 
 static void
-a_server_that_hangs_is_noticed_without_a_call(void **state)
+a_server_that_hangs_is_detected_without_a_call(void **state)
 {
 	(void)state;
 	fake.mute = true;
@@ -821,7 +825,7 @@ hurry(void *arg)
 
 /* Several at once, because each new connection ends a run of failures. */
 static void
-callers_in_a_hurry_do_not_open_the_circuit_breaker(void **state)
+parallel_calls_with_short_deadlines_do_not_open_the_breaker(void **state)
 {
 	pthread_t ids[8];
 	int round, i;
@@ -841,7 +845,7 @@ callers_in_a_hurry_do_not_open_the_circuit_breaker(void **state)
 }
 
 static void
-a_caller_in_a_hurry_learns_nothing_about_the_server(void **state)
+calls_that_end_at_their_own_deadline_are_no_failures_of_the_server(void **state)
 {
 	struct aic_cache_item item = { .key = "k" };
 	int i;
@@ -871,7 +875,7 @@ connections_that_the_server_closed_are_not_used(void **state)
 		fake.close_all = true;
 		while (fake.close_all)
 			aic_clock_sleep(aic_clock_us() + AIC_MS);
-		/* None, or one that was made meanwhile, but never a broken one. */
+		/* No connection, or a new one, but never one that is broken. */
 		free(get_one(cache, 1, &end));
 		assert_true(end != AIC_CACHE_BROKEN);
 		has(cache, 1, "one");
@@ -880,7 +884,7 @@ connections_that_the_server_closed_are_not_used(void **state)
 }
 
 static void
-it_comes_back_where_it_was(void **state)
+a_server_that_was_restarted_is_used_again(void **state)
 {
 	enum aic_cache_end end;
 
@@ -895,7 +899,7 @@ it_comes_back_where_it_was(void **state)
 	has(cache, 1, "one");
 }
 
-/* --- many at once -------------------------------------------------------- */
+/* --- many at once ------------------------------------------------------- */
 
 #define THREADS 32
 #define ROUNDS 150
@@ -925,7 +929,7 @@ hammer(void *arg)
 }
 
 static void
-many_get_their_own_or_go_without(void **state)
+many_threads_get_their_own_values_or_none(void **state)
 {
 	pthread_t ids[THREADS];
 	int i, taken;
@@ -943,13 +947,13 @@ many_get_their_own_or_go_without(void **state)
 	assert_true(counts[AIC_CACHE_NONE] > 0);
 	assert_int_equal(counts[AIC_CACHE_BROKEN], 0);
 	assert_int_equal(counts[AIC_CACHE_REFUSED], 0);
-	/* As many connections as ever, but for those that were late. */
+	/* No new connections, except for those that replace late ones. */
 	assert_true(fake.taken - taken <= 8 * (1 + counts[AIC_CACHE_TIMEOUT]));
 	assert_int_equal(aic_cache_look(cache).busy, 0);
 }
 
 static void
-it_ends_while_the_server_hangs(void **state)
+close_does_not_wait_for_a_server_that_hangs(void **state)
 {
 	struct aic_cache *c;
 	int64_t start;
@@ -960,7 +964,10 @@ it_ends_while_the_server_hangs(void **state)
 	start = aic_clock_us();
 	aic_cache_close(c);
 	assert_true(aic_clock_us() - start < SLACK_US);
-	/* Nobody there; and one whose first try has failed already. */
+	/*
+	 * A server that is not there; then one where the first attempt has
+	 * failed.
+	 */
 	c = open_with("unix:///nowhere/redis.sock", "secret");
 	aic_cache_close(c);
 	c = open_with("redis://127.0.0.1:1", "secret");
@@ -973,20 +980,22 @@ it_ends_while_the_server_hangs(void **state)
 
 #define C(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
-UNIT_MAIN(T(without_a_url_it_is_off), T(a_wrong_url_is_a_wrong_setting),
+UNIT_MAIN(T(without_a_url_the_cache_is_off), T(a_wrong_url_is_a_wrong_setting),
     T(keys_have_prefix_version_kind_and_user),
-    C(what_was_put_is_got_and_forgotten), C(several_go_in_one_trip),
-    C(only_new_leaves_what_is_there), C(what_is_too_large_is_not_kept),
-    C(a_server_that_keeps_it_too_long_is_not_believed),
-    C(what_others_wrote_is_not_there),
+    C(a_value_that_was_put_can_be_read_and_deleted),
+    C(several_values_need_one_round_trip), C(only_new_does_not_replace_a_value),
+    C(a_value_that_is_too_large_is_not_stored),
+    C(a_value_past_its_time_is_not_used_though_the_server_has_it),
+    C(a_value_of_another_writer_counts_as_missing),
     C(every_call_ends_in_time_whatever_the_server_does),
-    C(of_half_an_answer_nothing_is_used),
-    C(an_error_is_an_answer_and_no_failure),
+    C(no_part_of_an_incomplete_reply_is_used),
+    C(a_reply_with_an_error_is_no_failure_of_the_server),
     C(a_put_that_fails_ends_in_time_too),
-    C(three_failures_in_a_row_have_it_left_alone),
-    C(a_server_that_hangs_is_noticed_without_a_call),
-    C(a_caller_in_a_hurry_learns_nothing_about_the_server),
-    C(callers_in_a_hurry_do_not_open_the_circuit_breaker),
+    C(three_failures_in_a_row_open_the_circuit_breaker),
+    C(a_server_that_hangs_is_detected_without_a_call),
+    C(calls_that_end_at_their_own_deadline_are_no_failures_of_the_server),
+    C(parallel_calls_with_short_deadlines_do_not_open_the_breaker),
     C(connections_that_the_server_closed_are_not_used),
-    C(it_comes_back_where_it_was), C(many_get_their_own_or_go_without),
-    C(it_ends_while_the_server_hangs))
+    C(a_server_that_was_restarted_is_used_again),
+    C(many_threads_get_their_own_values_or_none),
+    C(close_does_not_wait_for_a_server_that_hangs))

@@ -35,7 +35,7 @@ the_clock_is_the_monotonic_one_in_microseconds(void **state)
 }
 
 static void
-what_is_left_is_rounded_up_and_never_negative(void **state)
+the_time_left_is_rounded_up_and_never_negative(void **state)
 {
 	int ms;
 
@@ -59,7 +59,7 @@ a_deadline_beyond_an_int_is_the_largest_int(void **state)
 }
 
 static void
-a_spec_has_seconds_and_nanoseconds(void **state)
+a_timespec_has_seconds_and_nanoseconds(void **state)
 {
 	struct timespec ts = aic_clock_spec(12 * AIC_S + 345678);
 
@@ -69,7 +69,7 @@ a_spec_has_seconds_and_nanoseconds(void **state)
 }
 
 static void
-sleep_lasts_to_its_end_whatever_signals_come(void **state)
+sleep_lasts_to_its_end_in_spite_of_signals(void **state)
 {
 	struct itimerval every = { { 0, 5000 }, { 0, 5000 } }, off;
 	struct sigaction sa, old;
@@ -86,13 +86,16 @@ sleep_lasts_to_its_end_whatever_signals_come(void **state)
 	assert_true(aic_clock_us() >= until);
 	setitimer(ITIMER_REAL, &off, NULL);
 	sigaction(SIGALRM, &old, NULL);
-	/* One would end a sleep that does not go on, and ThreadSanitizer runs a
-	 * handler once for all the signals that came during a call. */
+	/*
+	 * One signal suffices to end a sleep that is not continued. More cannot
+	 * be required, because ThreadSanitizer runs a handler once for all the
+	 * signals that arrive during a call.
+	 */
 	assert_true(ticks > 0);
 }
 
 static void
-sleep_until_a_moment_gone_by_ends_at_once(void **state)
+sleep_until_a_time_in_the_past_ends_at_once(void **state)
 {
 	int64_t start = aic_clock_us();
 
@@ -121,9 +124,9 @@ a_poll_ends_when_the_descriptor_is_ready_or_at_its_deadline(void **state)
 }
 
 UNIT_MAIN(T(the_clock_is_the_monotonic_one_in_microseconds),
-    T(what_is_left_is_rounded_up_and_never_negative),
+    T(the_time_left_is_rounded_up_and_never_negative),
     T(a_deadline_beyond_an_int_is_the_largest_int),
-    T(a_spec_has_seconds_and_nanoseconds),
-    T(sleep_lasts_to_its_end_whatever_signals_come),
-    T(sleep_until_a_moment_gone_by_ends_at_once),
+    T(a_timespec_has_seconds_and_nanoseconds),
+    T(sleep_lasts_to_its_end_in_spite_of_signals),
+    T(sleep_until_a_time_in_the_past_ends_at_once),
     T(a_poll_ends_when_the_descriptor_is_ready_or_at_its_deadline))

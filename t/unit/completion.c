@@ -14,7 +14,7 @@
 #define KEY "sk-sEcReT-cAnArY"
 static const char *const keys[] = { KEY, NULL };
 
-/* What the reading of a body came to. */
+/* What aic_completion_read() returned and set. */
 struct result {
 	enum aic_code rc;
 	struct aic_completion c;
@@ -55,13 +55,16 @@ read_text(const char *body)
 	return read_bytes(body, strlen(body));
 }
 
-/* --- the text ------------------------------------------------------------ */
+/* --- the text ----------------------------------------------------------- */
 
 #define MSG(fields) "{\"choices\":[{\"message\":{" fields "}}]}"
 #define CONTENT(list) MSG("\"content\":" list)
 #define BOM "\xef\xbb\xbf"
 
-/* Each body, and its text; NULL: it is no answer, and is not asked for again. */
+/*
+ * Each body with its text. NULL: the body is no answer and is not worth a
+ * retry.
+ */
 struct row {
 	const char *body, *text;
 };
@@ -89,7 +92,7 @@ check(const struct row *rows, size_t n)
 #define CHECK(rows) check(rows, sizeof(rows) / sizeof(rows[0]))
 
 static void
-of_a_list_of_parts_the_text_counts(void **state)
+the_text_of_a_list_of_parts_is_taken(void **state)
 {
 	static const struct row rows[] = {
 		{ CONTENT("[{\"type\":\"text\",\"text\":\"a\"}]"), "a" },
@@ -152,7 +155,7 @@ hidden_reasoning_is_no_part_of_an_answer(void **state)
 }
 
 static void
-an_answer_that_nobody_can_see_is_none(void **state)
+an_answer_without_visible_text_is_none(void **state)
 {
 	static const struct row rows[] = {
 		{ CONTENT("\"\\u200b\\u200b\\ufeff\""), NULL },
@@ -170,7 +173,7 @@ an_answer_that_nobody_can_see_is_none(void **state)
 }
 
 static void
-what_stands_before_a_document_is_skipped(void **state)
+a_byte_order_mark_and_white_space_before_a_document_are_skipped(void **state)
 {
 	static const struct row rows[] = {
 		{ BOM CONTENT("\"a\""), "a" },
@@ -189,7 +192,7 @@ what_stands_before_a_document_is_skipped(void **state)
 	"\"" reason "\"}]}"
 
 static void
-a_filtered_answer_is_none_and_would_be_filtered_again(void **state)
+a_filtered_answer_is_none_and_is_not_worth_a_retry(void **state)
 {
 	static const struct row rows[] = {
 		{ FINISH("content_filter"), NULL },
@@ -237,7 +240,7 @@ only_an_answer_at_the_limit_of_tokens_is_cut_off(void **state)
 }
 
 static void
-an_answer_that_broke_off_can_be_asked_for_again(void **state)
+an_answer_that_broke_off_is_worth_a_retry(void **state)
 {
 	static const char *const bodies[] = {
 		FINISH("error"),
@@ -261,7 +264,7 @@ an_answer_that_broke_off_can_be_asked_for_again(void **state)
 }
 
 static void
-an_answer_without_its_end_can_be_asked_for_again(void **state)
+an_answer_without_its_end_is_worth_a_retry(void **state)
 {
 	static const char body[] = BOM
 	    " {\"id\":\"\\u0416\",\"x\":[true,null,-1.5e3],"
@@ -271,7 +274,10 @@ an_answer_without_its_end_can_be_asked_for_again(void **state)
 
 	(void)state;
 	for (n = 0; n < sizeof(body) - 1; n++) {
-		/* Within the mark it is not known that it is one. */
+		/*
+		 * Within the byte order mark the body is not recognized as JSON
+		 * yet.
+		 */
 		if (n == 1 || n == 2)
 			continue;
 		r = read_bytes(body, n);
@@ -287,7 +293,7 @@ an_answer_without_its_end_can_be_asked_for_again(void **state)
 	assert_false(r.e.broken);
 }
 
-/* --- streams ------------------------------------------------------------- */
+/* --- streams ------------------------------------------------------------ */
 
 #define CHUNK(choice) "data: {\"choices\":[{\"index\":0," choice "}]}\n\n"
 #define DELTA(text) CHUNK("\"delta\":{\"content\":\"" text "\"}")
@@ -295,7 +301,7 @@ an_answer_without_its_end_can_be_asked_for_again(void **state)
 #define DONE "data: [DONE]\n\n"
 
 static void
-a_stream_that_nobody_asked_for_is_read(void **state)
+a_stream_is_read_though_none_was_requested(void **state)
 {
 	static const struct row rows[] = {
 		{ CHUNK(
@@ -336,7 +342,7 @@ a_stream_that_nobody_asked_for_is_read(void **state)
 		{ "data: {\"choices\":[{\"delta\":{\"content\":\"\xd0\"}}]}\n\n"
 		  "data: {\"choices\":[{\"delta\":{\"content\":\"\xb9\"}}]}\n\n" STOP,
 		    "й" },
-		/* A whole stream that is no answer. */
+		/* A complete stream without an answer. */
 		{ STOP DONE, NULL },
 		{ DELTA(" ") STOP DONE, NULL },
 		{ DELTA("a") CHUNK("\"delta\":{},\"finish_reason\":"
@@ -350,7 +356,7 @@ a_stream_that_nobody_asked_for_is_read(void **state)
 }
 
 static void
-a_stream_without_its_end_broke_off(void **state)
+a_stream_without_its_end_is_an_answer_that_broke_off(void **state)
 {
 	static const char *const bodies[] = {
 		"data:",
@@ -406,7 +412,7 @@ the_usage_of_a_stream_is_in_its_last_chunk(void **state)
 	free(r.c.text);
 }
 
-/* As long as a body can be, of the smallest pieces. */
+/* As long as a body may be, in chunks as small as possible. */
 static void
 a_stream_of_many_chunks_is_read(void **state)
 {
@@ -429,7 +435,7 @@ a_stream_of_many_chunks_is_read(void **state)
 	aic_buf_done(&b);
 }
 
-/* --- tokens -------------------------------------------------------------- */
+/* --- tokens ------------------------------------------------------------- */
 
 static void
 tokens_are_whole_numbers_that_fit(void **state)
@@ -454,14 +460,14 @@ tokens_are_whole_numbers_that_fit(void **state)
 		  "\"prompt_tokens_details\":{\"cached_tokens\":0},"
 		  "\"prompt_cache_hit_tokens\":3}",
 		    12, 5, 0, 3 },
-		/* The total is what was said, right or wrong. */
+		/* The total is taken as it was sent, right or wrong. */
 		{ "{\"prompt_tokens\":5,\"completion_tokens\":7,"
 		  "\"total_tokens\":100}",
 		    100, 5, 7, 0 },
 		{ "{\"prompt_tokens\":5,\"completion_tokens\":7,"
 		  "\"total_tokens\":0}",
 		    0, 5, 7, 0 },
-		/* Without it, the sum. */
+		/* Without a total, the sum. */
 		{ "{\"prompt_tokens\":5,\"completion_tokens\":7}", 12, 5, 7,
 		    0 },
 		{ "{\"prompt_tokens\":5,\"completion_tokens\":7,"
@@ -474,7 +480,7 @@ tokens_are_whole_numbers_that_fit(void **state)
 		{ "{\"completion_tokens\":7}", 0, 0, 7, 0 },
 		{ "{\"prompt_tokens\":2147483647,\"completion_tokens\":7}",
 		    INT_MAX, INT_MAX, 7, 0 },
-		/* What is none. */
+		/* Values that are no numbers of tokens. */
 		{ "{\"prompt_tokens\":null,\"completion_tokens\":null,"
 		  "\"total_tokens\":null,\"prompt_tokens_details\":null}",
 		    0, 0, 0, 0 },
@@ -522,14 +528,14 @@ tokens_are_whole_numbers_that_fit(void **state)
 	}
 }
 
-/* --- errors -------------------------------------------------------------- */
+/* --- errors ------------------------------------------------------------- */
 
 static void
 an_error_inside_a_200_is_read_as_one(void **state)
 {
 	static const struct {
 		const char *body;
-		int status; /* 0: it is no error */
+		int status; /* 0: not an error */
 		const char *code, *type;
 	} rows[] = {
 		{ "{\"error\":{\"code\":502,\"message\":\"Provider returned "
@@ -566,7 +572,7 @@ an_error_inside_a_200_is_read_as_one(void **state)
 		    "?", "?" },
 		{ "{\"error\":{\"code\":\"None\",\"type\":\"None\"}}", 200, "",
 		    "" },
-		/* A place for an error, and none in it. */
+		/* The member is there, but it holds no error. */
 		{ "{\"error\":null,\"choices\":[{\"message\":{\"content\":\"a\"}}]}",
 		    0, "", "" },
 		{ "{\"error\":{},\"choices\":[{\"message\":{\"content\":\"a\"}}]}",
@@ -706,7 +712,7 @@ an_error_is_read_in_many_shapes(void **state)
 
 /* A hostile server must not keep a worker busy. */
 static void
-of_a_long_error_the_beginning_is_read(void **state)
+only_the_beginning_of_a_long_error_is_read(void **state)
 {
 	struct aic_completion_error e;
 	struct aic_buf b;
@@ -729,7 +735,7 @@ of_a_long_error_the_beginning_is_read(void **state)
 	aic_buf_done(&b);
 }
 
-/* --- requests ------------------------------------------------------------ */
+/* --- requests ----------------------------------------------------------- */
 
 static void
 a_request_has_the_members_of_its_form(void **state)
@@ -766,19 +772,19 @@ a_request_has_the_members_of_its_form(void **state)
 	}
 }
 
-UNIT_MAIN(T(of_a_list_of_parts_the_text_counts),
+UNIT_MAIN(T(the_text_of_a_list_of_parts_is_taken),
     T(hidden_reasoning_is_no_part_of_an_answer),
-    T(an_answer_that_nobody_can_see_is_none),
-    T(what_stands_before_a_document_is_skipped),
-    T(a_filtered_answer_is_none_and_would_be_filtered_again),
+    T(an_answer_without_visible_text_is_none),
+    T(a_byte_order_mark_and_white_space_before_a_document_are_skipped),
+    T(a_filtered_answer_is_none_and_is_not_worth_a_retry),
     T(only_an_answer_at_the_limit_of_tokens_is_cut_off),
-    T(an_answer_that_broke_off_can_be_asked_for_again),
-    T(an_answer_without_its_end_can_be_asked_for_again),
-    T(a_stream_that_nobody_asked_for_is_read),
-    T(a_stream_without_its_end_broke_off),
+    T(an_answer_that_broke_off_is_worth_a_retry),
+    T(an_answer_without_its_end_is_worth_a_retry),
+    T(a_stream_is_read_though_none_was_requested),
+    T(a_stream_without_its_end_is_an_answer_that_broke_off),
     T(an_error_in_the_middle_of_a_stream_is_that_error),
     T(the_usage_of_a_stream_is_in_its_last_chunk),
     T(a_stream_of_many_chunks_is_read), T(tokens_are_whole_numbers_that_fit),
     T(an_error_inside_a_200_is_read_as_one), T(an_error_is_read_in_many_shapes),
-    T(of_a_long_error_the_beginning_is_read),
+    T(only_the_beginning_of_a_long_error_is_read),
     T(a_request_has_the_members_of_its_form))

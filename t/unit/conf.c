@@ -15,7 +15,7 @@
 
 #define ENV_MAX 128
 
-/* What every refusal must keep to itself. */
+/* A secret that no refusal may quote. */
 #define CANARY "sEcReT-cAnArY"
 
 static const char *const base[] = { "API_SECRET_KEY=" CANARY "-1",
@@ -32,7 +32,10 @@ same_name(const char *a, const char *b)
 	return strcspn(b, "=") == n && strncmp(a, b, n) == 0;
 }
 
-/* The settings above and these, which come first; without "=" one is unset. */
+/*
+ * Loads the settings above and these, which come first; a name without "=" is
+ * unset.
+ */
 static enum aic_code
 load(struct aic_conf *conf, struct aic_err *err, const char *const *more)
 {
@@ -61,7 +64,7 @@ load(struct aic_conf *conf, struct aic_err *err, const char *const *more)
 #define LOAD(conf, err, ...)                                                   \
 	load(conf, err, (const char *const[]){ __VA_ARGS__, NULL })
 
-/* Refused, with a line that names the setting and no secret. */
+/* The setting is refused with a message that names it and quotes no secret. */
 static void
 refused_all(const char *name, const char *const *more)
 {
@@ -117,7 +120,7 @@ put_file(const char *text, size_t len)
 }
 
 static void
-what_is_not_set_has_the_default_of_the_contract(void **state)
+a_setting_that_is_not_set_has_the_default_of_the_contract(void **state)
 {
 	struct aic_conf conf;
 	struct aic_err err;
@@ -173,7 +176,7 @@ what_is_not_set_has_the_default_of_the_contract(void **state)
 }
 
 static void
-an_empty_optional_setting_is_as_good_as_none(void **state)
+an_empty_optional_setting_counts_as_not_set(void **state)
 {
 	struct aic_conf conf;
 	struct aic_err err;
@@ -274,7 +277,7 @@ a_schema_is_a_name_that_needs_no_quotes(void **state)
 }
 
 static void
-the_values_that_are_set_are_taken(void **state)
+values_that_are_set_are_used(void **state)
 {
 	struct aic_conf conf;
 	struct aic_err err;
@@ -345,7 +348,7 @@ the_values_that_are_set_are_taken(void **state)
 }
 
 static void
-a_temperature_is_digits_and_a_point_from_0_to_2(void **state)
+a_temperature_is_a_decimal_number_from_0_to_2(void **state)
 {
 	static const char *const good[] = { "0", "2", "0.7", "1.", ".5",
 		"2.0" };
@@ -365,7 +368,7 @@ a_temperature_is_digits_and_a_point_from_0_to_2(void **state)
 }
 
 static void
-a_level_is_one_of_four_words_or_as_python_has_it(void **state)
+a_level_is_one_of_four_words_or_a_level_of_python(void **state)
 {
 	static const char *const bad[] = { "trace", "0", "info ", "inf",
 		"warn,info", "fatal" };
@@ -472,7 +475,7 @@ the_base_url_is_a_scheme_a_host_and_a_path(void **state)
 }
 
 static void
-a_name_that_looks_like_ours_and_is_not_is_refused(void **state)
+an_unknown_name_with_a_prefix_of_ours_is_refused(void **state)
 {
 	(void)state;
 	REFUSED("AI_CHAT_VAR", "AI_CHAT_VAR=x");
@@ -487,7 +490,7 @@ a_name_that_looks_like_ours_and_is_not_is_refused(void **state)
 }
 
 static void
-names_of_others_are_let_be(void **state)
+names_without_a_prefix_of_ours_are_ignored(void **state)
 {
 	struct aic_conf conf;
 	struct aic_err err;
@@ -502,7 +505,7 @@ names_of_others_are_let_be(void **state)
 }
 
 static void
-keys_may_have_blanks_around_and_none_may_be_empty(void **state)
+keys_may_have_blanks_around_them_and_may_not_be_empty(void **state)
 {
 	static const char *const bad[] = { ",", "a,", ",a", "a,,b", "a, ,b",
 		" ", "\t", "a,\t", " , " };
@@ -520,7 +523,7 @@ keys_may_have_blanks_around_and_none_may_be_empty(void **state)
 }
 
 static void
-a_key_is_visible_ascii_and_blanks_around_it_go(void **state)
+a_key_is_visible_ascii_and_blanks_around_it_are_removed(void **state)
 {
 	static const char *const names[] = { "OPENAI_API_KEY",
 		"OPENAI_FALLBACK_API_KEY", "API_SECRET_KEY", "API_ADMIN_KEY",
@@ -645,7 +648,7 @@ a_value_that_is_too_long_is_refused_and_not_cut(void **state)
 }
 
 static void
-the_deadline_must_leave_the_model_time(void **state)
+the_deadline_must_leave_time_for_the_model(void **state)
 {
 	struct aic_conf conf;
 	struct aic_err err;
@@ -661,7 +664,7 @@ the_deadline_must_leave_the_model_time(void **state)
 }
 
 static void
-a_second_server_needs_a_key_of_its_own(void **state)
+a_fallback_server_needs_a_key_of_its_own(void **state)
 {
 	const char *url = "OPENAI_FALLBACK_BASE_URL=https://h/v1";
 	struct aic_conf conf;
@@ -675,7 +678,7 @@ a_second_server_needs_a_key_of_its_own(void **state)
 	assert_int_equal(LOAD(&conf, &err, url, "OPENAI_FALLBACK_API_KEY=k"),
 	    AIC_OK);
 	aic_conf_done(&conf);
-	/* The same server under its own name is not another one. */
+	/* The same server, named explicitly, needs no key of its own. */
 	assert_int_equal(LOAD(&conf, &err, url,
 			     "OPENAI_BASE_URL=https://h/v1/"),
 	    AIC_OK);
@@ -690,7 +693,7 @@ a_second_server_needs_a_key_of_its_own(void **state)
 }
 
 static void
-a_server_needs_a_key_and_a_key_no_server(void **state)
+server_host_requires_server_api_key_and_not_the_reverse(void **state)
 {
 	struct aic_conf conf;
 	struct aic_err err;
@@ -704,7 +707,7 @@ a_server_needs_a_key_and_a_key_no_server(void **state)
 	aic_conf_done(&conf);
 }
 
-/* --- secrets from files -------------------------------------------------- */
+/* --- secrets from files ------------------------------------------------- */
 
 static void
 each_secret_can_come_as_a_file_with_or_without_a_newline(void **state)
@@ -824,7 +827,7 @@ an_empty_key_in_a_file_is_refused_too(void **state)
 	REFUSED("API_SECRET_KEY", pair, "API_SECRET_KEY");
 }
 
-/* A credential of this text, and its directory as a setting. */
+/* Makes a credential with this text, and sets the directory of credentials. */
 static const char *
 put_credential(const char *name, const char *text)
 {
@@ -869,7 +872,7 @@ a_secret_can_be_a_credential_of_the_service(void **state)
 }
 
 static void
-an_empty_credential_is_none(void **state)
+an_empty_credential_counts_as_not_set(void **state)
 {
 	const char *dir = put_credential("openai_api_key", "\n");
 	struct aic_conf conf;
@@ -902,7 +905,7 @@ the_database_url_alone_can_be_loaded(void **state)
 }
 
 static void
-done_copes_with_a_zeroed_struct_and_with_twice(void **state)
+done_may_get_a_zeroed_struct_and_may_be_called_twice(void **state)
 {
 	struct aic_conf conf;
 
@@ -916,7 +919,7 @@ done_copes_with_a_zeroed_struct_and_with_twice(void **state)
 }
 
 static void
-names_of_the_table_are_counted_off(void **state)
+names_of_settings_are_returned_by_their_number(void **state)
 {
 	unsigned n, m;
 
@@ -930,7 +933,7 @@ names_of_the_table_are_counted_off(void **state)
 	assert_null(aic_conf_name((unsigned)-1));
 }
 
-/* Whether a line documents a setting: NAME= at its start, or behind a "#". */
+/* Whether a line documents a setting: NAME= at its start, or after a "#". */
 static bool
 names(const char *line, const char *name)
 {
@@ -1002,36 +1005,36 @@ remove_path(void **state)
 }
 
 UNIT_MAIN_WITH(make_path, remove_path,
-    T(what_is_not_set_has_the_default_of_the_contract),
-    T(an_empty_optional_setting_is_as_good_as_none),
+    T(a_setting_that_is_not_set_has_the_default_of_the_contract),
+    T(an_empty_optional_setting_counts_as_not_set),
     T(a_mandatory_setting_must_be_there_and_not_empty),
     T(a_number_must_be_whole_and_in_its_range),
-    T(a_schema_is_a_name_that_needs_no_quotes),
-    T(the_values_that_are_set_are_taken),
-    T(a_temperature_is_digits_and_a_point_from_0_to_2),
-    T(a_level_is_one_of_four_words_or_as_python_has_it),
+    T(a_schema_is_a_name_that_needs_no_quotes), T(values_that_are_set_are_used),
+    T(a_temperature_is_a_decimal_number_from_0_to_2),
+    T(a_level_is_one_of_four_words_or_a_level_of_python),
     T(a_format_is_one_of_three_words),
     T(a_zone_is_a_name_that_the_system_knows),
     T(the_base_url_is_a_scheme_a_host_and_a_path),
-    T(a_name_that_looks_like_ours_and_is_not_is_refused),
-    T(names_of_others_are_let_be),
-    T(keys_may_have_blanks_around_and_none_may_be_empty),
-    T(a_key_is_visible_ascii_and_blanks_around_it_go),
+    T(an_unknown_name_with_a_prefix_of_ours_is_refused),
+    T(names_without_a_prefix_of_ours_are_ignored),
+    T(keys_may_have_blanks_around_them_and_may_not_be_empty),
+    T(a_key_is_visible_ascii_and_blanks_around_it_are_removed),
     T(a_base_url_is_refused_with_the_whole_path),
     T(a_proxy_is_a_url_or_for_the_fallback_the_word_for_none),
     T(auth_is_one_of_three_words), T(a_ca_file_must_hold_a_certificate),
     T(a_line_break_in_a_text_is_refused),
     T(a_value_that_is_too_long_is_refused_and_not_cut),
-    T(the_deadline_must_leave_the_model_time),
-    T(a_second_server_needs_a_key_of_its_own),
-    T(a_server_needs_a_key_and_a_key_no_server),
+    T(the_deadline_must_leave_time_for_the_model),
+    T(a_fallback_server_needs_a_key_of_its_own),
+    T(server_host_requires_server_api_key_and_not_the_reverse),
     T(each_secret_can_come_as_a_file_with_or_without_a_newline),
     T(both_forms_of_a_secret_are_refused),
     T(a_file_that_holds_no_secret_is_refused),
     T(a_file_that_cannot_be_read_is_refused),
     T(an_empty_key_in_a_file_is_refused_too),
     T(a_secret_can_be_a_credential_of_the_service),
-    T(an_empty_credential_is_none), T(the_database_url_alone_can_be_loaded),
-    T(done_copes_with_a_zeroed_struct_and_with_twice),
-    T(names_of_the_table_are_counted_off),
+    T(an_empty_credential_counts_as_not_set),
+    T(the_database_url_alone_can_be_loaded),
+    T(done_may_get_a_zeroed_struct_and_may_be_called_twice),
+    T(names_of_settings_are_returned_by_their_number),
     T(each_setting_is_in_the_sample_file_and_nothing_else_is))

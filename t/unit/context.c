@@ -11,7 +11,7 @@
 
 static const struct aic_context_terms five = { .exchanges = 5, .chars = 100 };
 
-/* A context of so many exchanges, whose texts are static. */
+/* A context of n exchanges, whose texts are static. */
 static struct aic_context
 of(int n, const struct aic_exchange *said)
 {
@@ -31,9 +31,9 @@ fit(struct aic_context *c, int64_t chars)
 }
 
 static void
-the_oldest_go_first(void **state)
+the_oldest_exchanges_are_left_out_first(void **state)
 {
-	/* 4, 6 and 3 code points; the bytes are more. */
+	/* 4, 6 and 3 code points, in more bytes. */
 	static const struct aic_exchange said[] = { { "фф", "оо", 1 },
 		{ "в1", "твет", 2 }, { "b", "😀😀", 3 } };
 	static const struct {
@@ -56,13 +56,13 @@ the_oldest_go_first(void **state)
 }
 
 static void
-the_newest_loses_the_middle_of_its_answer(void **state)
+the_middle_is_cut_out_of_a_newest_answer_that_is_too_long(void **state)
 {
 	static const struct aic_exchange said[] = { { "x", "y", 1 },
 		{ "вопрос", "0123456789😀жzабвгдеёжз", 2 } };
 	static const struct {
 		int64_t chars;
-		const char *cut; /* NULL: all is left out */
+		const char *cut; /* NULL: the exchange is left out */
 	} rows[] = { { 27, "012345678 … абвгдеёжз" }, { 12, "01 … з" },
 		{ 11, "0 … з" }, { 10, "0 … " }, { 9, NULL }, { 6, NULL },
 		{ 1, NULL }, { 0, NULL } };
@@ -108,7 +108,7 @@ unpack(struct aic_context *c, const char *data, size_t len,
 }
 
 static void
-a_copy_is_as_what_was_packed(void **state)
+a_copy_unpacks_as_it_was_packed(void **state)
 {
 	static const struct aic_exchange said[] = { { "a", "", 11 },
 		{ "б\n", "{\"в\"}", 12 } };
@@ -127,7 +127,10 @@ a_copy_is_as_what_was_packed(void **state)
 	assert_int_equal(copy.said[2].at_us, 13);
 	aic_buf_done(&b);
 
-	/* Of none there is a copy as well: the user has said nothing. */
+	/*
+	 * There is a copy of an empty context as well: it says that the user
+	 * has none.
+	 */
 	b = packed(&(struct aic_context){ .n = 0 }, "0 ", NULL, &five);
 	assert_true(unpack(&copy, b.data, b.len, &five));
 	assert_int_equal(copy.n, 0);
@@ -137,7 +140,9 @@ a_copy_is_as_what_was_packed(void **state)
 	assert_string_equal(aic_context_version(&copy), "");
 }
 
-/* Earlier versions stored it, and other programs write the same table. */
+/*
+ * Earlier versions stored reasoning, and other programs write the same table.
+ */
 static void
 hidden_reasoning_in_a_stored_answer_is_left_out(void **state)
 {
@@ -161,7 +166,7 @@ hidden_reasoning_in_a_stored_answer_is_left_out(void **state)
 }
 
 static void
-a_copy_has_no_more_exchanges_than_are_wanted(void **state)
+a_copy_has_no_more_exchanges_than_the_setting_allows(void **state)
 {
 	static const struct aic_context_terms two = { .exchanges = 2 };
 	static const struct aic_context_terms none = { .exchanges = 0 };
@@ -188,7 +193,7 @@ a_copy_has_no_more_exchanges_than_are_wanted(void **state)
 }
 
 static void
-what_is_too_old_is_left_out_of_a_copy(void **state)
+exchanges_that_are_too_old_are_left_out_of_a_copy(void **state)
 {
 	static const struct aic_context_terms minute = {
 		.exchanges = 5, .ttl_s = 60, .now_us = 200 * AIC_S
@@ -213,7 +218,7 @@ what_is_too_old_is_left_out_of_a_copy(void **state)
 }
 
 static void
-what_is_no_copy_is_told(void **state)
+bytes_that_are_no_copy_are_refused(void **state)
 {
 	static const struct aic_exchange said[] = { { "a", "A", 1 },
 		{ "b", "B", 2 } };
@@ -226,7 +231,7 @@ what_is_no_copy_is_told(void **state)
 	for (n = 0; n < b.len; n++)
 		if (unpack(&copy, b.data, n, &five))
 			whole++;
-	assert_int_equal(whole, 2); /* of none, and of the first one */
+	assert_int_equal(whole, 2); /* of no exchange and of the first */
 	assert_false(unpack(&copy, "1\0x\0a\0b", 8, &five));
 	assert_false(unpack(&copy, "1\0\0a\0b", 7, &five));
 	assert_false(unpack(&copy,
@@ -248,7 +253,7 @@ what_is_no_copy_is_told(void **state)
 }
 
 static void
-a_save_makes_the_next_version(void **state)
+a_save_raises_the_version_by_one(void **state)
 {
 	static const char *const rows[][2] = { { "0 1.5", "1 1.5" },
 		{ "9 ", "10 " }, { "-1 x", "0 x" } };
@@ -264,9 +269,10 @@ a_save_makes_the_next_version(void **state)
 	assert_false(aic_context_next("x", next));
 }
 
-UNIT_MAIN(T(the_oldest_go_first), T(the_newest_loses_the_middle_of_its_answer),
-    T(a_copy_is_as_what_was_packed),
+UNIT_MAIN(T(the_oldest_exchanges_are_left_out_first),
+    T(the_middle_is_cut_out_of_a_newest_answer_that_is_too_long),
+    T(a_copy_unpacks_as_it_was_packed),
     T(hidden_reasoning_in_a_stored_answer_is_left_out),
-    T(a_copy_has_no_more_exchanges_than_are_wanted),
-    T(what_is_too_old_is_left_out_of_a_copy), T(what_is_no_copy_is_told),
-    T(a_save_makes_the_next_version))
+    T(a_copy_has_no_more_exchanges_than_the_setting_allows),
+    T(exchanges_that_are_too_old_are_left_out_of_a_copy),
+    T(bytes_that_are_no_copy_are_refused), T(a_save_raises_the_version_by_one))

@@ -53,7 +53,7 @@ settings_are_read_as_systemd_reads_them(void **state)
 }
 
 static void
-the_last_of_two_counts(void **state)
+the_last_of_two_equal_names_counts(void **state)
 {
 	(void)state;
 	has("A=1\nAB=3\nA=2\n", "A", "2");
@@ -61,7 +61,7 @@ the_last_of_two_counts(void **state)
 }
 
 static void
-what_is_no_setting_is_left_out(void **state)
+lines_that_are_no_settings_are_ignored(void **state)
 {
 	(void)state;
 	has("export A=1\n", "A", NULL);
@@ -102,13 +102,13 @@ is_site(const char *dump, int places, int read_ms, int body)
 }
 
 static void
-what_holds_is_found_wherever_it_stands(void **state)
+the_directive_that_applies_is_found_in_any_block(void **state)
 {
 	(void)state;
-	/* Nginx's own, as nobody says anything. */
+	/* The presets of Nginx, where no directive stands. */
 	is_site(MAIN "http { server { location / { fastcgi_pass ai_chat; } } }",
 	    1, 60000, 1048576);
-	/* Around it, after it; the nearest one counts. */
+	/* In an outer block and after it; the nearest directive counts. */
 	is_site(MAIN "http { fastcgi_read_timeout 5s; server { location / "
 		     "{ fastcgi_pass ai_chat; } fastcgi_read_timeout 65; "
 		     "client_max_body_size 256k; } }",
@@ -117,7 +117,9 @@ what_holds_is_found_wherever_it_stands(void **state)
 		     "{ fastcgi_read_timeout \"1m 5s 20ms\"; "
 		     "fastcgi_pass ai_chat; } } }",
 	    1, 65020, 1048576);
-	/* The least of two places; a third one is somebody else's. */
+	/*
+	 * The smallest value of two places; a third place is another service's.
+	 */
 	is_site(MAIN
 	    "http { server { location /a { fastcgi_read_timeout 2m;"
 	    " fastcgi_pass ai_chat; } location /b { fastcgi_read_timeout 90s;"
@@ -129,7 +131,7 @@ what_holds_is_found_wherever_it_stands(void **state)
 }
 
 static void
-words_are_told_from_what_looks_so(void **state)
+words_in_quotes_and_comments_are_not_directives(void **state)
 {
 	(void)state;
 	is_site(MAIN
@@ -143,7 +145,7 @@ words_are_told_from_what_looks_so(void **state)
 }
 
 static void
-included_files_stand_where_they_are_included(void **state)
+included_files_count_where_they_are_included(void **state)
 {
 	struct ctl_nginx_site site;
 
@@ -170,7 +172,7 @@ included_files_stand_where_they_are_included(void **state)
 }
 
 static void
-what_is_no_configuration_is_refused(void **state)
+a_text_that_is_no_configuration_is_refused(void **state)
 {
 	static const char *const dumps[] = { "", "nonsense", MAIN "http {",
 		MAIN "http { } }", MAIN "}", "# configuration file x", NULL };
@@ -184,9 +186,10 @@ what_is_no_configuration_is_refused(void **state)
 	assert_int_equal(read_dump(MAIN "include nginx.conf;", &site), AIC_OK);
 }
 
-UNIT_MAIN(T(settings_are_read_as_systemd_reads_them), T(the_last_of_two_counts),
-    T(what_is_no_setting_is_left_out),
-    T(what_holds_is_found_wherever_it_stands),
-    T(words_are_told_from_what_looks_so),
-    T(included_files_stand_where_they_are_included),
-    T(what_is_no_configuration_is_refused))
+UNIT_MAIN(T(settings_are_read_as_systemd_reads_them),
+    T(the_last_of_two_equal_names_counts),
+    T(lines_that_are_no_settings_are_ignored),
+    T(the_directive_that_applies_is_found_in_any_block),
+    T(words_in_quotes_and_comments_are_not_directives),
+    T(included_files_count_where_they_are_included),
+    T(a_text_that_is_no_configuration_is_refused))

@@ -1,7 +1,8 @@
 /*
- * What talks to PostgreSQL, against a real one: AIC_TEST_DATABASE_URL, or the
- * cluster in AIC_TEST_PG that all tests of a run share. There this test makes a
- * database of its own, and drops it again.
+ * Tests of everything that uses PostgreSQL, against a real server:
+ * AIC_TEST_DATABASE_URL, or the cluster in AIC_TEST_PG that all tests of a run
+ * share. On that server this program makes a database of its own and drops it
+ * at the end.
  */
 #include "config.h"
 
@@ -35,7 +36,7 @@ static char name[64];
 static char server_url[1024];
 static char *own_url;
 static struct aic_db *db;
-static PGconn *plain; /* for looking behind the scenes */
+static PGconn *plain; /* a connection besides the pool */
 
 static int64_t
 soon(void)
@@ -58,7 +59,7 @@ open_url(const char *url, int pool, bool prepare)
 	return d;
 }
 
-/* --- a database of our own ------------------------------------------------ */
+/* --- a database of our own ---------------------------------------------- */
 
 /* The connection string with another database's name. */
 static char *
@@ -186,7 +187,7 @@ look(const char *sql)
 	return n;
 }
 
-/* --- db ------------------------------------------------------------------- */
+/* --- db ----------------------------------------------------------------- */
 
 static const struct aic_db_stmt echo = { "t_echo",
 	"SELECT $1::text, $2::bigint, $1::text IS NULL", 2, NULL };
@@ -227,7 +228,7 @@ check_echo(struct aic_db *d, const char *text, int64_t num)
 }
 
 static void
-parameters_arrive_as_they_are(void **state)
+parameters_arrive_unchanged(void **state)
 {
 	static const char *const texts[] = { "x", "", NULL, "Привет 😀",
 		"'; DROP TABLE ai_chat_requests; --", "\\ \" $1 %s",
@@ -334,7 +335,7 @@ static const struct aic_db_stmt timeouts = { "t_timeouts",
 	0, NULL };
 
 static void
-options_of_the_url_replace_what_they_name_and_nothing_else(void **state)
+options_of_the_url_replace_only_the_settings_that_they_name(void **state)
 {
 	static const char *const rows[][2] = {
 		{ "", "0 0 0 auto ISO, MDY" },
@@ -377,7 +378,7 @@ static const struct aic_db_stmt taken = { "t_taken", "SELECT 5", 0, NULL };
 static const struct aic_db_stmt take_name = { "t_take",
 	"PREPARE t_taken AS SELECT 6", 0, NULL };
 
-/* The only field of a statement that runs. */
+/* Runs a statement that must succeed; returns its only field. */
 static int64_t
 field(struct aic_db *d, const struct aic_db_stmt *stmt, const char *param)
 {
@@ -395,8 +396,10 @@ field(struct aic_db *d, const struct aic_db_stmt *stmt, const char *param)
 	return n;
 }
 
-/* All connections of the pool have the statement prepared afterwards, or at least as
- * many as a few threads make. */
+/*
+ * Afterwards the statement is prepared on all connections of the pool, or on as
+ * many as a few threads open.
+ */
 static void *
 warm_up(void *arg)
 {
@@ -408,7 +411,7 @@ warm_up(void *arg)
 }
 
 static void
-what_was_prepared_and_became_stale_is_prepared_again(void **state)
+a_stale_prepared_statement_is_prepared_again(void **state)
 {
 	static const char *const changes[] = {
 		"ALTER TABLE t_all ALTER n TYPE bigint",
@@ -438,10 +441,10 @@ what_was_prepared_and_became_stale_is_prepared_again(void **state)
 	assert_int_equal(field(pool, &of_type, "(1,2)"), 2);
 	assert_true(exec(plain, type_again));
 	assert_int_equal(field(pool, &of_type, "(1,2)"), 2);
-	/* A session that was reset. */
+	/* A session that was reset: its statements are gone. */
 	assert_int_equal(field(pool, &deallocate, NULL), 0);
 	assert_int_equal(field(pool, &of_type, "(1,2)"), 2);
-	/* What is wrong stays wrong, and says so. */
+	/* A statement that is wrong fails still, with its reason. */
 	assert_true(exec(plain, "CREATE TABLE t_nowhere (n int)"));
 	assert_int_equal(field(pool, &no_table, NULL), 0);
 	assert_true(exec(plain, "DROP TABLE t_nowhere"));
@@ -467,7 +470,7 @@ backends_of(const char *application)
 }
 
 static void
-a_statement_that_is_wrong_costs_no_connection(void **state)
+a_statement_that_is_wrong_closes_no_connection(void **state)
 {
 	struct aic_db_call c;
 	struct aic_db *pool;
@@ -491,7 +494,7 @@ a_statement_that_is_wrong_costs_no_connection(void **state)
 	pid = look("SELECT max(pid) FROM pg_stat_activity"
 		   " WHERE application_name = 't_stale'");
 	assert_true(exec(plain, "DROP TABLE t_nowhere"));
-	/* The statement's own fault costs no connection. */
+	/* A fault of the statement closes no connection. */
 	for (i = 0; i < 3; i++) {
 		aic_db_call(&c, &no_table);
 		assert_int_equal(run(pool, &c, 1, &err), AIC_EDB);
@@ -503,7 +506,7 @@ a_statement_that_is_wrong_costs_no_connection(void **state)
 }
 
 static void
-a_session_that_others_share_gets_no_prepared_statements(void **state)
+a_session_shared_by_a_pooler_gets_no_prepared_statements(void **state)
 {
 	struct aic_db *pool;
 	int i;
@@ -524,7 +527,7 @@ static const struct aic_db_stmt commit_waits = { "t_commit",
 	0, NULL };
 
 static void
-a_durable_commit_replaces_off_and_nothing_else(void **state)
+a_durable_commit_replaces_synchronous_commit_off_only(void **state)
 {
 	static const char *const rows[][2] = { { "off", "on" }, { "on", "on" },
 		{ "local", "local" }, { "remote_write", "remote_write" },
@@ -580,7 +583,10 @@ a_failure_has_the_sqlstate_of_a_refusal_alone(void **state)
 	aic_db_int(&c, 0);
 	assert_int_equal(run(db, &c, 1, &err), AIC_EDB);
 	assert_string_equal(err.sqlstate, "22012");
-	/* One that ends the session says so, and is none. */
+	/*
+	 * A statement that ends its session sends a SQLSTATE, but is no
+	 * refusal.
+	 */
 	err = (struct aic_err)AIC_ERR_INIT;
 	aic_db_call(&c, &suicide);
 	assert_int_equal(aic_db_run(db, &c, 1, aic_clock_us() + 300 * AIC_MS,
@@ -597,7 +603,7 @@ a_failure_has_the_sqlstate_of_a_refusal_alone(void **state)
 }
 
 static void
-a_deadline_is_kept_and_the_next_call_is_well(void **state)
+a_batch_ends_by_its_deadline_and_the_next_one_succeeds(void **state)
 {
 	int64_t start = aic_clock_us();
 	struct aic_err err = AIC_ERR_INIT;
@@ -618,7 +624,7 @@ a_deadline_is_kept_and_the_next_call_is_well(void **state)
 }
 
 static void
-a_connection_that_was_ended_is_mended_unnoticed(void **state)
+a_batch_whose_connection_was_terminated_is_run_again(void **state)
 {
 	struct aic_db *one;
 	int i;
@@ -637,7 +643,7 @@ a_connection_that_was_ended_is_mended_unnoticed(void **state)
 }
 
 static void
-a_statement_that_always_breaks_ends_with_the_deadline(void **state)
+a_statement_that_always_breaks_its_connection_ends_by_the_deadline(void **state)
 {
 	int64_t start = aic_clock_us();
 	struct aic_err err = AIC_ERR_INIT;
@@ -668,9 +674,9 @@ hold_connection(void *arg)
 static const struct aic_db_stmt forgets = { "t_forgets", "DEALLOCATE ALL", 0,
 	NULL };
 
-/* What a pooler does when it gives the session to somebody else. */
+/* A pooler does so when it gives the session to another client. */
 static void
-a_statement_that_the_session_has_forgotten_is_sent_as_text(void **state)
+a_statement_that_the_session_lost_is_sent_as_text(void **state)
 {
 	struct aic_db_call c;
 	struct aic_err err;
@@ -693,7 +699,7 @@ static const struct aic_db_stmt only_reads = { "t_only_reads",
 static const struct aic_db_stmt note = { "t_note",
 	"INSERT INTO t_note VALUES (1)", 0, NULL };
 
-/* A server that was demoted to a standby refuses to write, with this SQLSTATE. */
+/* A server that was demoted to a standby refuses writes with this SQLSTATE. */
 static void
 a_connection_that_refuses_to_write_is_replaced(void **state)
 {
@@ -723,7 +729,7 @@ static const struct aic_db_stmt stays = { "t_stays",
 
 struct sitter {
 	struct aic_db *db;
-	pid_t pid; /* of the server's process; 0: it did not tell */
+	pid_t pid; /* of the server's process; 0: unknown */
 };
 
 static void *
@@ -740,7 +746,10 @@ sit(void *arg)
 	return NULL;
 }
 
-/* One after the other, because those that wait together share a connection. */
+/*
+ * One after another, because batches that wait at the same time share a
+ * connection.
+ */
 static void
 wait_for_sitters(int n)
 {
@@ -755,8 +764,10 @@ wait_for_sitters(int n)
 	}
 }
 
-/* All connections fall silent: one batch finds it out, and the next one has a new
- * connection. */
+/*
+ * All connections fall silent. One batch detects it, and the next one gets a
+ * new connection.
+ */
 static void
 when_one_connection_is_silent_the_idle_ones_are_not_tried(void **state)
 {
@@ -817,8 +828,10 @@ bump_both(void *arg)
 	return NULL;
 }
 
-/* The server ends the transaction that looks for a deadlock first, which is the batch:
- * the other one looks later. */
+/*
+ * The server ends the transaction that checks for a deadlock first. That is the
+ * batch, because deadlock_timeout of the other one is longer.
+ */
 static void
 a_batch_that_a_deadlock_has_ended_is_run_again(void **state)
 {
@@ -852,7 +865,7 @@ a_batch_that_a_deadlock_has_ended_is_run_again(void **state)
 }
 
 static void
-who_waits_for_a_connection_keeps_his_deadline(void **state)
+a_batch_that_waits_for_a_connection_ends_by_its_deadline(void **state)
 {
 	struct aic_err err = AIC_ERR_INIT;
 	struct aic_db *one;
@@ -864,14 +877,14 @@ who_waits_for_a_connection_keeps_his_deadline(void **state)
 	NEED_SERVER;
 	one = open_url(own_url, 1, true);
 	pthread_create(&t, NULL, hold_connection, one);
-	/* It holds the connection while it runs pg_sleep(). */
+	/* The thread holds the connection while it runs pg_sleep(). */
 	wait_for_sitters(1);
 	start = aic_clock_us();
 	aic_db_call(&c, &txid);
 	assert_int_equal(aic_db_run(one, &c, 1, start + 200 * AIC_MS, &err),
 	    AIC_EDB);
 	assert_true(aic_clock_us() - start < 600 * AIC_MS);
-	/* With more patience he gets it. */
+	/* With a later deadline the batch gets the connection. */
 	check_echo(one, "patient", 1);
 	pthread_join(t, NULL);
 	aic_db_close(one);
@@ -909,9 +922,9 @@ ride(void *arg)
 	return NULL;
 }
 
-/* Those who wait for the one connection share a trip. */
+/* Batches that wait for the only connection share a trip. */
 static void
-batches_that_share_a_trip_have_fates_of_their_own(void **state)
+batches_that_share_a_trip_succeed_or_fail_independently(void **state)
 {
 	struct rider r[24];
 	struct aic_db *one;
@@ -929,7 +942,7 @@ batches_that_share_a_trip_have_fates_of_their_own(void **state)
 				r[i].stmt = &divide;
 			if (i % 8 == 1)
 				r[i].number = 0;
-			if (i == 8) { /* makes the others wait, and is late */
+			if (i == 8) { /* occupies the connection too long */
 				r[i].stmt = &sleeps;
 				r[i].patience_us = 50 * AIC_MS;
 			}
@@ -993,8 +1006,10 @@ wait_at_gate(int number)
 	}
 }
 
-/* All of them on one trip, in this order: they queue while the one connection waits at
- * the gate FIRST_GATE. */
+/*
+ * Sends all of them on one trip, in this order: they queue while the only
+ * connection waits for the lock FIRST_GATE.
+ */
 #define FIRST_GATE 1
 
 static void
@@ -1022,7 +1037,7 @@ start_trip(struct aic_db *one, struct rider *r, pthread_t *t, int n)
 }
 
 static void
-a_deadline_is_kept_on_a_trip_behind_one_that_waits(void **state)
+a_batch_behind_one_that_waits_ends_by_its_deadline(void **state)
 {
 	int64_t start;
 	struct rider r[2];
@@ -1040,7 +1055,7 @@ a_deadline_is_kept_on_a_trip_behind_one_that_waits(void **state)
 	wait_at_gate(2);
 	pthread_join(t[1], NULL);
 	assert_int_equal(r[1].rc, AIC_EDB);
-	/* The server's own timeouts would end the first one after 2.7 s. */
+	/* The server's own timeouts would end the first batch after 2.7 s. */
 	assert_in_range(aic_clock_us() - start, 900 * AIC_MS, 2500 * AIC_MS);
 	open_gate(2);
 	pthread_join(t[0], NULL);
@@ -1049,7 +1064,10 @@ a_deadline_is_kept_on_a_trip_behind_one_that_waits(void **state)
 	aic_db_close(one);
 }
 
-/* Keeps how it was committed: refuses 0, and writes nothing of a number below. */
+/*
+ * Records how it was committed. 0 makes it fail; a negative number writes
+ * nothing.
+ */
 #define KEEP(how)                                                              \
 	"INSERT INTO t_kept SELECT n, '" how "'"                               \
 	" FROM (VALUES ($1::int)) v (n) WHERE 100 / n > 0"                     \
@@ -1071,10 +1089,9 @@ kept(int n, const char *how)
 	return look(sql);
 }
 
-/* The batch that is to wait for the disk: it writes, it fails, it writes nothing. */
+/* The batch that waits for the disk writes, fails, or writes nothing. */
 static void
-a_lazy_commit_is_told_as_done_when_a_later_one_has_reached_the_disk(void *
-	*state)
+a_lazy_commit_is_reported_after_a_later_one_reached_the_disk(void **state)
 {
 	static const int last[] = { 2, 0, -2 };
 	struct rider r[2];
@@ -1098,7 +1115,10 @@ a_lazy_commit_is_told_as_done_when_a_later_one_has_reached_the_disk(void *
 		if (r[0].rc != AIC_OK)
 			fail_msg("%s", r[0].detail);
 		assert_int_equal(r[1].rc, last[i] == 0 ? AIC_EDB : AIC_OK);
-		/* Both shared the trip, or the first would not be lazy. */
+		/*
+		 * Both shared the trip; otherwise the first commit would not be
+		 * lazy.
+		 */
 		assert_int_equal(kept(1, "lazy"), 1);
 		assert_int_equal(kept(1, "durable"), last[i] > 0 ? 0 : 1);
 		assert_int_equal(kept(2, "durable"), last[i] > 0 ? 1 : 0);
@@ -1108,7 +1128,7 @@ a_lazy_commit_is_told_as_done_when_a_later_one_has_reached_the_disk(void *
 }
 
 static void
-a_database_that_is_away_is_told_in_time(void **state)
+a_database_that_is_down_is_reported_in_time(void **state)
 {
 	struct aic_db *away = open_url("postgresql://127.0.0.1:1/x", 2, true);
 	int64_t start = aic_clock_us();
@@ -1125,9 +1145,12 @@ a_database_that_is_away_is_told_in_time(void **state)
 	aic_db_close(away);
 }
 
-/* For longer than a stage takes: then nobody waits for it until the deadline. */
+/*
+ * For longer than a stage takes; from then on no batch waits until its
+ * deadline.
+ */
 static void
-a_database_that_has_been_away_for_long_is_told_at_once(void **state)
+a_database_that_has_been_down_for_long_is_reported_at_once(void **state)
 {
 	struct aic_db_conf conf = { .url = "postgresql://127.0.0.1:1/x",
 		.schema = "public",
@@ -1153,7 +1176,7 @@ a_database_that_has_been_away_for_long_is_told_at_once(void **state)
 }
 
 static void
-a_url_that_is_none_is_refused_and_not_quoted(void **state)
+an_invalid_url_is_refused_and_not_quoted(void **state)
 {
 	static const char *const urls[] = { "postgresql://u:CANARY@[h/d",
 		"host=h CANARY", "CANARY",
@@ -1174,7 +1197,7 @@ a_url_that_is_none_is_refused_and_not_quoted(void **state)
 	aic_db_close(NULL);
 }
 
-/* --- the limit ------------------------------------------------------------ */
+/* --- the limit ---------------------------------------------------------- */
 
 #define LEASE 60000
 
@@ -1268,10 +1291,10 @@ reset(int64_t user)
 	return got;
 }
 
-/* What the limit is to be when it is saved; not the one that it was held with. */
+/* The limit at the time of the save; another one than at the reservation. */
 #define SAVE_LIMIT 1000
 
-/* -1: not saved; else what is counted. */
+/* -1: not saved; otherwise the count. */
 static int64_t
 save_text(int64_t user, const char *lease, const char *message,
     const char *response, int64_t tokens)
@@ -1323,7 +1346,7 @@ stored(int64_t user)
 	return look(sql);
 }
 
-/* One whole chat. */
+/* A complete chat: reserved and saved. */
 static void
 chat(int64_t user, const char *message, const char *response, int64_t tokens)
 {
@@ -1335,7 +1358,7 @@ chat(int64_t user, const char *message, const char *response, int64_t tokens)
 }
 
 static void
-hold_is_refused_when_the_day_is_used_up(void **state)
+no_reservation_is_made_when_the_day_is_used_up(void **state)
 {
 	char ids[4][AIC_ID_SIZE];
 	int64_t user = next_user++;
@@ -1351,7 +1374,9 @@ hold_is_refused_when_the_day_is_used_up(void **state)
 	}
 	assert_false(hold(user, ids[3], 3));
 	assert_int_equal(used(user), 3);
-	/* The same chat again takes no second slot, even of a full day. */
+	/*
+	 * The same chat again takes no second reservation, even on a full day.
+	 */
 	assert_true(hold(user, ids[0], 3));
 	assert_int_equal(used(user), 3);
 	assert_true(hold(next_user++, ids[3], 3));
@@ -1385,7 +1410,7 @@ a_limit_of_0_is_no_limit(void **state)
 }
 
 static void
-a_chat_that_failed_gives_its_slot_back_once(void **state)
+a_reservation_is_released_once(void **state)
 {
 	char a[AIC_RESERVATION_SIZE], b[AIC_RESERVATION_SIZE], id[AIC_ID_SIZE];
 	int64_t user = next_user++;
@@ -1400,14 +1425,14 @@ a_chat_that_failed_gives_its_slot_back_once(void **state)
 	assert_int_equal(used(user), 1);
 	assert_false(drop(user, a));
 	assert_int_equal(used(user), 1);
-	assert_false(drop(next_user++, b)); /* somebody else's chat */
+	assert_false(drop(next_user++, b)); /* of another user */
 	assert_int_equal(used(user), 1);
 	new_id(id);
 	assert_true(hold(user, id, 2));
 }
 
 static void
-a_lease_lapses_by_itself(void **state)
+a_reservation_lapses_without_any_action(void **state)
 {
 	char id[AIC_ID_SIZE], lease[AIC_RESERVATION_SIZE];
 	int64_t user = next_user++;
@@ -1453,7 +1478,7 @@ race(void *arg)
 }
 
 static void
-no_more_than_the_limit_is_held_by_any_number_at_once(void **state)
+parallel_reservations_never_exceed_the_limit(void **state)
 {
 	struct racer r[60];
 	pthread_t t[60];
@@ -1475,7 +1500,7 @@ no_more_than_the_limit_is_held_by_any_number_at_once(void **state)
 }
 
 static void
-looking_changes_nothing(void **state)
+reading_the_limit_changes_nothing(void **state)
 {
 	int64_t user = next_user++;
 	struct aic_limit_state st;
@@ -1522,7 +1547,10 @@ the_day_ends_at_the_next_midnight_of_the_zone(void **state)
 			fail_msg("%s: %s", rows[i].zone, st.reset_at);
 		regfree(&re);
 		assert_in_range(st.reset_in_s, 1, 86400);
-		/* Asked a moment later; a midnight between is one in a day. */
+		/*
+		 * The database is queried a moment later. Only midnight in
+		 * between would matter.
+		 */
 		snprintf(sql, sizeof(sql),
 		    "SELECT (abs(extract(epoch FROM"
 		    " '%s'::timestamptz - now()) - %d) < 5 AND"
@@ -1533,7 +1561,7 @@ the_day_ends_at_the_next_midnight_of_the_zone(void **state)
 }
 
 static void
-a_counter_of_yesterday_starts_again_and_of_tomorrow_stays(void **state)
+a_counter_of_yesterday_restarts_and_one_of_tomorrow_stays(void **state)
 {
 	char id[AIC_ID_SIZE], sql[300], lease[AIC_RESERVATION_SIZE];
 	int64_t user = next_user++;
@@ -1553,7 +1581,7 @@ a_counter_of_yesterday_starts_again_and_of_tomorrow_stays(void **state)
 	assert_int_equal(used(user), 1);
 	assert_int_equal(save(user, lease), 1);
 
-	/* A clock that stepped back gives nobody a second allowance. */
+	/* A clock that was set back gives no second allowance. */
 	snprintf(sql, sizeof(sql),
 	    "UPDATE ai_chat_daily_limits SET"
 	    " request_count = 30, last_reset_date ="
@@ -1568,7 +1596,7 @@ a_counter_of_yesterday_starts_again_and_of_tomorrow_stays(void **state)
 }
 
 static void
-reset_makes_the_count_nothing_and_leaves_chats_in_flight(void **state)
+a_reset_sets_the_count_to_0_and_keeps_chats_in_flight(void **state)
 {
 	char id[AIC_ID_SIZE], lease[AIC_RESERVATION_SIZE];
 	int64_t user = next_user++;
@@ -1590,7 +1618,7 @@ reset_makes_the_count_nothing_and_leaves_chats_in_flight(void **state)
 }
 
 static void
-a_reset_leaves_times_that_have_come_as_they_are(void **state)
+a_reset_keeps_times_that_are_not_in_the_future(void **state)
 {
 	static const char *const times[] = { "NULL", "now() - interval '1 h'" };
 	int64_t user = next_user++;
@@ -1626,9 +1654,11 @@ reset_user(void *arg)
 	return NULL;
 }
 
-/* Somebody is forgotten while a reset waits for his row: he is still new. */
+/*
+ * The user is erased while a reset waits for the user's row. The row stays new.
+ */
 static void
-a_reset_that_waited_makes_nobody_older(void **state)
+a_reset_that_waited_for_the_row_does_not_move_created_at_back(void **state)
 {
 	int64_t user = next_user++, until = soon();
 	pthread_t thread;
@@ -1663,7 +1693,7 @@ a_reset_that_waited_makes_nobody_older(void **state)
 }
 
 static void
-a_reset_opens_the_day_of_the_clock_after_one_that_was_ahead(void **state)
+after_a_clock_that_was_ahead_a_reset_opens_the_current_day(void **state)
 {
 	char id[AIC_ID_SIZE], lease[AIC_RESERVATION_SIZE],
 	    ahead[AIC_RESERVATION_SIZE];
@@ -1676,7 +1706,7 @@ a_reset_opens_the_day_of_the_clock_after_one_that_was_ahead(void **state)
 	chat(user, "q", "a", 1);
 	new_id(id);
 	assert_true(hold_lease(user, id, LEASE, 30, ahead));
-	/* All that a clock leaves which was ten years ahead. */
+	/* All values that a clock leaves that was ten years ahead. */
 	snprintf(sql, sizeof(sql),
 	    "UPDATE ai_chat_daily_limits SET request_count = 30,"
 	    " last_reset_date = last_reset_date + 3650,"
@@ -1704,11 +1734,11 @@ a_reset_opens_the_day_of_the_clock_after_one_that_was_ahead(void **state)
 	assert_true(hold_lease(user, id, LEASE, 30, lease));
 	assert_int_equal(save(user, lease), 1);
 	assert_int_equal(used(user), 1);
-	/* The one that was in flight meanwhile has no slot any more. */
+	/* The chat that was in flight meanwhile has lost its reservation. */
 	assert_int_equal(save(user, ahead), -1);
 }
 
-/* --- save ----------------------------------------------------------------- */
+/* --- save --------------------------------------------------------------- */
 
 static void
 a_save_counts_once_however_often_it_is_made(void **state)
@@ -1727,13 +1757,13 @@ a_save_counts_once_however_often_it_is_made(void **state)
 	assert_int_equal(find(user, id), 1);
 	assert_int_equal(used(user), 1);
 	assert_int_equal(stored(user), 1);
-	assert_false(drop(user, lease)); /* there is nothing left to drop */
+	assert_false(drop(user, lease)); /* no reservation is left */
 	assert_int_equal(used(user), 1);
 }
 
-/* Workers may have different limits for a while, when a setting is changed. */
+/* Workers may have different limits while a setting is being changed. */
 static void
-a_save_above_the_limit_leaves_none_and_not_fewer(void **state)
+a_save_above_the_limit_reports_0_left_and_not_less(void **state)
 {
 	char id[AIC_ID_SIZE], lease[3][AIC_RESERVATION_SIZE];
 	int64_t user = next_user++, left = INT64_MAX;
@@ -1761,9 +1791,11 @@ a_save_above_the_limit_leaves_none_and_not_fewer(void **state)
 	assert_int_equal(left, 0);
 }
 
-/* The reservation is still there, but the caller has been told that the save failed. */
+/*
+ * The reservation still exists, but the caller was told that the save failed.
+ */
 static void
-a_save_after_its_time_changes_nothing(void **state)
+a_save_after_the_end_of_its_stage_changes_nothing(void **state)
 {
 	char id[AIC_ID_SIZE], lease[AIC_RESERVATION_SIZE];
 	int64_t user = next_user++, left = 0;
@@ -1806,7 +1838,7 @@ a_save_without_a_reservation_changes_nothing(void **state)
 }
 
 static void
-a_save_whose_slot_was_given_away_changes_nothing(void **state)
+a_save_whose_reservation_was_removed_changes_nothing(void **state)
 {
 	char late[AIC_RESERVATION_SIZE], other[AIC_RESERVATION_SIZE],
 	    id[AIC_ID_SIZE];
@@ -1826,7 +1858,7 @@ a_save_whose_slot_was_given_away_changes_nothing(void **state)
 }
 
 static void
-a_reservation_serves_its_own_user_alone(void **state)
+a_reservation_is_valid_for_its_own_user_only(void **state)
 {
 	int64_t user = next_user++, other = next_user++;
 	char id[AIC_ID_SIZE], lease[AIC_RESERVATION_SIZE];
@@ -1842,7 +1874,7 @@ a_reservation_serves_its_own_user_alone(void **state)
 }
 
 static void
-a_chat_of_yesterday_is_kept_there_and_not_counted_today(void **state)
+a_chat_of_yesterday_is_stored_there_and_not_counted_today(void **state)
 {
 	char id[AIC_ID_SIZE], lease[AIC_RESERVATION_SIZE], sql[300];
 	int64_t user = next_user++;
@@ -1865,9 +1897,9 @@ a_chat_of_yesterday_is_kept_there_and_not_counted_today(void **state)
 	assert_int_equal(look(sql), 1);
 }
 
-/* --- what is read --------------------------------------------------------- */
+/* --- what is read ------------------------------------------------------- */
 
-/* The context of a user as the database has it. */
+/* The context of a user as the database returns it. */
 static struct aic_context
 context_of(int64_t user, int64_t exchanges, int64_t ttl_s)
 {
@@ -1989,7 +2021,7 @@ history_is_a_page_newest_first_and_the_total(void **state)
 }
 
 static void
-texts_come_back_as_they_were_kept(void **state)
+texts_are_read_as_they_were_stored(void **state)
 {
 	static const char hostile[] = "'; DROP TABLE x; -- \\ \" $1\n\t\x01 😀 "
 				      "{\"a\":[1]} {1,2} \\N \xef\xbf\xbd";
@@ -2033,7 +2065,10 @@ stats_are_sums_over_calendar_days_today_included(void **state)
 	(void)state;
 	NEED_SERVER;
 	check_stats(user, 7, 0, 0, "0.00", "0.00");
-	/* Today one, yesterday two, seven days ago three, and a year ago one. */
+	/*
+	 * One chat today, two yesterday, three seven days ago, and one a year
+	 * ago.
+	 */
 	snprintf(sql, sizeof(sql),
 	    "INSERT INTO ai_chat_requests (telegram_id,"
 	    " message, response, tokens_used, request_date, created_at) SELECT"
@@ -2050,50 +2085,51 @@ stats_are_sums_over_calendar_days_today_included(void **state)
 	check_stats(user, 365, 7, 160, "0.02", "22.86");
 }
 
-UNIT_MAIN_WITH(make_database, drop_database, T(parameters_arrive_as_they_are),
+UNIT_MAIN_WITH(make_database, drop_database, T(parameters_arrive_unchanged),
     T(a_batch_is_one_transaction_in_order),
     T(one_statement_may_come_twice_in_a_batch),
     T(a_refused_statement_undoes_its_batch_and_leaves_no_results),
-    T(a_durable_commit_replaces_off_and_nothing_else),
-    T(options_of_the_url_replace_what_they_name_and_nothing_else),
-    T(what_was_prepared_and_became_stale_is_prepared_again),
-    T(a_statement_that_is_wrong_costs_no_connection),
-    T(a_session_that_others_share_gets_no_prepared_statements),
+    T(a_durable_commit_replaces_synchronous_commit_off_only),
+    T(options_of_the_url_replace_only_the_settings_that_they_name),
+    T(a_stale_prepared_statement_is_prepared_again),
+    T(a_statement_that_is_wrong_closes_no_connection),
+    T(a_session_shared_by_a_pooler_gets_no_prepared_statements),
     T(a_refusal_concerns_all_unless_the_reason_may_be_in_one_row),
     T(a_failure_has_the_sqlstate_of_a_refusal_alone),
-    T(a_deadline_is_kept_and_the_next_call_is_well),
-    T(a_connection_that_was_ended_is_mended_unnoticed),
-    T(a_statement_that_always_breaks_ends_with_the_deadline),
-    T(a_statement_that_the_session_has_forgotten_is_sent_as_text),
+    T(a_batch_ends_by_its_deadline_and_the_next_one_succeeds),
+    T(a_batch_whose_connection_was_terminated_is_run_again),
+    T(a_statement_that_always_breaks_its_connection_ends_by_the_deadline),
+    T(a_statement_that_the_session_lost_is_sent_as_text),
     T(a_connection_that_refuses_to_write_is_replaced),
     T(when_one_connection_is_silent_the_idle_ones_are_not_tried),
     T(a_batch_that_a_deadlock_has_ended_is_run_again),
-    T(who_waits_for_a_connection_keeps_his_deadline),
-    T(batches_that_share_a_trip_have_fates_of_their_own),
-    T(a_deadline_is_kept_on_a_trip_behind_one_that_waits),
-    T(a_lazy_commit_is_told_as_done_when_a_later_one_has_reached_the_disk),
-    T(a_database_that_is_away_is_told_in_time),
-    T(a_database_that_has_been_away_for_long_is_told_at_once),
-    T(a_url_that_is_none_is_refused_and_not_quoted),
-    T(hold_is_refused_when_the_day_is_used_up), T(a_limit_of_0_is_no_limit),
-    T(a_chat_that_failed_gives_its_slot_back_once), T(a_lease_lapses_by_itself),
-    T(no_more_than_the_limit_is_held_by_any_number_at_once),
-    T(looking_changes_nothing),
+    T(a_batch_that_waits_for_a_connection_ends_by_its_deadline),
+    T(batches_that_share_a_trip_succeed_or_fail_independently),
+    T(a_batch_behind_one_that_waits_ends_by_its_deadline),
+    T(a_lazy_commit_is_reported_after_a_later_one_reached_the_disk),
+    T(a_database_that_is_down_is_reported_in_time),
+    T(a_database_that_has_been_down_for_long_is_reported_at_once),
+    T(an_invalid_url_is_refused_and_not_quoted),
+    T(no_reservation_is_made_when_the_day_is_used_up),
+    T(a_limit_of_0_is_no_limit), T(a_reservation_is_released_once),
+    T(a_reservation_lapses_without_any_action),
+    T(parallel_reservations_never_exceed_the_limit),
+    T(reading_the_limit_changes_nothing),
     T(the_day_ends_at_the_next_midnight_of_the_zone),
-    T(a_counter_of_yesterday_starts_again_and_of_tomorrow_stays),
-    T(reset_makes_the_count_nothing_and_leaves_chats_in_flight),
-    T(a_reset_leaves_times_that_have_come_as_they_are),
-    T(a_reset_that_waited_makes_nobody_older),
-    T(a_reset_opens_the_day_of_the_clock_after_one_that_was_ahead),
+    T(a_counter_of_yesterday_restarts_and_one_of_tomorrow_stays),
+    T(a_reset_sets_the_count_to_0_and_keeps_chats_in_flight),
+    T(a_reset_keeps_times_that_are_not_in_the_future),
+    T(a_reset_that_waited_for_the_row_does_not_move_created_at_back),
+    T(after_a_clock_that_was_ahead_a_reset_opens_the_current_day),
     T(a_save_counts_once_however_often_it_is_made),
-    T(a_save_above_the_limit_leaves_none_and_not_fewer),
-    T(a_save_after_its_time_changes_nothing),
+    T(a_save_above_the_limit_reports_0_left_and_not_less),
+    T(a_save_after_the_end_of_its_stage_changes_nothing),
     T(a_save_without_a_reservation_changes_nothing),
-    T(a_save_whose_slot_was_given_away_changes_nothing),
-    T(a_reservation_serves_its_own_user_alone),
-    T(a_chat_of_yesterday_is_kept_there_and_not_counted_today),
+    T(a_save_whose_reservation_was_removed_changes_nothing),
+    T(a_reservation_is_valid_for_its_own_user_only),
+    T(a_chat_of_yesterday_is_stored_there_and_not_counted_today),
     T(context_is_the_last_exchanges_oldest_first),
     T(exchanges_of_one_moment_keep_the_order_of_their_ids),
     T(history_is_a_page_newest_first_and_the_total),
-    T(texts_come_back_as_they_were_kept),
+    T(texts_are_read_as_they_were_stored),
     T(stats_are_sums_over_calendar_days_today_included))

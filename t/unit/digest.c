@@ -28,7 +28,7 @@ free_seal(void **state)
 	return 0;
 }
 
-/* A sealed value, on the heap and with nothing behind it. */
+/* A sealed value in a heap block of its exact size. */
 static unsigned char *
 sealed(const char *key, int64_t until_ms, const void *value, size_t len)
 {
@@ -40,7 +40,7 @@ sealed(const char *key, int64_t until_ms, const void *value, size_t len)
 }
 
 static void
-what_was_sealed_is_believed(void **state)
+a_sealed_value_passes_the_check(void **state)
 {
 	static const char *const values[] = { "", "x", "a longer value" };
 	unsigned char *p;
@@ -52,7 +52,7 @@ what_was_sealed_is_believed(void **state)
 		p = sealed(KEY, NOW + 1, values[i], len);
 		assert_true(aic_seal_check(seal, KEY, NOW, p,
 		    AIC_SEAL_SIZE + len));
-		/* And again: nothing is left of the first time. */
+		/* A second check does not depend on state of the first one. */
 		assert_true(aic_seal_check(seal, KEY, NOW, p,
 		    AIC_SEAL_SIZE + len));
 		free(p);
@@ -60,7 +60,7 @@ what_was_sealed_is_believed(void **state)
 }
 
 static void
-one_bit_changed_anywhere_is_seen(void **state)
+a_value_with_any_bit_changed_is_refused(void **state)
 {
 	unsigned char *p = sealed(KEY, NOW + 1000, LIT("value"));
 	size_t len = AIC_SEAL_SIZE + 5, i;
@@ -76,7 +76,7 @@ one_bit_changed_anywhere_is_seen(void **state)
 }
 
 static void
-another_key_does_not_have_it(void **state)
+a_value_under_another_key_is_refused(void **state)
 {
 	static const char *const keys[] = { "aic:1:ctx:43", "aic:1:ctx:4",
 		"aic:1:ctx:420", "", "aic:2:ctx:42" };
@@ -91,7 +91,7 @@ another_key_does_not_have_it(void **state)
 }
 
 static void
-a_byte_cannot_move_from_key_to_value(void **state)
+a_byte_moved_from_the_key_to_the_value_is_detected(void **state)
 {
 	unsigned char *p = sealed("key", NOW + 1, LIT("value"));
 	unsigned char *q = sealed("keyv", NOW + 1, LIT("alue"));
@@ -103,7 +103,7 @@ a_byte_cannot_move_from_key_to_value(void **state)
 }
 
 static void
-another_secret_does_not_have_it(void **state)
+a_value_of_another_secret_is_refused(void **state)
 {
 	struct aic_seal *other = aic_seal_new("secreu");
 	unsigned char *p = sealed(KEY, NOW + 1, LIT("value"));
@@ -128,7 +128,7 @@ a_copy_of_the_seal_is_the_same(void **state)
 }
 
 static void
-what_is_cut_or_longer_is_refused(void **state)
+a_value_that_is_shorter_or_longer_is_refused(void **state)
 {
 	unsigned char *p = sealed(KEY, NOW + 1, LIT("value")), *part;
 	size_t len;
@@ -148,7 +148,7 @@ what_is_cut_or_longer_is_refused(void **state)
 }
 
 static void
-it_ends_at_its_time_by_our_clock(void **state)
+a_value_expires_by_the_clock_of_the_worker(void **state)
 {
 	unsigned char *p = sealed(KEY, NOW, LIT("value"));
 
@@ -193,7 +193,10 @@ texts_with_other_boundaries_have_another_digest(void **state)
 
 UNIT_MAIN_WITH(new_seal, free_seal, T(a_digest_is_sha256),
     T(texts_with_other_boundaries_have_another_digest),
-    T(what_was_sealed_is_believed), T(one_bit_changed_anywhere_is_seen),
-    T(another_key_does_not_have_it), T(a_byte_cannot_move_from_key_to_value),
-    T(another_secret_does_not_have_it), T(a_copy_of_the_seal_is_the_same),
-    T(what_is_cut_or_longer_is_refused), T(it_ends_at_its_time_by_our_clock))
+    T(a_sealed_value_passes_the_check),
+    T(a_value_with_any_bit_changed_is_refused),
+    T(a_value_under_another_key_is_refused),
+    T(a_byte_moved_from_the_key_to_the_value_is_detected),
+    T(a_value_of_another_secret_is_refused), T(a_copy_of_the_seal_is_the_same),
+    T(a_value_that_is_shorter_or_longer_is_refused),
+    T(a_value_expires_by_the_clock_of_the_worker))

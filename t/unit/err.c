@@ -36,7 +36,7 @@ fail_sets_code_and_detail_and_returns_the_code(void **state)
 }
 
 static void
-says_is_kept_apart_from_detail(void **state)
+the_text_for_callers_is_separate_from_the_detail_for_the_log(void **state)
 {
 	struct aic_err err = AIC_ERR_INIT;
 
@@ -49,7 +49,7 @@ says_is_kept_apart_from_detail(void **state)
 
 /* Characters of one to four bytes, at every distance from the end. */
 static void
-a_cut_text_is_still_utf8_and_loses_little(void **state)
+a_text_that_was_cut_is_valid_utf8_and_lost_no_more_than_needed(void **state)
 {
 	static const char chars[][5] = { "x", "\xd0\xb9", "\xe2\x82\xac",
 		"\xf0\x9f\x98\x80" };
@@ -95,7 +95,7 @@ a_text_that_just_fits_is_not_cut(void **state)
 }
 
 static void
-texts_are_one_line_whatever_is_put_into_them(void **state)
+texts_are_one_line_whatever_they_contain(void **state)
 {
 	struct aic_err err = AIC_ERR_INIT;
 
@@ -125,7 +125,7 @@ a_fault_has_all_its_parts(void **state)
 }
 
 static void
-faults_over_the_most_are_dropped(void **state)
+faults_over_the_maximum_are_dropped(void **state)
 {
 	struct aic_err err = AIC_ERR_INIT;
 	int i;
@@ -158,9 +158,8 @@ every_code_has_a_name_of_its_own(void **state)
 }
 
 UNIT_MAIN(T(fail_sets_code_and_detail_and_returns_the_code),
-    T(says_is_kept_apart_from_detail),
-    T(a_cut_text_is_still_utf8_and_loses_little),
+    T(the_text_for_callers_is_separate_from_the_detail_for_the_log),
+    T(a_text_that_was_cut_is_valid_utf8_and_lost_no_more_than_needed),
     T(a_text_that_just_fits_is_not_cut),
-    T(texts_are_one_line_whatever_is_put_into_them),
-    T(a_fault_has_all_its_parts), T(faults_over_the_most_are_dropped),
-    T(every_code_has_a_name_of_its_own))
+    T(texts_are_one_line_whatever_they_contain), T(a_fault_has_all_its_parts),
+    T(faults_over_the_maximum_are_dropped), T(every_code_has_a_name_of_its_own))

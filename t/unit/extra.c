@@ -54,7 +54,7 @@ members_are_kept_as_they_are_written(void **state)
 }
 
 static void
-what_replaces_the_workers_own_members_is_noted(void **state)
+members_that_replace_the_workers_own_are_noted(void **state)
 {
 	(void)state;
 	is_taken("{\"temperature\":1}", ",\"temperature\":1", true, false);
@@ -86,7 +86,7 @@ members_that_are_not_for_an_operator_are_refused_by_name(void **state)
 }
 
 static void
-what_is_no_json_object_is_refused(void **state)
+a_text_that_is_no_json_object_is_refused(void **state)
 {
 	(void)state;
 	is_refused("", "not JSON");
@@ -102,6 +102,6 @@ what_is_no_json_object_is_refused(void **state)
 }
 
 UNIT_MAIN(T(members_are_kept_as_they_are_written),
-    T(what_replaces_the_workers_own_members_is_noted),
+    T(members_that_replace_the_workers_own_are_noted),
     T(members_that_are_not_for_an_operator_are_refused_by_name),
-    T(what_is_no_json_object_is_refused))
+    T(a_text_that_is_no_json_object_is_refused))

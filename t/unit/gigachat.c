@@ -13,11 +13,14 @@
 
 #define KEY "kEy-CaNaRy="
 
-/* Unix time at which the tests begin, in ms. */
+/* Unix time at the beginning of the tests, in ms. */
 #define WALL_MS INT64_C(1800000000000)
 #define MINUTE_US (60 * AIC_S)
 
-/* --- clocks and a server of the test's own -------------------------------- */
+/*
+ * --- simulated clocks and token endpoint
+ * ---------------------------------------
+ */
 
 static int64_t now; /* of both clocks, in us since the test began */
 
@@ -33,17 +36,17 @@ fake_wall_ms(void)
 	return WALL_MS + now / AIC_MS;
 }
 
-/* What the server does about each request, and what it saw. */
+/* What the endpoint does with each request, and what it received. */
 struct server {
 	atomic_int requests;
 	enum aic_http_end end;
 	int status;
-	const char *body; /* NULL: a token with its number, of life_ms */
+	const char *body; /* NULL: a numbered token that is valid for life_ms */
 	int64_t life_ms;
-	char head[1000]; /* of the last request, and its body */
+	char head[1000]; /* of the last request; so is its body */
 	char form[1000];
 	int64_t deadline_us;
-	int hold_ms; /* before it answers */
+	int hold_ms; /* before it responds */
 };
 
 static void
@@ -98,7 +101,7 @@ begin(const char *scope)
 }
 
 static char why[AIC_HTTP_WHY_SIZE];
-static uint64_t serial; /* of the token that came last */
+static uint64_t serial; /* of the last token */
 
 static enum aic_http_end
 get_within(struct aic_gigachat *g, struct server *s, int64_t seconds_us,
@@ -126,7 +129,7 @@ get_within(struct aic_gigachat *g, struct server *s, int64_t seconds_us,
 	return end;
 }
 
-/* The n-th token of the server. */
+/* The n-th token of the endpoint. */
 static void
 is_token(struct aic_gigachat *g, struct server *s, int n)
 {
@@ -149,10 +152,10 @@ is_none(struct aic_gigachat *g, struct server *s, enum aic_http_end end,
 		fail_msg("\"%s\" does not say \"%s\"", why, says);
 }
 
-/* --- the request ----------------------------------------------------------- */
+/* --- the request -------------------------------------------------------- */
 
 static void
-a_token_is_asked_for_with_the_key_a_uuid_and_the_scope(void **state)
+a_token_is_requested_with_the_key_a_uuid_and_the_scope(void **state)
 {
 	struct server s = half_an_hour();
 	struct aic_gigachat *g = begin("GIGACHAT_API_B2B");
@@ -196,7 +199,7 @@ each_request_has_a_uuid_of_its_own(void **state)
 }
 
 static void
-a_scope_is_written_as_a_form(void **state)
+the_scope_is_sent_as_a_form(void **state)
 {
 	struct server s = half_an_hour();
 	struct aic_gigachat *g = begin("a b&c=%\xd0\xba");
@@ -207,10 +210,13 @@ a_scope_is_written_as_a_form(void **state)
 	aic_gigachat_close(g);
 }
 
-/* --- its life ---------------------------------------------------------------- */
+/*
+ * --- how long a token is used
+ * ----------------------------------------------------
+ */
 
 static void
-a_token_is_kept_for_four_fifths_of_its_life(void **state)
+a_token_is_used_for_four_fifths_of_its_life(void **state)
 {
 	struct server s = half_an_hour();
 	struct aic_gigachat *g = begin("s");
@@ -227,17 +233,17 @@ a_token_is_kept_for_four_fifths_of_its_life(void **state)
 }
 
 static void
-a_life_that_cannot_be_is_not_believed(void **state)
+an_impossible_expiry_time_is_replaced_by_the_usual_one(void **state)
 {
 	static const struct {
 		int64_t life_ms, renewed_us;
 	} rows[] = {
-		/* A clock that is a day late, or one that is early. */
+		/* The clock of this machine is a day late, or early. */
 		{ 86400000 + 1800000, 24 * MINUTE_US },
 		{ INT64_C(1) << 50, 24 * MINUTE_US },
 		{ -86400000, 8 * MINUTE_US },
 		{ 0, 8 * MINUTE_US },
-		/* What the server says, while it can be. */
+		/* The time from the response, as long as it is possible. */
 		{ 60000, 48 * AIC_S },
 	};
 	struct aic_gigachat *g;
@@ -259,7 +265,7 @@ a_life_that_cannot_be_is_not_believed(void **state)
 }
 
 static void
-a_token_that_does_not_tell_its_life_is_used(void **state)
+a_token_without_an_expiry_time_is_used(void **state)
 {
 	static const char *const bodies[] = { "{\"access_token\":\"token-1\"}",
 		"{\"access_token\":\"token-1\",\"expires_at\":\"soon\"}",
@@ -282,7 +288,7 @@ a_token_that_does_not_tell_its_life_is_used(void **state)
 }
 
 static void
-a_token_without_a_life_is_given_once_and_not_asked_for_in_a_loop(void **state)
+a_token_that_expires_at_once_is_used_for_one_chat(void **state)
 {
 	struct server s = half_an_hour();
 	struct aic_gigachat *g = begin("s");
@@ -297,7 +303,7 @@ a_token_without_a_life_is_given_once_and_not_asked_for_in_a_loop(void **state)
 }
 
 static void
-an_early_renewal_that_fails_leaves_the_old_token(void **state)
+after_a_failed_early_renewal_the_old_token_is_used(void **state)
 {
 	struct server s = half_an_hour();
 	struct aic_gigachat *g = begin("s");
@@ -309,7 +315,7 @@ an_early_renewal_that_fails_leaves_the_old_token(void **state)
 	now = 25 * MINUTE_US;
 	is_token(g, &s, 1);
 	assert_int_equal(s.requests, 2);
-	/* It must not hold the chat up. */
+	/* An early renewal must not delay the chat. */
 	assert_true(s.deadline_us - start < 5 * AIC_S);
 	is_token(g, &s, 1);
 	assert_int_equal(s.requests, 2);
@@ -324,10 +330,10 @@ an_early_renewal_that_fails_leaves_the_old_token(void **state)
 	aic_gigachat_close(g);
 }
 
-/* --- failures ---------------------------------------------------------------- */
+/* --- failures ----------------------------------------------------------- */
 
 static void
-after_a_failure_there_is_a_pause(void **state)
+after_a_failure_no_token_is_requested_for_a_while(void **state)
 {
 	static const struct {
 		enum aic_http_end end, want;
@@ -386,7 +392,10 @@ after_a_failure_there_is_a_pause(void **state)
 		assert_int_equal(strncmp(why, "could not get a token: ", 23),
 		    0);
 		now += rows[i].pause_us - 1;
-		/* A refused key is told at once, all else is waited for. */
+		/*
+		 * A refused key fails at once; after other failures a chat
+		 * waits for the next try.
+		 */
 		assert_int_equal(get_within(g, &s, 50 * AIC_MS, got,
 				     sizeof(got)),
 		    rows[i].want == AIC_HTTP_FAILED ? AIC_HTTP_FAILED
@@ -403,7 +412,7 @@ after_a_failure_there_is_a_pause(void **state)
 }
 
 static void
-a_failure_of_one_chat_alone_is_not_remembered(void **state)
+a_failure_that_concerns_one_chat_causes_no_pause(void **state)
 {
 	static const enum aic_http_end ends[] = { AIC_HTTP_GONE,
 		AIC_HTTP_NO_MEMORY, AIC_HTTP_TIMEOUT };
@@ -417,7 +426,10 @@ a_failure_of_one_chat_alone_is_not_remembered(void **state)
 		s = half_an_hour();
 		s.end = ends[i];
 		g = begin("s");
-		/* Its own deadline is before the server's. */
+		/*
+		 * The deadline of the caller is before that of the request for
+		 * a token.
+		 */
 		assert_int_equal(get_within(g, &s, AIC_S, got, sizeof(got)),
 		    ends[i]);
 		s.end = AIC_HTTP_ANSWERED;
@@ -426,7 +438,7 @@ a_failure_of_one_chat_alone_is_not_remembered(void **state)
 	}
 }
 
-/* --- a token that the API refuses ---------------------------------------------- */
+/* --- a token that the API refuses --------------------------------------- */
 
 static void
 a_refused_token_is_renewed_once(void **state)
@@ -439,13 +451,15 @@ a_refused_token_is_renewed_once(void **state)
 	is_token(g, &s, 1);
 	first = serial;
 	assert_true(aic_gigachat_refused(g, first));
-	/* Another chat that had the same one, before and after the renewal. */
+	/*
+	 * Another chat that used the same token, before and after the renewal.
+	 */
 	assert_true(aic_gigachat_refused(g, first));
 	is_token(g, &s, 2);
 	assert_true(aic_gigachat_refused(g, first));
 	is_token(g, &s, 2);
 	assert_int_equal(s.requests, 2);
-	/* The new one too: that is not for its age. */
+	/* The new token is refused too, so age is not the reason. */
 	assert_false(aic_gigachat_refused(g, serial));
 	is_token(g, &s, 2);
 	now += 10 * AIC_S;
@@ -454,7 +468,7 @@ a_refused_token_is_renewed_once(void **state)
 	aic_gigachat_close(g);
 }
 
-/* --- many at once ----------------------------------------------------------- */
+/* --- many at once ------------------------------------------------------- */
 
 #define THREADS 20
 
@@ -494,7 +508,7 @@ start(struct thread *t, struct aic_gigachat *g, struct server *s)
 }
 
 static void
-of_many_one_asks_and_all_have_its_token(void **state)
+of_many_chats_one_requests_a_token_and_all_get_it(void **state)
 {
 	struct server s = half_an_hour();
 	struct aic_gigachat *g = begin("s");
@@ -520,7 +534,7 @@ of_many_one_asks_and_all_have_its_token(void **state)
 }
 
 static void
-of_many_one_fails_and_all_have_its_failure(void **state)
+of_many_chats_one_request_fails_and_all_get_its_failure(void **state)
 {
 	struct server s = half_an_hour();
 	struct aic_gigachat *g = begin("s");
@@ -542,7 +556,7 @@ of_many_one_fails_and_all_have_its_failure(void **state)
 }
 
 static void
-while_one_renews_early_the_others_have_the_old_token_at_once(void **state)
+during_an_early_renewal_the_others_get_the_old_token_at_once(void **state)
 {
 	struct server s = half_an_hour();
 	struct aic_gigachat *g = begin("s");
@@ -572,7 +586,7 @@ yes(void *arg)
 }
 
 static void
-a_chat_that_waits_for_a_renewal_keeps_its_own_deadline(void **state)
+a_chat_that_waits_for_a_renewal_ends_by_its_own_deadline(void **state)
 {
 	struct server s = half_an_hour();
 	struct aic_gigachat *g = begin("s");
@@ -600,24 +614,24 @@ a_chat_that_waits_for_a_renewal_keeps_its_own_deadline(void **state)
 }
 
 static void
-close_copes_with_null(void **state)
+close_accepts_null(void **state)
 {
 	(void)state;
 	aic_gigachat_close(NULL);
 }
 
-UNIT_MAIN(T(a_token_is_asked_for_with_the_key_a_uuid_and_the_scope),
-    T(each_request_has_a_uuid_of_its_own), T(a_scope_is_written_as_a_form),
-    T(a_token_is_kept_for_four_fifths_of_its_life),
-    T(a_life_that_cannot_be_is_not_believed),
-    T(a_token_that_does_not_tell_its_life_is_used),
-    T(a_token_without_a_life_is_given_once_and_not_asked_for_in_a_loop),
-    T(an_early_renewal_that_fails_leaves_the_old_token),
-    T(after_a_failure_there_is_a_pause),
-    T(a_failure_of_one_chat_alone_is_not_remembered),
+UNIT_MAIN(T(a_token_is_requested_with_the_key_a_uuid_and_the_scope),
+    T(each_request_has_a_uuid_of_its_own), T(the_scope_is_sent_as_a_form),
+    T(a_token_is_used_for_four_fifths_of_its_life),
+    T(an_impossible_expiry_time_is_replaced_by_the_usual_one),
+    T(a_token_without_an_expiry_time_is_used),
+    T(a_token_that_expires_at_once_is_used_for_one_chat),
+    T(after_a_failed_early_renewal_the_old_token_is_used),
+    T(after_a_failure_no_token_is_requested_for_a_while),
+    T(a_failure_that_concerns_one_chat_causes_no_pause),
     T(a_refused_token_is_renewed_once),
-    T(of_many_one_asks_and_all_have_its_token),
-    T(of_many_one_fails_and_all_have_its_failure),
-    T(while_one_renews_early_the_others_have_the_old_token_at_once),
-    T(a_chat_that_waits_for_a_renewal_keeps_its_own_deadline),
-    T(close_copes_with_null))
+    T(of_many_chats_one_requests_a_token_and_all_get_it),
+    T(of_many_chats_one_request_fails_and_all_get_its_failure),
+    T(during_an_early_renewal_the_others_get_the_old_token_at_once),
+    T(a_chat_that_waits_for_a_renewal_ends_by_its_own_deadline),
+    T(close_accepts_null))

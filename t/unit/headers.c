@@ -8,7 +8,7 @@
 
 #include "unit.h"
 
-/* What no message may quote. */
+/* A secret that no message may quote. */
 #define CANARY "sEcReT-cAnArY"
 
 static struct aic_err err;
@@ -62,7 +62,7 @@ lines_are_headers_and_comments_and_blank_ones_are_left_out(void **state)
 }
 
 static void
-a_header_of_the_workers_own_is_refused_by_its_name(void **state)
+a_header_that_the_worker_sets_itself_is_refused_by_its_name(void **state)
 {
 	static const char *const names[] = { "Authorization", "Host", "Accept",
 		"Accept-Encoding", "Content-Type", "content-length",
@@ -83,7 +83,7 @@ a_header_of_the_workers_own_is_refused_by_its_name(void **state)
 }
 
 static void
-api_key_is_refused_only_where_it_is_the_workers(void **state)
+api_key_is_refused_only_where_the_worker_sets_it(void **state)
 {
 	struct aic_headers h;
 
@@ -94,7 +94,7 @@ api_key_is_refused_only_where_it_is_the_workers(void **state)
 }
 
 static void
-what_is_no_header_is_refused_by_its_line(void **state)
+a_line_that_is_no_header_is_refused_with_its_number(void **state)
 {
 	static const struct {
 		const char *text, *says;
@@ -104,8 +104,8 @@ what_is_no_header_is_refused_by_its_line(void **state)
 		{ " X-A: " CANARY, "line 1: it is not" },
 		{ "X-A : " CANARY, "line 1: it is not" },
 		{ ": " CANARY, "line 1: it is not" },
-		{ "X-A:", "line 1: there is no value" },
-		{ "X-A: \t", "line 1: there is no value" },
+		{ "X-A:", "line 1: the header has no value" },
+		{ "X-A: \t", "line 1: the header has no value" },
 		{ "X-A: " CANARY "\r\n",
 		    "line 1: it ends in a carriage return" },
 		{ "X-A: " CANARY "\rX: y", "not visible ASCII" },
@@ -147,6 +147,6 @@ a_nul_is_refused(void **state)
 }
 
 UNIT_MAIN(T(lines_are_headers_and_comments_and_blank_ones_are_left_out),
-    T(a_header_of_the_workers_own_is_refused_by_its_name),
-    T(api_key_is_refused_only_where_it_is_the_workers),
-    T(what_is_no_header_is_refused_by_its_line), T(a_nul_is_refused))
+    T(a_header_that_the_worker_sets_itself_is_refused_by_its_name),
+    T(api_key_is_refused_only_where_the_worker_sets_it),
+    T(a_line_that_is_no_header_is_refused_with_its_number), T(a_nul_is_refused))

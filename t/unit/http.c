@@ -57,7 +57,7 @@ request(const char *url)
 		.connect_us = 2 * AIC_S };
 }
 
-/* Ask once, with a ceiling for the answer. */
+/* One call, with a ceiling for the size of the response. */
 static struct aic_http_answer
 post_max(const struct aic_http_request *req, size_t max)
 {
@@ -68,7 +68,7 @@ post_max(const struct aic_http_request *req, size_t max)
 	memset(&a, 0x5a, sizeof(a));
 	limited.answer_max = max;
 	aic_http_run(http, &limited, NULL, NULL, &a);
-	/* The bytes are back, and the same. */
+	/* The response has the same bytes. */
 	assert_ptr_equal(sent.data, before.data);
 	assert_int_equal(sent.len, before.len);
 	return a;
@@ -91,7 +91,7 @@ serve_one(struct server_step step)
 #define REPLY(status, headers, body)                                           \
 	server_reply(status, headers, body, strlen(body))
 
-/* Against one step: how does it end? */
+/* How a call ends when the server takes this step. */
 static void
 ends(enum aic_http_end want, struct server_step step, int requests)
 {
@@ -108,7 +108,7 @@ ends(enum aic_http_end want, struct server_step step, int requests)
 }
 
 static void
-an_answer_comes_with_status_and_body(void **state)
+a_response_has_a_status_and_a_body(void **state)
 {
 	struct server *s = serve_one(REPLY(200, "X-A: b\r\n", "{\"x\":1}"));
 	struct aic_http_answer a = post(s);
@@ -125,7 +125,7 @@ an_answer_comes_with_status_and_body(void **state)
 }
 
 static void
-any_status_is_an_answer(void **state)
+a_response_with_any_status_is_returned(void **state)
 {
 	static const int statuses[] = { 200, 201, 204, 302, 400, 401, 404, 408,
 		429, 500, 503, 599 };
@@ -164,9 +164,9 @@ the_request_is_a_post_with_its_headers_and_whole_body(void **state)
 	server_free(s);
 }
 
-/* Over the size of the buffer for sending, and nothing at all. */
+/* Larger than the send buffer, and empty. */
 static void
-a_body_of_any_size_arrives_whole(void **state)
+a_request_body_of_any_size_arrives_complete(void **state)
 {
 	static char big[300000];
 	static const size_t sizes[] = { 0, 1, 16383, 16384, 16385, 70000,
@@ -194,7 +194,7 @@ a_body_of_any_size_arrives_whole(void **state)
 }
 
 static void
-the_connection_is_kept_for_the_next_call(void **state)
+the_connection_is_reused_for_the_next_call(void **state)
 {
 	struct server *s = serve_one(REPLY(200, "", "x"));
 	struct aic_http_answer a;
@@ -213,7 +213,7 @@ the_connection_is_kept_for_the_next_call(void **state)
 }
 
 static void
-each_call_goes_where_it_says_with_what_it_says(void **state)
+each_call_has_its_own_address_headers_and_body(void **state)
 {
 	static const char *const others[] = { "X-Other: 1", NULL };
 	struct server *a = serve_one(REPLY(200, "", "a"));
@@ -238,7 +238,7 @@ each_call_goes_where_it_says_with_what_it_says(void **state)
 	server_free(b);
 }
 
-/* The zlib form and its header; "raw" deflate has neither. */
+/* The zlib form with its header; "raw" deflate has none. */
 static struct server_step
 compressed(const char *coding, const void *text, size_t len, int window)
 {
@@ -261,7 +261,7 @@ compressed(const char *coding, const void *text, size_t len, int window)
 }
 
 static void
-an_answer_that_is_compressed_is_read(void **state)
+a_compressed_response_is_decompressed(void **state)
 {
 	static const struct {
 		const char *coding;
@@ -285,9 +285,9 @@ an_answer_that_is_compressed_is_read(void **state)
 	}
 }
 
-/* A bomb: 2 MB in 2 KB. */
+/* A decompression bomb: 2 MB in 2 KB. */
 static void
-a_compressed_answer_counts_as_it_is_when_read(void **state)
+the_ceiling_counts_the_bytes_after_decompression(void **state)
 {
 	static char zeros[2000000];
 	struct server *s = serve_one(compressed("gzip", zeros, sizeof(zeros),
@@ -302,7 +302,7 @@ a_compressed_answer_counts_as_it_is_when_read(void **state)
 }
 
 static void
-a_compression_that_is_wrong_or_unknown_is_broken(void **state)
+an_invalid_or_unknown_compression_is_a_broken_response(void **state)
 {
 	struct server_step cut = compressed("gzip", LIT(BODY), 31);
 
@@ -316,12 +316,14 @@ a_compression_that_is_wrong_or_unknown_is_broken(void **state)
 		"Content-Encoding: gzip, gzip, gzip, gzip, gzip, gzip\r\n",
 		"x"),
 	    1);
-	/* Half of what was compressed, with the length of the half. */
+	/*
+	 * Half of the compressed bytes, with the Content-Length of that half.
+	 */
 	cut.answer[cut.len - 12] = '\0';
 	ends(AIC_HTTP_BROKEN, cut, 1);
 }
 
-/* An answer in chunks of 1000 bytes, without an announced length. */
+/* A response in chunks of 1000 bytes, without an announced length. */
 static struct server_step
 chunked(size_t n)
 {
@@ -344,7 +346,7 @@ chunked(size_t n)
 }
 
 static void
-an_answer_over_its_ceiling_is_too_big_however_it_comes(void **state)
+a_response_over_the_ceiling_is_too_big_however_it_is_sent(void **state)
 {
 	static char body[50000];
 	static const size_t sizes[] = { 9999, 10000, 10001, 50000 };
@@ -362,7 +364,7 @@ an_answer_over_its_ceiling_is_too_big_however_it_comes(void **state)
 			step = how == 0 ? server_reply(200, "", body, sizes[i])
 			    : how == 1	? chunked(sizes[i])
 					: server_reply(200, "", body, sizes[i]);
-			if (how == 2) { /* with no length at all */
+			if (how == 2) { /* without any length */
 				memcpy(strstr(step.answer, "Content-Length"),
 				    "X-Some-Length_", 14);
 				step.then = CLOSE;
@@ -383,7 +385,7 @@ an_answer_over_its_ceiling_is_too_big_however_it_comes(void **state)
 }
 
 static void
-a_huge_announced_length_is_no_harm(void **state)
+a_huge_announced_length_does_no_harm(void **state)
 {
 	struct server *s = serve_one(server_raw(
 	    "HTTP/1.1 200 X\r\nContent-Length: 9000000000000000000\r\n\r\nabc",
@@ -453,7 +455,7 @@ a_header_that_is_too_long_ends_the_call(void **state)
 }
 
 static void
-an_answer_cut_off_is_broken(void **state)
+a_response_that_is_cut_off_is_broken(void **state)
 {
 	(void)state;
 	ends(AIC_HTTP_BROKEN,
@@ -476,7 +478,7 @@ an_answer_cut_off_is_broken(void **state)
 }
 
 static void
-an_answer_is_whole_however_its_end_is_told(void **state)
+a_response_is_complete_however_its_end_is_marked(void **state)
 {
 	(void)state;
 	ends(AIC_HTTP_ANSWERED,
@@ -501,7 +503,7 @@ an_answer_is_whole_however_its_end_is_told(void **state)
 }
 
 static void
-no_answer_at_all_is_broken(void **state)
+a_connection_closed_without_a_response_is_broken(void **state)
 {
 	(void)state;
 	ends(AIC_HTTP_BROKEN, (struct server_step){ .then = CLOSE }, 1);
@@ -511,7 +513,7 @@ no_answer_at_all_is_broken(void **state)
 }
 
 static void
-an_answer_that_is_not_http_is_broken(void **state)
+a_response_that_is_not_http_is_broken(void **state)
 {
 	(void)state;
 	ends(AIC_HTTP_BROKEN, server_raw("hello\r\n\r\n", CLOSE), 1);
@@ -524,7 +526,7 @@ an_answer_that_is_not_http_is_broken(void **state)
 }
 
 static void
-nobody_listening_is_a_failed_connection(void **state)
+a_port_without_a_listener_is_a_failed_connection(void **state)
 {
 	struct sockaddr_in addr = { .sin_family = AF_INET };
 	socklen_t len = sizeof(addr);
@@ -548,9 +550,9 @@ nobody_listening_is_a_failed_connection(void **state)
 	close(fd);
 }
 
-/* A full backlog does not answer a SYN. */
+/* A socket whose backlog is full does not answer a SYN. */
 static void
-a_connection_that_takes_too_long_is_a_failed_one(void **state)
+a_connection_that_takes_too_long_to_open_has_failed(void **state)
 {
 	struct sockaddr_in addr = { .sin_family = AF_INET };
 	socklen_t len = sizeof(addr);
@@ -584,7 +586,7 @@ a_connection_that_takes_too_long_is_a_failed_one(void **state)
 }
 
 static void
-the_deadline_ends_a_call_that_is_not_answered(void **state)
+the_deadline_ends_a_call_without_a_response(void **state)
 {
 	struct server *s = serve_one((struct server_step){ .then = KEEP });
 	struct aic_http_request req = request(server_url(s));
@@ -603,7 +605,7 @@ the_deadline_ends_a_call_that_is_not_answered(void **state)
 }
 
 static void
-the_deadline_ends_an_answer_that_stops_in_the_middle(void **state)
+the_deadline_ends_a_response_that_stops_in_the_middle(void **state)
 {
 	struct server *s = serve_one(server_raw(
 	    "HTTP/1.1 200 X\r\nContent-Length: 10\r\n\r\nabc", KEEP));
@@ -636,7 +638,7 @@ a_deadline_that_has_passed_sends_nothing(void **state)
 }
 
 static void
-a_redirect_is_an_answer_and_not_followed(void **state)
+a_redirect_is_returned_and_not_followed(void **state)
 {
 	struct server *other = serve_one(REPLY(200, "", "secret"));
 	char location[100];
@@ -652,7 +654,7 @@ a_redirect_is_an_answer_and_not_followed(void **state)
 		a = post(s);
 		assert_int_equal(a.end, AIC_HTTP_ANSWERED);
 		assert_int_equal(a.status, status);
-		if (status != 304) /* which has no body */
+		if (status != 304) /* a response without a body */
 			assert_string_equal(a.body.data, "moved");
 		assert_int_equal(server_requests(s), 1);
 		aic_buf_done(&a.body);
@@ -707,9 +709,9 @@ a_proxy_that_is_named_is_used(void **state)
 	server_free(proxy);
 }
 
-/* libcurl by itself would send it again, on a new connection. */
+/* libcurl by itself would send the request again on a new connection. */
 static void
-a_kept_connection_that_dies_is_not_sent_to_again_unasked(void **state)
+a_post_on_a_kept_connection_that_closes_is_not_sent_again(void **state)
 {
 	static const enum server_then how[] = { CLOSE, RESET };
 	struct server_step steps[3];
@@ -730,7 +732,7 @@ a_kept_connection_that_dies_is_not_sent_to_again_unasked(void **state)
 		assert_int_equal(a.end, AIC_HTTP_BROKEN);
 		assert_int_equal(server_requests(s), 2);
 		aic_buf_done(&a.body);
-		/* Asked again, it is sent again: the handle is fit for it. */
+		/* The next call sends it; the handle can be used again. */
 		a = post(s);
 		assert_int_equal(a.end, AIC_HTTP_ANSWERED);
 		assert_string_equal(a.body.data, "two");
@@ -742,7 +744,7 @@ a_kept_connection_that_dies_is_not_sent_to_again_unasked(void **state)
 }
 
 static void
-a_connection_that_was_closed_meanwhile_is_made_anew(void **state)
+a_connection_that_was_closed_while_idle_is_replaced(void **state)
 {
 	struct server_step steps[2] = { REPLY(200, "", "one"),
 		REPLY(200, "", "two") };
@@ -764,7 +766,7 @@ a_connection_that_was_closed_meanwhile_is_made_anew(void **state)
 	server_free(s);
 }
 
-/* --- when to come again -------------------------------------------------- */
+/* --- when to come again ------------------------------------------------- */
 
 static void
 retry_after_is_read_in_all_its_forms(void **state)
@@ -839,7 +841,7 @@ retry_after_can_be_a_date(void **state)
 }
 
 static void
-retry_after_is_told_from_its_texts_and_the_time(void **state)
+retry_after_follows_from_the_headers_and_the_current_time(void **state)
 {
 	/* Sun, 06 Nov 1994 08:49:37 GMT, the example of RFC 9110. */
 	const time_t now = 784111777;
@@ -886,7 +888,7 @@ retry_after_is_told_from_its_texts_and_the_time(void **state)
 }
 
 static void
-retry_after_of_one_answer_is_not_remembered_for_the_next(void **state)
+retry_after_of_one_response_does_not_carry_over_to_the_next(void **state)
 {
 	struct server_step steps[] = {
 		REPLY(429, "Retry-After: 3\r\n", "x"),
@@ -909,7 +911,7 @@ retry_after_of_one_answer_is_not_remembered_for_the_next(void **state)
 	server_free(s);
 }
 
-/* --- callers that leave -------------------------------------------------- */
+/* --- callers that leave ------------------------------------------------- */
 
 static bool
 say(void *arg)
@@ -920,7 +922,7 @@ say(void *arg)
 }
 
 static void
-a_caller_who_is_gone_ends_the_call(void **state)
+a_caller_that_disconnects_ends_the_call(void **state)
 {
 	static const int when[] = { 0, 3 };
 	struct aic_http_request req;
@@ -945,7 +947,7 @@ a_caller_who_is_gone_ends_the_call(void **state)
 }
 
 static void
-a_caller_who_stays_is_answered(void **state)
+a_caller_that_stays_connected_gets_the_response(void **state)
 {
 	struct server *s = serve_one(REPLY(200, "", "x"));
 	struct aic_http_request req = request(server_url(s));
@@ -991,31 +993,35 @@ another_protocol_is_refused(void **state)
 #undef T
 #define T(name) cmocka_unit_test_setup_teardown(name, open_engine, close_engine)
 
-UNIT_MAIN(T(an_answer_comes_with_status_and_body), T(any_status_is_an_answer),
+UNIT_MAIN(T(a_response_has_a_status_and_a_body),
+    T(a_response_with_any_status_is_returned),
     T(the_request_is_a_post_with_its_headers_and_whole_body),
-    T(a_body_of_any_size_arrives_whole),
-    T(the_connection_is_kept_for_the_next_call),
-    T(each_call_goes_where_it_says_with_what_it_says),
-    T(an_answer_that_is_compressed_is_read),
-    T(a_compressed_answer_counts_as_it_is_when_read),
-    T(a_compression_that_is_wrong_or_unknown_is_broken),
-    T(an_answer_over_its_ceiling_is_too_big_however_it_comes),
-    T(a_huge_announced_length_is_no_harm), T(a_flood_of_headers_is_too_big),
-    T(a_header_that_is_too_long_ends_the_call), T(an_answer_cut_off_is_broken),
-    T(an_answer_is_whole_however_its_end_is_told),
-    T(no_answer_at_all_is_broken), T(an_answer_that_is_not_http_is_broken),
-    T(nobody_listening_is_a_failed_connection),
-    T(a_connection_that_takes_too_long_is_a_failed_one),
-    T(the_deadline_ends_a_call_that_is_not_answered),
-    T(the_deadline_ends_an_answer_that_stops_in_the_middle),
+    T(a_request_body_of_any_size_arrives_complete),
+    T(the_connection_is_reused_for_the_next_call),
+    T(each_call_has_its_own_address_headers_and_body),
+    T(a_compressed_response_is_decompressed),
+    T(the_ceiling_counts_the_bytes_after_decompression),
+    T(an_invalid_or_unknown_compression_is_a_broken_response),
+    T(a_response_over_the_ceiling_is_too_big_however_it_is_sent),
+    T(a_huge_announced_length_does_no_harm), T(a_flood_of_headers_is_too_big),
+    T(a_header_that_is_too_long_ends_the_call),
+    T(a_response_that_is_cut_off_is_broken),
+    T(a_response_is_complete_however_its_end_is_marked),
+    T(a_connection_closed_without_a_response_is_broken),
+    T(a_response_that_is_not_http_is_broken),
+    T(a_port_without_a_listener_is_a_failed_connection),
+    T(a_connection_that_takes_too_long_to_open_has_failed),
+    T(the_deadline_ends_a_call_without_a_response),
+    T(the_deadline_ends_a_response_that_stops_in_the_middle),
     T(a_deadline_that_has_passed_sends_nothing),
-    T(a_redirect_is_an_answer_and_not_followed),
+    T(a_redirect_is_returned_and_not_followed),
     T(a_proxy_of_the_environment_is_ignored), T(a_proxy_that_is_named_is_used),
-    T(a_kept_connection_that_dies_is_not_sent_to_again_unasked),
-    T(a_connection_that_was_closed_meanwhile_is_made_anew),
+    T(a_post_on_a_kept_connection_that_closes_is_not_sent_again),
+    T(a_connection_that_was_closed_while_idle_is_replaced),
     T(retry_after_is_read_in_all_its_forms), T(retry_after_can_be_a_date),
-    T(retry_after_is_told_from_its_texts_and_the_time),
-    T(retry_after_of_one_answer_is_not_remembered_for_the_next),
-    T(a_caller_who_is_gone_ends_the_call), T(a_caller_who_stays_is_answered),
+    T(retry_after_follows_from_the_headers_and_the_current_time),
+    T(retry_after_of_one_response_does_not_carry_over_to_the_next),
+    T(a_caller_that_disconnects_ends_the_call),
+    T(a_caller_that_stays_connected_gets_the_response),
     T(a_name_that_does_not_exist_is_a_failed_connection),
     T(another_protocol_is_refused))

@@ -100,7 +100,7 @@ wait_for_requests(struct server *s, int n)
 }
 
 static void
-an_answer_is_there_when_it_is_waited_for(void **state)
+a_call_returns_its_response_when_it_is_awaited(void **state)
 {
 	struct server *s = serve_one(reply("{\"a\":1}", 0));
 	struct aic_http_call *call = start(s, LONG_US);
@@ -120,7 +120,7 @@ an_answer_is_there_when_it_is_waited_for(void **state)
 }
 
 static void
-calls_share_a_connection(void **state)
+calls_reuse_a_connection(void **state)
 {
 	struct server *s = serve_one(reply("{}", 0));
 	struct aic_http_call *call;
@@ -138,7 +138,7 @@ calls_share_a_connection(void **state)
 }
 
 static void
-a_get_goes_out_again_when_its_kept_connection_has_died(void **state)
+a_get_is_sent_again_when_its_kept_connection_was_closed(void **state)
 {
 	struct server_step steps[] = { reply("{}", 0), { .then = CLOSE },
 		reply("{\"b\":2}", 0) };
@@ -158,7 +158,9 @@ a_get_goes_out_again_when_its_kept_connection_has_died(void **state)
 	server_free(s);
 }
 
-/* Not even over a connection that is there already: it might be paid twice. */
+/*
+ * Not even on another connection that is open: the model might be paid twice.
+ */
 static void
 a_post_is_not_sent_again_over_another_kept_connection(void **state)
 {
@@ -196,7 +198,7 @@ a_post_is_not_sent_again_over_another_kept_connection(void **state)
 }
 
 static void
-a_silent_server_costs_the_deadline_and_no_more(void **state)
+a_call_to_a_silent_server_ends_by_the_deadline(void **state)
 {
 	struct server *s = serve_one((struct server_step){ .then = KEEP });
 	struct aic_http_call *call = start(s, 100 * AIC_MS);
@@ -205,7 +207,10 @@ a_silent_server_costs_the_deadline_and_no_more(void **state)
 
 	(void)state;
 	a = aic_http_wait(call, start_us + LONG_US);
-	/* Whoever is first, the caller's clock or libcurl's. */
+	/*
+	 * The caller's clock or libcurl's timer ends the wait, whichever is
+	 * first.
+	 */
 	assert_true(!a || a->end == AIC_HTTP_TIMEOUT);
 	assert_true(aic_clock_us() - start_us < 5 * AIC_S);
 	aic_http_drop(call);
@@ -213,7 +218,7 @@ a_silent_server_costs_the_deadline_and_no_more(void **state)
 }
 
 static void
-who_waits_is_let_go_when_he_has_no_more_time(void **state)
+a_caller_waits_no_longer_than_its_own_time(void **state)
 {
 	struct server *s = serve_one((struct server_step){ .then = KEEP });
 	struct aic_http_call *call = start(s, LONG_US);
@@ -226,7 +231,7 @@ who_waits_is_let_go_when_he_has_no_more_time(void **state)
 }
 
 static void
-what_is_late_is_to_be_had_once_it_is_there(void **state)
+a_late_response_can_be_fetched_once_it_has_arrived(void **state)
 {
 	struct server *s = serve_one(reply("{}", 50));
 	struct aic_http_call *call = start(s, LONG_US);
@@ -235,7 +240,7 @@ what_is_late_is_to_be_had_once_it_is_there(void **state)
 	(void)state;
 	assert_null(aic_http_wait(call, 0));
 	assert_non_null(wait_long(call));
-	/* And without time, too: it is there. */
+	/* With no time left, too, because the response is there. */
 	a = aic_http_wait(call, 0);
 	assert_non_null(a);
 	assert_true(a->took_us >= 50 * AIC_MS);
@@ -244,7 +249,7 @@ what_is_late_is_to_be_had_once_it_is_there(void **state)
 }
 
 static void
-an_answer_over_its_ceiling_is_cut_off(void **state)
+a_response_over_its_ceiling_ends_the_call(void **state)
 {
 	char body[2000];
 	struct server *s;
@@ -264,7 +269,7 @@ an_answer_over_its_ceiling_is_cut_off(void **state)
 }
 
 static void
-nobody_there_is_said_at_once(void **state)
+a_port_without_a_listener_is_reported_at_once(void **state)
 {
 	struct aic_http_call *call;
 	const struct aic_http_answer *a;
@@ -280,7 +285,7 @@ nobody_there_is_said_at_once(void **state)
 }
 
 static void
-there_are_no_more_than_may_be(void **state)
+there_are_never_more_calls_than_the_limit(void **state)
 {
 	struct server *s = serve_one((struct server_step){ .then = KEEP });
 	struct aic_http_call *calls[CALLS_MAX];
@@ -293,7 +298,7 @@ there_are_no_more_than_may_be(void **state)
 	assert_null(start_at(server_url(s), LONG_US));
 	for (i = 0; i < CALLS_MAX; i++)
 		aic_http_drop(calls[i]);
-	/* Dropped, they are ended, and there is room again. */
+	/* Dropped calls are ended, and there is room again. */
 	until = aic_clock_us() + LONG_US;
 	do
 		calls[0] = start_at(server_url(s), LONG_US);
@@ -304,7 +309,7 @@ there_are_no_more_than_may_be(void **state)
 }
 
 static void
-one_that_hangs_delays_no_other(void **state)
+a_call_that_hangs_delays_no_other(void **state)
 {
 	struct server *hangs = serve_one((struct server_step){ .then = KEEP });
 	struct server *s = serve_one(reply("{}", 0));
@@ -324,7 +329,7 @@ one_that_hangs_delays_no_other(void **state)
 }
 
 static void
-what_is_under_way_ends_with_it(void **state)
+closing_the_engine_ends_the_calls_in_flight(void **state)
 {
 	struct server *s = serve_one((struct server_step){ .then = KEEP });
 	struct aic_http_call *call = start(s, LONG_US);
@@ -359,9 +364,9 @@ deaf_port(int fds[5])
 	return ntohs(addr.sin_port);
 }
 
-/* libcurl closes such a socket without a word. */
+/* libcurl closes such a socket without a callback. */
 static void
-a_connection_that_is_given_up_ends_no_other_call(void **state)
+giving_up_a_connection_ends_no_other_call(void **state)
 {
 	struct server *s = serve_one((struct server_step){ .then = KEEP });
 	struct aic_http_call *slow = start(s, LONG_US), *call;
@@ -380,7 +385,7 @@ a_connection_that_is_given_up_ends_no_other_call(void **state)
 			.connect_us = 100 * AIC_MS };
 
 		call = aic_http_start(f, &req);
-		/* Given up by libcurl, and by its caller. */
+		/* One is given up by libcurl, one by its caller. */
 		if (i < 2) {
 			a = wait_long(call);
 			assert_non_null(a);
@@ -398,7 +403,7 @@ a_connection_that_is_given_up_ends_no_other_call(void **state)
 	server_free(s);
 }
 
-/* --- a crowd, for the sanitizers ------------------------------------------ */
+/* --- many threads, for the sanitizers ----------------------------------- */
 
 #define CROWD 6
 #define ROUNDS 60
@@ -414,9 +419,9 @@ be_hasty(void *arg)
 
 	for (i = 0; i < ROUNDS; i++) {
 		call = start_at(server_url(s), i % 5 ? LONG_US : 0);
-		if (!call) /* those that were dropped are on their way out */
+		if (!call) /* the dropped calls are about to end */
 			aic_clock_sleep(aic_clock_us() + AIC_MS);
-		/* At once, soon, or never. */
+		/* The wait is short, long, or left out. */
 		if (call && i % 3 &&
 		    aic_http_wait(call,
 			aic_clock_us() + (i % 3 == 1 ? 1 : LONG_US)))
@@ -427,7 +432,7 @@ be_hasty(void *arg)
 }
 
 static void
-a_crowd_that_starts_waits_and_drops_leaves_nothing_behind(void **state)
+many_threads_that_start_await_and_drop_calls_leave_nothing_behind(void **state)
 {
 	struct server *s = serve_one(reply("{}", 0));
 	pthread_t threads[CROWD];
@@ -447,15 +452,17 @@ a_crowd_that_starts_waits_and_drops_leaves_nothing_behind(void **state)
 
 #define F(name) cmocka_unit_test_setup_teardown(name, open_it, close_it)
 
-UNIT_MAIN(F(an_answer_is_there_when_it_is_waited_for),
-    F(calls_share_a_connection),
-    F(a_get_goes_out_again_when_its_kept_connection_has_died),
+UNIT_MAIN(F(a_call_returns_its_response_when_it_is_awaited),
+    F(calls_reuse_a_connection),
+    F(a_get_is_sent_again_when_its_kept_connection_was_closed),
     F(a_post_is_not_sent_again_over_another_kept_connection),
-    F(a_silent_server_costs_the_deadline_and_no_more),
-    F(who_waits_is_let_go_when_he_has_no_more_time),
-    F(what_is_late_is_to_be_had_once_it_is_there),
-    F(an_answer_over_its_ceiling_is_cut_off), F(nobody_there_is_said_at_once),
-    F(there_are_no_more_than_may_be), F(one_that_hangs_delays_no_other),
-    F(what_is_under_way_ends_with_it),
-    F(a_connection_that_is_given_up_ends_no_other_call),
-    F(a_crowd_that_starts_waits_and_drops_leaves_nothing_behind))
+    F(a_call_to_a_silent_server_ends_by_the_deadline),
+    F(a_caller_waits_no_longer_than_its_own_time),
+    F(a_late_response_can_be_fetched_once_it_has_arrived),
+    F(a_response_over_its_ceiling_ends_the_call),
+    F(a_port_without_a_listener_is_reported_at_once),
+    F(there_are_never_more_calls_than_the_limit),
+    F(a_call_that_hangs_delays_no_other),
+    F(closing_the_engine_ends_the_calls_in_flight),
+    F(giving_up_a_connection_ends_no_other_call),
+    F(many_threads_that_start_await_and_drop_calls_leave_nothing_behind))

@@ -4,7 +4,7 @@
 
 #include "unit.h"
 
-/* Begin a call as the engine does; the admission that it got. */
+/* Begins a call as the engine does; returns its admission. */
 static enum aic_http_admission
 begin(struct aic_http_route *r)
 {
@@ -21,7 +21,9 @@ begin(struct aic_http_route *r)
 	return how;
 }
 
-/* As many as may; how many of them open a connection. */
+/*
+ * Begins as many calls as the route admits; returns how many open a connection.
+ */
 static int
 begin_all(struct aic_http_route *r, int most, int *ret_begun)
 {
@@ -37,7 +39,7 @@ begin_all(struct aic_http_route *r, int most, int *ret_begun)
 	return opened;
 }
 
-/* The connections that are being opened are there, and speak this. */
+/* The connections in preparation are open and have this version of HTTP. */
 static void
 connect_all(struct aic_http_route *r, enum aic_http_protocol protocol)
 {
@@ -47,7 +49,7 @@ connect_all(struct aic_http_route *r, enum aic_http_protocol protocol)
 }
 
 static void
-a_server_that_nothing_is_known_of_gets_a_few_connections(void **state)
+a_server_of_unknown_protocol_gets_a_few_connections(void **state)
 {
 	struct aic_http_route r;
 	int n;
@@ -62,7 +64,7 @@ a_server_that_nothing_is_known_of_gets_a_few_connections(void **state)
 }
 
 static void
-one_connection_is_one_from_the_first_call_on(void **state)
+with_a_limit_of_one_connection_only_the_first_call_opens_one(void **state)
 {
 	struct aic_http_route r;
 	int n;
@@ -75,9 +77,9 @@ one_connection_is_one_from_the_first_call_on(void **state)
 	assert_int_equal(n, 19);
 }
 
-/* 2,000 calls, of which none ends. */
+/* 2,000 calls of which none ends. */
 static void
-a_crowd_gets_its_streams_and_no_more_connections_than_may_be(void **state)
+many_calls_get_streams_on_no_more_connections_than_allowed(void **state)
 {
 	struct aic_http_route r;
 	int n, begun = 0, rounds;
@@ -95,13 +97,16 @@ a_crowd_gets_its_streams_and_no_more_connections_than_may_be(void **state)
 	}
 	connect_all(&r, AIC_HTTP_2);
 	assert_int_equal(r.calls, 2000);
-	/* Enough for all of them, and none has more than its share. */
+	/*
+	 * The streams suffice for all calls, and no connection has more than
+	 * its share.
+	 */
 	assert_true(aic_http_route_streams(&r) * r.sockets >= 2000);
 	assert_true(aic_http_route_streams(&r) <= 2000 / r.sockets + 1);
 }
 
 static void
-all_streams_taken_is_waiting_for_one(void **state)
+when_all_streams_are_in_use_a_call_waits_for_one(void **state)
 {
 	struct aic_http_route r;
 	int n;
@@ -132,7 +137,7 @@ a_few_calls_share_a_connection(void **state)
 }
 
 static void
-connections_that_have_ended_are_made_anew(void **state)
+connections_that_have_closed_are_replaced(void **state)
 {
 	struct aic_http_route r;
 
@@ -146,7 +151,7 @@ connections_that_have_ended_are_made_anew(void **state)
 	assert_int_equal(begin(&r), AIC_HTTP_OPEN);
 }
 
-/* 2,000 calls to a server of HTTP/1.1. */
+/* 2,000 calls to an HTTP/1.1 server. */
 static void
 with_http_1_each_call_has_a_connection_and_they_are_opened_by_and_by(void *
 	*state)
@@ -164,15 +169,16 @@ with_http_1_each_call_has_a_connection_and_they_are_opened_by_and_by(void *
 		connect_all(&r, AIC_HTTP_1);
 	}
 	assert_int_equal(opened, 2000);
-	/* One call ends, and the next one takes its connection. */
+	/* One call ends, and the next one takes over its connection. */
 	r.calls--;
 	assert_int_equal(begin(&r), AIC_HTTP_REUSE);
 	assert_int_equal(begin(&r), AIC_HTTP_OPEN);
 }
 
-UNIT_MAIN(T(a_server_that_nothing_is_known_of_gets_a_few_connections),
-    T(one_connection_is_one_from_the_first_call_on),
-    T(a_crowd_gets_its_streams_and_no_more_connections_than_may_be),
-    T(all_streams_taken_is_waiting_for_one), T(a_few_calls_share_a_connection),
-    T(connections_that_have_ended_are_made_anew),
+UNIT_MAIN(T(a_server_of_unknown_protocol_gets_a_few_connections),
+    T(with_a_limit_of_one_connection_only_the_first_call_opens_one),
+    T(many_calls_get_streams_on_no_more_connections_than_allowed),
+    T(when_all_streams_are_in_use_a_call_waits_for_one),
+    T(a_few_calls_share_a_connection),
+    T(connections_that_have_closed_are_replaced),
     T(with_http_1_each_call_has_a_connection_and_they_are_opened_by_and_by))

@@ -39,7 +39,7 @@ an_id_is_a_version_4_uuid_in_lower_case(void **state)
 }
 
 static void
-ids_of_one_key_and_body_share_their_ends_and_no_more(void **state)
+ids_of_one_key_and_body_share_only_their_first_and_last_parts(void **state)
 {
 	const unsigned char key[AIC_ID_KEY_BYTES] = { 0xff, 0, 0x1f, 0xe2, 0xd3,
 		0xc4, 0xb5, 0xa6 };
@@ -50,7 +50,7 @@ ids_of_one_key_and_body_share_their_ends_and_no_more(void **state)
 	(void)state;
 	assert_int_equal(aic_id_of_key(a, key, body, &err), AIC_OK);
 	assert_int_equal(aic_id_of_key(b, key, body, &err), AIC_OK);
-	/* The version takes the place of four bits. */
+	/* The version replaces four bits. */
 	assert_memory_equal(a, "ff001fe2-d3c4-85a6-", 19);
 	assert_memory_equal(b, a, 18);
 	assert_string_equal(a + 28, "01ab00ff");
@@ -76,9 +76,9 @@ ids_differ(void **state)
 	free(ids);
 }
 
-/* With a good source, 20 of 20 bins stay empty about never. */
+/* With a good source an empty bin of 20 is practically impossible. */
 static void
-chance_is_from_0_to_under_1_and_reaches_everywhere(void **state)
+random_numbers_are_spread_from_0_to_under_1(void **state)
 {
 	int bins[20] = { 0 }, i;
 	double x;
@@ -94,5 +94,5 @@ chance_is_from_0_to_under_1_and_reaches_everywhere(void **state)
 }
 
 UNIT_MAIN(T(an_id_is_a_version_4_uuid_in_lower_case),
-    T(ids_of_one_key_and_body_share_their_ends_and_no_more), T(ids_differ),
-    T(chance_is_from_0_to_under_1_and_reaches_everywhere))
+    T(ids_of_one_key_and_body_share_only_their_first_and_last_parts),
+    T(ids_differ), T(random_numbers_are_spread_from_0_to_under_1))

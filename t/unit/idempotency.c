@@ -59,7 +59,7 @@ begin(const char *key, const char *message, const char *context)
 }
 
 static void
-a_chat_is_named_by_its_key_alone(void **state)
+the_first_half_of_an_id_depends_on_the_key_only(void **state)
 {
 	struct begun a = begin("key", "one", NULL);
 	struct begun b = begin("key", "two", "three");
@@ -69,12 +69,12 @@ a_chat_is_named_by_its_key_alone(void **state)
 	assert_memory_equal(a.id, b.id, 18);
 	assert_memory_not_equal(a.id, c.id, 18);
 	assert_int_equal(a.id[14], '8');
-	/* The first half of SHA-256("key\0"), but for the version. */
+	/* The first half of SHA-256("key\0"), except for the version. */
 	assert_memory_equal(a.id, "dc1f67f2-bd83-82ce", 18);
 }
 
 static void
-the_digest_is_of_all_that_is_asked(void **state)
+the_digest_covers_the_key_and_all_that_is_asked(void **state)
 {
 	struct begun a = begin("key", "one", "two");
 
@@ -88,14 +88,17 @@ the_digest_is_of_all_that_is_asked(void **state)
 	assert_string_not_equal(a.digest, begin("key", "one", "twp").digest);
 	assert_string_not_equal(a.digest, begin("key", "onetwo", "").digest);
 	assert_string_not_equal(a.digest, begin("key", "one", NULL).digest);
-	/* To the model no data and empty data are the same. */
+	/* To the model, no data and empty data are the same. */
 	assert_string_equal(begin("key", "one", NULL).digest,
 	    begin("key", "one", "").digest);
 }
 
-/* Or an upgrade would make others of the chats that are repeated over it. */
+/*
+ * Otherwise an upgrade would change the digest of chats that are repeated
+ * across it.
+ */
 static void
-without_a_format_the_digest_is_as_ever(void **state)
+without_a_format_the_digest_is_that_of_earlier_versions(void **state)
 {
 	struct begun a = begin("key", "one", "two");
 
@@ -111,5 +114,6 @@ without_a_format_the_digest_is_as_ever(void **state)
 }
 
 UNIT_MAIN(T(a_key_is_1_to_128_printable_ascii_characters),
-    T(a_chat_is_named_by_its_key_alone), T(the_digest_is_of_all_that_is_asked),
-    T(without_a_format_the_digest_is_as_ever))
+    T(the_first_half_of_an_id_depends_on_the_key_only),
+    T(the_digest_covers_the_key_and_all_that_is_asked),
+    T(without_a_format_the_digest_is_that_of_earlier_versions))

@@ -8,7 +8,7 @@
 
 #include "unit.h"
 
-/* The body of a send, and a number as history has it. */
+/* The fields of the body of a send, and one of history. */
 struct values {
 	int64_t id;
 	const char *message;
@@ -43,7 +43,7 @@ take_n(const char *body, size_t len, struct values *v,
 	return aic_input_body(body, len, fields, 5, v, ret_doc, err);
 }
 
-/* One fault, of this type, at this field. */
+/* Refused with one fault, of this type at this field. */
 static void
 refused_n(const char *body, size_t len, const char *type, const char *field)
 {
@@ -101,7 +101,7 @@ taken_id(const char *json, int64_t want)
 	json_object_put(doc);
 }
 
-/* A body with this many copies of a character. */
+/* A body whose field consists of n copies of a text. */
 static char *
 repeat(const char *field, const char *what, size_t n)
 {
@@ -118,7 +118,7 @@ repeat(const char *field, const char *what, size_t n)
 }
 
 static void
-a_whole_body_is_taken(void **state)
+a_complete_body_is_accepted(void **state)
 {
 	static const char body[] = "{\"telegram_id\":42,\"message\":\"Привет\","
 				   "\"user_context\":\"ctx\",\"limit\":7}";
@@ -137,7 +137,7 @@ a_whole_body_is_taken(void **state)
 }
 
 static void
-what_is_absent_and_not_required_has_its_preset(void **state)
+an_absent_optional_field_has_its_preset(void **state)
 {
 	struct json_object *doc = NULL;
 	struct aic_err err;
@@ -154,7 +154,7 @@ what_is_absent_and_not_required_has_its_preset(void **state)
 }
 
 static void
-null_is_as_good_as_absent_only_where_it_may_be(void **state)
+null_counts_as_absent_only_in_a_nullable_field(void **state)
 {
 	struct json_object *doc = NULL;
 	struct aic_err err;
@@ -175,7 +175,7 @@ null_is_as_good_as_absent_only_where_it_may_be(void **state)
 }
 
 static void
-an_empty_or_blank_context_is_taken(void **state)
+an_empty_or_blank_context_is_accepted(void **state)
 {
 	static const char *const bodies[] = {
 		"{\"telegram_id\":1,\"message\":\"x\",\"user_context\":\"\"}",
@@ -237,7 +237,7 @@ an_id_is_a_json_integer_in_its_range(void **state)
 }
 
 static void
-an_id_is_nothing_but_an_integer(void **state)
+an_id_of_another_type_is_refused(void **state)
 {
 	static const char *const others[] = { "1.0", "1.5", "1e3", "1E0",
 		"1e-1", "10e-1", "-1.0", "1e999", "true", "false", "\"1\"",
@@ -250,7 +250,7 @@ an_id_is_nothing_but_an_integer(void **state)
 }
 
 static void
-a_message_is_nothing_but_a_string(void **state)
+a_message_of_another_type_is_refused(void **state)
 {
 	static const char *const others[] = { "1", "1.5", "true", "false",
 		"null", "[]", "[\"x\"]", "{}" };
@@ -335,7 +335,7 @@ a_message_must_not_be_empty_or_blank(void **state)
 }
 
 static void
-of_a_field_that_comes_twice_the_last_counts(void **state)
+the_last_of_two_fields_with_one_name_counts(void **state)
 {
 	struct json_object *doc = NULL;
 	struct aic_err err;
@@ -354,13 +354,13 @@ of_a_field_that_comes_twice_the_last_counts(void **state)
 	json_object_put(doc);
 	refused("{\"telegram_id\":1,\"message\":\"x\",\"telegram_id\":\"1\"}",
 	    "int_type", "telegram_id");
-	/* The same name, written otherwise. */
+	/* The same name, written with an escape. */
 	refused("{\"telegram_id\":1,\"message\":\"x\",\"m\\u0065ssage\":\"\"}",
 	    "string_too_short", "message");
 }
 
 static void
-fields_that_nobody_knows_are_ignored(void **state)
+unknown_fields_are_ignored(void **state)
 {
 	struct json_object *doc = NULL;
 	struct aic_err err;
@@ -377,7 +377,7 @@ fields_that_nobody_knows_are_ignored(void **state)
 }
 
 static void
-all_faults_are_told_in_the_order_of_the_schema(void **state)
+all_faults_are_reported_in_the_order_of_the_schema(void **state)
 {
 	static const char *const types[] = { "int_type", "missing",
 		"string_type", "less_than_equal" };
@@ -459,7 +459,7 @@ a_body_that_is_no_json_is_one_fault_with_its_place(void **state)
 }
 
 static void
-a_fault_never_quotes_what_was_sent(void **state)
+a_fault_never_quotes_the_body(void **state)
 {
 	struct json_object *doc = NULL;
 	struct aic_err err;
@@ -493,7 +493,7 @@ number(const char *text, int64_t min, int64_t max, int64_t *ret,
 }
 
 static void
-a_number_in_a_path_is_digits_and_perhaps_a_minus(void **state)
+a_number_in_a_path_is_digits_after_an_optional_minus(void **state)
 {
 	static const struct {
 		const char *text;
@@ -528,7 +528,7 @@ a_number_in_a_path_is_digits_and_perhaps_a_minus(void **state)
 }
 
 static void
-a_number_in_a_path_keeps_its_range(void **state)
+a_number_in_a_path_must_be_in_its_range(void **state)
 {
 	static const struct {
 		const char *text, *type;
@@ -560,7 +560,7 @@ a_number_in_a_path_keeps_its_range(void **state)
 }
 
 static void
-a_number_ends_where_its_length_says(void **state)
+a_number_ends_at_its_length_and_not_at_a_nul(void **state)
 {
 	struct aic_err err = AIC_ERR_INIT;
 	int64_t got = 0;
@@ -576,7 +576,7 @@ a_number_ends_where_its_length_says(void **state)
 }
 
 static void
-a_bad_number_is_refused_when_the_faults_are_full_too(void **state)
+a_bad_number_is_refused_even_when_the_list_of_faults_is_full(void **state)
 {
 	struct aic_err err = AIC_ERR_INIT;
 	int64_t got = 77;
@@ -711,7 +711,7 @@ a_choice_is_one_of_its_names(void **state)
 }
 
 static void
-the_names_of_a_choice_are_told(void **state)
+the_fault_of_a_choice_lists_its_names(void **state)
 {
 	static const struct aic_input_field of_three[] = { { "colour",
 	    AIC_INPUT_CHOICE, .names = three, .offset = AT(colour) } };
@@ -734,25 +734,26 @@ the_names_of_a_choice_are_told(void **state)
 	    "Input should be 'red' or 'blue'");
 }
 
-UNIT_MAIN(T(a_whole_body_is_taken),
-    T(what_is_absent_and_not_required_has_its_preset),
-    T(null_is_as_good_as_absent_only_where_it_may_be),
-    T(an_empty_or_blank_context_is_taken),
+UNIT_MAIN(T(a_complete_body_is_accepted),
+    T(an_absent_optional_field_has_its_preset),
+    T(null_counts_as_absent_only_in_a_nullable_field),
+    T(an_empty_or_blank_context_is_accepted),
     T(a_required_field_that_is_absent_is_missing),
-    T(an_id_is_a_json_integer_in_its_range), T(an_id_is_nothing_but_an_integer),
-    T(a_message_is_nothing_but_a_string), T(lengths_count_code_points),
+    T(an_id_is_a_json_integer_in_its_range),
+    T(an_id_of_another_type_is_refused),
+    T(a_message_of_another_type_is_refused), T(lengths_count_code_points),
     T(a_message_must_not_be_empty_or_blank),
-    T(of_a_field_that_comes_twice_the_last_counts),
-    T(fields_that_nobody_knows_are_ignored),
-    T(all_faults_are_told_in_the_order_of_the_schema),
+    T(the_last_of_two_fields_with_one_name_counts),
+    T(unknown_fields_are_ignored),
+    T(all_faults_are_reported_in_the_order_of_the_schema),
     T(a_body_that_is_no_object_is_one_fault),
     T(a_body_that_is_no_json_is_one_fault_with_its_place),
-    T(a_fault_never_quotes_what_was_sent),
-    T(a_number_in_a_path_is_digits_and_perhaps_a_minus),
-    T(a_number_in_a_path_keeps_its_range),
-    T(a_number_ends_where_its_length_says),
-    T(a_bad_number_is_refused_when_the_faults_are_full_too),
+    T(a_fault_never_quotes_the_body),
+    T(a_number_in_a_path_is_digits_after_an_optional_minus),
+    T(a_number_in_a_path_must_be_in_its_range),
+    T(a_number_ends_at_its_length_and_not_at_a_nul),
+    T(a_bad_number_is_refused_even_when_the_list_of_faults_is_full),
     T(a_parameter_is_found_and_decoded),
     T(a_nul_in_a_parameter_does_not_hide_the_rest),
     T(a_parameter_that_is_too_long_is_cut), T(a_choice_is_one_of_its_names),
-    T(the_names_of_a_choice_are_told))
+    T(the_fault_of_a_choice_lists_its_names))

@@ -19,7 +19,7 @@ struct row {
 	size_t offset; /* of the refused ones */
 };
 
-/* Taken, by the grammar of RFC 8259. */
+/* Accepted by the grammar of RFC 8259. */
 static const struct row good[] = {
 	{ LIT("{}"), 0 },
 	{ LIT("[]"), 0 },
@@ -59,13 +59,13 @@ static const struct row good[] = {
 	{ LIT("[\"\\ud83d\\ude00\"]"), 0 },
 	{ LIT("[\"\\uD83D\\uDE00\"]"), 0 },
 	{ LIT("[\"\\ud800\\udc00\\udbff\\udfff\"]"), 0 },
-	{ LIT("[\"\x7f\"]"), 0 }, /* no control character to RFC 8259 */
+	{ LIT("[\"\x7f\"]"), 0 }, /* not a control character in RFC 8259 */
 	{ LIT("[\"Привет, 😀\"]"), 0 },
 	{ LIT("{\"ключ\":1}"), 0 },
 	{ LIT("[\"\xef\xbb\xbf\"]"), 0 },
 	{ LIT("[\"\xf4\x8f\xbf\xbf\"]"), 0 },
 	{ LIT("[\"'\"]"), 0 },
-	{ LIT("[\"/* no comment */ // \"]"), 0 },
+	{ LIT("[\"/* not a comment */ // \"]"), 0 },
 	{ LIT(OPEN32 SHUT32), 0 },
 	{ LIT(OPEN32 "1" SHUT32), 0 },
 	{ LIT(OPEN8 OPEN8 OPEN8
@@ -106,13 +106,13 @@ static const struct row bad[] = {
 	{ LIT("nullx"), 4 },
 	{ LIT("truefalse"), 4 },
 	{ LIT("{}\xc2\xa0"), 2 },
-	/* white space of others */
+	/* white space in other standards */
 	{ LIT("\f{}"), 0 },
 	{ LIT("\v{}"), 0 },
 	{ LIT("\xc2\xa0{}"), 0 },
 	{ LIT("\xef\xbb\xbf{}"), 0 },
 	{ LIT("\0{}"), 0 },
-	/* not JSON, but taken by others */
+	/* not JSON, but accepted by other parsers */
 	{ LIT("{'a':1}"), 1 },
 	{ LIT("['a']"), 1 },
 	{ LIT("{a:1}"), 1 },
@@ -196,7 +196,7 @@ static const struct row bad[] = {
 	{ LIT(OPEN32 "{\"a\":1}" SHUT32), 32 },
 };
 
-/* Refused too; where exactly is nobody's business. */
+/* Refused too; the place of the error is not specified. */
 static const struct row bad_escapes[] = {
 	{ LIT("\"\\u0000\""), 0 },
 	{ LIT("\"a\\u0000b\""), 0 },
@@ -216,7 +216,7 @@ static const struct row bad_escapes[] = {
 	{ LIT("\"\\x41\""), 0 },
 	{ LIT("\"\\'\""), 0 },
 	{ LIT("\"\\\n\""), 0 },
-	/* lone surrogates, wherever they stand */
+	/* lone surrogates in any place */
 	{ LIT("\"\\ud83d\""), 0 },
 	{ LIT("\"\\ude00\""), 0 },
 	{ LIT("\"\\ud83d"), 0 },
@@ -262,7 +262,7 @@ find_fault(const char *text, size_t len, size_t *ret_offset)
 }
 
 static void
-what_the_grammar_allows_is_taken(void **state)
+texts_of_the_grammar_are_accepted(void **state)
 {
 	const char *wrong;
 	size_t i, at = 0;
@@ -276,7 +276,7 @@ what_the_grammar_allows_is_taken(void **state)
 }
 
 static void
-what_it_does_not_allow_is_refused_with_its_place(void **state)
+other_texts_are_refused_with_the_place_of_the_error(void **state)
 {
 	const char *wrong;
 	size_t i, at;
@@ -308,7 +308,7 @@ bad_escapes_are_refused(void **state)
 }
 
 static void
-each_single_byte_in_a_string_is_judged_rightly(void **state)
+each_byte_in_a_string_is_judged_by_the_grammar(void **state)
 {
 	char text[] = "\"?\"";
 	size_t at;
@@ -325,7 +325,7 @@ each_single_byte_in_a_string_is_judged_rightly(void **state)
 }
 
 static void
-each_letter_behind_a_backslash_is_judged_rightly(void **state)
+each_letter_after_a_backslash_is_judged_by_the_grammar(void **state)
 {
 	char text[] = "\"\\?\"";
 	size_t at;
@@ -341,9 +341,9 @@ each_letter_behind_a_backslash_is_judged_rightly(void **state)
 	}
 }
 
-/* 64 pairs of units round the borders of the surrogates. */
+/* 64 pairs of units around the limits of the surrogates. */
 static void
-surrogates_are_taken_in_pairs_alone(void **state)
+surrogates_are_accepted_in_pairs_only(void **state)
 {
 	static const unsigned units[] = { 0x0041, 0xd7ff, 0xd800, 0xdbff,
 		0xdc00, 0xdfff, 0xe000, 0xffff };
@@ -369,7 +369,7 @@ surrogates_are_taken_in_pairs_alone(void **state)
 		}
 }
 
-/* NULL: it is not JSON, or null. */
+/* NULL: the text is not JSON, or the document is null. */
 static struct json_object *
 parse(const char *text, size_t len)
 {
@@ -380,9 +380,11 @@ parse(const char *text, size_t len)
 	return obj;
 }
 
-/* Each prefix is on the heap, so that a sanitizer sees a look beyond it. */
+/*
+ * Each prefix is on the heap, so that a sanitizer detects a read past its end.
+ */
 static void
-no_document_that_is_cut_off_is_taken_or_read_beyond_its_end(void **state)
+a_document_that_is_cut_off_is_refused_and_not_read_past_its_end(void **state)
 {
 	static const char doc[] =
 	    "{\"a\":[1,-2.5e+3,true,false,null,\"\\ud83d\\ude00\\n й😀\"],"
@@ -419,7 +421,7 @@ the_fault_is_set_on_an_error_alone(void **state)
 }
 
 static void
-whatever_is_checked_can_be_parsed(void **state)
+a_text_that_passes_the_check_can_be_parsed(void **state)
 {
 	struct json_object *obj;
 	size_t i;
@@ -434,7 +436,7 @@ whatever_is_checked_can_be_parsed(void **state)
 }
 
 static void
-parse_refuses_what_is_no_single_document(void **state)
+parse_refuses_all_but_a_single_document(void **state)
 {
 	static const struct row rows[] = {
 		{ LIT(""), 0 },
@@ -484,7 +486,7 @@ parse_reads_no_byte_beyond_the_length(void **state)
 }
 
 static void
-strings_lose_their_escapes_and_keep_all_else(void **state)
+escapes_in_strings_are_decoded_and_all_else_is_kept(void **state)
 {
 	static const struct {
 		const char *text;
@@ -498,7 +500,7 @@ strings_lose_their_escapes_and_keep_all_else(void **state)
 		    LIT("aA\x7f\xc2\x80\xdf\xbf\xe0\xa0\x80\xef\xbf\xbfz") },
 		{ "\"\\ud800\\udc00\\uDBFF\\uDFFF\"",
 		    LIT("\xf0\x90\x80\x80\xf4\x8f\xbf\xbf") },
-		/* What a caller may not send. */
+		/* Escapes that a caller may not send. */
 		{ "\"a\\u0000b\"", LIT("a\0b") },
 		{ "\"a\\ud83d\"", LIT("a\xef\xbf\xbd") },
 		{ "\"\\ud83d\\n\"", LIT("\xef\xbf\xbd\n") },
@@ -526,7 +528,7 @@ strings_lose_their_escapes_and_keep_all_else(void **state)
 }
 
 static void
-numbers_are_whole_or_not_and_stop_where_the_types_do(void **state)
+numbers_are_integers_or_doubles_within_the_range_of_the_type(void **state)
 {
 	static const struct {
 		const char *text;
@@ -567,7 +569,7 @@ numbers_are_whole_or_not_and_stop_where_the_types_do(void **state)
 }
 
 static void
-members_and_elements_are_all_there_and_the_last_of_a_name_counts(void **state)
+all_members_and_elements_are_read_and_the_last_of_a_name_counts(void **state)
 {
 	static const char text[] =
 	    " {\"a\" : [1, true ,false,null,{},[]], \"b\":{\"c\":\"d\"},"
@@ -585,7 +587,7 @@ members_and_elements_are_all_there_and_the_last_of_a_name_counts(void **state)
 }
 
 static void
-the_document_null_is_read_and_no_object(void **state)
+the_document_null_is_valid_and_gives_no_object(void **state)
 {
 	struct json_object *obj = NULL;
 
@@ -639,7 +641,7 @@ what_is_written_reads_back_the_same(void **state)
 }
 
 static void
-a_byte_that_needs_an_escape_gets_it_wherever_it_stands(void **state)
+a_byte_that_needs_an_escape_gets_one_at_any_place(void **state)
 {
 	static const char special[] = "\"\\\n\x01\x1f";
 	char text[40], *at;
@@ -649,7 +651,10 @@ a_byte_that_needs_an_escape_gets_it_wherever_it_stands(void **state)
 	for (len = 1; len < 34; len++)
 		for (i = 0; i < len; i++)
 			for (j = 0; special[j]; j++) {
-				/* In memory of its own, to its last byte. */
+				/*
+				 * In a block of its own, without a byte to
+				 * spare.
+				 */
 				memset(text, i % 2 ? '\x7f' : '!', len);
 				text[i] = special[j];
 				at = malloc(len);
@@ -660,7 +665,7 @@ a_byte_that_needs_an_escape_gets_it_wherever_it_stands(void **state)
 }
 
 static void
-text_goes_out_as_it_is_and_not_as_escapes(void **state)
+other_text_is_written_as_utf8_and_not_as_escapes(void **state)
 {
 	struct aic_buf b;
 
@@ -672,7 +677,7 @@ text_goes_out_as_it_is_and_not_as_escapes(void **state)
 }
 
 static void
-a_part_has_no_quotes_around_it_and_parts_join(void **state)
+a_part_is_written_without_quotes_so_that_parts_join(void **state)
 {
 	struct aic_buf b;
 
@@ -700,22 +705,23 @@ a_buffer_that_is_too_small_fails(void **state)
 	aic_buf_done(&b);
 }
 
-UNIT_MAIN(T(what_the_grammar_allows_is_taken),
-    T(what_it_does_not_allow_is_refused_with_its_place),
+UNIT_MAIN(T(texts_of_the_grammar_are_accepted),
+    T(other_texts_are_refused_with_the_place_of_the_error),
     T(bad_escapes_are_refused),
-    T(each_single_byte_in_a_string_is_judged_rightly),
-    T(each_letter_behind_a_backslash_is_judged_rightly),
-    T(surrogates_are_taken_in_pairs_alone),
-    T(no_document_that_is_cut_off_is_taken_or_read_beyond_its_end),
-    T(the_fault_is_set_on_an_error_alone), T(whatever_is_checked_can_be_parsed),
-    T(parse_refuses_what_is_no_single_document),
+    T(each_byte_in_a_string_is_judged_by_the_grammar),
+    T(each_letter_after_a_backslash_is_judged_by_the_grammar),
+    T(surrogates_are_accepted_in_pairs_only),
+    T(a_document_that_is_cut_off_is_refused_and_not_read_past_its_end),
+    T(the_fault_is_set_on_an_error_alone),
+    T(a_text_that_passes_the_check_can_be_parsed),
+    T(parse_refuses_all_but_a_single_document),
     T(parse_reads_no_byte_beyond_the_length),
-    T(strings_lose_their_escapes_and_keep_all_else),
-    T(numbers_are_whole_or_not_and_stop_where_the_types_do),
-    T(members_and_elements_are_all_there_and_the_last_of_a_name_counts),
-    T(the_document_null_is_read_and_no_object),
+    T(escapes_in_strings_are_decoded_and_all_else_is_kept),
+    T(numbers_are_integers_or_doubles_within_the_range_of_the_type),
+    T(all_members_and_elements_are_read_and_the_last_of_a_name_counts),
+    T(the_document_null_is_valid_and_gives_no_object),
     T(what_is_written_reads_back_the_same),
-    T(a_byte_that_needs_an_escape_gets_it_wherever_it_stands),
-    T(text_goes_out_as_it_is_and_not_as_escapes),
-    T(a_part_has_no_quotes_around_it_and_parts_join),
+    T(a_byte_that_needs_an_escape_gets_one_at_any_place),
+    T(other_text_is_written_as_utf8_and_not_as_escapes),
+    T(a_part_is_written_without_quotes_so_that_parts_join),
     T(a_buffer_that_is_too_small_fails))

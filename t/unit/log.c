@@ -15,7 +15,7 @@
 static int kept, in = -1;
 static char got[64 * 1024];
 
-/* From here on standard error goes into a pipe. */
+/* From here on standard error is a pipe. */
 static void catch (void)
 {
 	int fds[2];
@@ -28,7 +28,7 @@ static void catch (void)
 	in = fds[0];
 }
 
-/* What came; standard error is itself again. */
+/* What was written to the pipe; restores standard error. */
 static const char *
 caught(void)
 {
@@ -60,9 +60,12 @@ line_with(const char *key, const char *value)
 	return caught();
 }
 
-/* U+0085, U+009B, U+00AD, U+200B, U+2028, U+2029, U+202E, U+2066, U+FEFF, U+E0041. */
+/*
+ * U+0085, U+009B, U+00AD, U+200B, U+2028, U+2029, U+202E, U+2066, U+FEFF,
+ * U+E0041.
+ */
 static void
-nothing_forges_a_line_or_hides_in_one(void **state)
+no_character_can_forge_a_line_or_be_invisible_in_it(void **state)
 {
 	static const char *const bad[] = { "\xc2\x85", "\xc2\x9b", "\xc2\xad",
 		"\xe2\x80\x8b", "\xe2\x80\xa8", "\xe2\x80\xa9", "\xe2\x80\xae",
@@ -113,7 +116,7 @@ a_text_that_is_null_or_empty_adds_no_pair(void **state)
 }
 
 static void
-values_are_quoted_when_they_need_it_and_control_bytes_escaped(void **state)
+values_are_quoted_when_needed_and_control_bytes_are_escaped(void **state)
 {
 	static const struct {
 		const char *value, *want;
@@ -150,7 +153,7 @@ values_are_quoted_when_they_need_it_and_control_bytes_escaped(void **state)
 }
 
 static void
-no_byte_of_a_value_makes_a_second_line_or_a_control(void **state)
+no_byte_of_a_value_makes_a_second_line_or_a_control_byte(void **state)
 {
 	char value[256];
 	const char *s;
@@ -167,7 +170,7 @@ no_byte_of_a_value_makes_a_second_line_or_a_control(void **state)
 }
 
 static void
-a_line_that_is_too_long_is_cut_and_still_ends(void **state)
+a_line_that_is_too_long_is_cut_and_ends_with_a_newline(void **state)
 {
 	static char value[3 * AIC_LOG_LINE];
 	const char *fill[] = { "x", "\n", "\"", " " };
@@ -194,7 +197,7 @@ a_line_that_is_too_long_is_cut_and_still_ends(void **state)
 }
 
 static void
-a_text_is_cut_where_that_is_asked_for(void **state)
+a_text_is_cut_at_its_given_length(void **state)
 {
 	static const struct {
 		size_t most;
@@ -313,7 +316,7 @@ write_many(void *arg)
 }
 
 static void
-lines_of_several_threads_do_not_mix(void **state)
+lines_of_several_threads_are_not_interleaved(void **state)
 {
 	static char letters[] = "abcdefgh";
 	pthread_t t[8];
@@ -354,14 +357,14 @@ a_log_that_cannot_be_written_does_no_harm(void **state)
 }
 
 UNIT_MAIN(T(an_event_is_one_line_of_pairs),
-    T(nothing_forges_a_line_or_hides_in_one),
+    T(no_character_can_forge_a_line_or_be_invisible_in_it),
     T(a_text_that_is_null_or_empty_adds_no_pair),
-    T(values_are_quoted_when_they_need_it_and_control_bytes_escaped),
-    T(no_byte_of_a_value_makes_a_second_line_or_a_control),
-    T(a_line_that_is_too_long_is_cut_and_still_ends),
-    T(a_text_is_cut_where_that_is_asked_for),
+    T(values_are_quoted_when_needed_and_control_bytes_are_escaped),
+    T(no_byte_of_a_value_makes_a_second_line_or_a_control_byte),
+    T(a_line_that_is_too_long_is_cut_and_ends_with_a_newline),
+    T(a_text_is_cut_at_its_given_length),
     T(lines_below_the_level_are_not_written), T(levels_have_their_names),
     T(a_duration_is_in_ms_with_one_decimal),
     T(an_event_with_a_sentence_is_one_line_too),
-    T(lines_of_several_threads_do_not_mix),
+    T(lines_of_several_threads_are_not_interleaved),
     T(a_log_that_cannot_be_written_does_no_harm))

@@ -1,15 +1,16 @@
 /*
- * Markdown as models write it, random, and what becomes of it.
+ * Sends random Markdown, as models write it, through the formatters and checks
+ * the result.
  *
  *   markdown.t [DOCUMENTS [RICH [SEED]]]
  *
- * so many as ordinary messages, and so many as rich ones. Each document is looked at
- * as message.h and rich.h do: every part is a message that Telegram
- * takes, and nothing visible is lost. Besides that the figures, formulas and names
- * that the generator wrote are shown as they are, in their order. One document in
- * four is damaged after it was written, and one in eight is a heap of markup; of
- * these the figures are not looked for, because what is around them may belong to
- * them.
+ * checks DOCUMENTS as ordinary messages and RICH as rich messages. The checks
+ * are those of message.h and rich.h: Telegram accepts every part, and no
+ * visible character is lost. In addition, the figures, formulas and names that
+ * the generator wrote must be shown unchanged and in order. One document in
+ * four is damaged after it was written, and one in eight is nothing but markup;
+ * in these the figures are not checked, because the markup around them may
+ * include them.
  */
 #include "config.h"
 
@@ -32,15 +33,15 @@
 struct doc {
 	uint64_t seed;
 	struct aic_buf text;
-	struct aic_buf figures; /* each behind its length, a size_t */
+	struct aic_buf figures; /* each after its length, a size_t */
 	int indent;
 	bool quoted;
-	bool fenced; /* all of it, and a bare fence would end that */
-	bool cell; /* within one */
-	bool bold, italic, struck, linked; /* around what is written */
+	bool fenced; /* the whole document, and a bare fence would end it */
+	bool cell; /* inside a cell */
+	bool bold, italic, struck, linked; /* around the current text */
 };
 
-/* xorshift: the same documents from the same seed on any machine. */
+/* xorshift: one seed gives the same documents on any machine. */
 static size_t
 draw(struct doc *d, size_t n)
 {
@@ -70,7 +71,7 @@ number(struct doc *d)
 	return (int)draw(d, most[draw(d, N(most))]);
 }
 
-/* What must be shown as it is. */
+/* Texts that must be shown unchanged. */
 static void
 put_figure(struct doc *d, const char *s)
 {
@@ -94,7 +95,7 @@ static const char *const words[] = { "продажи", "Комиссия", "ос
 	"@seller", "C#", "AT&T", "R&D", "a<b", "x>y", "\"да\"", "'нет'", "&",
 	"<b>", "</i>", "&nbsp;", "&lt;" };
 
-/* A single sign is as good as a word. */
+/* A sign on its own serves as a word. */
 static const char *const signs[] = { "*", "**", "_", "~", "~~", "\\", "|", "<",
 	">", "[", "]", "(", ")", "!", "`", "+", "-", "=", "#", "^", "$", "…" };
 
@@ -212,7 +213,7 @@ make_figure(struct doc *d, char *to, size_t size)
 	}
 }
 
-/* With a number for its %d. */
+/* Replaces the %d of the template by a number. */
 static void
 fill(struct doc *d, const char *template, char *to, size_t size)
 {
@@ -268,7 +269,7 @@ put_link(struct doc *d, int depth)
 	put(d, ")");
 }
 
-/* Text within a mark, which no such mark may be around. */
+/* Text inside a mark, unless the same mark is open already. */
 static void
 put_marked(struct doc *d, bool *inside, const char *mark, int depth)
 {
@@ -354,7 +355,7 @@ blank_line(struct doc *d)
 		begin_line(d);
 }
 
-/* It begins with a word, so that it is nothing else. */
+/* The line begins with a word, so that it is nothing but text. */
 static void
 write_line(struct doc *d, size_t n)
 {
@@ -570,7 +571,7 @@ write_blocks(struct doc *d, size_t n, int depth)
 
 /* --- documents ---------------------------------------------------------- */
 
-/* Some characters are lost, doubled or replaced by markup. */
+/* Drops, doubles or replaces some characters. */
 static void
 damage(struct doc *d)
 {
@@ -599,7 +600,7 @@ damage(struct doc *d)
 	aic_buf_done(&from);
 }
 
-/* True: its figures are where they were written. */
+/* True: the document has its figures as they were written. */
 static bool
 write_document(struct doc *d)
 {
@@ -625,9 +626,9 @@ write_document(struct doc *d)
 	return kind >= 3;
 }
 
-/* --- what becomes of them ------------------------------------------------ */
+/* --- checking the result ------------------------------------------------ */
 
-/* The first figure that is not shown behind those before it. */
+/* The first figure that is not shown after those before it. */
 static const char *
 find_figures(const struct doc *d, const struct aic_buf *shown)
 {

@@ -20,7 +20,7 @@ is_normal(const char *text, const char *want)
 }
 
 static void
-case_blanks_and_marks_make_no_other_question(void **state)
+case_blanks_and_punctuation_do_not_matter(void **state)
 {
 	static const char *const rows[][2] = {
 		{ "как поднять продажи", "как поднять продажи" },
@@ -42,7 +42,7 @@ case_blanks_and_marks_make_no_other_question(void **state)
 }
 
 static void
-another_question_stays_another(void **state)
+different_questions_stay_different(void **state)
 {
 	static const char *const rows[][2] = {
 		{ "Цена 1.5, а не 15", "цена 1.5, а не 15" },
@@ -50,7 +50,7 @@ another_question_stays_another(void **state)
 		{ "поднять, продажи", "поднять, продажи" },
 		{ "поднять-продажи", "поднять-продажи" },
 		{ "\"Продажи\"", "\"продажи\"" },
-		{ "ÀÉ", "ÀÉ" }, /* not letters of ours: as they are */
+		{ "ÀÉ", "ÀÉ" }, /* other alphabets stay unchanged */
 	};
 	size_t i;
 
@@ -60,7 +60,7 @@ another_question_stays_another(void **state)
 }
 
 static void
-what_does_not_fit_is_told(void **state)
+a_question_that_does_not_fit_is_reported(void **state)
 {
 	struct aic_buf b;
 
@@ -71,5 +71,6 @@ what_does_not_fit_is_told(void **state)
 	aic_buf_done(&b);
 }
 
-UNIT_MAIN(T(case_blanks_and_marks_make_no_other_question),
-    T(another_question_stays_another), T(what_does_not_fit_is_told))
+UNIT_MAIN(T(case_blanks_and_punctuation_do_not_matter),
+    T(different_questions_stay_different),
+    T(a_question_that_does_not_fit_is_reported))

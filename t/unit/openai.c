@@ -24,7 +24,7 @@
 	"\"hello\"},\"finish_reason\":\"stop\"}],\"usage\":{\"total_tokens\":" \
 	"12}}"
 
-/* So that a test need not wait for another attempt. */
+/* A short wait, so that tests do not wait for the next attempt. */
 #define SOON "retry-after-ms: 1\r\n"
 
 static struct aic_http *http;
@@ -53,10 +53,10 @@ reply(int status, const char *headers, const char *body)
 	return server_reply(status, headers, body, strlen(body));
 }
 
-/* What one chat with a server came to. */
+/* One chat with one or two servers, and its result. */
 struct chat {
 	struct server *s;
-	struct server *s2; /* of the second model; NULL: there is none */
+	struct server *s2; /* of the fallback model; NULL: there is none */
 	struct aic_openai *openai;
 	struct aic_openai_ask ask;
 	struct aic_buf body;
@@ -81,7 +81,7 @@ begin_chat(struct chat *c, struct aic_openai_conf conf)
 	c->ask.deadline_us = aic_clock_us() + 8 * AIC_S;
 }
 
-/* The limits of conf, and all else as it is for every chat. */
+/* With the limits of conf; all else is the same for every chat. */
 static void
 begin_with(struct chat *c, const struct server_step *steps, int n,
     struct aic_openai_conf conf)
@@ -91,14 +91,14 @@ begin_with(struct chat *c, const struct server_step *steps, int n,
 	begin_chat(c, conf);
 }
 
-/* With as many retries as anybody could want. */
+/* With more retries than any test needs. */
 static void
 begin(struct chat *c, const struct server_step *steps, int n)
 {
 	begin_with(c, steps, n, (struct aic_openai_conf){ .retry_floor = 100 });
 }
 
-/* Whatever happens, no key and no address comes out. */
+/* No key and no address may appear in a message, however the chat ended. */
 static void
 check_secrets(const struct chat *c)
 {
@@ -147,7 +147,7 @@ chat_with(struct chat *c, const struct server_step *steps, int n)
 	ask(c);
 }
 
-/* --- what is sent -------------------------------------------------------- */
+/* --- the request body --------------------------------------------------- */
 
 static struct json_object *
 sent_to(struct server *s, int n)
@@ -174,7 +174,7 @@ has(struct json_object *doc, const char *name)
 }
 
 static void
-the_question_is_a_chat_completion(void **state)
+the_request_is_a_chat_completion(void **state)
 {
 	struct server_step steps[] = { reply(200, "", OK_BODY) };
 	struct json_object *doc, *v;
@@ -207,10 +207,10 @@ the_question_is_a_chat_completion(void **state)
 	end(&c);
 }
 
-/* --- what is of use ------------------------------------------------------ */
+/* --- which answers are usable ------------------------------------------- */
 
 static void
-a_usable_answer_is_given_with_its_tokens(void **state)
+a_usable_answer_is_returned_with_its_tokens(void **state)
 {
 	struct chat c;
 
@@ -264,9 +264,9 @@ text_is_usable_in_these_shapes(void **state)
 	}
 }
 
-/* All of these cost a call, and none is worth a second one. */
+/* Each of these was paid for, and none is worth a second call. */
 static void
-what_is_of_no_use_is_refused_and_not_asked_for_again(void **state)
+an_unusable_answer_is_refused_and_not_retried(void **state)
 {
 	static const char *const bodies[] = {
 		"hello",
@@ -331,7 +331,7 @@ what_is_of_no_use_is_refused_and_not_asked_for_again(void **state)
 }
 
 static void
-an_answer_without_its_end_is_asked_for_again(void **state)
+an_answer_without_its_end_is_retried(void **state)
 {
 	static const char *const bodies[] = {
 		"",
@@ -355,7 +355,7 @@ an_answer_without_its_end_is_asked_for_again(void **state)
 }
 
 static void
-an_answer_nested_deeper_than_any_of_ours_is_refused(void **state)
+an_answer_that_is_nested_too_deeply_is_refused(void **state)
 {
 	struct aic_buf b;
 	struct chat c;
@@ -373,7 +373,7 @@ an_answer_nested_deeper_than_any_of_ours_is_refused(void **state)
 }
 
 static void
-tokens_are_a_whole_number_that_is_not_negative(void **state)
+tokens_are_an_integer_that_is_not_negative(void **state)
 {
 	static const struct {
 		const char *usage;
@@ -419,14 +419,14 @@ tokens_are_a_whole_number_that_is_not_negative(void **state)
 
 #define R "\xef\xbf\xbd"
 
-/* Neither PostgreSQL nor a caller may be given these. */
+/* Neither PostgreSQL nor a caller may receive these bytes. */
 static void
 broken_text_in_an_answer_is_made_safe(void **state)
 {
 	static const struct {
 		const char *content;
 		size_t len;
-		const char *want; /* NULL: refused, or anything safe */
+		const char *want; /* NULL: refused, or any safe text */
 	} rows[] = {
 		{ LIT("a\\u0000b"), "a" R "b" },
 		{ LIT("\\u0000"), R },
@@ -479,7 +479,7 @@ broken_text_in_an_answer_is_made_safe(void **state)
 	}
 }
 
-/* A body of exactly n bytes. */
+/* A response whose body has exactly n bytes. */
 static struct server_step
 sized(size_t n)
 {
@@ -497,7 +497,7 @@ sized(size_t n)
 }
 
 static void
-an_answer_of_one_mebibyte_is_taken_and_a_byte_more_is_not(void **state)
+an_answer_of_1_mib_is_accepted_and_one_byte_more_is_not(void **state)
 {
 	struct chat c;
 
@@ -513,9 +513,9 @@ an_answer_of_one_mebibyte_is_taken_and_a_byte_more_is_not(void **state)
 	end(&c);
 }
 
-/* The greatest answer, each byte of which takes three when mended. */
+/* The largest answer; each of its bytes becomes three when it is replaced. */
 static void
-a_great_answer_of_broken_bytes_is_taken_too(void **state)
+the_largest_answer_is_accepted_with_only_invalid_bytes_too(void **state)
 {
 	struct server_step step = sized(1048576);
 	struct chat c;
@@ -530,10 +530,10 @@ a_great_answer_of_broken_bytes_is_taken_too(void **state)
 	end(&c);
 }
 
-/* --- attempts ------------------------------------------------------------ */
+/* --- attempts ----------------------------------------------------------- */
 
 static void
-a_status_that_may_pass_is_tried_three_times(void **state)
+a_temporary_status_is_tried_three_times(void **state)
 {
 	static const int statuses[] = { 408, 409, 429, 500, 502, 503, 504,
 		529 };
@@ -558,7 +558,7 @@ a_status_that_may_pass_is_tried_three_times(void **state)
 }
 
 static void
-a_status_that_will_not_pass_is_tried_once(void **state)
+a_permanent_status_is_tried_once(void **state)
 {
 	static const int statuses[] = { 201, 204, 301, 302, 307, 400, 401, 402,
 		403, 404, 405, 413, 422, 451 };
@@ -580,7 +580,7 @@ a_status_that_will_not_pass_is_tried_once(void **state)
 }
 
 static void
-a_used_up_quota_is_not_tried_again(void **state)
+an_exhausted_quota_is_not_retried(void **state)
 {
 	static const char *const bodies[] = {
 		"{\"error\":{\"message\":\"m\",\"type\":\"insufficient_quota\","
@@ -603,7 +603,7 @@ a_used_up_quota_is_not_tried_again(void **state)
 }
 
 static void
-an_attempt_that_succeeds_ends_them(void **state)
+a_successful_attempt_is_the_last(void **state)
 {
 	struct chat c;
 
@@ -620,7 +620,7 @@ an_attempt_that_succeeds_ends_them(void **state)
 	end(&c);
 }
 
-/* What came with a failed attempt is no part of the answer. */
+/* The body of a failed attempt is no part of the answer. */
 static void
 bodies_of_attempts_do_not_mix(void **state)
 {
@@ -648,7 +648,7 @@ bodies_of_attempts_do_not_mix(void **state)
 }
 
 static void
-a_connection_that_breaks_is_tried_again_and_counted(void **state)
+a_connection_that_breaks_is_retried_and_counted(void **state)
 {
 	struct chat c;
 
@@ -663,7 +663,9 @@ a_connection_that_breaks_is_tried_again_and_counted(void **state)
 	end(&c);
 }
 
-/* One attempt of ours, one request of theirs: on a kept connection too. */
+/*
+ * One counted attempt is one request at the server, on a kept connection too.
+ */
 static void
 no_attempt_is_made_that_is_not_counted(void **state)
 {
@@ -704,7 +706,7 @@ retry_after_that_does_not_fit_ends_the_attempts(void **state)
 }
 
 static void
-retry_after_that_fits_is_waited(void **state)
+retry_after_that_fits_is_waited_for(void **state)
 {
 	int64_t start = aic_clock_us();
 	struct chat c;
@@ -720,7 +722,7 @@ retry_after_that_fits_is_waited(void **state)
 }
 
 static void
-the_deadline_ends_everything(void **state)
+the_deadline_ends_all_attempts(void **state)
 {
 	int64_t start = aic_clock_us();
 	struct chat c;
@@ -735,7 +737,7 @@ the_deadline_ends_everything(void **state)
 	assert_non_null(strstr(c.err.says, "in time"));
 	end(&c);
 
-	/* No attempt is begun that cannot finish. */
+	/* No attempt begins that cannot end before the deadline. */
 	begin(&c, (struct server_step[]){ reply(500, SOON, "x") }, 1);
 	c.ask.deadline_us = aic_clock_us() + 500 * AIC_MS;
 	ask(&c);
@@ -751,7 +753,7 @@ the_deadline_ends_everything(void **state)
 	end(&c);
 }
 
-/* What a chat spends is gone for all that come after it. */
+/* A retry of one chat is charged to the budget of all chats. */
 static void
 retries_of_all_chats_come_from_one_budget(void **state)
 {
@@ -778,7 +780,7 @@ retries_of_all_chats_come_from_one_budget(void **state)
 	end(&c);
 }
 
-/* --- parameters that a model refuses ------------------------------------- */
+/* --- parameters that a model refuses ------------------------------------ */
 
 static struct server_step
 refuse(const char *code, const char *param)
@@ -793,7 +795,7 @@ refuse(const char *code, const char *param)
 }
 
 static void
-a_refused_parameter_is_sent_otherwise_and_remembered(void **state)
+a_refused_parameter_is_sent_in_another_form_and_remembered(void **state)
 {
 	struct json_object *doc;
 	struct chat c;
@@ -841,9 +843,9 @@ the_other_order_works_as_well(void **state)
 	end(&c);
 }
 
-/* The other form is sent at once, and takes none of the attempts. */
+/* The other form is sent at once, and is not one of the three attempts. */
 static void
-falling_back_takes_none_of_the_attempts(void **state)
+another_form_of_a_parameter_takes_none_of_the_attempts(void **state)
 {
 	int64_t start = aic_clock_us();
 	struct chat c;
@@ -863,7 +865,7 @@ falling_back_takes_none_of_the_attempts(void **state)
 }
 
 static void
-a_model_that_refuses_everything_is_not_asked_for_ever(void **state)
+a_model_that_refuses_all_parameters_is_not_called_forever(void **state)
 {
 	struct json_object *doc;
 	struct chat c;
@@ -878,7 +880,10 @@ a_model_that_refuses_everything_is_not_asked_for_ever(void **state)
 	assert_int_equal(server_requests(c.s), 2);
 	end(&c);
 
-	/* Each name of the limit, and the temperature. */
+	/*
+	 * All parameters are refused: both names of the limit, and the
+	 * temperature.
+	 */
 	begin(&c,
 	    (struct server_step[]){
 		refuse("unsupported_parameter", "max_tokens"),
@@ -889,7 +894,7 @@ a_model_that_refuses_everything_is_not_asked_for_ever(void **state)
 	ask(&c);
 	assert_int_equal(c.rc, AIC_EUPSTREAM);
 	assert_int_equal(server_requests(c.s), 4);
-	/* The names do not take turns: the first one stays. */
+	/* The names do not alternate: the first one stays. */
 	for (i = 4; i < 8; i++) {
 		ask(&c);
 		assert_int_equal(c.rc, AIC_EUPSTREAM);
@@ -913,7 +918,7 @@ complain(int status, const char *message)
 	return reply(status, "", body);
 }
 
-/* Behind one address there may be servers of two kinds. */
+/* Servers of two kinds may share one address. */
 static void
 a_server_that_refuses_the_newer_name_gets_the_older_one(void **state)
 {
@@ -940,7 +945,7 @@ a_server_that_refuses_the_newer_name_gets_the_older_one(void **state)
 }
 
 static void
-a_refusal_is_known_by_the_name_whatever_the_code(void **state)
+a_refusal_is_recognized_by_the_name_whatever_the_code(void **state)
 {
 	const struct server_step steps[] = {
 		complain(400, "`temperature` is deprecated for this model"),
@@ -974,7 +979,7 @@ a_refusal_is_known_by_the_name_whatever_the_code(void **state)
 }
 
 static void
-other_refusals_change_nothing(void **state)
+other_errors_do_not_change_the_parameters(void **state)
 {
 	const struct server_step steps[] = {
 		refuse("unsupported_parameter", "model"),
@@ -983,7 +988,7 @@ other_refusals_change_nothing(void **state)
 		    "max_tokens is too large: 100000. This model supports at "
 		    "most 16384 completion tokens"),
 		complain(400, "temperature must be between 0 and 1"),
-		/* It was not sent. */
+		/* This parameter was not sent. */
 		complain(400, "max_completion_tokens is not supported"),
 		complain(404, "max_tokens is not supported"),
 		complain(401, "temperature is not supported"),
@@ -1008,7 +1013,7 @@ other_refusals_change_nothing(void **state)
 	}
 }
 
-/* --- errors inside a 200, and answers that broke off --------------------- */
+/* --- errors inside a 200, and answers that broke off -------------------- */
 
 #define ERROR(fields) "{\"error\":{" fields "}}"
 #define FINISH(text, reason)                                                   \
@@ -1018,7 +1023,7 @@ other_refusals_change_nothing(void **state)
 	"data: {\"choices\":[{\"delta\":{\"content\":\"" text "\"}}]}\n\n"
 
 static void
-a_200_that_is_no_answer_is_treated_as_what_it_says(void **state)
+an_error_inside_a_200_is_treated_like_its_status(void **state)
 {
 	static const struct {
 		const char *body;
@@ -1076,7 +1081,7 @@ a_200_that_is_no_answer_is_treated_as_what_it_says(void **state)
 	}
 }
 
-/* --- what is told -------------------------------------------------------- */
+/* --- what messages and logs may contain --------------------------------- */
 
 static void
 an_error_that_quotes_key_and_address_is_not_passed_on(void **state)
@@ -1140,7 +1145,7 @@ codes_of_an_error_are_logged_and_nothing_else_is(void **state)
 }
 
 static void
-an_address_with_a_password_is_not_told(void **state)
+an_address_with_a_password_is_not_in_any_message(void **state)
 {
 	struct aic_openai_conf conf = {
 		.models = { { .base_url = "http://user:" KEY "@127.0.0.1:1/v1",
@@ -1171,7 +1176,7 @@ an_address_with_a_password_is_not_told(void **state)
 }
 
 static void
-the_model_is_well_again_with_the_next_answer(void **state)
+the_model_has_recovered_with_the_next_answer(void **state)
 {
 	struct chat c;
 
@@ -1190,11 +1195,11 @@ the_model_is_well_again_with_the_next_answer(void **state)
 	end(&c);
 }
 
-/* --- a model that is left alone ------------------------------------------ */
+/* --- the circuit breaker of a model ------------------------------------- */
 
 #define LONG_US (3600 * AIC_S)
 
-/* One that opens after so many failures, for so long. */
+/* The circuit breaker opens after so many failures, for so long. */
 static void
 begin_breaker(struct chat *c, const struct server_step *steps, int n,
     int failures, int64_t open_us)
@@ -1211,7 +1216,7 @@ is_open(struct chat *c)
 }
 
 static void
-a_model_that_fails_so_often_is_not_asked(void **state)
+after_so_many_failures_the_model_is_not_called(void **state)
 {
 	struct chat c;
 	int i;
@@ -1239,7 +1244,7 @@ a_model_that_fails_so_often_is_not_asked(void **state)
 }
 
 static void
-these_failures_are_the_models(void **state)
+these_failures_open_the_circuit_breaker(void **state)
 {
 	const struct server_step steps[] = { reply(500, "", "x"),
 		reply(503, "", "x"), reply(599, "", "x"), reply(201, "", "x"),
@@ -1262,7 +1267,7 @@ these_failures_are_the_models(void **state)
 }
 
 static void
-these_failures_are_not(void **state)
+these_failures_do_not_open_it(void **state)
 {
 	static const int statuses[] = { 400, 401, 402, 403, 404, 408, 409, 413,
 		422, 429, 499 };
@@ -1284,7 +1289,7 @@ these_failures_are_not(void **state)
 }
 
 static void
-a_model_that_hangs_counts_unless_we_came_too_late(void **state)
+a_model_that_hangs_has_failed_unless_it_had_too_little_time(void **state)
 {
 	struct chat c;
 
@@ -1306,7 +1311,7 @@ a_model_that_hangs_counts_unless_we_came_too_late(void **state)
 	end(&c);
 }
 
-/* A chat that is the trial. */
+/* Waits until a trial is admitted; the chat is that trial. */
 static void
 try(struct chat *c)
 {
@@ -1315,7 +1320,7 @@ try(struct chat *c)
 	ask(c);
 }
 
-/* Retries are worth their while, but not then. */
+/* The failure would be worth a retry, but a trial is one call. */
 static void
 a_trial_is_one_call(void **state)
 {
@@ -1342,7 +1347,7 @@ a_trial_is_one_call(void **state)
 }
 
 static void
-a_trial_closes_it_or_not(void **state)
+a_trial_closes_it_or_keeps_it_open(void **state)
 {
 	struct chat c;
 
@@ -1368,9 +1373,9 @@ a_trial_closes_it_or_not(void **state)
 	end(&c);
 }
 
-/* --- a second model ------------------------------------------------------ */
+/* --- the fallback model ------------------------------------------------- */
 
-/* Each server takes one step after the other. */
+/* Each server takes its steps one after another. */
 static void
 begin_two(struct chat *c, const struct server_step *first, int n,
     const struct server_step *second, int m, int failures, int floor)
@@ -1388,7 +1393,7 @@ begin_two(struct chat *c, const struct server_step *first, int n,
 	begin_chat(c, conf);
 }
 
-/* What the first does, over and over; the second answers. */
+/* The primary model repeats this step; the fallback model answers. */
 static void
 chat_with_two(struct chat *c, struct server_step first)
 {
@@ -1412,7 +1417,7 @@ is_of_second(struct json_object *doc)
 }
 
 static void
-the_second_is_asked_when_the_first_has_no_attempt_left(void **state)
+the_fallback_is_called_when_the_primary_has_no_attempt_left(void **state)
 {
 	const struct server_step steps[] = { reply(500, SOON, "x"),
 		reply(429, SOON, "x"), { .then = CLOSE }, { .then = RESET } };
@@ -1439,7 +1444,7 @@ the_second_is_asked_when_the_first_has_no_attempt_left(void **state)
 }
 
 static void
-a_wait_that_does_not_fit_is_not_waited_where_there_is_a_second(void **state)
+with_a_fallback_there_is_no_wait_that_does_not_fit(void **state)
 {
 	int64_t start = aic_clock_us();
 	struct chat c;
@@ -1453,7 +1458,7 @@ a_wait_that_does_not_fit_is_not_waited_where_there_is_a_second(void **state)
 }
 
 static void
-the_second_is_asked_when_the_quota_of_the_first_is_used_up(void **state)
+the_fallback_is_called_when_the_quota_of_the_primary_is_exhausted(void **state)
 {
 	struct chat c;
 
@@ -1468,7 +1473,7 @@ the_second_is_asked_when_the_quota_of_the_first_is_used_up(void **state)
 }
 
 static void
-the_second_is_asked_at_once_when_the_first_cannot_serve_at_all(void **state)
+the_fallback_is_called_at_once_when_the_primary_cannot_serve(void **state)
 {
 	const struct server_step steps[] = {
 		reply(402, "",
@@ -1490,7 +1495,10 @@ the_second_is_asked_at_once_when_the_first_cannot_serve_at_all(void **state)
 		assert_int_equal(c.answer.model, 1);
 		end(&c);
 	}
-	/* Without a second one, the limit may have passed. */
+	/*
+	 * Without a fallback model the call is tried again: the limit may have
+	 * passed.
+	 */
 	chat_with(&c,
 	    (struct server_step[]){
 		reply(413, SOON, ERROR("\"code\":\"rate_limit_exceeded\"")),
@@ -1502,7 +1510,7 @@ the_second_is_asked_at_once_when_the_first_cannot_serve_at_all(void **state)
 }
 
 static void
-the_second_is_asked_when_the_budget_of_the_first_is_spent(void **state)
+the_fallback_is_called_when_the_budget_of_the_primary_is_spent(void **state)
 {
 	struct chat c;
 
@@ -1512,7 +1520,7 @@ the_second_is_asked_when_the_budget_of_the_first_is_spent(void **state)
 		reply(500, SOON, "x"), reply(200, "", OK_BODY) },
 	    2, 0, 1);
 	ask(&c);
-	/* It has one of its own. */
+	/* The fallback model has a budget of its own. */
 	assert_int_equal(c.rc, AIC_OK);
 	assert_int_equal(server_requests(c.s), 2);
 	assert_int_equal(server_requests(c.s2), 2);
@@ -1524,7 +1532,7 @@ the_second_is_asked_when_the_budget_of_the_first_is_spent(void **state)
 }
 
 static void
-the_second_alone_is_asked_while_the_first_is_left_alone(void **state)
+only_the_fallback_is_called_while_the_primarys_breaker_is_open(void **state)
 {
 	struct chat c;
 	int i;
@@ -1549,7 +1557,7 @@ the_second_alone_is_asked_while_the_first_is_left_alone(void **state)
 }
 
 static void
-the_second_is_not_asked_when_the_first_has_answered(void **state)
+the_fallback_is_not_called_when_the_primary_has_answered(void **state)
 {
 	const struct server_step steps[] = { reply(200, "", OK_BODY),
 		reply(400, "", "x"), reply(401, "", "x"), reply(403, "", "x"),
@@ -1571,7 +1579,7 @@ the_second_is_not_asked_when_the_first_has_answered(void **state)
 }
 
 static void
-when_both_fail_the_last_failure_is_told(void **state)
+when_both_fail_the_last_failure_is_reported(void **state)
 {
 	struct chat c;
 
@@ -1588,7 +1596,7 @@ when_both_fail_the_last_failure_is_told(void **state)
 }
 
 static void
-nobody_is_asked_when_both_are_left_alone(void **state)
+no_model_is_called_while_both_breakers_are_open(void **state)
 {
 	struct chat c;
 
@@ -1608,7 +1616,7 @@ nobody_is_asked_when_both_are_left_alone(void **state)
 }
 
 static void
-when_the_second_is_left_alone_the_firsts_failure_is_told(void **state)
+while_the_fallbacks_breaker_is_open_the_primarys_failure_counts(void **state)
 {
 	static const char quota[] =
 	    "{\"error\":{\"code\":\"insufficient_quota\"}}";
@@ -1629,7 +1637,7 @@ when_the_second_is_left_alone_the_firsts_failure_is_told(void **state)
 }
 
 static void
-a_first_that_hangs_leaves_a_third_of_the_time(void **state)
+a_primary_that_hangs_leaves_a_third_of_the_time(void **state)
 {
 	int64_t start;
 	struct chat c;
@@ -1644,7 +1652,7 @@ a_first_that_hangs_leaves_a_third_of_the_time(void **state)
 	assert_int_equal(c.rc, AIC_OK);
 	assert_in_range(aic_clock_us() - start, 2100 * AIC_MS, 3200 * AIC_MS);
 
-	/* And where both do, it is one deadline. */
+	/* Where both hang, they share one deadline. */
 	start = aic_clock_us();
 	c.ask.deadline_us = start + 3300 * AIC_MS;
 	ask(&c);
@@ -1657,7 +1665,7 @@ a_first_that_hangs_leaves_a_third_of_the_time(void **state)
 }
 
 static void
-time_that_is_too_short_for_two_is_the_firsts(void **state)
+time_that_is_too_short_for_both_is_the_primarys(void **state)
 {
 	int64_t start;
 	struct chat c;
@@ -1674,9 +1682,9 @@ time_that_is_too_short_for_two_is_the_firsts(void **state)
 	end(&c);
 }
 
-/* The circuit breaker of the second is open, so there is nobody to keep time for. */
+/* The breaker of the fallback model is open, so no time is reserved for it. */
 static void
-a_first_has_all_the_time_while_the_second_is_left_alone(void **state)
+the_primary_has_all_the_time_while_the_fallbacks_breaker_is_open(void **state)
 {
 	static const char quota[] =
 	    "{\"error\":{\"code\":\"insufficient_quota\"}}";
@@ -1698,9 +1706,9 @@ a_first_has_all_the_time_while_the_second_is_left_alone(void **state)
 	end(&c);
 }
 
-/* Each has refused what it has refused. */
+/* Parameters that were refused are remembered for each model separately. */
 static void
-what_one_model_refuses_the_other_is_still_sent(void **state)
+a_parameter_that_one_model_refuses_is_still_sent_to_the_other(void **state)
 {
 	struct json_object *doc;
 	struct chat c;
@@ -1732,9 +1740,9 @@ what_one_model_refuses_the_other_is_still_sent(void **state)
 	end(&c);
 }
 
-/* Only the name is another one: the same server gets both. */
+/* Only the name differs: the same server gets both models. */
 static void
-what_is_not_said_of_the_second_is_as_the_first_has_it(void **state)
+unset_values_of_the_fallback_are_those_of_the_primary(void **state)
 {
 	struct aic_openai_conf conf = { .retry_floor = 0 };
 	struct chat c;
@@ -1755,7 +1763,7 @@ what_is_not_said_of_the_second_is_as_the_first_has_it(void **state)
 }
 
 static void
-no_server_brings_the_key_of_either_into_the_log(void **state)
+no_server_can_get_either_key_into_the_log(void **state)
 {
 	static const char *const keys[] = { KEY, KEY2 };
 	char body[200];
@@ -1769,7 +1777,7 @@ no_server_brings_the_key_of_either_into_the_log(void **state)
 		    keys[i]);
 		begin_two(&c, (struct server_step[]){ reply(401, "", body) }, 1,
 		    (struct server_step[]){ reply(200, "", OK_BODY) }, 1, 0, 0);
-		ask(&c); /* which looks for them */
+		ask(&c); /* looks for both keys */
 		assert_int_equal(c.rc, AIC_EUPSTREAM);
 		end(&c);
 		begin_two(&c, (struct server_step[]){ reply(500, "", "x") }, 1,
@@ -1780,7 +1788,7 @@ no_server_brings_the_key_of_either_into_the_log(void **state)
 	}
 }
 
-/* --- a token ------------------------------------------------------------- */
+/* --- a token ------------------------------------------------------------ */
 
 static void
 begin_gigachat(struct chat *c, const struct server_step *auth, int n_auth,
@@ -1813,7 +1821,7 @@ a_token_that_has_expired_is_renewed_and_the_call_repeated(void **state)
 		reply(500, SOON, "x"), reply(200, "", OK_BODY) },
 	    4, NULL);
 	ask(&c);
-	/* The refused call is none of the three attempts. */
+	/* The refused call is not one of the three attempts. */
 	assert_int_equal(c.rc, AIC_OK);
 	assert_int_equal(c.answer.attempts, 4);
 	assert_int_equal(server_requests(c.s2), 2);
@@ -1838,7 +1846,7 @@ a_fresh_token_that_is_refused_ends_the_chat(void **state)
 }
 
 static void
-a_token_endpoint_that_fails_is_asked_again(void **state)
+a_token_endpoint_that_fails_is_called_again(void **state)
 {
 	struct chat c;
 
@@ -1854,7 +1862,7 @@ a_token_endpoint_that_fails_is_asked_again(void **state)
 }
 
 static void
-without_a_token_the_second_model_is_asked(void **state)
+without_a_token_the_fallback_model_is_called(void **state)
 {
 	static const int statuses[] = { 400, 401, 403, 500, 302 };
 	struct server *second;
@@ -1881,7 +1889,7 @@ without_a_token_the_second_model_is_asked(void **state)
 }
 
 static void
-without_a_token_and_a_second_the_log_says_so(void **state)
+without_a_token_and_a_fallback_the_log_has_the_reason(void **state)
 {
 	struct chat c;
 
@@ -1897,7 +1905,7 @@ without_a_token_and_a_second_the_log_says_so(void **state)
 	end(&c);
 }
 
-/* --- callers that leave -------------------------------------------------- */
+/* --- callers that leave ------------------------------------------------- */
 
 static bool
 say(void *arg)
@@ -1908,7 +1916,7 @@ say(void *arg)
 }
 
 static void
-a_caller_who_leaves_ends_the_call_and_is_nobodys_fault(void **state)
+a_caller_that_disconnects_ends_the_call_which_is_no_failure(void **state)
 {
 	int left = 2;
 	struct chat c;
@@ -1933,7 +1941,7 @@ say_after_the_call(void *arg)
 }
 
 static void
-a_caller_who_leaves_between_two_calls_ends_them(void **state)
+a_caller_that_disconnects_between_two_calls_prevents_the_next(void **state)
 {
 	int64_t start = aic_clock_us();
 	struct chat c;
@@ -1961,7 +1969,7 @@ say_after_two_calls(void *arg)
 }
 
 static void
-a_trial_whose_caller_leaves_is_handed_on(void **state)
+after_a_trial_whose_caller_disconnects_the_next_call_is_the_trial(void **state)
 {
 	struct chat c;
 
@@ -1998,69 +2006,69 @@ a_body_that_does_not_fit_is_not_sent(void **state)
 }
 
 static void
-close_copes_with_null(void **state)
+close_accepts_null(void **state)
 {
 	(void)state;
 	aic_openai_close(NULL);
 }
 
-UNIT_MAIN_WITH(set_up, tear_down, T(the_question_is_a_chat_completion),
-    T(a_usable_answer_is_given_with_its_tokens),
+UNIT_MAIN_WITH(set_up, tear_down, T(the_request_is_a_chat_completion),
+    T(a_usable_answer_is_returned_with_its_tokens),
     T(text_is_usable_in_these_shapes),
-    T(what_is_of_no_use_is_refused_and_not_asked_for_again),
-    T(an_answer_without_its_end_is_asked_for_again),
-    T(an_answer_nested_deeper_than_any_of_ours_is_refused),
-    T(tokens_are_a_whole_number_that_is_not_negative),
+    T(an_unusable_answer_is_refused_and_not_retried),
+    T(an_answer_without_its_end_is_retried),
+    T(an_answer_that_is_nested_too_deeply_is_refused),
+    T(tokens_are_an_integer_that_is_not_negative),
     T(broken_text_in_an_answer_is_made_safe),
-    T(an_answer_of_one_mebibyte_is_taken_and_a_byte_more_is_not),
-    T(a_great_answer_of_broken_bytes_is_taken_too),
-    T(a_status_that_may_pass_is_tried_three_times),
-    T(a_status_that_will_not_pass_is_tried_once),
-    T(a_used_up_quota_is_not_tried_again),
-    T(an_attempt_that_succeeds_ends_them), T(bodies_of_attempts_do_not_mix),
-    T(a_connection_that_breaks_is_tried_again_and_counted),
+    T(an_answer_of_1_mib_is_accepted_and_one_byte_more_is_not),
+    T(the_largest_answer_is_accepted_with_only_invalid_bytes_too),
+    T(a_temporary_status_is_tried_three_times),
+    T(a_permanent_status_is_tried_once), T(an_exhausted_quota_is_not_retried),
+    T(a_successful_attempt_is_the_last), T(bodies_of_attempts_do_not_mix),
+    T(a_connection_that_breaks_is_retried_and_counted),
     T(no_attempt_is_made_that_is_not_counted),
     T(retry_after_that_does_not_fit_ends_the_attempts),
-    T(retry_after_that_fits_is_waited), T(the_deadline_ends_everything),
+    T(retry_after_that_fits_is_waited_for), T(the_deadline_ends_all_attempts),
     T(retries_of_all_chats_come_from_one_budget),
-    T(a_refused_parameter_is_sent_otherwise_and_remembered),
+    T(a_refused_parameter_is_sent_in_another_form_and_remembered),
     T(the_other_order_works_as_well),
-    T(falling_back_takes_none_of_the_attempts),
-    T(a_model_that_refuses_everything_is_not_asked_for_ever),
+    T(another_form_of_a_parameter_takes_none_of_the_attempts),
+    T(a_model_that_refuses_all_parameters_is_not_called_forever),
     T(a_server_that_refuses_the_newer_name_gets_the_older_one),
-    T(a_refusal_is_known_by_the_name_whatever_the_code),
-    T(other_refusals_change_nothing),
-    T(a_200_that_is_no_answer_is_treated_as_what_it_says),
+    T(a_refusal_is_recognized_by_the_name_whatever_the_code),
+    T(other_errors_do_not_change_the_parameters),
+    T(an_error_inside_a_200_is_treated_like_its_status),
     T(an_error_that_quotes_key_and_address_is_not_passed_on),
     T(codes_of_an_error_are_logged_and_nothing_else_is),
-    T(an_address_with_a_password_is_not_told),
-    T(the_model_is_well_again_with_the_next_answer),
-    T(a_model_that_fails_so_often_is_not_asked),
-    T(these_failures_are_the_models), T(these_failures_are_not),
-    T(a_model_that_hangs_counts_unless_we_came_too_late),
-    T(a_trial_is_one_call), T(a_trial_closes_it_or_not),
-    T(the_second_is_asked_when_the_first_has_no_attempt_left),
-    T(a_wait_that_does_not_fit_is_not_waited_where_there_is_a_second),
-    T(the_second_is_asked_when_the_quota_of_the_first_is_used_up),
-    T(the_second_is_asked_at_once_when_the_first_cannot_serve_at_all),
-    T(the_second_is_asked_when_the_budget_of_the_first_is_spent),
-    T(the_second_alone_is_asked_while_the_first_is_left_alone),
-    T(the_second_is_not_asked_when_the_first_has_answered),
-    T(when_both_fail_the_last_failure_is_told),
-    T(nobody_is_asked_when_both_are_left_alone),
-    T(when_the_second_is_left_alone_the_firsts_failure_is_told),
-    T(a_first_that_hangs_leaves_a_third_of_the_time),
-    T(time_that_is_too_short_for_two_is_the_firsts),
-    T(a_first_has_all_the_time_while_the_second_is_left_alone),
-    T(what_one_model_refuses_the_other_is_still_sent),
-    T(what_is_not_said_of_the_second_is_as_the_first_has_it),
-    T(no_server_brings_the_key_of_either_into_the_log),
+    T(an_address_with_a_password_is_not_in_any_message),
+    T(the_model_has_recovered_with_the_next_answer),
+    T(after_so_many_failures_the_model_is_not_called),
+    T(these_failures_open_the_circuit_breaker),
+    T(these_failures_do_not_open_it),
+    T(a_model_that_hangs_has_failed_unless_it_had_too_little_time),
+    T(a_trial_is_one_call), T(a_trial_closes_it_or_keeps_it_open),
+    T(the_fallback_is_called_when_the_primary_has_no_attempt_left),
+    T(with_a_fallback_there_is_no_wait_that_does_not_fit),
+    T(the_fallback_is_called_when_the_quota_of_the_primary_is_exhausted),
+    T(the_fallback_is_called_at_once_when_the_primary_cannot_serve),
+    T(the_fallback_is_called_when_the_budget_of_the_primary_is_spent),
+    T(only_the_fallback_is_called_while_the_primarys_breaker_is_open),
+    T(the_fallback_is_not_called_when_the_primary_has_answered),
+    T(when_both_fail_the_last_failure_is_reported),
+    T(no_model_is_called_while_both_breakers_are_open),
+    T(while_the_fallbacks_breaker_is_open_the_primarys_failure_counts),
+    T(a_primary_that_hangs_leaves_a_third_of_the_time),
+    T(time_that_is_too_short_for_both_is_the_primarys),
+    T(the_primary_has_all_the_time_while_the_fallbacks_breaker_is_open),
+    T(a_parameter_that_one_model_refuses_is_still_sent_to_the_other),
+    T(unset_values_of_the_fallback_are_those_of_the_primary),
+    T(no_server_can_get_either_key_into_the_log),
     T(a_token_that_has_expired_is_renewed_and_the_call_repeated),
     T(a_fresh_token_that_is_refused_ends_the_chat),
-    T(a_token_endpoint_that_fails_is_asked_again),
-    T(without_a_token_the_second_model_is_asked),
-    T(without_a_token_and_a_second_the_log_says_so),
-    T(a_caller_who_leaves_ends_the_call_and_is_nobodys_fault),
-    T(a_caller_who_leaves_between_two_calls_ends_them),
-    T(a_trial_whose_caller_leaves_is_handed_on),
-    T(a_body_that_does_not_fit_is_not_sent), T(close_copes_with_null))
+    T(a_token_endpoint_that_fails_is_called_again),
+    T(without_a_token_the_fallback_model_is_called),
+    T(without_a_token_and_a_fallback_the_log_has_the_reason),
+    T(a_caller_that_disconnects_ends_the_call_which_is_no_failure),
+    T(a_caller_that_disconnects_between_two_calls_prevents_the_next),
+    T(after_a_trial_whose_caller_disconnects_the_next_call_is_the_trial),
+    T(a_body_that_does_not_fit_is_not_sent), T(close_accepts_null))

@@ -31,9 +31,11 @@ check(const struct row *rows, size_t n)
 
 #define CHECK(rows) check(rows, sizeof(rows) / sizeof(rows[0]))
 
-/* As providers write them; most without a code of their own, or a param. */
+/*
+ * As providers write them; most have neither a code of their own nor a param.
+ */
 static void
-a_refused_parameter_is_known_by_its_name_whatever_the_code(void **state)
+a_refused_parameter_is_recognized_by_its_name_whatever_the_code(void **state)
 {
 	static const struct row rows[] = {
 		{ "unsupported_parameter", "max_tokens",
@@ -122,7 +124,7 @@ a_refused_parameter_is_known_by_its_name_whatever_the_code(void **state)
 }
 
 static void
-an_error_about_the_size_of_a_value_is_no_refusal(void **state)
+an_error_about_the_size_of_a_value_is_not_a_refused_parameter(void **state)
 {
 	static const struct row rows[] = {
 		{ "", "max_tokens",
@@ -177,7 +179,7 @@ an_error_about_the_size_of_a_value_is_no_refusal(void **state)
 }
 
 static void
-an_error_about_something_else_is_no_refusal(void **state)
+an_error_about_something_else_is_not_a_refused_parameter(void **state)
 {
 	static const struct row rows[] = {
 		{ "", "", "", 0 },
@@ -204,6 +206,6 @@ an_error_about_something_else_is_no_refusal(void **state)
 	CHECK(rows);
 }
 
-UNIT_MAIN(T(a_refused_parameter_is_known_by_its_name_whatever_the_code),
-    T(an_error_about_the_size_of_a_value_is_no_refusal),
-    T(an_error_about_something_else_is_no_refusal))
+UNIT_MAIN(T(a_refused_parameter_is_recognized_by_its_name_whatever_the_code),
+    T(an_error_about_the_size_of_a_value_is_not_a_refused_parameter),
+    T(an_error_about_something_else_is_not_a_refused_parameter))

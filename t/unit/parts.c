@@ -8,7 +8,7 @@
 
 #include "unit.h"
 
-/* Cut into parts of at most so many units; those that are expected, up to a NULL. */
+/* Cuts a text into parts of so many units at most; want ends with a NULL. */
 static void
 cut(enum aic_format format, size_t units, const char *text,
     const char *const *want)
@@ -37,7 +37,7 @@ cut(enum aic_format format, size_t units, const char *text,
 	    (const char *const[]){ __VA_ARGS__, NULL })
 
 static void
-what_fits_is_one_part(void **state)
+a_text_that_fits_is_one_part(void **state)
 {
 	(void)state;
 	PLAIN(5, "абвгд", "абвгд");
@@ -46,7 +46,7 @@ what_fits_is_one_part(void **state)
 }
 
 static void
-it_is_cut_at_paragraphs_first(void **state)
+a_text_is_cut_at_paragraphs_first(void **state)
 {
 	(void)state;
 	PLAIN(10, "aa bb\n\ncc\ndd. ee", "aa bb", "cc\ndd. ee");
@@ -57,7 +57,7 @@ it_is_cut_at_paragraphs_first(void **state)
 }
 
 static void
-a_cut_too_early_is_none(void **state)
+a_text_is_not_cut_where_the_part_would_be_too_short(void **state)
 {
 	(void)state;
 	PLAIN(12, "aaa\n\nbbb cccccc", "aaa\n\nbbb", "cccccc");
@@ -75,7 +75,7 @@ white_space_at_a_cut_is_lost(void **state)
 }
 
 static void
-characters_stay_whole(void **state)
+characters_are_not_cut(void **state)
 {
 	(void)state;
 	PLAIN(3, "😀😀😀", "😀", "😀", "😀");
@@ -87,7 +87,7 @@ characters_stay_whole(void **state)
 }
 
 static void
-tags_are_closed_and_opened_again(void **state)
+tags_are_closed_at_a_cut_and_opened_again_after_it(void **state)
 {
 	(void)state;
 	HTML(5, "<b>aaaa <i>bbbb</i></b>", "<b>aaaa</b>", "<b><i>bbbb</i></b>");
@@ -112,13 +112,13 @@ code_keeps_its_indent(void **state)
 	    "<pre>  bbb</pre>");
 	HTML(7, "aaaa\n\n<pre>  bbb</pre>", "aaaa", "<pre>  bbb</pre>");
 	HTML(7, "aaaa\n\n  bbb", "aaaa", "bbb");
-	/* A blank line of code is no paragraph. */
+	/* A blank line inside code does not end a paragraph. */
 	HTML(9, "<pre>aaa\n\nbb\ncc\ndd</pre>", "<pre>aaa\n\nbb</pre>",
 	    "<pre>cc\ndd</pre>");
 }
 
 static void
-what_shows_nothing_is_no_part(void **state)
+a_part_without_a_visible_character_is_left_out(void **state)
 {
 	(void)state;
 	cut(AIC_FORMAT_PLAIN, 4, " \n\u200b\u2060\ufeff ",
@@ -151,7 +151,10 @@ the_source_of_a_part_has_a_limit_too(void **state)
 	aic_buf_done(&part);
 }
 
-/* The tags that a part opens again, and those that it closes at its end. */
+/*
+ * These are the tags that a part opens again, and those that it closes at its
+ * end.
+ */
 static void
 the_source_of_a_part_includes_the_tags_around_it(void **state)
 {
@@ -175,7 +178,10 @@ the_source_of_a_part_includes_the_tags_around_it(void **state)
 	aic_buf_done(&text);
 }
 
-/* Of so many links, each with a target of so many bytes: how many parts? */
+/*
+ * The number of parts of a text with so many links, whose targets have so many
+ * bytes.
+ */
 static int
 parts_of_links(int links, int target, size_t entities_max, size_t targets_max)
 {
@@ -208,7 +214,7 @@ parts_of_links(int links, int target, size_t entities_max, size_t targets_max)
 }
 
 static void
-telegram_counts_entities_and_targets(void **state)
+entities_and_targets_of_links_have_limits(void **state)
 {
 	static const char bold[] = "<b>a <a href=\"http://x\">b</a> c</b> ";
 	struct aic_buf text;
@@ -218,7 +224,7 @@ telegram_counts_entities_and_targets(void **state)
 	(void)state;
 	assert_int_equal(parts_of_links(250, 20, 100, 9500), 3);
 	assert_int_equal(parts_of_links(90, 180, 100, 9500), 2);
-	/* A link within bold makes three of that. */
+	/* A link inside bold text makes three entities. */
 	aic_buf_init(&text, 1024 * 1024);
 	for (i = 0; i < 25; i++)
 		aic_buf_puts(&text, bold);
@@ -261,7 +267,7 @@ the_reserve_is_left_free(void **state)
 }
 
 static void
-without_room_there_is_no_part(void **state)
+without_room_in_the_buffer_there_is_no_part(void **state)
 {
 	struct aic_parts p;
 	struct aic_buf part;
@@ -300,11 +306,13 @@ the_first_part_ends_in_a_note(void **state)
 	aic_buf_done(&to);
 }
 
-UNIT_MAIN(T(what_fits_is_one_part), T(it_is_cut_at_paragraphs_first),
-    T(a_cut_too_early_is_none), T(white_space_at_a_cut_is_lost),
-    T(characters_stay_whole), T(tags_are_closed_and_opened_again),
-    T(code_keeps_its_indent), T(what_shows_nothing_is_no_part),
+UNIT_MAIN(T(a_text_that_fits_is_one_part), T(a_text_is_cut_at_paragraphs_first),
+    T(a_text_is_not_cut_where_the_part_would_be_too_short),
+    T(white_space_at_a_cut_is_lost), T(characters_are_not_cut),
+    T(tags_are_closed_at_a_cut_and_opened_again_after_it),
+    T(code_keeps_its_indent), T(a_part_without_a_visible_character_is_left_out),
     T(the_source_of_a_part_has_a_limit_too),
     T(the_source_of_a_part_includes_the_tags_around_it),
-    T(telegram_counts_entities_and_targets), T(the_reserve_is_left_free),
-    T(without_room_there_is_no_part), T(the_first_part_ends_in_a_note))
+    T(entities_and_targets_of_links_have_limits), T(the_reserve_is_left_free),
+    T(without_room_in_the_buffer_there_is_no_part),
+    T(the_first_part_ends_in_a_note))

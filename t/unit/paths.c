@@ -29,7 +29,7 @@ a_list_is_divided_by_commas_and_blanks(void **state)
 }
 
 static void
-what_is_no_path_is_refused(void **state)
+an_invalid_path_is_refused(void **state)
 {
 	static const char *const bad[] = { "", " , ", "a/{telegram_id}", "/a",
 		"/{telegram_id}#x", "/{telegram_id}\x7f", "/{telegram_id},b",
@@ -50,7 +50,7 @@ what_is_no_path_is_refused(void **state)
 }
 
 static void
-the_id_is_put_wherever_it_belongs(void **state)
+the_id_replaces_each_placeholder(void **state)
 {
 	struct aic_buf b;
 
@@ -63,7 +63,7 @@ the_id_is_put_wherever_it_belongs(void **state)
 }
 
 static void
-a_missing_endpoint_is_told_from_an_unknown_seller(void **state)
+a_missing_endpoint_differs_from_an_unknown_seller(void **state)
 {
 	static const struct {
 		int status;
@@ -94,5 +94,5 @@ a_missing_endpoint_is_told_from_an_unknown_seller(void **state)
 }
 
 UNIT_MAIN(T(a_list_is_divided_by_commas_and_blanks),
-    T(what_is_no_path_is_refused), T(the_id_is_put_wherever_it_belongs),
-    T(a_missing_endpoint_is_told_from_an_unknown_seller))
+    T(an_invalid_path_is_refused), T(the_id_replaces_each_placeholder),
+    T(a_missing_endpoint_differs_from_an_unknown_seller))

@@ -40,7 +40,7 @@ a_fraction_takes_the_form_of_few(void **state)
 }
 
 static void
-what_is_written_as_a_whole_number_is_one(void **state)
+a_number_written_without_a_fraction_counts_as_whole(void **state)
 {
 	(void)state;
 	assert_string_equal(aic_plural_of(&days, 1.0), "день");
@@ -53,4 +53,4 @@ what_is_written_as_a_whole_number_is_one(void **state)
 
 UNIT_MAIN(T(each_whole_number_has_its_form),
     T(a_fraction_takes_the_form_of_few),
-    T(what_is_written_as_a_whole_number_is_one))
+    T(a_number_written_without_a_fraction_counts_as_whole))

@@ -28,10 +28,10 @@ static const struct aic_provider_conf first = { .base_url = "https://a/v1",
 	.auth_url = "https://auth-a",
 	.auth_scope = "scope-a" };
 
-/* --- a second provider --------------------------------------------------- */
+/* --- a fallback provider ------------------------------------------------ */
 
 static void
-a_second_with_neither_url_nor_key_nor_name_is_not_set(void **state)
+a_fallback_without_url_key_and_name_is_not_set(void **state)
 {
 	struct aic_provider_conf second = { .proxy = "direct",
 		.ca_file = "/b.pem" };
@@ -41,7 +41,7 @@ a_second_with_neither_url_nor_key_nor_name_is_not_set(void **state)
 }
 
 static void
-a_second_on_the_same_server_inherits_all_that_it_leaves_out(void **state)
+a_fallback_on_the_same_server_inherits_every_unset_value(void **state)
 {
 	static const char *const urls[] = { NULL, "https://a/v1" };
 	struct aic_provider_conf second;
@@ -66,7 +66,7 @@ a_second_on_the_same_server_inherits_all_that_it_leaves_out(void **state)
 }
 
 static void
-a_second_on_another_server_inherits_only_name_and_proxy(void **state)
+a_fallback_on_another_server_inherits_only_name_and_proxy(void **state)
 {
 	struct aic_provider_conf second = { .base_url = "https://b/v1" };
 
@@ -85,7 +85,7 @@ a_second_on_another_server_inherits_only_name_and_proxy(void **state)
 }
 
 static void
-what_a_second_sets_is_its_own(void **state)
+values_that_are_set_for_the_fallback_are_used(void **state)
 {
 	struct aic_provider_conf second = { .api_key = "key-b",
 		.proxy = AIC_PROVIDER_DIRECT,
@@ -102,7 +102,7 @@ what_a_second_sets_is_its_own(void **state)
 	assert_string_equal(second.ca_file, "/b.pem");
 }
 
-/* --- opening ------------------------------------------------------------- */
+/* --- opening ------------------------------------------------------------ */
 
 static void
 put_file(const char *text)
@@ -123,7 +123,7 @@ plain(void)
 }
 
 static void
-a_provider_is_its_url_its_headers_and_its_model(void **state)
+a_provider_has_its_url_headers_and_model(void **state)
 {
 	struct aic_provider_conf conf = plain();
 	struct aic_provider *p;
@@ -142,7 +142,7 @@ a_provider_is_its_url_its_headers_and_its_model(void **state)
 }
 
 static void
-a_file_of_certificates_that_has_none_is_named(void **state)
+a_file_without_a_certificate_is_refused_by_its_name(void **state)
 {
 	struct aic_provider_conf conf = plain();
 	struct aic_provider *p;
@@ -168,7 +168,7 @@ direct_is_no_proxy(void **state)
 }
 
 static void
-the_key_goes_into_the_header_of_its_kind(void **state)
+the_key_is_sent_in_the_header_of_its_kind(void **state)
 {
 	static const struct {
 		enum aic_provider_auth auth;
@@ -197,7 +197,7 @@ the_key_goes_into_the_header_of_its_kind(void **state)
 }
 
 static void
-a_file_that_does_not_fit_is_refused_with_the_name_of_its_setting(void **state)
+an_invalid_file_is_refused_with_the_name_of_its_setting(void **state)
 {
 	struct aic_provider_conf conf = plain();
 	struct aic_provider *p = NULL;
@@ -218,7 +218,7 @@ a_file_that_does_not_fit_is_refused_with_the_name_of_its_setting(void **state)
 }
 
 static void
-api_key_is_no_header_of_an_operator_where_it_is_the_keys(void **state)
+an_operator_cannot_set_api_key_where_the_key_uses_it(void **state)
 {
 	struct aic_provider_conf conf = plain();
 	struct aic_provider *p;
@@ -249,7 +249,7 @@ values_of_headers_are_secrets_unless_they_are_short(void **state)
 	aic_provider_close(p);
 }
 
-/* --- a call with a token --------------------------------------------------- */
+/* --- a call with a token ------------------------------------------------ */
 
 #define TOKEN "{\"access_token\":\"tOkEn-1\",\"expires_at\":1}"
 
@@ -306,7 +306,7 @@ end(struct chat *c)
 }
 
 static void
-a_token_is_got_once_and_sent_with_each_call(void **state)
+a_token_is_requested_once_and_sent_with_each_call(void **state)
 {
 	struct chat c;
 	int i;
@@ -356,7 +356,7 @@ without_a_token_nothing_is_sent_to_the_model(void **state)
 }
 
 static void
-a_token_that_is_refused_is_stale_once(void **state)
+a_token_that_is_refused_is_renewed_once(void **state)
 {
 	struct chat c;
 
@@ -372,7 +372,7 @@ a_token_that_is_refused_is_stale_once(void **state)
 }
 
 static void
-a_token_that_is_quoted_is_made_unreadable(void **state)
+a_token_that_an_error_quotes_is_replaced(void **state)
 {
 	struct chat c;
 
@@ -386,7 +386,7 @@ a_token_that_is_quoted_is_made_unreadable(void **state)
 }
 
 static void
-close_copes_with_null(void **state)
+close_accepts_null(void **state)
 {
 	(void)state;
 	aic_provider_close(NULL);
@@ -415,17 +415,17 @@ tear_down(void **state)
 }
 
 UNIT_MAIN_WITH(set_up, tear_down,
-    T(a_second_with_neither_url_nor_key_nor_name_is_not_set),
-    T(a_second_on_the_same_server_inherits_all_that_it_leaves_out),
-    T(a_second_on_another_server_inherits_only_name_and_proxy),
-    T(what_a_second_sets_is_its_own),
-    T(a_provider_is_its_url_its_headers_and_its_model),
-    T(a_file_of_certificates_that_has_none_is_named), T(direct_is_no_proxy),
-    T(the_key_goes_into_the_header_of_its_kind),
-    T(a_file_that_does_not_fit_is_refused_with_the_name_of_its_setting),
-    T(api_key_is_no_header_of_an_operator_where_it_is_the_keys),
+    T(a_fallback_without_url_key_and_name_is_not_set),
+    T(a_fallback_on_the_same_server_inherits_every_unset_value),
+    T(a_fallback_on_another_server_inherits_only_name_and_proxy),
+    T(values_that_are_set_for_the_fallback_are_used),
+    T(a_provider_has_its_url_headers_and_model),
+    T(a_file_without_a_certificate_is_refused_by_its_name),
+    T(direct_is_no_proxy), T(the_key_is_sent_in_the_header_of_its_kind),
+    T(an_invalid_file_is_refused_with_the_name_of_its_setting),
+    T(an_operator_cannot_set_api_key_where_the_key_uses_it),
     T(values_of_headers_are_secrets_unless_they_are_short),
-    T(a_token_is_got_once_and_sent_with_each_call),
+    T(a_token_is_requested_once_and_sent_with_each_call),
     T(without_a_token_nothing_is_sent_to_the_model),
-    T(a_token_that_is_refused_is_stale_once),
-    T(a_token_that_is_quoted_is_made_unreadable), T(close_copes_with_null))
+    T(a_token_that_is_refused_is_renewed_once),
+    T(a_token_that_an_error_quotes_is_replaced), T(close_accepts_null))

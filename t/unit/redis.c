@@ -8,7 +8,7 @@
 
 #include "unit.h"
 
-/* What was handed over, as text: "0.1=abc" is item 1 of reply 0. */
+/* Appends a reply as text: "0.1=abc" is item 1 of reply 0. */
 static void
 note(void *arg, const struct aic_redis_reply *r)
 {
@@ -34,7 +34,7 @@ read_in(const char *bytes, size_t len, int replies, int items, char *to)
 }
 
 static void
-replies_are_handed_over(void **state)
+each_reply_is_passed_to_the_callback(void **state)
 {
 	static const struct {
 		int replies, items;
@@ -64,7 +64,7 @@ replies_are_handed_over(void **state)
 }
 
 static void
-what_was_not_asked_for_breaks(void **state)
+a_reply_of_another_shape_is_an_error(void **state)
 {
 	static const struct {
 		int replies, items;
@@ -73,20 +73,20 @@ what_was_not_asked_for_breaks(void **state)
 		{ 1, 0, "HTTP/1.1 400 Bad Request\r\n" },
 		{ 1, 0, "*1\r\n$1\r\na\r\n" }, /* an array */
 		{ 1, 0, "*0\r\n" },
-		{ 1, 0, "+OK\r\n+OK\r\n" }, /* one too many */
+		{ 1, 0, "+OK\r\n+OK\r\n" }, /* one reply too many */
 		{ 1, 0, "+OK\r\n+" },
 		{ 1, 0, ":99999999999999999999\r\n" },
 		{ 1, 0, "$x\r\n" },
 		{ 1, 0, "$-2\r\n" },
-		{ 1, 2, "+OK\r\n" }, /* no array */
+		{ 1, 2, "+OK\r\n" }, /* not an array */
 		{ 1, 2, "$-1\r\n" },
 		{ 1, 2, "*-1\r\n" },
 		{ 1, 2, "*0\r\n" },
-		{ 1, 2, "*1\r\n$1\r\na\r\n" }, /* a short one */
-		{ 1, 2, "*3\r\n$1\r\na\r\n$-1\r\n$-1\r\n" }, /* a long one */
+		{ 1, 2, "*1\r\n$1\r\na\r\n" }, /* too short */
+		{ 1, 2, "*3\r\n$1\r\na\r\n$-1\r\n$-1\r\n" }, /* too long */
 		{ 1, 2, "*2147483647\r\n" },
 		{ 1, 2, "*4294967298\r\n" },
-		{ 1, 2, "*2\r\n*1\r\n$1\r\na\r\n$-1\r\n" }, /* within one */
+		{ 1, 2, "*2\r\n*1\r\n$1\r\na\r\n$-1\r\n" }, /* nested */
 		{ 1, 2,
 		    "*2\r\n*2\r\n*2\r\n*2\r\n*2\r\n*2\r\n*2\r\n*2\r\n*2\r\n" },
 	};
@@ -102,7 +102,7 @@ what_was_not_asked_for_breaks(void **state)
 }
 
 static void
-half_an_answer_is_waited_for(void **state)
+the_rest_of_an_incomplete_reply_is_awaited(void **state)
 {
 	static const char whole[] = "*2\r\n$3\r\nabc\r\n$-1\r\n";
 	char got[500];
@@ -117,7 +117,7 @@ half_an_answer_is_waited_for(void **state)
 }
 
 static void
-more_than_may_come_breaks(void **state)
+a_reply_over_the_ceiling_is_an_error(void **state)
 {
 	char *bytes = malloc(1002), got[500];
 
@@ -129,5 +129,7 @@ more_than_may_come_breaks(void **state)
 	free(bytes);
 }
 
-UNIT_MAIN(T(replies_are_handed_over), T(what_was_not_asked_for_breaks),
-    T(half_an_answer_is_waited_for), T(more_than_may_come_breaks))
+UNIT_MAIN(T(each_reply_is_passed_to_the_callback),
+    T(a_reply_of_another_shape_is_an_error),
+    T(the_rest_of_an_incomplete_reply_is_awaited),
+    T(a_reply_over_the_ceiling_is_an_error))

@@ -9,7 +9,7 @@
 #define CANARY "canary"
 
 static void
-urls_say_where_it_is(void **state)
+a_url_gives_address_user_password_and_database(void **state)
 {
 	static const struct {
 		const char *url, *path, *host;
@@ -107,4 +107,5 @@ other_urls_are_refused_and_not_quoted(void **state)
 	}
 }
 
-UNIT_MAIN(T(urls_say_where_it_is), T(other_urls_are_refused_and_not_quoted))
+UNIT_MAIN(T(a_url_gives_address_user_password_and_database),
+    T(other_urls_are_refused_and_not_quoted))

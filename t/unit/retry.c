@@ -15,7 +15,7 @@ worth(enum aic_http_end end, int status, const char *code, const char *type)
 }
 
 static void
-statuses_that_pass_are_worth_another_try_and_no_others(void **state)
+temporary_statuses_are_worth_a_retry_and_no_others(void **state)
 {
 	int status;
 	bool want;
@@ -30,7 +30,7 @@ statuses_that_pass_are_worth_another_try_and_no_others(void **state)
 }
 
 static void
-no_money_is_never_worth_another_try(void **state)
+an_exhausted_balance_is_never_worth_a_retry(void **state)
 {
 	static const char *const codes[] = { "insufficient_quota",
 		"credit_balance_exhausted", "billing_hard_limit_reached",
@@ -61,7 +61,7 @@ other(enum aic_http_end end, int status, const char *code, const char *type)
 }
 
 static void
-another_model_may_do_better_when_this_one_fails_or_has_no_money(void **state)
+another_model_is_worth_a_call_after_a_failure_or_without_money(void **state)
 {
 	int status, end;
 
@@ -81,7 +81,7 @@ another_model_may_do_better_when_this_one_fails_or_has_no_money(void **state)
 }
 
 static void
-other_codes_leave_it_to_the_status(void **state)
+with_other_codes_the_status_decides(void **state)
 {
 	static const char *const codes[] = { "rate_limit_exceeded", "slow_down",
 		"server_is_overloaded", "insufficient", "insufficient_quota_x",
@@ -96,7 +96,7 @@ other_codes_leave_it_to_the_status(void **state)
 }
 
 static void
-a_call_without_an_answer_is_judged_by_its_end(void **state)
+a_call_without_a_response_is_judged_by_its_end(void **state)
 {
 	static const struct {
 		enum aic_http_end end;
@@ -110,7 +110,7 @@ a_call_without_an_answer_is_judged_by_its_end(void **state)
 
 	(void)state;
 	assert_int_equal(sizeof(rows) / sizeof(rows[0]) + 1, AIC_HTTP__MAX);
-	/* A status may have come before the answer broke: it decides nothing. */
+	/* A status may precede a broken response; it decides nothing. */
 	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		for (j = 0; j < 4; j++)
 			assert_int_equal(worth(rows[i].end, statuses[j], "",
@@ -118,7 +118,7 @@ a_call_without_an_answer_is_judged_by_its_end(void **state)
 			    rows[i].again);
 }
 
-/* --- row by row ---------------------------------------------------------- */
+/* --- row by row --------------------------------------------------------- */
 
 #define NEVER AIC_RETRY_NEVER
 #define OTHER AIC_RETRY_OTHER
@@ -173,7 +173,7 @@ check_rows(const struct row *rows, size_t n)
 #define CHECK(rows) check_rows(rows, sizeof(rows) / sizeof(rows[0]))
 
 static void
-without_money_another_model_is_asked_at_once(void **state)
+without_money_another_model_is_called_at_once(void **state)
 {
 	static const struct row rows[] = {
 		/* DeepSeek */
@@ -204,7 +204,7 @@ without_money_another_model_is_asked_at_once(void **state)
 		{ 400, "invalid_request_error", "",
 		    "Your credit balance is too low to access the API", OTHER,
 		    AIC_RETRY_NO_MONEY },
-		/* Inside a 200 as well. */
+		/* Inside a 200, too. */
 		{ 200, "insufficient_quota", "", "", OTHER,
 		    AIC_RETRY_NO_MONEY },
 		{ 403, "insufficient_permissions", "", "balance", NEVER,
@@ -216,7 +216,7 @@ without_money_another_model_is_asked_at_once(void **state)
 }
 
 static void
-where_the_country_is_not_served_another_model_is_asked_at_once(void **state)
+in_an_unsupported_country_another_model_is_called_at_once(void **state)
 {
 	static const char code[] = "unsupported_country_region_territory";
 	static const struct row rows[] = {
@@ -250,7 +250,7 @@ a_413_with_rate_limit_exceeded_is_a_rate_limit(void **state)
 
 	(void)state;
 	check_case(&c, AGAIN, AIC_RETRY_LIMITED);
-	/* The same request would be as large. */
+	/* For the fallback model the request would be as large. */
 	c.other = true;
 	check_case(&c, OTHER, AIC_RETRY_LIMITED);
 	c = case_of(&large);
@@ -260,7 +260,7 @@ a_413_with_rate_limit_exceeded_is_a_rate_limit(void **state)
 }
 
 static void
-a_refused_parameter_is_sent_in_another_form(void **state)
+after_a_refused_parameter_another_form_is_sent(void **state)
 {
 	struct aic_retry_case c = { .end = AIC_HTTP_ANSWERED,
 		.code = "invalid_request_error",
@@ -280,7 +280,7 @@ a_refused_parameter_is_sent_in_another_form(void **state)
 }
 
 static void
-statuses_tell_a_limit_from_a_fault(void **state)
+a_rate_limit_and_a_fault_differ_by_their_status(void **state)
 {
 	static const struct row rows[] = {
 		{ 408, "", "", "", AGAIN, AIC_RETRY_BY_STATUS },
@@ -298,7 +298,7 @@ statuses_tell_a_limit_from_a_fault(void **state)
 }
 
 static void
-an_error_inside_a_200_is_known_by_its_name(void **state)
+an_error_inside_a_200_is_recognized_by_its_name(void **state)
 {
 	static const struct row rows[] = {
 		{ 200, "rate_limit_exceeded", "", "", AGAIN,
@@ -318,7 +318,7 @@ an_error_inside_a_200_is_known_by_its_name(void **state)
 		{ 200, "timeout", "", "", AGAIN, AIC_RETRY_BROKEN },
 		{ 200, "invalid_api_key", "", "", NEVER, AIC_RETRY_BY_STATUS },
 		{ 200, "x", "y", "z", NEVER, AIC_RETRY_BY_STATUS },
-		/* Elsewhere the status decides. */
+		/* With another status, the status decides. */
 		{ 400, "rate_limit_exceeded", "", "", NEVER,
 		    AIC_RETRY_BY_STATUS },
 		{ 401, "server_error", "", "", NEVER, AIC_RETRY_BY_STATUS },
@@ -329,7 +329,7 @@ an_error_inside_a_200_is_known_by_its_name(void **state)
 }
 
 static void
-an_answer_that_broke_off_is_asked_for_again(void **state)
+an_answer_that_broke_off_is_retried(void **state)
 {
 	struct aic_retry_case c = { .end = AIC_HTTP_ANSWERED,
 		.status = 200,
@@ -341,7 +341,7 @@ an_answer_that_broke_off_is_asked_for_again(void **state)
 	check_case(&c, AGAIN, AIC_RETRY_BY_STATUS);
 	c.code = "x";
 	check_case(&c, AGAIN, AIC_RETRY_BY_STATUS);
-	/* An error inside it that says more. */
+	/* An error inside the response that says more. */
 	c.status = 502;
 	check_case(&c, AGAIN, AIC_RETRY_BROKEN);
 	c.status = 403;
@@ -352,7 +352,7 @@ an_answer_that_broke_off_is_asked_for_again(void **state)
 }
 
 static void
-three_attempts_are_all(void **state)
+there_are_three_attempts_at_most(void **state)
 {
 	(void)state;
 	assert_int_equal(AIC_RETRY_ATTEMPTS, 3);
@@ -363,7 +363,7 @@ three_attempts_are_all(void **state)
 }
 
 static void
-the_wait_is_drawn_from_nothing_to_half_a_second_and_doubles(void **state)
+the_wait_is_random_from_0_to_half_a_second_and_the_range_doubles(void **state)
 {
 	int64_t wait;
 	int i;
@@ -381,7 +381,7 @@ the_wait_is_drawn_from_nothing_to_half_a_second_and_doubles(void **state)
 }
 
 static void
-what_the_server_asks_for_is_waited_and_no_jitter_added(void **state)
+the_wait_that_the_server_requests_is_kept_without_jitter(void **state)
 {
 	static const int64_t asked[] = { 0, 1, 250 * AIC_MS, AIC_S, 8 * AIC_S,
 		30 * AIC_S };
@@ -397,7 +397,7 @@ what_the_server_asks_for_is_waited_and_no_jitter_added(void **state)
 }
 
 static void
-what_does_not_fit_the_deadline_ends_the_attempts(void **state)
+a_wait_that_does_not_fit_the_deadline_ends_the_attempts(void **state)
 {
 	const int64_t least = AIC_RETRY_LEAST_US;
 
@@ -430,19 +430,19 @@ no_wait_is_longer_than_the_cap(void **state)
 		    AIC_RETRY_MOST_US);
 }
 
-UNIT_MAIN(T(statuses_that_pass_are_worth_another_try_and_no_others),
-    T(no_money_is_never_worth_another_try),
-    T(another_model_may_do_better_when_this_one_fails_or_has_no_money),
-    T(other_codes_leave_it_to_the_status),
-    T(a_call_without_an_answer_is_judged_by_its_end),
-    T(without_money_another_model_is_asked_at_once),
-    T(where_the_country_is_not_served_another_model_is_asked_at_once),
+UNIT_MAIN(T(temporary_statuses_are_worth_a_retry_and_no_others),
+    T(an_exhausted_balance_is_never_worth_a_retry),
+    T(another_model_is_worth_a_call_after_a_failure_or_without_money),
+    T(with_other_codes_the_status_decides),
+    T(a_call_without_a_response_is_judged_by_its_end),
+    T(without_money_another_model_is_called_at_once),
+    T(in_an_unsupported_country_another_model_is_called_at_once),
     T(a_413_with_rate_limit_exceeded_is_a_rate_limit),
-    T(a_refused_parameter_is_sent_in_another_form),
-    T(statuses_tell_a_limit_from_a_fault),
-    T(an_error_inside_a_200_is_known_by_its_name),
-    T(an_answer_that_broke_off_is_asked_for_again), T(three_attempts_are_all),
-    T(the_wait_is_drawn_from_nothing_to_half_a_second_and_doubles),
-    T(what_the_server_asks_for_is_waited_and_no_jitter_added),
-    T(what_does_not_fit_the_deadline_ends_the_attempts),
+    T(after_a_refused_parameter_another_form_is_sent),
+    T(a_rate_limit_and_a_fault_differ_by_their_status),
+    T(an_error_inside_a_200_is_recognized_by_its_name),
+    T(an_answer_that_broke_off_is_retried), T(there_are_three_attempts_at_most),
+    T(the_wait_is_random_from_0_to_half_a_second_and_the_range_doubles),
+    T(the_wait_that_the_server_requests_is_kept_without_jitter),
+    T(a_wait_that_does_not_fit_the_deadline_ends_the_attempts),
     T(no_wait_is_longer_than_the_cap))

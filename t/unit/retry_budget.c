@@ -9,7 +9,7 @@
 
 #define WINDOW_US (AIC_RETRY_WINDOW_S * AIC_S)
 
-/* Any moment will do; this one is within a second. */
+/* Any time serves as the start; this one is not the beginning of a second. */
 #define START (1000 * AIC_S + 300 * AIC_MS)
 
 static void
@@ -19,7 +19,7 @@ call(struct aic_retry_budget *b, int n, int64_t now)
 		aic_retry_budget_call(b, now);
 }
 
-/* How many retries there may be now, of those that are wanted. */
+/* How many of the wanted retries the budget grants now. */
 static int
 retries(struct aic_retry_budget *b, int wanted, int64_t now)
 {
@@ -31,7 +31,7 @@ retries(struct aic_retry_budget *b, int wanted, int64_t now)
 }
 
 static void
-with_few_calls_there_are_as_many_as_the_floor(void **state)
+with_few_calls_there_are_as_many_retries_as_the_floor(void **state)
 {
 	static const int floors[] = { 0, 1, 10, 1000 };
 	struct aic_retry_budget b;
@@ -47,7 +47,7 @@ with_few_calls_there_are_as_many_as_the_floor(void **state)
 }
 
 static void
-with_many_calls_they_stay_under_a_tenth(void **state)
+with_many_calls_retries_stay_under_a_tenth(void **state)
 {
 	static const struct {
 		int calls, floor, want;
@@ -67,7 +67,7 @@ with_many_calls_they_stay_under_a_tenth(void **state)
 }
 
 static void
-each_call_that_comes_allows_a_tenth_of_one_more(void **state)
+each_further_call_allows_a_tenth_of_a_retry(void **state)
 {
 	int i, n = 0;
 	struct aic_retry_budget b;
@@ -97,7 +97,7 @@ a_refused_retry_is_not_counted(void **state)
 }
 
 static void
-after_the_window_the_floor_is_there_again(void **state)
+after_the_window_the_floor_is_available_again(void **state)
 {
 	struct aic_retry_budget b;
 	int64_t now = START;
@@ -108,16 +108,19 @@ after_the_window_the_floor_is_there_again(void **state)
 	for (i = 0; i < 5; i++) {
 		assert_int_equal(retries(&b, 50, now), 10);
 		assert_int_equal(retries(&b, 50, now + 5 * AIC_S), 0);
-		/* Never more than the floor in any ten seconds. */
+		/* No more than the floor within any ten seconds. */
 		assert_int_equal(retries(&b, 50, now + WINDOW_US - 1), 0);
-		/* The second that it began in ends a second later at most. */
+		/*
+		 * The window drops whole seconds, so the first one lasts up to
+		 * a second more.
+		 */
 		now += WINDOW_US + AIC_S;
 	}
 	aic_retry_budget_done(&b);
 }
 
 static void
-calls_of_the_past_allow_nothing(void **state)
+calls_from_before_the_window_allow_no_retries(void **state)
 {
 	struct aic_retry_budget b;
 
@@ -131,7 +134,7 @@ calls_of_the_past_allow_nothing(void **state)
 }
 
 static void
-all_of_the_window_counts_and_not_only_the_last_second(void **state)
+the_whole_window_counts_and_not_only_the_last_second(void **state)
 {
 	struct aic_retry_budget b;
 	int i;
@@ -144,7 +147,7 @@ all_of_the_window_counts_and_not_only_the_last_second(void **state)
 	aic_retry_budget_done(&b);
 }
 
-/* --- many threads -------------------------------------------------------- */
+/* --- many threads ------------------------------------------------------- */
 
 #define THREADS 16
 #define EACH 1000
@@ -167,7 +170,7 @@ ask_together(void *arg)
 }
 
 static void
-many_at_once_do_not_overdraw_it(void **state)
+many_threads_at_once_do_not_overdraw_it(void **state)
 {
 	pthread_t threads[THREADS];
 	int i;
@@ -186,11 +189,11 @@ many_at_once_do_not_overdraw_it(void **state)
 	aic_retry_budget_done(&shared.b);
 }
 
-UNIT_MAIN(T(with_few_calls_there_are_as_many_as_the_floor),
-    T(with_many_calls_they_stay_under_a_tenth),
-    T(each_call_that_comes_allows_a_tenth_of_one_more),
+UNIT_MAIN(T(with_few_calls_there_are_as_many_retries_as_the_floor),
+    T(with_many_calls_retries_stay_under_a_tenth),
+    T(each_further_call_allows_a_tenth_of_a_retry),
     T(a_refused_retry_is_not_counted),
-    T(after_the_window_the_floor_is_there_again),
-    T(calls_of_the_past_allow_nothing),
-    T(all_of_the_window_counts_and_not_only_the_last_second),
-    T(many_at_once_do_not_overdraw_it))
+    T(after_the_window_the_floor_is_available_again),
+    T(calls_from_before_the_window_allow_no_retries),
+    T(the_whole_window_counts_and_not_only_the_last_second),
+    T(many_threads_at_once_do_not_overdraw_it))

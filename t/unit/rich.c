@@ -48,7 +48,7 @@ headings_rules_and_code_are_blocks(void **state)
 }
 
 static void
-items_keep_their_numbers(void **state)
+list_items_keep_their_numbers(void **state)
 {
 	(void)state;
 	becomes("- a\n- b", "<ul><li>a</li><li>b</li></ul>");
@@ -81,7 +81,7 @@ lists_are_three_deep(void **state)
 }
 
 static void
-tables_are_tables(void **state)
+tables_become_tables(void **state)
 {
 	(void)state;
 	becomes("Итоги:\n|a|b|\n|-|-|\n|1||\n|2|3<br>**4**|5|",
@@ -91,7 +91,7 @@ tables_are_tables(void **state)
 }
 
 static void
-columns_beyond_twenty_are_in_the_last_one(void **state)
+columns_after_the_twentieth_are_joined_into_it(void **state)
 {
 	static const char row[] =
 	    "|1|2|3|4|5|6|7|8|9|10|11|12|13|14|15|16|17|18|19|20|21||22|";
@@ -123,7 +123,7 @@ links_lead_to_the_web_to_mail_and_to_phones(void **state)
 }
 
 static void
-what_would_show_nothing_is_shown_as_it_is(void **state)
+markup_that_would_show_nothing_is_shown_as_written(void **state)
 {
 	(void)state;
 	becomes("```\n```", "<p>```<br>```</p>");
@@ -131,9 +131,9 @@ what_would_show_nothing_is_shown_as_it_is(void **state)
 	becomes("> ", "<p>&gt; </p>");
 }
 
-/* More spans within each other than are kept. */
+/* More nested spans than the formatter keeps. */
 static void
-depth_is_bounded(void **state)
+nesting_is_bounded(void **state)
 {
 	struct aic_buf text;
 	char *at;
@@ -152,7 +152,7 @@ depth_is_bounded(void **state)
 	aic_buf_done(&text);
 }
 
-/* --- parts ---------------------------------------------------------------- */
+/* --- parts -------------------------------------------------------------- */
 
 static void
 cut(size_t units, size_t blocks, const char *html, const char *const *want)
@@ -237,10 +237,10 @@ the_first_part_ends_in_a_note(void **state)
 	aic_buf_done(&to);
 }
 
-/* --- the checker itself ---------------------------------------------------- */
+/* --- the checker itself ------------------------------------------------- */
 
 static void
-the_checker_knows_the_rules(void **state)
+the_checker_applies_the_rules_of_telegram(void **state)
 {
 	static const char *const bad[] = { "a", "<p>a", "a</p>", "<p>a</b></p>",
 		"<p></p>", "<p> </p>", "<p>a\nb</p>", "<p>a & b</p>",
@@ -282,7 +282,7 @@ the_checker_knows_the_rules(void **state)
 }
 
 static void
-the_checker_counts(void **state)
+the_checker_counts_characters_blocks_and_columns(void **state)
 {
 	static const struct rich_limits few = { 3, 3 };
 	struct aic_buf text, shown;
@@ -313,12 +313,14 @@ the_checker_counts(void **state)
 }
 
 UNIT_MAIN(T(text_is_escaped_and_its_lines_stay),
-    T(headings_rules_and_code_are_blocks), T(items_keep_their_numbers),
-    T(lists_are_three_deep), T(tables_are_tables),
-    T(columns_beyond_twenty_are_in_the_last_one),
+    T(headings_rules_and_code_are_blocks), T(list_items_keep_their_numbers),
+    T(lists_are_three_deep), T(tables_become_tables),
+    T(columns_after_the_twentieth_are_joined_into_it),
     T(links_lead_to_the_web_to_mail_and_to_phones),
-    T(what_would_show_nothing_is_shown_as_it_is), T(depth_is_bounded),
-    T(parts_are_cut_between_blocks_first), T(rows_keep_their_empty_cells),
+    T(markup_that_would_show_nothing_is_shown_as_written),
+    T(nesting_is_bounded), T(parts_are_cut_between_blocks_first),
+    T(rows_keep_their_empty_cells),
     T(an_item_that_is_cut_shows_its_number_again),
-    T(the_first_part_ends_in_a_note), T(the_checker_knows_the_rules),
-    T(the_checker_counts))
+    T(the_first_part_ends_in_a_note),
+    T(the_checker_applies_the_rules_of_telegram),
+    T(the_checker_counts_characters_blocks_and_columns))

@@ -19,7 +19,9 @@
 #define REQUESTS 16
 #define REQUEST_MAX (4 * 1024 * 1024)
 
-/* Longer than any test takes: a broken one fails, it does not hang. */
+/*
+ * Longer than any test takes, so that a broken test fails instead of hanging.
+ */
 #define PATIENCE_MS 10000
 
 struct request {
@@ -50,7 +52,7 @@ wait_for(struct server *s, int fd, short events, int ms)
 	return poll(p, 2, ms) > 0 && p[0].revents == 0;
 }
 
-/* Read one request whole; false: the connection ended before. */
+/* Reads a complete request. False: the connection ended before. */
 static bool
 read_request(struct server *s, int fd, struct request *r)
 {
@@ -77,7 +79,7 @@ read_request(struct server *s, int fd, struct request *r)
 			end = strstr(r->bytes, "\r\n\r\n");
 			if (!end)
 				continue;
-			*end = '\0'; /* so that the head is a text */
+			*end = '\0'; /* the head becomes a string */
 			r->body_at = (size_t)(end + 4 - r->bytes);
 			p = strcasestr(r->bytes, "\r\nContent-Length:");
 			want = r->body_at +
@@ -189,7 +191,10 @@ run(void *arg)
 			continue;
 		if (p[0].revents)
 			return NULL;
-		/* From the end: serving moves the last one down. */
+		/*
+		 * From the end, because serve() may move the last connection
+		 * down.
+		 */
 		for (i = s->n_conns - 1; i >= 0; i--)
 			if (p[i + 2].revents)
 				serve(s, i);

@@ -1,10 +1,11 @@
 /*
- * server -- an HTTP server of one thread that does what it is told, on a port of
- * its own of 127.0.0.1.
+ * server -- a scripted HTTP server with one thread, on a free port of
+ * 127.0.0.1.
  *
- * It counts requests and connections, so that a test can tell one call from two.
+ * It counts requests and connections, so that a test can tell one call from
+ * two.
  *
- * Threads: all functions but the constructor may be called while it serves.
+ * Threads: all functions except the constructor may be called while it serves.
  */
 #ifndef AIC_UNIT_SERVER_H
 #define AIC_UNIT_SERVER_H
@@ -14,37 +15,41 @@
 
 enum server_then {
 	KEEP, /* the connection stays open */
-	CLOSE, /* it is closed in good order */
-	RESET, /* it is torn down */
+	CLOSE, /* the connection is closed with a FIN */
+	RESET, /* the connection is closed with a RST */
 };
 
-/* What to do about one request; the last step is done over and over. */
+/* How to answer one request; the last step repeats. */
 struct server_step {
-	char *answer; /* all bytes of it; NULL: none */
+	char *answer; /* complete, with its head; NULL: none */
 	size_t len;
-	int delay_ms; /* before it */
+	int delay_ms; /* before the answer */
 	enum server_then then;
-	bool unread; /* end the connection before its request is read */
+	bool unread; /* close without reading the request */
 };
 
 #define SERVER_STEPS 8
 
 struct server;
 
-/* server_new -- takes the answers of the steps, made by server_reply(). */
+/*
+ * server_new -- takes the answers of the steps, which server_reply() has made.
+ */
 struct server *server_new(const struct server_step *steps, int n);
 
-/* server_free -- ends the thread. NULL is fine. */
+/* server_free -- ends the thread. Accepts NULL. */
 void server_free(struct server *s);
 
-/* server_url -- "http://127.0.0.1:PORT"; lives as long as the server. */
+/* server_url -- "http://127.0.0.1:PORT"; valid as long as the server. */
 const char *server_url(const struct server *s);
 
 int server_requests(struct server *s);
 int server_connections(struct server *s);
 
-/* server_head, server_body -- of the n-th request, from 0; "" when there was
- * none. They live as long as the server. */
+/*
+ * server_head, server_body -- the n-th request, from 0; "" if there was none.
+ * They are valid as long as the server.
+ */
 const char *server_head(struct server *s, int n);
 const char *server_body(struct server *s, int n);
 size_t server_body_len(struct server *s, int n);
@@ -59,7 +64,7 @@ size_t server_body_len(struct server *s, int n);
 struct server_step
 server_reply(int status, const char *headers, const char *body, size_t len);
 
-/* server_raw -- an answer as it stands. */
+/* server_raw -- an answer of exactly these bytes. */
 struct server_step server_raw(const char *bytes, enum server_then then);
 
 #endif

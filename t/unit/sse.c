@@ -9,7 +9,7 @@
 
 #include "unit.h"
 
-/* The events of a stream, each in brackets. */
+/* Appends each event of a stream in brackets. */
 static bool
 note(void *arg, const char *data, size_t len)
 {
@@ -22,7 +22,7 @@ note(void *arg, const char *data, size_t len)
 	return true;
 }
 
-/* Reads a stream in pieces of so many bytes; 0: in one. */
+/* Reads a stream in pieces of this size; 0: in one piece. */
 static char *
 events(const char *s, size_t len, size_t piece)
 {
@@ -36,7 +36,7 @@ events(const char *s, size_t len, size_t piece)
 	aic_sse_init(&sse, 1000);
 	while (len > 0) {
 		n = piece == 0 || piece > len ? len : piece;
-		copy = malloc(n); /* so that a sanitizer sees its end */
+		copy = malloc(n); /* so that a sanitizer detects overreads */
 		memcpy(copy, s, n);
 		assert_true(aic_sse_put(&sse, copy, n, note, &out));
 		free(copy);
@@ -65,40 +65,40 @@ static const struct {
 	{ LIT("data: a\r\rdata: b\r\r"), "[a][b]" },
 	{ LIT("data: a\n\r\ndata: b\r\n\n"), "[a][b]" },
 	{ LIT("data: a\n\n\n\ndata: b\n\n"), "[a][b]" },
-	/* Of the space behind the colon one is left out. */
+	/* One space after the colon is left out. */
 	{ LIT("data:a\n\n"), "[a]" },
 	{ LIT("data:  a \n\n"), "[ a ]" },
 	{ LIT("data:\ta\n\n"), "[\ta]" },
-	/* Lines of one event. */
+	/* One event of several lines. */
 	{ LIT("data: a\ndata: b\n\n"), "[a\nb]" },
 	{ LIT("data: a\ndata:\ndata: b\n\n"), "[a\n\nb]" },
 	{ LIT("data\n\n"), "[]" },
 	{ LIT("data:\n\n"), "[]" },
 	{ LIT("data: a\nevent: x\ndata: b\n\n"), "[a\nb]" },
-	/* Anything else is no data. */
+	/* Other fields are ignored. */
 	{ LIT(": comment\ndata: a\n: OPENROUTER PROCESSING\n\n"), "[a]" },
 	{ LIT("event: message\nid: 7\nretry: 10\ndata: a\n\n"), "[a]" },
 	{ LIT("event: ping\n\ndata: a\n\n"), "[a]" },
 	{ LIT(":\n\n:\n\n"), "" },
 	{ LIT("dat: a\n\ndatax: a\n\n data: a\n\nDATA: a\n\n"), "" },
 	{ LIT("{\"error\":{}}\n\n"), "" },
-	/* Without the last empty line, and cut off. */
+	/* Without the last empty line, or cut off. */
 	{ LIT("data: a\n"), "[a]" },
 	{ LIT("data: a"), "[a]" },
 	{ LIT("data: a\r"), "[a]" },
 	{ LIT("data: a\n\ndata: {\"cu"), "[a][{\"cu]" },
 	{ LIT("data: a\n\nda"), "[a]" },
-	/* A byte order mark, at the beginning alone. */
+	/* A byte order mark counts only at the beginning. */
 	{ LIT(BOM "data: a\n\n"), "[a]" },
 	{ LIT(BOM BOM "data: a\n\n"), "" },
 	{ LIT("data: a\n\n" BOM "data: b\n\n"), "[a]" },
 	{ LIT("data: " BOM "a\n\n"), "[" BOM "a]" },
-	/* What is no text. */
+	/* Bytes that are not UTF-8. */
 	{ LIT("data: \xff\n\n"), "[\xff]" },
 };
 
 static void
-events_are_read_however_their_bytes_are_cut(void **state)
+events_are_read_in_pieces_of_any_size(void **state)
 {
 	size_t i, piece, n;
 	char *got;
@@ -125,7 +125,7 @@ stop(void *arg, const char *data, size_t len)
 }
 
 static void
-an_event_can_end_the_reading(void **state)
+the_callback_of_an_event_can_end_the_reading(void **state)
 {
 	static const char text[] = "data: a\n\ndata: [DONE]\n\ndata: b\n\n";
 	struct aic_sse sse;
@@ -165,7 +165,7 @@ a_line_over_the_ceiling_fails(void **state)
 }
 
 static void
-many_short_lines_take_no_longer_than_their_bytes(void **state)
+many_short_lines_take_time_in_proportion_to_their_bytes(void **state)
 {
 	static const char *const lines[] = { "\n", "\r", "\r\n", "data\n",
 		"data\n\n", ":\r" };
@@ -188,7 +188,7 @@ many_short_lines_take_no_longer_than_their_bytes(void **state)
 }
 
 static void
-a_stream_is_told_from_a_document_by_its_first_bytes(void **state)
+a_stream_and_a_document_differ_in_their_first_bytes(void **state)
 {
 	static const char *const yes[] = { "data: {", "data:{", ": x", ":",
 		"event: a", "id:1", "retry: 1" };
@@ -206,7 +206,7 @@ a_stream_is_told_from_a_document_by_its_first_bytes(void **state)
 }
 
 static void
-done_copes_with_a_zeroed_struct(void **state)
+done_may_get_a_zeroed_struct(void **state)
 {
 	struct aic_sse sse = { .begun = false };
 
@@ -214,8 +214,9 @@ done_copes_with_a_zeroed_struct(void **state)
 	aic_sse_done(&sse);
 }
 
-UNIT_MAIN(T(events_are_read_however_their_bytes_are_cut),
-    T(an_event_can_end_the_reading), T(a_line_over_the_ceiling_fails),
-    T(many_short_lines_take_no_longer_than_their_bytes),
-    T(a_stream_is_told_from_a_document_by_its_first_bytes),
-    T(done_copes_with_a_zeroed_struct))
+UNIT_MAIN(T(events_are_read_in_pieces_of_any_size),
+    T(the_callback_of_an_event_can_end_the_reading),
+    T(a_line_over_the_ceiling_fails),
+    T(many_short_lines_take_time_in_proportion_to_their_bytes),
+    T(a_stream_and_a_document_differ_in_their_first_bytes),
+    T(done_may_get_a_zeroed_struct))

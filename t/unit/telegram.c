@@ -31,7 +31,7 @@ stays(const char *text)
 }
 
 static void
-text_is_escaped_and_nothing_else(void **state)
+plain_text_is_only_escaped(void **state)
 {
 	(void)state;
 	stays("Привет, \"мир\" — 'да' 📦");
@@ -63,7 +63,7 @@ emphasis_becomes_tags(void **state)
 }
 
 static void
-code_is_in_nothing_but_a_quotation(void **state)
+code_is_inside_no_other_tag_except_a_quotation(void **state)
 {
 	(void)state;
 	becomes("`a < b`", "<code>a &lt; b</code>");
@@ -107,7 +107,7 @@ headings_are_bold_lines(void **state)
 }
 
 static void
-paragraphs_and_lines_stay(void **state)
+paragraphs_and_line_breaks_are_kept(void **state)
 {
 	(void)state;
 	becomes("a\nb\n\n\n\nc  \nd\\\ne", "a\nb\n\nc\nd\ne");
@@ -133,7 +133,7 @@ lists_become_lines(void **state)
 }
 
 static void
-quotations_are_one_deep(void **state)
+quotations_are_not_nested(void **state)
 {
 	(void)state;
 	becomes("> a\n> b\n\nc", "<blockquote>a\nb</blockquote>\n\nc");
@@ -210,7 +210,7 @@ images_are_links(void **state)
 }
 
 static void
-entities_are_what_they_mean(void **state)
+entities_become_the_characters_that_they_stand_for(void **state)
 {
 	(void)state;
 	becomes("&lt;b&gt; &amp;amp; &quot;", "&lt;b&gt; &amp;amp; \"");
@@ -224,7 +224,7 @@ entities_are_what_they_mean(void **state)
 }
 
 static void
-figures_and_formulas_stay(void **state)
+figures_and_formulas_are_shown_unchanged(void **state)
 {
 	(void)state;
 	stays("Упаковка 0,3~8 мм, логистика 40~60 ₽");
@@ -251,7 +251,7 @@ figures_and_formulas_stay(void **state)
 	becomes("2. Да\n5. Нет\n7. Через", "2. Да\n5. Нет\n7. Через");
 }
 
-/* A quotation has a line that cannot be a comparison. */
+/* A quotation contains a line that cannot be a comparison. */
 static void
 comparisons_keep_their_signs(void **state)
 {
@@ -277,7 +277,7 @@ comparisons_keep_their_signs(void **state)
 }
 
 static void
-nothing_is_swallowed(void **state)
+no_visible_text_is_lost(void **state)
 {
 	(void)state;
 	becomes("Источники.\n\n[1]: https://x.ru/a\n[2]: <https://y.ru>",
@@ -298,7 +298,7 @@ nothing_is_swallowed(void **state)
 }
 
 static void
-what_would_show_nothing_is_shown_as_it_is(void **state)
+markup_that_would_show_nothing_is_shown_as_written(void **state)
 {
 	(void)state;
 	stays("[a]: http://x.ru \"t\"");
@@ -309,9 +309,11 @@ what_would_show_nothing_is_shown_as_it_is(void **state)
 	becomes("\\\n", "\\");
 }
 
-/* Each takes a parser that is not careful the square of its length, or more. */
+/*
+ * Each text takes a careless parser time that grows with its square, or worse.
+ */
 static void
-no_answer_takes_long(void **state)
+no_text_takes_long_to_format(void **state)
 {
 	static const char *const starts[] = { "", "|x|y\n|---|---\n", "```\n",
 		"- ", "[a]: b\n" };
@@ -338,12 +340,14 @@ no_answer_takes_long(void **state)
 			assert_true(to.len <= 16 * size);
 			aic_buf_done(&to);
 		}
-	/* Half a second where it was written. */
+	/* It takes half a second on the machine of its author. */
 	assert_true((clock() - begun) / CLOCKS_PER_SEC < 60);
 	free(text);
 }
 
-/* Of the text over and over, in seconds; the least of three. */
+/*
+ * The shortest of three times, in seconds, for a text that repeats this piece.
+ */
 static double
 time_of(const char *again)
 {
@@ -370,16 +374,19 @@ time_of(const char *again)
 }
 
 static void
-an_address_takes_as_long_as_the_addresses_in_it(void **state)
+a_text_of_many_addresses_takes_no_longer_than_one_with_few(void **state)
 {
 	(void)state;
-	/* A thousand times as long where each is scanned to the end. */
+	/*
+	 * A thousand times as long if each address is scanned to the end of the
+	 * text.
+	 */
 	assert_true(time_of("http://") < 20 * time_of("http:// ") + 0.01);
 	assert_true(time_of("hhttps://x") < 20 * time_of("http:// ") + 0.01);
 }
 
 static void
-an_answer_too_long_to_parse_is_shown_as_it_is(void **state)
+a_text_that_is_too_long_to_parse_is_shown_as_written(void **state)
 {
 	size_t n = AIC_TELEGRAM_MARKDOWN_MAX + 1;
 	char *text = malloc(n);
@@ -397,7 +404,7 @@ an_answer_too_long_to_parse_is_shown_as_it_is(void **state)
 }
 
 static void
-without_room_it_fails(void **state)
+without_room_in_the_buffer_it_fails(void **state)
 {
 	struct aic_buf to;
 
@@ -408,10 +415,10 @@ without_room_it_fails(void **state)
 	aic_buf_done(&to);
 }
 
-/* --- the checker itself ------------------------------------------------ */
+/* --- the checker itself ------------------------------------------------- */
 
 static void
-the_checker_knows_what_telegram_refuses(void **state)
+the_checker_refuses_what_telegram_refuses(void **state)
 {
 	static const char *const bad[] = { "<b>a", "a</b>", "<b>a</i>",
 		"<b><i>a</b></i>", "<div>a</div>", "<B>a</B>", "<b></b>a",
@@ -489,7 +496,7 @@ loses(const char *markdown, const char *shown)
 }
 
 static void
-the_checker_misses_what_is_lost(void **state)
+the_checker_detects_lost_text(void **state)
 {
 	(void)state;
 	assert_false(loses("**a** [b](http://c)", "a b\nhttp://c\n"));
@@ -505,7 +512,7 @@ the_checker_misses_what_is_lost(void **state)
 	assert_false(loses("```python\nx\n```", "x"));
 }
 
-/* --- whatever a model writes ------------------------------------------- */
+/* --- random text -------------------------------------------------------- */
 
 #define ROUNDS 1500
 #define WORDS_MAX 60
@@ -521,7 +528,7 @@ static const char *const nasty[] = { "*", "**", "***", "_", "__", "~~", "`",
 	"очень-длинное-слово-без-пробелов", "\t", "    ", "<https://z.ru>",
 	"\"", "'", "\x01", "\r\n", "http://", "javascript:", "\xef\xbf\xbd" };
 
-/* xorshift: the same rounds from the same seed on any machine. */
+/* xorshift: one seed gives the same rounds on any machine. */
 static uint64_t
 draw(uint64_t *seed, uint64_t n)
 {
@@ -550,7 +557,7 @@ write_nasty(uint64_t *seed, char *to, size_t size)
 }
 
 static void
-whatever_it_writes_telegram_takes_it(void **state)
+telegram_accepts_the_formatted_form_of_any_text(void **state)
 {
 	uint64_t seed = (uint64_t)time(NULL) | 1, first = seed;
 	static char text[16 * 1024];
@@ -578,16 +585,19 @@ whatever_it_writes_telegram_takes_it(void **state)
 	}
 }
 
-UNIT_MAIN(T(text_is_escaped_and_nothing_else), T(emphasis_becomes_tags),
-    T(code_is_in_nothing_but_a_quotation), T(fences_become_pre),
-    T(headings_are_bold_lines), T(paragraphs_and_lines_stay),
-    T(lists_become_lines), T(quotations_are_one_deep), T(tables_become_lines),
+UNIT_MAIN(T(plain_text_is_only_escaped), T(emphasis_becomes_tags),
+    T(code_is_inside_no_other_tag_except_a_quotation), T(fences_become_pre),
+    T(headings_are_bold_lines), T(paragraphs_and_line_breaks_are_kept),
+    T(lists_become_lines), T(quotations_are_not_nested), T(tables_become_lines),
     T(links_lead_to_the_web), T(a_target_that_is_too_long_is_text),
-    T(images_are_links), T(entities_are_what_they_mean),
-    T(figures_and_formulas_stay), T(comparisons_keep_their_signs),
-    T(nothing_is_swallowed), T(what_would_show_nothing_is_shown_as_it_is),
-    T(no_answer_takes_long), T(an_address_takes_as_long_as_the_addresses_in_it),
-    T(an_answer_too_long_to_parse_is_shown_as_it_is), T(without_room_it_fails),
-    T(the_checker_knows_what_telegram_refuses),
-    T(the_checker_counts_as_telegram_does), T(the_checker_misses_what_is_lost),
-    T(whatever_it_writes_telegram_takes_it))
+    T(images_are_links), T(entities_become_the_characters_that_they_stand_for),
+    T(figures_and_formulas_are_shown_unchanged),
+    T(comparisons_keep_their_signs), T(no_visible_text_is_lost),
+    T(markup_that_would_show_nothing_is_shown_as_written),
+    T(no_text_takes_long_to_format),
+    T(a_text_of_many_addresses_takes_no_longer_than_one_with_few),
+    T(a_text_that_is_too_long_to_parse_is_shown_as_written),
+    T(without_room_in_the_buffer_it_fails),
+    T(the_checker_refuses_what_telegram_refuses),
+    T(the_checker_counts_as_telegram_does), T(the_checker_detects_lost_text),
+    T(telegram_accepts_the_formatted_form_of_any_text))

@@ -8,11 +8,11 @@
 
 #include "unit.h"
 
-/* Each text, and what is left of it. */
+/* Each text, and the text after the reasoning was skipped. */
 static const struct {
 	const char *text, *rest;
 } rows[] = {
-	/* No tag: nothing is cut. */
+	/* Without a tag nothing is skipped. */
 	{ "", "" },
 	{ "Цена: 990 ₽", "Цена: 990 ₽" },
 	{ " \n x \n", " \n x \n" },
@@ -23,7 +23,7 @@ static const struct {
 	{ "</think", "</think" },
 	{ "think>x", "think>x" },
 	{ "<think >x</think >", "<think >x</think >" },
-	/* A block at the start. */
+	/* A block at the beginning. */
 	{ "<think>r</think>a", "a" },
 	{ "<think>\nr\n</think>\n\na\n", "a\n" },
 	{ " \n<think>r</think> a", "a" },
@@ -40,14 +40,14 @@ static const struct {
 	{ "<thinking>r <think>s</think> t</thinking>a", "a" },
 	{ "<think>r</thinking>a", "a" },
 	{ "<thinking>r</think>a", "a" },
-	/* A closing tag alone: all before it is reasoning. */
+	/* With a closing tag only, all text before it is reasoning. */
 	{ "r</think>a", "a" },
 	{ "r\n</think>\n\na", "a" },
 	{ "</think>a", "a" },
 	{ "r</thinking>a", "a" },
 	{ "r</think>s</think>a", "a" },
 	{ "r</think><think>s</think>a", "a" },
-	/* Nothing but reasoning. */
+	/* Nothing except reasoning. */
 	{ "<think>", "" },
 	{ "<think>r", "" },
 	{ "<thinking>r</think", "" },
@@ -55,7 +55,7 @@ static const struct {
 	{ "<think>r</think> \n", "" },
 	{ "r</think>\n", "" },
 	{ "<think>r</think><think>s", "" },
-	/* A tag within an answer. */
+	/* A tag in the middle of an answer. */
 	{ "a <think>b</think> c", "a <think>b</think> c" },
 	{ "a <think> b", "a <think> b" },
 	{ "<think>r</think>a <think>b</think> c", "a <think>b</think> c" },
@@ -63,7 +63,7 @@ static const struct {
 };
 
 static void
-reasoning_before_an_answer_is_skipped_and_nothing_else(void **state)
+only_reasoning_before_an_answer_is_skipped(void **state)
 {
 	size_t i, n;
 
@@ -92,7 +92,7 @@ a_second_call_skips_nothing(void **state)
 }
 
 static void
-no_byte_behind_the_end_is_read(void **state)
+no_byte_after_the_end_is_read(void **state)
 {
 	static const char text[] = "<think>r</think>a";
 	char *copy;
@@ -109,9 +109,9 @@ no_byte_behind_the_end_is_read(void **state)
 	assert_int_equal(aic_think_skip(text + 7, 8), 0);
 }
 
-/* As long as a body can be, of pieces that each need a search. */
+/* As long as a body can be, in pieces that each need a search. */
 static void
-a_text_of_many_tags_takes_no_longer_than_its_length(void **state)
+a_text_of_many_tags_takes_time_in_proportion_to_its_length(void **state)
 {
 	static const char *const pieces[] = { "<think></thinking>", "</think>",
 		"<think>", "<think><thinking>", "<", "a</thinking>" };
@@ -131,6 +131,6 @@ a_text_of_many_tags_takes_no_longer_than_its_length(void **state)
 	free(text);
 }
 
-UNIT_MAIN(T(reasoning_before_an_answer_is_skipped_and_nothing_else),
-    T(a_second_call_skips_nothing), T(no_byte_behind_the_end_is_read),
-    T(a_text_of_many_tags_takes_no_longer_than_its_length))
+UNIT_MAIN(T(only_reasoning_before_an_answer_is_skipped),
+    T(a_second_call_skips_nothing), T(no_byte_after_the_end_is_read),
+    T(a_text_of_many_tags_takes_time_in_proportion_to_its_length))

@@ -1,5 +1,5 @@
 /*
- * unit -- what every unit test begins with: cmocka, and a main() that speaks
+ * unit -- the common part of all unit tests: cmocka, and a main() that prints
  * TAP.
  */
 #ifndef AIC_UNIT_H
@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-/* A literal with its length: it may hold NUL bytes. */
+/* A literal and its length, because it may contain NUL bytes. */
 #define LIT(s) (s), sizeof(s) - 1
 
 /* cmocka 1.1.5 reports its own skip() to TAP as a failure. */
@@ -23,7 +23,7 @@
 		return;                                                        \
 	} while (0)
 
-/* The group's own setup and teardown come first; NULL: none. */
+/* The setup and teardown of the whole group come first; NULL: none. */
 #define UNIT_MAIN_WITH(setup, teardown, ...)                                   \
 	int main(void)                                                         \
 	{                                                                      \

@@ -6,7 +6,7 @@
 
 #include "unit.h"
 
-/* What RFC 3629 says of a code point, written down once more. */
+/* The encoding of RFC 3629, written independently of the code under test. */
 static size_t
 encode(uint32_t cp, char to[4])
 {
@@ -56,7 +56,7 @@ every_code_point_is_read_and_surrogates_are_not(void **state)
 }
 
 static void
-a_code_point_cut_off_is_none(void **state)
+a_code_point_that_is_cut_off_is_invalid(void **state)
 {
 	static const uint32_t cps[] = { 0x80, 0x439, 0x20ac, 0xfffd, 0x1f600 };
 	char s[4];
@@ -71,7 +71,7 @@ a_code_point_cut_off_is_none(void **state)
 }
 
 static void
-what_is_not_utf8_is_refused(void **state)
+bytes_that_are_not_utf8_are_refused(void **state)
 {
 	static const char *const bad[] = {
 		"\x80",
@@ -117,7 +117,10 @@ lengths_are_code_points(void **state)
 	assert_int_equal(aic_utf8_count(LIT("a\0c")), 3);
 	assert_int_equal(aic_utf8_count(LIT("Привет")), 6);
 	assert_int_equal(aic_utf8_count(LIT("€😀")), 2);
-	/* An e and an accent are two, a family of four is seven. */
+	/*
+	 * The letter and its combining accent are two; a family of four is
+	 * seven.
+	 */
 	assert_int_equal(aic_utf8_count(LIT("e\xcc\x81")), 2);
 	assert_int_equal(aic_utf8_count(LIT("👨‍👩‍👧‍👦")), 7);
 }
@@ -138,9 +141,11 @@ is_white(uint32_t cp)
 	return false;
 }
 
-/* U+200B, U+FEFF, U+180E, U+2800 and their like are among the others. */
+/*
+ * U+200B, U+FEFF, U+180E and U+2800 are not in the list, so they are not blank.
+ */
 static void
-blank_is_white_space_and_nothing_else_of_unicode(void **state)
+exactly_the_white_space_of_unicode_is_blank(void **state)
 {
 	uint32_t cp;
 	char s[4];
@@ -158,7 +163,7 @@ blank_is_white_space_and_nothing_else_of_unicode(void **state)
 }
 
 static void
-a_text_is_blank_when_all_of_it_is(void **state)
+a_text_is_blank_when_all_its_code_points_are(void **state)
 {
 	(void)state;
 	assert_true(aic_utf8_blank(NULL, 0));
@@ -172,9 +177,12 @@ a_text_is_blank_when_all_of_it_is(void **state)
 }
 
 static void
-a_code_point_without_a_shape_is_invisible(void **state)
+a_code_point_that_shows_nothing_is_invisible(void **state)
 {
-	/* The first and the last of each range, and one more on either side. */
+	/*
+	 * The first and the last code point of each range, and the neighbours
+	 * of both.
+	 */
 	static const uint32_t ranges[][2] = { { 0x7f, 0xa0 }, { 0xad, 0xad },
 		{ 0x34f, 0x34f }, { 0x61c, 0x61c }, { 0x115f, 0x1160 },
 		{ 0x17b4, 0x17b5 }, { 0x180b, 0x180f }, { 0x2000, 0x200f },
@@ -206,7 +214,7 @@ a_code_point_without_a_shape_is_invisible(void **state)
 }
 
 static void
-a_text_is_invisible_when_all_of_it_is(void **state)
+a_text_is_invisible_when_all_its_code_points_are(void **state)
 {
 	(void)state;
 	assert_true(aic_utf8_invisible(NULL, 0));
@@ -223,7 +231,7 @@ a_text_is_invisible_when_all_of_it_is(void **state)
 #define R "\xef\xbf\xbd"
 
 static void
-mend_replaces_what_is_broken_and_keeps_the_rest(void **state)
+mend_replaces_invalid_bytes_and_keeps_the_rest(void **state)
 {
 	static const struct {
 		const char *in;
@@ -271,7 +279,7 @@ mend_replaces_what_is_broken_and_keeps_the_rest(void **state)
 }
 
 static void
-mend_adds_to_what_is_there_and_keeps_the_ceiling(void **state)
+mend_appends_to_the_buffer_within_its_ceiling(void **state)
 {
 	struct aic_buf b;
 
@@ -286,7 +294,7 @@ mend_adds_to_what_is_there_and_keeps_the_ceiling(void **state)
 }
 
 static void
-what_is_put_is_what_is_read(void **state)
+each_code_point_is_written_and_read_back(void **state)
 {
 	struct aic_buf b;
 	uint32_t cp, got;
@@ -305,12 +313,12 @@ what_is_put_is_what_is_read(void **state)
 }
 
 UNIT_MAIN(T(every_code_point_is_read_and_surrogates_are_not),
-    T(a_code_point_cut_off_is_none), T(what_is_not_utf8_is_refused),
-    T(lengths_are_code_points),
-    T(blank_is_white_space_and_nothing_else_of_unicode),
-    T(a_text_is_blank_when_all_of_it_is),
-    T(a_code_point_without_a_shape_is_invisible),
-    T(a_text_is_invisible_when_all_of_it_is),
-    T(mend_replaces_what_is_broken_and_keeps_the_rest),
-    T(mend_adds_to_what_is_there_and_keeps_the_ceiling),
-    T(what_is_put_is_what_is_read))
+    T(a_code_point_that_is_cut_off_is_invalid),
+    T(bytes_that_are_not_utf8_are_refused), T(lengths_are_code_points),
+    T(exactly_the_white_space_of_unicode_is_blank),
+    T(a_text_is_blank_when_all_its_code_points_are),
+    T(a_code_point_that_shows_nothing_is_invisible),
+    T(a_text_is_invisible_when_all_its_code_points_are),
+    T(mend_replaces_invalid_bytes_and_keeps_the_rest),
+    T(mend_appends_to_the_buffer_within_its_ceiling),
+    T(each_code_point_is_written_and_read_back))

@@ -10,7 +10,7 @@
 
 #include "unit.h"
 
-/* What no message may quote. */
+/* A secret that no message may quote. */
 #define CANARY "sEcReT-cAnArY"
 
 static struct aic_err err;
@@ -27,7 +27,7 @@ keys(const char *name, char *value, struct aic_err *e)
 	return aic_value_key(name, value, AIC_VALUE_KEY_TAKEN, e);
 }
 
-/* Taken, and then it reads so. */
+/* The value is accepted and then has this form. */
 static void
 is_taken(enum aic_code (*check)(const char *, char *, struct aic_err *),
     const char *value, const char *want)
@@ -41,7 +41,10 @@ is_taken(enum aic_code (*check)(const char *, char *, struct aic_err *),
 	assert_string_equal(copy, want);
 }
 
-/* Refused, with a message that names the setting, says this, and quotes nothing. */
+/*
+ * The value is refused with a message that names the setting, contains this
+ * text and quotes nothing.
+ */
 static void
 is_refused(enum aic_code (*check)(const char *, char *, struct aic_err *),
     const char *value, const char *says)
@@ -75,7 +78,7 @@ blanks_around_a_key_are_removed(void **state)
 }
 
 static void
-a_key_with_what_cannot_be_seen_is_refused(void **state)
+a_key_with_an_invisible_character_is_refused(void **state)
 {
 	static const struct {
 		const char *value, *says;
@@ -103,8 +106,8 @@ a_key_with_what_cannot_be_seen_is_refused(void **state)
 	is_refused(key, CANARY "\xff", "a character that is not ASCII");
 	is_refused(key, CANARY "\xe2\x80", "a character that is not ASCII");
 	is_refused(keys, "\xd0\xba\xe2\x80\x8b", "(U+200B), at byte 3");
-	is_refused(key, "a b", "a blank, at byte 2");
-	is_refused(key, "a\tb", "a blank");
+	is_refused(key, "a b", "a space or tab, at byte 2");
+	is_refused(key, "a\tb", "a space or tab");
 }
 
 static void
@@ -119,12 +122,12 @@ a_url_is_a_scheme_a_host_and_a_path(void **state)
 	is_refused(aic_value_url, "https:///v1", "not the URL");
 	is_refused(aic_value_url, "https://h?" CANARY, "not the URL");
 	is_refused(aic_value_url, "https://h/v1\r", "a carriage return");
-	is_refused(aic_value_url, "https://h/v1 ", "a blank");
+	is_refused(aic_value_url, "https://h/v1 ", "a space or tab");
 	is_refused(aic_value_url, "https://h/\xe2\x80\x8bv1", "(U+200B)");
 }
 
 static void
-a_base_url_is_not_the_whole_path(void **state)
+a_base_url_with_the_whole_path_is_refused(void **state)
 {
 	static const char *const bad[] = { "/v1/chat/completions",
 		"/v1/chat/completions/", "/chat/completions//",
@@ -136,7 +139,7 @@ a_base_url_is_not_the_whole_path(void **state)
 	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		snprintf(url, sizeof(url), "https://u:" CANARY "@h%s", bad[i]);
 		is_refused(aic_value_base_url, url,
-		    "write the URL without it, such as https://");
+		    "a valid URL is https://");
 	}
 	is_taken(aic_value_url, "https://h/v1/chat/completions",
 	    "https://h/v1/chat/completions");
@@ -144,7 +147,7 @@ a_base_url_is_not_the_whole_path(void **state)
 	    "https://h/chat/completions/v1");
 }
 
-/* --- proxies ------------------------------------------------------------- */
+/* --- proxies ------------------------------------------------------------ */
 
 static void
 a_proxy_is_a_scheme_a_user_a_host_and_a_port(void **state)
@@ -166,7 +169,7 @@ a_proxy_is_a_scheme_a_user_a_host_and_a_port(void **state)
 }
 
 static void
-a_proxy_that_cannot_be_one_is_refused(void **state)
+an_invalid_proxy_is_refused(void **state)
 {
 	static const struct {
 		const char *url, *says;
@@ -178,7 +181,7 @@ a_proxy_that_cannot_be_one_is_refused(void **state)
 		{ "socks://p:1", "must start with" },
 		{ "HTTP://p:1", "must start with" },
 		{ " http://p:1", "must start with" },
-		{ "http:///p", "behind host and port" },
+		{ "http:///p", "after the port" },
 		{ "http://", "names no host" },
 		{ "http:///", "names no host" },
 		{ "http://:3128", "names no host" },
@@ -195,10 +198,10 @@ a_proxy_that_cannot_be_one_is_refused(void **state)
 		{ "http://u:" CANARY "%7F@p:1", "control character" },
 		{ "http://u:" CANARY "/x@p:1", "%2F" },
 		{ "http://u:" CANARY "#x@p:1", "%2F" },
-		{ "http://p:1/x", "behind host and port" },
-		{ "http://p:1//", "behind host and port" },
-		{ "http://p:1?" CANARY, "behind host and port" },
-		{ "http://p:1#x", "behind host and port" },
+		{ "http://p:1/x", "after the port" },
+		{ "http://p:1//", "after the port" },
+		{ "http://p:1?" CANARY, "after the port" },
+		{ "http://p:1#x", "after the port" },
 		{ "http://p:0", "1 to 65535" },
 		{ "http://p:65536", "1 to 65535" },
 		{ "http://p:", "1 to 65535" },
@@ -214,7 +217,7 @@ a_proxy_that_cannot_be_one_is_refused(void **state)
 		{ "http://[::1]x", "not scheme, host and port" },
 		{ "http://p!:1", "not scheme, host and port" },
 		{ "http://u:" CANARY "@p:1\r", "a carriage return" },
-		{ "http://u:" CANARY "@p :1", "a blank" },
+		{ "http://u:" CANARY "@p :1", "a space or tab" },
 		{ "http://u:" CANARY "\xd0\xba@p:1", "not ASCII" },
 		{ "direct", "must start with" },
 	};
@@ -232,7 +235,7 @@ a_proxy_that_cannot_be_one_is_refused(void **state)
 	is_taken(aic_value_proxy, url, url);
 }
 
-/* --- certificates -------------------------------------------------------- */
+/* --- certificates ------------------------------------------------------- */
 
 #define CERTIFICATE                                                            \
 	"-----BEGIN CERTIFICATE-----\n"                                        \
@@ -266,7 +269,7 @@ put_file(const char *text)
 }
 
 static void
-a_file_with_a_certificate_is_taken(void **state)
+a_file_with_a_certificate_is_accepted(void **state)
 {
 	(void)state;
 	put_file(CERTIFICATE);
@@ -302,7 +305,7 @@ a_file_without_a_whole_certificate_is_refused(void **state)
 }
 
 static void
-what_is_no_file_is_refused(void **state)
+a_path_that_is_not_a_file_is_refused(void **state)
 {
 	(void)state;
 	is_refused(ca, "/nowhere/ca.pem", "No such file");
@@ -335,10 +338,10 @@ remove_path(void **state)
 }
 
 UNIT_MAIN_WITH(make_path, remove_path, T(blanks_around_a_key_are_removed),
-    T(a_key_with_what_cannot_be_seen_is_refused),
-    T(a_url_is_a_scheme_a_host_and_a_path), T(a_base_url_is_not_the_whole_path),
+    T(a_key_with_an_invisible_character_is_refused),
+    T(a_url_is_a_scheme_a_host_and_a_path),
+    T(a_base_url_with_the_whole_path_is_refused),
     T(a_proxy_is_a_scheme_a_user_a_host_and_a_port),
-    T(a_proxy_that_cannot_be_one_is_refused),
-    T(a_file_with_a_certificate_is_taken),
+    T(an_invalid_proxy_is_refused), T(a_file_with_a_certificate_is_accepted),
     T(a_file_without_a_whole_certificate_is_refused),
-    T(what_is_no_file_is_refused))
+    T(a_path_that_is_not_a_file_is_refused))

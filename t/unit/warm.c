@@ -58,7 +58,7 @@ serve(int status, const char *body)
 	return server_new(&step, 1);
 }
 
-/* Look at this time until the GET has ended. */
+/* Looks at this time, again and again until the GET has ended. */
 static enum aic_warm_change
 look(int64_t now_us)
 {
@@ -74,7 +74,7 @@ look(int64_t now_us)
 }
 
 static void
-the_first_get_is_due_at_once_and_asks_for_the_models(void **state)
+the_first_get_is_due_at_once_and_requests_the_models(void **state)
 {
 	struct server *s = serve(200, "{}");
 
@@ -103,13 +103,13 @@ a_get_is_due_after_forty_seconds_without_a_call(void **state)
 	assert_int_equal(server_requests(s), 1);
 	look(now + 79 * AIC_S);
 	assert_int_equal(server_requests(s), 2);
-	/* All of them over the one connection. */
+	/* All GETs use the same connection. */
 	assert_int_equal(server_connections(s), 1);
 	server_free(s);
 }
 
 static void
-a_model_that_cannot_be_reached_is_told_of_once(void **state)
+a_model_that_cannot_be_reached_is_reported_once(void **state)
 {
 	int64_t now = aic_clock_us();
 	struct server *s;
@@ -130,6 +130,6 @@ a_model_that_cannot_be_reached_is_told_of_once(void **state)
 #undef T
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
-UNIT_MAIN(T(the_first_get_is_due_at_once_and_asks_for_the_models),
+UNIT_MAIN(T(the_first_get_is_due_at_once_and_requests_the_models),
     T(a_get_is_due_after_forty_seconds_without_a_call),
-    T(a_model_that_cannot_be_reached_is_told_of_once))
+    T(a_model_that_cannot_be_reached_is_reported_once))

@@ -1,14 +1,15 @@
 package AIChat::Bot;
 
-# A caller of the service as the bot in production is one: what it sends, how long it
-# waits, what it makes of each status; and Telegram behind it, which refuses what breaks
-# its rules.  The result is what stands on the seller's screen.
+# A caller that behaves like the bot in production: what it sends, how long it
+# waits and how it treats each status. Telegram is simulated too, with its rules
+# for messages. The result is the text on the seller's screen.
 #
-# There are two versions.  The older one puts two lines with the chats that are left under
-# each answer, and has one fixed sentence for every failure.  The newer one shows the
-# status and detail.message, else detail.error, else detail as it is, cut at 200
-# characters, between code tags and without escaping it.  Neither names a format, knows
-# parts, sends an Idempotency-Key, or repeats anything.
+# There are two versions of the bot. The older one adds two lines with the
+# remaining chats to each answer, and has one fixed sentence for all failures.
+# The newer one shows the status and detail.message, else detail.error, else
+# detail itself, cut at 200 characters, between code tags and without escaping.
+# Neither version sends a format or an Idempotency-Key, handles parts, or
+# repeats a request.
 
 use v5.36;
 use utf8;
@@ -37,7 +38,7 @@ sub ask ($self, $user, $text)
 	    left_chat => $left, answer => $got };
 }
 
-# The limits, as a bar of ten; '' where the bot could not show it.
+# The limits, as a bar of ten characters; '' where the bot could not show them.
 sub limits ($self, $user)
 {
 	my $got = $self->call(10, GET => "/v1/chat/limits/$user");
@@ -60,7 +61,7 @@ sub call ($self, $timeout, $method, $path, $body = undef)
 	return $got;
 }
 
-# True: the bot leaves its chat mode.
+# True when the bot leaves its chat mode.
 sub show ($self, $got)
 {
 	my $detail = ref $got->{json} eq 'HASH' ? $got->{json}{detail} : undef;
@@ -95,14 +96,15 @@ sub show ($self, $got)
 	return 0;
 }
 
-# As Python prints it, more or less.
+# Roughly as Python prints the value.
 sub printed ($detail)
 {
 	return ref $detail ? $JSON->canonical->latin1->encode($detail)
 	    : $detail // 'None';
 }
 
-# Telegram: the text arrives as it is shown, or not at all.
+# Telegram: returns the text as it is shown, or nothing when it refuses the
+# message.
 sub telegram ($self, $text, $html)
 {
 	my $shown = $html ? eval { parse($text) } : $text;

@@ -1,8 +1,8 @@
 package AIChat::Control;
 
-# The service manager of a stack, as far as ai-chatctl needs one: t/tools/hook asks, over
-# a unix socket, and this answers.  One line in; lines out, "ok" or "error" the last
-# of them.
+# The service manager of a stack, as far as ai-chatctl needs one: t/tools/hook
+# sends a request over a unix socket, and this module answers. A request is one
+# line; the response is several lines, of which the last one is "ok" or "error".
 
 use v5.36;
 use AIChat::Proc qw(spew);
@@ -28,7 +28,7 @@ sub new ($class, $stack, %o)
 	return $self;
 }
 
-# Tried once: why it ends is what its log says.
+# One attempt only: the log of the service has the reason why it ended.
 sub start ($self, $n)
 {
 	my $stack = $self->{stack};
@@ -50,8 +50,8 @@ sub list ($self)
 	} $stack->worker_numbers), 'nginx ' . $stack->nginx->pid . "\n";
 }
 
-# Answers whoever asks within so many seconds; returns his socket when what he asked
-# for comes true only later.
+# Answers requests for so many seconds. Returns the socket of a caller whose
+# request takes effect later.
 sub serve ($self, $seconds)
 {
 	vec(my $ready = '', fileno $self->{listener}, 1) = 1;
@@ -70,8 +70,8 @@ sub serve ($self, $seconds)
 	return;
 }
 
-# Where ai-chatctl finds all that; and the workers' settings, as a file that only we
-# may read.
+# Where ai-chatctl finds this service manager, and the workers' settings as a
+# file that only we may read.
 sub env ($self)
 {
 	my $stack = $self->{stack};
@@ -93,8 +93,8 @@ sub env ($self)
 	);
 }
 
-# The other side.  Returns nothing when nobody is there, else whether it went well,
-# and what was said.
+# The client. Returns nothing when no service manager answers, else whether the
+# request succeeded, and the text of the response.
 sub ask ($path, @words)
 {
 	my $sock = IO::Socket::UNIX->new(Peer => $path) or return;

@@ -1,13 +1,13 @@
 package AIChat::DeadDNS;
 
-# A name server that never answers, for one process: in a network namespace of its
-# own, where nothing else can be reached either, but unix sockets.
+# A name server that never answers, for one process, in a network namespace of
+# its own. Nothing else can be reached there, except unix sockets.
 
 use v5.36;
 use Fcntl qw(F_SETFD);
 use Socket;
 
-# Whether this machine lets us.
+# Whether this machine permits it.
 sub is_permitted
 {
 	return system('unshare -n -m true >/dev/null 2>&1') == 0;
@@ -34,7 +34,8 @@ sub main ($conf, @cmd)
 	system('mount', '--bind', $conf, '/etc/resolv.conf') == 0
 	    or die "could not mount $conf\n";
 	bind $sock, pack_sockaddr_in(53, INADDR_LOOPBACK) or die "53: $!\n";
-	# The process has it as well, knows nothing of it, and never reads.
+	# The process inherits this socket, does not use it, and never reads
+	# from it.
 	fcntl $sock, F_SETFD, 0;
 	exec { $cmd[0] } @cmd or die "could not run $cmd[0]: $!\n";
 }

@@ -1,8 +1,9 @@
 package AIChat::Dying;
 
-# Redis and the stand-in Server, which a test does not ask for, and which die under
-# it: a process of its own starts them, kills, freezes and starts them again, each at
-# moments of its own, until it is told to stop.  They come back where they were.
+# Redis and the stand-in seller-data API, added to a test that does not need
+# them, and killed during the test. A process of its own starts them, kills,
+# freezes and restarts them at random moments until it is stopped. They keep
+# their addresses.
 
 use v5.36;
 use AIChat::Proc qw(wait_for);
@@ -10,16 +11,17 @@ use IO::Handle;
 use POSIX ();
 use Time::HiRes qw(sleep time);
 
-# Long enough for a breaker to close now and then, short enough that few chats see
-# nothing of it.
+# Long enough for a circuit breaker to close sometimes, and short enough that
+# few chats are affected.
 use constant { WELL_S => [ 0.05, 1 ], ILL_S => [ 0.05, 0.6 ],
-    # A chat waits for a Server that is frozen, and the deadlines of tests leave a
-    # few hundred milliseconds; that it waits 800 ms at most is t/server.t's.
+    # A chat waits for a frozen seller-data API, and the deadlines of some tests
+    # leave a few hundred milliseconds only. The limit of 800 ms is tested in
+    # t/server.t.
     FROZEN_SERVER_S => [ 0.05, 0.2 ] };
 
-#   stack  an AIChat::Stack: its settings are those of the two, when this returns
+#   stack  an AIChat::Stack; its settings point at both when this returns
 #   parts  [ qw(redis server) ], or one of them
-#   seed   of the moments
+#   seed   of the random moments
 sub start ($class, %o)
 {
 	my $self = bless {%o}, $class;
@@ -43,7 +45,7 @@ sub start ($class, %o)
 	return $self;
 }
 
-# All of it is gone then.
+# All data of Redis are lost then.
 sub stop ($self)
 {
 	my $pid = delete $self->{pid} or return;
@@ -67,7 +69,7 @@ sub live ($self, $parent, $say)
 
 	my %due = map { $_ => time + between(WELL_S) } @{ $self->{parts} };
 	my %well = map { $_ => 1 } @{ $self->{parts} };
-	# Whoever started us may be killed.
+	# The process that started us may have been killed.
 	while (!$ended && getppid == $parent) {
 		for my $part (grep { $due{$_} <= time } sort keys %due) {
 			$well{$part} = $well{$part} ? !$self->harm($part)
@@ -78,7 +80,7 @@ sub live ($self, $parent, $say)
 		}
 		sleep 0.01;
 	}
-	# One that is frozen does not end when it is asked to.
+	# A frozen process does not end on SIGTERM.
 	$_->stop('KILL') for grep { $_ } map { $stack->{$_} }
 	    @{ $self->{parts} };
 }
@@ -105,7 +107,7 @@ sub harm ($self, $part)
 	return 1;
 }
 
-# Another time, when it cannot be now.
+# Tries again later when the port is still in use.
 sub heal ($self, $part)
 {
 	if (delete $self->{frozen}{$part}) {

@@ -1,6 +1,6 @@
 package AIChat::FastCGI;
 
-# The other side of a worker's socket, for asking one worker itself.
+# A FastCGI client, to call one worker directly at its socket.
 
 use v5.36;
 use IO::Socket::UNIX;
@@ -30,9 +30,9 @@ sub take ($sock, $n)
 	return $got;
 }
 
-# Sends one request with these params and body; returns all that the worker says to it,
-# as it is, or nothing when the worker does not answer in time.  A param that is sent
-# several times is a list.
+# Sends one request with these params and body. Returns the whole response as
+# bytes, or nothing when the worker does not respond in time. A param that is
+# sent several times is a list.
 sub exchange ($path, $params, $body = '', $seconds = 5)
 {
 	my $sock = IO::Socket::UNIX->new(Peer => $path) or return;
@@ -64,7 +64,7 @@ sub exchange ($path, $params, $body = '', $seconds = 5)
 	return $said;
 }
 
-# The same; returns status and body.
+# Sends one request; returns status and body of the response.
 sub request (@args)
 {
 	my $said = exchange(@args) // return;

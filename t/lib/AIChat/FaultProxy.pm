@@ -1,7 +1,7 @@
 package AIChat::FaultProxy;
 
-# Stands between any two parts and does to their connections what networks and
-# dying processes do.
+# A proxy between any two parts that injects faults of networks and of crashed
+# processes into their connections.
 #
 #	my $p = AIChat::FaultProxy->start(name => 'model', listen => 0,
 #	    to => $port);
@@ -9,13 +9,13 @@ package AIChat::FaultProxy;
 #	$p->fault(down => { truncate => 100 }, chance => 0.3);
 #	$p->clear;
 #
-# A process of its own, which ends with the one that started it.  Every call is
-# acknowledged: when it returns, what it asked for holds, for the connections
-# that are open as well as for new ones.
+# The proxy is a process of its own, which ends with the process that started
+# it. Every call is acknowledged: when it returns, the faults apply to open
+# connections and to new ones.
 #
-# listen and to are a path (a unix socket) or a port of 127.0.0.1; 0 picks one.
-# A connection is taken before the one behind it is made: whoever is refused
-# there sees a connection that is closed at once, and not one that is refused.
+# listen and to are a path (a unix socket) or a port of 127.0.0.1; 0 picks a
+# free one. A connection is accepted before the one to the server is opened, so
+# a client that is refused sees a connection that is closed at once.
 
 use v5.36;
 use AIChat::Proc qw(base_env);
@@ -30,30 +30,30 @@ use Time::HiRes qw(time);
 
 my $JSON = JSON::PP->new->ascii->canonical;
 
-# What can be done to the bytes of a direction: "up" is towards the server.
+# Faults of the bytes in one direction: "up" is towards the server.
 my %DIRECTION = map { $_ => 1 } (
-	'latency_ms',	# each piece comes so much later,
-	'jitter_ms',	# give or take
-	'first_ms',	# and the first piece of a connection by this too
-	'drip_ms',	# drip_bytes at a time (default 1), and then a pause
+	'latency_ms',	# each piece is delayed by this
+	'jitter_ms',	# give or take this
+	'first_ms',	# ... and the first piece of a connection by this, too
+	'drip_ms',	# drip_bytes at a time (default 1), then this pause
 	'drip_bytes',
-	'stall',	# nothing passes; all stays open
-	# After so many bytes from now on, 0 for the next one:
+	'stall',	# nothing is passed on; all connections stay open
+	# After so many more bytes, 0 for the next one:
 	'cut',		# both sides are closed
 	'reset',	# both sides are reset; over TCP with an RST
 	'truncate',	# the receiver sees an orderly end, the rest is lost
 );
 
-# What is done to a connection as a whole.
+# Faults of a connection as a whole.
 my %WHOLE = map { $_ => 1 } (
-	'refuse',	# nobody listens
-	'hangup',	# new ones are taken and closed
-	# [ $asked, $answered ]: once the bytes $asked have gone up, nothing
-	# comes down any more; when the server has said $answered, both sides
-	# are closed.
+	'refuse',	# the proxy does not listen
+	'hangup',	# new connections are accepted and closed
+	# [ $request, $response ]: after the client has sent the bytes $request,
+	# nothing is passed back to it. When the server has sent $response, both
+	# sides are closed.
 	'lose_reply',
-	'chance',	# of a connection to have the faults, 0 to 1
-	'old',		# only those that are open now have the faults
+	'chance',	# probability that a connection has the faults, 0 to 1
+	'old',		# only connections that are open now have the faults
 	'times',	# cut, reset, truncate and lose_reply happen so often
 );
 
@@ -61,12 +61,12 @@ my %WHOLE = map { $_ => 1 } (
 
 #   name     for messages
 #   listen, to
-#   log      a file for what goes wrong with the proxy itself
+#   log      file for errors of the proxy itself
 sub start ($class, %o)
 {
 	socketpair my $ours, my $theirs, AF_UNIX, SOCK_STREAM, 0
 	    or die "could not make a pair of sockets: $!\n";
-	# This one goes along with exec, the others don't.
+	# This descriptor must survive exec; the others must not.
 	fcntl $theirs, F_SETFD, 0;
 	my $self = bless { control => $ours, name => $o{name} }, $class;
 	$self->{proc} = AIChat::Proc->start(
@@ -81,12 +81,12 @@ sub start ($class, %o)
 	return $self;
 }
 
-# Where to connect to: a path or a port.
+# The address to connect to: a path or a port.
 sub where ($self) { return $self->{where} }
 sub name ($self) { return $self->{name} }
 
-# From now on these faults and no others; names of %DIRECTION hold both ways,
-# unless they stand in up => {} or down => {}.
+# Replaces the faults. Names of %DIRECTION hold for both directions, unless they
+# are inside up => {} or down => {}.
 sub fault ($self, %f)
 {
 	my %both = map { exists $f{$_} ? ($_ => delete $f{$_}) : () }
@@ -108,11 +108,11 @@ sub cut_all ($self, $how = 'cut')
 	return $self->ask(cut_all => $how)->{cut};
 }
 
-#   connections  that were taken
+#   connections  accepted so far
 #   open         now
-#   up, down     bytes that were passed on
+#   up, down     bytes passed on
 #   ended        connections that a fault has ended
-#   hung_up      that were closed at once, or found nobody behind
+#   hung_up      connections closed at once, or without a server
 sub counts ($self) { return $self->ask(counts => undef) }
 
 sub stop ($self)
@@ -145,19 +145,19 @@ sub hear ($self)
 
 # -- the process -------------------------------------------------------------
 
-# One loop.  What select(2) watches is kept up to date where things change, so a
-# turn costs what has happened, and not how many connections there are.
+# One loop. The sets for select(2) are updated where they change, so a turn
+# costs time for the events, not for all connections.
 
-# What one read takes, and how much may wait in a direction before the sender
-# has to.
+# The size of one read, and how much may be queued in a direction before reading
+# from the sender stops.
 use constant { PIECE => 65536, QUEUE_MAX => 1024 * 1024 };
 
 my ($control, $listener, $listen, $to);
 my %faults = (up => {}, down => {}, whole => {});
 my %n = map { $_ => 0 } qw(connections open up down ended hung_up);
 my ($reads, $writes) = ('', '');
-my %reader;	# by descriptor: what to do when it can be read,
-my %writer;	# or written
+my %reader;	# by descriptor: what to do when it is readable
+my %writer;	# or writable
 my %conns;
 my %timed;	# directions whose next piece is not due yet
 
@@ -187,7 +187,8 @@ sub turn
 			$bits = unpack 'b*', $bits;
 			push @ready, pos($bits) - 1 while $bits =~ /1/g;
 			for my $fd (@ready) {
-				# It may have been closed on behalf of another.
+				# An earlier one of this turn may have closed
+				# it.
 				my $do = $todo->{$fd} or next;
 				$do->();
 			}
@@ -249,7 +250,7 @@ sub carry_out ($what, $arg)
 	return {};
 }
 
-# Which faults a connection has from now on.
+# Chooses the faults of a connection.
 sub strike ($c, $is_old = 0)
 {
 	my $hit = rand() < ($faults{whole}{chance} // 1)
@@ -264,7 +265,7 @@ sub strike ($c, $is_old = 0)
 	$c->{losing} = 0;
 }
 
-# May one more connection be ended?
+# Whether the limit of `times' allows one more.
 sub is_left
 {
 	my $whole = $faults{whole};
@@ -306,7 +307,7 @@ sub stop_listening
 sub plain_socket ($fh)
 {
 	$fh->blocking(0);
-	# Fails on a unix socket, which needs none.
+	# Fails on a unix socket, where it is not needed.
 	setsockopt $fh, Socket::IPPROTO_TCP, Socket::TCP_NODELAY, 1;
 }
 
@@ -357,7 +358,7 @@ sub can_read ($d)
 
 	if (!defined $got) {
 		return if $! == EAGAIN || $! == EINTR;
-		# The other side hears of it in the same way.
+		# The other side is ended in the same way.
 		end_conn($d->{conn}, 'reset');
 	} elsif ($got == 0) {
 		$d->{eof} = 1;
@@ -367,7 +368,7 @@ sub can_read ($d)
 	}
 }
 
-# Whether these bytes go on.
+# Whether the faults let these bytes pass.
 sub look_for_reply ($d, $bytes)
 {
 	my $c = $d->{conn};
@@ -378,7 +379,7 @@ sub look_for_reply ($d, $bytes)
 	my $pattern = $lose->[ $is_up ? 0 : 1 ];
 	$d->{seen} .= $bytes;
 	my $found = index($d->{seen}, $pattern) >= 0;
-	# It may come in two pieces.
+	# The text may arrive in two pieces.
 	my $keep = length($pattern) - 1;
 	$d->{seen} = $keep ? substr $d->{seen}, -min($keep, length $d->{seen})
 	    : '';
@@ -401,14 +402,14 @@ sub add_piece ($d, $bytes)
 		my $ms = ($f->{latency_ms} // 0) + $jitter + $first;
 		$due = time + ($ms > 0 ? $ms : 0) / 1000;
 	}
-	# Never before what came earlier.
+	# Not before any earlier piece.
 	$due = $queue->[-1][0] if @$queue && $queue->[-1][0] > $due;
 	push @$queue, [ $due, $bytes ];
 	$d->{size} += length($bytes // '');
 	pump($d);
 }
 
-# Passes on what may go, and has the rest watched.
+# Passes on the pieces that are due, and watches for the rest.
 sub pump ($d)
 {
 	my $blocked;
@@ -427,8 +428,8 @@ sub pump ($d)
 	    ? sub { can_read($d) } : undef);
 }
 
-# The next piece, or as much of it as may go; false when the receiver takes
-# nothing now.
+# Writes the next piece, or as much of it as it may; false when the receiver
+# accepts nothing now.
 sub pass_piece ($d)
 {
 	my ($f, $piece) = ($d->{faults}, $d->{queue}[0]);
@@ -458,12 +459,12 @@ sub pass_piece ($d)
 	shift @{ $d->{queue} } if $piece->[1] eq '';
 	$d->{queue}[0][0] = time + $f->{drip_ms} / 1000
 	    if $f->{drip_ms} && @{ $d->{queue} };
-	# Without waiting for a byte more, which may never come.
+	# At once, because another byte may never arrive.
 	end_early($d, $how) if $how && $d->{passed} >= $f->{$how};
 	return 1;
 }
 
-# False when this has happened often enough.
+# False when the fault has happened often enough.
 sub end_early ($d, $how)
 {
 	if (!is_left()) {
@@ -481,7 +482,7 @@ sub end_early ($d, $how)
 	$d->{queue} = [];
 	$d->{size} = 0;
 	shutdown $d->{to}, 1;
-	# What still comes is read and lost, so that the sender is not stopped.
+	# Later bytes are read and dropped, so that the sender does not block.
 	$d->{faults} = {};
 	return 1;
 }

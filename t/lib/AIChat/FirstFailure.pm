@@ -1,7 +1,7 @@
 package AIChat::FirstFailure;
 
-# Ends a test file at its first failure.  ./dev mutants loads it into the tests, because
-# one failure is all that it wants to know.
+# Ends a test file at its first failure. ./dev mutants loads this module into
+# the tests, because one failure suffices to kill a mutant.
 
 use v5.36;
 use Test::Builder;
@@ -10,7 +10,7 @@ my $ok = \&Test::Builder::ok;
 
 no warnings 'redefine';
 *Test::Builder::ok = sub (@args) {
-	# The caller's line is where the test is, and not here.
+	# The line in the test, not in this module.
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	return $ok->(@args) || exit 1;
 };

@@ -1,6 +1,7 @@
 package AIChat::HTTP2;
 
-# A model over TLS whose connections a test steers: t/lib/http2_model.js, by Node.js.
+# A model over TLS with connections that a test controls: t/lib/http2_model.js,
+# by Node.js.
 #
 #	my $m = AIChat::HTTP2->start($s);
 #	$s->restart_worker(1, $m->settings);
@@ -18,8 +19,8 @@ use Test::More ();
 
 my $JSON = JSON::PP->new->utf8;
 
-# Its certificates are those of the test, which has a TLS end of its own, or those in
-# "certs".
+# Its certificates are those of the test, which has a TLS end of its own, or
+# those in "certs".
 sub start ($class, $s, %o)
 {
 	my $self = bless { s => $s, port => free_port(), control => free_port(),
@@ -37,7 +38,8 @@ sub start ($class, $s, %o)
 	return $self;
 }
 
-# What a worker needs in order to ask it.  No connection is opened but for chats.
+# The settings with which a worker calls it. Connections are opened for chats
+# only.
 sub settings ($self)
 {
 	return (OPENAI_BASE_URL => "https://127.0.0.1:$self->{port}/v1",
@@ -87,7 +89,7 @@ sub stop ($self) { $self->{proc}->stop }
 
 # -- what must add up --------------------------------------------------------
 
-# So many attempts stand in the log line of a user.
+# Checks the number of attempts in the log line of a user.
 sub attempts ($s, $user)
 {
 	return wait_for(sub {
@@ -96,13 +98,15 @@ sub attempts ($s, $user)
 	}, 10, "the log line of user $user");
 }
 
-# Of chats, each { telegram_id, text }, and their answers: nobody got another's text, a
-# chat that was not answered failed with a 500 in JSON, answered = stored = counted, and
-# the model was asked as often as there were attempts.
-#   refused  attempts may have ended before the model knew of them, because its HTTP/2
-#            has refused the stream
-#   again    the model refused streams itself, which are sent again within an attempt
-# Returns how many were answered.
+# Checks that chats, each { telegram_id, text }, and their answers are
+# consistent: no chat has the answer of another one; a chat without an answer
+# failed with a 500 in JSON; answered = stored = counted; and the number of
+# requests at the model is the number of attempts.
+#   refused  attempts may have ended before the model saw them, because its
+#            HTTP/2 has refused the stream
+#   again    the model refused streams itself, which are sent again within an
+#            attempt
+# Returns how many chats were answered.
 sub add_up ($self, $chats, $got, $title, %o)
 {
 	my $s = $self->{s};
@@ -128,7 +132,7 @@ sub add_up ($self, $chats, $got, $title, %o)
 	Test::More::is(join(', ', @ledger), '', '... answered = stored = counted');
 	Test::More::ok($o{refused} ? $asked <= $attempts
 	    : $o{again} ? $asked >= $attempts : $asked == $attempts,
-	    '... and the model was asked once an attempt')
+	    '... and there is one request for each attempt')
 	    or Test::More::diag("$asked requests, $attempts attempts");
 	return $answered;
 }

@@ -1,7 +1,7 @@
 package AIChat::Hosts;
 
-# Several hosts on one wire, each a network namespace of its own, and the test beside
-# them on a private one.
+# Several hosts on one simulated network, each in a network namespace of its
+# own. The test itself is on the same private network.
 #
 #	my $why = AIChat::Hosts::enter();	# first of all: starts the test anew
 #	plan skip_all => $why if $why;
@@ -9,8 +9,8 @@ package AIChat::Hosts;
 #	AIChat::Proc->start(net => $hosts->net('one'), ...);
 #	$hosts->cut('one');
 #
-# Nothing of it has a name outside: a namespace lives as long as a process in it, and
-# those die with the test, however it ends.
+# Nothing of it has a name outside: a namespace lives as long as a process in
+# it, and these processes end with the test, however it ends.
 
 use v5.36;
 use AIChat::Proc qw(wait_for run base_env);
@@ -18,8 +18,8 @@ use AIChat::Proc qw(wait_for run base_env);
 my $NET = '10.77.0';
 my $MARK = 'AIC_ON_A_WIRE';
 
-# Starts the test once more, in a namespace of its own; returns only there, or with
-# the reason why not.
+# Restarts the test in a namespace of its own. Returns only there, or with the
+# reason why that is not possible.
 sub enter
 {
 	return if $ENV{$MARK};
@@ -73,7 +73,7 @@ sub add ($self, $dir, $name, $address)
 	run([ @there, qw(link set eth0 up) ]);
 }
 
-# Where the test itself is on the wire, and its range.
+# The address of the test on this network, and the range of addresses.
 sub own_address { return "$NET.1" }
 sub range { return "$NET.0/24" }
 
@@ -82,13 +82,13 @@ sub address ($self, $name) { return $self->{host}{$name}{address} }
 # For AIChat::Proc->start.
 sub net ($self, $name) { return $self->{host}{$name}{net} }
 
-# What a command says there.
+# Runs a command on that host; returns its output.
 sub run_on ($self, $name, @cmd)
 {
 	return run([ 'nsenter', '--net=' . $self->net($name), @cmd ]);
 }
 
-# The plug is pulled: what is sent there, and from there, is lost without a word.
+# Pulls the plug: packets to and from the host are dropped silently.
 sub cut ($self, $name) { ip('link', 'set', "to-$name", 'down') }
 sub join ($self, $name) { ip('link', 'set', "to-$name", 'up') }
 

@@ -1,7 +1,7 @@
 package AIChat::Load;
 
-# Callers that ask one chat after the other, while a test does something to the
-# service, and what became of each chat.
+# Callers that send one chat after another while a test disturbs the service,
+# and the result of each chat.
 #
 #	my $load = $s->start_load(callers => 8, users => [ 1 .. 5 ]);
 #	wait_for(sub { $load->count(200) > 20 }, 10, 'chats');
@@ -14,13 +14,13 @@ use IO::Select;
 use POSIX ();
 use Time::HiRes qw(sleep time);
 
-# One process for all of them.
-#   callers  how many chats are under way at any time
-#   users    who asks, in turn
+# All callers share one process.
+#   callers  how many chats are in flight at any time
+#   users    the users of the chats, in turn
 #   message  with or without a mark of the stand-in model
-#   sizes    [ bytes ]: of the answers, at random; default is what people get.  An
-#            empty list leaves the answers to the message
-#   pause    of a caller, between an answer that is no 200 and his next chat
+#   sizes    [ bytes ]: of the answers, at random; the default is realistic.  An
+#            empty list leaves the size to the message
+#   pause    of a caller, between a response that is no 200 and its next chat
 sub start ($class, $test, %o)
 {
 	state $n = 0;
@@ -41,10 +41,10 @@ sub start ($class, $test, %o)
 	return $self;
 }
 
-# The answers so far, in the order in which they came, each
-#   user, status (599: none), began, ended (as time has it),
-#   whole        all that was announced has come,
-#   json         and it is JSON
+# The responses so far, in order of arrival, each
+#   user, status (599: none), began, ended (as time returns it),
+#   whole        complete, by its announced length
+#   json         it is valid JSON
 #   retry_after
 sub answers ($self)
 {
@@ -64,7 +64,7 @@ sub count ($self, $status)
 	return scalar grep { $_->{status} == $status } $self->answers;
 }
 
-# Lets what is under way come to its end, and returns all answers.
+# Waits for the chats in flight, and returns all responses.
 sub stop ($self)
 {
 	close $self->{stop};
@@ -72,11 +72,11 @@ sub stop ($self)
 	return $self->answers;
 }
 
-# Most answers are a screen or two, and some are long: only these meet all the buffers
-# between a worker and its caller.
+# Most answers are one or two screens, and some are long: only long answers
+# reach all the buffers between a worker and its caller.
 my @SIZES = ((1_000) x 4, (4_000) x 4, (11_000) x 4, 30_000, 90_000, 300_000);
 
-# The message, asking for an answer of some size.
+# The message, with a mark for an answer of some size.
 sub sized ($message, $sizes)
 {
 	return $message if !@$sizes || $message =~ /\[\[[^\]]*\b(?:text|body|raw|size)=/;
@@ -131,8 +131,8 @@ sub run ($test, $o, $stop, $out)
 	}
 }
 
-# Longer JSON is not parsed, only looked at from both ends: it would take the time that
-# the callers need.
+# Only the beginning and the end of longer JSON are checked: parsing it would
+# take processor time from the callers.
 use constant PARSED_MAX => 16 * 1024;
 
 sub note ($test, $call, $out)

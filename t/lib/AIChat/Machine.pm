@@ -1,14 +1,15 @@
 package AIChat::Machine;
 
-# A Debian of its own: the system's own systemd as process 1, in namespaces, over a
-# root directory that is only read; all that it writes is in memory, and gone with it.
-# It has a network of its own, with nothing but the loopback.
+# A separate Debian system: systemd as process 1, in namespaces, over a root
+# directory that is only read. Everything that it writes is in memory and
+# disappears with it. Its network has only the loopback interface.
 
 use v5.36;
 use AIChat::Proc qw(wait_for run slurp base_env);
 use File::Path qw(make_path);
 
-# $1: its root, $2: a directory of ours, $3: what is /run/deb there.
+# $1: the root directory, $2: a directory of ours, $3: the directory to show as
+# /run/deb.
 my $BOOT = <<'SH';
 set -e
 mount --make-rprivate /
@@ -16,7 +17,7 @@ mount -t tmpfs tmpfs "$2"
 mkdir "$2/m" "$2/u" "$2/w"
 R=$2/m
 mount -t overlay -o "lowerdir=$1,upperdir=$2/u,workdir=$2/w" overlay "$R"
-# What is not in a namespace is not for it to change.
+# Kernel settings that are not in a namespace must not be changed.
 mount -t proc proc "$R/proc"
 mount --bind "$R/proc/sys" "$R/proc/sys"
 mount -o remount,bind,ro "$R/proc/sys"
@@ -39,7 +40,7 @@ mount -t cgroup -o none,name=systemd cgroup "$R/sys/fs/cgroup/systemd"
 mount -t tmpfs -o mode=755 tmpfs "$R/run"
 mkdir "$R/run/deb"
 mount --bind "$3" "$R/run/deb"
-# Credentials are mounted by another process than reads them.
+# The process that mounts credentials is not the one that reads them.
 mount --make-rshared "$R"
 cd "$R"
 exec env -i container=test PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 \
@@ -66,7 +67,7 @@ sub start ($class, %o)
 	return $self;
 }
 
-# A command in it; dies with what it said when it failed.
+# Runs a command in it; dies with the output when it fails.
 sub cmd ($self, @cmd)
 {
 	my $pid = $self->{proc}->pid;

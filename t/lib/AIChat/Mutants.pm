@@ -1,8 +1,8 @@
 package AIChat::Mutants;
 
-# Plants faults in a copy of the tree, one at a time, and runs the tests that have to
-# fail.  ./dev mutants is the command; t/README.md describes t/mutants/*.list, where
-# the faults are.
+# Plants faults in a copy of the tree, one at a time, and runs the tests that
+# have to fail. ./dev mutants is the command; t/README.md describes
+# t/mutants/*.list, where the faults are.
 
 use v5.36;
 use AIChat::Proc qw(slurp spew wait_for);
@@ -12,7 +12,8 @@ use File::Find qw(find);
 use File::Path qw(make_path remove_tree);
 use Time::HiRes qw(time);
 
-# For the tests of one mutant.  The slowest test takes a minute on a busy machine.
+# For the tests of one mutant. The slowest test takes a minute on a busy
+# machine.
 my $TEST_SECONDS = 300;
 
 my @KEYS = qw(mutant file breaks tests);
@@ -121,8 +122,9 @@ sub source_of ($test, $top)
 my @MADE = qw(.git autom4te.cache build var build-aux aclocal.m4 config.h.in configure
     Makefile.in);
 
-# Makes $to a copy of $from, without generated files and without $skip.  Files with the
-# same content keep their times, so that make rebuilds only what has changed.
+# Makes $to a copy of $from, without generated files and without $skip. Files
+# with the same content keep their times, so that make rebuilds only what has
+# changed.
 sub copy_tree ($from, $to, $skip)
 {
 	my %from = map { ($_ => 1) } files_of($from, $skip);
@@ -194,7 +196,8 @@ sub run ($self, @mutants)
 	$self->make(@tests) or die "could not build it\n";
 	my $start = time;
 	my @failed = $self->failures('none', @tests);
-	# Among the others a test may fail because the machine is too busy.
+	# With other tests at the same time a test may fail because the machine
+	# is too busy.
 	@failed = $self->failures('none', map { $_->[0] } @failed) if @failed;
 	die 'these fail without a fault: ' . join(', ', map { $_->[0] } @failed)
 	    . "; see $self->{logs}/none.log\n" if @failed;
@@ -249,7 +252,8 @@ sub make ($self, @tests)
 	    @tests;
 	my @where = @$self{qw(tree built)};
 
-	# Not in one make: "all" runs a second make, and both would write libaic.a.
+	# Not in one make: "all" runs a second make, and both would write
+	# libaic.a.
 	return (!(grep { !m{/} } @tests) || $self->{build}->(@where, 'all'))
 	    && (!@programs || $self->{build}->(@where, @programs));
 }
@@ -284,7 +288,8 @@ sub failures ($self, $name, @tests)
 	return @failed;
 }
 
-# The failures in the output of prove -v: [ test, title of its first failure ], ...
+# The failures in the output of prove -v: [ test, title of its first failure ],
+# ...
 sub failures_in ($text)
 {
 	my ($test, %title) = ('');

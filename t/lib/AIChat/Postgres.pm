@@ -1,11 +1,12 @@
 package AIChat::Postgres;
 
-# A private PostgreSQL cluster that listens on a unix socket and, unless it is told
-# to, nowhere else.
+# A private PostgreSQL cluster that listens on a unix socket, and on TCP only
+# where a test requests it.
 #
-# The service's role owns its database and is no superuser, as in production.
-# The socket is in a directory that only its user may enter, so nobody is asked
-# for a password.  PostgreSQL refuses to run as root; then it runs as postgres.
+# The role of the service owns its database and is no superuser, as in
+# production. The socket is in a directory that only its user may enter, so no
+# password is needed. PostgreSQL refuses to run as root; then it runs as the
+# user postgres.
 
 use v5.36;
 use AIChat::Proc qw(wait_for run slurp tail temp_dir base_env);
@@ -13,7 +14,7 @@ use File::Path qw(make_path);
 
 my $ROLE = 'ai_chat';
 
-# dir    where it lives; data/, log/ are made in it
+# dir    directory of the cluster, for data/ and log/
 # run    a directory with a short path, for the socket
 # sync   0 for clusters that may be lost: fast, and not safe against a crash
 # conf   further settings
@@ -29,7 +30,7 @@ sub new ($class, %o)
 	return $self;
 }
 
-# One that another process started: it can be used, not stopped.
+# A cluster that another process started: it can be used, not stopped.
 sub attach ($class, $dir)
 {
 	return bless { socket => "$dir/pg", shared => 1,
@@ -40,8 +41,8 @@ sub is_shared ($self) { return $self->{shared} }
 sub log_path ($self) { return $self->{log} }
 sub proc ($self) { return $self->{proc} }
 
-# The server's own program.  What Debian has of the same name in the path, such as psql,
-# is a script that chooses a version first, which takes four times as long.
+# The server's own programs. In the path Debian has scripts of the same names,
+# such as psql, that choose a version first, which takes four times as long.
 sub bin ($name)
 {
 	state %found;
@@ -79,7 +80,7 @@ sub start ($self)
 		cmd => [ bin('postgres'), '-D', $self->{data},
 		    map { ('-c', "$_=$conf{$_}") } sort keys %conf ],
 		env => { base_env() }, log => $self->{log},
-		# Clients are sent away; QUIT would not even flush.
+		# SIGINT ends the sessions; SIGQUIT would not even flush.
 		death => $self->{sync} ? 'INT' : 'QUIT',
 	);
 	wait_for(sub {
@@ -99,9 +100,9 @@ sub stop ($self, $mode = 'fast')
 	return (delete $self->{proc})->stop($signal{$mode}, 30);
 }
 
-# SIGKILL to the postmaster and all its processes at one moment: what was in shared
-# memory alone, such as WAL that was not written yet, is lost.  The postmaster is
-# stopped first, so that it starts no more of them.
+# SIGKILL to the postmaster and all its processes at one moment: data in shared
+# memory only, such as WAL that was not written yet, are lost. The postmaster is
+# stopped first, so that it starts no more processes.
 sub kill_all ($self)
 {
 	my $proc = delete $self->{proc};
@@ -118,8 +119,9 @@ sub kill_all ($self)
 	}, 10, 'all of PostgreSQL to be gone');
 }
 
-# A session whose client has just left may not have noticed it yet, and would log an
-# error if it was terminated.  So sessions get two seconds to end by themselves.
+# A session whose client has just left may not have noticed it yet, and would
+# log an error when it is terminated. So sessions get two seconds to end by
+# themselves.
 sub stop_after_sessions ($self)
 {
 	my $proc = $self->{proc} or return 1;
@@ -131,8 +133,8 @@ sub stop_after_sessions ($self)
 
 # -- inside ------------------------------------------------------------------
 
-# The data directory is made once.  Where the user postgres cannot get at it,
-# say under /root, it goes to /var/tmp, and a link tells where.
+# The data directory is made once. Where the user postgres cannot access it, for
+# instance under /root, it is put into /var/tmp, with a link to it.
 sub make_data ($self)
 {
 	my $link = "$self->{dir}/data";
@@ -174,7 +176,8 @@ sub give ($self, $dir)
 	chown $uid, $gid, $dir or die "could not chown $dir: $!\n";
 }
 
-# When whoever ran it last was killed, it may be shutting down this moment.
+# When its last user was killed, this server may be shutting down at this
+# moment.
 sub wait_for_predecessor ($self)
 {
 	my $file = "$self->{data}/postmaster.pid";

@@ -1,10 +1,11 @@
 package AIChat::Proc;
 
-# Child processes and temporary directories that never outlive us.
+# Child processes and temporary directories that never outlive the test.
 #
 # A child leads a process group of its own, has a clean environment, and gets a
-# signal from the kernel when the process that started it dies, however that
-# happens.  A temporary directory is removed by a keeper when we could not.
+# signal from the kernel when the process that started it ends, however that
+# happens. A temporary directory is removed by a keeper process when the test
+# could not.
 
 use v5.36;
 use Exporter 'import';
@@ -32,10 +33,10 @@ SH
 
 # -- waiting -----------------------------------------------------------------
 
-# Called while we wait for something else.
+# Called while the test waits for something else.
 our $MEANWHILE;
 
-# Calls $done until it returns something true, and returns that; dies when that
+# Calls $done until it returns something true, and returns that; dies when this
 # takes longer than $seconds.
 sub wait_for ($done, $seconds, $what)
 {
@@ -60,7 +61,7 @@ sub slurp ($path)
 	return scalar(<$fh>) // '';
 }
 
-# The last lines of a log, which may not be there.
+# The last lines of a log; '' when there is no such file.
 sub tail ($path, $lines = 15)
 {
 	my @all = split /^/, eval { slurp($path) } // '';
@@ -68,7 +69,7 @@ sub tail ($path, $lines = 15)
 	return join '', @all;
 }
 
-# Appears whole or not at all.
+# The file appears complete or not at all.
 sub spew ($path, $text, $mode = 0644)
 {
 	my $new = "$path.new";
@@ -112,8 +113,8 @@ sub tell_keeper ($line)
 	print $keeper "$line\n";
 }
 
-# The keeper is a child that reads what to guard from a pipe.  When all the
-# writers are gone, so are we.
+# The keeper is a child that reads the names of directories from a pipe. The end
+# of the pipe means that all processes of the test have ended.
 sub start_keeper
 {
 	pipe my $r, my $w or die "could not make a pipe: $!\n";
@@ -144,7 +145,7 @@ sub guard ($r)
 			delete $dirs{$line};
 		}
 	}
-	# Servers that are just ending may still write into them.
+	# Servers that are shutting down may still write into them.
 	for my $dir (keys %dirs) {
 		eval {
 			wait_for(sub {
@@ -173,9 +174,9 @@ sub port_is_free ($port, $addr = '127.0.0.1')
 }
 
 # Returns a port for a server that is started later, and keeps other test files
-# from taking the same one: an abstract unix socket named after the port reserves it
-# until this process ends.  The range is below the one from which the kernel takes
-# the ports of outgoing connections.
+# from taking the same one: an abstract unix socket named after the port
+# reserves it until this process ends. The range is below the one from which the
+# kernel takes the ports of outgoing connections.
 sub free_port
 {
 	state %reserved;
@@ -190,8 +191,9 @@ sub free_port
 	die "found no free port\n";
 }
 
-# Connections to a listening unix socket: those that wait to be accepted, which
-# the kernel calls connecting, 02, and those that were, connected, 03.
+# The number of connections to a listening unix socket: those in its queue,
+# which the kernel lists as connecting, 02, and those that were accepted,
+# connected, 03.
 sub unix_connections ($path)
 {
 	my %n;
@@ -205,7 +207,7 @@ sub unix_connections ($path)
 
 # -- processes ---------------------------------------------------------------
 
-# What every child gets, and all that it gets unless it is named.
+# The environment of every child, besides the variables that are given by name.
 sub base_env
 {
 	return (
@@ -216,7 +218,7 @@ sub base_env
 	);
 }
 
-# The command that becomes another user; nothing when there is no need.
+# The command prefix that changes the user; empty when it is not needed.
 sub as_user ($user)
 {
 	return () if !defined $user;
@@ -225,11 +227,11 @@ sub as_user ($user)
 
 # Starts a child.
 #   name   for messages
-#   cmd    what to run
+#   cmd    the command
 #   env    its whole environment
-#   log    file that its output is appended to
-#   death  the signal it gets when we die; default KILL
-#   user   whom to become
+#   log    file to which its output is appended
+#   death  the signal that it gets when the test ends; default KILL
+#   user   the user it runs as
 #   net    the network namespace to be in, as a file
 sub start ($class, %o)
 {
@@ -247,8 +249,8 @@ sub start ($class, %o)
 		open STDERR, '>&', \*STDOUT or die "$o{log}: $!\n";
 		%ENV = %{ $o{env} };
 		$SIG{$_} = 'DEFAULT' for qw(INT TERM HUP PIPE CHLD USR1 USR2);
-		# After the change of user, which would clear it: setpriv does
-		# it in that order.
+		# After the change of user, which would clear this setting:
+		# setpriv uses that order.
 		exec defined $o{net} ? ('nsenter', "--net=$o{net}", '--') : (),
 		    'setpriv', '--pdeathsig', $o{death} // 'KILL',
 		    as_user($o{user}), '--', '/bin/sh', '-c', $RAISE_NOFILE,
@@ -272,7 +274,7 @@ sub alive ($self)
 	return 0;
 }
 
-# The wait status of one that has ended.
+# The wait status of a child that has ended.
 sub status ($self) { return $self->{status} }
 
 sub how_it_ended ($self)
@@ -288,8 +290,8 @@ sub signal ($self, $sig)
 	kill $sig, $self->{pid} if $self->alive;
 }
 
-# Asks it to end and waits; kills it, and whatever is left of its group, when
-# that takes too long.  Returns whether it ended by itself.
+# Sends SIGTERM and waits; kills the process, and the rest of its group, when
+# that takes too long. Returns whether it ended by itself.
 sub stop ($self, $sig = 'TERM', $seconds = 10)
 {
 	$self->signal($sig);
@@ -301,9 +303,9 @@ sub stop ($self, $sig = 'TERM', $seconds = 10)
 	return $ok;
 }
 
-# Runs a command to its end; returns what it said, dies when it failed.
+# Runs a command to its end; returns its output, and dies when it fails.
 #   env, user   as above
-#   log         also appended there
+#   log         the output is also appended there
 sub run ($cmd, %o)
 {
 	my $pid = open my $out, '-|';

@@ -1,18 +1,18 @@
 package AIChat::Provider;
 
-# A stand-in for the API of one provider, which holds each request to the rules of
-# that provider: how it authenticates, which headers it wants, what its models are
-# called, which parameters and which order of roles it takes.  (model.c is about what
-# can go wrong with any of them.)
+# A stand-in for the API of one provider that checks each request against the
+# rules of that provider: authentication, headers, names of models, parameters
+# and the order of roles. (t/stub/ simulates the faults that all providers have
+# in common.)
 #
 #	my $p = AIChat::Provider->start(rules => 'yandex', key => 'AQVN...');
 #	... OPENAI_BASE_URL => $p->url('/v1') ...
 #	is_deeply $p->state->{refused}, [], 'it took each request';
 #	$p->set(token_status => 503);
 #
-# It speaks plain HTTP, and it can also be the proxy on the way to the provider: over
-# SOCKS5, or with the whole URL in the request.  A process of its own, which ends with
-# the one that started it.
+# It speaks plain HTTP. It can also be the proxy on the way to the provider:
+# over SOCKS5, or with the whole URL in the request. It is a process of its own,
+# which ends with the process that started it.
 
 use v5.36;
 use utf8;
@@ -31,14 +31,14 @@ my $JSON = JSON::PP->new->utf8->canonical;
 # -- for the test ------------------------------------------------------------
 
 #   rules    the provider, a name of %RULES
-#   key      what a request has to authenticate with
-#   log      a file for what goes wrong with the stand-in itself
-# and what set() takes.
+#   key      the key that a request must have
+#   log      file for errors of the stand-in itself
+# and the settings of set().
 sub start ($class, %o)
 {
 	socketpair my $ours, my $theirs, AF_UNIX, SOCK_STREAM, 0
 	    or die "could not make a pair of sockets: $!\n";
-	# This one goes along with exec, the others don't.
+	# This descriptor must survive exec; the others must not.
 	fcntl $theirs, F_SETFD, 0;
 	my $self = bless { control => $ours, name => $o{rules} }, $class;
 	my $log = delete $o{log} // '/dev/null';
@@ -56,14 +56,14 @@ sub start ($class, %o)
 sub port ($self) { return $self->{port} }
 sub url ($self, $path = '') { return "http://127.0.0.1:$self->{port}$path" }
 
-# What holds from now on:
-#   token_life_ms    of the tokens that are given out from now on
-#   token_delay_ms   before an answer about a token
-#   token_status     of such an answer, instead of 200
+# Settings from now on:
+#   token_life_ms    of the tokens that are issued from now on
+#   token_delay_ms   before a response of the token endpoint
+#   token_status     of such a response, instead of 200
 #   token            the text of a token, before its number
-#   revoke           the tokens given out so far are valid no longer
-#   quote            an error has the "token", or the "header" X-Secret, as its code
-#   proxy            "user:password": requests come through this proxy alone
+#   revoke           the tokens issued so far become invalid
+#   quote            errors have the "token", or the "header" X-Secret, as code
+#   proxy            "user:password": all requests must use this proxy
 sub set ($self, %o)
 {
 	$self->ask(set => \%o);
@@ -71,8 +71,8 @@ sub set ($self, %o)
 }
 
 #   chats      requests that were answered
-#   tokens     that were given out, or refused
-#   valid      is the last token still valid?
+#   tokens     issued or refused
+#   valid      whether the last token is still valid
 #   refused    why requests were refused, a text each
 #   last       the last chat: headers, body, host
 sub state ($self) { return $self->ask(state => undef) }
@@ -113,7 +113,7 @@ sub bearer ($rq)
 	    if ($rq->{headers}{authorization} // '') ne "Bearer $set{key}";
 }
 
-# Only these parameters besides model and messages.
+# Checks that there are only these parameters besides model and messages.
 sub parameters ($rq, @names)
 {
 	my %known = map { $_ => 1 } @names, qw(model messages);
@@ -124,8 +124,8 @@ sub parameters ($rq, @names)
 	}
 }
 
-# One system message, at the beginning; then a question and an answer in turn, and a
-# question at the end.
+# Checks that there is one system message, at the beginning; then questions and
+# answers in turn, with a question at the end.
 sub strict_roles ($rq)
 {
 	my $roles = join ' ', map { $_->{role} } @{ $rq->{body}{messages} };
@@ -142,7 +142,7 @@ sub has_model ($rq, $pattern)
 	    code => 'model_not_found') if $rq->{body}{model} !~ /\A$pattern\z/;
 }
 
-# Each dies of what it does not take.
+# The checks of each provider; each dies with the reason of a refusal.
 my %RULES = (
 	openai => {
 		path => '/v1/chat/completions',
@@ -279,7 +279,7 @@ sub chat ($rq)
 	    usage => { total_tokens => 42 } };
 }
 
-# A worker asks for it to keep its connection open, and without a token.
+# A worker requests it to keep its connection open, without a token.
 sub models ($rq)
 {
 	check_way($rq);
@@ -359,7 +359,7 @@ sub socks ($c)
 		$$in = '';
 		send_now($c, $ok ? "\1\0" : "\1\1");
 	} else {
-		# A name, and not an address that the client has looked up.
+		# A name, not an address that the client has looked up.
 		return 0 if length $$in < 5;
 		my (undef, undef, undef, $type) = unpack 'CCCC', $$in;
 		push @{ $state{refused} }, 'the client resolves names' if $type != 3;
@@ -374,7 +374,7 @@ sub socks ($c)
 
 sub send_now ($c, $bytes) { syswrite $c->{sock}, $bytes }
 
-# One request, when all of it is there.
+# Reads one request when it is complete.
 sub take_request ($c)
 {
 	$c->{socks} //= $c->{in} =~ /\A\x05/ ? 1 : 0;

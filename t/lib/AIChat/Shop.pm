@@ -1,17 +1,18 @@
 package AIChat::Shop;
 
-# The Server of wb_assist: shops, and the endpoints under /api/v1/bot that tell about
-# them, in its shapes, with its meanings and at its pace.  A handler blocks all others, as
-# there, so what is asked at the same time is answered one after the other.
+# A simulation of the seller-data API of wb_assist: shops, and the endpoints
+# under /api/v1/bot about them, with its shapes, meanings and response times.
+# One handler blocks all others, as in the original, so parallel requests are
+# answered one after another.
 #
 #	my $shop = AIChat::Shop->new(id => 7, orders => 20_000);
 #	my $server = AIChat::Shop::Server->start(key => 'k', shops => [ $shop ]);
 #
-# Its day is 28.11.2025.  An order that is bought out or comes back is a sale ten days
-# later.  The answers have what the response models of the Server leave of them: an order
-# in a list has no status there.
+# The current day is 28.11.2025. An order that is bought out or returned is a
+# sale ten days later. The responses contain only the fields that its response
+# models let through: an order in a list has no status.
 #
-# All of a shop depends on its id and sizes alone.
+# All data of a shop follow from its id and sizes.
 
 use v5.36;
 use utf8;
@@ -44,7 +45,8 @@ sub new ($class, %o)
 		good => $next->($self->{products}),
 		status => $next->(10) == 0 ? 'canceled' : 'active',
 	} } 1 .. $self->{orders} ];
-	# A review of one star comes after the first ten; some have none.
+	# The only review of one star is after the first ten; some reviews have
+	# no rating.
 	$self->{opinions} = [ map { {
 		rating => $_ == 8 ? 1 : $_ == 3 ? 0 : 4 + $_ % 2,
 		answered => $_ % 3 != 0, good => $_ % $self->{products},
@@ -52,20 +54,21 @@ sub new ($class, %o)
 	return $self;
 }
 
-# Orders of so many days, today included; those of one day where there are two numbers.
+# The orders of the last n days, today included; with two numbers, those of a
+# range.
 sub within ($self, $days, $from = 0)
 {
 	return grep { $_->{age} >= $from && $_->{age} < $days
 	    && $_->{status} ne 'canceled' } @{ $self->{list} };
 }
 
-# The day so many days ago.
+# The date n days ago.
 sub day ($age, $format = '%Y-%m-%d')
 {
 	return strftime($format, gmtime $TODAY - $age * 86400);
 }
 
-# The last of them, the newest first.
+# The last n orders, the newest first.
 sub newest ($n, @orders)
 {
 	my @sorted = @orders[ sort { $orders[$a]{age} <=> $orders[$b]{age} || $a <=> $b }
@@ -75,13 +78,13 @@ sub newest ($n, @orders)
 
 sub is_return ($order) { return $order->{amount} % 7 == 0 }
 
-# What was sold within some days of orders: the sales, of which some are returns.
+# The sales within some days, returns included.
 sub sold ($self, $days = 10_000, $from = 0)
 {
 	return grep { $_->{age} > 10 } $self->within($days, $from);
 }
 
-# The goods that will be gone in 30 days, as they went in the last 30.
+# The products that will be sold out in 30 days at the rate of the last 30.
 sub at_risk ($self)
 {
 	my (%orders, @risk);
@@ -97,14 +100,15 @@ sub at_risk ($self)
 	    || $a->{good}{nm_id} <=> $b->{good}{nm_id} } @risk;
 }
 
-# The goods of which there are some, the most first.
+# The products in stock, the largest quantity first.
 sub in_stock ($self)
 {
 	return sort { $b->{stock} <=> $a->{stock} || $a->{nm_id} <=> $b->{nm_id} }
 	    grep { $_->{stock} } @{ $self->{goods} };
 }
 
-# The pieces of a good by warehouse and size; what is none is not there.
+# The stock of a product by warehouse and size; places without stock are left
+# out.
 sub places ($good)
 {
 	my $first = ceil($good->{stock} / 2);
@@ -114,7 +118,8 @@ sub places ($good)
 	return %places;
 }
 
-# The best sold of some days, the most orders first: [ number of the good, orders ].
+# The best sellers of some days, the most orders first: [ number of product,
+# orders ].
 sub best ($self, $days, $from = 0)
 {
 	my %count;
@@ -150,7 +155,7 @@ sub average_rating ($self)
 
 sub growth ($now, $before) { return $before ? ($now - $before) / $before * 100 : 0 }
 
-# -- endpoints ----------------------------------------------------------------
+# -- endpoints ---------------------------------------------------------------
 
 sub dashboard ($self)
 {
@@ -249,7 +254,7 @@ sub orders_statistics ($self)
 	} };
 }
 
-# The week began on Monday, which was three days ago, and the month with it.
+# The current week began on Monday, three days ago; so did the month with it.
 sub analytics_sales ($self)
 {
 	my @today = $self->within(1);
@@ -289,7 +294,7 @@ sub page ($limit, $total)
 	    has_more => $total > $limit ? \1 : \0 };
 }
 
-# Without status=active the cancelled ones are among them.
+# Without status=active, cancelled orders are included.
 sub orders_recent ($self, %query)
 {
 	my @all = grep { ($query{status} // $_->{status}) eq $_->{status} }
@@ -357,7 +362,7 @@ sub analytics_summary ($self, %)
 	    period => { start => day(30), end => day(0), days => 30 } };
 }
 
-# Of one day, or of several: the orders, and the sales of those days.
+# The orders of a day or of several days, and the sales of those days.
 sub trend ($self, $days, $from)
 {
 	my @orders = $self->within($days, $from);
@@ -370,7 +375,7 @@ sub trend ($self, $days, $from)
 	    returns => scalar @back, returns_amount => amount(@back) + 0 };
 }
 
-# A week that ended yesterday.
+# A week that ends yesterday.
 sub daily_trends ($self, %)
 {
 	my $totals = $self->trend(8, 1);
@@ -395,7 +400,7 @@ sub daily_trends ($self, %)
 	    } };
 }
 
-# Of all times, whatever is asked for.
+# Over all time, whatever period is requested.
 sub sales_figures ($self)
 {
 	my @sold = $self->sold;
@@ -408,7 +413,8 @@ sub sales_figures ($self)
 	    buyout_rate => @sold ? @kept / @sold * 100 : 0 };
 }
 
-# The id of a sale is any text there, that of a return as well as that of a buyout.
+# The id of a sale is any text in the original, for a buyout as well as for a
+# return.
 sub sales_items ($self, $typed, @sold)
 {
 	my $i = 0;
@@ -449,7 +455,8 @@ sub sales_statistics ($self, %)
 	return { success => \1, data => $self->sales_figures };
 }
 
-# Seconds that a handler takes, for a shop of 20,000 orders; a small one takes 1 %.
+# Seconds that a handler takes, for a shop of 20,000 orders; a small shop takes
+# 1 %.
 my %endpoint = (
 	'dashboard' => [ \&dashboard, 0.15 ],
 	'stocks/critical' => [ \&stocks_critical, 0.1 ],
@@ -467,7 +474,7 @@ my %endpoint = (
 	'sales/statistics' => [ \&sales_statistics, 0.05 ],
 );
 
-# Where a worker finds these, or what the bot uses, the quick ones first.
+# The paths for the setting of a worker, or those of the bot, the fastest first.
 sub paths (@names)
 {
 	my %more = ('analytics/sales' => '&period=7d',
@@ -503,7 +510,8 @@ sub start ($class, %o)
 	my $self = bless { %o, port => $listen->sockport, owner => $$ }, $class;
 	my %answer;
 
-	# Made beforehand, so that the time is what the table says.
+	# Prepared at the start, so that a response takes just the time of the
+	# table.
 	for my $shop (@{ $self->{shops} }) {
 		$answer{ $shop->{id} }{$_} = $JSON->encode($endpoint{$_}[0]->($shop))
 		    for keys %endpoint;
@@ -531,7 +539,7 @@ sub stop ($self)
 
 sub DESTROY ($self) { local ($?, $!); $self->stop }
 
-# One thing at a time.
+# One request at a time.
 sub serve ($listen, $self, $answer, $shop)
 {
 	my $select = IO::Select->new($listen);

@@ -1,10 +1,10 @@
 package AIChat::Soak;
 
-# Callers who repeat what fails, a random mix of faults between and in all the
-# parts, and a checker that holds the promises against what is left:
+# Callers that repeat failed requests, a random mix of faults between and in all
+# parts, and a checker that compares the promises with the final state:
 #
-#	what is stored = what is counted = what the callers were answered, or
-#	would be if they asked again; and never more than the limit.
+#     what is stored = what is counted = what the callers got, or
+#     would get if they asked again; and never more than the limit.
 #
 # Every message is unique and the model echoes it, so each stored answer belongs
 # to one message of one caller.
@@ -19,25 +19,25 @@ use List::Util qw(sum0 uniq);
 use POSIX ();
 use Time::HiRes qw(sleep time);
 
-# Few users at a time, so that callers meet at each of them and the day is used
-# up often; and always new ones.
+# Few users at a time, so that callers collide at each of them and days are
+# often used up; and new users again and again.
 use constant { WORKERS => 3, CALLERS => 8, LIMIT => 8, USERS => 10,
     USERS_FOR_S => 4 };
 
-# A repeat comes soon, and there are as many as a patient caller makes.
+# A repeat follows soon, and as often as a patient caller would repeat.
 use constant { REPEATS => 25, ANSWER_S => 8 };
 
 my $JSON = JSON::PP->new->utf8->canonical;
 
 # -- all of it ---------------------------------------------------------------
 
-#   seconds  of faults; calm comes after it
-#   seed     of the random choices, for the same mix once more
-#   say      told of each fault
+#   seconds  of faults; a calm phase follows
+#   seed     of the random choices, to repeat the same mix
+#   say      called with each fault
 #   stack    an AIChat::Test with settings(); without one, it starts its own
-#   story    instead of random faults: what happens, in order.  The callers stop
-#            when it is over, and seconds is the most that it may take
-# Returns what check() finds, and what was done.
+#   story    instead of random faults: events in order.  The callers stop when
+#            it is over, and seconds is the most that it may take
+# Returns the result of check(), and what was done.
 sub run ($class, %o)
 {
 	my $self = bless { %o, since => time, faults => {}, undo => [] }, $class;
@@ -78,9 +78,9 @@ sub start_stack
 {
 	my @lines = qw(database model server redis workers);
 	my $s = AIChat::Test->new(workers => WORKERS, redis => 1,
-	    # The WAL writer shall not write what no commit has waited for.
+	    # The WAL writer must not write WAL that no commit has waited for.
 	    pg_conf => { wal_writer_delay => '10s' },
-	    # Chance decides which of them has a fault.
+	    # The faults of a connection are random.
 	    server => 1, proxy => \@lines, idle => [ map { "proxy $_" } @lines ],
 	    env => { settings() });
 	# Faults are what this is for.
@@ -88,7 +88,8 @@ sub start_stack
 	return $s;
 }
 
-# A zone in which it is about noon, so that the day does not change meanwhile.
+# A time zone in which it is about noon, so that the day does not change during
+# the test.
 sub zone_at_noon
 {
 	my $ahead = 12 - (gmtime)[2];
@@ -108,7 +109,7 @@ sub random_faults ($self)
 sub is_over ($self)
 {
 	return time >= $self->{until} || -e $self->{over}
-	    # A caller does not outlive the test.
+	    # A caller must not outlive the test.
 	    || ($self->{parent} && getppid != $self->{parent});
 }
 
@@ -119,7 +120,7 @@ sub start_caller ($self, $number)
 	my $file = $self->{s}->dir . "/caller-$number";
 	my $pid = fork // die "could not fork: $!\n";
 
-	# The harness notes only the requests of this process.
+	# The harness records only the requests of this process.
 	$self->{s}{used}{nginx} = 1;
 	return { pid => $pid, file => $file } if $pid;
 	$self->{parent} = getppid;
@@ -146,7 +147,7 @@ sub answered ($self)
 	    glob $self->{s}->dir . '/caller-*');
 }
 
-# What the model is to do; most of the time, answer.
+# The mark for the model; most of the time it answers normally.
 sub mark ($name)
 {
 	my $dice = rand;
@@ -160,7 +161,7 @@ sub mark ($name)
 	return "[[$what delay=@{[ int rand 150 ]}]]";
 }
 
-# One question, until it has its answer or there is no point in asking.
+# One question, until it has an answer or further attempts are pointless.
 sub one_chat ($self, $name)
 {
 	my $age = time - $self->{since};
@@ -174,12 +175,12 @@ sub one_chat ($self, $name)
 		last if $self->ask($chat) || $self->is_over;
 		sleep 0.05 + rand 0.3;
 	}
-	# Somebody who is not sure asks again.
+	# A caller that is not sure sends the request again.
 	$self->ask($chat) if $chat->{key} ne '' && rand() < 0.1;
 	return $chat;
 }
 
-# True when there is nothing more to be had.
+# True when a repeat could not change the result.
 sub ask ($self, $chat)
 {
 	my $dice = rand;
@@ -210,7 +211,7 @@ sub hang_up ($self, $chat)
 	return;
 }
 
-# In two requests at the same moment.
+# Sends two requests at the same moment.
 sub ask_twice ($self, $chat)
 {
 	my @chats = map { {
@@ -221,7 +222,7 @@ sub ask_twice ($self, $chat)
 	return AIChat::Test::finish_chats($self->{s}->start_chats(@chats));
 }
 
-# An answer, as far as the checker cares.
+# The parts of a response that the checker uses.
 sub note ($got)
 {
 	my $json = ref $got->{json} eq 'HASH' ? $got->{json} : {};
@@ -239,7 +240,7 @@ sub note ($got)
 	};
 }
 
-# Cut off on the way is no answer, whatever the status says.
+# A response that was cut off counts as no response, whatever its status is.
 sub is_whole ($said)
 {
 	return defined $said->{announced}
@@ -292,7 +293,7 @@ my %FAULTS = (
 	map({ ("$_ lines" => [ 4, line_fault($_) ]) } qw(redis server)),
 );
 
-# By weight.
+# Chooses a fault by its weight.
 sub one_fault ($self)
 {
 	my $dice = rand sum0(map { $_->[0] } values %FAULTS);
@@ -308,7 +309,7 @@ sub one_fault ($self)
 	}
 }
 
-# Waits, and undoes meanwhile what is due.
+# Waits, and meanwhile ends the faults that are due to end.
 sub pass ($self, $seconds)
 {
 	my $end = time + $seconds;
@@ -343,7 +344,7 @@ sub kill_worker ($self)
 	$self->pass(0.6);
 }
 
-# For longer than its leases last, now and then.
+# Sometimes for longer than its reservations last.
 sub freeze_worker ($self)
 {
 	my $s = $self->{s};
@@ -366,9 +367,10 @@ sub restart_pg ($self, $mode)
 	$self->{s}->start_pg;
 }
 
-# All its processes at one moment: what was in its shared memory alone is lost.  Whether
-# the role's commits wait for the disk by default, chance decides for the time after;
-# sessions have the value that they began with, so it is set before.
+# Kills all processes of PostgreSQL at one moment: data in its shared memory
+# only are lost. Whether commits of the role wait for the disk by default is
+# chosen at random for the time after it. The setting is changed before, because
+# sessions keep the value with which they began.
 sub kill_pg ($self)
 {
 	my $value = rand() < 0.5 ? 'off' : 'on';
@@ -381,7 +383,7 @@ sub kill_pg ($self)
 	    if $self->{say};
 }
 
-# It may be away for other reasons just now.
+# The database may be down for another reason at this moment.
 sub sql_as_admin ($self, $sql)
 {
 	return eval { $self->{s}->stack->pg->admin($sql) };
@@ -396,7 +398,7 @@ sub freeze_backend ($self)
 
 	return if $self->cmdline($pid) !~ /postgres/;
 	kill 'STOP', $pid;
-	# PostgreSQL waits for each of its own when it stops.
+	# PostgreSQL waits for each of its own processes when it stops.
 	$self->pass(rand 1.5);
 	kill 'CONT', $pid;
 }
@@ -425,7 +427,7 @@ sub restart_model ($self)
 	$stack->start_model;
 }
 
-# Redis and the Server: nobody may miss either.
+# Redis and the seller-data API: no chat may fail because of either.
 sub restart_extra ($self, $part)
 {
 	my $stack = $self->{s}->stack;
@@ -450,7 +452,7 @@ sub freeze_extra ($self, $part)
 	});
 }
 
-# What the lines between two parts can do; all of it passes.
+# Faults of the connections between two parts; all of them are temporary.
 sub line_fault ($kind)
 {
 	return sub ($self) {
@@ -497,8 +499,8 @@ sub wait_for_leases ($self)
 	}, 20, 'all reservations to be settled');
 }
 
-# All who have a key, and were told nothing final, or told so and it is stored all
-# the same: then there is an answer for them.
+# Callers with a key that got nothing final, or whose chat is stored in spite of
+# a refusal: an answer exists for them.
 sub ask_once_more ($self)
 {
 	my %stored = map { $_->[0] => 1 } $self->{s}->sql(
@@ -560,7 +562,7 @@ sub check_chat ($self, $chat, @rows)
 	$r->{refused}++ if !@answers && grep { $_->{status} == 429 } @said;
 	$r->{failed}++ if !@answers && !grep { $_->{status} == 429 } @said;
 
-	# Got, and not kept; kept, and with a key not to be got.
+	# Received and not stored; stored, and with a key not available.
 	$r->{lost}++, $self->wrong('answered and not stored', $which)
 	    if @answers && !@rows;
 	$r->{lost}++, $self->wrong('stored and never told', $which)
@@ -602,14 +604,14 @@ sub check_counters ($self)
 	}
 }
 
-# Nobody's day is reset here: whom Redis refuses, has used it up.
+# No limit is reset in this test: a user that Redis refuses has used up the day.
 sub check_refusals ($self)
 {
 	my %count = map { @$_ } $self->{s}->sql(
 	    'select telegram_id, request_count from ai_chat_daily_limits');
 
 	for my $log (grep { $_->[0] =~ /^worker/ } $self->{s}->logs) {
-		for ($log->[1] =~ / user=(\d+) .*used up, as Redis remembers/g) {
+		for ($log->[1] =~ / user=(\d+) .*used up, according to Redis/g) {
 			$self->{report}{remembered}++;
 			$self->wrong('refused by Redis for nothing', $_)
 			    if ($count{$_} // 0) < LIMIT;

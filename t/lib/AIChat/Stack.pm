@@ -1,7 +1,7 @@
 package AIChat::Stack;
 
-# The real parts, started and stopped: PostgreSQL, the stand-in model, workers
-# through spawn-fcgi, Nginx.  ./dev and every test use this one.
+# Starts and stops the real parts: PostgreSQL, the stand-in model, workers
+# through spawn-fcgi, and Nginx. ./dev and every test use this module.
 
 use v5.36;
 use AIChat::FastCGI;
@@ -19,7 +19,7 @@ my $TOP = abs_path(dirname(__FILE__) . '/../../..');
 
 sub top { return $TOP }
 
-# Where the programs were built: said so, or in one of the usual places.
+# The directory of the programs: as given, or one of the usual places.
 sub find_build
 {
 	my @places = ($ENV{AIC_BUILD} // (), "$TOP/build",
@@ -42,14 +42,16 @@ sub find_build
 #   wrap       what runs a worker, as a command to put before it
 #   backlog    how many may wait at a worker's socket
 #   listen     what Nginx's "listen" has besides, such as " ssl"
-#   nofile     open files, and connections, of one process of Nginx; default 16384
+#   nofile     open files and connections of one process of Nginx; default
+#              16384
 #   address    where Nginx listens; default 127.0.0.1
 #   net        the network namespace of all but PostgreSQL, as a file
-#   hosts      [ "address:port" ]: they have the workers, and Nginx is their front
+#   hosts      [ "address:port" ] of hosts with workers; Nginx is their front
 #   dying      an AIChat::Dying, which ends after the workers
 #   proxy      { database, model, model_plain, server, workers, redis }: where a
 #              fault proxy stands
-#   tls        the kind of the TLS ends before the models, see AIChat::TLS; 0 for none
+#   tls        the kind of the TLS ends before the models, see AIChat::TLS; 0 for
+#              none
 #   certs      their certificates
 sub new ($class, %o)
 {
@@ -77,7 +79,7 @@ sub deadline_s ($self)
 	return int(($ms + 999) / 1000);
 }
 
-# The whole environment of a worker; nothing else of ours leaks into it.
+# The whole environment of a worker; no other variable of the test gets into it.
 sub worker_env ($self)
 {
 	return {
@@ -93,7 +95,7 @@ sub worker_env ($self)
 
 # -- fault proxies -----------------------------------------------------------
 
-# Where to go for a part: to itself, or to the proxy before it.
+# The address of a part: its own, or that of the proxy before it.
 sub door ($self, $kind, $name, $listen, $to)
 {
 	return $to if !$self->{proxy}{$kind};
@@ -102,15 +104,15 @@ sub door ($self, $kind, $name, $listen, $to)
 	return $self->{proxies}{$name}->where;
 }
 
-# "database", "model", "second", "server", "redis" or "worker 1"; "model_plain" and
-# "second_plain" stand between a TLS end and its model, where "model" and "second" see
-# only ciphertext.
+# "database", "model", "second", "server", "redis" or "worker 1"; "model_plain"
+# and "second_plain" stand between a TLS end and its model, where "model" and
+# "second" see only ciphertext.
 sub proxy ($self, $name) { return $self->{proxies}{$name} }
 
 # -- database ----------------------------------------------------------------
 
 # The same database, through the proxy where there is one: beside PostgreSQL's
-# own socket is one of the same name.
+# own socket the proxy has one of the same name.
 sub database_door ($self, $url)
 {
 	my $dir = "$self->{run}/db";
@@ -131,14 +133,14 @@ sub migrate ($self, @args)
 
 # -- the stand-in model ------------------------------------------------------
 
-# Started once more, it comes back on the same port.
+# After a restart it has the same port.
 sub start_model ($self, @args)
 {
 	$self->launch('model', 'the stand-in model', [ 'ai-chat-model', @args ]);
 	$self->use_model($self->{model_port});
 }
 
-# Another one, to fall back to.
+# A second stand-in, for the fallback model.
 sub start_second_model ($self, @args)
 {
 	$self->launch('second', 'the second stand-in model',
@@ -146,7 +148,8 @@ sub start_second_model ($self, @args)
 	$self->use_model($self->{second_port}, 'second', 'OPENAI_FALLBACK');
 }
 
-# Points the settings at a model on a port of this host, or at what stands before it.
+# Points the settings at a model on a port of this host, or at the proxy before
+# it.
 sub use_model ($self, $port, $which = 'model', $setting = 'OPENAI')
 {
 	my $s = $self->{settings};
@@ -161,8 +164,8 @@ sub use_model ($self, $port, $which = 'model', $setting = 'OPENAI')
 	$s->{"${setting}_API_KEY"} //= "$which-stand-in";
 }
 
-# Starts the TLS end before a model, unless it runs; returns its port.  The end stays
-# when the model is stopped and started again.
+# Starts the TLS end before a model, unless it runs; returns its port. The end
+# stays when the model is stopped and started again.
 sub tls_end ($self, $which, $port)
 {
 	my $end = $self->{tls_ends}{$which} //= AIChat::TLS->start(
@@ -174,9 +177,9 @@ sub tls_end ($self, $which, $port)
 	return $end->port;
 }
 
-# One of our stand-ins.  Its port is one of free_port, not one that the kernel picks,
-# because an outgoing connection could take the latter while the stand-in is stopped.
-# The stand-in writes its port into a file when it listens.
+# Starts one of our stand-ins. Its port is from free_port and not chosen by the
+# kernel, because an outgoing connection could take the latter while the
+# stand-in is stopped. The stand-in writes its port into a file when it listens.
 sub launch ($self, $which, $name, $cmd, %env)
 {
 	my ($program, @args) = @$cmd;
@@ -194,7 +197,7 @@ sub launch ($self, $which, $name, $cmd, %env)
 	wait_for(sub { must_live($proc); -s $file }, 20, $proc->{name});
 }
 
-# The stand-in Server, the same way.
+# Starts the stand-in seller-data API in the same way.
 sub start_server ($self)
 {
 	my $s = $self->{settings};
@@ -226,8 +229,8 @@ sub sanitizer_env ($self)
 
 # -- Redis -------------------------------------------------------------------
 
-# One of our own, which keeps nothing, with these settings besides.  Points the
-# workers at it; started once more, it comes back at the same place.
+# A Redis of our own that stores nothing on disk, with further settings. Points
+# the workers at it; after a restart it has the same address.
 sub start_redis ($self, @args)
 {
 	my $proc = $self->{redis} = AIChat::Proc->start(
@@ -248,7 +251,7 @@ sub start_redis ($self, @args)
 sub redis ($self) { return $self->{redis} }
 sub redis_socket ($self) { return "$self->{run}/redis.sock" }
 
-# What it says to a command, as redis-cli prints it; past any proxy.
+# The reply of Redis to a command, as redis-cli prints it; not through a proxy.
 sub redis_cli ($self, @args)
 {
 	return run([ 'redis-cli', '-e', '-s', $self->redis_socket, @args ]);
@@ -271,7 +274,7 @@ sub worker_numbers ($self)
 	return sort { $a <=> $b } keys %{ $self->{workers} };
 }
 
-# As the systemd unit does it; does not wait.
+# Like the systemd unit; does not wait.
 sub launch_worker ($self, $n)
 {
 	return $self->{workers}{$n} = AIChat::Proc->start(
@@ -284,7 +287,7 @@ sub launch_worker ($self, $n)
 	    log => $self->worker_log_path($n));
 }
 
-# It answers by itself, not only has a socket.
+# Waits until the worker answers a request, not only until its socket exists.
 sub worker_answers ($self, $n)
 {
 	my ($status) = AIChat::FastCGI::request($self->socket_of($n),
@@ -315,7 +318,8 @@ sub stop_worker ($self, $n, $sig = 'TERM', $seconds = undef)
 	return ($drained, $proc);
 }
 
-# Up: workers first, then Nginx.  Down: the other way round.
+# Scaling up starts workers first and then changes Nginx; scaling down, in
+# reverse.
 sub scale ($self, $count)
 {
 	my @now = $self->worker_numbers;
@@ -334,7 +338,7 @@ sub scale ($self, $count)
 
 # -- Nginx -------------------------------------------------------------------
 
-# A template with its names filled in.
+# Fills in the names of a template.
 sub fill ($self, $template, %value)
 {
 	my $text = slurp("$TOP/nginx/$template");
@@ -397,7 +401,7 @@ sub start_nginx ($self)
 	}, 20, 'Nginx');
 }
 
-# All of its configuration, when it is valid.
+# The whole configuration, if it is valid.
 sub test_nginx ($self)
 {
 	return run([ 'nginx', '-T', '-c', "$self->{run}/nginx.conf", '-p',
@@ -407,8 +411,8 @@ sub test_nginx ($self)
 sub nginx ($self) { return $self->{nginx} }
 sub nginx_log_path ($self) { return "$self->{log}/nginx.log" }
 
-# Returns when the new list holds: nobody uses the old one any more, but for
-# requests that are being answered.
+# Returns when the new list is in effect: no Nginx process uses the old one,
+# except for requests in flight.
 sub reload_nginx ($self)
 {
 	my $nginx = $self->{nginx} or return;
@@ -429,8 +433,8 @@ sub is_at_work ($pid)
 
 # -- all of it ---------------------------------------------------------------
 
-# In the order that loses nothing: no new requests, the last ones answered,
-# then what they needed.  Returns what had to be killed.
+# In the order that loses nothing: no new requests, then the requests in flight,
+# then the parts that they use. Returns the parts that had to be killed.
 sub stop ($self, $seconds = 10)
 {
 	my @killed;

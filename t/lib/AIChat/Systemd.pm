@@ -1,8 +1,9 @@
 package AIChat::Systemd;
 
-# A systemd that manages the units of this tree, beside the one of this machine, if
-# there is one: a user manager in namespaces of its own, which end with us.  It needs
-# root, and a kernel that lets it have a hierarchy of control groups.
+# A systemd that manages the units of this tree, beside the systemd of this
+# machine: a user manager in namespaces of its own, which end with the test. It
+# needs root, and a kernel that permits a hierarchy of control groups of its
+# own.
 
 use v5.36;
 use AIChat::Proc qw(wait_for run slurp spew base_env);
@@ -11,27 +12,27 @@ use File::Path qw(make_path);
 
 my $TOP = AIChat::Stack::top();
 
-# What a user manager can't do, or what hides what a test has in /tmp.  All else of
-# the units is as it is.
+# Directives that a user manager cannot apply, or that hide the files of a test
+# in /tmp. All other directives of the units are unchanged.
 my $CANNOT = <<'END';
-# It is no other's manager: no user, and no secrets of others.
+# These belong to the system's manager: users, and secrets of other services.
 User=
 Group=
 LoadCredential=
 SetCredential=
 EnvironmentFile=
 EnvironmentFile=%ENV%
-# Database and programs of a test are in /tmp and in somebody's home, and belong to
-# several users.
+# The database and the programs of a test are in /tmp and in a home directory,
+# and belong to several users.
 PrivateTmp=no
 ProtectHome=no
 CapabilityBoundingSet=~
-# Where we can read it.
+# To a file that the test can read.
 StandardOutput=append:%LOG%
 StandardError=append:%LOG%
 END
 
-# $1: the directory of all.  /run is seen from outside as $1/run.
+# $1: the directory for everything. Outside, /run is visible as $1/run.
 my $INIT = <<'SH';
 set -e
 mount --make-rprivate /
@@ -45,7 +46,7 @@ systemd --user --unit=basic.target --log-target=console
 exit 1
 SH
 
-# Why not; nothing when it can.
+# The reason why it cannot run here; nothing when it can.
 sub missing
 {
 	return 'only root can have a systemd of its own' if $> != 0;
@@ -94,7 +95,8 @@ sub start ($class, %o)
 	return $self;
 }
 
-# A unit of this tree as it is, and what a user manager can't do beside it.
+# Installs a unit of this tree unchanged, with a drop-in for what a user manager
+# cannot do.
 sub take ($self, $unit)
 {
 	my $text = slurp("$TOP/systemd/$unit");
@@ -116,8 +118,9 @@ sub drop_in ($self, $unit, $name, $text)
 	spew("$self->{dir}/units/$unit.d/$name.conf", $text);
 }
 
-# At its end a program that was built with AddressSanitizer looks for leaks by ptrace(2),
-# which the units' filter of system calls refuses: the search would never end.
+# A program that was built with AddressSanitizer searches for leaks by ptrace(2)
+# when it exits, which the units' filter of system calls refuses: the search
+# would never end.
 sub settings ($self, %settings)
 {
 	$settings{ASAN_OPTIONS} = join ':', $ENV{ASAN_OPTIONS} // (),
@@ -126,7 +129,7 @@ sub settings ($self, %settings)
 	    map { "$_=\"$settings{$_}\"\n" } sort keys %settings);
 }
 
-# From inside: its peer's pid means nothing to it else.
+# From inside, because a pid of another namespace means nothing to this systemd.
 sub command ($self, @args)
 {
 	my $pid = $self->{proc}->pid;
@@ -137,7 +140,7 @@ sub command ($self, @args)
 	    env => { base_env(), XDG_RUNTIME_DIR => '/run' });
 }
 
-# Dies with what it says when it fails.
+# Dies with the output when it fails.
 sub ctl ($self, @args)
 {
 	return run($self->command(@args));
@@ -150,7 +153,8 @@ sub show ($self, $unit, $property)
 	return $value;
 }
 
-# The pid as we see it: systemd tells that of its own namespace.
+# The pid in the namespace of the test; systemd reports that of its own
+# namespace.
 sub pid ($self, $unit)
 {
 	my $inner = $self->show($unit, 'MainPID') or return 0;

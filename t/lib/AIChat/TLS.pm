@@ -1,19 +1,21 @@
 package AIChat::TLS;
 
-# A TLS end for a test: a proxy that is not written by us, nghttpx or Nginx, accepts
-# TLS connections and forwards each request to a plain HTTP server, such as the
-# stand-in model.  And the certificates for it, from a CA that only the test trusts.
+# A TLS end for a test: an independent proxy, nghttpx or Nginx, accepts TLS
+# connections and forwards each request to a plain HTTP server, such as the
+# stand-in model. This module also makes the certificates for it, from a CA that
+# only the test trusts.
 #
 #	AIChat::TLS::make_certificates($dir);
-#	my $end = AIChat::TLS->start(kind => 'h2', to => $port, certs => $dir, ...);
+#	my $end = AIChat::TLS->start(kind => 'h2', to => $port,
+#	    certs => $dir, ...);
 #	system 'curl', '--cacert', AIChat::TLS::ca_file($dir), $end->url;
 #
-# The proxy changes as little as it can.  Each request is sent to the server once,
-# whatever becomes of it, because tests count the requests there.  Nothing times out
-# before a test does.  What the server does to its connection is not forwarded as such:
-# when the server closes it without an answer, resets it, or sends too large a header,
-# the client gets a 502 from the proxy, or nghttpx resets the stream.  A test of such
-# faults needs the plain connection.
+# The proxy changes as little as possible. Each request is sent to the server
+# once, whatever its result is, because tests count the requests there. Nothing
+# times out before a test does. Faults of the server's connection are not
+# forwarded as such: when the server closes it without a response, resets it, or
+# sends a header that is too large, the client gets a 502 from the proxy, or
+# nghttpx resets the stream. A test of such faults needs the plain connection.
 
 use v5.36;
 use AIChat::Proc qw(wait_for run slurp spew tail free_port base_env);
@@ -23,7 +25,8 @@ use IO::Socket::INET;
 
 # -- certificates ------------------------------------------------------------
 
-# name => what the server's certificate says.  All but the first are to be refused.
+# name => what the server's certificate says. All but the first are to be
+# refused.
 my %CERTIFICATES = (
 	good => { names => 'IP:127.0.0.1,DNS:localhost' },
 	expired => { names => 'IP:127.0.0.1,DNS:localhost',
@@ -32,7 +35,8 @@ my %CERTIFICATES = (
 	other_ca => { names => 'IP:127.0.0.1,DNS:localhost', ca => 'other' },
 );
 
-# "openssl ca" and not "openssl x509", which makes no certificate that has expired.
+# "openssl ca" and not "openssl x509", which makes no certificate that has
+# expired.
 my $CA_CONF = <<'END';
 [ca]
 default_ca = test
@@ -48,7 +52,8 @@ policy = any
 commonName = supplied
 END
 
-# Makes two CAs, of which ca_file is the one to trust, and all server certificates.
+# Makes two CAs, of which ca_file is the one to trust, and all server
+# certificates.
 sub make_certificates ($dir)
 {
 	make_path($dir);
@@ -95,22 +100,22 @@ my %COMMAND = (
 	'nginx-plain' => \&nginx,
 );
 
-#   kind   what it speaks over TLS: "h2", HTTP/2 or HTTP/1.1, as the client prefers,
-#          by nghttpx; "nginx-h2", the same by Nginx; "http1", HTTP/1.1, by Nginx;
-#          "nginx-plain", HTTP/1.1 without TLS, to compare with
+#   kind   the protocol over TLS: "h2", HTTP/2 or HTTP/1.1, as the client
+#          prefers, by nghttpx; "nginx-h2", the same by Nginx; "http1",
+#          HTTP/1.1, by Nginx; "nginx-plain", HTTP/1.1 without TLS, to compare
 #   to     the port of the server
-#   body   JSON: by Nginx, which reads each request and answers it itself with that;
+#   body   JSON: Nginx reads each request and responds with this body itself;
 #          there is no server then
-#   certs  where make_certificates has put them
-#   cert   the name of one of them; default "good"
+#   certs  the directory that make_certificates has filled
+#   cert   the name of a certificate in it; default "good"
 #   dir    a directory of its own, with a short path
 #   log    a file
-#   port   where it listens; default a free one
+#   port   the port on which it listens; default a free one
 #   net    the network namespace to be in, as a file
-#   load   true: for a benchmark, by Nginx alone. The proxy takes thousands of requests
-#          in flight, never ends a connection because of the number of its requests,
-#          does as little work for a request as it can, and records what the
-#          clients speak, see spoken()
+#   load   true: for a benchmark, by Nginx alone. The proxy takes thousands of
+#          requests in flight, never ends a connection because of the number of
+#          its requests, does as little work for a request as possible, and
+#          records the protocols of the clients, see spoken()
 sub start ($class, %o)
 {
 	my $self = bless { cert => 'good', port => free_port(), %o }, $class;
@@ -135,9 +140,9 @@ sub proc ($self) { return $self->{proc} }
 sub url ($self) { return "https://127.0.0.1:$self->{port}" }
 sub stop ($self) { return $self->{proc}->stop }
 
-# What the clients spoke so far, such as "HTTP/2.0 TLSv1.3", and how many connections
-# did; only with "load".  A connection is recorded up to a second after its first
-# request.
+# What the clients spoke so far, such as "HTTP/2.0 TLSv1.3", and how many
+# connections did; only with "load". A connection is recorded up to a second
+# after its first request.
 sub spoken ($self)
 {
 	my %n;
@@ -164,9 +169,9 @@ sub nghttpx ($self)
 	    $self->key_file, $self->cert_file);
 }
 
-# Of the http block, for a benchmark.  A line of the log for each connection and not for
-# each request.  TLS 1.3 is off by default in Debian's Nginx.  An HTTP/2 connection of
-# Nginx also ends after an hour, keepalive_time.
+# Of the http block, for a benchmark. A line of the log for each connection and
+# not for each request. TLS 1.3 is off by default in Debian's Nginx. An HTTP/2
+# connection of Nginx also ends after an hour, keepalive_time.
 my $LOAD_HTTP = <<'END';
 	map $connection_requests $is_first { 1 1; default 0; }
 	log_format spoken "$server_protocol $ssl_protocol";

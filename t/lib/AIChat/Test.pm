@@ -1,7 +1,7 @@
 package AIChat::Test;
 
-# What every integration test stands on: the real parts in a temporary
-# directory, and ways to talk to each of them.
+# The base of every integration test: the real parts in a temporary directory,
+# and functions to talk to each of them.
 #
 #	use v5.36;
 #	use utf8;
@@ -10,14 +10,14 @@ package AIChat::Test;
 #	is $s->send(telegram_id => 7)->{status}, 200, 'a seller is answered';
 #	done_testing;
 #
-# It brings Test::More along, with a done_testing of its own, which stops
-# everything and adds four tests to each file: no part that was started and not used, no
-# error in a log that was not announced, no sanitizer report, no worker that died unasked.
-# The directory is kept when anything failed.
+# It exports Test::More, with a done_testing of its own, which stops everything
+# and adds four tests to each file: no part was started and not used, no log has
+# an error that was not announced, no sanitizer reports anything, and no worker
+# died unexpectedly. The directory is kept when anything failed.
 #
-# AIC_WITH, a list such as "redis,server,dying", has a test run with parts that it
-# did not ask for: a Redis, a Server, or those that die all the time.  What it asserts
-# must hold all the same.
+# AIC_WITH, a list such as "redis,server,dying", runs a test with parts that it
+# did not request: Redis, the seller-data API, or both while they are killed all
+# the time. All its assertions must hold in spite of that.
 
 use v5.36;
 use utf8;
@@ -42,7 +42,8 @@ use Time::HiRes qw(time);
 
 our $KEY = 'test-key';
 
-# What the workers speak to the models where a test does not say: 'h2' or 0.
+# The protocol between workers and models where a test does not set it: 'h2' or
+# 0.
 our $TLS = $ENV{AIC_TLS} // 'h2';
 
 my $JSON = JSON::PP->new->utf8->canonical->allow_nonref;
@@ -72,29 +73,31 @@ sub import ($class, @)
 # -- start and end -----------------------------------------------------------
 
 #   workers      how many; default 1, 0 for none
-#   env          settings, over those of the tests
+#   env          settings, in addition to those of the harness
 #   model        0 for none: OPENAI_BASE_URL then comes from env
 #   model_args   arguments of the stand-in model
-#   second_model 1 for a second one, which the workers fall back to
-#   redis        1 for a Redis, which the workers use; or its settings, as
+#   second_model 1 for a second stand-in, the fallback model of the workers
+#   redis        1 for Redis, which the workers use; or its settings, as
 #                [ '--maxmemory', '1mb' ]
-#   server       1 for the stand-in Server, which the workers ask
-#   with         0: without what AIC_WITH would add
+#   server       1 for the stand-in seller-data API, which the workers call
+#   with         0: without the parts that AIC_WITH would add
 #   nginx        0 for none
 #   read_timeout_s   of Nginx, when the test waits for it to pass
-#   wrap         what runs the workers, such as [ 'valgrind', ... ]
-#   backlog      how many may wait at a worker's socket
-#   tls          what the worker speaks to the models: "h2" or "http1", over TLS, by a
-#                proxy that is not ours, see AIChat::TLS; 0 for plain HTTP.  The default
-#                is that of the run, AIC_TLS
-#   proxy        [ qw(database model server workers redis) ]: where to put a fault proxy,
-#                to be steered by $s->proxy('model') or $s->proxy('worker 1');
-#                model_plain is between the TLS end and the model
+#   wrap         the command before that of a worker, as [ 'valgrind', ... ]
+#   backlog      the length of the queue of a worker's socket
+#   tls          the protocol of the models: "h2" or "http1", over TLS, by an
+#                independent proxy, see AIChat::TLS; 0 for plain HTTP.  The
+#                default is that of the run, AIC_TLS
+#   proxy        [ qw(database model server workers redis) ]: the places of
+#                fault proxies, controlled by $s->proxy('model') or
+#                $s->proxy('worker 1'); model_plain is between the TLS end and
+#                the model
 #   migrate      0 for an empty database
 #   own_pg       1 for a cluster of its own, which can be stopped
 #   pg_conf      settings of that cluster; implies own_pg
 #   pg_net       the network namespace of that cluster
-#   idle         [ qw(model nginx) ]: parts that are started and, on purpose, not used
+#   idle         [ qw(model nginx) ]: parts that are started and not used, on
+#                purpose
 sub new ($class, %o)
 {
 	my $dir = temp_dir('ai-chat-t');
@@ -117,7 +120,7 @@ sub new ($class, %o)
 		    qw(ASAN_OPTIONS LSAN_OPTIONS TSAN_OPTIONS UBSAN_OPTIONS)),
 		%{ $o{env} // {} },
 	);
-	# An undef takes a setting away.
+	# An undef removes a setting.
 	delete @{ $stack->settings }{
 	    grep { !defined $stack->settings->{$_} }
 	    keys %{ $stack->settings } };
@@ -137,8 +140,7 @@ sub new ($class, %o)
 	return $self;
 }
 
-# For the stack: which TLS ends, with the certificates that prove was started with, or
-# our own.
+# Which TLS ends the stack starts, with the certificates of prove or our own.
 sub certificates ($dir, $tls)
 {
 	return () if !$tls;
@@ -153,7 +155,7 @@ sub make_run_dir ($dir)
 	return "$dir/run";
 }
 
-# The cluster that prove was started with, or one of our own.
+# The cluster that prove has started, or one of our own.
 sub start_database ($self, %o)
 {
 	my $pg;
@@ -173,7 +175,7 @@ sub start_database ($self, %o)
 	$self->{db_url} = $pg->url($self->{db});
 }
 
-# What AIC_WITH adds, unless the test has its own or starts no worker.
+# Adds the parts of AIC_WITH, unless the test has its own or starts no worker.
 sub start_what_is_added ($self, %o)
 {
 	my $stack = $self->{stack};
@@ -183,7 +185,8 @@ sub start_what_is_added ($self, %o)
 	delete $with{redis} if $o{redis} || exists $o{env}{REDIS_URL};
 	delete $with{server} if $o{server} || exists $o{env}{SERVER_HOST};
 	my @parts = grep { $with{$_} } qw(redis server) or return;
-	# It shall find its port again, when somebody else may have got it.
+	# It must get the same port again, which another process could have
+	# taken.
 	$stack->{server_port} = free_port() if $with{server};
 	$self->{added} = \%with;
 	if (!$with{dying}) {
@@ -215,13 +218,13 @@ sub finish ($self)
 	    'no error in a log that was not announced');
 	Test::More::is(join("\n", $self->sanitizer_reports), '',
 	    'no sanitizer report');
-	Test::More::is(join("\n", @died), '', 'no worker died unasked');
+	Test::More::is(join("\n", @died), '', 'no worker died unexpectedly');
 	$self->tidy;
 }
 
-# The parts that are there, and that neither the test nor a worker has used: what the test
-# asserts would hold without them.  A part that does not tell counts as used, because the
-# test has stopped it, or worse; so do those that the test did not ask for.
+# The parts that were started and that neither the test nor a worker has used:
+# without them the assertions would hold as well. A part that does not answer
+# counts as used, because the test has stopped it; so do parts of AIC_WITH.
 sub idle_parts ($self)
 {
 	my $stack = $self->{stack};
@@ -245,7 +248,7 @@ sub idle_parts ($self)
 		$stack->worker_numbers;
 }
 
-# Anything but the /health that the harness asks for when a worker starts.
+# Any request except the /health that the harness sends when a worker starts.
 sub worker_served ($self, $n)
 {
 	my ($status, $text) = AIChat::FastCGI::request(
@@ -257,7 +260,7 @@ sub worker_served ($self, $n)
 	    route="(?!/health")[^"]*",[^\}]*\}\ [1-9]}mx;
 }
 
-# Returns the unasked deaths, those while stopping included.
+# Returns the unexpected deaths, those during the shutdown included.
 sub stop ($self)
 {
 	my $stack = $self->{stack};
@@ -292,7 +295,7 @@ sub tidy ($self)
 	}
 }
 
-# A test that died half-way: nothing stays but the directory.
+# When a test dies half-way, nothing remains but the directory.
 END {
 	for my $self (@running) {
 		next if $self->{finished} || $self->{owner} != $$;
@@ -305,13 +308,13 @@ END {
 
 # -- logs --------------------------------------------------------------------
 
-# Says that lines which match are no surprise.
+# Announces that matching lines of a log are expected.
 sub expect_log ($self, @patterns)
 {
 	push @{ $self->{expected} }, @patterns;
 }
 
-# All log files that tell about this test: name, text, from our start on.
+# All log files of this test: name, and text from its start on.
 sub logs ($self)
 {
 	my $stack = $self->{stack};
@@ -389,7 +392,7 @@ sub port ($self)
 sub dir ($self) { return $self->{dir} }
 sub stack ($self) { return $self->{stack} }
 
-# Its names are in AIChat::Stack.
+# The names of the proxies are in AIChat::Stack.
 sub proxy ($self, $name)
 {
 	my $kind = $name =~ s/^worker \d+\z/workers/r =~ s/^second\b/model/r;
@@ -433,8 +436,8 @@ sub with_json ($got)
 	return $got;
 }
 
-# Readiness is up to a second old: waits until it has this status, for so many seconds,
-# and returns the last answer.
+# Readiness is up to a second old: waits up to so many seconds for this status,
+# and returns the last response.
 sub ready_with ($self, $status, $seconds = 5)
 {
 	my $got;
@@ -449,9 +452,9 @@ sub ready_with ($self, $status, $seconds = 5)
 
 sub get ($self, $path, %o) { return $self->request('GET', $path, %o) }
 
-# The error of an answer that is one; '' where it is none, or is not told as the contract
-# has it: a 429 and a 5xx have a message for the seller, which a bot may put into HTML as
-# it is and cut at 200 characters.
+# The error of a response. '' where there is none, or where it breaks the
+# contract: a 429 or 5xx has a message for the seller, which a bot may put into
+# HTML unchanged and cut at 200 characters.
 sub why ($got)
 {
 	my $detail = ref $got->{json} eq 'HASH' ? $got->{json}{detail} : '';
@@ -473,8 +476,8 @@ sub post ($self, $path, $body = undef, %o)
 	return $self->request('POST', $path, %o);
 }
 
-# One chat.  What is not said is telegram_id 1 and a plain question; headers
-# and timeout are the request's, all else is the body's.
+# One chat. The default is telegram_id 1 and a plain question; headers and
+# timeout belong to the request, all other names to the body.
 sub send ($self, %o)
 {
 	my %args = map { exists $o{$_} ? ($_ => delete $o{$_}) : () }
@@ -483,15 +486,15 @@ sub send ($self, %o)
 	    message => 'Как поднять карточку в поиске?', %o }, %args);
 }
 
-# Many chats at the very same moment, each given as for send; returns their
-# answers in order.  One process does it, and so leaves the machine to the
-# service, which 300 of them would not.
+# Many chats at the very same moment, each with the arguments of send; returns
+# their responses in order. One process sends them all, which leaves the
+# processors to the service; 300 processes would not.
 sub send_many ($self, @chats)
 {
 	return finish_chats($self->start_chats(@chats));
 }
 
-# The two halves of it, for a test that does something meanwhile.
+# Its two halves, for a test that does something in between.
 sub start_chats ($self, @chats)
 {
 	my @socks = map { $self->connect } @chats;
@@ -517,7 +520,8 @@ sub finish_chats (@socks)
 			$seconds[$i] = time - $start;
 			next if sysread $sock, $$raw, 65536, length $$raw;
 			$select->remove($sock);
-			# Nginx may wait for it, and we for Nginx.
+			# Nginx may wait for this request, and the test for
+			# Nginx.
 			close $sock;
 		}
 	}
@@ -546,8 +550,8 @@ sub connect ($self)
 	return $sock;
 }
 
-# Bytes as they are, to Nginx; an array reference is sent piece by piece, each
-# in a segment of its own.  Returns as request does, with raw for all that came.
+# Sends bytes unchanged to Nginx; the elements of an array reference are sent in
+# a segment each. Returns what request does, with raw for all bytes received.
 sub raw_request ($self, $bytes, $seconds = 30)
 {
 	my $sock = $self->connect;
@@ -564,7 +568,8 @@ sub raw_request ($self, $bytes, $seconds = 30)
 	return parse_answer($raw);
 }
 
-# An answer with all the body that it announced, 1xx ones left out.
+# Whether a response has the whole body that it announced; 1xx responses are
+# skipped.
 sub is_whole ($raw)
 {
 	$raw =~ s/^HTTP\S+ 1\d\d .*?\r\n\r\n//s;
@@ -592,8 +597,8 @@ sub parse_answer ($raw)
 
 # -- many at once ------------------------------------------------------------
 
-# Runs $sub->(0) .. $sub->($n - 1) at the same moment, in processes of their
-# own, and returns what they returned (one scalar each), in order.
+# Runs $sub->(0) .. $sub->($n - 1) at the same moment, in a process each, and
+# returns their results (one scalar each), in order.
 sub parallel ($self, $n, $sub)
 {
 	my @readers;
@@ -630,19 +635,19 @@ sub collect ($pid, $r)
 	return $value;
 }
 
-# Chats one after the other from several callers, until told to stop; see
+# Chats one after another from several callers, until it is stopped; see
 # AIChat::Load.
 sub start_load ($self, %o)
 {
-	# Another process asks, so nothing of it is noted here.
+	# Another process sends the requests, so they are not recorded here.
 	$self->{used}{nginx} = 1;
 	return AIChat::Load->start($self, %o);
 }
 
 # -- programs ----------------------------------------------------------------
 
-# Runs one of ours to its end, with this environment and no other; returns its
-# exit status and all that it said.
+# Runs one of our programs to its end, with exactly this environment; returns
+# its exit status and all its output.
 sub program ($name, $env, @args)
 {
 	my $path = AIChat::Stack::find_build() . "/$name";
@@ -665,11 +670,11 @@ sub program ($name, $env, @args)
 	return ($? & 127 ? 'signal ' . ($? & 127) : $? >> 8, $text);
 }
 
-# ai-chatctl on this stack, whose service manager we are meanwhile.  Returns
-# { status, out, err, json }.
-#   env    over what it gets; an undef takes one away
-#   input  what it reads
-#   deaf   1: nobody reads what it says
+# Runs ai-chatctl on this stack, whose service manager this process is
+# meanwhile. Returns { status, out, err, json }.
+#   env    changes to its environment; an undef removes a variable
+#   input  its standard input
+#   deaf   1: nobody reads its output
 sub ctl ($self, @args)
 {
 	return ($self->finish_ctl($self->start_ctl(@args)))[0];
@@ -739,7 +744,7 @@ sub value ($self, $query)
 	return $row ? $row->[0] : undef;
 }
 
-# What the database holds of a user: { count, rows, leases }.
+# The data of a user in the database: { count, rows, leases }.
 sub ledger ($self, $user)
 {
 	my ($row) = $self->sql("select
@@ -759,7 +764,7 @@ sub stop_pg ($self, $mode = 'fast') { $self->{stack}->pg->stop($mode) }
 sub kill_pg ($self) { $self->{stack}->pg->kill_all }
 sub start_pg ($self) { $self->{stack}->pg->start }
 
-# The postmaster of a cluster of our own.
+# The postmaster of a cluster of the test's own.
 sub pg_pid ($self) { return $self->{stack}->pg->proc->pid }
 
 # -- Redis -------------------------------------------------------------------
@@ -771,7 +776,7 @@ sub redis_cli ($self, @args)
 	return $self->{stack}->redis_cli(@args);
 }
 
-# Whatever signal: STOP and CONT as well.
+# Sends any signal, STOP and CONT included.
 sub kill_redis ($self, $sig = 'KILL')
 {
 	my $proc = $self->{stack}->redis;
@@ -788,7 +793,7 @@ sub kill_redis ($self, $sig = 'KILL')
 
 sub worker_pid ($self, $n) { return $self->{stack}->worker($n)->pid }
 
-# A signal it is meant to die of (or to be stopped by: STOP, CONT).
+# Sends a signal that ends the worker on purpose, or stops and continues it.
 sub kill_worker ($self, $n, $sig = 'KILL')
 {
 	my $proc = $self->{stack}->worker($n);
@@ -801,7 +806,7 @@ sub kill_worker ($self, $n, $sig = 'KILL')
 	return $proc->status;
 }
 
-# One that may die of what was done to it; whether it did.
+# Whether a worker has died that may die in this test.
 sub may_die ($self, $n, $seconds = 5)
 {
 	my $proc = $self->{stack}->worker($n);
@@ -812,14 +817,15 @@ sub may_die ($self, $n, $seconds = 5)
 	return 0;
 }
 
-# All its threads: until then one of them may still take a request.
+# Waits until all its threads are stopped: one of them could still take a
+# request.
 sub is_stopped ($pid)
 {
 	return !grep { (eval { slurp($_) } // '') !~ /^State:\s+T/m }
 	    glob "/proc/$pid/task/*/status";
 }
 
-# Requests in the queue of its socket, and those that it has taken.
+# The number of requests in the queue of its socket and in the worker.
 sub queued ($self, $n)
 {
 	return (unix_connections($self->{stack}->socket_of($n)))[0];
@@ -830,7 +836,7 @@ sub taken ($self, $n)
 	return (unix_connections($self->{stack}->socket_of($n)))[1];
 }
 
-# Starts one that was killed, or a further one, and waits until it answers.
+# Starts a worker that was killed, or a further one, and waits until it answers.
 sub start_worker ($self, $n)
 {
 	my $stack = $self->{stack};
@@ -844,7 +850,7 @@ sub start_worker ($self, $n)
 	$stack->reload_nginx;
 }
 
-# Drains it and starts it again; settings may change meanwhile.
+# Drains a worker and starts it again; settings may change in between.
 sub restart_worker ($self, $n, %settings)
 {
 	my $settings = $self->{stack}->settings;
@@ -859,7 +865,7 @@ sub restart_worker ($self, $n, %settings)
 	$self->{stack}->start_workers($n);
 }
 
-# Before a worker's place is taken by another.
+# Before another worker takes its place.
 sub note_death ($self, $n)
 {
 	my $proc = $self->{stack}->worker($n) or return;
@@ -872,7 +878,7 @@ sub scale ($self, $count) { $self->{stack}->scale($count) }
 
 # -- the stand-in model ------------------------------------------------------
 
-# Its control interface; undef where it remembers nothing.
+# The control interface of the stand-in model; undef where it has no data.
 sub model_says ($self, $path, $id, $port = $self->{stack}->model_port)
 {
 	$self->{used}{ $port == ($self->{stack}->second_port // 0) ? 'second'
@@ -886,24 +892,25 @@ sub model_says ($self, $path, $id, $port = $self->{stack}->model_port)
 	return $JSON->decode($got->{content});
 }
 
-# How often it was asked: under this id, or at all.
+# How often it was called: with this id, or in total.
 sub model_count ($self, $id = undef)
 {
 	return $self->model_says('count', $id)->{requests};
 }
 
-# Its other counts: pending, peak, connections, closed_early and more.
+# Its other counters: pending, peak, connections, closed_early and more.
 sub model_counts ($self) { return $self->model_says('count', undef) }
 
-# A mark by which the stand-in model answers with these bytes, whatever its status is.
+# The mark by which the stand-in model responds with these bytes, with any
+# status.
 sub raw ($body)
 {
 	utf8::encode($body) if utf8::is_utf8($body);
 	return 'raw=' . $body =~ s/([^A-Za-z0-9_.,:"{}])/sprintf '%%%02x', ord $1/ger;
 }
 
-# The content of the last message, taken apart: the question, the seller's data and
-# the sentence before them; the last two are undef where there are no data.
+# Splits the content of the last message into the question, the seller's data
+# and the sentence before them; the last two are undef where there are no data.
 sub split_question ($content)
 {
 	my ($head, undef, $data, $question) = $content =~ m{
@@ -913,8 +920,9 @@ sub split_question ($content)
 	return ($question, $data, $head);
 }
 
-# The last request: { headers, body }, the body decoded.  The data of an added Server
-# are left out, since the test does not expect them.
+# The last request: { headers, body }, the body decoded. The data of a
+# seller-data API that AIC_WITH added are removed, because the test does not
+# expect them.
 sub model_last ($self, $id = undef, $port = $self->{stack}->model_port)
 {
 	my $last = $self->model_says('last', $id, $port) or return;
@@ -928,7 +936,7 @@ sub model_last ($self, $id = undef, $port = $self->{stack}->model_port)
 	return $last;
 }
 
-# The same of the second one.
+# The same for the second stand-in.
 sub second_count ($self, $id = undef)
 {
 	return $self->model_says('count', $id, $self->{stack}->second_port)
@@ -940,13 +948,13 @@ sub second_last ($self, $id = undef)
 	return $self->model_last($id, $self->{stack}->second_port);
 }
 
-# When it was asked, in milliseconds of a monotonic clock.
+# The times of the calls, in milliseconds of a monotonic clock.
 sub model_times ($self, $id)
 {
 	return @{ $self->model_says('times', $id) };
 }
 
-# -- the stand-in Server -------------------------------------------------------
+# -- the stand-in seller-data API --------------------------------------------
 
 sub server_request ($self, $method, $path, $body = '')
 {
@@ -961,8 +969,9 @@ sub server_request ($self, $method, $path, $body = '')
 	return $JSON->decode($got->{content});
 }
 
-# How it answers a seller from now on, 0 for all: status, delay_ms, how (hang,
-# drop), body (a reference is sent as JSON); without any of them as ever.
+# Sets the responses about a seller from now on, 0 for all: status, delay_ms,
+# how (hang, drop), body (a reference is sent as JSON); without any of them, the
+# normal response.
 sub server_set ($self, $id, %o)
 {
 	my $body = delete $o{body} // '';
@@ -972,7 +981,7 @@ sub server_set ($self, $id, %o)
 	    . join('', map { "&$_=$o{$_}" } sort keys %o), $body);
 }
 
-# How often it was asked about a seller.
+# How often it was called about a seller.
 sub server_count ($self, $id)
 {
 	return $self->server_request('GET', "seen?id=$id")->{requests};
