@@ -15,9 +15,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/bounds.h"
 #include "lib/file.h"
 #include "lib/format.h"
-#include "lib/limits.h"
 #include "lib/paths.h"
 #include "lib/retry.h"
 #include "lib/value.h"
@@ -674,14 +674,14 @@ check_server(const struct aic_conf *conf, struct aic_err *err)
 
 /*
  * Reserving and saving take up to a database timeout each, and sending the
- * response takes AIC_LIMITS_ANSWER_MS. The rest of the time is for the model,
+ * response takes AIC_BOUNDS_ANSWER_MS. The rest of the time is for the model,
  * and a call needs at least AIC_RETRY_LEAST_US.
  */
 static enum aic_code
 check_times(const struct aic_conf *conf, struct aic_err *err)
 {
 	if (conf->deadline_ms >= 2 * conf->db_timeout_ms +
-		AIC_RETRY_LEAST_US / AIC_MS + AIC_LIMITS_ANSWER_MS)
+		AIC_RETRY_LEAST_US / AIC_MS + AIC_BOUNDS_ANSWER_MS)
 		return AIC_OK;
 	return aic_fail(err, AIC_ECONF,
 	    "AI_CHAT_DEADLINE_MS (%lld) leaves no time for the model: it must "
