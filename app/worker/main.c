@@ -18,10 +18,10 @@
 #include "app/worker/sd_notify.h"
 #include "app/worker/seller_api.h"
 #include "app/worker/worker.h"
+#include "lib/bounds.h"
 #include "lib/clock.h"
 #include "lib/conf.h"
 #include "lib/http.h"
-#include "lib/limits.h"
 #include "lib/log.h"
 
 /* A thread has no deep recursion and no large arrays; a TLS handshake needs the
@@ -150,7 +150,7 @@ run_thread(void *arg)
 	struct request rq = { .worker = t->crew->worker, .fcgi = t->fcgi };
 	struct aic_err err = AIC_ERR_INIT;
 
-	aic_buf_init(&rq.body, AIC_LIMITS_BODY);
+	aic_buf_init(&rq.body, AIC_BOUNDS_BODY);
 	aic_buf_init(&rq.out, OUT_MAX);
 	for (;;) {
 		switch (fcgi_accept(t->fcgi, &rq.in, &err)) {
@@ -344,7 +344,7 @@ run_worker(struct worker *w, const sigset_t *signals)
 {
 	struct crew c = { .worker = w,
 		.stuck_us = w->conf.deadline_ms * AIC_MS +
-		    AIC_LIMITS_DRAIN_SPARE_MS * AIC_MS,
+		    AIC_BOUNDS_DRAIN_SPARE_MS * AIC_MS,
 		.lock = PTHREAD_MUTEX_INITIALIZER,
 		.changed = PTHREAD_COND_INITIALIZER };
 	int n = worker_threads(w), sig;

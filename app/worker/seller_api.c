@@ -222,7 +222,7 @@ static enum aic_breaker_verdict
 map_verdict(enum aic_metrics_seller how)
 {
 	switch (how) {
-	case AIC_METRICS_SELLER_TOLD:
+	case AIC_METRICS_SELLER_ANSWERED:
 	case AIC_METRICS_SELLER_LATE:
 	case AIC_METRICS_SELLER_NOTHING:
 	case AIC_METRICS_SELLER_UNKNOWN:
@@ -255,7 +255,7 @@ read_body(const struct seller_api *p, const struct aic_buf *body,
 	}
 	for (i = 0; i < AIC_SELLER__MAX; i++)
 		if (ret_data->part[i])
-			return AIC_METRICS_SELLER_TOLD;
+			return AIC_METRICS_SELLER_ANSWERED;
 	return AIC_METRICS_SELLER_NOTHING;
 }
 
@@ -332,7 +332,7 @@ read_call(struct seller_api *p, struct seller_api_fetch *f, int i,
 	aic_http_drop(f->call);
 	f->call = NULL;
 	note_path(p, i, how);
-	if (how == AIC_METRICS_SELLER_TOLD ||
+	if (how == AIC_METRICS_SELLER_ANSWERED ||
 	    how == AIC_METRICS_SELLER_NOTHING ||
 	    how == AIC_METRICS_SELLER_UNKNOWN)
 		f->at_s = now_s();
@@ -356,7 +356,7 @@ collect_late(struct seller_api *p,
 		a = fetches[i].call ? aic_http_wait(fetches[i].call, 0) : NULL;
 		if (a) {
 			how = read_call(p, &fetches[i], i, a);
-			if (how == AIC_METRICS_SELLER_TOLD)
+			if (how == AIC_METRICS_SELLER_ANSWERED)
 				how = AIC_METRICS_SELLER_LATE;
 			aic_metrics_seller(p->metrics, how);
 			/* The API is slow, but not down. */
@@ -715,7 +715,7 @@ seller_api_wait(struct seller_api_query *query, int64_t until_us)
 		text = NULL;
 	if (text && query->start_us)
 		query->outcome =
-		    aic_metrics_seller_name(AIC_METRICS_SELLER_TOLD);
+		    aic_metrics_seller_name(AIC_METRICS_SELLER_ANSWERED);
 	return text;
 }
 

@@ -627,7 +627,7 @@ worker_reset(struct worker *w, int64_t user)
 	struct worker_reset r = { .user = user,
 		.until_us = aic_clock_us() + AIC_CACHE_KEYS_USED_MS * AIC_MS };
 
-	if (w->cache && !aic_cache_keys_mark_reset(w->cache, user))
+	if (w->cache && !aic_cache_keys_delete_refusal(w->cache, user))
 		defer_reset(w, &r);
 }
 
@@ -654,7 +654,7 @@ worker_reset_all(struct worker *w)
 		 * delete. */
 		if (r.until_us <= aic_clock_us())
 			continue;
-		if (!aic_cache_keys_mark_reset(w->cache, r.user)) {
+		if (!aic_cache_keys_delete_refusal(w->cache, r.user)) {
 			defer_reset(w, &r);
 			return;
 		}
