@@ -10,7 +10,7 @@
 #include "lib/digest.h"
 
 /*
- * The keys are compared as SHA-256, which makes them equally long: so neither
+ * The keys are compared as SHA-256 digests, which are equally long. So neither
  * the length of a key nor its bytes change how long a comparison takes.
  */
 struct aic_auth {
@@ -70,7 +70,10 @@ set_admin(struct aic_auth *auth, const char *key, struct aic_err *err)
 		return AIC_OK;
 	if (!aic_digest_bytes(key, strlen(key), auth->admin))
 		return aic_fail(err, AIC_ENOMEM, "out of memory");
-	/* Such a key would allow callers more than to reset a limit. */
+	/*
+	 * A key of both kinds would let callers reset limits, and let the owner
+	 * of the admin key use the whole API.
+	 */
 	if (matches_any(auth, auth->admin))
 		return aic_fail(err, AIC_ECONF,
 		    "API_ADMIN_KEY is also a key of API_SECRET_KEY");

@@ -17,7 +17,7 @@ aic_breaker_done(struct aic_breaker *b)
 	pthread_mutex_destroy(&b->lock);
 }
 
-/* Callers of this function and of all below hold the lock. */
+/* The callers of the static functions below hold the lock. */
 static int64_t
 get_wait(const struct aic_breaker *b, int64_t now_us)
 {

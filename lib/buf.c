@@ -47,7 +47,8 @@ aic_buf_room(struct aic_buf *b, size_t n)
 		return true;
 	/*
 	 * Double the capacity, or allocate exactly the requested size if that
-	 * is more, so that a caller that knows the size wastes nothing.
+	 * is more, so that a caller that requests the final size wastes
+	 * nothing.
 	 */
 	cap = b->cap ? b->cap * 2 : FIRST_CAP;
 	if (cap <= b->len + n)

@@ -16,8 +16,8 @@
 #include "lib/redis.h"
 
 /*
- * Increase the version when the format of a value changes, so that values of
- * older workers are ignored.
+ * The 1 is the version of the format. Increase it when the format of a value
+ * changes, so that values of older workers are ignored.
  */
 #define PREFIX "aic:1:"
 
@@ -45,8 +45,8 @@
 #define TICK_US (1 * AIC_S)
 
 /*
- * Delay between connection attempts: the first one, doubled up to the second,
- * plus or minus a half at random.
+ * Delay between connection attempts: BACKOFF_US, doubled after each failure up
+ * to BACKOFF_MOST_US, and then multiplied by a random factor from 0.5 to 1.5.
  */
 #define BACKOFF_US (100 * AIC_MS)
 #define BACKOFF_MOST_US (2 * AIC_S)
@@ -72,17 +72,17 @@
  * opening may take a second. The janitor opens connections until there are POOL
  * of them, and replaces those that break.
  *
- * A call has four steps: begin_call() takes a connection and asks the breaker;
- * the caller writes its commands; run_call() sends them, reads the replies and
- * reports the result to the breaker; give_back() returns the connection or
- * closes it.
+ * A call has four steps: begin_call() takes a connection and gets the breaker's
+ * permission; the caller writes its commands; run_call() sends them, reads the
+ * replies and reports the result to the breaker; return_conn() returns the
+ * connection or closes it.
  *
- * `open' is a copy of the state of the breaker under `lock'. When the breaker
- * opens, report_verdict() sets `open' and empties `idle' in one critical
- * section, so that no caller takes a connection afterwards. A connection that
- * is returned while the breaker is open is closed by give_back(). After OPEN_US
- * the janitor opens a new connection; this is the trial of the breaker, and its
- * success closes the breaker.
+ * `open' is a copy of the state of the breaker that is guarded by `lock'. When
+ * the breaker opens, report_verdict() sets `open' and empties `idle' in one
+ * critical section, so that no caller takes a connection afterwards. A
+ * connection that is returned while the breaker is open is closed by
+ * return_conn(). After OPEN_US the janitor opens a new connection; this is the
+ * trial of the breaker, and its success closes the breaker.
  *
  * Example: Redis hangs. Three calls time out after 50 ms each; the third one
  * opens the breaker. Later calls end as AIC_CACHE_OPEN without a delay. Once a
@@ -280,11 +280,12 @@ borrow_conn(struct aic_cache *c, struct conn *ret_conn)
 }
 
 /*
- * Return a connection to the idle list. It is closed instead if it is broken,
- * or if the breaker or the cache has closed meanwhile.
+ * Return a connection to the idle list. It is closed instead if it is not
+ * `well', if the breaker has opened meanwhile, or if aic_cache_close() has
+ * begun.
  */
 static void
-give_back(struct aic_cache *c, struct conn *conn, bool well)
+return_conn(struct aic_cache *c, struct conn *conn, bool well)
 {
 	pthread_mutex_lock(&c->lock);
 	c->n_busy--;
@@ -313,8 +314,9 @@ now_ms(void)
  * Send the commands that were written, read the replies, report the result to
  * the breaker, and return the connection.
  *
- * A call that ends at a deadline of the caller that is earlier than
- * AIC_CACHE_CALL_US is neutral, because it does not show that Redis is slow.
+ * A call ends after AIC_CACHE_CALL_US, or at the deadline of its caller if that
+ * is earlier. In the second case a timeout is neutral for the breaker, because
+ * it does not show that Redis is slow.
  */
 static enum aic_cache_end
 run_call(struct aic_cache *c, struct conn *conn, uint64_t round,
@@ -348,7 +350,7 @@ run_call(struct aic_cache *c, struct conn *conn, uint64_t round,
 		break;
 	}
 	report_verdict(c, round, verdict, why);
-	give_back(c, conn, end == AIC_CACHE_OK);
+	return_conn(c, conn, end == AIC_CACHE_OK);
 	return end;
 }
 
@@ -368,7 +370,7 @@ begin_call(struct aic_cache *c, int64_t start_us, struct conn *ret_conn,
 	if (aic_breaker_enter(&c->breaker, start_us,
 		start_us + AIC_CACHE_CALL_US, ret_round) == 0)
 		return AIC_CACHE_OK;
-	give_back(c, ret_conn, false);
+	return_conn(c, ret_conn, false);
 	return AIC_CACHE_OPEN;
 }
 
@@ -380,7 +382,7 @@ struct looking {
 	bool refused;
 };
 
-/* An error in place of a value, of any kind, counts as a missing value. */
+/* Any error in place of a value counts as a missing value. */
 static void
 on_value(void *arg, const struct aic_redis_reply *reply)
 {
@@ -512,7 +514,7 @@ aic_cache_put(struct aic_cache *c, const struct aic_cache_put *puts, int n,
 		ask.replies += write_put(c, &conn, &puts[i]);
 	if (ask.replies == 0) {
 		report_verdict(c, round, AIC_BREAKER_NEUTRAL, "");
-		give_back(c, &conn, true);
+		return_conn(c, &conn, true);
 		return AIC_CACHE_REFUSED;
 	}
 	end = run_call(c, &conn, round, &ask, start, deadline_us);
@@ -617,7 +619,10 @@ add_conn(struct aic_cache *c)
 	bool kept = false;
 	uint64_t round;
 
-	/* Only the janitor makes trials, so this one needs no timeout. */
+	/*
+	 * A trial needs a time limit only if another call can be the next
+	 * trial. Only the janitor makes trials, one after the other.
+	 */
 	wait = aic_breaker_enter(&c->breaker, now, INT64_MAX, &round);
 	if (wait > 0) {
 		pthread_mutex_lock(&c->lock);
@@ -705,7 +710,7 @@ check_idle(struct aic_cache *c)
 	if (!any)
 		return;
 	if (aic_breaker_enter(&c->breaker, now, INT64_MAX, &round) > 0) {
-		give_back(c, &conn, false);
+		return_conn(c, &conn, false);
 		return;
 	}
 	aic_redis_command(conn.redis, 1);

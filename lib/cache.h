@@ -3,10 +3,10 @@
  * elsewhere.
  *
  * The cache never makes its callers fail and never delays them for more than
- * AIC_CACHE_CALL_US. A value that is missing, late, not ours, or expired is
- * reported as missing, and the caller reads the authoritative copy. A value is
- * used only if a worker with the same secret wrote it under exactly that key
- * (lib/seal), and only until the expiry time that this worker sealed with it.
+ * AIC_CACHE_CALL_US. A value that is missing, late, expired, or without a valid
+ * seal is reported as missing, and the caller reads the authoritative copy. The
+ * seal (digest.h) proves that a program with the same secret wrote the value,
+ * under this key, and until when the value is valid.
  *
  * A background thread, the janitor, resolves names, opens connections, and
  * checks once a second whether Redis responds. A caller borrows an idle
@@ -67,7 +67,8 @@ struct aic_cache_conf {
  * ret_cache  NULL when the cache is disabled
  *
  * Errors:   AIC_ECONF, AIC_ENOMEM
- * Threads:  starts one; block the signals that it must not receive before
+ * Threads:  starts one; before the call, block the signals that it must not
+ *           receive
  * Memory:   gives; aic_cache_close()
  */
 enum aic_code aic_cache_open(struct aic_cache **ret_cache,

@@ -9,32 +9,33 @@
 #include "lib/context.h"
 
 /* The tombstone outlives every refusal that was read before the reset. */
-#define MARK_MS (15 * INT64_C(1000))
-_Static_assert(MARK_MS *AIC_MS > AIC_CACHE_KEYS_LOOK_MAX_US + AIC_CACHE_CALL_US,
-    "old news find the mark");
+#define TOMBSTONE_MS (15 * INT64_C(1000))
+_Static_assert(TOMBSTONE_MS *AIC_MS >
+	AIC_CACHE_KEYS_LOOK_MAX_US + AIC_CACHE_CALL_US,
+    "a late refusal finds the tombstone");
 
 /*
  * The OID of the database is read from the statistics of the connection,
  * because the role may have no right to read pg_database. Idempotent: reads
  * only.
  */
-#define WHOSE(cluster)                                                         \
+#define SCOPE_OF(cluster)                                                      \
 	"SELECT " cluster ", a.datid::text, current_database()::text"          \
 	" FROM pg_stat_get_activity(pg_backend_pid()) a"
 
-enum whose_column {
-	WHOSE_CLUSTER,
-	WHOSE_DATABASE_OID,
-	WHOSE_DATABASE,
+enum scope_column {
+	SCOPE_CLUSTER,
+	SCOPE_DATABASE_OID,
+	SCOPE_DATABASE,
 };
 
-static const struct aic_db_stmt whose = { "whose",
-	WHOSE("(SELECT system_identifier FROM pg_control_system())::text"), 0,
-	NULL };
+static const struct aic_db_stmt scope = { "whose",
+	SCOPE_OF("(SELECT system_identifier FROM pg_control_system())::text"),
+	0, NULL };
 
-/* For a role that may not read the system identifier. */
-static const struct aic_db_stmt whose_at_all = { "whose_at_all", WHOSE("''"), 0,
-	NULL };
+/* For a role that has no right to read the system identifier. */
+static const struct aic_db_stmt scope_without_cluster = { "whose_at_all",
+	SCOPE_OF("''"), 0, NULL };
 
 enum aic_code
 aic_cache_keys_set_scope(struct aic_cache *cache, struct aic_db *db,
@@ -47,11 +48,11 @@ aic_cache_keys_set_scope(struct aic_cache *cache, struct aic_db *db,
 
 	if (!cache || aic_cache_has_scope(cache))
 		return AIC_OK;
-	aic_db_call(&call, &whose);
+	aic_db_call(&call, &scope);
 	rc = aic_db_run(db, &call, 1, deadline_us, &why);
 	if (rc && strcmp(why.sqlstate, AIC_DB_NO_RIGHT) == 0) {
 		why = (struct aic_err)AIC_ERR_INIT;
-		aic_db_call(&call, &whose_at_all);
+		aic_db_call(&call, &scope_without_cluster);
 		rc = aic_db_run(db, &call, 1, deadline_us, &why);
 	}
 	if (rc) {
@@ -59,9 +60,9 @@ aic_cache_keys_set_scope(struct aic_cache *cache, struct aic_db *db,
 		return rc;
 	}
 	snprintf(name, sizeof(name), "%s %s %s",
-	    aic_db_get(&call, 0, WHOSE_CLUSTER),
-	    aic_db_get(&call, 0, WHOSE_DATABASE_OID),
-	    aic_db_get(&call, 0, WHOSE_DATABASE));
+	    aic_db_get(&call, 0, SCOPE_CLUSTER),
+	    aic_db_get(&call, 0, SCOPE_DATABASE_OID),
+	    aic_db_get(&call, 0, SCOPE_DATABASE));
 	aic_cache_set_scope(cache, name);
 	aic_db_call_done(&call);
 	return AIC_OK;
@@ -96,12 +97,12 @@ aic_cache_keys_context(char key[AIC_CACHE_KEY_SIZE], int64_t telegram_id,
 }
 
 bool
-aic_cache_keys_mark_reset(struct aic_cache *cache, int64_t telegram_id)
+aic_cache_keys_delete_refusal(struct aic_cache *cache, int64_t telegram_id)
 {
-	static const char mark[] = "reset";
-	struct aic_cache_put put = {
-		.data = mark, .len = sizeof(mark) - 1, .ttl_ms = MARK_MS
-	};
+	static const char tombstone[] = "reset";
+	struct aic_cache_put put = { .data = tombstone,
+		.len = sizeof(tombstone) - 1,
+		.ttl_ms = TOMBSTONE_MS };
 
 	const char *keys[] = { put.key };
 

@@ -100,14 +100,17 @@ find_start(const struct aic_buf *body, size_t *ret_len)
 	}
 }
 
-/* A request has four members. Further faults are not about ours. */
+/*
+ * The most faults that are read from one response. The worker itself sets four
+ * members of a request, so the faults of those are fewer.
+ */
 #define ENTRIES_MAX 16
 
 /* --- errors -------------------------------------------------------------- */
 
 /*
- * Whether a string is a name such as "rate_limit_exceeded". Some servers put a
- * key or words of the question in its place, which must not be logged.
+ * Whether a string is a name such as "rate_limit_exceeded". Some servers put an
+ * API key or words of the question there; these must not be logged.
  */
 static bool
 is_name(const char *s, const char *const *keys)
@@ -157,7 +160,10 @@ get_status(struct json_object *v)
 	return n >= 400 && n <= 599 ? (int)n : 0;
 }
 
-/* Each text is cut, because the result is searched for many words. */
+/*
+ * Each text is truncated, because aic_param_refused() searches it for many
+ * words.
+ */
 static void
 add_message(const char *code, const char *param, const char *message,
     struct aic_completion_error *to)
@@ -261,6 +267,7 @@ aic_completion_read_error(const struct aic_buf *body, const char *const *keys,
 	if (aic_json_parse(s, n, &doc) != AIC_OK)
 		return;
 	read_error(doc, keys, ret_error);
+	/* The status of the response counts, not one in its body. */
 	ret_error->status = 0;
 	json_object_put(doc);
 }
@@ -269,7 +276,7 @@ aic_completion_read_error(const struct aic_buf *body, const char *const *keys,
 
 /* What the finish_reason of an answer means. */
 enum ending {
-	UNKNOWN,
+	COMPLETE, /* as far as finish_reason shows */
 	CUT, /* the answer ended at the token limit */
 	BROKEN, /* the provider reports that the rest is missing */
 	FILTERED,
@@ -309,9 +316,9 @@ struct reading {
 	bool stream;
 	bool failed; /* the body contains an error */
 	bool choices; /* a list of choices was read */
-	bool choice; /* ... with one choice */
-	bool message; /* ... that has a message */
-	bool content; /* ... with a part that is text */
+	bool choice; /* a list had at least one choice */
+	bool message; /* a choice had a message or a delta */
+	bool content; /* a message had a part that is text */
 	bool refusal;
 	bool ended; /* the choice has a finish_reason */
 	bool no_memory;
@@ -410,7 +417,7 @@ read_finish(const char *reason, struct reading *r)
 	if (!*reason)
 		return;
 	r->ended = true;
-	r->ending = UNKNOWN;
+	r->ending = COMPLETE;
 	for (i = 0; i < sizeof(endings) / sizeof(endings[0]); i++)
 		if (strncasecmp(reason, endings[i].reason,
 			strlen(endings[i].reason)) == 0)
@@ -558,14 +565,14 @@ fail_error(const struct aic_completion_error *e, struct aic_err *err)
 	    status, e->code, e->type, e->param);
 }
 
-/* Fail if the response is no answer, whatever its text. */
+/* Fail if the response is not a complete answer, even if it has text. */
 static enum aic_code
 check_frame(struct reading *r, struct aic_err *err)
 {
 	if (r->failed) {
 		/*
-		 * finish_reason is "error" in this case, and a code may be
-		 * absent.
+		 * With finish_reason "error", the error may have neither a
+		 * status nor a code. `broken' then makes a retry possible.
 		 */
 		r->error->broken = r->ending == BROKEN;
 		return fail_error(r->error, err);
@@ -595,7 +602,7 @@ take_text(struct reading *r, char **ret_text, struct aic_err *err)
 	size_t skip, len = 0;
 	char *all;
 
-	/* Each invalid byte becomes three. */
+	/* aic_utf8_mend() writes three bytes (U+FFFD) for an invalid one. */
 	aic_buf_init(&text, 3 * AIC_COMPLETION_MAX);
 	if (r->text.len > 0)
 		aic_utf8_mend(&text, r->text.data, r->text.len);
@@ -632,8 +639,8 @@ read_body(const char *s, size_t n, struct reading *r, struct aic_err *err)
 	if (r->stream)
 		return check_frame(r, err);
 	/*
-	 * With HTTP/2 and without a Content-Length, nothing else may show that
-	 * the connection ended too early.
+	 * With HTTP/2 and without a Content-Length, an incomplete document can
+	 * be the only sign that the connection ended too early.
 	 */
 	if (rc && aic_json_is_cut(s, n))
 		return fail_broken(r, err, "the model's answer broke off");

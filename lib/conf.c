@@ -15,9 +15,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/bounds.h"
 #include "lib/file.h"
 #include "lib/format.h"
-#include "lib/limits.h"
 #include "lib/paths.h"
 #include "lib/retry.h"
 #include "lib/value.h"
@@ -45,16 +45,16 @@ enum kind {
 
 enum {
 	MUST = 1, /* required */
-	SECRET = 2, /* NAME_FILE is allowed; never logged, wiped */
+	SECRET = 2, /* may be set as NAME_FILE; never logged; wiped */
 	DIRECT = 4, /* for a PROXY: may be AIC_PROVIDER_DIRECT */
-	CREDENTIAL = 8, /* NAME_FILE is a path; may be a credential */
+	CREDENTIAL = 8, /* a path; the file may be a systemd credential */
 };
 
 struct setting {
 	const char *name;
 	enum kind kind;
 	int flags;
-	const char *preset; /* NULL: none */
+	const char *default_value; /* NULL: none */
 	double min, max; /* for NUM and REAL */
 	size_t offset; /* in struct aic_conf */
 };
@@ -62,8 +62,8 @@ struct setting {
 #define AT(field) offsetof(struct aic_conf, field)
 
 /*
- * The comment at a row is the reason of its range. A range without a comment is
- * that of the specification.
+ * The comment above a row is the reason for its range. A range without a
+ * comment is part of the requirements of the service.
  */
 static const struct setting table[] = {
 	{ "API_SECRET_KEY", KEYS, MUST | SECRET, NULL, 0, 0, AT(api_keys) },
@@ -75,7 +75,7 @@ static const struct setting table[] = {
 	    AT(openai_base_url) },
 	{ "OPENAI_MODEL", TEXT, 0, "gpt-4o-mini", 0, 0, AT(openai_model) },
 	{ "OPENAI_TEMPERATURE", REAL, 0, "0.7", 0, 2, AT(openai_temperature) },
-	/* above the largest token limit known */
+	/* 1,000,000: above the largest token limit of any known model */
 	{ "OPENAI_MAX_TOKENS", NUM, 0, "1000", 1, 1000000,
 	    AT(openai_max_tokens) },
 	{ "OPENAI_AUTH", AUTH, 0, "bearer", 0, 0, AT(openai_auth) },
@@ -109,16 +109,18 @@ static const struct setting table[] = {
 	{ "OPENAI_FALLBACK_EXTRA_BODY_FILE", TEXT, CREDENTIAL, NULL, 0, 0,
 	    AT(fallback_extra_body_file) },
 	{ "REDIS_URL", TEXT, SECRET, NULL, 0, 0, AT(redis_url) },
-	/* a run of failures is at most all chats in flight */
+	/*
+	 * 0: the breaker never opens; 10,000: all chats that can be in flight
+	 */
 	{ "AI_CHAT_BREAKER_FAILURES", NUM, 0, "20", 0, 10000,
 	    AT(breaker_failures) },
 	/*
-	 * Below 100 ms the breaker spares the model nothing; no caller waits
-	 * for more than the longest deadline of 600 s.
+	 * 100: a breaker that is open for less time spares the model nothing;
+	 * 600,000: the longest AI_CHAT_DEADLINE_MS.
 	 */
 	{ "AI_CHAT_BREAKER_OPEN_MS", NUM, 0, "10000", 100, 600000,
 	    AT(breaker_open_ms) },
-	/* more retries in 10 s than a worker can make: no budget */
+	/* 1,000,000: more retries in 10 s than a worker can make */
 	{ "AI_CHAT_RETRY_FLOOR", NUM, 0, "10", 0, 1000000, AT(retry_floor) },
 	/*
 	 * 0: derived from AI_CHAT_THREADS, see http.h. A connection carries 100
@@ -131,54 +133,56 @@ static const struct setting table[] = {
 	{ "SERVER_CONTEXT_PATHS", PATHS, 0,
 	    "/api/v1/bot/user-context/{telegram_id}", 0, 0, AT(server_paths) },
 	/*
-	 * No response arrives within 50 ms; no caller waits 10 s for seller
-	 * data.
+	 * 50: few responses arrive sooner; 10,000: no caller waits longer for
+	 * the seller's data.
 	 */
 	{ "AI_CHAT_SERVER_TIMEOUT_MS", NUM, 0, "800", 50, 10000,
 	    AT(server_timeout_ms) },
 	/*
-	 * 200: the first of a seller's figures fits; 16,000: the most that a
-	 * caller may send of them.
+	 * 200: room for the first of a seller's figures; 16,000: the most that
+	 * a caller may send of them.
 	 */
 	{ "AI_CHAT_USER_CONTEXT_CHARS", NUM, 0, "4000", 200, 16000,
 	    AT(user_context_chars) },
 	{ "AI_CHAT_PORT", NUM, 0, "9001", 1, 65535, AT(port) },
 	{ "AI_CHAT_METRICS_DIR", TEXT, 0, NULL, 0, 0, AT(metrics_dir) },
-	/* more workers than a host has */
+	/* 9,999: more workers than a host has */
 	{ "AI_CHAT_INSTANCE", NUM, 0, "1", 1, 9999, AT(instance) },
 	{ "AI_CHAT_DAILY_LIMIT", NUM, 0, "30", 0, 1000000, AT(daily_limit) },
-	/* a user's reservations are in one row; 1,000 make 40 KB */
+	/* 1,000: a user's reservations are in one row, and 1,000 take 40 KB */
 	{ "AI_CHAT_USER_CONCURRENCY", NUM, 0, "0", 0, 1000,
 	    AT(user_concurrency) },
 	{ "AI_CHAT_TIMEZONE", ZONE, 0, "UTC", 0, 0, AT(timezone) },
 	{ "AI_CHAT_CONTEXT_MESSAGES", NUM, 0, "5", 0, 50,
 	    AT(context_messages) },
-	/* above what a model accepts and what the request's body can hold */
+	/* 1,000,000: more than any model accepts; bounds the model's request */
 	{ "AI_CHAT_CONTEXT_CHARS", NUM, 0, "12000", 0, 1000000,
 	    AT(context_chars) },
-	/* a year: older exchanges are history, not context */
+	/* 31,536,000: a year; older exchanges are history, not context */
 	{ "AI_CHAT_CONTEXT_TTL_S", NUM, 0, "0", 0, 31536000,
 	    AT(context_ttl_s) },
-	/* 30 days: an older answer is out of date */
+	/* 2,592,000: 30 days; an older answer is out of date */
 	{ "AI_CHAT_ANSWER_CACHE_S", NUM, 0, "0", 0, 2592000,
 	    AT(answer_cache_s) },
 	{ "AI_CHAT_PROMPT_FILE", TEXT, 0, AIC_PROMPT_FILE, 0, 0,
 	    AT(prompt_file) },
 	{ "AI_CHAT_ANSWER_FORMAT", FORMAT, 0, "telegram-html", 0, 0,
 	    AT(answer_format) },
-	/* half of a message: a longer addition is a message of its own */
+	/* 2,048: half of a message; a bot sends longer additions separately */
 	{ "AI_CHAT_ANSWER_RESERVE", NUM, 0, "64", 0, 2048, AT(answer_reserve) },
-	/* no caller waits for longer than 600 s */
+	/* 600,000: no caller waits longer */
 	{ "AI_CHAT_DEADLINE_MS", NUM, 0, "55000", 1000, 600000,
 	    AT(deadline_ms) },
-	/* the most that one worker was measured with */
+	/* 10,000: the most that one worker was measured with */
 	{ "AI_CHAT_THREADS", NUM, 0, "64", 1, 10000, AT(threads) },
 	{ "AI_CHAT_DB_SCHEMA", SCHEMA, 0, "public", 0, 0, AT(db_schema) },
-	/* above what PostgreSQL is configured for */
+	/* 1,000: above what PostgreSQL is usually configured for */
 	{ "AI_CHAT_DB_POOL", NUM, 0, "4", 1, 1000, AT(db_pool) },
 	/*
-	 * A reservation reaches the database up to this timeout late and lapses
-	 * 5 s after the deadline. The contract allows 10 s in all.
+	 * 5,000: the time until a reservation lapses is computed before the
+	 * statement is sent, and includes 5 s after the deadline. If the
+	 * statement takes the whole timeout, the reservation lapses 10 s after
+	 * the deadline, which is the most that the contract allows.
 	 */
 	{ "AI_CHAT_DB_TIMEOUT_MS", NUM, 0, "3000", 100, 5000,
 	    AT(db_timeout_ms) },
@@ -289,8 +293,8 @@ read_secret(const struct setting *s, const char *form, const char *path,
 }
 
 /*
- * The path of a credential of systemd: its directory and the name, of n bytes,
- * in lower case. False: the file does not exist.
+ * The path of a credential of systemd: the directory of the credentials, and
+ * the first n bytes of the name in lower case. False: the file does not exist.
  */
 static bool
 credential_path(char *const *env, const char *name, size_t n,
@@ -311,9 +315,9 @@ credential_path(char *const *env, const char *name, size_t n,
 }
 
 /*
- * The value of a secret, or the path of a file. A unit has to list every
- * credential, and provides an empty line for one that does not exist. Such a
- * credential counts as not set.
+ * The value of a secret, or the path of a file; "": not set. A unit of systemd
+ * has to list every credential, so it provides an empty line (a file of one
+ * byte) for one that does not exist. Such a credential counts as not set.
  */
 static enum aic_code
 find_credential(const struct setting *s, char *const *env, char *value,
@@ -369,7 +373,7 @@ find_value(const struct setting *s, char *const *env, char *value,
 	if (!plain || !*plain) {
 		if (plain && s->flags & MUST)
 			return aic_fail(err, AIC_ECONF, "%s is empty", s->name);
-		plain = s->preset;
+		plain = s->default_value;
 	}
 	if (!plain) {
 		*ret_found = false;
@@ -383,8 +387,9 @@ find_value(const struct setting *s, char *const *env, char *value,
 }
 
 /*
- * PostgreSQL decides whether the name is valid (--check queries it). This check
- * finds a typing error on a host with the time zone files.
+ * PostgreSQL decides whether the name is valid; `ai-chat-worker --check`
+ * queries PostgreSQL for that. This check finds a typing error without
+ * PostgreSQL, on a host that has the files of time zones.
  */
 static enum aic_code
 check_zone(const struct setting *s, const char *value, struct aic_err *err)
@@ -623,7 +628,7 @@ load_one(struct aic_conf *conf, const struct setting *s, char *const *env,
 	return rc;
 }
 
-/* Reject an unknown name with our prefix, because it is a typing error. */
+/* Reject an unknown name that begins with AI_CHAT_: it is a typing error. */
 static enum aic_code
 check_names(char *const *env, struct aic_err *err)
 {
@@ -668,15 +673,15 @@ check_server(const struct aic_conf *conf, struct aic_err *err)
 }
 
 /*
- * Reserving and saving take up to a database timeout each, and the response has
- * to be sent. The rest is for the model, and a call needs at least
- * AIC_RETRY_LEAST_US.
+ * Reserving and saving take up to a database timeout each, and sending the
+ * response takes AIC_BOUNDS_ANSWER_MS. The rest of the time is for the model,
+ * and a call needs at least AIC_RETRY_LEAST_US.
  */
 static enum aic_code
 check_times(const struct aic_conf *conf, struct aic_err *err)
 {
 	if (conf->deadline_ms >= 2 * conf->db_timeout_ms +
-		AIC_RETRY_LEAST_US / AIC_MS + AIC_LIMITS_ANSWER_MS)
+		AIC_RETRY_LEAST_US / AIC_MS + AIC_BOUNDS_ANSWER_MS)
 		return AIC_OK;
 	return aic_fail(err, AIC_ECONF,
 	    "AI_CHAT_DEADLINE_MS (%lld) leaves no time for the model: it must "

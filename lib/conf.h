@@ -36,7 +36,7 @@ struct aic_conf {
 	char *openai_base_url; /* without a final slash */
 	char *openai_model;
 	double openai_temperature;
-	int64_t openai_keep_warm; /* 1: keep a connection to it open */
+	int64_t openai_keep_warm; /* 1: keep a connection to the model open */
 	int64_t openai_max_tokens;
 	enum aic_provider_auth openai_auth;
 	char *openai_auth_url;
@@ -61,7 +61,7 @@ struct aic_conf {
 	int64_t breaker_failures;
 	int64_t breaker_open_ms;
 	int64_t retry_floor; /* retries in ten seconds */
-	/* HTTP/2, to one server; 0: from threads */
+	/* HTTP/2 connections to one server; 0: derived from `threads' */
 	int64_t upstream_connections;
 
 	char *server_host; /* without a final slash; NULL: no seller-data API */
@@ -96,16 +96,16 @@ struct aic_conf {
  * aic_conf_load -- read and check all settings.
  *
  * env       environ(7)
- * ret_conf  set on AIC_OK; aic_conf_done() it
+ * ret_conf  set on AIC_OK
  *
  * Errors:   AIC_ECONF  err->detail names the setting and the fault. It never
  *           contains the value of a secret.
  * Blocks:   on reading the files of NAME_FILE settings and credentials
- * Source:   systemd.exec(5), "CREDENTIALS_DIRECTORY": a secret that is not set
- *           is read from the file there that has its name in lower case; the
- *           file of a HEADERS_FILE or EXTRA_BODY_FILE is found under its name
- *           without _FILE
- * Memory:   gives
+ * Source:   systemd.exec(5), "CREDENTIALS_DIRECTORY". If a secret is not set,
+ *           it is read from the file in this directory that has the name of
+ *           the secret in lower case. The file of a HEADERS_FILE or
+ *           EXTRA_BODY_FILE has that name without _file.
+ * Memory:   gives; aic_conf_done()
  */
 enum aic_code aic_conf_load(struct aic_conf *ret_conf, char *const *env,
     struct aic_err *err) AIC_MUST_CHECK;

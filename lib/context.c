@@ -38,9 +38,10 @@ enum context_column {
 };
 
 /*
- * $1 user, $2 zone. Idempotent, except for the time. A user without a row here
- * but with exchanges, from an earlier service, gets a row. A user who has never
- * chatted does not.
+ * $1 user, $2 zone. Idempotent: a second run begins the conversation a moment
+ * later, and increments the version again, which does no harm. A user of an
+ * earlier service who has exchanges but no row here gets a row. A user who has
+ * never chatted does not.
  */
 static const struct aic_db_stmt clear = {
 	"clear",

@@ -23,8 +23,8 @@
 #define AIC_CONTEXT_MAX 50 /* exchanges */
 
 /*
- * Above what any model accepts. It also bounds the body of the request to the
- * model.
+ * More than any model accepts. The maximum also limits the body of the request
+ * to the model.
  */
 #define AIC_CONTEXT_CHARS_MAX 1000000
 
@@ -40,8 +40,8 @@ struct aic_context {
 	int n;
 	int first; /* index of the first exchange within the budget; n: none */
 	char *cut; /* the newest answer, shortened; NULL: not shortened */
-	struct aic_db_call call; /* owns the texts, or */
-	char *copy; /* ... the unpacked copy does */
+	struct aic_db_call call; /* owns the texts, unless `copy' is set */
+	char *copy; /* the unpacked copy, which owns the texts; NULL: none */
 };
 
 /* The limits of a context. */

@@ -18,15 +18,16 @@
 
 /*
  * How long a batch waits for the trip in flight to return before it starts a
- * trip on another connection. A trip takes less than this, so a batch that has
- * waited longer is held up. Until then, waiting is cheaper than one more trip:
- * with 32 callers, a fifth more chats a second.
+ * trip on another connection. A trip normally takes less than this, so after
+ * this time the trip in flight is delayed. Until then, waiting is cheaper than
+ * one more trip: with 32 callers it gives a fifth more chats a second.
  */
 #define TRIP_WAIT_US (5 * AIC_MS)
 
 /*
- * A server that restarts is back within a second or two. More than ten attempts
- * a second gain nothing; fewer lose time.
+ * The pause between two attempts to connect in an outage: it begins with the
+ * first value and doubles up to the second. A server that restarts is back
+ * within a second or two, so longer pauses would lose time.
  */
 #define RETRY_FIRST_US (50 * AIC_MS)
 #define RETRY_MOST_US (500 * AIC_MS)
@@ -163,7 +164,9 @@ aic_db_look(struct aic_db *db)
 	return s;
 }
 
-/* Callers of this function and of all below hold the lock. */
+/*
+ * The callers of this function and of all static functions below hold the lock.
+ */
 static void
 note_up(struct aic_db *db)
 {
@@ -220,11 +223,11 @@ give_up(struct aic_db *db, struct aic_db_batch *b, const char *why)
 }
 
 /*
- * Behind a pooler, which means that nothing is prepared, a trip is a single
- * batch. PgBouncer 1.18 gives the server connection to another client after the
- * first transaction of a trip. If a message of the next batch is longer than
- * its packets (pkt_buf, 4 KB), the rest of that message then reaches the wrong
- * server.
+ * If nothing is prepared, there may be a pooler before the server, and a trip
+ * is a single batch. PgBouncer 1.18 gives the server connection to another
+ * client after the first transaction of a trip. If a message of the next batch
+ * is then longer than the buffer of PgBouncer (pkt_buf, 4 KB), the rest of that
+ * message reaches the wrong server.
  */
 static int
 trip_max(const struct aic_db *db)
@@ -322,7 +325,7 @@ take_conn(struct aic_db *db)
 }
 
 static void
-give_conn(struct aic_db *db, struct aic_db_conn *c)
+return_conn(struct aic_db *db, struct aic_db_conn *c)
 {
 	if (c->pg && c->generation != db->generation)
 		aic_db_conn_close(c);
@@ -432,7 +435,7 @@ lead_trip(struct aic_db *db, struct aic_db_batch *self)
 		c->silent = false;
 		finish_trip(db, c, trip);
 	}
-	give_conn(db, c);
+	return_conn(db, c);
 	wake_next(db);
 }
 
@@ -459,7 +462,7 @@ serve_batch(struct aic_db *db, struct aic_db_batch *self)
 		give_up(db, self, "all are in use");
 		return;
 	}
-	/* wake_next() relies on this wait to end then. */
+	/* wake_next() relies on this wait to end after TRIP_WAIT_US. */
 	if (now - self->since_us < TRIP_WAIT_US &&
 	    self->since_us + TRIP_WAIT_US < until)
 		until = self->since_us + TRIP_WAIT_US;
@@ -472,8 +475,9 @@ serve_batch(struct aic_db *db, struct aic_db_batch *self)
 		return;
 	}
 	/*
-	 * In an outage, one thread at a time tries to connect. After timeout_us
-	 * the other batches fail at once, because no caller should wait longer.
+	 * In an outage, one thread at a time tries to connect. When the outage
+	 * has lasted for timeout_us, the other batches fail at once, because no
+	 * caller should wait longer.
 	 */
 	if (db->idle && !db->trying) {
 		if (now >= db->retry_us) {

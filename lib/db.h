@@ -6,7 +6,8 @@
  * its own statement_timeout. The deadline is therefore kept in this module. A
  * connection that missed a deadline is closed. It is not cancelled, because
  * PQcancel() waits for the server. The idle connections of the pool are closed
- * with it, because the fault that swallowed its packets may swallow theirs.
+ * with it, because the fault that dropped its packets may concern all existing
+ * connections.
  *
  * Statements run in batches. One aic_db_run() is one batch: one round trip and
  * one transaction. Batches of several threads that wait for a connection at the

@@ -27,8 +27,8 @@ struct aic_db_stmt {
 	 * NULL: there is no such form. The pool runs this form when a later
 	 * batch of the same trip waits for the disk anyway, and reports success
 	 * only after that batch has. Both forms return a row if, and only if,
-	 * they have written, so that the pool can tell whether the later batch
-	 * did.
+	 * they have written, so the rows show the pool whether the later batch
+	 * has written.
 	 */
 	const struct aic_db_stmt *lazy;
 };

@@ -11,8 +11,8 @@
 #include "lib/clock.h"
 
 /*
- * The parameters that aic_db_params_init() adds to those of the URL, and a
- * NULL.
+ * Room for the parameters that aic_db_params_init() adds to those of the URL,
+ * and for a NULL.
  */
 #define OWN_PARAMS 12
 
@@ -25,8 +25,8 @@
 #define OPTIONS_MAX (16 * 1024)
 
 /*
- * The list rotated so that its item n is the first. A list without commas is
- * copied.
+ * A copy of the list, rotated so that item n is the first. A list without
+ * commas is not rotated.
  */
 static char *
 rotate_list(const char *list, int n)
@@ -70,7 +70,8 @@ count_hosts(const struct aic_db_params *p, int n)
 }
 
 /*
- * values[1..]: copies of values[0], of n members, with each other host first.
+ * Make values[1..]: each is a copy of the n members of values[0], with another
+ * host as the first.
  */
 static enum aic_code
 set_hosts(struct aic_db_params *p, int n, struct aic_err *err)
@@ -115,13 +116,13 @@ set_hosts(struct aic_db_params *p, int n, struct aic_err *err)
  * role that may create a schema could otherwise define an operator or a
  * function that runs with our rights.
  *
- * lock_timeout is shorter than statement_timeout, so that a lock that is held
- * is reported as such.
+ * lock_timeout is shorter than statement_timeout, so that a statement that
+ * waits for a lock fails with the error that says so.
  *
- * The tcp_ options are for a server whose client host has lost its network,
- * perhaps between a statement and the end of its transaction, where no
- * statement_timeout runs. They make the server release the locks of that
- * session within 25 s. They have no effect on a unix socket.
+ * The tcp_ options concern the case that the host of this program loses its
+ * network, perhaps between a statement and the end of its transaction, when no
+ * statement_timeout runs. With them the server ends the session, and releases
+ * its locks, within 25 s. They have no effect on a unix socket.
  */
 static enum aic_code
 set_options(struct aic_db_params *p, const char *of_url, const char *schema,
@@ -148,11 +149,11 @@ set_options(struct aic_db_params *p, const char *of_url, const char *schema,
 }
 
 /*
- * The TCP options of our side, unless the URL sets them. Sent data that stays
- * unacknowledged for a third of timeout_ms, and at least a second, ends the
- * connection, so that time is left to run the batch on another one. An idle
- * connection is probed and ends within 20 s when its peer is gone. The options
- * have no effect on a unix socket.
+ * The TCP options of the client's side, unless the URL sets them. Sent data
+ * that stays unacknowledged for a third of timeout_ms, and at least a second,
+ * ends the connection, so that time is left to run the batch on another one. An
+ * idle connection is probed and ends within 20 s when its peer is gone. The
+ * options have no effect on a unix socket.
  */
 static const char *
 own_param(const struct aic_db_params *p, const char *keyword)

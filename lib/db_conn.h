@@ -1,6 +1,6 @@
 /*
  * db_conn -- one connection to PostgreSQL: the parameters of libpq, and
- * connecting without blocking, with a deadline of our own.
+ * connecting without blocking, until a deadline.
  *
  * Internal to the pool of db.h. What runs over a connection is in db_trip.h,
  * and the pool decides who uses it.
@@ -27,9 +27,9 @@
 /* How to connect. Read-only once set, apart from first_host. */
 struct aic_db_params {
 	/*
-	 * The parameters of PQconnectStartParams(), once for each host as the
-	 * first. libpq tries the hosts in order and would spend the whole
-	 * deadline on a first host that does not respond.
+	 * The parameters of PQconnectStartParams(). With values[i], host i is
+	 * the first of the hosts. libpq tries the hosts in order and would
+	 * spend the whole deadline on a first host that does not respond.
 	 */
 	const char **keys, **values[AIC_DB_HOSTS_MAX];
 	char *lists[AIC_DB_HOSTS_MAX][3]; /* what values of hosts point to */
@@ -38,7 +38,7 @@ struct aic_db_params {
 	PQconninfoOption *options;
 	char *server_options; /* start-up options: ours and those of the URL */
 	char user_timeout[16];
-	int64_t timeout_us; /* shared by the hosts of a URL with several */
+	int64_t timeout_us; /* if the URL has several hosts, they share it */
 };
 
 struct aic_db_conn {

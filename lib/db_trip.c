@@ -111,9 +111,9 @@ may_be_stale(const char *state)
 
 /*
  * Classify an error. A result without an SQLSTATE was made by libpq: the
- * connection is gone. Classes 08 and 57P are the same, reported by the server.
- * 25006 comes from a server that has become a standby. 42P05 means that a
- * statement of this name exists which this connection has not prepared: a
+ * connection is gone. Classes 08 and 57P mean the same, and are sent by the
+ * server. 25006 comes from a server that has become a standby. 42P05 means that
+ * a statement of this name exists which this connection has not prepared: a
  * pooler shares one session between connections, so nothing can be prepared.
  */
 static enum aic_db_outcome
@@ -154,8 +154,8 @@ read_batch(struct aic_db_conn *c, struct aic_db_batch *b, int64_t deadline_us,
 			return got;
 		if (!res) {
 			/*
-			 * One NULL ends each call. Further ones: no result is
-			 * pending.
+			 * libpq ends the results of each call with one NULL.
+			 * More NULLs in a row mean that no result is pending.
 			 */
 			if (++nulls > 2)
 				return AIC_DB_LOST;

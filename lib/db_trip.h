@@ -29,7 +29,7 @@ enum aic_db_outcome {
 	AIC_DB_RAN,
 	AIC_DB_REFUSED, /* a permanent error of the server */
 	AIC_DB_AGAIN, /* a temporary error of the server: a deadlock */
-	AIC_DB_STALE, /* a prepared statement failed; its text may not */
+	AIC_DB_STALE, /* a prepared statement failed; its text may succeed */
 	/* no response: the connection broke, or another batch was late */
 	AIC_DB_LOST,
 	AIC_DB_LATE, /* no response before the deadline of the batch */

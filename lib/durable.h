@@ -1,5 +1,5 @@
 /*
- * durable -- find settings of the server and of our tables with which an
+ * durable -- find settings of the server and of the tables with which an
  * acknowledged commit can be lost when PostgreSQL or its host crashes.
  *
  * A session cannot change these settings, so they are reported.

@@ -28,8 +28,8 @@ _Static_assert(sizeof(names) / sizeof(names[0]) == AIC__MAX,
     "every code has a name");
 
 /*
- * Replace the line breaks that an external value may contain; our texts are one
- * line.
+ * Replace the line breaks that an external value may contain: a text of an
+ * error is one line.
  */
 static void
 join_lines(char *s)

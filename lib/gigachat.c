@@ -21,9 +21,9 @@
 #define CONNECT_US (5 * AIC_S)
 
 /*
- * An early renewal delays the chat that makes it by EARLY_US at most, because
- * the old token is still valid. After a failure, the next early renewal is made
- * EARLY_AGAIN_US later.
+ * A renewal is early while the old token is still valid. It therefore delays
+ * the chat that makes it by EARLY_US at most. After a failure, the next early
+ * renewal is made EARLY_AGAIN_US later.
  */
 #define EARLY_US (3 * AIC_S)
 #define EARLY_AGAIN_US (10 * AIC_S)
@@ -170,9 +170,10 @@ is_token(const char *s, size_t len)
 /*
  * The life of a token, from the time of the request.
  *
- * The server states the expiry by its own clock, which is compared with ours.
- * If ours is wrong, the token seems to have expired or to live for hours. The
- * difference is then meaningless.
+ * The server states the time of expiry by its own clock, and the clock of this
+ * machine is subtracted from it. If the clock of this machine is wrong, the
+ * token seems to have expired or to be valid for hours. The difference is then
+ * not used.
  */
 static int64_t
 get_life(struct json_object *doc, int64_t asked_ms)
@@ -191,7 +192,10 @@ get_life(struct json_object *doc, int64_t asked_ms)
 	return (ms - asked_ms) * AIC_MS;
 }
 
-/* json-c writes a string that is no longer than the old one in place. */
+/*
+ * Overwrites a string with zeros. json-c writes the new value in place if it is
+ * not longer than the old one.
+ */
 static void
 wipe_string(struct json_object *string, size_t len)
 {
@@ -252,7 +256,7 @@ read_answer(struct fresh *f, const struct aic_http_answer *answer,
 	if (answer->end != AIC_HTTP_ANSWERED) {
 		/*
 		 * A token costs nothing, so a request whose answer was lost may
-		 * be repeated.
+		 * be repeated, as after AIC_HTTP_CONNECT.
 		 */
 		set_why(f,
 		    answer->end == AIC_HTTP_BROKEN ||
@@ -332,8 +336,8 @@ get_least(int64_t a, int64_t b)
 
 /*
  * Record a failure of the endpoint, which is returned to the waiting chats as
- * well. The end of one chat (its caller left, its deadline passed) is not
- * recorded.
+ * well. An end that concerns one chat only (its caller left, its deadline
+ * passed) is not recorded.
  */
 static void
 note_failure(struct aic_gigachat *g, const struct fresh *f)
@@ -436,13 +440,13 @@ copy_failure(const struct aic_gigachat *g, char why[AIC_HTTP_WHY_SIZE])
  * Get the token. The lock is held. Each iteration returns or follows a change.
  *
  * A failure is returned to the calls that waited for its request. A call that
- * comes later, in the pause after it, waits for the end of the pause, because
- * it would otherwise lose an attempt without a request. A refused key is
- * different, because the next request cannot succeed either: this failure is
- * returned during the whole pause.
+ * comes later, in the pause after it, waits for the end of the pause. Otherwise
+ * the chat would lose an attempt although no request was sent for it. A refused
+ * key is different, because the next request cannot succeed either: this
+ * failure is returned during the whole pause.
  *
  * A new token is returned however short its life is. Otherwise an endpoint
- * whose tokens have no life would receive one request after the other.
+ * whose tokens expire at once would receive one request after the other.
  */
 static enum aic_http_end
 get_token(struct aic_gigachat *g, const struct aic_gigachat_call *call,

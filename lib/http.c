@@ -24,7 +24,10 @@
 
 /* --- open and close ---------------------------------------------------- */
 
-/* Free all but the thread. A half-built engine is allowed. */
+/*
+ * Free the engine; its thread must have ended. An engine that was opened in
+ * part is allowed.
+ */
 static void
 free_engine(struct aic_http *h)
 {

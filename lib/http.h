@@ -11,10 +11,10 @@
  * the thread of the engine.
  *
  * The engine follows no redirect, takes no proxy from the environment and uses
- * no signals. A request with a body is sent once. Where libcurl would send it a
- * second time on another connection, the call ends as AIC_HTTP_BROKEN, because
- * the server may have processed the request. The caller decides about another
- * attempt.
+ * no signals. A request with a body is sent once. If libcurl is about to send
+ * it a second time on another connection, the call ends as AIC_HTTP_BROKEN,
+ * because the server may have processed the request. The caller decides about
+ * another attempt.
  *
  * Threads: any thread may start, wait for and drop calls. aic_http_open()
  * creates the thread of the engine with the signal mask of its caller.

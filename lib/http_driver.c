@@ -15,8 +15,8 @@
 /*
  * With more calls in flight than this, the thread of the engine drives. It
  * hardly ever sleeps under such a load, so callers rarely wait for it to wake
- * up. The stacks of the callers also stay small: TLS would make each of
- * thousands 25 KB larger.
+ * up. This also saves memory: a caller that drives runs the code of TLS, which
+ * enlarges its stack by 25 KB, and there can be thousands of callers.
  */
 #define CROWD 48
 
@@ -112,7 +112,7 @@ remove_follower(struct aic_http *h, struct aic_http_call *call)
 
 /*
  * The driving thread stops driving and passes the role on if there is work. The
- * newest follower is chosen, because it probably waits longest. A follower
+ * newest follower is chosen, because it will probably wait longest. A follower
  * whose call is over is about to return. The lock is held.
  */
 static void

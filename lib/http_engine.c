@@ -18,7 +18,10 @@
 /* Pause before the next attempt to allocate a multi handle. */
 #define RENEW_US (10 * AIC_MS)
 
-/* How late a call is ended that has no connection at its deadline. */
+/*
+ * Interval of the search for calls that have waited too long. A call without a
+ * connection ends this long after its deadline at most.
+ */
 #define SWEEP_US (50 * AIC_MS)
 
 /* --- the multi handle ------------------------------------------------- */
@@ -55,10 +58,11 @@ finish_ended(struct aic_http *h)
 
 /*
  * Make libcurl examine the other streams of a connection on which a stream has
- * failed. If the connection itself failed, nghttp2 expects nothing more from
- * it, but libcurl 7.88 detects this only when it reads for a stream, and a
- * server that leaves the connection open causes no read. On a sound connection
- * without new data, the read changes nothing. True: libcurl has read.
+ * failed. If the connection itself failed, nghttp2 expects no more data from
+ * it. libcurl 7.88 detects this only when it reads for a stream, and there is
+ * no reason to read while the server leaves the connection open and sends
+ * nothing. On a sound connection without new data, the read changes nothing.
+ * True: libcurl has read.
  */
 static bool
 check_suspect(struct aic_http *h)
@@ -120,7 +124,10 @@ aic_http_engine_done(struct aic_http *h)
 {
 	struct aic_http_upstream *up;
 
-	/* Closing its connections changes the counts of the upstreams. */
+	/*
+	 * Before the upstreams are freed, because closing the connections
+	 * changes their counts.
+	 */
 	curl_multi_cleanup(h->multi);
 	while ((up = h->upstreams)) {
 		h->upstreams = up->next;
@@ -136,8 +143,8 @@ aic_http_engine_done(struct aic_http *h)
  *
  * The first is an allocation failure. libcurl 7.88 does not report which
  * transfers it affected. Some would wait until their deadline for an event that
- * nothing waits for, and the socket table of libcurl may lack entries. All
- * calls in flight therefore fail, and the old handle is not used again.
+ * epoll does not watch for, and the socket table of libcurl may lack entries.
+ * All calls in flight therefore fail, and the old handle is not used again.
  *
  * The second is a shortage of descriptors: libcurl has no call that closes idle
  * connections. This replacement waits until no transfer uses the old handle.

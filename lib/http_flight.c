@@ -11,9 +11,10 @@
 #include "lib/http_sock.h"
 
 /*
- * How long after a request was sent again libcurl's log is read, to detect
- * whether the server had refused the request. The first repetition counts as an
- * attempt in any case.
+ * After libcurl has sent a request again, its log is read for this long in all
+ * calls of the same upstream, to detect whether the server refused a request
+ * before libcurl repeats it. At the first repetition the log is not read yet,
+ * so that one counts as an attempt in any case.
  */
 #define REFUSALS_US (600 * AIC_S)
 
@@ -104,8 +105,8 @@ detect_protocol(struct aic_http_call *call)
 }
 
 /*
- * A linear search: a request stays in this list for milliseconds, unless the
- * server is slow to read it.
+ * The search is linear, because the list is short: a request stays in it for
+ * milliseconds, unless the server reads slowly.
  */
 static void
 leave_sending(struct aic_http_call *call)
@@ -147,8 +148,8 @@ on_request(void *arg, char *ip, char *local_ip, int port, int local_port)
 
 	(void)ip, (void)local_ip, (void)port, (void)local_port;
 	/*
-	 * With several sockets, for several addresses, it is unknown which of
-	 * them connected.
+	 * If sockets to several addresses are connecting, it is unknown which
+	 * of them succeeded.
 	 */
 	if (call->connecting == 1) {
 		s = &call->http->socks[call->fd];
@@ -165,8 +166,8 @@ on_request(void *arg, char *ip, char *local_ip, int port, int local_port)
 		s->connection = call->connection;
 	if (call->transfer.has_body) {
 		/*
-		 * The call may be in the list: libcurl sends a refused request
-		 * again.
+		 * The call may be in the list already, because libcurl sends a
+		 * refused request again.
 		 */
 		leave_sending(call);
 		call->next_sending = call->http->sending;
@@ -311,7 +312,8 @@ aic_http_flight_begin(struct aic_http *h, struct aic_http_call *call, bool own)
 		connect_ms = left_ms;
 	/*
 	 * The caller ends the call at its deadline, see abort_transfer(). This
-	 * is the fallback. 0 would mean no limit.
+	 * timeout is for the case that the caller does not. 0 would mean no
+	 * limit.
 	 */
 	curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, left_ms + LATE_MS);
 	curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS,
@@ -380,8 +382,7 @@ aic_http_flight_fail_begun(struct aic_http *h)
 /* --- cancelling ------------------------------------------------------- */
 
 /*
- * Another begun call on the same HTTP/2 connection; call: NULL or the one to
- * skip.
+ * A begun call on the HTTP/2 connection, other than `call', which may be NULL.
  */
 static struct aic_http_call *
 find_neighbour(struct aic_http *h, const void *connection,

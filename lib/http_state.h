@@ -34,8 +34,8 @@
 struct aic_http;
 
 /*
- * libcurl handles that are kept for later calls. One takes some 6 KB and 10 us
- * to make. Handles beyond this number are made and freed.
+ * libcurl handles that are kept for later calls. One takes some 6 KB, and 10 us
+ * to make. Further handles are freed after their call.
  */
 #define AIC_HTTP_HANDLES_KEPT 64
 
@@ -53,7 +53,10 @@ enum aic_http_call_state {
  */
 struct aic_http_call {
 	struct aic_http *http;
-	/* the driver's from when the call is submitted until it is over */
+	/*
+	 * belongs to the driver from the submission of the call until it is
+	 * over
+	 */
 	struct aic_http_transfer transfer;
 	struct aic_http_trust *trust;
 	char *upstream_key; /* NULL once the upstream has taken it */
@@ -93,7 +96,7 @@ struct aic_http_list {
 
 /*
  * A server, identified by its address, the proxy and the trust store. There are
- * as many as the settings name. Used by the driver alone.
+ * only a few, because the settings name them. Used by the driver alone.
  */
 struct aic_http_upstream {
 	struct aic_http_upstream *next;
@@ -144,7 +147,7 @@ struct aic_http {
 	CURL *handles[AIC_HTTP_HANDLES_KEPT];
 	int n_handles;
 	bool driven; /* a thread drives */
-	bool alone; /* ... and it is the thread of the engine */
+	bool alone; /* the driver is the thread of the engine */
 	struct aic_http_call *followers; /* callers that wait, newest first */
 	pthread_cond_t idle; /* signals work for the engine's thread */
 

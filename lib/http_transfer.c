@@ -22,7 +22,8 @@
 #define RECEIVE_BUFFER_PLAIN 4096L
 
 /*
- * A response of the API has a dozen headers. Its documentation allows 64 KiB.
+ * A response of a model has a dozen headers; the documentation of the API
+ * allows 64 KiB.
  */
 #define HEADERS_MAX (64 * 1024)
 
@@ -30,7 +31,7 @@
 #define RETRY_AFTER_MAX_US (86400 * AIC_S)
 
 /*
- * Codings that every server supports. By default they would depend on how
+ * Content codings that every server supports. The default list depends on how
  * libcurl was built.
  */
 #define CODINGS "gzip, deflate"
@@ -162,14 +163,13 @@ set_target(struct aic_http_transfer *t, const struct aic_http_request *req,
 /*
  * The size of the receive buffer of libcurl.
  *
- * With HTTP/2, libcurl 7.88 copies the data of a stream into the buffer of that
- * stream while it reads from the connection for any other stream, as much as
- * the socket has. When the buffer is full, libcurl stops within the data that
- * it has read. It continues when the socket has more data, and therefore never
- * if the last frame of the stream, with END_STREAM, was the last one to arrive.
- * The buffer is therefore as large as the largest allowed answer. A larger
- * answer exceeds its limit, and the transfer ends when the full buffer is
- * delivered.
+ * With HTTP/2, libcurl 7.88 reads all data that the socket has, and copies the
+ * data of each stream into the buffer of that stream. When a buffer is full,
+ * libcurl stops within the data that it has read. It continues when the socket
+ * has more data. If the data that it has read end with the last frame of the
+ * stream, the one with END_STREAM, it never continues. The buffer is therefore
+ * as large as the largest allowed answer. A larger answer exceeds its limit,
+ * and the transfer ends when the full buffer is delivered.
  *
  * The buffer has pages of its own (http_memory.h), of which a short answer
  * touches one or two.
@@ -267,7 +267,7 @@ classify_end(const struct aic_http_transfer *t, CURLcode rc)
 		 */
 		return t->header_done ? AIC_HTTP_ANSWERED : AIC_HTTP_BROKEN;
 	case CURLE_WRITE_ERROR:
-		/* The third case: invalid bytes of a content coding. */
+		/* The last case: bytes of a content coding are invalid. */
 		return t->too_big	    ? AIC_HTTP_TOO_BIG
 		    : t->answer.body.failed ? AIC_HTTP_NO_MEMORY
 					    : AIC_HTTP_BROKEN;

@@ -13,8 +13,9 @@
 #include "lib/http_call.h"
 
 /*
- * Providers close idle connections after a minute or more. Ours are closed
- * before that, so that no request meets a closing connection.
+ * Providers close idle connections after a minute or more. This program closes
+ * them earlier, so that it sends no request over a connection that the provider
+ * is closing.
  */
 #define AIC_HTTP_IDLE_MAX_S 50
 
@@ -70,9 +71,9 @@ void aic_http_transfer_take_body(struct aic_http_transfer *t,
  * be sent.
  *
  * When a kept connection ends before the answer, libcurl sends the same request
- * again on another one. The server may have processed a request with a body by
- * then, and charged for it, so the second one is refused. A GET changes nothing
- * and may be repeated.
+ * again on another one. By then the server may have processed the request, and
+ * charged for it, so a request with a body is not sent a second time. A GET
+ * changes nothing and may be repeated.
  */
 bool aic_http_transfer_may_send(struct aic_http_transfer *t);
 

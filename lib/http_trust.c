@@ -51,7 +51,10 @@ aic_http_trust_open(struct aic_http_trust **ret_trust, const char *ca_file,
 		aic_http_trust_close(t);
 		return rc;
 	}
-	/* A system without the bundle file has the directory. */
+	/*
+	 * Discard the error that OpenSSL records on a system that has the
+	 * directory of certificates but no bundle file.
+	 */
 	ERR_clear_error();
 	*ret_trust = t;
 	return AIC_OK;

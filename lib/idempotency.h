@@ -1,6 +1,6 @@
 /*
  * idempotency -- a chat that is repeated under its Idempotency-Key: look up the
- * state of the first one.
+ * state of the first chat.
  *
  * The key is not stored. Its hash is the first half of the chat's id, in the
  * reservation and later in the row, so a repeat with the same key finds both. A

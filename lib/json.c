@@ -43,8 +43,8 @@ fail_memory(struct scan *s)
 }
 
 /*
- * Fails on an error that is allowed in a model's answer, but not in a caller's
- * request.
+ * Fails on an error that is allowed in a model's answer (`loose'), but not in a
+ * caller's request.
  */
 static bool
 fail_strict(struct scan *s, const char *wrong)
@@ -498,8 +498,8 @@ aic_json_is_cut(const char *text, size_t len)
 /*
  * The number of bytes at s that need no escape. The loop tests eight bytes at a
  * time, because a text of several kilobytes is written for each chat. In the
- * sum, the high bit of a byte is set if the same byte of x is below 0x20, or is
- * a quote or a backslash.
+ * combined word, the high bit of a byte is set if the same byte of x is below
+ * 0x20, or is a quote or a backslash. The second loop finds the exact place.
  */
 static size_t
 plain_run(const char *s, size_t n)

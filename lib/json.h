@@ -3,8 +3,8 @@
  *
  * The module does not use json-c's parser, because that parser accepts single
  * quotes, NaN, raw control characters and U+0000, which the contract refuses.
- * Out of memory, json-c's parser also loses members, cuts strings, or ends the
- * process.
+ * When memory is exhausted, json-c's parser also loses members, truncates
+ * strings, or ends the process.
  */
 #ifndef AIC_JSON_H
 #define AIC_JSON_H

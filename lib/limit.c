@@ -9,34 +9,36 @@
 
 /*
  * A role that can create functions and operators in the schema of the tables
- * could create one that fits the types of an expression better than the
- * built-in one does. It would then run with the rights of this program. So the
- * statements of the whole project use operators whose types are exactly those
- * of a built-in operator (float8 * interval, not int * interval). Operators
- * that accept any type, for example those on ai_chat_lease, are written with
- * their full name.
+ * could create one whose types match an expression better than those of the
+ * built-in one. PostgreSQL would then call it with the rights of this program.
+ * So the statements of the whole project use operators whose types are exactly
+ * those of a built-in operator (float8 * interval, not int * interval).
+ * Operators whose built-in version accepts any type, for example those on
+ * ai_chat_lease, are written with their schema.
  */
 
 /*
- * The longest reservation: AI_CHAT_DEADLINE_MS, at most 600 s, and
+ * The longest reservation: AI_CHAT_DEADLINE_MS, at most 600 s, plus
  * AIC_LIMIT_SPARE_MS.
  */
 #define RESERVATION_MAX "605 seconds"
 
 /*
- * $1 user, $2 chat, $3 zone, $4 time until the reservation lapses in ms, $5
- * limit (below 0: the statement reserves nothing and inserts no row), $6 most
- * reservations at a time, $7 time of the first reservation of this chat.
+ * $1 user, $2 chat, $3 zone, $4 ms until the reservation lapses, $5 limit
+ * (below 0: the statement reserves nothing and inserts no row), $6 most
+ * reservations at a time (0: no maximum), $7 time of the first reservation of
+ * this chat (NULL: there was none).
  *
  * Idempotent: a second reservation of the same chat replaces the first one.
  * PostgreSQL evaluates every expression of the DO UPDATE part on the newest
- * version of the row, under the row's lock. Only this statement removes
- * reservations that have lapsed. So while a reservation is in the row, even
- * one that has lapsed, no other chat got its place.
+ * version of the row, under the row's lock. Of the statements that a chat runs,
+ * only this one removes lapsed reservations of other chats. So while a
+ * reservation is in the row, even one that has lapsed, no other chat was
+ * reserved in its stead.
  *
  * created_at is the time at which the user became known. A user who was erased
- * (aic_retain_forget()) and returns is a new user; after an erasure,
- * reservations made before it are not renewed.
+ * (aic_retain_forget()) and returns is a new user. A chat that was first
+ * reserved before the erasure is not reserved again ($7).
  *
  * The commit does not wait for the disk. A reservation that a power failure
  * destroys has the effect of one that has lapsed: the save reserves the chat
@@ -118,7 +120,7 @@ static const struct aic_db_stmt reserve = {
  * second check reads a snapshot from before the wait for the row's lock. After
  * aic_idempotency_queue_bind() in the same batch, the statement waits only for
  * a user's very first row. A chat that gets its reservation therefore checks
- * once more (aic_idempotency_bind()) before it asks the model.
+ * once more (aic_idempotency_bind()) before it calls the model.
  */
 #define IF_KEY_NOT_IN_FLIGHT                                                   \
 	" AND NOT EXISTS (SELECT FROM pg_catalog.unnest(l.leases) x"           \
@@ -160,8 +162,8 @@ static const struct aic_db_stmt release = {
 
 /*
  * $1 user, $2 zone. Reads only. Returns one row, whether the user is known or
- * not. The offset of the reset is the one in force at the moment of the reset,
- * because a change to or from summer time can make it differ from today's.
+ * not. The UTC offset in the row is that of the coming midnight, because a
+ * change to or from summer time can make it differ from the present one.
  */
 static const struct aic_db_stmt peek = {
 	"peek",
@@ -200,17 +202,18 @@ enum peek_column {
 /*
  * $1 user, $2 zone. Idempotent: the count is set to 0 each time.
  *
- * The clock may have been ahead for a while, so the row may have times that lie
- * years in the future. The statement sets the day to that of the clock, even
- * when this is an earlier day. It removes the reservations of a later day, and
- * those that lapse later than any deadline allows. A chat of these that is
- * still in flight is reserved again when it is saved. The other reservations
- * stay.
+ * If the clock was ahead for a while, the row can contain times that lie years
+ * in the future. The statement therefore sets the day to that of the clock,
+ * even when this is an earlier day. It removes the reservations of a later day,
+ * and those that lapse later than any deadline allows. A chat that loses its
+ * reservation in this way and is still in flight is reserved again when it is
+ * saved. The other reservations stay.
  *
  * The statement changes created_at and context_from only when they are in the
- * future; NULL stays NULL. It does not compare with now(), which is the time
- * before the wait for the row's lock: a user who was erased and returned during
- * that wait has a later created_at, and must keep it.
+ * future; NULL stays NULL. It compares them with clock_timestamp(), not with
+ * now(), which is a time before the wait for the row's lock: a user who was
+ * erased and returned during that wait has a later created_at, and must keep
+ * it.
  */
 static const struct aic_db_stmt reset = {
 	"reset",

@@ -2,13 +2,14 @@
  * limit -- the daily limit of a user: reserve a chat, release it, read the
  * state.
  *
- * A chat is reserved before the model is asked. A reservation lapses by itself
- * after a time, so a worker that crashes costs its user no chat of the day.
- * Used = counted chats + reservations that have not lapsed. The reservations of
- * a user are stored in the user's own row, because ON CONFLICT DO UPDATE ...
- * WHERE sees the newest version of that row only. If the reservations had a
- * table of their own, parallel chats would count them with a snapshot from
- * before the wait for the row's lock, and all of the chats would pass.
+ * A chat is reserved before the model is called. A reservation lapses by itself
+ * after a time, so a worker that crashes costs its user no chat of the day. The
+ * used chats of a day are its counted chats and its reservations that have not
+ * lapsed. The reservations of a user are stored in the user's own row, because
+ * ON CONFLICT DO UPDATE ... WHERE sees the newest version of that row only. If
+ * the reservations had a table of their own, parallel chats would count them
+ * with a snapshot from before the wait for the row's lock, and all of the chats
+ * would pass.
  *
  * PostgreSQL's clock decides which day it is. A counter never returns to an
  * earlier day, so a clock that steps back gives no user a second limit. Only an
@@ -49,7 +50,7 @@ struct aic_limit_state {
 	int64_t at_once; /* the most reservations at a time; 0: no maximum */
 	char day[AIC_DATE_SIZE]; /* the day that the counter is for */
 	char reset_at[AIC_TIME_SIZE]; /* the next midnight, with its offset */
-	int64_t reset_in_s; /* time until the reset, 1.. */
+	int64_t reset_in_s; /* seconds until that midnight, 1.. */
 };
 
 /* What to reserve, and on which terms. */
@@ -57,8 +58,9 @@ struct aic_limit_reserve {
 	int64_t telegram_id;
 	const char *chat_id; /* a UUID */
 	/*
-	 * chat_id was made from an Idempotency-Key; the reservation is refused
-	 * while another chat of the key is in flight, and when one was answered
+	 * chat_id was made from an Idempotency-Key. The reservation is refused
+	 * while another chat of the key is in flight, and after another chat of
+	 * the key was answered.
 	 */
 	bool of_key;
 	const char *zone; /* the time zone whose midnight begins the day */

@@ -17,8 +17,8 @@
 #define NUMBER_MAX 9
 
 /*
- * The same inside a paragraph. A longer number is more likely a year at the end
- * of a sentence.
+ * The most digits of a number that begins an item inside a paragraph. A longer
+ * number is more likely a year at the end of a sentence.
  */
 #define NUMBER_IN_TEXT_MAX 2
 
@@ -32,14 +32,15 @@
 #define CONTAINERS_MAX ((size_t)2 * AIC_MARKDOWN_DEPTH)
 
 /*
- * A container of lines; columns count from the content of the enclosing
- * container.
+ * A container of lines. Indents are in columns from the content of the
+ * enclosing container.
  */
 struct container {
 	enum aic_markdown what; /* QUOTE, LIST or ITEM */
-	size_t need; /* ITEM: the least indent of its lines, in columns */
-	size_t content; /* ... and the most that is skipped */
-	size_t code; /* ... and the indent of the last line outside of code */
+	size_t indent_min; /* ITEM: the least indent of its lines */
+	size_t indent_max; /* ITEM: the most of it that is skipped */
+	/* ITEM: what was skipped in the last line outside of code */
+	size_t indent_skip;
 	char mark; /* LIST: the bullet, or the mark after the numbers */
 	bool ordered;
 };
@@ -65,10 +66,13 @@ struct reader {
 	struct aic_buf cell;
 	struct fence fence; /* FENCE */
 	bool fence_begun; /* the fence has a line */
-	/* its content is read as Markdown; len 0: none */
+	/*
+	 * the open ```markdown fence: its content is read as Markdown; len 0:
+	 * none
+	 */
 	struct fence markdown;
-	bool apart; /* the last line was blank */
-	/* before this place, "> 5" is known as a comparison */
+	bool apart; /* the next block is set apart, as after a blank line */
+	/* a ">" before this place was found to be a comparison */
 	const char *compared;
 	bool failed; /* out of memory; clearing a buffer resets its flag */
 };
@@ -240,8 +244,8 @@ close_leaf(struct reader *r)
 }
 
 /*
- * Closes all but the first n containers. A list without an open item also ends,
- * unless its next item follows (keeps_list).
+ * Closes all but the first n containers. If this closes the item of a list, it
+ * closes the list too, unless its next item follows (keeps_list).
  */
 static void
 close_to(struct reader *r, size_t n, bool keeps_list)
@@ -290,20 +294,22 @@ match_containers(struct reader *r, struct line *l)
 			skip_columns(l, 1);
 		} else if (c->what == AIC_MARKDOWN_ITEM && first_ink(l)) {
 			indent = indent_of(l);
-			if (indent < c->need)
+			if (indent < c->indent_min)
 				break;
 			if (r->leaf != FENCE)
-				c->code = indent < c->content ? indent
-							      : c->content;
-			skip_columns(l, c->code);
+				c->indent_skip = indent < c->indent_max
+				    ? indent
+				    : c->indent_max;
+			skip_columns(l, c->indent_skip);
 		}
 	}
 	return i;
 }
 
 /*
- * True if the paragraph, the code or the table continues although the line is
- * indented less than its item.
+ * True if a line that belongs to the first n containers only can continue the
+ * open paragraph, code or table: none of the other containers is a quotation,
+ * so the line is just indented less than its item.
  */
 static bool
 is_lazy(const struct reader *r, size_t n)
@@ -352,10 +358,10 @@ skip_marks(const struct reader *r, size_t n, const struct line *l)
 }
 
 /*
- * A line that can be a comparison is one, except in one case: the lines below
- * it also begin with ">", and at least one of them cannot be a comparison. Then
- * all of these lines are a quotation. In "> 5 a day\n> 10 a week" both signs
- * are comparisons; in "> 5 a day\n> as said" neither is. The result of the
+ * A line that looks like a comparison is one, unless the lines below it that
+ * also begin with ">" include one that does not look like a comparison. Then
+ * all of them are a quotation. In "> 5 a day\n> 10 a week" both signs are
+ * comparisons; in "> 5 a day\n> as said" neither is. The result of the
  * look-ahead is valid for each line that it has passed, so a run of comparisons
  * is scanned only once.
  */
@@ -496,16 +502,16 @@ read_item(struct reader *r, struct line *l, size_t *n)
 			.mark = m.mark,
 			.ordered = detail.ordered },
 		    detail);
-		r->apart = apart; /* so is its first item */
+		r->apart = apart; /* the first item is set apart, too */
 	}
 	detail = (struct aic_markdown_detail){
 		.s = m.number, .len = m.number_len, .task = m.task
 	};
 	open_container(r,
 	    (struct container){ .what = AIC_MARKDOWN_ITEM,
-		.need = m.indent + 2,
-		.content = m.content,
-		.code = m.content },
+		.indent_min = m.indent + 2,
+		.indent_max = m.content,
+		.indent_skip = m.content },
 	    detail);
 	*n = r->n_open;
 	return true;
@@ -626,7 +632,7 @@ is_markdown(const struct line *info)
 	    (info->n == 8 && strncasecmp(info->s, "markdown", 8) == 0);
 }
 
-/* After the fence, the language is markup, and the rest of the line is code. */
+/* The language after the fence is not text; the rest of that line is code. */
 static bool
 read_fence(struct reader *r, const struct line *l, size_t n)
 {

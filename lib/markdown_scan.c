@@ -12,7 +12,7 @@
 /* CommonMark's own limit; it bounds how much is scanned again. */
 #define PARENS_MAX 32
 
-/* The character before and after the text. */
+/* Stands for the character before the text, and for the one after it. */
 #define NOTHING '\n'
 
 bool
@@ -299,7 +299,7 @@ is_one_of(uint32_t cp, const char *set)
 
 /*
  * True for a character that can end an operand; begins_operand() is the
- * reverse.
+ * counterpart.
  */
 static bool
 ends_operand(uint32_t cp)
@@ -321,8 +321,8 @@ ends_figure(uint32_t cp)
 }
 
 /*
- * The next character on the same line that is not blank, to the left and to the
- * right.
+ * The next character on the same line that is not blank: to the left, or with
+ * ink_behind() to the right.
  */
 static uint32_t
 ink_before(const char *s, size_t at)

@@ -11,7 +11,7 @@
 #include "lib/markdown_scan.h"
 #include "lib/utf8.h"
 
-/* Longer runs of backticks are text. */
+/* The longest run of backticks that encloses code; longer ones are text. */
 #define BACKTICKS_MAX 16
 
 /*
@@ -34,15 +34,14 @@ struct aic_markdown_token {
 	union {
 		uint32_t cp; /* CHARACTER */
 		struct {
-			size_t
-			    /* the delimiter before it that can be an opener */
-			    below;
+			/* the delimiter before it that can be an opener */
+			size_t below;
 			struct aic_markdown_run can;
 			/* characters that are not matched */
 			unsigned char left;
 			unsigned char n_opens, n_closes;
-			unsigned char opens[3],
-			    closes[3]; /* each is 1 or 2 long */
+			/* the lengths of the matched spans, 1 or 2 */
+			unsigned char opens[3], closes[3];
 		} run;
 		struct {
 			size_t below; /* the bracket before it */
@@ -91,7 +90,10 @@ add_token(struct aic_markdown_spans *sp, struct aic_markdown_token token)
 	sp->tokens[sp->n_tokens++] = token;
 }
 
-/* Makes a text token of everything since the last token. */
+/*
+ * Makes text tokens, and breaks between them, of everything since the last
+ * token.
+ */
 static void
 end_text(struct scan *c)
 {
@@ -196,10 +198,10 @@ is_formula(const char *s, size_t n)
 }
 
 /*
- * \(x\), \[x\] and $$x$$ stay unchanged. So that the time stays linear, the
- * scan does not repeat a search that failed, and does not scan a text again
- * that has no sign of a formula in it: a formula that begins inside this text
- * would have the same end.
+ * A formula is \(x\), \[x\] or $$x$$, and stays unchanged. Two rules keep the
+ * time linear. If no end follows, the search for it is not repeated. If the
+ * text before the end has no sign of a formula, it is not searched again: a
+ * formula that begins inside this text would have the same end.
  */
 static bool
 scan_formula(struct scan *c, enum formula kind)
@@ -224,7 +226,7 @@ scan_formula(struct scan *c, enum formula kind)
 	return true;
 }
 
-/* __init__ and _id_1_ are names. */
+/* Names such as __init__ and _id_1_ are text, not emphasis. */
 static bool
 scan_name(struct scan *c)
 {
@@ -498,7 +500,10 @@ has_opener(const size_t n[4], unsigned char closer)
 	return false;
 }
 
-/* Matches two delimiters. Open delimiters between the two become text. */
+/*
+ * Matches a closing delimiter with open ones. Other open delimiters between the
+ * two become text.
+ */
 static void
 match_delimiters(struct aic_markdown_token *tokens, const char *s,
     struct scope *scope, struct aic_markdown_token *closer)
@@ -558,7 +563,7 @@ match_all(struct aic_markdown_spans *sp, const char *s)
 
 /* --- the third pass: calling the writer --------------------------------- */
 
-struct speaker {
+struct output {
 	struct aic_markdown_spans *sp;
 	const char *s;
 	const char *end; /* of the last text */
@@ -570,7 +575,7 @@ struct speaker {
 
 /* Writes a blank between two digits that were not adjacent in the source. */
 static void
-put_text(struct speaker *p, const char *s, size_t n)
+put_text(struct output *p, const char *s, size_t n)
 {
 	struct aic_markdown_spans *sp = p->sp;
 	int i;
@@ -587,7 +592,7 @@ put_text(struct speaker *p, const char *s, size_t n)
 }
 
 static void
-put_code(struct speaker *p, const struct aic_markdown_token *t)
+put_code(struct output *p, const struct aic_markdown_token *t)
 {
 	static const struct aic_markdown_detail none;
 	const struct aic_markdown_writer *w = p->sp->writer;
@@ -605,7 +610,7 @@ put_code(struct speaker *p, const struct aic_markdown_token *t)
 }
 
 static void
-decode_target(struct speaker *p, size_t at, size_t len)
+decode_target(struct output *p, size_t at, size_t len)
 {
 	struct aic_buf *to = &p->sp->scratch;
 	const char *s = p->s + at, *end = s + len;
@@ -629,7 +634,7 @@ decode_target(struct speaker *p, size_t at, size_t len)
 }
 
 static void
-enter_link(struct speaker *p, const struct aic_markdown_token *t, size_t i)
+enter_link(struct output *p, const struct aic_markdown_token *t, size_t i)
 {
 	struct aic_markdown_detail d = { 0 };
 
@@ -642,7 +647,7 @@ enter_link(struct speaker *p, const struct aic_markdown_token *t, size_t i)
 }
 
 static void
-leave_link(struct speaker *p, const struct aic_markdown_token *t)
+leave_link(struct output *p, const struct aic_markdown_token *t)
 {
 	const struct aic_markdown_token *open =
 	    &p->sp->tokens[p->links[p->n_links - 1]];
@@ -672,9 +677,12 @@ span_of(char c, unsigned char len)
 			: AIC_MARKDOWN_ITALIC;
 }
 
-/* The outermost span that the run opens was matched last. */
+/*
+ * The span that was matched last is the outermost one, so `opens' is read from
+ * its end.
+ */
 static void
-put_run(struct speaker *p, const struct aic_markdown_token *t)
+put_run(struct output *p, const struct aic_markdown_token *t)
 {
 	static const struct aic_markdown_detail none;
 	const struct aic_markdown_writer *w = p->sp->writer;
@@ -689,7 +697,7 @@ put_run(struct speaker *p, const struct aic_markdown_token *t)
 }
 
 static void
-put_token(struct speaker *p, size_t i)
+put_token(struct output *p, size_t i)
 {
 	const struct aic_markdown_token *t = &p->sp->tokens[i];
 	struct aic_buf *scratch = &p->sp->scratch;
@@ -743,7 +751,7 @@ void
 aic_markdown_spans_read(struct aic_markdown_spans *sp, const char *s, size_t n)
 {
 	struct scan c = { .sp = sp, .s = s, .n = n, .bracket = NONE };
-	struct speaker p = { .sp = sp, .s = s };
+	struct output p = { .sp = sp, .s = s };
 	size_t i;
 
 	sp->n_tokens = 0;

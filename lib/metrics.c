@@ -10,7 +10,7 @@
 #include "lib/metrics_page.h"
 
 static const char *const seller_results[] = {
-	[AIC_METRICS_SELLER_TOLD] = "told",
+	[AIC_METRICS_SELLER_ANSWERED] = "told",
 	[AIC_METRICS_SELLER_LATE] = "late",
 	[AIC_METRICS_SELLER_NOTHING] = "nothing",
 	[AIC_METRICS_SELLER_UNKNOWN] = "unknown",
@@ -165,7 +165,7 @@ void
 aic_metrics_cache(struct aic_metrics *m, enum aic_cache_end end, int64_t us)
 {
 	aic_metrics_add(&m->page->cache_calls[end], 1);
-	/* The other outcomes made no call and would distort the histogram. */
+	/* With the excluded outcomes no call was made. */
 	if (end != AIC_CACHE_OFF && end != AIC_CACHE_NONE &&
 	    end != AIC_CACHE_OPEN)
 		aic_metrics_time(m, AIC_METRICS_CACHE, us);

@@ -83,9 +83,9 @@ void
 aic_metrics_cache(struct aic_metrics *m, enum aic_cache_end end, int64_t us);
 
 /*
- * aic_metrics_reserved -- count reservations made (+1) or settled (-1). If a
- * worker crashes, the rest will lapse; it is counted as lapsed when the worker
- * is restarted.
+ * aic_metrics_reserved -- count reservations made (+1) or settled (-1). The
+ * reservations of a worker that crashes lapse; they are counted as lapsed when
+ * the worker is restarted.
  */
 void aic_metrics_reserved(struct aic_metrics *m, int n);
 

@@ -29,7 +29,7 @@ enum aic_metrics_time {
 
 /* The outcome of a call of the seller-data API; the best one first. */
 enum aic_metrics_seller {
-	AIC_METRICS_SELLER_TOLD,
+	AIC_METRICS_SELLER_ANSWERED,
 	/* too late; the answer is cached for the next question */
 	AIC_METRICS_SELLER_LATE,
 	AIC_METRICS_SELLER_NOTHING, /* the seller is known, without figures */

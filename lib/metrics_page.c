@@ -46,8 +46,8 @@ whole_file(void)
 }
 
 /*
- * A worker holds a lock on its file as long as its process lives. The check
- * does not change the lock.
+ * A worker holds a lock on its file while its process runs. The check does not
+ * change the lock.
  */
 static bool
 is_owned(int fd)
@@ -105,9 +105,7 @@ map_file(int fd)
 	return p;
 }
 
-/*
- * Classify an error: a full or failing volume is no reason to refuse to serve.
- */
+/* Classify an error. After AIC_EBUSY the worker can serve without the file. */
 static enum aic_code
 fail_write(struct aic_err *err, const char *path, int why)
 {
@@ -118,23 +116,23 @@ fail_write(struct aic_err *err, const char *path, int why)
 }
 
 /*
- * Allocates all blocks, because an access to a block that the volume has no
- * space for would raise SIGBUS.
+ * Allocates all blocks of the file now. Otherwise an access to a block for
+ * which the volume has no space left would raise SIGBUS.
  */
 static int
-give_size(int fd, bool ours)
+allocate_file(int fd, bool same_layout)
 {
 	/*
 	 * A file of another version is truncated first, so that it is all
 	 * zeroes.
 	 */
-	if (!ours && ftruncate(fd, 0) != 0)
+	if (!same_layout && ftruncate(fd, 0) != 0)
 		return errno;
 	return posix_fallocate(fd, 0, sizeof(struct aic_metrics_page));
 }
 
 static bool
-is_ours(int fd)
+has_our_layout(int fd)
 {
 	struct stat st;
 	char magic[sizeof(MAGIC)];
@@ -165,7 +163,7 @@ aic_metrics_page_open(struct aic_metrics *m, struct aic_err *err)
 		    "\"%s\" belongs to another worker: AI_CHAT_INSTANCE must "
 		    "be unique",
 		    path);
-	why = give_size(m->fd, is_ours(m->fd));
+	why = allocate_file(m->fd, has_our_layout(m->fd));
 	if (why)
 		return fail_write(err, path, why);
 	m->page = map_file(m->fd);
@@ -217,7 +215,7 @@ read_page(int fd)
 }
 
 static void
-add_view(struct aic_metrics_views *all, const char *dir, int but,
+add_view(struct aic_metrics_views *all, const char *dir, int own_number,
     const char *name)
 {
 	char path[4096], *end;
@@ -225,14 +223,14 @@ add_view(struct aic_metrics_views *all, const char *dir, int but,
 	struct aic_metrics_view *v = &all->v[all->n];
 	int fd;
 
-	if (end == name || strcmp(end, SUFFIX) != 0 || number == but ||
+	if (end == name || strcmp(end, SUFFIX) != 0 || number == own_number ||
 	    all->n == AIC_METRICS_WORKERS)
 		return;
 	snprintf(path, sizeof(path), "%s/%s", dir, name);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return;
-	if (is_ours(fd))
+	if (has_our_layout(fd))
 		v->page = read_page(fd);
 	if (v->page) {
 		v->number = (int)number;
@@ -243,13 +241,14 @@ add_view(struct aic_metrics_views *all, const char *dir, int but,
 }
 
 void
-aic_metrics_page_read(struct aic_metrics_views *all, const char *dir, int but)
+aic_metrics_page_read(struct aic_metrics_views *all, const char *dir,
+    int own_number)
 {
 	struct dirent *e;
 	DIR *d = opendir(dir);
 
 	while (d && (e = readdir(d)))
-		add_view(all, dir, but, e->d_name);
+		add_view(all, dir, own_number, e->d_name);
 	if (d)
 		closedir(d);
 	qsort(all->v, (size_t)all->n, sizeof(all->v[0]), compare_numbers);

@@ -2,8 +2,9 @@
  * metrics_page -- the counters of a worker, and the file from which other
  * programs read them. A part of metrics.h, which has the rules.
  *
- * The page is the content of the file. Its worker maps the file. Other programs
- * copy it instead, because a mapped file could be truncated while they read it.
+ * The page is the content of the file. The worker maps its file. Other programs
+ * copy the file instead, because a mapped file could be truncated while they
+ * read it.
  *
  * Threads: the counters: any. Opening, closing: one.
  */
@@ -138,12 +139,12 @@ struct aic_metrics_views {
  * aic_metrics_page_read -- add copies of the files in a directory, and sort the
  * views by number. Files that cannot be read are skipped.
  *
- * but       the number whose file is skipped
+ * own_number  the number whose file is skipped; 0: none
  *
  * Memory:   gives the pages; aic_metrics_page_free()
  */
-void
-aic_metrics_page_read(struct aic_metrics_views *all, const char *dir, int but);
+void aic_metrics_page_read(struct aic_metrics_views *all, const char *dir,
+    int own_number);
 
 /* aic_metrics_page_free -- own: the page that is no copy; NULL: none. */
 void aic_metrics_page_free(struct aic_metrics_views *all,

@@ -82,7 +82,11 @@ put_requests(struct aic_buf *to, const struct aic_metrics_view *v)
 			continue;
 		for (j = 0; j < AIC_METRICS_STATUSES; j++) {
 			n = aic_metrics_get(&v->page->requests[i][j]);
-			/* Most combinations never occur. */
+			/*
+			 * Most combinations never occur. A 200 is always
+			 * written, so that each route has a metric from the
+			 * start.
+			 */
 			if (n == 0 && aic_metrics_statuses[j] != 200)
 				continue;
 			aic_buf_printf(to,
@@ -284,7 +288,7 @@ put_breaker(struct aic_buf *to, const struct aic_metrics_view *v)
 
 /* --- the table of metrics ---------------------------------------------- */
 
-/* The workers for which a number is exported. */
+/* The workers for which a metric is exported. */
 enum scope {
 	EVER, /* all, because a counter outlives its worker */
 	RUNNING,
@@ -292,7 +296,7 @@ enum scope {
 };
 
 /*
- * Metrics of one number for each worker. A counter is a field of struct
+ * A metric that is one number for each worker. A counter is a field of struct
  * aic_metrics_page, a gauge is a field of struct aic_metrics_now.
  */
 struct family {
@@ -301,7 +305,7 @@ struct family {
 	enum scope scope;
 };
 
-static const struct family families[] = {
+static const struct family number_families[] = {
 	{ "tokens_total", "counter",
 	    "Tokens of prompts and answers together, as counted by the model.",
 	    AT(tokens), EVER },
@@ -357,7 +361,7 @@ static const struct family families[] = {
 static const struct {
 	const char *name, *type, *help;
 	void (*put)(struct aic_buf *to, const struct aic_metrics_view *v);
-} tables[] = {
+} label_families[] = {
 	{ "build_info", "gauge", "Version of the worker, as a label.",
 	    put_build },
 	{ "worker_up", "gauge",
@@ -441,16 +445,19 @@ aic_metrics_write(struct aic_metrics *m, struct aic_buf *to)
 	int j;
 
 	read_views(&all, m);
-	for (i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {
-		put_head(to, tables[i].name, tables[i].type, tables[i].help);
+	for (i = 0; i < sizeof(label_families) / sizeof(label_families[0]);
+	     i++) {
+		put_head(to, label_families[i].name, label_families[i].type,
+		    label_families[i].help);
 		for (j = 0; j < all.n; j++)
-			tables[i].put(to, &all.v[j]);
+			label_families[i].put(to, &all.v[j]);
 	}
-	for (i = 0; i < sizeof(families) / sizeof(families[0]); i++) {
-		put_head(to, families[i].name, families[i].type,
-		    families[i].help);
+	for (i = 0; i < sizeof(number_families) / sizeof(number_families[0]);
+	     i++) {
+		put_head(to, number_families[i].name, number_families[i].type,
+		    number_families[i].help);
 		for (j = 0; j < all.n; j++)
-			put_number(to, &families[i], &all.v[j]);
+			put_number(to, &number_families[i], &all.v[j]);
 	}
 	aic_metrics_page_free(&all, m->page);
 }

@@ -198,7 +198,7 @@ wait_again(const struct asking *q, int tried, struct aic_err *err)
 	struct aic_retry_case c = aic_openai_attempt_case(&q->attempt);
 	int64_t now = aic_clock_us(), wait;
 
-	if (!aic_retry_worth(&c) || is_breaker_open(q))
+	if (!aic_retry_same_model(&c) || is_breaker_open(q))
 		return false;
 	wait = aic_retry_wait(tried, q->attempt.http.retry_after_us,
 	    q->attempt.until_us - now, aic_random());
@@ -213,7 +213,7 @@ wait_again(const struct asking *q, int tried, struct aic_err *err)
 }
 
 static enum aic_code
-ask_once(struct asking *q, struct aic_err *err)
+call_model(struct asking *q, struct aic_err *err)
 {
 	struct aic_openai_attempt *a = &q->attempt;
 	struct aic_openai_answer *answer = q->answer;
@@ -240,7 +240,7 @@ ask_once(struct asking *q, struct aic_err *err)
 }
 
 static enum aic_code
-ask_often(struct asking *q, struct aic_err *err)
+call_with_retries(struct asking *q, struct aic_err *err)
 {
 	struct aic_openai_attempt *a = &q->attempt;
 	int tried = 0, reshaped = 0;
@@ -249,12 +249,13 @@ ask_often(struct asking *q, struct aic_err *err)
 
 	aic_retry_budget_call(&q->up->budget, aic_clock_us());
 	for (;;) {
-		rc = ask_once(q, err);
+		rc = call_model(q, err);
 		if (rc != AIC_EUPSTREAM)
 			return rc;
 		/*
 		 * A token that has expired is no failure of the model. The call
-		 * is repeated once, and does not count as an attempt.
+		 * is repeated once. The repeat is counted in answer->attempts,
+		 * but not towards AIC_RETRY_ATTEMPTS.
 		 */
 		if (!renewed && a->token == AIC_PROVIDER_TOKEN_STALE &&
 		    has_time(a->until_us)) {
@@ -312,16 +313,16 @@ end_of_share(struct aic_openai *o, int i, int64_t now_us, int64_t deadline_us)
 }
 
 /*
- * Without a token, no model has refused the question: another model may be able
- * to answer it.
+ * If there was no token, the model did not receive the question, so another
+ * model may be able to answer it.
  */
 static bool
-may_ask_other(enum aic_code rc, const struct asking *q)
+may_call_other(enum aic_code rc, const struct asking *q)
 {
 	struct aic_retry_case c = aic_openai_attempt_case(&q->attempt);
 
 	return rc == AIC_EUPSTREAM &&
-	    (aic_retry_other(&c) ||
+	    (aic_retry_other_model(&c) ||
 		q->attempt.token == AIC_PROVIDER_TOKEN_MISSING) &&
 	    has_time(q->ask->deadline_us);
 }
@@ -336,7 +337,7 @@ fail_open(int64_t wait_us, struct aic_err *err)
 }
 
 static enum aic_code
-ask_all(struct aic_openai *o, struct asking *q, struct aic_err *err)
+call_models(struct aic_openai *o, struct asking *q, struct aic_err *err)
 {
 	struct aic_openai_attempt *a = &q->attempt;
 	int64_t now, wait, soonest = INT64_MAX;
@@ -358,11 +359,11 @@ ask_all(struct aic_openai *o, struct asking *q, struct aic_err *err)
 		/* The rest of the time is reserved for another model. */
 		a->other = a->until_us < q->ask->deadline_us;
 		q->answer->model = i;
-		rc = ask_often(q, err);
+		rc = call_with_retries(q, err);
 		q->answer->changes[i] = aic_breaker_leave(&q->up->breaker,
 		    round, judge_failure(rc, q, a->until_us - now),
 		    aic_clock_us());
-		if (!may_ask_other(rc, q))
+		if (!may_call_other(rc, q))
 			return rc;
 	}
 	return rc == AIC_EOPEN ? fail_open(soonest, err) : rc;
@@ -379,7 +380,7 @@ aic_openai_ask(struct aic_openai *o, struct aic_http *http,
 		.attempt = { .terms = &o->terms } };
 	enum aic_code rc;
 
-	rc = ask_all(o, &q, err);
+	rc = call_models(o, &q, err);
 	aic_buf_done(&q.attempt.http.body);
 	if (rc == AIC_OK || rc == AIC_EUPSTREAM)
 		atomic_store(&o->failing, rc == AIC_EUPSTREAM);

@@ -1,9 +1,9 @@
 /*
- * openai -- ask a model over the chat completions API. The retry rule and the
- * retry budget bound the number of calls, and the deadline bounds the time.
- * After the primary model, the fallback model may be asked.
+ * openai -- get the answer of a model over the chat completions API. The retry
+ * rule and the retry budget limit the number of calls, and the deadline limits
+ * the time. After the primary model, the fallback model may be called.
  *
- * The fallback model is asked in three cases: the circuit breaker of the
+ * The fallback model is called in three cases: the circuit breaker of the
  * primary model is open; all attempts at the primary model have failed; or
  * retry.h says that only another model can answer (the account has no money,
  * the provider does not serve the country). Both models share one deadline. So
@@ -18,8 +18,8 @@
  * count, because its cause is the question, the key or the quota. While the
  * breaker is open there are no retries, not even for the trial.
  *
- * openai_attempt.h has a single call, and the forms of a request that a model
- * refuses.
+ * openai_attempt.h makes a single call, and handles the forms of a request that
+ * a model refuses.
  *
  * Threads: a struct aic_openai is shared by all threads.
  */
@@ -44,7 +44,7 @@ struct aic_openai;
 #define AIC_OPENAI_MODELS 2
 
 struct aic_openai_conf {
-	/* For the second one see aic_provider_inherit(). */
+	/* For the fallback model see aic_provider_inherit(). */
 	struct aic_provider_conf models[AIC_OPENAI_MODELS];
 	double temperature;
 	int64_t max_tokens;
@@ -72,10 +72,10 @@ struct aic_openai_answer {
 	struct aic_completion_usage usage;
 	bool cut_off; /* the answer ended at the token limit */
 	/* Set on failure, too. */
-	int attempts; /* number of calls */
+	int attempts; /* number of calls, including repeats of all kinds */
 	/* calls by outcome */
 	int calls[AIC_OPENAI_MODELS][AIC_OPENAI_CALL__MAX];
-	int model; /* the last model that was asked, from 0 */
+	int model; /* the last model that was called, from 0 */
 	enum aic_breaker_change changes[AIC_OPENAI_MODELS];
 };
 

@@ -28,9 +28,8 @@ static const struct {
  * The members that depend on the model follow the messages.
  *
  * The worker does not send a member that the operator's own members set, under
- * any of its names. So the worker does not answer a refusal of such a member
- * with another form: the operator asked for this form, and has to see the
- * error.
+ * any of its names. If the model refuses such a member, the worker does not try
+ * another form: the operator chose this form, and has to see the error.
  */
 static void
 put_tail(struct aic_openai_attempt *a, struct aic_buf *body)
@@ -67,7 +66,7 @@ aic_openai_attempt_send(struct aic_openai_attempt *a, struct aic_http *http,
 		return;
 	}
 	a->token = aic_provider_post(a->model->provider, http, post, &a->http);
-	/* The next call may have another end. */
+	/* The end of the body of the next call may differ. */
 	post->body->len = messages_end;
 	if (a->http.end == AIC_HTTP_ANSWERED && a->http.status != 200)
 		aic_completion_read_error(&a->http.body, a->terms->secrets,

@@ -1,7 +1,6 @@
 /*
  * openai_attempt -- one call of one model: the body of the request, the
- * response, and what the response means. Which calls are made is the matter of
- * openai.h.
+ * response, and what the response means. openai.h decides which calls are made.
  *
  * Newer models refuse `max_tokens' or `temperature', older servers refuse
  * `max_completion_tokens'. The worker repeats the call at once in the other

@@ -102,7 +102,7 @@ read_token(const struct aic_parts *p, const char *at)
 /* --- tags -------------------------------------------------------------- */
 
 static void
-meet_tag(struct aic_parts *p, const char *s, const char *next)
+track_tag(struct aic_parts *p, const char *s, const char *next)
 {
 	if (s[1] == '/') {
 		if (p->n_open > 0)
@@ -115,8 +115,8 @@ meet_tag(struct aic_parts *p, const char *s, const char *next)
 }
 
 /*
- * The blocks of a rich message that a tag begins. The content of an item or of
- * a quotation counts as one block even without a tag.
+ * The number of blocks of a rich message that a tag begins. The content of an
+ * item or of a quotation counts as one block even without a tag.
  */
 static size_t
 blocks_of(const char *tag)
@@ -135,7 +135,7 @@ blocks_of(const char *tag)
 
 /*
  * The number of splittable tags among the first n open tags. Telegram ends such
- * an entity where another one begins, and begins it again after that.
+ * an entity where another one begins, and begins it again after the other one.
  */
 static size_t
 count_splittable(const struct aic_parts *p, int n)
@@ -178,6 +178,7 @@ opening_amount(const struct aic_parts *p)
 	return a;
 }
 
+/* True if an amount exceeds its limit divided by share; 4: a quarter of it. */
 static bool
 exceeds_limits(const struct aic_parts_amount *a,
     const struct aic_parts_amount *max, size_t share)
@@ -191,7 +192,7 @@ exceeds_limits(const struct aic_parts_amount *a,
 bool
 aic_parts_fit(const struct aic_parts *p)
 {
-	struct aic_parts met = *p;
+	struct aic_parts tracked = *p;
 	struct aic_parts_amount a = { 0 };
 	struct token t;
 	const char *at;
@@ -202,9 +203,9 @@ aic_parts_fit(const struct aic_parts *p)
 	for (at = p->at; at < p->end; at = t.next) {
 		t = read_token(p, at);
 		if (t.tag) {
-			add_tag(&met, met.n_open, at, (size_t)(t.next - at),
-			    &a);
-			meet_tag(&met, at, t.next);
+			add_tag(&tracked, tracked.n_open, at,
+			    (size_t)(t.next - at), &a);
+			track_tag(&tracked, at, t.next);
 		} else {
 			a.units += t.units;
 			a.bytes += (size_t)(t.next - at);
@@ -288,14 +289,14 @@ struct between {
 };
 
 /*
- * A tag between the two characters; the blocks of a rich message count as
- * lines.
+ * Records a tag between the two characters. A block of a rich message counts as
+ * a line, an outermost one as a paragraph.
  */
 static void
-pass_tag(const struct aic_parts *met, const char *tag, bool outermost,
+pass_tag(const struct aic_parts *tracked, const char *tag, bool outermost,
     struct between *b)
 {
-	if (met->format != AIC_FORMAT_RICH)
+	if (tracked->format != AIC_FORMAT_RICH)
 		return;
 	if (is_tag(tag, "td") || is_tag(tag, "th"))
 		b->blank = true;
@@ -341,7 +342,7 @@ skip_blank(struct aic_parts *p)
 			n_row = p->n_open;
 		}
 		if (t.tag)
-			meet_tag(p, at, t.next);
+			track_tag(p, at, t.next);
 		else if (t.kind == AIC_TELEGRAM_SEEN && row) {
 			p->n_open = n_row;
 			return row;
@@ -365,18 +366,19 @@ find_cut(const struct aic_parts *p, const char *start)
 	const char *at, *end = start; /* after the last kept character */
 	struct between b = { 0 };
 	struct token t = { .next = start };
-	struct aic_parts met = *p;
+	struct aic_parts tracked = *p;
 	bool outermost;
 	enum place i;
 
 	for (at = start; at < p->end; at = t.next) {
 		t = read_token(p, at);
 		if (t.tag) {
-			add_tag(&met, met.n_open, at, (size_t)(t.next - at),
-			    &a);
-			outermost = met.n_open == 0;
-			meet_tag(&met, at, t.next);
-			pass_tag(&met, at, outermost || met.n_open == 0, &b);
+			add_tag(&tracked, tracked.n_open, at,
+			    (size_t)(t.next - at), &a);
+			outermost = tracked.n_open == 0;
+			track_tag(&tracked, at, t.next);
+			pass_tag(&tracked, at, outermost || tracked.n_open == 0,
+			    &b);
 			continue;
 		}
 		a.units += t.units;
@@ -387,7 +389,7 @@ find_cut(const struct aic_parts *p, const char *start)
 			continue;
 		}
 		if (exceeds_limits(&kept, &p->max, 4))
-			best[place_of(&b, t.cp, is_code(&met))] = end;
+			best[place_of(&b, t.cp, is_code(&tracked))] = end;
 		if (exceeds_limits(&a, &p->max, 1))
 			break;
 		end = t.next;
@@ -422,7 +424,7 @@ aic_parts_next(struct aic_parts *p, struct aic_buf *to)
 		t = read_token(p, s);
 		next = t.next;
 		if (t.tag)
-			meet_tag(p, s, next);
+			track_tag(p, s, next);
 	}
 	put_closing(p, to);
 	p->at = cut;

@@ -14,8 +14,8 @@
 #include "lib/telegram.h"
 
 /*
- * The limit of a message in UTF-16 units as shown, after tags and entities are
- * parsed.
+ * The limit of a message's text in UTF-16 units, counted after Telegram has
+ * parsed tags and entities.
  */
 #define AIC_PARTS_UNITS 4096
 #define AIC_PARTS_RICH_UNITS 32768

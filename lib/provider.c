@@ -63,34 +63,34 @@ wipe_text(char *s)
 }
 
 bool
-aic_provider_inherit(struct aic_provider_conf *second,
-    const struct aic_provider_conf *first)
+aic_provider_inherit(struct aic_provider_conf *fallback,
+    const struct aic_provider_conf *primary)
 {
-	bool same = !second->base_url ||
-	    strcmp(second->base_url, first->base_url) == 0;
+	bool same = !fallback->base_url ||
+	    strcmp(fallback->base_url, primary->base_url) == 0;
 
-	if (!second->base_url && !second->api_key && !second->name)
+	if (!fallback->base_url && !fallback->api_key && !fallback->name)
 		return false;
-	if (!second->base_url)
-		second->base_url = first->base_url;
-	if (!second->name)
-		second->name = first->name;
-	if (!second->proxy)
-		second->proxy = first->proxy;
-	if (same && !second->api_key)
-		second->api_key = first->api_key;
-	if (same && second->auth == AIC_PROVIDER_AUTH_UNSET)
-		second->auth = first->auth;
-	if (same && !second->auth_url)
-		second->auth_url = first->auth_url;
-	if (same && !second->auth_scope)
-		second->auth_scope = first->auth_scope;
-	if (same && !second->ca_file)
-		second->ca_file = first->ca_file;
-	if (same && !second->headers_file)
-		second->headers_file = first->headers_file;
-	if (same && !second->extra_body_file)
-		second->extra_body_file = first->extra_body_file;
+	if (!fallback->base_url)
+		fallback->base_url = primary->base_url;
+	if (!fallback->name)
+		fallback->name = primary->name;
+	if (!fallback->proxy)
+		fallback->proxy = primary->proxy;
+	if (same && !fallback->api_key)
+		fallback->api_key = primary->api_key;
+	if (same && fallback->auth == AIC_PROVIDER_AUTH_UNSET)
+		fallback->auth = primary->auth;
+	if (same && !fallback->auth_url)
+		fallback->auth_url = primary->auth_url;
+	if (same && !fallback->auth_scope)
+		fallback->auth_scope = primary->auth_scope;
+	if (same && !fallback->ca_file)
+		fallback->ca_file = primary->ca_file;
+	if (same && !fallback->headers_file)
+		fallback->headers_file = primary->headers_file;
+	if (same && !fallback->extra_body_file)
+		fallback->extra_body_file = primary->extra_body_file;
 	return true;
 }
 
@@ -258,14 +258,14 @@ aic_provider_close(struct aic_provider *p)
 
 /* --- a call -------------------------------------------------------------- */
 
-/* The way of a request: to the model, or to the token endpoint. */
+/* How a request is sent, to the model or to the token endpoint. */
 struct way {
 	const struct aic_provider *provider;
 	struct aic_http *http;
 	const struct aic_provider_call *call;
 };
 
-/* Sends all requests of a provider. */
+/* Sends any request of a provider, also that for a token. */
 static void
 send_request(void *arg, const struct aic_http_request *req,
     struct aic_http_answer *answer)

@@ -25,7 +25,7 @@
 
 /* The authentication of a request. */
 enum aic_provider_auth {
-	AIC_PROVIDER_AUTH_UNSET, /* the first provider's, or bearer */
+	AIC_PROVIDER_AUTH_UNSET, /* that of the primary provider, or bearer */
 	AIC_PROVIDER_BEARER, /* Authorization: Bearer KEY */
 	AIC_PROVIDER_API_KEY, /* api-key: KEY, for Azure */
 	AIC_PROVIDER_GIGACHAT, /* KEY is exchanged for a token */
@@ -57,7 +57,7 @@ struct aic_provider_conf {
  */
 #define AIC_PROVIDER_HEADERS (AIC_HEADERS_MAX + 5)
 
-/* Each header of a file, and the key. */
+/* The most secrets: each header of a file, and the key. */
 #define AIC_PROVIDER_SECRETS (AIC_HEADERS_MAX + 1)
 
 struct aic_provider {
@@ -81,8 +81,8 @@ struct aic_provider {
 };
 
 /*
- * aic_provider_inherit -- copy unset values of the second provider from the
- * first.
+ * aic_provider_inherit -- copy unset values of the fallback provider from the
+ * primary one.
  *
  * The URL, the name of the model and the proxy are always inherited. All other
  * values belong to one server: the key and how it is used, the file of
@@ -90,11 +90,11 @@ struct aic_provider {
  * providers have the same URL. To inherit no file, name a file that is empty or
  * has no members.
  *
- * False: the second provider is not configured, because it has no URL, no key
+ * False: the fallback provider is not configured, because it has no URL, no key
  * and no name.
  */
-bool aic_provider_inherit(struct aic_provider_conf *second,
-    const struct aic_provider_conf *first);
+bool aic_provider_inherit(struct aic_provider_conf *fallback,
+    const struct aic_provider_conf *primary);
 
 /*
  * aic_provider_open -- open a provider. Borrows conf, whose first three members
@@ -136,8 +136,8 @@ enum aic_provider_token {
  * aic_provider_post -- send a body to the model and read the answer, after
  * fetching a token if necessary.
  *
- * answer    set; gives its body. Where the server quotes the token, the quoted
- *           token is made unreadable
+ * answer    set; gives its body. If the server quotes the token, asterisks
+ *           replace it.
  *
  * Errors:   in answer->end
  * Blocks:   until the deadline at most

@@ -21,10 +21,7 @@
 /* The most bytes of one request: 8 values of 1 MiB and their commands. */
 #define OUT_MAX (9 * 1024 * 1024)
 
-/*
- * A buffer that a large pipeline has enlarged is shrunk to this size for the
- * next one.
- */
+/* A buffer for requests that has grown beyond this is freed after the call. */
 #define KEEP_BYTES (16 * 1024)
 
 struct aic_redis {
@@ -142,8 +139,8 @@ begin_replies(struct aic_redis *r, const struct aic_redis_ask *ask)
 }
 
 /*
- * Reads as many replies as the received bytes have. AIC_REDIS_TIMEOUT: bytes
- * are missing.
+ * Reads as many replies as the received bytes contain. AIC_REDIS_TIMEOUT: more
+ * bytes are needed.
  */
 static enum aic_redis_end
 read_replies(struct aic_redis *r)

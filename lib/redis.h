@@ -57,8 +57,9 @@ void aic_redis_close(struct aic_redis *r);
 bool aic_redis_is_fresh(struct aic_redis *r);
 
 /*
- * aic_redis_command, aic_redis_word -- append a command with a number of words;
- * append each of the words, in one or two pieces. aic_redis_ask() sends them.
+ * aic_redis_command -- append the head of a command that has a number of words.
+ * The words follow, each by one of the next three functions: bytes, bytes in
+ * two pieces, or a text. aic_redis_ask() sends them.
  */
 void aic_redis_command(struct aic_redis *r, int words);
 void aic_redis_word(struct aic_redis *r, const void *p, size_t len);

@@ -89,7 +89,7 @@ set_login(struct aic_redis_url *url, const char **p, struct aic_err *err)
 	return rc;
 }
 
-/* Takes host and port apart, with libcurl. ret_port: NULL if there is none. */
+/* Splits host and port, with libcurl. ret_port: NULL if there is none. */
 static CURLUcode
 split_address(const char *address, size_t len, char **ret_host, char **ret_port)
 {
@@ -186,7 +186,7 @@ aic_redis_url_parse(struct aic_redis_url *ret_url, const char *text,
 		return BAD("asks for TLS, rediss://, which is not built in");
 	if (!local && strncmp(text, "redis://", 8) != 0)
 		return BAD("must start with redis:// or unix://");
-	/* libcurl does not get the password, because it wipes no memory. */
+	/* libcurl does not wipe its memory, so it does not get the password. */
 	rc = set_login(&url, &p, err);
 	if (!rc)
 		rc = local ? set_path(&url, p, err) : set_host(&url, p, err);

@@ -53,10 +53,11 @@ static const struct aic_db_stmt prune_exchanges = {
 };
 
 /*
- * $1 id, $2 rows, $3 days. As above. All conditions are in the same SELECT as
- * the lock, so PostgreSQL checks them again on the newest version of a row that
- * a chat has just changed. The day before yesterday in UTC is over in every
- * time zone. A user who was erased has the epoch as the time of the last chat.
+ * $1 id, $2 rows, $3 days. As prune_exchanges. All conditions are in the same
+ * SELECT as the lock, so PostgreSQL checks them again on the newest version of
+ * a row that a chat has just changed. The day before yesterday in UTC is over
+ * in every time zone. A user who was erased has the epoch as the time of the
+ * last chat.
  */
 static const struct aic_db_stmt prune_users = {
 	"prune_users",

@@ -96,9 +96,10 @@ struct aic_forgotten {
  * user.
  *
  * The counter of today stays, because otherwise a user could get a second limit
- * by asking for an erasure. It has the count only: not since when the user is
- * known, and no reservations. A prune deletes it two days later, whatever its
- * number of days, unless there was a new chat.
+ * by asking for an erasure. It keeps the count only: the reservations are
+ * removed, and the time of the erasure replaces the time at which the user
+ * became known. A prune deletes it two days later, whatever its number of days,
+ * unless there was a new chat.
  *
  * telegram_id  1..
  * deadline_us  for the whole erasure

@@ -12,7 +12,7 @@
 /* A condition of a row, in addition to end, status and code. */
 enum flag {
 	ANY,
-	BROKEN, /* this one and the next two: the case's field of that name */
+	BROKEN, /* from here on: the member of the case with this name */
 	REFUSED,
 	OTHER_MODEL,
 };
@@ -46,8 +46,8 @@ struct row {
 /* The first row that matches decides. */
 static const struct row table[] = {
 	/*
-	 * The account has no money. Another call would only add load; another
-	 * model may use another account.
+	 * The account has no money. Another call of this model would fail, too;
+	 * another model may use another account.
 	 */
 	{ HTTP, 402, 402, NULL, NULL, ANY, NO_MONEY },
 	{ HTTP, 0, 999, "insufficient_quota", NULL, ANY, NO_MONEY },
@@ -68,9 +68,9 @@ static const struct row table[] = {
 	{ HTTP, 400, 403, NULL, "user location is not supported", ANY, OTHER },
 
 	/*
-	 * Groq answers so when this one request exceeds the limit of a minute.
-	 * The request is as large after a wait, so another model is better than
-	 * the same one.
+	 * Groq answers so when a single request exceeds the limit of a minute.
+	 * The request does not become smaller during a wait, so another model
+	 * is better than the same one.
 	 */
 	{ HTTP, 413, 413, "rate_limit_exceeded", NULL, OTHER_MODEL,
 	    LIMIT_OTHER },
@@ -185,13 +185,13 @@ aic_retry_advise(const struct aic_retry_case *c, enum aic_retry_why *ret_why)
 }
 
 bool
-aic_retry_worth(const struct aic_retry_case *c)
+aic_retry_same_model(const struct aic_retry_case *c)
 {
 	return aic_retry_advise(c, NULL) == AIC_RETRY_AGAIN;
 }
 
 bool
-aic_retry_other(const struct aic_retry_case *c)
+aic_retry_other_model(const struct aic_retry_case *c)
 {
 	enum aic_retry_advice advice = aic_retry_advise(c, NULL);
 

@@ -37,7 +37,10 @@
 #include "lib/clock.h"
 #include "lib/http.h"
 
-/* Calls of one model in one chat, including the first one. */
+/*
+ * Attempts at one model in one chat, including the first one. A call that is
+ * repeated with a new token or in another form is not counted as one more.
+ */
 #define AIC_RETRY_ATTEMPTS 3
 
 /*
@@ -89,15 +92,16 @@ enum aic_retry_advice
 aic_retry_advise(const struct aic_retry_case *c, enum aic_retry_why *ret_why);
 
 /*
- * aic_retry_worth -- true when the table advises another attempt at this model.
+ * aic_retry_same_model -- true when the table advises another attempt at this
+ * model.
  */
-bool aic_retry_worth(const struct aic_retry_case *c);
+bool aic_retry_same_model(const struct aic_retry_case *c);
 
 /*
- * aic_retry_other -- true when another model may succeed. This includes all
- * cases in which aic_retry_worth() is true.
+ * aic_retry_other_model -- true when another model may succeed. This includes
+ * all cases in which aic_retry_same_model() is true.
  */
-bool aic_retry_other(const struct aic_retry_case *c);
+bool aic_retry_other_model(const struct aic_retry_case *c);
 
 /*
  * aic_retry_wait -- the time to wait before the next attempt.

@@ -7,7 +7,7 @@
 /*
  * $1 user, $2 reservation, $3 message, $4 response, $5 tokens, $6 digest of a
  * keyed chat, $7 limit (0: none, and remaining_requests is -1), $8 the save
- * must run at least so many ms before the reservation lapses.
+ * changes nothing in the last $8 ms before the reservation lapses.
  *
  * The statement changes the row only if its newest version still has the
  * reservation, and inserts the exchange only if it changed the row. Idempotent:
@@ -55,9 +55,9 @@ static const struct aic_db_stmt save = {
 /*
  * $1 user. Waits for the transaction that holds the row's lock. The statement
  * writes although no value has to change, because only a transaction that
- * writes waits for the disk at its commit. What the next statement finds may
- * have been committed without waiting for the disk, and must not be reported
- * before it is durable.
+ * writes waits for the disk at its commit. The next statement may find rows
+ * whose commit did not wait for the disk. The commit of this one waits, so
+ * nothing that was found is reported before it is durable.
  */
 static const struct aic_db_stmt sync_row = {
 	"sync",

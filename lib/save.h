@@ -25,8 +25,8 @@ struct aic_save {
 	int64_t limit; /* chats a day; 0: no limit */
 	/*
 	 * The save is refused in the last early_ms before the reservation
-	 * lapses. Otherwise a database that hung could make the save after the
-	 * caller got the answer that nothing was counted.
+	 * lapses. Otherwise a database that hung could execute the save after
+	 * the caller got the response that nothing was counted.
 	 */
 	int64_t early_ms;
 };
@@ -40,8 +40,8 @@ void aic_save_bind(struct aic_db_call *call, const struct aic_save *s);
  * ret_remaining  set when the value is true: the limit minus the user's
  *                chats of the day, including this one; -1: no limit
  *
- * False means that the reservation does not exist (any more), and that nothing
- * was changed.
+ * False means that nothing was changed: the reservation is not in the row (any
+ * more), or the save came in the last early_ms.
  */
 bool aic_save_read(const struct aic_db_call *call, int64_t *ret_remaining);
 

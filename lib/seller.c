@@ -104,8 +104,8 @@ is_failed(struct json_object *obj)
 }
 
 /*
- * Writes the part's label unless it is written, and sets the order of its
- * lists.
+ * Writes the label of the part if the part is still empty, and sets the order
+ * of its lists.
  */
 static void
 begin_part(struct aic_seller_lines *w, enum aic_seller_part part)
@@ -133,7 +133,7 @@ put_whole(struct aic_seller_lines *w, enum aic_seller_part part,
 	if (json_object_is_type(v, json_type_object) && !is_failed(v)) {
 		ok = aic_seller_lines_object(w, v, 1);
 	} else if (json_object_is_type(v, json_type_array) && begin == 0) {
-		/* Out of memory, the label can be missing. */
+		/* When memory is exhausted, the label can be missing. */
 		if (w->b->failed)
 			return;
 		w->b->data[w->b->len - 1] = ' ';
@@ -160,7 +160,7 @@ put_member(struct aic_seller_lines *w, enum aic_seller_part part,
 }
 
 /*
- * `statistics' and `summary' are figures of the list beside them, so
+ * `statistics' and `summary' are figures about the list beside them, so
  * `statistics' goes to the part of that list. A `summary' beside two lists
  * repeats the sums of the lists; false: it is not shown.
  */
@@ -177,8 +177,8 @@ move_place(struct json_object *obj, const char *name,
 }
 
 /*
- * The period of a document's totals, or NULL. Totals without their period,
- * beside those of another document, would be meaningless.
+ * The period of a document's totals, or NULL. The totals of several documents
+ * are shown together, so each needs its period.
  */
 static struct json_object *
 find_period(struct json_object *obj)

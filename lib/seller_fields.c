@@ -7,7 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
-enum word {
+enum field {
 	UNKNOWN,
 	PERIOD,
 	FROM,
@@ -135,14 +135,15 @@ enum word {
 	SPEED,
 	AT_RISK,
 	OF_NO_USE,
-	WORDS
+	FIELDS__MAX
 };
-_Static_assert(WORDS <= AIC_SELLER_FIELDS_MAX, "there are no more of them");
+_Static_assert(FIELDS__MAX <= AIC_SELLER_FIELDS_MAX,
+    "there are no more of them");
 
 #define NO_ZERO AIC_SELLER_FIELDS_NO_ZERO
 #define NO_ZERO_IN_LIST AIC_SELLER_FIELDS_NO_ZERO_IN_LIST
 
-static const struct aic_seller_field words[WORDS] = {
+static const struct aic_seller_field fields[FIELDS__MAX] = {
 	[UNKNOWN] = { "", "", AIC_SELLER_FIELDS_PLAIN },
 	[PERIOD] = { "период", "", AIC_SELLER_FIELDS_PLAIN },
 	[FROM] = { "с", "", AIC_SELLER_FIELDS_PLAIN },
@@ -291,12 +292,12 @@ static const struct aic_seller_field words[WORDS] = {
 
 struct name {
 	const char *name;
-	enum word word;
+	enum field field;
 };
 
 /*
- * Sorted; in lower case, and without the separators between the words of a
- * name.
+ * Sorted for bsearch(). The names are in lower case, without the separators
+ * between words.
  */
 static const struct name names[] = {
 	{ "14days", OF_NO_USE },
@@ -705,33 +706,33 @@ aic_seller_fields_find(const char *name)
 	plain[n] = '\0';
 	found = bsearch(plain, names, sizeof(names) / sizeof(names[0]),
 	    sizeof(names[0]), compare_names);
-	return found ? (int)found->word : UNKNOWN;
+	return found ? (int)found->field : UNKNOWN;
 }
 
 int
-aic_seller_fields_within(int outer, int word)
+aic_seller_fields_within(int outer, int field)
 {
 	if (outer != PERIODS)
-		return word;
-	return word == WEEK ? THIS_WEEK : word == MONTH ? THIS_MONTH : word;
+		return field;
+	return field == WEEK ? THIS_WEEK : field == MONTH ? THIS_MONTH : field;
 }
 
 bool
-aic_seller_fields_is_totals(int word)
+aic_seller_fields_is_totals(int field)
 {
-	return word == TOTALS;
+	return field == TOTALS;
 }
 
 bool
-aic_seller_fields_is_part(int word)
+aic_seller_fields_is_part(int field)
 {
-	return word == BUYOUTS_SUM || word == RETURNS_SUM;
+	return field == BUYOUTS_SUM || field == RETURNS_SUM;
 }
 
 bool
-aic_seller_fields_is_double(int word)
+aic_seller_fields_is_double(int field)
 {
-	return word == ALL_SALES || word == COUNT || word == SUM;
+	return field == ALL_SALES || field == COUNT || field == SUM;
 }
 
 const struct aic_seller_fields_value *
@@ -774,29 +775,29 @@ aic_seller_fields_is_nothing(const char *text)
 }
 
 const struct aic_seller_field *
-aic_seller_fields_get(int word)
+aic_seller_fields_get(int field)
 {
-	return &words[word];
+	return &fields[field];
 }
 
 enum aic_seller_fields_how
-aic_seller_fields_how(int word)
+aic_seller_fields_how(int field)
 {
-	return words[word].how;
+	return fields[field].how;
 }
 
 bool
-aic_seller_fields_is_money(int word)
+aic_seller_fields_is_money(int field)
 {
-	return words[word].how == AIC_SELLER_FIELDS_MONEY ||
-	    words[word].how == AIC_SELLER_FIELDS_MONEY_SUM ||
-	    words[word].how == AIC_SELLER_FIELDS_BACK_SUM;
+	return fields[field].how == AIC_SELLER_FIELDS_MONEY ||
+	    fields[field].how == AIC_SELLER_FIELDS_MONEY_SUM ||
+	    fields[field].how == AIC_SELLER_FIELDS_BACK_SUM;
 }
 
 bool
-aic_seller_fields_adds_up(int word)
+aic_seller_fields_adds_up(int field)
 {
-	enum aic_seller_fields_how how = aic_seller_fields_how(word);
+	enum aic_seller_fields_how how = aic_seller_fields_how(field);
 
 	return how == AIC_SELLER_FIELDS_SUM || how == AIC_SELLER_FIELDS_STOCK ||
 	    how == AIC_SELLER_FIELDS_MONEY_SUM ||
@@ -805,17 +806,17 @@ aic_seller_fields_adds_up(int word)
 }
 
 bool
-aic_seller_fields_is_shown(int word, double x, bool in_list)
+aic_seller_fields_is_shown(int field, double x, bool in_list)
 {
-	enum aic_seller_fields_zero zero = words[word].zero;
+	enum aic_seller_fields_zero zero = fields[field].zero;
 
 	return x != 0 || zero == AIC_SELLER_FIELDS_ZERO ||
 	    (zero == AIC_SELLER_FIELDS_NO_ZERO_IN_LIST && !in_list);
 }
 
 bool
-aic_seller_fields_is_hidden(int word)
+aic_seller_fields_is_hidden(int field)
 {
-	return words[word].how == AIC_SELLER_FIELDS_SKIP ||
-	    words[word].how == AIC_SELLER_FIELDS_SALE_ID;
+	return fields[field].how == AIC_SELLER_FIELDS_SKIP ||
+	    fields[field].how == AIC_SELLER_FIELDS_SALE_ID;
 }

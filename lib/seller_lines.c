@@ -29,7 +29,7 @@ is_full(const struct aic_seller_lines *w)
 }
 
 static bool
-put_text(struct aic_seller_lines *w, int word, struct json_object *v)
+put_text(struct aic_seller_lines *w, int field, struct json_object *v)
 {
 	const char *s = json_object_get_string(v);
 	size_t len = (size_t)json_object_get_string_len(v);
@@ -37,7 +37,7 @@ put_text(struct aic_seller_lines *w, int word, struct json_object *v)
 
 	if (aic_seller_fields_is_nothing(s))
 		return false;
-	if (aic_seller_fields_how(word) == AIC_SELLER_FIELDS_KIND)
+	if (aic_seller_fields_how(field) == AIC_SELLER_FIELDS_KIND)
 		value = aic_seller_fields_value(s);
 	if (value) {
 		aic_buf_puts(w->b, value->label);
@@ -45,30 +45,30 @@ put_text(struct aic_seller_lines *w, int word, struct json_object *v)
 	}
 	return aic_seller_text_moment(w->b, s, len) ||
 	    aic_seller_text_quote(w->b, s, len,
-		aic_seller_fields_how(word) == AIC_SELLER_FIELDS_LONG
+		aic_seller_fields_how(field) == AIC_SELLER_FIELDS_LONG
 		    ? AIC_SELLER_LINES_LONG_CHARS
 		    : TEXT_MAX_CHARS);
 }
 
 static bool
-put_number(struct aic_seller_lines *w, int word, double x)
+put_number(struct aic_seller_lines *w, int field, double x)
 {
 	static const struct aic_plural days = { " день", " дня", " дней" };
 
-	if (!aic_seller_fields_is_shown(word, x, w->in_list))
+	if (!aic_seller_fields_is_shown(field, x, w->in_list))
 		return false;
-	aic_seller_text_group(w->b, x, aic_seller_fields_is_money(word));
+	aic_seller_text_group(w->b, x, aic_seller_fields_is_money(field));
 	aic_buf_puts(w->b,
-	    aic_seller_fields_how(word) == AIC_SELLER_FIELDS_DAYS
+	    aic_seller_fields_how(field) == AIC_SELLER_FIELDS_DAYS
 		? aic_plural_of(&days, x)
-		: aic_seller_fields_get(word)->unit);
+		: aic_seller_fields_get(field)->unit);
 	return true;
 }
 
 static bool
-put_scalar(struct aic_seller_lines *w, int word, struct json_object *v)
+put_scalar(struct aic_seller_lines *w, int field, struct json_object *v)
 {
-	enum aic_seller_fields_how how = aic_seller_fields_how(word);
+	enum aic_seller_fields_how how = aic_seller_fields_how(field);
 	double x;
 
 	if (json_object_is_type(v, json_type_boolean)) {
@@ -87,13 +87,15 @@ put_scalar(struct aic_seller_lines *w, int word, struct json_object *v)
 	/*
 	 * A text is read as a number only in a field whose values are numbers.
 	 */
-	if ((aic_seller_text_is_number(v) || aic_seller_fields_is_money(word) ||
-		aic_seller_fields_adds_up(word) ||
+	if ((aic_seller_text_is_number(v) ||
+		aic_seller_fields_is_money(field) ||
+		aic_seller_fields_adds_up(field) ||
 		how == AIC_SELLER_FIELDS_RATING ||
 		how == AIC_SELLER_FIELDS_DAYS) &&
 	    aic_seller_text_number(v, &x))
-		return put_number(w, word, x);
-	return json_object_is_type(v, json_type_string) && put_text(w, word, v);
+		return put_number(w, field, x);
+	return json_object_is_type(v, json_type_string) &&
+	    put_text(w, field, v);
 }
 
 static bool
@@ -115,13 +117,13 @@ put_period(struct aic_seller_lines *w)
 }
 
 static bool
-put_label(struct aic_seller_lines *w, int word, const char *name)
+put_label(struct aic_seller_lines *w, int field, const char *name)
 {
-	if (word == 0)
+	if (field == 0)
 		return aic_seller_text_quote(w->b, name, strlen(name),
 		    AIC_SELLER_LINES_NAME_CHARS);
-	aic_buf_puts(w->b, aic_seller_fields_get(word)->label);
-	if (w->period && aic_seller_fields_is_totals(word))
+	aic_buf_puts(w->b, aic_seller_fields_get(field)->label);
+	if (w->period && aic_seller_fields_is_totals(field))
 		put_period(w);
 	return true;
 }
@@ -134,7 +136,7 @@ is_scalar(struct json_object *v)
 }
 
 bool
-aic_seller_lines_elements(struct aic_seller_lines *w, int word,
+aic_seller_lines_elements(struct aic_seller_lines *w, int field,
     struct json_object *list)
 {
 	size_t begin = w->b->len, mark, i, n = json_object_array_length(list);
@@ -146,7 +148,7 @@ aic_seller_lines_elements(struct aic_seller_lines *w, int word,
 		mark = w->b->len;
 		if (shown > 0)
 			aic_buf_puts(w->b, ", ");
-		if (is_scalar(v) && put_scalar(w, word, v))
+		if (is_scalar(v) && put_scalar(w, field, v))
 			shown++;
 		else
 			aic_seller_text_cut(w->b, mark);
@@ -162,7 +164,7 @@ aic_seller_lines_elements(struct aic_seller_lines *w, int word,
 
 /* The field of a member of the object that is being written. */
 static int
-word_of(const struct aic_seller_lines *w, const char *name)
+field_of(const struct aic_seller_lines *w, const char *name)
 {
 	return aic_seller_fields_within(w->outer, aic_seller_fields_find(name));
 }
@@ -185,10 +187,10 @@ has_parts(struct json_object *obj)
 }
 
 static bool
-is_hidden(int word, bool parts)
+is_hidden(int field, bool parts)
 {
-	return aic_seller_fields_is_hidden(word) ||
-	    (parts && aic_seller_fields_is_double(word));
+	return aic_seller_fields_is_hidden(field) ||
+	    (parts && aic_seller_fields_is_double(field));
 }
 
 /*
@@ -199,26 +201,26 @@ static bool
 put_field(struct aic_seller_lines *w, const char *name, struct json_object *v,
     const char *between, int depth)
 {
-	int word = word_of(w, name), outer = w->outer;
+	int field = field_of(w, name), outer = w->outer;
 	size_t begin = w->b->len;
 	bool line = *between == ':';
-	bool ok = v && put_label(w, word, name);
+	bool ok = v && put_label(w, field, name);
 
-	if (aic_seller_fields_how(word) == AIC_SELLER_FIELDS_DAYS)
+	if (aic_seller_fields_how(field) == AIC_SELLER_FIELDS_DAYS)
 		between = " ";
 	if (ok && json_object_is_type(v, json_type_object)) {
 		aic_buf_puts(w->b, line ? between : " (");
-		w->outer = word;
+		w->outer = field;
 		ok = depth < AIC_SELLER_LINES_DEPTH &&
 		    put_fields(w, v, depth + 1);
 		w->outer = outer;
 		aic_buf_puts(w->b, line ? "" : ")");
 	} else if (ok && json_object_is_type(v, json_type_array)) {
 		aic_buf_puts(w->b, between);
-		ok = aic_seller_lines_elements(w, word, v);
+		ok = aic_seller_lines_elements(w, field, v);
 	} else if (ok) {
 		aic_buf_puts(w->b, between);
-		ok = put_scalar(w, word, v);
+		ok = put_scalar(w, field, v);
 	}
 	if (!ok)
 		aic_seller_text_cut(w->b, begin);
@@ -226,8 +228,8 @@ put_field(struct aic_seller_lines *w, const char *name, struct json_object *v,
 }
 
 /*
- * Writes an object in one line. Members that the table of fields has come
- * first.
+ * Writes an object in one line. Members whose names are in the table of fields
+ * come first.
  */
 static bool
 put_fields(struct aic_seller_lines *w, struct json_object *obj, int depth)
@@ -243,9 +245,9 @@ put_fields(struct aic_seller_lines *w, struct json_object *obj, int depth)
 		     !is_full(w);
 		     json_object_iter_next(&it)) {
 			const char *name = json_object_iter_peek_name(&it);
-			int word = word_of(w, name);
+			int field = field_of(w, name);
 
-			if ((word != 0) != known || is_hidden(word, parts))
+			if ((field != 0) != known || is_hidden(field, parts))
 				continue;
 			mark = w->b->len;
 			if (shown > 0)
@@ -353,7 +355,7 @@ bool
 aic_seller_lines_member(struct aic_seller_lines *w, const char *name,
     struct json_object *v, int depth)
 {
-	int word = word_of(w, name), outer = w->outer;
+	int field = field_of(w, name), outer = w->outer;
 	size_t begin = w->b->len;
 	bool list = json_object_is_type(v, json_type_array) &&
 	    aic_seller_lines_has_objects(v);
@@ -364,16 +366,16 @@ aic_seller_lines_member(struct aic_seller_lines *w, const char *name,
 	put_indent(w, depth - 1);
 	aic_buf_puts(w->b, "- ");
 	if (list || deep) {
-		ok = put_label(w, word, name);
+		ok = put_label(w, field, name);
 		if (ok && list) {
 			aic_seller_lines_list(w, v,
-			    word == aic_seller_fields_find("time_series")
+			    field == aic_seller_fields_find("time_series")
 				? AIC_SELLER_ORDER_NEWEST
 				: w->order,
 			    depth);
 		} else if (ok) {
 			aic_buf_puts(w->b, ":\n");
-			w->outer = word;
+			w->outer = field;
 			ok = aic_seller_lines_object(w, v, depth + 1);
 			w->outer = outer;
 		}
@@ -386,7 +388,7 @@ aic_seller_lines_member(struct aic_seller_lines *w, const char *name,
 	return ok;
 }
 
-/* As in put_fields(), members that the table of fields has come first. */
+/* As in put_fields(), members with names in the table of fields come first. */
 bool
 aic_seller_lines_object(struct aic_seller_lines *w, struct json_object *obj,
     int depth)
@@ -403,9 +405,9 @@ aic_seller_lines_object(struct aic_seller_lines *w, struct json_object *obj,
 		     !is_full(w);
 		     json_object_iter_next(&it)) {
 			const char *name = json_object_iter_peek_name(&it);
-			int word = word_of(w, name);
+			int field = field_of(w, name);
 
-			if ((word != 0) == known && !is_hidden(word, parts))
+			if ((field != 0) == known && !is_hidden(field, parts))
 				shown += aic_seller_lines_member(w, name,
 				    json_object_iter_peek_value(&it), depth);
 		}

@@ -11,8 +11,8 @@
  *	- товары (37): итого остаток 412
  *	  1) название «Платье», остаток 2
  *
- * A member whose name the table of fields has (seller_fields.h) comes before
- * one whose name it does not have.
+ * Members whose names are in the table of fields (seller_fields.h) come before
+ * all others.
  *
  * Threads: any. Errors: w->b->failed, in all functions that write.
  */
@@ -80,11 +80,11 @@ void aic_seller_lines_list(struct aic_seller_lines *w, struct json_object *list,
  * aic_seller_lines_elements -- write the first elements of a list in one line,
  * without a newline.
  *
- * word      the field that they are values of; 0: unknown
+ * field     the field that they are values of; 0: unknown
  *
  * False: the list is empty.
  */
-bool aic_seller_lines_elements(struct aic_seller_lines *w, int word,
+bool aic_seller_lines_elements(struct aic_seller_lines *w, int field,
     struct json_object *list);
 
 /* aic_seller_lines_has_objects -- true if the first element is an object. */

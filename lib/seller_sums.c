@@ -38,11 +38,11 @@ is_no_revenue(struct json_object *item)
 
 	for (it = json_object_iter_begin(item);
 	     !json_object_iter_equal(&it, &end); json_object_iter_next(&it)) {
-		int word =
+		int field =
 		    aic_seller_fields_find(json_object_iter_peek_name(&it));
 		struct json_object *v = json_object_iter_peek_value(&it);
 
-		if (aic_seller_fields_how(word) == AIC_SELLER_FIELDS_CANCEL &&
+		if (aic_seller_fields_how(field) == AIC_SELLER_FIELDS_CANCEL &&
 		    json_object_is_type(v, json_type_boolean) &&
 		    json_object_get_boolean(v))
 			return true;
@@ -50,9 +50,10 @@ is_no_revenue(struct json_object *item)
 			continue;
 		text = json_object_get_string(v);
 		value = aic_seller_fields_value(text);
-		if ((aic_seller_fields_how(word) == AIC_SELLER_FIELDS_KIND &&
+		if ((aic_seller_fields_how(field) == AIC_SELLER_FIELDS_KIND &&
 			value && value->no_revenue) ||
-		    (aic_seller_fields_how(word) == AIC_SELLER_FIELDS_SALE_ID &&
+		    (aic_seller_fields_how(field) ==
+			    AIC_SELLER_FIELDS_SALE_ID &&
 			is_return_id(text)))
 			return true;
 	}
@@ -93,17 +94,17 @@ read_sizes(struct json_object *obj, double *ret)
  * the reviews.
  */
 static void
-add_number(struct aic_seller_sums *s, enum aic_seller_order order, int word,
+add_number(struct aic_seller_sums *s, enum aic_seller_order order, int field,
     double x)
 {
-	if (aic_seller_fields_how(word) == AIC_SELLER_FIELDS_RATING &&
+	if (aic_seller_fields_how(field) == AIC_SELLER_FIELDS_RATING &&
 	    (x == 0 || order != AIC_SELLER_ORDER_WORST))
 		return;
-	s->sum[word] += x;
-	s->n[word]++;
-	if (aic_seller_fields_how(word) == AIC_SELLER_FIELDS_STOCK && x <= 0)
+	s->sum[field] += x;
+	s->n[field]++;
+	if (aic_seller_fields_how(field) == AIC_SELLER_FIELDS_STOCK && x <= 0)
 		s->none_left++;
-	if (aic_seller_fields_how(word) == AIC_SELLER_FIELDS_RATING &&
+	if (aic_seller_fields_how(field) == AIC_SELLER_FIELDS_RATING &&
 	    x <= BAD_RATING)
 		s->bad++;
 }
@@ -113,9 +114,9 @@ add_number(struct aic_seller_sums *s, enum aic_seller_order order, int word,
  * False: the field does not determine the place.
  */
 static bool
-place_of(enum aic_seller_order order, int word, double x, double *ret_place)
+place_of(enum aic_seller_order order, int field, double x, double *ret_place)
 {
-	enum aic_seller_fields_how how = aic_seller_fields_how(word);
+	enum aic_seller_fields_how how = aic_seller_fields_how(field);
 
 	switch (order) {
 	case AIC_SELLER_ORDER_MOST:
@@ -135,11 +136,11 @@ place_of(enum aic_seller_order order, int word, double x, double *ret_place)
 
 /* False for a field that neither adds up nor determines an item's place. */
 static bool
-has_sum_or_place(int word)
+has_sum_or_place(int field)
 {
-	return aic_seller_fields_adds_up(word) ||
-	    aic_seller_fields_how(word) == AIC_SELLER_FIELDS_RATING ||
-	    aic_seller_fields_how(word) == AIC_SELLER_FIELDS_DAYS;
+	return aic_seller_fields_adds_up(field) ||
+	    aic_seller_fields_how(field) == AIC_SELLER_FIELDS_RATING ||
+	    aic_seller_fields_how(field) == AIC_SELLER_FIELDS_DAYS;
 }
 
 /*
@@ -167,19 +168,19 @@ add_item(struct aic_seller_sums *s, struct json_object *item,
 	for (it = json_object_iter_begin(item);
 	     !json_object_iter_equal(&it, &end); json_object_iter_next(&it)) {
 		struct json_object *v = json_object_iter_peek_value(&it);
-		int word =
+		int field =
 		    aic_seller_fields_find(json_object_iter_peek_name(&it));
 
-		if (word == aic_seller_fields_find("stocks") &&
+		if (field == aic_seller_fields_find("stocks") &&
 		    read_sizes(v, &x))
-			word = stock;
-		else if (!has_sum_or_place(word) ||
+			field = stock;
+		else if (!has_sum_or_place(field) ||
 		    !aic_seller_text_number(v, &x))
 			continue;
-		how = aic_seller_fields_how(word);
+		how = aic_seller_fields_how(field);
 		if (how != AIC_SELLER_FIELDS_DAYS)
-			add_number(s, order, word, x);
-		if (!place_of(order, word, x, &here) || days ||
+			add_number(s, order, field, x);
+		if (!place_of(order, field, x, &here) || days ||
 		    (placed && how != AIC_SELLER_FIELDS_DAYS))
 			continue;
 		place = here;

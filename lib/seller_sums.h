@@ -1,5 +1,5 @@
 /*
- * seller_sums -- what one line can say about a list of a seller's figures: the
+ * seller_sums -- what one line shows about a list of a seller's figures: the
  * sums of its items, and which items come first. A part of seller.h.
  *
  * Which fields are added up, and which are averaged, is in the table of fields
@@ -27,7 +27,7 @@ enum aic_seller_order {
 	AIC_SELLER_ORDER_AS_IS, /* the order of the list */
 	AIC_SELLER_ORDER_NEWEST, /* the list from its end */
 	AIC_SELLER_ORDER_MOST, /* by money, the most first */
-	AIC_SELLER_ORDER_LEAST_LEFT, /* by stock, or by the days that it lasts */
+	AIC_SELLER_ORDER_LEAST_LEFT, /* by stock, or by the days it lasts */
 	AIC_SELLER_ORDER_WORST /* by rating */
 };
 

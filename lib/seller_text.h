@@ -27,8 +27,9 @@ struct json_object;
 void aic_seller_text_cut(struct aic_buf *b, size_t len);
 
 /*
- * aic_seller_text_quote -- write an untrusted text «so», with one blank for
- * any white space, " for guillemets, and without invisible characters.
+ * aic_seller_text_quote -- write an untrusted text in guillemets, «so», with
+ * one blank for any white space, " for guillemets, and without invisible
+ * characters.
  *
  * s, len     any bytes; those that are not UTF-8 are left out
  * chars_max  code points; an ellipsis shows that a text was longer

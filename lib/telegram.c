@@ -36,28 +36,28 @@ struct page {
 	int gap; /* line breaks before the next text */
 	bool headed; /* the next text follows a heading */
 	struct aic_telegram_prefix prefix; /* bullets, or bars of a table */
-	size_t outer_len; /* of the prefix, before the quotation */
+	size_t outer_len; /* the length of the prefix before the quotation */
 	int bullets; /* number of bullets in the prefix */
-
 	bool numbered; /* one of the bullets is a number */
 
 	int n_lists; /* open lists */
 	int quoted_lists; /* open lists around the quotation */
 	int cells; /* cells of the current row */
-	size_t row_len; /* of the prefix, before the bars of the row */
+	/* the length of the prefix before the bars of the row */
+	size_t row_len;
 	bool head; /* the row is the first one */
 
 	struct aic_telegram_links links;
-	char
-	    language[AIC_MARKDOWN_LANGUAGE_MAX + 1]; /* of the code; "": none */
+	/* of the code; "": none */
+	char language[AIC_MARKDOWN_LANGUAGE_MAX + 1];
 	bool code_begun;
 };
 
 /* --- tags -------------------------------------------------------------- */
 
 /*
- * True if the tag is to be open here. Code contains no other tag, and only a
- * quotation can contain code.
+ * True if the tag is to be open here. Code and pre contain no other tag; of the
+ * tags, only a quotation contains them.
  */
 static bool
 is_tag_shown(const struct page *p, enum tag tag)

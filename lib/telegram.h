@@ -2,7 +2,8 @@
  * telegram -- convert an answer from the model's Markdown to the HTML that
  * Telegram accepts from bots, for an ordinary message or for a rich message.
  *
- * Pure functions from text to text. parts.h splits the result into messages.
+ * Pure functions from text to text. parts.h splits the result into messages,
+ * and has the limits of a Telegram message.
  *
  * Threads: any.
  */

@@ -8,8 +8,8 @@
 #include "lib/telegram_text.h"
 
 /*
- * The deepest nesting of lists; deeper lists are paragraphs. The deepest
- * nesting of tags is 15 levels: three lists with an item each, a quotation, a
+ * The deepest nesting of lists; deeper lists are paragraphs. With it, tags are
+ * nested 15 levels deep at most: three lists with an item each, a quotation, a
  * table, a row, a cell, and a link, bold, italic, struck text and code in it.
  */
 #define LISTS_MAX 3
@@ -26,10 +26,10 @@
 struct element {
 	enum aic_markdown what;
 	const char *tag; /* NULL: its content belongs to the outer element */
-	char start[TAG_MAX]; /* "<li value=\"7\">"; "": made when opened */
+	char start[TAG_MAX]; /* "<li value=\"7\">"; not used for a link */
 	bool open; /* its tag has been written */
 	bool full; /* it has content */
-	bool seen; /* ... of which something is visible */
+	bool seen; /* it has visible content */
 };
 
 /* The output. A tag is opened just before the first visible character in it. */
@@ -39,14 +39,17 @@ struct page {
 	int n;
 	int deeper; /* open spans that exceed ELEMENTS_MAX */
 	bool seen; /* something visible has been written */
-	/* line breaks before the next text; in a paragraph at most one */
+	/*
+	 * line breaks to write before the next text; in a paragraph one at most
+	 */
 	int breaks;
 	bool begun; /* the block has text */
 	/* The numbers of items that are paragraphs, or the bars of a row. */
 	struct aic_telegram_prefix prefix;
 	int lists, quotes; /* open ones that are shown */
 	int cells; /* cells of the current row */
-	size_t row_len; /* of the prefix, before the bars of the row */
+	/* the length of the prefix before the bars of the row */
+	size_t row_len;
 	bool head; /* the row is the first one */
 	struct aic_telegram_links links;
 	char language[AIC_MARKDOWN_LANGUAGE_MAX + 1];

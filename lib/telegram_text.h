@@ -17,13 +17,14 @@
 
 /*
  * A longer source is shown unchanged. The limit is thirty times the length that
- * the rules ask of the model.
+ * the rules in the prompt demand.
  */
 #define AIC_TELEGRAM_MARKDOWN_MAX ((size_t)64 * 1024)
 
 enum aic_telegram_kind {
 	AIC_TELEGRAM_SEEN,
-	AIC_TELEGRAM_HIDDEN, /* can be in a text, but is no text by itself */
+	/* may be in a message, but does not make it non-empty */
+	AIC_TELEGRAM_HIDDEN,
 	AIC_TELEGRAM_SPACE,
 };
 
@@ -98,8 +99,8 @@ aic_telegram_link_end(struct aic_telegram_links *links);
  * not shown as a link.
  *
  * The address is the target; of a mailto: or tel: target, it is the part after
- * the scheme. The value is the length of the address; 0: the link is shown as
- * one, the target has no visible character, or the text equals the address.
+ * the scheme. The value is the length of the address; 0: the link is shown as a
+ * link, the target has no visible character, or the text equals the address.
  */
 size_t aic_telegram_address(const struct aic_telegram_link *link,
     const char **ret_address);
@@ -107,8 +108,8 @@ size_t aic_telegram_address(const struct aic_telegram_link *link,
 /* --- prefixes ---------------------------------------------------------- */
 
 /*
- * The numbers and bullets of items that begin inside each other, "999999999. ☐
- * ", or the bars of empty cells.
+ * What precedes the next text: the numbers and bullets of items that begin
+ * inside each other, for example "999999999. ☐ ", or the bars of empty cells.
  */
 struct aic_telegram_prefix {
 	char s[AIC_MARKDOWN_DEPTH * 16];

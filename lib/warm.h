@@ -22,8 +22,8 @@
 #include "lib/provider.h"
 
 struct aic_warm {
-	_Atomic int64_t
-	    used_us; /* time of the last use of the connection; 0: never */
+	/* time of the last use of the connection; 0: never */
+	_Atomic int64_t used_us;
 	struct aic_http_call *call; /* NULL: none in flight */
 	enum aic_http_end end; /* of the last GET */
 };

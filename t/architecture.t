@@ -58,7 +58,7 @@ sub wrong ($doc)
 		}
 		push @wrong, "`$code`" if $code =~ /^[A-Z][A-Z0-9_]{3,}\z/
 		    && $all !~ /\b(?:\w+_)?\Q$code\E\b/;
-		push @wrong, "`$code`" if $code =~ /^(?:struct|enum) (\w+)\z/
+		push @wrong, "`$code`" if $code =~ /^(?:(?:struct|enum) \w+|\w+\.lock)\z/
 		    && $all !~ /\b\Q$code\E\b/;
 	}
 	return (\@wrong, \%n);
@@ -67,10 +67,11 @@ sub wrong ($doc)
 # The check itself: it reports names that do not exist, and no others.
 {
 	my ($wrong) = wrong('`lib/none.c` `lib/db.c:none()` `none_at_all()` `AIC_NONE_X`'
-	    . ' `lib/db.c:reserve_chat()` `struct none` `t/style.t` "no such title"');
-	is scalar @$wrong, 7, 'names that do not exist are reported'
+	    . ' `lib/db.c:reserve_chat()` `struct none` `none.lock` `t/style.t` "no such title"');
+	is scalar @$wrong, 8, 'names that do not exist are reported'
 	    or diag join "\n", @$wrong;
 	($wrong) = wrong('`lib/db.c:lead_trip()` `aic_db_run()` `AIC_DB_CALLS` `struct aic_db`'
+	    . ' `gate.lock`'
 	    . ' `t/style.t` "the sources are' . "\n" . 'there" `lib/db.h`');
 	is join("\n", @$wrong), '', '... and names that exist are not';
 }
@@ -86,6 +87,25 @@ for ([ 'docs/architecture.md', 40, 80, 30 ], [ 'docs/glossary.md', 20, 0, 0 ]) {
 	cmp_ok $n->{title}, '>=', $titles, '... tests';
 	is join(' ', grep { length > 80 && !/^\|/ } split /\n/, $doc), '',
 	    '... in lines of 80 columns';
+}
+
+# Each mutex of the sources is in the list of locks, with its file.
+{
+	my $doc = slurp("$TOP/docs/architecture.md");
+	my (@wrong, $locks);
+
+	while ($doc =~ /^- `(?:(\w+)\.)?(\w*locks?)`(?:\s+of\s+`struct (\w+)`)?,\s+`([^`]+)`/mg) {
+		my $row = $&;
+		my ($object, $lock, $struct, $path) = ($1, $2, $3, $4);
+		my $text = $text{$path} // '';
+		my ($owner) = defined $struct ? $text =~ /^(struct $struct \{\n.*?)^\}/ms : $text;
+		$locks++;
+		push @wrong, $row if ($owner // '') !~ /^\tpthread_mutex_t $lock\b/m
+		    || (defined $object && $owner !~ /\b$object\b/);
+	}
+	is join("\n", @wrong), '', 'each lock in the document is in the file that it names';
+	is $locks, scalar(() = $all =~ /^\t?(?:static )?pthread_mutex_t \w/mg),
+	    '... and the document has each lock of the sources';
 }
 
 # The invariants are numbered without a gap.

@@ -12,11 +12,11 @@
 #include "app/ctl/run.h"
 #include "app/ctl/service.h"
 #include "app/ctl/upstream.h"
+#include "lib/bounds.h"
 #include "lib/clock.h"
 #include "lib/durable.h"
 #include "lib/http.h"
 #include "lib/json.h"
-#include "lib/limits.h"
 #include "lib/paths.h"
 #include "lib/seller.h"
 
@@ -346,13 +346,13 @@ check_site(struct check *k, const struct ctl_nginx_site *site)
 	    "and fastcgi_send_timeout (%lld ms)",
 	    deadline, ok ? "less than" : "not less than both",
 	    (long long)site->read_ms, (long long)site->send_ms);
-	ok = site->body_min == AIC_LIMITS_BODY &&
-	    site->body_max == AIC_LIMITS_BODY;
+	ok = site->body_min == AIC_BOUNDS_BODY &&
+	    site->body_max == AIC_BOUNDS_BODY;
 	report_check(k, "body", ok,
 	    "client_max_body_size is %lld, the limit of a worker is %d bytes",
-	    (long long)(site->body_min != AIC_LIMITS_BODY ? site->body_min
+	    (long long)(site->body_min != AIC_BOUNDS_BODY ? site->body_min
 							  : site->body_max),
-	    AIC_LIMITS_BODY);
+	    AIC_BOUNDS_BODY);
 }
 
 static void
@@ -382,7 +382,7 @@ static void
 check_stop_timeout(struct check *k)
 {
 	long long need = (long long)k->c->conf.deadline_ms +
-	    AIC_LIMITS_DRAIN_SPARE_MS;
+	    AIC_BOUNDS_DRAIN_SPARE_MS;
 	struct aic_err err = AIC_ERR_INIT;
 	int64_t ms;
 
@@ -394,7 +394,7 @@ check_stop_timeout(struct check *k)
 		    "TimeoutStopSec (%lld ms) is %s than AI_CHAT_DEADLINE_MS "
 		    "plus %d (%lld ms)",
 		    (long long)ms, ms > need ? "greater" : "not greater",
-		    AIC_LIMITS_DRAIN_SPARE_MS, need);
+		    AIC_BOUNDS_DRAIN_SPARE_MS, need);
 }
 
 /* Find a seller for the calls of the check; false: there was no chat yet. */

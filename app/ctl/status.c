@@ -139,8 +139,8 @@ compute_uptime_s(const struct row *row)
 	return s > 0 ? s : 0;
 }
 
-/* The circuit breakers of both models. The fallback answers while the first one
- * is open. */
+/* The circuit breakers of both models. While that of the primary model is open,
+ * the fallback model answers. */
 static const char *
 breaker_state(const struct row *row)
 {

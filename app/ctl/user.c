@@ -163,7 +163,7 @@ ctl_reset(struct ctl *c, struct aic_err *err)
 		return rc;
 	known = aic_limit_reset_read(&call);
 	aic_db_call_done(&call);
-	ctl_update_cache(c, aic_cache_keys_mark_reset,
+	ctl_update_cache(c, aic_cache_keys_delete_refusal,
 	    "a refusal can remain cached for up to a minute");
 	aic_render_reset(&c->doc, c->id, known);
 	if (known)

@@ -6,8 +6,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "lib/bounds.h"
 #include "lib/clock.h"
-#include "lib/limits.h"
 #include "lib/utf8.h"
 
 void
@@ -45,7 +45,7 @@ int64_t
 chat_model_deadline(const struct chat *c)
 {
 	return c->rq->deadline_us -
-	    (AIC_LIMITS_ANSWER_MS + c->conf->db_timeout_ms) * AIC_MS;
+	    (AIC_BOUNDS_ANSWER_MS + c->conf->db_timeout_ms) * AIC_MS;
 }
 
 struct aic_context_terms

@@ -103,16 +103,18 @@ struct chat {
 
 	/* Written by the stages before the model. */
 	char *seller; /* text about the seller; NULL: none */
-	/* The question has neither a history nor data of the seller, so its
-	 * answer can be shared. */
-	bool common;
+	/* The question has neither a history nor data of the seller, so every
+	 * user can get its answer. */
+	bool shareable;
 	struct aic_buf body; /* the body of the request to the model */
 
 	/* Written by the call of the model; in a replay by reserve.c. */
 	struct aic_openai_answer answer;
 
 	/* Written by save_chat.c. */
-	bool paid; /* there is an unsaved answer, and the request has a key */
+	/* c->answer is not saved yet, and the request has a key, so that a
+	 * repeat can use the answer. */
+	bool has_unsaved;
 	bool admitted; /* the circuit breaker of saves admitted the chat */
 	uint64_t save_round; /* of that circuit breaker */
 	int64_t remaining; /* chats of the day that are left after this one */

@@ -101,7 +101,7 @@ choose_values(struct chat *c, struct lookup *l)
 		aic_cache_keys_context(l->context->key, user,
 		    conf->context_messages);
 	}
-	if (c->key && !c->paid) {
+	if (c->key && !c->has_unsaved) {
 		l->unsaved = &l->items[l->n++];
 		aic_cache_keys_unsaved(l->unsaved->key, user);
 	}
@@ -144,7 +144,7 @@ read_unsaved(struct chat *c, const char *text)
 		return;
 	c->answer.text = strdup(rest + 1);
 	c->answer.tokens = tokens;
-	c->paid = c->answer.text != NULL;
+	c->has_unsaved = c->answer.text != NULL;
 }
 
 static void
@@ -297,7 +297,7 @@ chat_cache_note_saved(struct chat *c)
 	c->rq->seller.storable = true;
 	/* A truncated answer is not stored, nor an answer of the fallback
 	 * model. */
-	if (c->common && *c->found.question && !c->rq->paid_before &&
+	if (c->shareable && *c->found.question && !c->rq->paid_before &&
 	    c->answer.model == 0 && !c->answer.cut_off)
 		store_answer(c);
 }

@@ -7,7 +7,8 @@
  *   seller   what the seller-data API returned for the seller
  *   unsaved  the last answer that was paid for and could not be saved, for a
  *            repeat with the same Idempotency-Key
- *   answer   to a common question, without history and without seller's data
+ *   answer   to a question without history and without seller's data, which is
+ *            the same for every user
  *
  * PostgreSQL is authoritative for everything that counts. Each value can be
  * missing, late or evicted at any moment; the chat then reads the value from
@@ -42,7 +43,7 @@ bool chat_cache_is_newest(const struct chat *c);
 void chat_cache_note_refusal(struct chat *c);
 
 /* chat_cache_note_saved -- the chat was saved: store the new context, the
- * seller's data and the answer to a common question. */
+ * seller's data and, if it is shareable, the answer. */
 void chat_cache_note_saved(struct chat *c);
 
 /* chat_cache_note_unsaved -- the answer could not be saved: store the answer

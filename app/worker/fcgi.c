@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "app/worker/accept_gate.h"
-#include "lib/limits.h"
+#include "lib/bounds.h"
 
 /* spawn-fcgi passes the listening socket as standard input. */
 #define LISTEN_FD 0
@@ -239,7 +239,7 @@ fcgi_body(struct fcgi *f, const struct fcgi_request *rq, struct aic_buf *to,
 {
 	int n;
 
-	if (rq->content_length > AIC_LIMITS_BODY)
+	if (rq->content_length > AIC_BOUNDS_BODY)
 		return aic_fail(err, AIC_EBIG, "body of %zu bytes",
 		    rq->content_length);
 	if (rq->content_length == 0)

@@ -43,7 +43,7 @@ database_state(struct worker *w)
 {
 	struct aic_err why = AIC_ERR_INIT;
 
-	if (worker_ping(w, AIC_LOG_WARN, &why))
+	if (worker_probe(w, AIC_LOG_WARN, &why))
 		return "down";
 	/* When the circuit breaker is due for a trial, the state is "ok",
 	 * because only a chat can close the breaker, and a load balancer sends
@@ -79,7 +79,7 @@ health_metrics(struct request *rq, struct aic_err *err)
 	/* Without any requests, as at night, nothing else would detect that the
 	 * database is up again. */
 	if (aic_db_look(rq->worker->db).down)
-		worker_ping(rq->worker, AIC_LOG_DEBUG, &why);
+		worker_probe(rq->worker, AIC_LOG_DEBUG, &why);
 	worker_update_gauges(rq->worker);
 	rq->type = "text/plain; version=0.0.4; charset=utf-8";
 	aic_metrics_write(rq->worker->metrics, &rq->out);

@@ -12,7 +12,7 @@ enum aic_code health_live(struct request *rq, struct aic_err *err);
 
 /* health_ready -- GET /health/ready: the states of the database, the model and
  * Redis. No paid call is made. The database is probed at most once a second,
- * however many requests arrive; see worker_ping(). */
+ * however many requests arrive; see worker_probe(). */
 enum aic_code health_ready(struct request *rq, struct aic_err *err);
 
 /* health_metrics -- GET /metrics: the metrics of all workers of this machine,

@@ -18,10 +18,10 @@
 #include "app/worker/sd_notify.h"
 #include "app/worker/seller_api.h"
 #include "app/worker/worker.h"
+#include "lib/bounds.h"
 #include "lib/clock.h"
 #include "lib/conf.h"
 #include "lib/http.h"
-#include "lib/limits.h"
 #include "lib/log.h"
 
 /* A thread has no deep recursion and no large arrays; a TLS handshake needs the
@@ -58,14 +58,14 @@
 /* The pause after a failed accept(), in which a descriptor can become free. */
 #define ACCEPT_PAUSE_US (50 * AIC_MS)
 
-/* The interval of periodic work. The gauges of another worker are at most this
- * old, and Prometheus scrapes less often. A queued release waits at most this
- * long after the database has come up. */
+/* The interval of periodic work. The gauges of another worker are about this
+ * old, and Prometheus scrapes less often. A queued release waits about this long
+ * after the database has come up. */
 #define TICK_US (1 * AIC_S)
 
 /* The maximum size of headers and body of a response. The longest body is a
  * page of history. A page of 100 answers of 1 MiB, escaped, can exceed the
- * maximum, but is longer than any person can read. */
+ * maximum; the response is then a 500. No person can read a page that long. */
 #define OUT_MAX (256 * 1024 * 1024)
 
 /* A buffer that a long response has enlarged is freed, so that not every thread
@@ -84,7 +84,7 @@ struct crew {
 	struct worker *worker;
 	struct thread *threads;
 	int n;
-	int64_t stuck_us; /* an older request is stuck */
+	int64_t stuck_us; /* a request that runs longer is stuck */
 	struct sd_notify notify;
 	int64_t ping_us; /* when the next ping is due */
 	bool stuck;
@@ -149,7 +149,7 @@ run_thread(void *arg)
 	struct request rq = { .worker = t->crew->worker, .fcgi = t->fcgi };
 	struct aic_err err = AIC_ERR_INIT;
 
-	aic_buf_init(&rq.body, AIC_LIMITS_BODY);
+	aic_buf_init(&rq.body, AIC_BOUNDS_BODY);
 	aic_buf_init(&rq.out, OUT_MAX);
 	for (;;) {
 		switch (fcgi_accept(t->fcgi, &rq.in, &err)) {
@@ -175,8 +175,9 @@ run_thread(void *arg)
 		case FCGI_STOPPED:
 			break;
 		case FCGI_BROKEN:
-			/* The loss of a single thread would hardly be noticed.
-			 * A process that exits is restarted. */
+			/* Exit, so that the service manager restarts the
+			 * worker. A worker with one thread less would go
+			 * unnoticed. */
 			aic_log_event(AIC_LOG_ERROR, "accept", "%s",
 			    err.detail);
 			_exit(1);
@@ -224,8 +225,8 @@ start_threads(struct crew *c, int n)
 	return i;
 }
 
-/* A ping means that no request is stuck. A ping from an idle thread would prove
- * nothing. */
+/* A ping means that no request is stuck, so only the main thread sends one, after
+ * it has checked all threads. */
 static void
 ping_when_due(struct crew *c)
 {
@@ -252,7 +253,7 @@ ping_when_due(struct crew *c)
 /* Wait for SIGTERM or SIGINT, and do the periodic work meanwhile. Other signals
  * are ignored, because the worker has nothing to reload. */
 static int
-wait_for_signal(struct crew *c, const sigset_t *signals)
+run_main_loop(struct crew *c, const sigset_t *signals)
 {
 	struct timespec left;
 	int64_t us;
@@ -268,6 +269,7 @@ wait_for_signal(struct crew *c, const sigset_t *signals)
 		us = TICK_US;
 		if (c->notify.ping_us && c->ping_us - aic_clock_us() < us)
 			us = c->ping_us - aic_clock_us();
+		/* Here the argument is a duration. */
 		left = aic_clock_spec(us > 0 ? us : 0);
 		sig = sigtimedwait(signals, NULL, &left);
 	} while (sig != SIGTERM && sig != SIGINT);
@@ -341,7 +343,7 @@ run_worker(struct worker *w, const sigset_t *signals)
 {
 	struct crew c = { .worker = w,
 		.stuck_us = w->conf.deadline_ms * AIC_MS +
-		    AIC_LIMITS_DRAIN_SPARE_MS * AIC_MS,
+		    AIC_BOUNDS_DRAIN_SPARE_MS * AIC_MS,
 		.lock = PTHREAD_MUTEX_INITIALIZER,
 		.changed = PTHREAD_COND_INITIALIZER };
 	int n = worker_threads(w), sig;
@@ -361,7 +363,7 @@ run_worker(struct worker *w, const sigset_t *signals)
 		    PACKAGE_VERSION, (long long)w->conf.threads,
 		    (long long)w->conf.daily_limit);
 		sd_notify_send(&c.notify, "READY=1");
-		sig = wait_for_signal(&c, signals);
+		sig = run_main_loop(&c, signals);
 		sd_notify_send(&c.notify, "STOPPING=1");
 		aic_log_event(AIC_LOG_INFO, "drain", "received %s, draining",
 		    sig == SIGTERM ? "SIGTERM" : "SIGINT");

@@ -13,10 +13,10 @@
 #include "lib/save.h"
 
 /* The pause between two polls for the end of the other chat of the same key.
- * The first pause is about as long as a fast model needs. The pause grows, so
- * that hundreds of waiting requests cost little. */
-#define FIRST_PAUSE_US (50 * AIC_MS)
-#define FIRST_PAUSE_MAX_US (400 * AIC_MS)
+ * The pause doubles up to the maximum, so that hundreds of waiting requests cost
+ * little. */
+#define POLL_PAUSE_US (50 * AIC_MS)
+#define POLL_PAUSE_MAX_US (400 * AIC_MS)
 
 /* A chat takes seconds, so one of the user's chats ends soon. */
 #define CROWD_RETRY_AFTER_S 2
@@ -26,7 +26,7 @@ bind_reservation(struct chat *c, struct aic_db_call *call)
 {
 	const struct aic_conf *conf = c->conf;
 	int64_t left_ms = (c->rq->deadline_us - aic_clock_us()) / AIC_MS;
-	struct aic_limit_reserve h = { .telegram_id = c->in.telegram_id,
+	struct aic_limit_reserve r = { .telegram_id = c->in.telegram_id,
 		.chat_id = c->id,
 		.of_key = c->key,
 		.zone = conf->timezone,
@@ -35,8 +35,8 @@ bind_reservation(struct chat *c, struct aic_db_call *call)
 		.at_once = conf->user_concurrency,
 		.since = *c->reservation.since ? c->reservation.since : NULL };
 
-	aic_limit_reserve_bind(call, &h);
-	c->reservation.lapse_ms = h.lapse_ms;
+	aic_limit_reserve_bind(call, &r);
+	c->reservation.lapse_ms = r.lapse_ms;
 }
 
 /*
@@ -46,9 +46,10 @@ bind_reservation(struct chat *c, struct aic_db_call *call)
  * The answer was possibly read before its commit reached the disk, because the
  * server can commit a save without waiting for the disk. A crash of the server
  * could still lose that row, so the caller must not receive the answer before
- * the commit is durable. A refused reservation has locked the user's row and so
- * has waited for the disk. A reservation that was made has not waited, so
- * aic_save_sync_bind() does.
+ * the commit is durable. If the reservation was refused, the batch has locked
+ * the user's row, and its commit has waited for the disk
+ * (aic_idempotency_queue_bind()). If the reservation was made, the commit has
+ * not waited, so aic_save_sync_bind() waits here.
  */
 static enum aic_code
 replay_answer(struct chat *c, const struct aic_idempotency *first,
@@ -62,7 +63,7 @@ replay_answer(struct chat *c, const struct aic_idempotency *first,
 		    AIC_IDEMPOTENCY_HEADER,
 		    "This key came with another body before");
 	free(c->answer.text);
-	c->paid = false;
+	c->has_unsaved = false;
 	c->answer.text = strdup(first->response);
 	if (!c->answer.text)
 		return aic_fail(err, AIC_ENOMEM, "out of memory");
@@ -96,7 +97,6 @@ read_first_chat(struct chat *c, struct aic_db_call *call,
 	return rc;
 }
 
-/* Called when the context from Redis is not the newest. */
 static enum aic_code
 load_context(struct chat *c, struct aic_err *err)
 {
@@ -112,7 +112,8 @@ load_context(struct chat *c, struct aic_err *err)
 }
 
 /* The reservation returns the version of the newest context, so a context from
- * Redis can be checked only after the reservation. */
+ * Redis can be checked only after the reservation. If the context is outdated,
+ * load the newest one from PostgreSQL. */
 static enum aic_code
 check_context(struct chat *c, struct aic_err *err)
 {
@@ -148,7 +149,8 @@ read_reservation(struct chat *c, const struct aic_db_call *call)
  * Try once to reserve, in one round trip. The batch also loads the context,
  * unless Redis had one, and looks for another chat of the same key.
  *
- * ret_state  of the other chat of the key; set when the request has a key
+ * ret_state  the state of the other chat of the key; set when the request has a
+ *            key
  */
 static enum reserve_result
 try_reserve(struct chat *c, enum aic_idempotency_state *ret_state,
@@ -208,7 +210,7 @@ fail_still_running(struct aic_err *err)
 static enum aic_code
 wait_until_ended(struct chat *c, struct aic_err *err)
 {
-	int64_t until = chat_model_deadline(c), pause = FIRST_PAUSE_US;
+	int64_t until = chat_model_deadline(c), pause = POLL_PAUSE_US;
 	enum aic_idempotency_state state;
 	struct aic_db_call call;
 	enum aic_code rc;
@@ -221,7 +223,7 @@ wait_until_ended(struct chat *c, struct aic_err *err)
 		if (aic_clock_us() + pause > until)
 			return fail_still_running(err);
 		aic_clock_sleep(aic_clock_us() + pause);
-		if (pause < FIRST_PAUSE_MAX_US)
+		if (pause < POLL_PAUSE_MAX_US)
 			pause *= 2;
 		request_stage(c->rq, "waiting for the first chat of this key");
 		aic_idempotency_bind(&call, c->in.telegram_id, c->id,
@@ -285,18 +287,20 @@ refuse_chat(struct chat *c, struct aic_err *err)
 		    (long long)s->at_once);
 	}
 	chat_cache_note_refusal(c);
-	/* A chat ended between the refusal and aic_limit_peek_bind(), but the
-	 * second try was refused as well. */
+	/* If a chat ended between the refusal and read_limit(), `used' is below
+	 * the limit. The second try was refused as well, so report the limit as
+	 * reached. */
 	if (s->used < s->limit)
 		s->used = s->limit;
 	err->retry_after_s = (int)s->reset_in_s;
 	return aic_fail(err, AIC_ELIMIT, "the daily limit is used up");
 }
 
-/* Redis has a refusal for the day, and the request has a key: one query,
- * without a lock, finds out whether there is another chat of this key. */
+/* Redis has a refusal for the day, and the request has a key. One query without
+ * a lock checks whether there is another chat of the key. If there is none, the
+ * chat is refused. */
 static enum aic_code
-find_first_chat(struct chat *c, struct aic_err *err)
+refuse_unless_repeat(struct chat *c, struct aic_err *err)
 {
 	enum aic_idempotency_state state;
 	struct aic_db_call call;
@@ -319,7 +323,7 @@ reserve_chat(struct chat *c, struct aic_err *err)
 	enum reserve_result result;
 	bool again = false;
 
-	if (c->found.refused && find_first_chat(c, err))
+	if (c->found.refused && refuse_unless_repeat(c, err))
 		return RESERVE_FAILED;
 	for (;;) {
 		result = try_reserve(c, &first, err);
@@ -352,8 +356,9 @@ reserve_again(struct chat *c, struct aic_err *err)
 {
 	enum aic_idempotency_state first;
 
-	/* The save is stored after the newest exchange, so the prompt's context
-	 * must be loaded again. */
+	/* Other exchanges can have been saved meanwhile. The context is loaded
+	 * again, because chat_cache_note_saved() stores it together with this
+	 * exchange. */
 	c->found.context = false;
 	return try_reserve(c, &first, err);
 }
@@ -365,6 +370,8 @@ release_now(struct chat *c)
 	struct aic_err err = AIC_ERR_INIT;
 	struct aic_db_call call;
 
+	/* The release has database time of its own; the name in the log
+	 * stays. */
 	request_stage(c->rq, c->rq->trace.doing);
 	aic_limit_release_bind(&call, c->in.telegram_id, c->id);
 	if (request_db(c->rq, &call, 1, &err)) {
@@ -384,7 +391,7 @@ reserve_done(struct chat *c)
 	if (state != RESERVATION_HELD && state != RESERVATION_UNCERTAIN)
 		return;
 	/* When the statement that reserves got no answer, the chat has spent
-	 * its time for the database already. */
+	 * its time for the database already, so the release is queued. */
 	if (state == RESERVATION_UNCERTAIN || !release_now(c))
 		worker_release_later(c->worker, c->in.telegram_id, c->id,
 		    c->rq->deadline_us + AIC_LIMIT_SPARE_MS * AIC_MS);

@@ -28,7 +28,8 @@ enum reserve_result {
 
 /*
  * reserve_chat -- make a reservation, and load the context in the same round
- * trip. The result is RESERVED, REPLAYED or RESERVE_FAILED.
+ * trip. The result is RESERVED, REPLAYED or RESERVE_FAILED. A replay can have a
+ * reservation too, which reserve_done() releases.
  *
  * Errors:   AIC_ELIMIT  no chat of the day is left; rq->limit is set
  *           AIC_ECROWD  too many chats of the user are in flight; rq->limit is

@@ -10,8 +10,8 @@
 #include "lib/log.h"
 #include "lib/save.h"
 
-/* A save whose reservation has lapsed makes a new reservation. That can happen
- * again only if the process is suspended again. */
+/* A save whose reservation has lapsed makes a new reservation. Two attempts are
+ * enough, unless the process is suspended once more. */
 #define SAVES_MAX 3
 
 /* The pause between two attempts to find the outcome of a save. */
@@ -33,7 +33,7 @@ save_chat_check(struct chat *c, struct aic_err *err)
 {
 	int64_t wait_us;
 
-	if (c->paid)
+	if (c->has_unsaved)
 		return AIC_OK;
 	wait_us = aic_breaker_wait(&c->worker->saves, aic_clock_us());
 	return wait_us > 0 ? refuse_chat(wait_us, err) : AIC_OK;
@@ -44,7 +44,7 @@ save_chat_admit(struct chat *c, struct aic_err *err)
 {
 	int64_t wait_us;
 
-	if (c->paid)
+	if (c->has_unsaved)
 		return AIC_OK;
 	wait_us = aic_breaker_enter(&c->worker->saves, aic_clock_us(),
 	    c->rq->deadline_us, &c->save_round);
@@ -77,28 +77,29 @@ leave_breaker(struct chat *c, enum aic_breaker_verdict verdict)
 }
 
 void
-save_chat_find_unsaved(struct chat *c)
+save_chat_take_unsaved(struct chat *c)
 {
-	if (!c->key || c->paid)
+	if (!c->key || c->has_unsaved)
 		return;
 	c->answer.text = unsaved_take(c->worker->unsaved, c->in.telegram_id,
 	    c->digest, &c->answer.tokens, aic_clock_us());
-	c->paid = c->answer.text != NULL;
+	c->has_unsaved = c->answer.text != NULL;
 }
 
-/* Keep the answer for a repeat with the same key. The answer must be there
- * before the reservation is released, because a repeat can continue from that
- * moment. */
+/* Keep the answer for a repeat with the same key. The answer must be in the
+ * memory of this worker before the reservation is released, because a repeat
+ * that waits for the reservation at this worker takes the answer then. Redis
+ * receives the answer only after the response. */
 static void
 keep_for_repeat(struct chat *c)
 {
-	if (!c->paid)
+	if (!c->has_unsaved)
 		return;
 	chat_cache_note_unsaved(c);
 	unsaved_keep(c->worker->unsaved, c->in.telegram_id, c->digest,
 	    c->answer.text, c->answer.tokens, aic_clock_us());
 	c->answer.text = NULL;
-	c->paid = false;
+	c->has_unsaved = false;
 }
 
 void
@@ -111,10 +112,12 @@ save_chat_done(struct chat *c)
 /* --- saving ------------------------------------------------------------ */
 
 enum save_outcome {
+	NOT_ASKED, /* find_outcome() was not called */
 	SAVED,
-	LAPSED, /* the reservation is gone */
+	NOT_SAVED, /* the exchange is not stored, and there is no error */
+	TRY_AGAIN, /* not stored; there is a new reservation */
+	NOT_RESERVED, /* not stored; a new reservation was refused */
 	UNKNOWN, /* the database did not answer; err is set */
-	NOT_RESERVED, /* not stored, and no chat of the day is left */
 };
 
 static enum save_outcome
@@ -135,16 +138,16 @@ save_once(struct chat *c, struct aic_err *err)
 	aic_save_bind(&call, &s);
 	if (request_db(c->rq, &call, 1, err))
 		return UNKNOWN;
-	rc = aic_save_read(&call, &c->remaining) ? SAVED : LAPSED;
+	rc = aic_save_read(&call, &c->remaining) ? SAVED : NOT_SAVED;
 	aic_db_call_done(&call);
-	/* The save has used the reservation up, or the reservation had
-	 * lapsed. */
+	/* The save has used the reservation up; or the row no longer had the
+	 * reservation; or the save came too late for it (early_ms). */
 	chat_set_reservation(c, RESERVATION_SETTLED);
 	return rc;
 }
 
-/* The reservation is gone. SAVED: an earlier attempt of this save has used it
- * up. LAPSED: the reservation has lapsed. */
+/* Called when a save has changed nothing. SAVED: an earlier run of this save was
+ * committed, although its reply was lost. */
 static enum save_outcome
 find_saved(struct chat *c, struct aic_err *err)
 {
@@ -154,18 +157,19 @@ find_saved(struct chat *c, struct aic_err *err)
 	aic_save_find_bind(calls, c->in.telegram_id, c->id);
 	if (request_db(c->rq, calls, 2, err))
 		return UNKNOWN;
-	rc = aic_save_find_read(calls, &c->remaining) ? SAVED : LAPSED;
+	rc = aic_save_find_read(calls, &c->remaining) ? SAVED : NOT_SAVED;
 	aic_db_call_done(&calls[0]);
 	aic_db_call_done(&calls[1]);
 	return rc;
 }
 
+/* Called when the reservation has lapsed before the save. */
 static enum save_outcome
 renew_reservation(struct chat *c, struct aic_err *err)
 {
 	switch (reserve_again(c, err)) {
 	case RESERVED:
-		return LAPSED; /* the next attempt has the new reservation */
+		return TRY_AGAIN;
 	case REPLAYED:
 		return SAVED; /* another chat of this key was, meanwhile */
 	case REFUSED:
@@ -181,9 +185,9 @@ renew_reservation(struct chat *c, struct aic_err *err)
  *
  * First the reservation is released: a save that has not happened yet cannot
  * happen afterwards, because a save needs the reservation. Then the row of the
- * exchange shows whether the save has happened. The absence of the reservation
- * does not show that, because a statement that reserves and was delayed at the
- * database can restore a reservation that a save has consumed.
+ * exchange shows whether the save has happened. Whether the release found a
+ * reservation does not show that: a delayed statement that reserves can have
+ * made the reservation again after a save has consumed it.
  *
  * A caller that receives "not saved" must be able to rely on that, so the
  * attempts continue until the stage has no time left.
@@ -219,13 +223,13 @@ is_down(const struct chat *c)
  * What a failed save says about the saves of other chats.
  *
  * The database refused: the SQLSTATE decides. A lock timeout concerns the lock
- * of the user's row, unless find_outcome() has changed that row meanwhile: then
- * the table of exchanges is locked, which concerns all users.
+ * of the user's row, unless find_outcome() has changed that row meanwhile
+ * (NOT_SAVED): then the table of exchanges is locked, which concerns all users.
  *
  * The database did not answer. There are three cases:
  *
- * 1. find_outcome() got an answer, which takes a commit that waits for the
- *    disk: the server was restarted or was busy for a while. Saves work.
+ * 1. find_outcome() got an answer, for which a commit has waited for the disk:
+ *    the server was restarted or was busy for a while. Saves work again.
  * 2. Connecting fails: the database is down. No other chat gets a reservation,
  *    and chats continue as soon as the database is up.
  * 3. Otherwise the server answers statements, but its commits do not end: the
@@ -235,10 +239,10 @@ is_down(const struct chat *c)
  *
  * In the third case a save of another chat that has succeeded meanwhile shows
  * that only one connection hangs. Several saves of one user can wait together
- * for that user's row, so they count once.
+ * for that user's row, so consecutive failures of the same user count once.
  *
  * start_us  when the save began
- * outcome   of find_outcome(); NOT_RESERVED: not called
+ * outcome   of find_outcome()
  * was_down  the database was down before find_outcome() was called
  */
 static enum aic_breaker_verdict
@@ -251,7 +255,7 @@ judge_failure(const struct chat *c, int64_t start_us, enum save_outcome outcome,
 	if (err->code != AIC_EDB)
 		return AIC_BREAKER_NEUTRAL;
 	if (strcmp(err->sqlstate, AIC_DB_LOCKED) == 0)
-		failed = outcome == LAPSED;
+		failed = outcome == NOT_SAVED;
 	else if (*err->sqlstate)
 		failed = aic_db_concerns_all(err->sqlstate);
 	else
@@ -266,13 +270,13 @@ enum aic_code
 save_chat_run(struct chat *c, struct aic_err *err)
 {
 	int64_t start = aic_clock_us();
-	enum save_outcome rc, outcome = NOT_RESERVED;
+	enum save_outcome rc, outcome = NOT_ASKED;
 	bool was_down = false;
 	int i;
 
 	for (i = 0; i < SAVES_MAX; i++) {
 		rc = save_once(c, err);
-		if (rc == LAPSED)
+		if (rc == NOT_SAVED)
 			rc = find_saved(c, err);
 		if (rc == UNKNOWN) {
 			was_down = is_down(c);
@@ -280,13 +284,13 @@ save_chat_run(struct chat *c, struct aic_err *err)
 			outcome = find_outcome(c);
 			rc = outcome == SAVED ? SAVED : UNKNOWN;
 			if (rc == SAVED)
-				save_chat_find_unsaved(c);
+				save_chat_take_unsaved(c);
 		}
-		if (rc == LAPSED) {
+		if (rc == NOT_SAVED) {
 			aic_metrics_lapse(c->metrics);
 			rc = renew_reservation(c, err);
 		}
-		if (rc != LAPSED)
+		if (rc != TRY_AGAIN)
 			break;
 	}
 	c->rq->trace.save_us = aic_clock_us() - start;
@@ -295,15 +299,16 @@ save_chat_run(struct chat *c, struct aic_err *err)
 	case SAVED:
 		atomic_store(&c->worker->saved_us, aic_clock_us());
 		leave_breaker(c, AIC_BREAKER_WELL);
-		c->paid = false;
+		c->has_unsaved = false;
 		return AIC_OK;
 	case UNKNOWN:
 		c->rq->perhaps_saved = outcome == UNKNOWN;
 		leave_breaker(c,
 		    judge_failure(c, start, outcome, was_down, err));
 		return err->code;
-	case LAPSED: /* The new reservation is released by reserve_done(). */
+	case TRY_AGAIN: /* reserve_done() releases the last reservation. */
 	case NOT_RESERVED:
+	default:
 		break;
 	}
 	err->retry_after_s = 1;

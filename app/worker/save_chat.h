@@ -33,10 +33,9 @@ save_chat_admit(struct chat *c, struct aic_err *err) AIC_MUST_CHECK;
 enum aic_code
 save_chat_check(struct chat *c, struct aic_err *err) AIC_MUST_CHECK;
 
-/* save_chat_find_unsaved -- look for an answer of the same key that was paid
- * for and could not be saved. If there is one, c->paid and c->answer are
- * set. */
-void save_chat_find_unsaved(struct chat *c);
+/* save_chat_take_unsaved -- if this worker keeps an unsaved answer of the same
+ * request and key, move the answer into c->answer and set c->has_unsaved. */
+void save_chat_take_unsaved(struct chat *c);
 
 /* save_chat_done -- end the part of a chat that this module owns: leave the
  * circuit breaker, and keep an unsaved answer for a repeat. Call this function

@@ -14,17 +14,16 @@
 #include "lib/log.h"
 #include "lib/metrics.h"
 
-/* Five consecutive failures are not a coincidence. A service with fewer chats
- * than that is not harmed, because each chat only waits for the timeout; while
- * the circuit breaker is open, one chat in ten seconds does. */
+/* Five consecutive failures are not a coincidence. With fewer, each chat waits
+ * for the timeout and goes on without the data. While the circuit breaker is
+ * open, one chat in ten seconds waits. */
 #define FAILURES_MAX 5
 #define OPEN_US (10 * AIC_S)
 
 #define AUTH "X-API-SECRET-KEY: "
 
-/* The number of sellers whose late answers are kept. The owner of a big shop
- * sends a few questions in a minute. When more answers than that are late, the
- * API is too slow for this cache to help. */
+/* The number of sellers whose late answers are kept. If more sellers than that
+ * have late answers, the API is too slow for this cache to help. */
 #define ENTRIES_MAX 64
 
 /* A path counts as missing after so many consecutive "Not Found". A path that
@@ -43,7 +42,7 @@ struct path {
 struct entry {
 	int64_t id; /* 0: the entry is free */
 	int64_t kept_us; /* when the entry was written */
-	struct seller_api_fact facts[AIC_PATHS_MAX];
+	struct seller_api_fetch fetches[AIC_PATHS_MAX];
 };
 
 struct seller_api {
@@ -52,7 +51,8 @@ struct seller_api {
 	const char *headers[3];
 	struct aic_http *http;
 	struct aic_paths paths;
-	/* Of the paths: a copy is valid for the same paths only. */
+	/* Of SERVER_HOST and the paths. A copy in Redis is used only if both
+	 * are the same. */
 	char digest[AIC_DIGEST_HEX_SIZE];
 	int64_t timeout_us;
 	size_t chars_max;
@@ -70,7 +70,7 @@ now_s(void)
 }
 
 static bool
-is_known(const struct seller_api_fact *f)
+is_known(const struct seller_api_fetch *f)
 {
 	int64_t age_s = now_s() - f->at_s;
 
@@ -78,20 +78,20 @@ is_known(const struct seller_api_fact *f)
 }
 
 static void
-free_fact(struct seller_api_fact *f)
+free_fetch(struct seller_api_fetch *f)
 {
 	aic_http_drop(f->call);
 	aic_seller_done(&f->data);
-	*f = (struct seller_api_fact){ .call = NULL };
+	*f = (struct seller_api_fetch){ .call = NULL };
 }
 
 static void
-free_facts(struct seller_api_fact facts[AIC_PATHS_MAX])
+free_fetches(struct seller_api_fetch fetches[AIC_PATHS_MAX])
 {
 	int i;
 
 	for (i = 0; i < AIC_PATHS_MAX; i++)
-		free_fact(&facts[i]);
+		free_fetch(&fetches[i]);
 }
 
 /* --- opening and closing -------------------------------------------------- */
@@ -157,7 +157,7 @@ seller_api_close(struct seller_api *p)
 	if (p->auth)
 		explicit_bzero(p->auth, strlen(p->auth));
 	for (i = 0; i < ENTRIES_MAX; i++)
-		free_facts(p->entries[i].facts);
+		free_fetches(p->entries[i].fetches);
 	aic_breaker_done(&p->breaker);
 	pthread_mutex_destroy(&p->lock);
 	aic_paths_done(&p->paths);
@@ -222,7 +222,7 @@ static enum aic_breaker_verdict
 map_verdict(enum aic_metrics_seller how)
 {
 	switch (how) {
-	case AIC_METRICS_SELLER_TOLD:
+	case AIC_METRICS_SELLER_ANSWERED:
 	case AIC_METRICS_SELLER_LATE:
 	case AIC_METRICS_SELLER_NOTHING:
 	case AIC_METRICS_SELLER_UNKNOWN:
@@ -255,7 +255,7 @@ read_body(const struct seller_api *p, const struct aic_buf *body,
 	}
 	for (i = 0; i < AIC_SELLER__MAX; i++)
 		if (ret_data->part[i])
-			return AIC_METRICS_SELLER_TOLD;
+			return AIC_METRICS_SELLER_ANSWERED;
 	return AIC_METRICS_SELLER_NOTHING;
 }
 
@@ -290,7 +290,8 @@ read_answer(const struct seller_api *p, const struct aic_http_answer *a,
 	}
 }
 
-/* "Not Found" has two meanings: the API has no such path, or no such seller. */
+/* "Not Found" has two meanings: the API has no such path, or no such seller.
+ * aic_paths_is_missing() has distinguished them. */
 static void
 note_path(struct seller_api *p, int i, enum aic_metrics_seller how)
 {
@@ -319,7 +320,7 @@ note_path(struct seller_api *p, int i, enum aic_metrics_seller how)
 
 /* Read the answer of a call that has ended, and return its outcome. */
 static enum aic_metrics_seller
-read_call(struct seller_api *p, struct seller_api_fact *f, int i,
+read_call(struct seller_api *p, struct seller_api_fetch *f, int i,
     const struct aic_http_answer *a)
 {
 	enum aic_metrics_seller how = read_answer(p, a, &f->data);
@@ -331,7 +332,7 @@ read_call(struct seller_api *p, struct seller_api_fact *f, int i,
 	aic_http_drop(f->call);
 	f->call = NULL;
 	note_path(p, i, how);
-	if (how == AIC_METRICS_SELLER_TOLD ||
+	if (how == AIC_METRICS_SELLER_ANSWERED ||
 	    how == AIC_METRICS_SELLER_NOTHING ||
 	    how == AIC_METRICS_SELLER_UNKNOWN)
 		f->at_s = now_s();
@@ -340,10 +341,11 @@ read_call(struct seller_api *p, struct seller_api_fact *f, int i,
 
 /* --- between two queries -------------------------------------------------- */
 
-/* Read the answers of the calls that have ended after the wait. True: an answer
- * or a call is left for the seller's next query. */
+/* Read the answers of the calls that have ended since seller_api_wait()
+ * returned. True: an answer or a call is left for the seller's next query. */
 static bool
-collect_late(struct seller_api *p, struct seller_api_fact facts[AIC_PATHS_MAX])
+collect_late(struct seller_api *p,
+    struct seller_api_fetch fetches[AIC_PATHS_MAX])
 {
 	const struct aic_http_answer *a;
 	enum aic_metrics_seller how;
@@ -351,19 +353,19 @@ collect_late(struct seller_api *p, struct seller_api_fact facts[AIC_PATHS_MAX])
 	int i;
 
 	for (i = 0; i < p->paths.n; i++) {
-		a = facts[i].call ? aic_http_wait(facts[i].call, 0) : NULL;
+		a = fetches[i].call ? aic_http_wait(fetches[i].call, 0) : NULL;
 		if (a) {
-			how = read_call(p, &facts[i], i, a);
-			if (how == AIC_METRICS_SELLER_TOLD)
+			how = read_call(p, &fetches[i], i, a);
+			if (how == AIC_METRICS_SELLER_ANSWERED)
 				how = AIC_METRICS_SELLER_LATE;
 			aic_metrics_seller(p->metrics, how);
 			/* The API is slow, but not down. */
 			if (map_verdict(how) == AIC_BREAKER_WELL)
 				leave_breaker(p, 0, AIC_BREAKER_WELL, how);
-			facts[i].late = facts[i].at_s > 0;
+			fetches[i].late = fetches[i].at_s > 0;
 		}
-		any = any || facts[i].call ||
-		    (facts[i].late && is_known(&facts[i]));
+		any = any || fetches[i].call ||
+		    (fetches[i].late && is_known(&fetches[i]));
 	}
 	return any;
 }
@@ -371,15 +373,15 @@ collect_late(struct seller_api *p, struct seller_api_fact facts[AIC_PATHS_MAX])
 /* True: no call is in flight, so there is nothing to read, and an answer is
  * worth keeping. */
 static bool
-is_settled(const struct seller_api *p, const struct seller_api_fact *facts)
+is_settled(const struct seller_api *p, const struct seller_api_fetch *fetches)
 {
 	bool any = false;
 	int i;
 
 	for (i = 0; i < p->paths.n; i++) {
-		if (facts[i].call)
+		if (fetches[i].call)
 			return false;
-		any = any || (facts[i].late && is_known(&facts[i]));
+		any = any || (fetches[i].late && is_known(&fetches[i]));
 	}
 	return any;
 }
@@ -411,14 +413,14 @@ sweep_entry(struct seller_api *p, struct entry *entry)
 
 	pthread_mutex_lock(&p->lock);
 	s = *entry;
-	if (s.id && is_settled(p, s.facts))
+	if (s.id && is_settled(p, s.fetches))
 		s.id = 0;
 	else
 		*entry = (struct entry){ .id = 0 };
 	pthread_mutex_unlock(&p->lock);
 	if (s.id == 0)
 		return;
-	if (collect_late(p, s.facts)) {
+	if (collect_late(p, s.fetches)) {
 		pthread_mutex_lock(&p->lock);
 		to = find_entry(p, s.id);
 		if (to->id == 0) {
@@ -428,7 +430,7 @@ sweep_entry(struct seller_api *p, struct entry *entry)
 		pthread_mutex_unlock(&p->lock);
 	}
 	if (s.id)
-		free_facts(s.facts);
+		free_fetches(s.fetches);
 }
 
 void
@@ -444,26 +446,26 @@ seller_api_sweep(struct seller_api *p)
 static void
 take_entry(struct seller_api *p, int64_t id, struct seller_api_query *query)
 {
-	struct seller_api_fact left[AIC_PATHS_MAX] = { { .call = NULL } };
+	struct seller_api_fetch left[AIC_PATHS_MAX] = { { .call = NULL } };
 	int i;
 
 	pthread_mutex_lock(&p->lock);
 	for (i = 0; i < ENTRIES_MAX; i++)
 		if (p->entries[i].id == id) {
-			memcpy(left, p->entries[i].facts, sizeof(left));
+			memcpy(left, p->entries[i].fetches, sizeof(left));
 			p->entries[i] = (struct entry){ .id = 0 };
 			break;
 		}
 	pthread_mutex_unlock(&p->lock);
 	for (i = 0; i < p->paths.n; i++) {
-		if (is_known(&query->facts[i]) ||
+		if (is_known(&query->fetches[i]) ||
 		    (!left[i].call && !is_known(&left[i])))
 			continue;
-		free_fact(&query->facts[i]);
-		query->facts[i] = left[i];
-		left[i] = (struct seller_api_fact){ .call = NULL };
+		free_fetch(&query->fetches[i]);
+		query->fetches[i] = left[i];
+		left[i] = (struct seller_api_fetch){ .call = NULL };
 	}
-	free_facts(left);
+	free_fetches(left);
 }
 
 static void
@@ -475,24 +477,24 @@ store_entry(struct seller_api *p, int64_t id, struct seller_api_query *query)
 	entry = find_entry(p, id);
 	old = *entry;
 	*entry = (struct entry){ .id = id, .kept_us = aic_clock_us() };
-	memcpy(entry->facts, query->facts, sizeof(entry->facts));
+	memcpy(entry->fetches, query->fetches, sizeof(entry->fetches));
 	pthread_mutex_unlock(&p->lock);
-	memset(query->facts, 0, sizeof(query->facts));
-	free_facts(old.facts);
+	memset(query->fetches, 0, sizeof(query->fetches));
+	free_fetches(old.fetches);
 }
 
 /* --- copies for Redis ----------------------------------------------------- */
 
-/* A copy is the digest of the paths, and then for each path the Unix time of
- * the answer ("0": none) and the parts of the answer. Each text ends with a
- * NUL. */
+/* A copy is the digest of SERVER_HOST and the paths, and then for each path the
+ * Unix time of the answer ("0": none) and the parts of the answer. Each text
+ * ends with a NUL. */
 
 bool
 seller_api_restore(struct seller_api_query *query, const char *data, size_t len)
 {
 	struct seller_api *p = query->api;
 	const char *at = data, *end = data + len, *nul;
-	struct seller_api_fact *f;
+	struct seller_api_fetch *f;
 	bool all = true;
 	int i;
 
@@ -501,7 +503,7 @@ seller_api_restore(struct seller_api_query *query, const char *data, size_t len)
 		return false;
 	at += sizeof(p->digest);
 	for (i = 0; i < p->paths.n; i++) {
-		f = &query->facts[i];
+		f = &query->fetches[i];
 		nul = memchr(at, '\0', (size_t)(end - at));
 		if (!nul)
 			return false;
@@ -512,7 +514,7 @@ seller_api_restore(struct seller_api_query *query, const char *data, size_t len)
 			return false;
 		}
 		if (!is_known(f)) {
-			free_fact(f);
+			free_fetch(f);
 			all = false;
 		}
 	}
@@ -529,17 +531,17 @@ seller_api_copy(struct seller_api_query *query, size_t *ret_len)
 
 	if (!p || !query->waited || !query->storable)
 		return NULL;
-	(void)collect_late(p, query->facts);
+	(void)collect_late(p, query->fetches);
 	for (i = 0; i < p->paths.n; i++)
-		query->fresh = query->fresh || query->facts[i].late;
+		query->fresh = query->fresh || query->fetches[i].late;
 	if (!query->fresh)
 		return NULL;
 	aic_buf_init(&b, 1024 * 1024);
 	aic_buf_put(&b, p->digest, sizeof(p->digest));
 	for (i = 0; i < p->paths.n; i++) {
-		aic_buf_printf(&b, "%lld", (long long)query->facts[i].at_s);
+		aic_buf_printf(&b, "%lld", (long long)query->fetches[i].at_s);
 		aic_buf_putc(&b, '\0');
-		aic_seller_pack(&query->facts[i].data, &b);
+		aic_seller_pack(&query->fetches[i].data, &b);
 	}
 	data = aic_buf_take(&b, ret_len);
 	aic_buf_done(&b);
@@ -578,7 +580,8 @@ start_call(const struct seller_api *p, int i, int64_t telegram_id,
 	return call;
 }
 
-/* The log shows one outcome of a query: the lowest value is the best. */
+/* The log shows one outcome of a query, the best one. The values of the enum are
+ * ordered from the best to the worst. */
 static void
 note_outcome(struct seller_api_query *query, enum aic_metrics_seller how,
     enum aic_metrics_seller *best)
@@ -601,7 +604,8 @@ seller_api_start(struct seller_api_query *query)
 	take_entry(p, query->telegram_id, query);
 	query->start_us = now;
 	for (i = 0; i < p->paths.n; i++)
-		wanted += !query->facts[i].call && !is_known(&query->facts[i]);
+		wanted += !query->fetches[i].call &&
+		    !is_known(&query->fetches[i]);
 	if (wanted == 0)
 		return;
 	if (aic_breaker_enter(&p->breaker, now, now + p->timeout_us,
@@ -612,13 +616,13 @@ seller_api_start(struct seller_api_query *query)
 	}
 	query->entered = true;
 	for (i = 0; i < p->paths.n; i++) {
-		if (query->facts[i].call || is_known(&query->facts[i]))
+		if (query->fetches[i].call || is_known(&query->fetches[i]))
 			continue;
-		free_fact(&query->facts[i]);
-		query->facts[i].start_us = now;
-		query->facts[i].call = start_call(p, i, query->telegram_id,
+		free_fetch(&query->fetches[i]);
+		query->fetches[i].start_us = now;
+		query->fetches[i].call = start_call(p, i, query->telegram_id,
 		    now);
-		if (query->facts[i].call)
+		if (query->fetches[i].call)
 			continue;
 		note_outcome(query, AIC_METRICS_SELLER_BUSY, &best);
 		aic_metrics_seller(p->metrics, AIC_METRICS_SELLER_BUSY);
@@ -664,15 +668,16 @@ wait_for_calls(struct seller_api_query *query, int64_t until_us,
 	if (end_us > until_us)
 		end_us = until_us;
 	for (i = 0; i < p->paths.n; i++) {
-		if (!query->facts[i].call)
+		if (!query->fetches[i].call)
 			continue;
 		any = true;
-		a = aic_http_wait(query->facts[i].call, end_us);
+		a = aic_http_wait(query->fetches[i].call, end_us);
 		note_wait(query, a);
 		if (a) {
-			how = read_call(p, &query->facts[i], i, a);
+			how = read_call(p, &query->fetches[i], i, a);
 			aic_metrics_seller(p->metrics, how);
-			query->fresh = query->fresh || query->facts[i].at_s > 0;
+			query->fresh = query->fresh ||
+			    query->fetches[i].at_s > 0;
 		} else if (end_us == until_us) { /* the chat had no time left */
 			how = AIC_METRICS_SELLER_DROPPED;
 		} else {
@@ -704,13 +709,13 @@ seller_api_wait(struct seller_api_query *query, int64_t until_us)
 	report_verdict(query, verdict, best);
 	query->waited = true;
 	for (i = 0; i < p->paths.n; i++)
-		if (is_known(&query->facts[i]))
-			all[n++] = query->facts[i].data; /* borrowed */
+		if (is_known(&query->fetches[i]))
+			all[n++] = query->fetches[i].data; /* borrowed */
 	if (n > 0 && aic_seller_join(all, n, p->chars_max, &text))
 		text = NULL;
 	if (text && query->start_us)
 		query->outcome =
-		    aic_metrics_seller_name(AIC_METRICS_SELLER_TOLD);
+		    aic_metrics_seller_name(AIC_METRICS_SELLER_ANSWERED);
 	return text;
 }
 
@@ -722,7 +727,7 @@ seller_api_cancel(struct seller_api_query *query)
 	query->outcome = aic_metrics_seller_name(AIC_METRICS_SELLER_DROPPED);
 	aic_metrics_seller(query->api->metrics, AIC_METRICS_SELLER_DROPPED);
 	report_verdict(query, AIC_BREAKER_NEUTRAL, AIC_METRICS_SELLER_DROPPED);
-	free_facts(query->facts);
+	free_fetches(query->fetches);
 }
 
 void
@@ -731,10 +736,9 @@ seller_api_finish(struct seller_api_query *query)
 	struct seller_api *p = query->api;
 
 	/* When one answer is late, the answers that came in time are kept as
-	 * well: an API that is slow for the late paths would be slow for those
-	 * paths, too. */
-	if (p && collect_late(p, query->facts))
+	 * well, because a new call for them could be late, too. */
+	if (p && collect_late(p, query->fetches))
 		store_entry(p, query->telegram_id, query);
-	free_facts(query->facts);
+	free_fetches(query->fetches);
 	*query = (struct seller_api_query){ .api = NULL };
 }

@@ -15,8 +15,8 @@
  * answers for Redis. When an answer comes late, this process also keeps that
  * answer, together with the other answers of the same query.
  *
- * Threads: all threads share a struct seller_api; a struct
- *           seller_api_ask belongs to one request.
+ * Threads: all threads share a struct seller_api; a struct seller_api_query
+ * belongs to one request.
  */
 #ifndef SELLER_API_H
 #define SELLER_API_H
@@ -42,7 +42,7 @@ struct seller_api;
 #define SELLER_API_KEEP_S 60
 
 /* The state of one path: an answer, or a call in flight, or neither. */
-struct seller_api_fact {
+struct seller_api_fetch {
 	struct aic_http_call *call; /* NULL: no call is in flight */
 	int64_t start_us; /* of the call */
 	int64_t at_s; /* Unix time of the answer; 0: there is none */
@@ -54,7 +54,7 @@ struct seller_api_fact {
 struct seller_api_query {
 	struct seller_api *api; /* NULL: the API is not configured */
 	int64_t telegram_id;
-	struct seller_api_fact facts[AIC_PATHS_MAX];
+	struct seller_api_fetch fetches[AIC_PATHS_MAX];
 	int64_t start_us; /* 0: seller_api_start() was not called */
 	uint64_t round; /* of the circuit breaker */
 	bool entered; /* the circuit breaker waits for the verdict */

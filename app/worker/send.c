@@ -19,104 +19,79 @@
 #include "lib/retry.h"
 
 static enum aic_code validate_request(struct chat *c, struct aic_err *err);
-static enum aic_code check_saves(struct chat *c, struct aic_err *err);
-static void call_seller_api(struct chat *c);
+static enum aic_code check_database(struct chat *c, struct aic_err *err);
+static enum aic_code reserve(struct chat *c, struct aic_err *err);
 static enum aic_code admit_save(struct chat *c, struct aic_err *err);
-static void await_seller_api(struct chat *c);
+static enum aic_code await_seller_api(struct chat *c, struct aic_err *err);
 static enum aic_code build_prompt(struct chat *c, struct aic_err *err);
 static enum aic_code call_model(struct chat *c, struct aic_err *err);
 static enum aic_code render_answer(struct chat *c, struct aic_err *err);
+static enum aic_code save_exchange(struct chat *c, struct aic_err *err);
 static void append_counts(struct chat *c);
 
-/*
- * The stages of a chat, in their order. A stage that fails ends the chat, and
- * the caller receives the error of that stage.
- *
- * A request whose Idempotency-Key was answered before ends at the reservation,
- * with the stored answer in c->answer.
- *
- * The caller of this function always calls finish_chat(), whatever the result.
- */
-static enum aic_code
-run_stages(struct chat *c, struct aic_err *err)
-{
-	struct request *rq = c->rq;
-	enum reserve_result reserved;
-	enum aic_code rc;
-
-	request_stage(rq, "reading the message");
-	rc = validate_request(c, err);
-	if (rc)
-		return rc;
+/* The stages of a chat, in their order, with their names for the log. */
+static const struct stage {
+	const char *doing;
+	enum aic_code (*run)(struct chat *c, struct aic_err *err);
+} stages[] = {
+	/* Read the body and the Idempotency-Key. */
+	{ "reading the message", validate_request },
 
 	/* The schema must be recent enough, and saves must succeed: otherwise
 	 * the model would be paid for an answer that is lost. */
-	request_stage(rq, "checking the database");
-	rc = worker_schema_ok(c->worker, rq->stage_end_us, err);
-	if (rc)
-		return rc;
-	rc = check_saves(c, err);
-	if (rc)
-		return rc;
+	{ "checking the database", check_database },
 
-	/* A cached refusal ends the chat without any work of the database. */
-	request_stage(rq, "reading the cache");
-	rc = chat_cache_look_up(c, err);
-	if (rc)
-		return rc;
+	/* A cached refusal ends a chat without a key here, without any work of
+	 * the database. */
+	{ "reading the cache", chat_cache_look_up },
 
-	/* The calls to the seller-data API run while the database works. */
-	call_seller_api(c);
+	/* One round trip makes the reservation and loads the context, while the
+	 * seller-data API is called. A replay ends here. From here on
+	 * finish_chat() has a reservation to release, unless the save uses it
+	 * up. The next stages use no database connection. */
+	{ "reserving a chat", reserve },
 
-	/* One round trip makes the reservation and loads the context. */
-	request_stage(rq, "reserving a chat");
-	reserved = reserve_chat(c, err);
-	if (reserved != RESERVED)
-		return reserved == REPLAYED ? AIC_OK : err->code;
+	/* The circuit breaker of saves admits the chat, or refuses it. */
+	{ "checking whether saves succeed", admit_save },
 
-	/*
-	 * From here on the chat has a reservation, which finish_chat() settles.
-	 * The chat occupies no database connection while the chat waits for the
-	 * seller-data API and for the model.
-	 */
-	request_stage(rq, "checking whether saves succeed");
-	rc = admit_save(c, err);
-	if (rc)
-		return rc;
+	/* The seller's data are optional, so this stage never fails. */
+	{ "calling the seller-data API", await_seller_api },
 
-	request_stage(rq, "calling the seller-data API");
-	await_seller_api(c);
+	{ "building the prompt", build_prompt },
 
-	request_stage(rq, "building the prompt");
-	rc = build_prompt(c, err);
-	if (rc)
-		return rc;
-
-	request_stage(rq, "calling the model");
-	rc = call_model(c, err);
-	if (rc)
-		return rc;
+	/* With retries and the fallback model, until chat_model_deadline(). */
+	{ "calling the model", call_model },
 
 	/* Rendering precedes the save, because rendering can run out of memory
 	 * and a chat that fails must not be counted. */
-	request_stage(rq, "rendering the answer");
-	rc = render_answer(c, err);
-	if (rc)
-		return rc;
+	{ "rendering the answer", render_answer },
 
 	/* One transaction stores the exchange, counts the chat and removes the
 	 * reservation. */
-	request_stage(rq, "saving the exchange");
-	rc = save_chat_run(c, err);
-	if (!rc)
-		chat_cache_note_saved(c);
-	return rc;
+	{ "saving the exchange", save_exchange },
+};
+
+/* Run the stages until one fails or has found an answer to replay. The caller
+ * of this function always calls finish_chat(), whatever the result. */
+static enum aic_code
+run_stages(struct chat *c, struct aic_err *err)
+{
+	const struct stage *s;
+	enum aic_code rc;
+
+	for (s = stages; s < stages + sizeof(stages) / sizeof(stages[0]); s++) {
+		request_stage(c->rq, s->doing);
+		rc = s->run(c, err);
+		if (rc || c->rq->replayed)
+			return rc;
+	}
+	return AIC_OK;
 }
 
 /*
  * The order matters: a repeat with the same Idempotency-Key can reserve as soon
- * as reserve_done() has released the reservation, and must then find the answer
- * that save_chat_done() stores for the repeat.
+ * as reserve_done() has released the reservation. If it waits at this worker, it
+ * must then find the answer that save_chat_done() keeps.
  */
 static void
 finish_chat(struct chat *c)
@@ -135,8 +110,8 @@ send_chat(struct request *rq, struct aic_err *err)
 
 	chat_begin(&c, rq);
 	rc = run_stages(&c, err);
-	/* A replay can also be found by the save, after another answer was
-	 * rendered. */
+	/* The save can find out that another chat of the key was answered. Its
+	 * answer then replaces the one that was already rendered. */
 	if (!rc && rq->replayed)
 		rc = render_answer(&c, err);
 	if (!rc)
@@ -193,38 +168,47 @@ validate_request(struct chat *c, struct aic_err *err)
 
 /* A request with a key can be a replay, which needs no save. */
 static enum aic_code
-check_saves(struct chat *c, struct aic_err *err)
+check_database(struct chat *c, struct aic_err *err)
 {
-	save_chat_find_unsaved(c);
+	enum aic_code rc;
+
+	rc = worker_schema_ok(c->worker, c->rq->stage_end_us, err);
+	if (rc)
+		return rc;
+	save_chat_take_unsaved(c);
 	return c->key ? AIC_OK : save_chat_check(c, err);
 }
 
-static void
-call_seller_api(struct chat *c)
+/* The calls to the seller-data API run while the database works. */
+static enum aic_code
+reserve(struct chat *c, struct aic_err *err)
 {
 	if (!chat_has_data(c) && !c->found.seller)
 		seller_api_start(&c->rq->seller);
+	return reserve_chat(c, err) == RESERVE_FAILED ? err->code : AIC_OK;
 }
 
 /*
  * The model is not called while the circuit breaker of saves is open, nor when
  * the unsaved answer of another request with the same key has appeared since
- * check_saves().
+ * check_database().
  */
 static enum aic_code
 admit_save(struct chat *c, struct aic_err *err)
 {
-	save_chat_find_unsaved(c);
+	save_chat_take_unsaved(c);
 	return save_chat_admit(c, err);
 }
 
-/* The wait ends early enough to leave the model the time of one call. */
-static void
-await_seller_api(struct chat *c)
+/* The wait ends early enough that the model still has time for one call. */
+static enum aic_code
+await_seller_api(struct chat *c, struct aic_err *err)
 {
+	(void)err;
 	if (!chat_has_data(c))
 		c->seller = seller_api_wait(&c->rq->seller,
 		    chat_model_deadline(c) - AIC_RETRY_LEAST_US);
+	return AIC_OK;
 }
 
 /* JSON needs at most six bytes for each of the AIC_CONTEXT_CHARS_MAX characters
@@ -233,7 +217,7 @@ await_seller_api(struct chat *c)
 #define BODY_MAX (16 * 1024 * 1024)
 
 /* The estimated size of the JSON around an exchange, and of the prompt's text
- * around the seller's data. The estimate makes one allocation sufficient. */
+ * around the seller's data. With it, one allocation is usually sufficient. */
 #define PROMPT_FRAME 640
 
 static enum aic_code
@@ -261,7 +245,7 @@ build_prompt(struct chat *c, struct aic_err *err)
 	for (i = c->context.first; i < c->context.n; i++)
 		aic_prompt_said(&c->body, said[i].message,
 		    c->context.cut ? c->context.cut : said[i].response);
-	c->common = c->context.first == c->context.n && !c->seller &&
+	c->shareable = c->context.first == c->context.n && !c->seller &&
 	    !chat_has_data(c);
 	/* The chat occupies as little memory as possible while the model
 	 * works. With a cache, chat_cache.c still needs the context. */
@@ -277,7 +261,8 @@ build_prompt(struct chat *c, struct aic_err *err)
 }
 
 /* A poll costs a system call, so the first poll comes after this time: a caller
- * rarely disconnects earlier. */
+ * rarely disconnects earlier. The wait for a call polls later anyway; this time
+ * matters between two calls, and while a token is renewed. */
 #define GONE_FIRST_US (250 * AIC_MS)
 
 static bool
@@ -310,14 +295,14 @@ log_breaker_changes(const struct aic_conf *conf,
 			    models[i]);
 }
 
-/* True: the answer to the same common question was cached, so the model need
- * not be called. */
+/* True: the answer to this question was cached, so the model need not be
+ * called. Only a question whose answer is shareable has a cached one. */
 static bool
 use_cached_answer(struct chat *c)
 {
 	bool known = c->found.answer != NULL;
 
-	if (!c->common || !*c->found.question)
+	if (!c->shareable || !*c->found.question)
 		return false;
 	aic_metrics_lookup(c->metrics, AIC_METRICS_LOOKUP_ANSWER, known);
 	c->answer.text = c->found.answer;
@@ -339,7 +324,7 @@ call_model(struct chat *c, struct aic_err *err)
 	int64_t start = aic_clock_us();
 	enum aic_code rc;
 
-	if (c->paid) {
+	if (c->has_unsaved) {
 		rq->paid_before = true;
 		return AIC_OK;
 	}
@@ -361,7 +346,7 @@ call_model(struct chat *c, struct aic_err *err)
 	log_breaker_changes(c->conf, &c->answer);
 	aic_metrics_time(c->metrics, AIC_METRICS_MODEL, rq->trace.ai_us);
 	aic_metrics_model(c->metrics, &c->answer);
-	c->paid = !rc && c->key;
+	c->has_unsaved = !rc && c->key;
 	return rc;
 }
 
@@ -388,6 +373,16 @@ render_answer(struct chat *c, struct aic_err *err)
 	rc = aic_render_answer(out, c->answer.text, &form, err);
 	if (!rc && !aic_buf_room(out, COUNTS_MAX))
 		rc = aic_fail(err, AIC_ENOMEM, "no memory for the answer");
+	return rc;
+}
+
+static enum aic_code
+save_exchange(struct chat *c, struct aic_err *err)
+{
+	enum aic_code rc = save_chat_run(c, err);
+
+	if (!rc)
+		chat_cache_note_saved(c);
 	return rc;
 }
 

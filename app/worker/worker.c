@@ -20,8 +20,8 @@
  * longer than this is not ready. */
 #define READY_US (1 * AIC_S)
 
-/* The result of a probe is valid for PROBE_US, and for the time that the next
- * probe can take. */
+/* The result of a probe is used for PROBE_US. While the next probe runs, it is
+ * used for READY_US more. */
 #define PROBE_US (1 * AIC_S)
 #define PROBE_MAX_US (PROBE_US + READY_US)
 
@@ -151,7 +151,7 @@ worker_open(struct worker *w, struct aic_conf *conf, struct aic_err *err)
 		.retry_floor = conf->retry_floor };
 	set_models(ai.models, conf);
 	/* API_SECRET_KEY is the one secret that the workers of all machines
-	 * share. */
+	 * share, so the seal of cached values is derived from it. */
 	cache = (struct aic_cache_conf){
 		.url = conf->redis_url, .secret = conf->api_keys, .scoped = true
 	};
@@ -291,12 +291,7 @@ check_durability(struct worker *w, int64_t deadline_us)
 	aic_db_call_done(&call);
 }
 
-/*
- * The statements of a chat, for a user and a reservation that do not exist, and
- * with a limit that refuses every chat. The server does all the work of a chat
- * and checks names, types, privileges and write access, but finds no row to
- * read or to write.
- */
+/* No chat has this id. */
 static const char nil[] = "00000000-0000-0000-0000-000000000000";
 
 static enum aic_code
@@ -311,17 +306,23 @@ run_and_discard(struct worker *w, struct aic_db_call *calls, int n,
 	return rc;
 }
 
+/*
+ * Run the statements of a chat, for a user and a reservation that do not exist,
+ * and with a limit that refuses every chat. The server does all the work of a
+ * chat and checks names, types, privileges and write access, but finds no row to
+ * read or to write.
+ */
 static enum aic_code
 try_chat(struct worker *w, int64_t deadline_us, struct aic_err *err)
 {
-	struct aic_limit_reserve h = {
+	struct aic_limit_reserve r = {
 		.chat_id = nil, .zone = w->conf.timezone, .limit = -1
 	};
 	struct aic_save s = { .message = "", .response = "" };
 	struct aic_context_terms terms = { .exchanges = 0 };
 	struct aic_db_call calls[4];
 
-	aic_limit_reserve_bind(&calls[0], &h);
+	aic_limit_reserve_bind(&calls[0], &r);
 	aic_context_bind(&calls[1], 0, &terms);
 	aic_save_bind(&calls[2], &s);
 	aic_limit_release_bind(&calls[3], 0, nil);
@@ -332,20 +333,20 @@ try_chat(struct worker *w, int64_t deadline_us, struct aic_err *err)
 static enum aic_code
 try_key(struct worker *w, int64_t deadline_us, struct aic_err *err)
 {
-	struct aic_limit_reserve h = { .chat_id = nil,
+	struct aic_limit_reserve r = { .chat_id = nil,
 		.of_key = true,
 		.zone = w->conf.timezone,
 		.limit = -1 };
 	struct aic_db_call calls[3];
 
 	aic_idempotency_queue_bind(&calls[0], 0);
-	aic_limit_reserve_bind(&calls[1], &h);
+	aic_limit_reserve_bind(&calls[1], &r);
 	aic_idempotency_bind(&calls[2], 0, nil, NULL);
 	return run_and_discard(w, calls, 3, deadline_us, err);
 }
 
-/* The keys in Redis contain the name of the database. If the server refuses the
- * query for the name, the worker serves without Redis. */
+/* The keys in Redis contain a digest that identifies the database. If the server
+ * refuses the query for its identity, the worker serves without Redis. */
 static enum aic_code
 set_cache_scope(struct worker *w, int64_t deadline_us, struct aic_err *err)
 {
@@ -378,48 +379,49 @@ check_schema(struct worker *w, int64_t deadline_us, struct aic_err *err)
 
 /* The lock is held. Wait for the check that another thread runs. */
 static enum aic_code
-await_schema_check(struct worker_schema_check *f, pthread_mutex_t *lock,
+await_schema_check(struct worker_schema_check *schema, pthread_mutex_t *lock,
     int64_t deadline_us, struct aic_err *err)
 {
 	struct timespec until = aic_clock_spec(deadline_us);
-	unsigned checks = f->checks;
+	unsigned checks = schema->checks;
 	int rc = 0;
 
-	while (f->checks == checks && rc != ETIMEDOUT)
-		rc = pthread_cond_clockwait(&f->over, lock, CLOCK_MONOTONIC,
-		    &until);
-	if (f->checks == checks)
+	while (schema->checks == checks && rc != ETIMEDOUT)
+		rc = pthread_cond_clockwait(&schema->over, lock,
+		    CLOCK_MONOTONIC, &until);
+	if (schema->checks == checks)
 		return aic_fail(err, AIC_EDB,
 		    "the database did not answer in time");
-	if (f->code)
-		*err = f->why;
-	return f->code;
+	if (schema->code)
+		*err = schema->why;
+	return schema->code;
 }
 
 enum aic_code
 worker_schema_ok(struct worker *w, int64_t deadline_us, struct aic_err *err)
 {
-	struct worker_schema_check *f = &w->schema_check;
+	struct worker_schema_check *schema = &w->schema_check;
 	enum aic_code rc;
 
 	if (atomic_load_explicit(&w->schema_ok, memory_order_relaxed))
 		return AIC_OK;
-	pthread_mutex_lock(&f->lock);
-	if (f->running) {
-		rc = await_schema_check(f, &f->lock, deadline_us, err);
-		pthread_mutex_unlock(&f->lock);
+	pthread_mutex_lock(&schema->lock);
+	if (schema->running) {
+		rc = await_schema_check(schema, &schema->lock, deadline_us,
+		    err);
+		pthread_mutex_unlock(&schema->lock);
 		return rc;
 	}
-	f->running = true;
-	pthread_mutex_unlock(&f->lock);
+	schema->running = true;
+	pthread_mutex_unlock(&schema->lock);
 	rc = check_schema(w, deadline_us, err);
-	pthread_mutex_lock(&f->lock);
-	f->running = false;
-	f->checks++;
-	f->code = rc;
-	f->why = *err;
-	pthread_cond_broadcast(&f->over);
-	pthread_mutex_unlock(&f->lock);
+	pthread_mutex_lock(&schema->lock);
+	schema->running = false;
+	schema->checks++;
+	schema->code = rc;
+	schema->why = *err;
+	pthread_cond_broadcast(&schema->over);
+	pthread_mutex_unlock(&schema->lock);
 	return rc;
 }
 
@@ -441,41 +443,41 @@ probe_database(struct worker *w, struct aic_err *err)
 static void
 run_probe(struct worker *w, enum aic_level level)
 {
-	struct worker_probe *l = &w->probe;
+	struct worker_probe *probe = &w->probe;
 	struct aic_err err = AIC_ERR_INIT;
 	enum aic_code rc;
 
-	l->running = true;
-	pthread_mutex_unlock(&l->lock);
+	probe->running = true;
+	pthread_mutex_unlock(&probe->lock);
 	rc = probe_database(w, &err);
 	if (rc)
 		aic_log_event(level, "unready", "%s", err.detail);
-	pthread_mutex_lock(&l->lock);
-	l->running = false;
-	l->code = rc;
-	l->why = err;
-	l->ended_us = aic_clock_us();
-	pthread_cond_broadcast(&l->over);
+	pthread_mutex_lock(&probe->lock);
+	probe->running = false;
+	probe->code = rc;
+	probe->why = err;
+	probe->ended_us = aic_clock_us();
+	pthread_cond_broadcast(&probe->over);
 }
 
 enum aic_code
-worker_ping(struct worker *w, enum aic_level level, struct aic_err *err)
+worker_probe(struct worker *w, enum aic_level level, struct aic_err *err)
 {
-	struct worker_probe *l = &w->probe;
+	struct worker_probe *probe = &w->probe;
 	enum aic_code rc;
 	int64_t age_us;
 
-	pthread_mutex_lock(&l->lock);
-	age_us = l->ended_us ? aic_clock_us() - l->ended_us : INT64_MAX;
-	if (age_us > PROBE_US && !l->running)
+	pthread_mutex_lock(&probe->lock);
+	age_us = probe->ended_us ? aic_clock_us() - probe->ended_us : INT64_MAX;
+	if (age_us > PROBE_US && !probe->running)
 		run_probe(w, level);
 	else if (age_us > PROBE_MAX_US)
-		while (l->running)
-			pthread_cond_wait(&l->over, &l->lock);
-	rc = l->code;
+		while (probe->running)
+			pthread_cond_wait(&probe->over, &probe->lock);
+	rc = probe->code;
 	if (rc)
-		*err = l->why;
-	pthread_mutex_unlock(&l->lock);
+		*err = probe->why;
+	pthread_mutex_unlock(&probe->lock);
 	return rc;
 }
 
@@ -509,17 +511,17 @@ void
 worker_release_later(struct worker *w, int64_t user, const char *chat_id,
     int64_t lapses_us)
 {
-	struct worker_release *d = NULL;
+	struct worker_release *release = NULL;
 
 	pthread_mutex_lock(&w->lock);
 	if (w->n_releases < WORKER_RELEASES) {
-		d = &w->releases[w->n_releases++];
-		d->user = user;
-		d->lapses_us = lapses_us;
-		memcpy(d->chat_id, chat_id, AIC_ID_SIZE);
+		release = &w->releases[w->n_releases++];
+		release->user = user;
+		release->lapses_us = lapses_us;
+		memcpy(release->chat_id, chat_id, AIC_ID_SIZE);
 	}
 	pthread_mutex_unlock(&w->lock);
-	if (!d)
+	if (!release)
 		aic_metrics_lapse(w->metrics);
 }
 
@@ -543,16 +545,17 @@ worker_release_all(struct worker *w)
 	int64_t until = aic_clock_us() + READY_US;
 	struct aic_err err = AIC_ERR_INIT;
 	struct aic_db_call call;
-	struct worker_release d;
+	struct worker_release release;
 
-	while (take_release(w, &d)) {
-		if (d.lapses_us <= aic_clock_us()) {
+	while (take_release(w, &release)) {
+		if (release.lapses_us <= aic_clock_us()) {
 			aic_metrics_lapse(w->metrics);
 			continue;
 		}
-		aic_limit_release_bind(&call, d.user, d.chat_id);
+		aic_limit_release_bind(&call, release.user, release.chat_id);
 		if (aic_db_run(w->db, &call, 1, until, &err)) {
-			worker_release_later(w, d.user, d.chat_id, d.lapses_us);
+			worker_release_later(w, release.user, release.chat_id,
+			    release.lapses_us);
 			return;
 		}
 		aic_db_call_done(&call);
@@ -579,7 +582,8 @@ log_cache_state(struct worker *w, const struct aic_cache_look *cache)
 	if (!cache->tried)
 		return;
 	pthread_mutex_lock(&w->lock);
-	/* The state can change before the reason is known. */
+	/* Log a change of the state or of the reason. The state can change
+	 * before the reason is known. */
 	same = cache->state == w->cache_logged &&
 	    (cache->state == AIC_CACHE_IS_OK ||
 		strcmp(cache->why, w->cache_why) == 0);
@@ -623,7 +627,7 @@ worker_reset(struct worker *w, int64_t user)
 	struct worker_reset r = { .user = user,
 		.until_us = aic_clock_us() + AIC_CACHE_KEYS_USED_MS * AIC_MS };
 
-	if (w->cache && !aic_cache_keys_mark_reset(w->cache, user))
+	if (w->cache && !aic_cache_keys_delete_refusal(w->cache, user))
 		defer_reset(w, &r);
 }
 
@@ -646,10 +650,11 @@ worker_reset_all(struct worker *w)
 	struct worker_reset r;
 
 	while (take_reset(w, &r)) {
-		/* The refusal in Redis has expired by then. */
+		/* The refusal in Redis has expired, so there is nothing to
+		 * delete. */
 		if (r.until_us <= aic_clock_us())
 			continue;
-		if (!aic_cache_keys_mark_reset(w->cache, r.user)) {
+		if (!aic_cache_keys_delete_refusal(w->cache, r.user)) {
 			defer_reset(w, &r);
 			return;
 		}

@@ -30,7 +30,8 @@
 
 /* Threads in addition to those for chats, so that a cheap request, or the
  * response that all slots are in use, never waits for a chat. The last two
- * threads serve only requests that need neither model nor database. */
+ * threads serve only requests that take no slot: health, readiness, metrics and
+ * refusals. Readiness waits for the database for a second at most. */
 #define WORKER_SPARE 8
 #define WORKER_LAST 2
 
@@ -39,16 +40,15 @@
 #define WORKER_SAVES_FAILED 3
 #define WORKER_SAVES_OPEN_MS 5000
 
-/* The slot that a request needs, by the time that the request occupies the
- * slot. */
+/* The kind of slot that a request takes. The comment says for how long. */
 enum worker_slot {
-	WORKER_SLOT_NONE, /* no time */
+	WORKER_SLOT_NONE, /* takes no slot */
 	WORKER_SLOT_DB, /* milliseconds, or the timeout of the database */
 	WORKER_SLOT_CHAT, /* seconds */
 };
 
-/* The maximum number of releases that wait for the database. The reservations
- * of further ones lapse. */
+/* The maximum number of releases that wait for the database. If there are more,
+ * the reservations of the others lapse. */
 #define WORKER_RELEASES 256
 
 /* A reservation that possibly exists in the database, because the statement
@@ -59,8 +59,8 @@ struct worker_release {
 	int64_t lapses_us;
 };
 
-/* The maximum number of cache resets that wait for Redis. For the users of
- * further ones the cached refusal expires after AIC_CACHE_KEYS_USED_MS. */
+/* The maximum number of cache resets that wait for Redis. If there are more, the
+ * cached refusals of the other users expire after AIC_CACHE_KEYS_USED_MS. */
 #define WORKER_RESETS 64
 
 struct worker_reset {
@@ -68,7 +68,7 @@ struct worker_reset {
 	int64_t until_us; /* then the refusal has expired */
 };
 
-/* The last probe of the database by worker_ping(), which all callers share. */
+/* The last probe of the database by worker_probe(), which all callers share. */
 struct worker_probe {
 	pthread_mutex_t lock;
 	pthread_cond_t over;
@@ -168,7 +168,7 @@ enum aic_code worker_schema_ok(struct worker *w, int64_t deadline_us,
     struct aic_err *err) AIC_MUST_CHECK;
 
 /*
- * worker_ping -- probe whether a chat could be reserved and saved now.
+ * worker_probe -- probe whether a chat could be reserved and saved now.
  *
  * The probe runs the statements of a chat with parameters for which the
  * statements find no row. So a revoked privilege, a missing column and a
@@ -185,7 +185,7 @@ enum aic_code worker_schema_ok(struct worker *w, int64_t deadline_us,
  * Blocks:   on the database, for READY_US at most; two round trips
  */
 enum aic_code
-worker_ping(struct worker *w, enum aic_level level, struct aic_err *err);
+worker_probe(struct worker *w, enum aic_level level, struct aic_err *err);
 
 /* worker_enter_wait, worker_leave_wait -- begin and end the wait for another
  * chat of the same key. At most half of the slots may wait. Errors:

@@ -125,14 +125,14 @@ read_error(const struct aic_buf *body)
 	check_error(&e);
 	assert(e.status == 0 && !e.broken);
 	c.status = 400;
-	assert(!aic_retry_worth(&c));
+	assert(!aic_retry_same_model(&c));
 	/*
 	 * An error that ends the attempts with a 429 ends them with a 500, too.
 	 */
 	c.status = 429;
-	if (!aic_retry_worth(&c)) {
+	if (!aic_retry_same_model(&c)) {
 		c.status = 500;
-		assert(!aic_retry_worth(&c));
+		assert(!aic_retry_same_model(&c));
 	}
 }
 

@@ -11,7 +11,7 @@ worth(enum aic_http_end end, int status, const char *code, const char *type)
 		.end = end, .status = status, .code = code, .type = type
 	};
 
-	return aic_retry_worth(&c);
+	return aic_retry_same_model(&c);
 }
 
 static void
@@ -57,7 +57,7 @@ other(enum aic_http_end end, int status, const char *code, const char *type)
 		.end = end, .status = status, .code = code, .type = type
 	};
 
-	return aic_retry_other(&c);
+	return aic_retry_other_model(&c);
 }
 
 static void
@@ -153,8 +153,8 @@ check_case(const struct aic_retry_case *c, enum aic_retry_advice advice,
 		fail_msg("%d code=%s type=%s message=%s: advice %d, why %d",
 		    c->status, c->code, c->type, c->message, got, got_why);
 	assert_int_equal(aic_retry_advise(c, NULL), advice);
-	assert_int_equal(aic_retry_worth(c), advice == AGAIN);
-	assert_int_equal(aic_retry_other(c),
+	assert_int_equal(aic_retry_same_model(c), advice == AGAIN);
+	assert_int_equal(aic_retry_other_model(c),
 	    advice == AGAIN || advice == OTHER);
 }
 
