@@ -46,8 +46,9 @@ take_buffer(void)
 {
 	uint64_t was = atomic_load_explicit(&idle, memory_order_relaxed);
 
-	while (was && !atomic_compare_exchange_weak_explicit(&idle, &was,
-	    was & (was - 1), memory_order_acquire, memory_order_relaxed))
+	while (was &&
+	    !atomic_compare_exchange_weak_explicit(&idle, &was, was & (was - 1),
+		memory_order_acquire, memory_order_relaxed))
 		;
 	return was ? buffers + (size_t)__builtin_ctzll(was) * BUFFER_BYTES
 		   : NULL;
