@@ -620,8 +620,9 @@ add_conn(struct aic_cache *c)
 	uint64_t round;
 
 	/*
-	 * A trial needs a time limit only if another call can be the next
-	 * trial. Only the janitor makes trials, one after the other.
+	 * The trial has no time limit (INT64_MAX): a limit would only allow
+	 * another call to make the next trial, and only the janitor makes
+	 * trials.
 	 */
 	wait = aic_breaker_enter(&c->breaker, now, INT64_MAX, &round);
 	if (wait > 0) {

@@ -101,8 +101,8 @@ find_start(const struct aic_buf *body, size_t *ret_len)
 }
 
 /*
- * The most faults that are read from one response. The worker itself sets four
- * members of a request, so the faults of those are fewer.
+ * The maximum number of faults that are read from one response. A server
+ * reports faults of the members of a request, and the worker sets only a few.
  */
 #define ENTRIES_MAX 16
 

@@ -179,10 +179,11 @@ static const struct setting table[] = {
 	/* 1,000: above what PostgreSQL is usually configured for */
 	{ "AI_CHAT_DB_POOL", NUM, 0, "4", 1, 1000, AT(db_pool) },
 	/*
-	 * 5,000: the time until a reservation lapses is computed before the
-	 * statement is sent, and includes 5 s after the deadline. If the
-	 * statement takes the whole timeout, the reservation lapses 10 s after
-	 * the deadline, which is the most that the contract allows.
+	 * 5,000: before the worker sends the statement, it computes how long
+	 * the reservation lasts: the time left to the deadline plus 5 s. The
+	 * statement adds now(). If the statement is delayed by the whole
+	 * timeout, the reservation lapses 10 s after the deadline, the most
+	 * that the contract allows.
 	 */
 	{ "AI_CHAT_DB_TIMEOUT_MS", NUM, 0, "3000", 100, 5000,
 	    AT(db_timeout_ms) },
@@ -661,7 +662,10 @@ check_fallback(const struct aic_conf *conf, struct aic_err *err)
 	    "because OPENAI_API_KEY is not sent to another server");
 }
 
-/* A key without a host has no effect, so the host alone may be removed. */
+/*
+ * SERVER_API_KEY without SERVER_HOST is no error: to switch the API off, an
+ * operator only removes SERVER_HOST.
+ */
 static enum aic_code
 check_server(const struct aic_conf *conf, struct aic_err *err)
 {

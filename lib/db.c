@@ -11,16 +11,17 @@
 #include "lib/db_trip.h"
 
 /*
- * Most batches that share one trip. A larger trip saves little, and each of its
- * batches waits for the slowest one.
+ * The maximum number of batches in a trip. A larger trip saves little, and each
+ * of its batches waits for the slowest one.
  */
 #define TRIP_MAX 16
 
 /*
  * How long a batch waits for the trip in flight to return before it starts a
- * trip on another connection. A trip normally takes less than this, so after
- * this time the trip in flight is delayed. Until then, waiting is cheaper than
- * one more trip: with 32 callers it gives a fifth more chats a second.
+ * trip on another connection. A trip normally takes less than this. One that
+ * takes longer may hang, so the batch no longer waits for it. Until then,
+ * waiting is cheaper than one more trip: with 32 callers it gives a fifth more
+ * chats a second.
  */
 #define TRIP_WAIT_US (5 * AIC_MS)
 
@@ -39,8 +40,8 @@
  * itself; the pool has no thread of its own. One step, serve_batch(), does one
  * of these things with the batch at hand:
  *
- * - If a trip is in flight and the next one has room, the batch waits for that
- *   trip, for TRIP_WAIT_US at most. See may_wait().
+ * - If a trip is in flight and the next one has room, the batch waits for the
+ *   trip in flight to return, for TRIP_WAIT_US at most. See may_wait().
  * - If a connection is idle, the thread takes it, takes up to TRIP_MAX batches
  *   from the head of the queue, and runs them as one trip. See lead_trip().
  * - If no connection is idle, the batch waits until wake_next() signals it.
@@ -475,9 +476,11 @@ serve_batch(struct aic_db *db, struct aic_db_batch *self)
 		return;
 	}
 	/*
-	 * In an outage, one thread at a time tries to connect. When the outage
-	 * has lasted for timeout_us, the other batches fail at once, because no
-	 * caller should wait longer.
+	 * In an outage, one thread at a time tries to connect, and the other
+	 * batches wait for the end of the attempt. Between two attempts they
+	 * fail at once when the outage has lasted for timeout_us, because no
+	 * caller should wait longer. The batch that finds an attempt due makes
+	 * it.
 	 */
 	if (db->idle && !db->trying) {
 		if (now >= db->retry_us) {

@@ -232,8 +232,9 @@ choose_lazy(struct aic_db_batch *trip)
 /*
  * A lazy commit is on the disk once a later batch of its trip has written and
  * waited for the disk. If no later batch did, the lazy commit may be lost in a
- * crash of the server. It is then AIC_DB_LOST and run again; the statement is
- * idempotent and returns what the first run did, if that survived.
+ * crash of the server. It is then AIC_DB_LOST and run again. If the first run
+ * survived, the second changes nothing and returns no row, and the caller looks
+ * for what the first run stored.
  */
 static void
 settle_lazy(struct aic_db_batch *trip)
@@ -306,8 +307,9 @@ aic_db_trip_run(struct aic_db_conn *c, struct aic_db_batch *trip,
 	     b = b->next) {
 		out = b->out = read_batch(c, b, first_deadline(b), prepare);
 		/*
-		 * The batch failed before it prepared a statement that
-		 * `prepared' lists. Replace the connection.
+		 * `prepared' lists a statement that the failed batch did not
+		 * prepare. A full list makes the end of this function close
+		 * the connection.
 		 */
 		if (b->preparing && out != AIC_DB_RAN)
 			c->n_prepared = AIC_DB_STMTS_MAX;

@@ -30,7 +30,10 @@ enum aic_db_outcome {
 	AIC_DB_REFUSED, /* a permanent error of the server */
 	AIC_DB_AGAIN, /* a temporary error of the server: a deadlock */
 	AIC_DB_STALE, /* a prepared statement failed; its text may succeed */
-	/* no response: the connection broke, or another batch was late */
+	/*
+	 * no response, because the connection broke or another batch was late;
+	 * or an error that means that the server stops, starts or is a standby
+	 */
 	AIC_DB_LOST,
 	AIC_DB_LATE, /* no response before the deadline of the batch */
 };

@@ -11,10 +11,12 @@
 #include "lib/http_sock.h"
 
 /*
- * After libcurl has sent a request again, its log is read for this long in all
- * calls of the same upstream, to detect whether the server refused a request
- * before libcurl repeats it. At the first repetition the log is not read yet,
- * so that one counts as an attempt in any case.
+ * After libcurl was about to send a request again, its log is read for this
+ * long in all calls to the same upstream: only the log shows that the server
+ * refused a request before it processed it. At the first repetition the log is
+ * not read yet. Therefore the first repetition of a request with a body is
+ * always refused here, and the call counts as an attempt, even if the server
+ * had refused the stream.
  */
 #define REFUSALS_US (600 * AIC_S)
 
@@ -50,7 +52,9 @@ list_remove(struct aic_http_list *l, struct aic_http_call *call)
 
 /*
  * libcurl is about to send a request. If it has sent the request before, the
- * connection ended or the server refused the stream.
+ * connection ended or the server refused the stream. call->connection is set
+ * when the request goes out on an HTTP/2 connection, so it is NULL for the
+ * first request (and always with HTTP/1).
  */
 static void
 note_resent(struct aic_http_call *call)

@@ -38,7 +38,8 @@
 struct container {
 	enum aic_markdown what; /* QUOTE, LIST or ITEM */
 	size_t indent_min; /* ITEM: the least indent of its lines */
-	size_t indent_max; /* ITEM: the most of it that is skipped */
+	/* ITEM: the most columns of a line's indent that are skipped */
+	size_t indent_max;
 	/* ITEM: what was skipped in the last line outside of code */
 	size_t indent_skip;
 	char mark; /* LIST: the bullet, or the mark after the numbers */
@@ -267,7 +268,10 @@ open_container(struct reader *r, struct container c,
 
 /* --- containers --------------------------------------------------------- */
 
-/* ">=" never begins a quotation. The "===" of a heading can follow ">". */
+/*
+ * ">=" is a comparison, not a quotation, unless another "=" follows: ">===" is
+ * the underline of a heading in a quotation.
+ */
 static bool
 is_at_least(const struct line *l, size_t at)
 {
@@ -307,9 +311,9 @@ match_containers(struct reader *r, struct line *l)
 }
 
 /*
- * True if a line that belongs to the first n containers only can continue the
- * open paragraph, code or table: none of the other containers is a quotation,
- * so the line is just indented less than its item.
+ * True if a line that belongs to just the first n containers may still continue
+ * the open paragraph, code or table. It may if none of the other containers is
+ * a quotation: then the line is only indented less than its item.
  */
 static bool
 is_lazy(const struct reader *r, size_t n)
@@ -358,12 +362,12 @@ skip_marks(const struct reader *r, size_t n, const struct line *l)
 }
 
 /*
- * A line that looks like a comparison is one, unless the lines below it that
- * also begin with ">" include one that does not look like a comparison. Then
- * all of them are a quotation. In "> 5 a day\n> 10 a week" both signs are
- * comparisons; in "> 5 a day\n> as said" neither is. The result of the
- * look-ahead is valid for each line that it has passed, so a run of comparisons
- * is scanned only once.
+ * A line that looks like a comparison is judged together with the lines
+ * directly below it that also begin with ">" (up to a ">=" line). If one of
+ * those does not look like a comparison, all are a quotation; otherwise each is
+ * a comparison. In "> 5 a day\n> 10 a week" both signs are comparisons; in
+ * "> 5 a day\n> as said" neither is. The result of the look-ahead is valid for
+ * each line that it has passed, so a run of comparisons is scanned only once.
  */
 static bool
 is_comparison(struct reader *r, const struct line *l, size_t n)

@@ -199,9 +199,10 @@ is_formula(const char *s, size_t n)
 
 /*
  * A formula is \(x\), \[x\] or $$x$$, and stays unchanged. Two rules keep the
- * time linear. If no end follows, the search for it is not repeated. If the
- * text before the end has no sign of a formula, it is not searched again: a
- * formula that begins inside this text would have the same end.
+ * time linear. If no closing mark follows, the search for it is not repeated.
+ * If the text up to the closing mark has no sign of a formula, no formula
+ * begins inside it: it would end at the same mark. So that text is not searched
+ * again.
  */
 static bool
 scan_formula(struct scan *c, enum formula kind)

@@ -297,7 +297,8 @@ enum scope {
 
 /*
  * A metric that is one number for each worker. A counter is a field of struct
- * aic_metrics_page, a gauge is a field of struct aic_metrics_now.
+ * aic_metrics_page. A gauge is a field of that structure too, or of struct
+ * aic_metrics_now, whose fields are set together.
  */
 struct family {
 	const char *name, *type, *help;

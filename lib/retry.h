@@ -123,7 +123,8 @@ int64_t aic_retry_wait(int tried, int64_t retry_after_us, int64_t left_us,
 /* --- the retry budget --------------------------------------------------- */
 
 /*
- * Above a floor, retries stay below a tenth of the calls.
+ * AI_CHAT_RETRY_FLOOR retries in ten seconds are always allowed; beyond them,
+ * retries stay below a tenth of the calls.
  *
  * A server that fails occasionally gets all the retries that it needs. Without
  * a budget, a server that is down would receive three times its calls, from all

@@ -78,7 +78,7 @@ enum search_path_column {
 /* --- running our own programs --------------------------------------------- */
 
 /* Extract the text from a line of a worker's log: the value between text=" and
- * the last quote. */
+ * the next quote that is not escaped, without the backslashes. */
 static void
 unwrap_log_line(char *line)
 {

@@ -117,7 +117,7 @@ enum save_outcome {
 	NOT_SAVED, /* the exchange is not stored, and there is no error */
 	TRY_AGAIN, /* not stored; there is a new reservation */
 	NOT_RESERVED, /* not stored; a new reservation was refused */
-	UNKNOWN, /* the database did not answer; err is set */
+	UNKNOWN, /* a statement failed: refused, or not answered; err is set */
 };
 
 static enum save_outcome
@@ -181,7 +181,8 @@ renew_reservation(struct chat *c, struct aic_err *err)
 }
 
 /*
- * Find the outcome of a save that got no answer.
+ * Find out whether an exchange was saved, after a statement of the save has
+ * failed: the database refused it, or did not answer.
  *
  * First the reservation is released: a save that has not happened yet cannot
  * happen afterwards, because a save needs the reservation. Then the row of the

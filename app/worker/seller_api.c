@@ -14,9 +14,9 @@
 #include "lib/log.h"
 #include "lib/metrics.h"
 
-/* Five consecutive failures are not a coincidence. With fewer, each chat waits
- * for the timeout and goes on without the data. While the circuit breaker is
- * open, one chat in ten seconds waits. */
+/* Five consecutive failures are not a coincidence. Until the circuit breaker
+ * opens, each chat waits for the timeout and goes on without the data. While it
+ * is open, only one chat in ten seconds, the trial, waits. */
 #define FAILURES_MAX 5
 #define OPEN_US (10 * AIC_S)
 
@@ -26,7 +26,7 @@
  * have late answers, the API is too slow for this cache to help. */
 #define ENTRIES_MAX 64
 
-/* A path counts as missing after so many consecutive "Not Found". A path that
+/* A path counts as missing after this many consecutive "Not Found". A path that
  * has answered before needs more of them. */
 #define MISSING_MAX 3
 #define MISSING_AGAIN_MAX 20

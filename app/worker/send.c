@@ -261,8 +261,9 @@ build_prompt(struct chat *c, struct aic_err *err)
 }
 
 /* A poll costs a system call, so the first poll comes after this time: a caller
- * rarely disconnects earlier. The wait for a call polls later anyway; this time
- * matters between two calls, and while a token is renewed. */
+ * rarely disconnects earlier. While a call is in flight, lib/http.c first polls
+ * after a second, so this time matters only before a retry and while a token is
+ * renewed. */
 #define GONE_FIRST_US (250 * AIC_MS)
 
 static bool

@@ -582,8 +582,8 @@ log_cache_state(struct worker *w, const struct aic_cache_look *cache)
 	if (!cache->tried)
 		return;
 	pthread_mutex_lock(&w->lock);
-	/* Log a change of the state or of the reason. The state can change
-	 * before the reason is known. */
+	/* Log a change of the state or of the reason. When the reason becomes
+	 * known after the state has changed, a second line gives it. */
 	same = cache->state == w->cache_logged &&
 	    (cache->state == AIC_CACHE_IS_OK ||
 		strcmp(cache->why, w->cache_why) == 0);
