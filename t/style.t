@@ -56,6 +56,20 @@ sub places ($text, $pattern)
 	return @found;
 }
 
+# The numbers of lines with more than 80 columns; a tab ends at a multiple of eight.
+sub long_lines ($bytes)
+{
+	my (@found, $n);
+
+	utf8::decode($bytes);
+	for my $line (split /\n/, $bytes) {
+		$n++;
+		1 while $line =~ s/\t/' ' x (8 - $-[0] % 8)/e;
+		push @found, $n if length $line > 80;
+	}
+	return @found;
+}
+
 my @files = map { s{^\Q$TOP\E/}{}r } sort glob("$TOP/{app/*,lib}/*.[ch]");
 # A test of this check: a call is found; a comment, a string or another name is
 # not.
@@ -67,6 +81,9 @@ my @files = map { s{^\Q$TOP\E/}{}r } sort glob("$TOP/{app/*,lib}/*.[ch]");
 	is join(' ', places("_exit(1); a.exit(1); exit(1);\nexit (1);",
 	    $banned[1][0])), '1 2', '... and similar text is not';
 }
+
+is join(' ', long_lines(join "\n", 'x' x 80, 'x' x 81, "\t" . 'x' x 72,
+    " \t" . 'x' x 73, "\xd1\x8f" x 80)), '2 4', 'a line of 81 columns is found';
 
 cmp_ok scalar @files, '>', 30, 'the sources are there';
 
@@ -92,6 +109,7 @@ for my $file (@files) {
 	}
 	push @found, map { "$file:$_: blanks at the end of a line" }
 	    places($text, qr/[ \t]+$/m);
+	push @found, map { "$file:$_: more than 80 columns" } long_lines($text);
 	push @found, "$file: no newline at the end" if $text !~ /[^\n]\n\z/;
 	if ($file =~ /\.c$/) {
 		push @found, "$file: config.h is not first"

@@ -59,8 +59,8 @@
 #define ACCEPT_PAUSE_US (50 * AIC_MS)
 
 /* The interval of periodic work. The gauges of another worker are about this
- * old, and Prometheus scrapes less often. A queued release waits about this long
- * after the database has come up. */
+ * old, and Prometheus scrapes less often. A queued release waits about this
+ * long after the database has come up. */
 #define TICK_US (1 * AIC_S)
 
 /* The maximum size of headers and body of a response. The longest body is a
@@ -225,8 +225,8 @@ start_threads(struct crew *c, int n)
 	return i;
 }
 
-/* A ping means that no request is stuck, so only the main thread sends one, after
- * it has checked all threads. */
+/* A ping means that no request is stuck, so only the main thread sends one,
+ * after it has checked all threads. */
 static void
 ping_when_due(struct crew *c)
 {

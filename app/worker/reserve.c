@@ -13,8 +13,8 @@
 #include "lib/save.h"
 
 /* The pause between two polls for the end of the other chat of the same key.
- * The pause doubles up to the maximum, so that hundreds of waiting requests cost
- * little. */
+ * The pause doubles up to the maximum, so that hundreds of waiting requests
+ * cost little. */
 #define POLL_PAUSE_US (50 * AIC_MS)
 #define POLL_PAUSE_MAX_US (400 * AIC_MS)
 

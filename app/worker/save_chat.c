@@ -146,8 +146,8 @@ save_once(struct chat *c, struct aic_err *err)
 	return rc;
 }
 
-/* Called when a save has changed nothing. SAVED: an earlier run of this save was
- * committed, although its reply was lost. */
+/* Called when a save has changed nothing. SAVED: an earlier run of this save
+ * was committed, although its reply was lost. */
 static enum save_outcome
 find_saved(struct chat *c, struct aic_err *err)
 {

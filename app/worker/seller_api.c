@@ -580,8 +580,8 @@ start_call(const struct seller_api *p, int i, int64_t telegram_id,
 	return call;
 }
 
-/* The log shows one outcome of a query, the best one. The values of the enum are
- * ordered from the best to the worst. */
+/* The log shows one outcome of a query, the best one. The values of the enum
+ * are ordered from the best to the worst. */
 static void
 note_outcome(struct seller_api_query *query, enum aic_metrics_seller how,
     enum aic_metrics_seller *best)

@@ -90,8 +90,8 @@ run_stages(struct chat *c, struct aic_err *err)
 
 /*
  * The order matters: a repeat with the same Idempotency-Key can reserve as soon
- * as reserve_done() has released the reservation. If it waits at this worker, it
- * must then find the answer that save_chat_done() keeps.
+ * as reserve_done() has released the reservation. If it waits at this worker,
+ * it must then find the answer that save_chat_done() keeps.
  */
 static void
 finish_chat(struct chat *c)

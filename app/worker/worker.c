@@ -309,8 +309,8 @@ run_and_discard(struct worker *w, struct aic_db_call *calls, int n,
 /*
  * Run the statements of a chat, for a user and a reservation that do not exist,
  * and with a limit that refuses every chat. The server does all the work of a
- * chat and checks names, types, privileges and write access, but finds no row to
- * read or to write.
+ * chat and checks names, types, privileges and write access, but finds no row
+ * to read or to write.
  */
 static enum aic_code
 try_chat(struct worker *w, int64_t deadline_us, struct aic_err *err)
@@ -345,8 +345,9 @@ try_key(struct worker *w, int64_t deadline_us, struct aic_err *err)
 	return run_and_discard(w, calls, 3, deadline_us, err);
 }
 
-/* The keys in Redis contain a digest that identifies the database. If the server
- * refuses the query for its identity, the worker serves without Redis. */
+/* The keys in Redis contain a digest that identifies the database. If the
+ * server refuses the query for its identity, the worker serves without Redis.
+ */
 static enum aic_code
 set_cache_scope(struct worker *w, int64_t deadline_us, struct aic_err *err)
 {

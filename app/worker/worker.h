@@ -59,8 +59,9 @@ struct worker_release {
 	int64_t lapses_us;
 };
 
-/* The maximum number of cache resets that wait for Redis. If there are more, the
- * cached refusals of the other users expire after AIC_CACHE_KEYS_USED_MS. */
+/* The maximum number of cache resets that wait for Redis. If there are more,
+ * the cached refusals of the other users expire after AIC_CACHE_KEYS_USED_MS.
+ */
 #define WORKER_RESETS 64
 
 struct worker_reset {
