@@ -590,7 +590,7 @@ back_off(struct aic_cache *c)
 	    (int64_t)((double)c->backoff_us * (0.5 + aic_random()));
 }
 
-/* Whatever the result, the caller calls conn_close(). */
+/* After a failure, too, conn can have parts, which conn_close() frees. */
 static enum aic_redis_end
 open_conn(struct aic_cache *c, struct conn *conn, char *why)
 {
@@ -620,9 +620,8 @@ add_conn(struct aic_cache *c)
 	uint64_t round;
 
 	/*
-	 * The trial has no time limit (INT64_MAX): a limit would only allow
-	 * another call to make the next trial, and only the janitor makes
-	 * trials.
+	 * INT64_MAX: no other call may take over the trial, because only the
+	 * janitor makes trials.
 	 */
 	wait = aic_breaker_enter(&c->breaker, now, INT64_MAX, &round);
 	if (wait > 0) {

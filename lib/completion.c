@@ -48,7 +48,7 @@ get_member(struct json_object *obj, const char *name)
 	return v;
 }
 
-/* A member of an object that has the given type; otherwise NULL. */
+/* A member of an object, if the member has the given type; otherwise NULL. */
 static struct json_object *
 get_member_of(struct json_object *obj, const char *name, enum json_type type)
 {
@@ -320,11 +320,12 @@ struct reading {
 	bool message; /* a choice had a message or a delta */
 	bool content; /* a message had a part that is text */
 	bool refusal;
-	bool ended; /* the choice has a finish_reason */
+	bool ended; /* a finish_reason or [DONE] was read */
 	bool no_memory;
 };
 
-/* Read a whole number of tokens, also in the form 12.0. False: it is none. */
+/* Read a whole number of tokens, also in the form 12.0. False: not such a
+ * number. */
 static bool
 read_count(struct json_object *usage, const char *name, int64_t *to)
 {

@@ -318,7 +318,7 @@ credential_path(char *const *env, const char *name, size_t n,
 /*
  * The value of a secret, or the path of a file; "": not set. A unit of systemd
  * has to list every credential, so it provides an empty line (a file of one
- * byte) for one that does not exist. Such a credential counts as not set.
+ * byte) for a credential that does not exist. Such a file counts as not set.
  */
 static enum aic_code
 find_credential(const struct setting *s, char *const *env, char *value,
@@ -575,8 +575,8 @@ set_text(struct aic_conf *conf, const struct setting *s, char *value,
 	if (*value == '\0')
 		return aic_fail(err, AIC_ECONF, "%s is empty", s->name);
 	/*
-	 * The value is sent in a header: a line break would start another
-	 * header.
+	 * Some values are sent in a header, where a line break would start
+	 * another header.
 	 */
 	if (strpbrk(value, "\r\n"))
 		return aic_fail(err, AIC_ECONF, "%s contains a line break",

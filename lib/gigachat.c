@@ -392,7 +392,7 @@ renew_token(struct aic_gigachat *g, const struct aic_gigachat_call *call,
 }
 
 /*
- * Wait for a change, at most until until_us. The lock is held. A value other
+ * Wait for a change, for at_most_us at most. The lock is held. A value other
  * than ANSWERED is the reason to stop waiting.
  */
 static enum aic_http_end

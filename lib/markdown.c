@@ -73,7 +73,7 @@ struct reader {
 	 */
 	struct fence markdown;
 	bool apart; /* the next block is set apart, as after a blank line */
-	/* a ">" before this place was found to be a comparison */
+	/* a line before this place that looks like a comparison is one */
 	const char *compared;
 	bool failed; /* out of memory; clearing a buffer resets its flag */
 };
@@ -331,8 +331,8 @@ is_digit(const struct line *l, size_t at)
 }
 
 /*
- * True if the ">" at `at' is a sign of comparison: "> 5" or "> = 5", but not ">
- * 5. Item".
+ * True if the ">" at `at' is a sign of comparison: "> 5" or "> = 5", but not
+ * "> 5. Item".
  */
 static bool
 is_compared(const struct line *l, size_t at)

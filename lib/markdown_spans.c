@@ -201,8 +201,8 @@ is_formula(const char *s, size_t n)
  * A formula is \(x\), \[x\] or $$x$$, and stays unchanged. Two rules keep the
  * time linear. If no closing mark follows, the search for it is not repeated.
  * If the text up to the closing mark has no sign of a formula, no formula
- * begins inside it: it would end at the same mark. So that text is not searched
- * again.
+ * begins inside it: a formula that began there would end at the same mark. So
+ * that text is not searched again.
  */
 static bool
 scan_formula(struct scan *c, enum formula kind)

@@ -20,7 +20,8 @@
 #include "lib/paths.h"
 #include "lib/seller.h"
 
-/* The timeout of a query; the worker has reached the database a moment ago. */
+/* The timeout of a query. It is short, because a worker has just reached the
+ * database. */
 #define QUERY_S 3
 
 /*

@@ -93,8 +93,8 @@ request_run_deferred(struct request *rq)
 
 	if (w->cache)
 		defer_seller_data(rq);
-	/* A caller that reads slowly delays this function. Meanwhile the limit
-	 * can have been reset, so an old refusal is not stored. */
+	/* Writing the response can take long. Meanwhile the limit can have been
+	 * reset, so an old refusal is not stored. */
 	if (rq->n_puts > 0 && rq->puts[0].only_new &&
 	    start - rq->observed_us > AIC_CACHE_KEYS_LOOK_MAX_US)
 		free_last_put(rq);

@@ -26,8 +26,8 @@
  * have late answers, the API is too slow for this cache to help. */
 #define ENTRIES_MAX 64
 
-/* A path counts as missing after this many consecutive "Not Found". A path that
- * has answered before needs more of them. */
+/* A path is reported as missing after this many consecutive "Not Found". A path
+ * that has answered before needs more of them. */
 #define MISSING_MAX 3
 #define MISSING_AGAIN_MAX 20
 
@@ -370,8 +370,7 @@ collect_late(struct seller_api *p,
 	return any;
 }
 
-/* True: no call is in flight, so there is nothing to read, and an answer is
- * worth keeping. */
+/* True: no call is in flight, and at least one answer can still be used. */
 static bool
 is_settled(const struct seller_api *p, const struct seller_api_fetch *fetches)
 {
@@ -640,7 +639,9 @@ report_verdict(struct seller_api_query *query, enum aic_breaker_verdict verdict,
 	query->entered = false;
 }
 
-/* Measure the wait of this query; a call can belong to an earlier query. */
+/* Record how long this query waited for the call: since its own start, or as
+ * long as the call took if that is shorter. An earlier query can have started
+ * the call. */
 static void
 note_wait(struct seller_api_query *query, const struct aic_http_answer *a)
 {
