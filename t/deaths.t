@@ -190,7 +190,7 @@ $s->scale(1);
 	# Idle connections to the model must not hold all descriptors, because
 	# the worker could then never accept a request again.
 	finish_chats($s->start_chats(map { { telegram_id => 700 + $_,
-	    message => '[[delay=100]]' } } 1 .. 30));
+	    message => '[[delay=1500]]' } } 1 .. 30));
 	my $kept = $s->model_counts->{open};
 	cmp_ok $kept, '>', 20,
 	    'idle connections to the model are kept';

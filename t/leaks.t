@@ -14,9 +14,11 @@ my $valgrind = qx(sh -c 'command -v valgrind') =~ s/\n//r
 plan skip_all => 'a sanitizer is built in'
     if qx(ldd '$worker') =~ /lib(?:asan|tsan)/;
 
+# Valgrind makes a worker many times slower, so its timeouts are long.
 my $s = AIChat::Test->new(
 	env => { AI_CHAT_DAILY_LIMIT => 5, AI_CHAT_THREADS => 4,
-	    AI_CHAT_DEADLINE_MS => 20000, LOG_LEVEL => 'debug' },
+	    AI_CHAT_DEADLINE_MS => 20000,
+	    AI_CHAT_DB_TIMEOUT_MS => 5000, LOG_LEVEL => 'debug' },
 	wrap => [ $valgrind, '--quiet', '--leak-check=full',
 	    '--show-leak-kinds=definite,indirect,possible',
 	    '--errors-for-leak-kinds=definite,indirect,possible',
