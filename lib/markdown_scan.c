@@ -72,8 +72,13 @@ skip_blanks(const char *s, size_t at, size_t n)
 	return at;
 }
 
-static size_t
-scan_plain_target(const char *s, size_t at, size_t n)
+/*
+ * The end of a target without angle brackets, at the first blank or at the
+ * parenthesis that closes the link. False: no target, because its parentheses
+ * are nested too deeply.
+ */
+static bool
+scan_plain_target(const char *s, size_t at, size_t n, size_t *ret_end)
 {
 	int depth = 0;
 
@@ -82,11 +87,12 @@ scan_plain_target(const char *s, size_t at, size_t n)
 		    ispunct((unsigned char)s[at + 1]))
 			at++;
 		else if (s[at] == '(' && ++depth > PARENS_MAX)
-			return 0;
+			return false;
 		else if (s[at] == ')' && depth-- == 0)
 			break;
 	}
-	return at;
+	*ret_end = at;
+	return true;
 }
 
 /* The place of the closing quote of the title that begins at `at'; 0: none. */
@@ -123,7 +129,9 @@ aic_markdown_scan_target(const char *s, size_t at, size_t n,
 			return 0;
 	} else {
 		from = at;
-		at = end = scan_plain_target(s, at, n);
+		if (!scan_plain_target(s, at, n, &end))
+			return 0;
+		at = end;
 	}
 	t.s = s + from;
 	t.len = end - from;

@@ -319,6 +319,25 @@ is_line_of(const struct source *m, const char *set)
 	return true;
 }
 
+/*
+ * The length of a target that repeats the one before it: "[![](u)](u)" is a
+ * link from the text u, which is the image's target, to u.
+ */
+static size_t
+repeated_target(const struct source *m)
+{
+	const char *s = m->s + m->at;
+	size_t left = m->n - m->at, len = 0;
+
+	while (len < left && s[len] && !strchr("()[]<> \t\r\n", s[len]))
+		len++;
+	if (len == 0 || m->at < len + 4 || len == left || s[len] != ')' ||
+	    strncmp(s - 3, ")](", 3) != 0 ||
+	    memcmp(s - 3 - len, s, len) != 0 || s[-4 - (long)len] != '(')
+		return 0;
+	return len;
+}
+
 /* The length of the markup at this place that looks like text. */
 static size_t
 words_of_markup(const struct source *m)
@@ -348,7 +367,7 @@ words_of_markup(const struct source *m)
 		return i; /* with the language of the code */
 	}
 	if (*s != '&')
-		return 0;
+		return repeated_target(m);
 	for (i = 1; i < left && i < 12 &&
 	     (isalnum((unsigned char)s[i]) || s[i] == '#');)
 		i++;

@@ -196,6 +196,19 @@ a_target_that_is_too_long_is_text(void **state)
 	becomes(markdown, html);
 }
 
+/* A target with more than 32 nested parentheses is none. */
+static void
+a_target_of_many_parentheses_is_text(void **state)
+{
+	char markdown[128], open[34];
+
+	(void)state;
+	memset(open, '(', sizeof(open));
+	snprintf(markdown, sizeof(markdown), ") [a](http://x/%.*s) b",
+	    (int)sizeof(open), open);
+	becomes(markdown, markdown);
+}
+
 static void
 images_are_links(void **state)
 {
@@ -590,7 +603,8 @@ UNIT_MAIN(T(plain_text_is_only_escaped), T(emphasis_becomes_tags),
     T(headings_are_bold_lines), T(paragraphs_and_line_breaks_are_kept),
     T(lists_become_lines), T(quotations_are_not_nested), T(tables_become_lines),
     T(links_lead_to_the_web), T(a_target_that_is_too_long_is_text),
-    T(images_are_links), T(entities_become_the_characters_that_they_stand_for),
+    T(a_target_of_many_parentheses_is_text), T(images_are_links),
+    T(entities_become_the_characters_that_they_stand_for),
     T(figures_and_formulas_are_shown_unchanged),
     T(comparisons_keep_their_signs), T(no_visible_text_is_lost),
     T(markup_that_would_show_nothing_is_shown_as_written),
