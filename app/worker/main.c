@@ -13,7 +13,9 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "app/worker/api.h"
 #include "app/worker/fcgi.h"
+#include "app/worker/openapi.h"
 #include "app/worker/route.h"
 #include "app/worker/sd_notify.h"
 #include "app/worker/seller_api.h"
@@ -393,12 +395,17 @@ static int
 serve_requests(struct worker *w, const sigset_t *signals)
 {
 	struct aic_err err = AIC_ERR_INIT;
-	const char *const *names;
+	const struct endpoint *endpoints;
+	const char *const *labels;
 	enum aic_code rc;
 	int n;
 
-	names = route_names(&n);
-	rc = worker_open_metrics(w, names, n, &err);
+	labels = api_labels(&n);
+	rc = worker_open_metrics(w, labels, n, &err);
+	if (rc)
+		return log_failure(rc, &err);
+	endpoints = api_endpoints(&n);
+	rc = openapi_build(&w->openapi, endpoints, n, &w->conf, &err);
 	if (rc)
 		return log_failure(rc, &err);
 	return run_worker(w, signals);
