@@ -140,13 +140,21 @@ put_type(struct doc *d, struct json_object *to, const char *type, bool nullable)
 	append(d, list, json_object_new_string("null"));
 }
 
+#define REF_MAX 96
+
+static void
+write_ref(char path[REF_MAX], const char *kind, const char *name)
+{
+	snprintf(path, REF_MAX, "#/components/%s/%s", kind, name);
+}
+
 static void
 put_ref(struct doc *d, struct json_object *to, const char *kind,
     const char *name)
 {
-	char path[96];
+	char path[REF_MAX];
 
-	snprintf(path, sizeof(path), "#/components/%s/%s", kind, name);
+	write_ref(path, kind, name);
 	put_text(d, to, "$ref", path);
 }
 
@@ -447,14 +455,22 @@ add_about(struct doc *d, struct json_object *response, const char *about)
 	put_text(d, response, "description", text);
 }
 
-/* Add a shape to the schema of a response; oneOf, if there are several. */
+static bool
+is_ref(struct json_object *schema, const char *path)
+{
+	struct json_object *ref = NULL;
+
+	return json_object_object_get_ex(schema, "$ref", &ref) &&
+	    strcmp(json_object_get_string(ref), path) == 0;
+}
+
+/* Add a shape to the schema of a response; anyOf, if there are several. */
 static void
 add_schema(struct doc *d, struct json_object *media,
     const struct aic_shape *shape)
 {
 	struct json_object *schema = NULL, *list = NULL, *first;
-	const char *ref;
-	char path[96];
+	char path[REF_MAX];
 	size_t i;
 
 	if (d->code)
@@ -463,22 +479,17 @@ add_schema(struct doc *d, struct json_object *media,
 		put_shape(d, put_object(d, media, "schema"), shape);
 		return;
 	}
-	if (!json_object_object_get_ex(schema, "oneOf", &list)) {
+	write_ref(path, "schemas", shape->name);
+	if (is_ref(schema, path))
+		return;
+	if (!json_object_object_get_ex(schema, "anyOf", &list)) {
 		first = json_object_get(schema);
-		schema = put_object(d, media, "schema");
-		list = put_array(d, schema, "oneOf");
+		list = put_array(d, put_object(d, media, "schema"), "anyOf");
 		append(d, list, first);
 	}
-	if (d->code)
-		return;
-	snprintf(path, sizeof(path), "#/components/schemas/%s", shape->name);
-	for (i = 0; i < json_object_array_length(list); i++) {
-		first = json_object_array_get_idx(list, i);
-		ref = json_object_get_string(json_object_object_get(first,
-		    "$ref"));
-		if (ref && strcmp(ref, path) == 0)
+	for (i = 0; !d->code && i < json_object_array_length(list); i++)
+		if (is_ref(json_object_array_get_idx(list, i), path))
 			return;
-	}
 	put_shape(d, append(d, list, json_object_new_object()), shape);
 }
 
