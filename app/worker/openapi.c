@@ -682,6 +682,8 @@ static const char about_api[] =
     "- Without a valid key the status is 403 for every path. With a key, an "
     "unknown path is a 404, and another method is a 405 with the header "
     "`Allow`.\n"
+    "- A request that is not valid HTTP, or too long, gets a 400, 408, 411, "
+    "414, 501 or 505.\n"
     "- A field of a request that is not documented is ignored. A response can "
     "have further fields in later versions.";
 
@@ -775,7 +777,7 @@ put_document(struct doc *d, struct json_object *doc,
 	put_components(d, components);
 	d->schemas = put_object(d, components, "schemas");
 	for (e = table; e < table + n; e++)
-		if (e->id && (!e->is_on || e->is_on(conf)))
+		if (e->id && (!e->is_on || !conf || e->is_on(conf)))
 			put_operation(d, paths, e);
 }
 

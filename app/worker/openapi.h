@@ -12,6 +12,7 @@
 /*
  * openapi_build -- write the document of the endpoints that are on.
  *
+ * conf      NULL: all endpoints are on
  * to        initialised by this function
  *
  * Errors:   AIC_ENOMEM; AIC_EBUG  a text of a table that should be JSON is not

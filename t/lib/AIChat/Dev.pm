@@ -37,7 +37,8 @@ our @DEB_PACKAGES = qw(debhelper dpkg-dev fakeroot lintian);
 our @LINT_PACKAGES = qw(clang-format clang-tidy cppcheck);
 my @TEST_PACKAGES = (@DEB_PACKAGES, @LINT_PACKAGES, qw(curl git
     groff-base iproute2 nghttp2-proxy openssl pgbouncer prometheus
-    prometheus-alertmanager python3-aiohttp redis-server systemd valgrind));
+    prometheus-alertmanager python3-aiohttp python3-jsonschema redis-server
+    systemd valgrind));
 # Node.js often comes from elsewhere, and then its npm is not a Debian package.
 my %NODE_PACKAGES = (node => 'nodejs', npm => 'npm');
 
