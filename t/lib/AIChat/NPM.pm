@@ -44,7 +44,7 @@ sub install ($class, $name)
 		    env => { %ENV }, log => "$dir/npm.log");
 		spew("$dir/installed", $want);
 	}
-	return bless { dir => $dir, node => $new_enough ? 'node'
+	return bless { name => $name, dir => $dir, node => $new_enough ? 'node'
 	    : glob "$dir/node_modules/node-linux-*/bin/node" }, $class;
 }
 
@@ -59,6 +59,19 @@ sub skip_reason ($why)
 
 sub dir ($self) { return $self->{dir} }
 sub node ($self) { return $self->{node} }
+# A script of t/NAME, at a place from which it finds its modules.
+sub script ($self, $file)
+{
+	my $path = "$self->{dir}/$$-$file";
+
+	copy(AIChat::Stack::top() . "/t/$self->{name}/$file", $path)
+	    or die "$path: $!\n";
+	push @{ $self->{scripts} }, $path;
+	return $path;
+}
+
+sub DESTROY ($self) { unlink @{ $self->{scripts} // [] } }
+
 sub file ($self, $path) { return "$self->{dir}/node_modules/$path" }
 
 1;
