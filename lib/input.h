@@ -52,7 +52,7 @@ struct aic_input_field {
 	const char *range_rule;
 	const char *pattern; /* of a header, for the document alone */
 	const char *about; /* Markdown */
-	const char *example; /* JSON */
+	const char *example; /* JSON; of a header: the value */
 };
 
 struct aic_input_schema {

@@ -50,7 +50,7 @@ is_deeply [ @{ $days->{schema} }{qw(minimum maximum default)} ],
 my $maps = slurp("$TOP/nginx/ai-chat-maps.conf");
 utf8::decode($maps);
 my $responses = $doc->{paths}{'/v1/chat/send'}{post}{responses};
-for ([ 502, 'lost' ], [ 504, 'timeout' ]) {
+for ([ 429, 'flood' ], [ 502, 'lost' ], [ 504, 'timeout' ]) {
 	my ($status, $key) = @$_;
 	my $detail = $responses->{$status}{content}{'application/json'}
 	    {examples}{$key}{value}{detail};

@@ -316,6 +316,21 @@ put_body(struct doc *d, struct json_object *op,
 	}
 }
 
+/*
+ * The example of a header is a part of the description, because /docs would send
+ * the value of `example' with each request: one Idempotency-Key for all
+ * questions.
+ */
+static void
+put_header_about(struct doc *d, struct json_object *p, const char *about,
+    const char *example)
+{
+	char text[512];
+
+	snprintf(text, sizeof(text), "%s Example: `%s`.", about, example);
+	put_text(d, p, "description", text);
+}
+
 static void
 put_params(struct doc *d, struct json_object *op,
     const struct aic_input_schema *in)
@@ -331,8 +346,12 @@ put_params(struct doc *d, struct json_object *op,
 		put_text(d, p, "in", aic_input_place_name(f->place));
 		put_bool(d, p, "required",
 		    f->required || f->place == AIC_INPUT_PATH);
-		put_text(d, p, "description", f->about);
 		put_field_schema(d, put_object(d, p, "schema"), f);
+		if (f->place == AIC_INPUT_HEADER) {
+			put_header_about(d, p, f->about, f->example);
+			continue;
+		}
+		put_text(d, p, "description", f->about);
 		put_json(d, p, "example", f->example);
 	}
 	p = append(d, list, json_object_new_object());
@@ -399,6 +418,12 @@ static const struct gateway_error {
 	{ 400, "malformed",
 	    "The request is not valid HTTP. This response is from Nginx.",
 	    "{\"detail\":\"Bad Request\"}" },
+	{ 429, "flood",
+	    "More requests a second than the operator allows the caller. This "
+	    "response is from Nginx, and only if that is configured.",
+	    "{\"detail\":{\"error\":\"Too Many Requests\","
+	    "\"message\":\"Слишком много вопросов сразу, этот не засчитан. "
+	    "Попробуйте ещё раз через минуту.\"}}" },
 	{ 502, "lost",
 	    "No worker is running, or the connection to the worker broke. If "
 	    "the worker had received the request, the chat may have been "
@@ -594,7 +619,7 @@ put_gateway_errors(struct doc *d, struct json_object *responses,
 	for (g = gateway_errors; g < gateway_errors + N_GATEWAY; g++)
 		add_cause(d, get_response(d, responses, e, g->status), g->key,
 		    g->about,
-		    g->status < 500 ? reply_shape(AIC_ENOROUTE)
+		    g->status < 429 ? reply_shape(AIC_ENOROUTE)
 				    : &reply_refusal_shape,
 		    g->example);
 }
@@ -683,7 +708,8 @@ static const char about_api[] =
     "unknown path is a 404, and another method is a 405 with the header "
     "`Allow`.\n"
     "- A request that is not valid HTTP, or too long, gets a 400, 408, 411, "
-    "414, 501 or 505.\n"
+    "414, 501 or 505. Nginx can be configured to refuse the addresses of other "
+    "networks with a 403.\n"
     "- A field of a request that is not documented is ignored. A response can "
     "have further fields in later versions.";
 
@@ -755,11 +781,11 @@ put_components(struct doc *d, struct json_object *components)
 	put_text(d, o, "name", "X-Request-Id");
 	put_text(d, o, "in", "header");
 	put_bool(d, o, "required", false);
-	put_text(d, o, "description",
+	put_header_about(d, o,
 	    "An id of the caller, which the response and the logs then have. "
-	    "An id of another form is replaced.");
+	    "An id of another form is replaced.",
+	    "order-bot-5f1f8f9b1a77");
 	put_json(d, o, "schema", headers[0].schema);
-	put_json(d, o, "example", headers[0].example);
 }
 
 static void

@@ -103,6 +103,8 @@ const send = await expand(page, 'sendMessage');
 await send.locator('textarea.body-param__text').fill(
     JSON.stringify({ telegram_id: 7, message: 'Вопрос со страницы' }));
 say(await execute(send) === 200, 'a question is answered');
+say(await send.locator('input[placeholder="Idempotency-Key"]').inputValue()
+    === '', 'no header is sent that nobody typed in');
 const text = await send.locator('.live-responses-table .microlight').first()
     .innerText();
 say(/"remaining_requests": \d+/.test(text), 'the page shows the answer', text);

@@ -17,9 +17,10 @@ import sys
 
 import jsonschema
 
-# What Nginx answers to a request that it cannot read, and an unknown method;
-# the introduction of the document has these.
-OTHER = ('405', '408', '411', '414', '501', '505')
+# What Nginx answers to a request that it cannot read or that its list of
+# addresses does not allow, and the response to another method; the introduction
+# of the document has these.
+OTHER = ('403', '405', '408', '411', '414', '501', '505')
 
 FORMATS = jsonschema.FormatChecker(formats=['date'])
 
