@@ -317,9 +317,8 @@ put_body(struct doc *d, struct json_object *op,
 }
 
 /*
- * The example of a header is a part of the description, because /docs would send
- * the value of `example' with each request: one Idempotency-Key for all
- * questions.
+ * The example of a header is a part of the description. /docs would send the
+ * value of `example' with each request: one Idempotency-Key for all questions.
  */
 static void
 put_header_about(struct doc *d, struct json_object *p, const char *about,
