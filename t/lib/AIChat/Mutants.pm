@@ -165,7 +165,7 @@ sub copy_link ($from, $to)
 {
 	my $target = readlink $from;
 
-	return if (readlink($to) // q()) eq $target;
+	return if (readlink($to) // '') eq $target;
 	make_path(dirname($to));
 	unlink $to;
 	symlink $target, $to or die "could not make the link $to: $!\n";
