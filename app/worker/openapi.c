@@ -2,13 +2,12 @@
 
 #include "app/worker/openapi.h"
 
-#include <inttypes.h>
 #include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "app/worker/doc.h"
 #include "app/worker/reply.h"
-#include "lib/json.h"
 
 /* The largest document. The real one has about 60 KB. */
 #define DOCUMENT_MAX (1024 * 1024)
@@ -18,301 +17,36 @@
 
 #define JSON_TYPE "application/json"
 
-/* The state of the generation. A failure is sticky: functions that are called
- * later do nothing, and openapi_build() reports the failure. */
-struct doc {
-	enum aic_code code;
-	struct json_object *schemas; /* components.schemas */
-};
-
-/* --- building blocks ------------------------------------------------------ */
-
-/* Add a member. takes value; NULL: out of memory. Returns the value, which is
- * NULL after a failure. */
-static struct json_object *
-put(struct doc *d, struct json_object *to, const char *name,
-    struct json_object *value)
-{
-	if (value && to && json_object_object_add(to, name, value) == 0)
-		return value;
-	json_object_put(value);
-	if (!d->code)
-		d->code = AIC_ENOMEM;
-	return NULL;
-}
-
-static struct json_object *
-put_object(struct doc *d, struct json_object *to, const char *name)
-{
-	return put(d, to, name, json_object_new_object());
-}
-
-/* A member of an object that is made when it is first used. */
-static struct json_object *
-get_object(struct doc *d, struct json_object *to, const char *name)
-{
-	struct json_object *o = NULL;
-
-	if (to && json_object_object_get_ex(to, name, &o))
-		return o;
-	return put_object(d, to, name);
-}
-
-static struct json_object *
-put_array(struct doc *d, struct json_object *to, const char *name)
-{
-	return put(d, to, name, json_object_new_array());
-}
-
-static void
-put_text(struct doc *d, struct json_object *to, const char *name,
-    const char *text)
-{
-	if (text)
-		put(d, to, name, json_object_new_string(text));
-}
-
-static void
-put_int(struct doc *d, struct json_object *to, const char *name, int64_t n)
-{
-	put(d, to, name, json_object_new_int64(n));
-}
-
-static void
-put_bool(struct doc *d, struct json_object *to, const char *name, bool value)
-{
-	put(d, to, name, json_object_new_boolean(value));
-}
-
-/* A text that contains JSON. */
-static void
-put_json(struct doc *d, struct json_object *to, const char *name,
-    const char *text)
-{
-	struct json_object *value = NULL;
-	struct aic_json_fault fault;
-	enum aic_code rc;
-
-	if (!text || d->code)
-		return;
-	rc = aic_json_parse_strict(text, strlen(text), &value, &fault);
-	if (rc)
-		d->code = rc == AIC_ENOMEM ? rc : AIC_EBUG;
-	else
-		put(d, to, name, value);
-}
-
-/* Append to an array. takes value. */
-static struct json_object *
-append(struct doc *d, struct json_object *to, struct json_object *value)
-{
-	if (value && to && json_object_array_add(to, value) == 0)
-		return value;
-	json_object_put(value);
-	if (!d->code)
-		d->code = AIC_ENOMEM;
-	return NULL;
-}
-
-static void
-put_names(struct doc *d, struct json_object *to, const char *const *names,
-    bool nullable)
-{
-	struct json_object *list = put_array(d, to, "enum");
-
-	for (; *names; names++)
-		append(d, list, json_object_new_string(*names));
-	if (nullable && list && json_object_array_add(list, NULL) != 0)
-		d->code = AIC_ENOMEM;
-}
-
-static void
-put_type(struct doc *d, struct json_object *to, const char *type, bool nullable)
-{
-	struct json_object *list;
-
-	if (!nullable) {
-		put_text(d, to, "type", type);
-		return;
-	}
-	list = put_array(d, to, "type");
-	append(d, list, json_object_new_string(type));
-	append(d, list, json_object_new_string("null"));
-}
-
-#define REF_MAX 96
-
-static void
-write_ref(char path[REF_MAX], const char *kind, const char *name)
-{
-	snprintf(path, REF_MAX, "#/components/%s/%s", kind, name);
-}
-
-static void
-put_ref(struct doc *d, struct json_object *to, const char *kind,
-    const char *name)
-{
-	char path[REF_MAX];
-
-	write_ref(path, kind, name);
-	put_text(d, to, "$ref", path);
-}
-
-/* --- schemas of responses ------------------------------------------------- */
-
-static void
-put_shape(struct doc *d, struct json_object *to, const struct aic_shape *shape);
-
-static void
-put_member(struct doc *d, struct json_object *to,
-    const struct aic_shape_member *m)
-{
-	struct json_object *o = put_object(d, to, m->name);
-
-	switch (m->kind) {
-	case AIC_SHAPE_INT:
-		put_type(d, o, "integer", m->nullable);
-		put_text(d, o, "format", "int64");
-		put_int(d, o, "minimum", m->min);
-		break;
-	case AIC_SHAPE_NUMBER:
-		put_type(d, o, "number", m->nullable);
-		put_int(d, o, "minimum", m->min);
-		break;
-	case AIC_SHAPE_TEXT:
-		put_type(d, o, "string", m->nullable);
-		put_text(d, o, "format", m->format);
-		if (m->names)
-			put_names(d, o, m->names, m->nullable);
-		break;
-	case AIC_SHAPE_BOOL:
-		put_type(d, o, "boolean", m->nullable);
-		break;
-	case AIC_SHAPE_OBJECT:
-		put_shape(d, o, m->shape);
-		break;
-	case AIC_SHAPE_LIST:
-		put_type(d, o, "array", m->nullable);
-		put_shape(d, put_object(d, o, "items"), m->shape);
-		break;
-	case AIC_SHAPE_TEXTS:
-		put_type(d, o, "array", m->nullable);
-		put_text(d, put_object(d, o, "items"), "type", "string");
-		break;
-	case AIC_SHAPE_JSON:
-		put_json(d, to, m->name, m->schema);
-		if (to && !d->code)
-			json_object_object_get_ex(to, m->name, &o);
-		break;
-	}
-	if (!d->code)
-		put_text(d, o, "description", m->about);
-}
-
-/* Writes a reference to the schema of a shape, and the schema, unless it has
- * been written before. */
-static void
-put_shape(struct doc *d, struct json_object *to, const struct aic_shape *shape)
-{
-	struct json_object *o, *members, *required;
-	const struct aic_shape_member *m;
-
-	put_ref(d, to, "schemas", shape->name);
-	if (d->code || json_object_object_get_ex(d->schemas, shape->name, &o))
-		return;
-	o = put_object(d, d->schemas, shape->name);
-	put_text(d, o, "description", shape->about);
-	put_text(d, o, "type", "object");
-	required = put_array(d, o, "required");
-	members = put_object(d, o, "properties");
-	for (m = shape->members; m < shape->members + shape->n_members; m++) {
-		if (!m->optional)
-			append(d, required, json_object_new_string(m->name));
-		put_member(d, members, m);
-	}
-	if (!d->code && json_object_array_length(required) == 0)
-		json_object_object_del(o, "required");
-	if (shape->example)
-		put_json(d, o, "example", shape->example);
-}
-
-/* --- schemas of requests -------------------------------------------------- */
-
-/* What aic_utf8_blank() does not count as white space. */
-#define NOT_BLANK                                                              \
-	"[^\\u0009-\\u000d\\u0020\\u0085\\u00a0\\u1680\\u2000-\\u200a"         \
-	"\\u2028\\u2029\\u202f\\u205f\\u3000]"
-
-static void
-put_default(struct doc *d, struct json_object *o,
-    const struct aic_input_field *f)
-{
-	if (f->required)
-		return;
-	if (f->kind == AIC_INPUT_INT)
-		put_int(d, o, "default", f->preset);
-	else if (f->kind == AIC_INPUT_CHOICE && f->preset >= 0)
-		put_text(d, o, "default", f->names[f->preset]);
-}
-
-static void
-put_field_schema(struct doc *d, struct json_object *o,
-    const struct aic_input_field *f)
-{
-	switch (f->kind) {
-	case AIC_INPUT_INT:
-		put_type(d, o, "integer", f->nullable);
-		put_text(d, o, "format", "int64");
-		put_int(d, o, "minimum", f->min);
-		/* The format has this maximum already. Many programs round the
-		 * number when they read it. */
-		if (f->max < INT64_MAX)
-			put_int(d, o, "maximum", f->max);
-		break;
-	case AIC_INPUT_TEXT:
-		put_type(d, o, "string", f->nullable);
-		if (f->min > 0)
-			put_int(d, o, "minLength", f->min);
-		put_int(d, o, "maxLength", f->max);
-		if (f->not_blank)
-			put_text(d, o, "pattern", NOT_BLANK);
-		else
-			put_text(d, o, "pattern", f->pattern);
-		break;
-	case AIC_INPUT_CHOICE:
-		put_type(d, o, "string", f->nullable);
-		put_names(d, o, f->names, f->nullable);
-		break;
-	}
-	put_default(d, o, f);
-}
+/* --- requests ------------------------------------------------------------- */
 
 static void
 put_body(struct doc *d, struct json_object *op,
     const struct aic_input_schema *in)
 {
-	struct json_object *body = put_object(d, op, "requestBody"), *o, *media,
-			   *members, *required;
+	struct json_object *body = doc_put_object(d, op, "requestBody"), *o,
+			   *media, *members, *required;
 	const struct aic_input_field *f;
 
-	put_bool(d, body, "required", true);
-	media = put_object(d, put_object(d, body, "content"), JSON_TYPE);
-	put_ref(d, put_object(d, media, "schema"), "schemas", in->name);
+	doc_put_bool(d, body, "required", true);
+	media = doc_put_object(d, doc_put_object(d, body, "content"),
+	    JSON_TYPE);
+	doc_put_ref(d, doc_put_object(d, media, "schema"), "schemas", in->name);
 	if (d->code || json_object_object_get_ex(d->schemas, in->name, &o))
 		return;
-	o = put_object(d, d->schemas, in->name);
-	put_text(d, o, "type", "object");
-	required = put_array(d, o, "required");
-	members = put_object(d, o, "properties");
+	o = doc_put_object(d, d->schemas, in->name);
+	doc_put_text(d, o, "type", "object");
+	required = doc_put_array(d, o, "required");
+	members = doc_put_object(d, o, "properties");
 	for (f = in->fields; f < in->fields + in->n; f++) {
 		if (f->place != AIC_INPUT_BODY)
 			continue;
 		if (f->required)
-			append(d, required, json_object_new_string(f->name));
-		o = put_object(d, members, f->name);
-		put_text(d, o, "description", f->about);
-		put_field_schema(d, o, f);
-		put_json(d, o, "example", f->example);
+			doc_append(d, required,
+			    json_object_new_string(f->name));
+		o = doc_put_object(d, members, f->name);
+		doc_put_text(d, o, "description", f->about);
+		doc_put_field_schema(d, o, f);
+		doc_put_json(d, o, "example", f->example);
 	}
 }
 
@@ -327,34 +61,34 @@ put_header_about(struct doc *d, struct json_object *p, const char *about,
 	char text[512];
 
 	snprintf(text, sizeof(text), "%s Example: `%s`.", about, example);
-	put_text(d, p, "description", text);
+	doc_put_text(d, p, "description", text);
 }
 
 static void
 put_params(struct doc *d, struct json_object *op,
     const struct aic_input_schema *in)
 {
-	struct json_object *list = put_array(d, op, "parameters"), *p;
+	struct json_object *list = doc_put_array(d, op, "parameters"), *p;
 	const struct aic_input_field *f;
 
 	for (f = in ? in->fields : NULL; in && f < in->fields + in->n; f++) {
 		if (f->place == AIC_INPUT_BODY)
 			continue;
-		p = append(d, list, json_object_new_object());
-		put_text(d, p, "name", f->name);
-		put_text(d, p, "in", aic_input_place_name(f->place));
-		put_bool(d, p, "required",
+		p = doc_append(d, list, json_object_new_object());
+		doc_put_text(d, p, "name", f->name);
+		doc_put_text(d, p, "in", aic_input_place_name(f->place));
+		doc_put_bool(d, p, "required",
 		    f->required || f->place == AIC_INPUT_PATH);
-		put_field_schema(d, put_object(d, p, "schema"), f);
+		doc_put_field_schema(d, doc_put_object(d, p, "schema"), f);
 		if (f->place == AIC_INPUT_HEADER) {
 			put_header_about(d, p, f->about, f->example);
 			continue;
 		}
-		put_text(d, p, "description", f->about);
-		put_json(d, p, "example", f->example);
+		doc_put_text(d, p, "description", f->about);
+		doc_put_json(d, p, "example", f->example);
 	}
-	p = append(d, list, json_object_new_object());
-	put_ref(d, p, "parameters", "RequestId");
+	p = doc_append(d, list, json_object_new_object());
+	doc_put_ref(d, p, "parameters", "RequestId");
 }
 
 /* --- responses ------------------------------------------------------------ */
@@ -453,12 +187,12 @@ get_response(struct doc *d, struct json_object *responses,
 	snprintf(name, sizeof(name), "%d", status);
 	if (responses && json_object_object_get_ex(responses, name, &r))
 		return r;
-	r = put_object(d, responses, name);
-	put_text(d, r, "description", "");
-	list = put_object(d, r, "headers");
+	r = doc_put_object(d, responses, name);
+	doc_put_text(d, r, "description", "");
+	list = doc_put_object(d, r, "headers");
 	for (i = 0; i < N_HEADERS; i++)
 		if (headers[i].is_there(e, status))
-			put_ref(d, put_object(d, list, headers[i].name),
+			doc_put_ref(d, doc_put_object(d, list, headers[i].name),
 			    "headers", headers[i].key);
 	return r;
 }
@@ -476,7 +210,7 @@ add_about(struct doc *d, struct json_object *response, const char *about)
 		return;
 	was = json_object_get_string(old);
 	snprintf(text, sizeof(text), *was ? "%s\n\n%s" : "%s%s", was, about);
-	put_text(d, response, "description", text);
+	doc_put_text(d, response, "description", text);
 }
 
 static bool
@@ -494,27 +228,28 @@ add_schema(struct doc *d, struct json_object *media,
     const struct aic_shape *shape)
 {
 	struct json_object *schema = NULL, *list = NULL, *first;
-	char path[REF_MAX];
+	char path[DOC_REF_MAX];
 	size_t i;
 
 	if (d->code)
 		return;
 	if (!json_object_object_get_ex(media, "schema", &schema)) {
-		put_shape(d, put_object(d, media, "schema"), shape);
+		doc_put_shape(d, doc_put_object(d, media, "schema"), shape);
 		return;
 	}
-	write_ref(path, "schemas", shape->name);
+	doc_write_ref(path, "schemas", shape->name);
 	if (is_ref(schema, path))
 		return;
 	if (!json_object_object_get_ex(schema, "anyOf", &list)) {
 		first = json_object_get(schema);
-		list = put_array(d, put_object(d, media, "schema"), "anyOf");
-		append(d, list, first);
+		list = doc_put_array(d, doc_put_object(d, media, "schema"),
+		    "anyOf");
+		doc_append(d, list, first);
 	}
 	for (i = 0; !d->code && i < json_object_array_length(list); i++)
 		if (is_ref(json_object_array_get_idx(list, i), path))
 			return;
-	put_shape(d, append(d, list, json_object_new_object()), shape);
+	doc_put_shape(d, doc_append(d, list, json_object_new_object()), shape);
 }
 
 /* One cause of a response: its text, shape and example. */
@@ -522,15 +257,15 @@ static void
 add_cause(struct doc *d, struct json_object *response, const char *key,
     const char *about, const struct aic_shape *shape, const char *example)
 {
-	struct json_object *media = get_object(d,
-	    get_object(d, response, "content"), JSON_TYPE);
+	struct json_object *media = doc_get_object(d,
+	    doc_get_object(d, response, "content"), JSON_TYPE);
 	struct json_object *o;
 
 	add_about(d, response, about);
 	add_schema(d, media, shape);
-	o = put_object(d, get_object(d, media, "examples"), key);
-	put_text(d, o, "summary", about);
-	put_json(d, o, "value", example);
+	o = doc_put_object(d, doc_get_object(d, media, "examples"), key);
+	doc_put_text(d, o, "summary", about);
+	doc_put_json(d, o, "value", example);
 }
 
 static void
@@ -538,16 +273,16 @@ put_answer(struct doc *d, struct json_object *responses,
     const struct endpoint *e, int status)
 {
 	struct json_object *r = get_response(d, responses, e, status);
-	struct json_object *content = get_object(d, r, "content"), *media;
+	struct json_object *content = doc_get_object(d, r, "content"), *media;
 
 	if (e->answer) {
 		add_about(d, r, e->answer->about);
-		add_schema(d, get_object(d, content, JSON_TYPE), e->answer);
+		add_schema(d, doc_get_object(d, content, JSON_TYPE), e->answer);
 		return;
 	}
 	add_about(d, r, "The text.");
-	media = put_object(d, content, e->type);
-	put_text(d, put_object(d, media, "schema"), "type", "string");
+	media = doc_put_object(d, content, e->type);
+	doc_put_text(d, doc_put_object(d, media, "schema"), "type", "string");
 }
 
 /* The first range_rule of a schema; NULL: none. */
@@ -631,13 +366,13 @@ put_gateway_errors(struct doc *d, struct json_object *responses,
 static void
 add_scheme(struct doc *d, struct json_object *list, const char *name)
 {
-	put_array(d, append(d, list, json_object_new_object()), name);
+	doc_put_array(d, doc_append(d, list, json_object_new_object()), name);
 }
 
 static void
 put_security(struct doc *d, struct json_object *op, enum aic_auth_need need)
 {
-	struct json_object *list = put_array(d, op, "security");
+	struct json_object *list = doc_put_array(d, op, "security");
 
 	switch (need) {
 	case AIC_AUTH_NONE:
@@ -656,14 +391,14 @@ put_security(struct doc *d, struct json_object *op, enum aic_auth_need need)
 static void
 put_sorted(struct doc *d, struct json_object *op, struct json_object *unsorted)
 {
-	struct json_object *responses = put_object(d, op, "responses"), *r;
+	struct json_object *responses = doc_put_object(d, op, "responses"), *r;
 	char name[8];
 	int status;
 
 	for (status = 200; status < 600 && !d->code; status++) {
 		snprintf(name, sizeof(name), "%d", status);
 		if (json_object_object_get_ex(unsorted, name, &r))
-			put(d, responses, name, json_object_get(r));
+			doc_put(d, responses, name, json_object_get(r));
 	}
 }
 
@@ -672,17 +407,18 @@ put_operation(struct doc *d, struct json_object *paths,
     const struct endpoint *e)
 {
 	bool is_post = strcmp(e->method, "POST") == 0;
-	struct json_object *op = put_object(d, get_object(d, paths, e->path),
-	    is_post ? "post" : "get");
+	struct json_object *op = doc_put_object(d,
+	    doc_get_object(d, paths, e->path), is_post ? "post" : "get");
 	struct json_object *unsorted = json_object_new_object();
 
-	append(d, put_array(d, op, "tags"), json_object_new_string(e->tag));
-	put_text(d, op, "summary", e->summary);
-	put_text(d, op, "description", e->about);
-	put_text(d, op, "operationId", e->id);
+	doc_append(d, doc_put_array(d, op, "tags"),
+	    json_object_new_string(e->tag));
+	doc_put_text(d, op, "summary", e->summary);
+	doc_put_text(d, op, "description", e->about);
+	doc_put_text(d, op, "operationId", e->id);
 	put_security(d, op, e->need);
 	put_params(d, op, e->input);
-	if (is_post)
+	if (e->input && e->input->name)
 		put_body(d, op, e->input);
 	put_answer(d, unsorted, e, 200);
 	if (e->other_status)
@@ -715,18 +451,19 @@ static const char about_api[] =
 static void
 put_info(struct doc *d, struct json_object *doc)
 {
-	struct json_object *info = put_object(d, doc, "info"), *o;
+	struct json_object *info = doc_put_object(d, doc, "info"), *o;
 
-	put_text(d, info, "title", PACKAGE_NAME);
-	put_text(d, info, "version", PACKAGE_VERSION);
-	put_text(d, info, "summary", "Answers the questions of sellers");
-	put_text(d, info, "description", about_api);
-	o = put_object(d, info, "license");
-	put_text(d, o, "name", "MIT License");
-	put_text(d, o, "identifier", "MIT");
-	o = append(d, put_array(d, doc, "servers"), json_object_new_object());
-	put_text(d, o, "url", "/");
-	put_text(d, o, "description", "The server of this document");
+	doc_put_text(d, info, "title", PACKAGE_NAME);
+	doc_put_text(d, info, "version", PACKAGE_VERSION);
+	doc_put_text(d, info, "summary", "Answers the questions of sellers");
+	doc_put_text(d, info, "description", about_api);
+	o = doc_put_object(d, info, "license");
+	doc_put_text(d, o, "name", "MIT License");
+	doc_put_text(d, o, "identifier", "MIT");
+	o = doc_append(d, doc_put_array(d, doc, "servers"),
+	    json_object_new_object());
+	doc_put_text(d, o, "url", "/");
+	doc_put_text(d, o, "description", "The server of this document");
 }
 
 static void
@@ -737,13 +474,13 @@ put_tags(struct doc *d, struct json_object *doc)
 		{ "Users", "Limit, history and statistics of one user." },
 		{ "Health", "For load balancers and monitoring." },
 	};
-	struct json_object *list = put_array(d, doc, "tags"), *o;
+	struct json_object *list = doc_put_array(d, doc, "tags"), *o;
 	size_t i;
 
 	for (i = 0; i < sizeof(tags) / sizeof(tags[0]); i++) {
-		o = append(d, list, json_object_new_object());
-		put_text(d, o, "name", tags[i][0]);
-		put_text(d, o, "description", tags[i][1]);
+		o = doc_append(d, list, json_object_new_object());
+		doc_put_text(d, o, "name", tags[i][0]);
+		doc_put_text(d, o, "description", tags[i][1]);
 	}
 }
 
@@ -751,12 +488,12 @@ static void
 put_scheme(struct doc *d, struct json_object *schemes, const char *name,
     const char *about)
 {
-	struct json_object *o = put_object(d, schemes, name);
+	struct json_object *o = doc_put_object(d, schemes, name);
 
-	put_text(d, o, "type", "apiKey");
-	put_text(d, o, "in", "header");
-	put_text(d, o, "name", "X-API-KEY");
-	put_text(d, o, "description", about);
+	doc_put_text(d, o, "type", "apiKey");
+	doc_put_text(d, o, "in", "header");
+	doc_put_text(d, o, "name", "X-API-KEY");
+	doc_put_text(d, o, "description", about);
 }
 
 static void
@@ -765,26 +502,27 @@ put_components(struct doc *d, struct json_object *components)
 	struct json_object *list, *o;
 	const struct header *h;
 
-	list = put_object(d, components, "securitySchemes");
+	list = doc_put_object(d, components, "securitySchemes");
 	put_scheme(d, list, KEY_SCHEME, "A key of `API_SECRET_KEY`.");
 	put_scheme(d, list, ADMIN_SCHEME, "The key of `API_ADMIN_KEY`.");
-	list = put_object(d, components, "headers");
+	list = doc_put_object(d, components, "headers");
 	for (h = headers; h < headers + N_HEADERS; h++) {
-		o = put_object(d, list, h->key);
-		put_text(d, o, "description", h->about);
-		put_bool(d, o, "required", h->required);
-		put_json(d, o, "schema", h->schema);
-		put_json(d, o, "example", h->example);
+		o = doc_put_object(d, list, h->key);
+		doc_put_text(d, o, "description", h->about);
+		doc_put_bool(d, o, "required", h->required);
+		doc_put_json(d, o, "schema", h->schema);
+		doc_put_json(d, o, "example", h->example);
 	}
-	o = put_object(d, put_object(d, components, "parameters"), "RequestId");
-	put_text(d, o, "name", "X-Request-Id");
-	put_text(d, o, "in", "header");
-	put_bool(d, o, "required", false);
+	o = doc_put_object(d, doc_put_object(d, components, "parameters"),
+	    "RequestId");
+	doc_put_text(d, o, "name", "X-Request-Id");
+	doc_put_text(d, o, "in", "header");
+	doc_put_bool(d, o, "required", false);
 	put_header_about(d, o,
 	    "An id of the caller, which the response and the logs then have. "
 	    "An id of another form is replaced.",
 	    "order-bot-5f1f8f9b1a77");
-	put_json(d, o, "schema", headers[0].schema);
+	doc_put_json(d, o, "schema", headers[0].schema);
 }
 
 static void
@@ -794,13 +532,13 @@ put_document(struct doc *d, struct json_object *doc,
 	struct json_object *paths, *components;
 	const struct endpoint *e;
 
-	put_text(d, doc, "openapi", "3.1.1");
+	doc_put_text(d, doc, "openapi", "3.1.1");
 	put_info(d, doc);
 	put_tags(d, doc);
-	paths = put_object(d, doc, "paths");
-	components = put_object(d, doc, "components");
+	paths = doc_put_object(d, doc, "paths");
+	components = doc_put_object(d, doc, "components");
 	put_components(d, components);
-	d->schemas = put_object(d, components, "schemas");
+	d->schemas = doc_put_object(d, components, "schemas");
 	for (e = table; e < table + n; e++)
 		if (e->id && (!e->is_on || !conf || e->is_on(conf)))
 			put_operation(d, paths, e);
