@@ -145,6 +145,7 @@ static const struct setting table[] = {
 	{ "AI_CHAT_USER_CONTEXT_CHARS", NUM, 0, "4000", 200, 16000,
 	    AT(user_context_chars) },
 	{ "AI_CHAT_PORT", NUM, 0, "9001", 1, 65535, AT(port) },
+	{ "AI_CHAT_API_DOCS", NUM, 0, "1", 0, 1, AT(api_docs) },
 	{ "AI_CHAT_METRICS_DIR", TEXT, 0, NULL, 0, 0, AT(metrics_dir) },
 	/* 9,999: more workers than a host has */
 	{ "AI_CHAT_INSTANCE", NUM, 0, "1", 1, 9999, AT(instance) },

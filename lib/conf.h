@@ -70,6 +70,7 @@ struct aic_conf {
 	int64_t user_context_chars; /* limit for the seller data of a prompt */
 
 	int64_t port;
+	int64_t api_docs; /* 1: serve /openapi.json and /docs */
 	char *metrics_dir; /* NULL: none */
 	int64_t instance; /* number of the worker, unique on its host */
 	int64_t daily_limit; /* chats */

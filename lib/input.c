@@ -12,6 +12,19 @@
 #include "lib/json.h"
 #include "lib/utf8.h"
 
+const char *
+aic_input_place_name(enum aic_input_place place)
+{
+	static const char *const names[AIC_INPUT_PLACE__MAX] = {
+		[AIC_INPUT_BODY] = "body",
+		[AIC_INPUT_PATH] = "path",
+		[AIC_INPUT_QUERY] = "query",
+		[AIC_INPUT_HEADER] = "header",
+	};
+
+	return names[place];
+}
+
 /* --- numbers ----------------------------------------------------------- */
 
 static bool
@@ -205,7 +218,8 @@ aic_input_body(const char *body, size_t len,
 		    "fields from");
 	}
 	for (i = 0; i < n_fields; i++)
-		take_field(doc, &fields[i], into, err);
+		if (fields[i].place == AIC_INPUT_BODY)
+			take_field(doc, &fields[i], into, err);
 	if (err->n_faults > 0) {
 		json_object_put(doc);
 		return AIC_EINPUT;
@@ -265,4 +279,59 @@ aic_input_query(const char *query, const char *name, char *ret_value,
 		found = true;
 	}
 	return found;
+}
+
+/* Nginx accepts no longer URI. */
+#define QUERY_MAX 8192
+
+/*
+ * A number that breaks a range_rule is stored in ret_broken, and is no fault: a
+ * whole number that is too large for int64_t is out of range, not malformed.
+ */
+static void
+take_param(const struct aic_input_field *f, const char *text, int64_t *to,
+    const struct aic_input_field **ret_broken, struct aic_err *err)
+{
+	const char *where = aic_input_place_name(f->place);
+	unsigned before = err->n_faults;
+	enum aic_code rc;
+
+	rc = aic_input_number(where, f->name, text, strlen(text), f->min,
+	    f->max, to, err);
+	if (!rc || !f->range_rule || err->n_faults == before ||
+	    strcmp(err->faults[before].type, "int_parsing") == 0)
+		return;
+	err->n_faults = before;
+	*ret_broken = f;
+}
+
+enum aic_code
+aic_input_params(const char *tail, const char *query,
+    const struct aic_input_field *fields, int n_fields, void *into,
+    struct aic_err *err)
+{
+	const struct aic_input_field *f, *broken = NULL;
+	unsigned before = err->n_faults;
+	char text[QUERY_MAX];
+	int64_t *to;
+
+	for (f = fields; f < fields + n_fields; f++) {
+		if (f->place != AIC_INPUT_PATH && f->place != AIC_INPUT_QUERY)
+			continue;
+		to = (int64_t *)(void *)((char *)into + f->offset);
+		*to = f->preset;
+		if (f->place == AIC_INPUT_PATH)
+			take_param(f, tail, to, &broken, err);
+		else if (aic_input_query(query, f->name, text, sizeof(text)))
+			take_param(f, text, to, &broken, err);
+		else if (f->required)
+			aic_fault(err, "missing", "query", f->name,
+			    "Field required");
+	}
+	if (err->n_faults > before)
+		return AIC_EINPUT;
+	if (!broken)
+		return AIC_OK;
+	aic_says(err, "%s", broken->range_rule);
+	return aic_fail(err, AIC_EPARAM, "%s out of range", broken->name);
 }

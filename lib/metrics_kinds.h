@@ -11,8 +11,8 @@
 /* More workers than this on one machine would be a misconfiguration. */
 #define AIC_METRICS_WORKERS 256
 
-/* The routes of route.c, and one for all other paths. */
-#define AIC_METRICS_ROUTES 12
+/* The endpoints of api.c, and one for all other paths. */
+#define AIC_METRICS_ROUTES 40
 
 /* Durations: the stages of a chat, and the chat without the model's part. */
 enum aic_metrics_time {

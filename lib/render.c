@@ -103,6 +103,25 @@ aic_render_answer(struct aic_buf *to, const char *text,
 	return AIC_OK;
 }
 
+static const struct aic_shape_member answer_members[] = {
+	{ "response", AIC_SHAPE_TEXT,
+	    .about = "The answer, in the requested format. Without `format` in "
+		     "the request: one message that Telegram accepts." },
+	{ "parts", AIC_SHAPE_TEXTS, .optional = true,
+	    .about = "The whole answer as several messages of Telegram, to be "
+		     "sent in order. Present when the answer does not fit "
+		     "into one message." },
+	{ "remaining_requests", AIC_SHAPE_INT, .min = -1,
+	    .about = "How many chats of the day are left; -1: no limit." },
+	{ "tokens_used", AIC_SHAPE_INT,
+	    .about = "What the model charged; 0: the model reported no "
+		     "number." },
+};
+const struct aic_shape aic_render_answer_shape = { "ChatAnswer",
+	"The answer of the model.", AIC_SHAPE_MEMBERS(answer_members),
+	"{\"response\":\"За неделю у вас 12 заказов.\","
+	"\"remaining_requests\":29,\"tokens_used\":412}" };
+
 /* --- one user ------------------------------------------------------------ */
 
 static void
@@ -135,6 +154,30 @@ aic_render_history(struct aic_buf *to, const struct aic_db_call calls[2],
 	    (long long)offset);
 }
 
+static const struct aic_shape_member item_members[] = {
+	{ "id", AIC_SHAPE_INT, .min = 1 },
+	{ "message", AIC_SHAPE_TEXT, .about = "The user's message." },
+	{ "response", AIC_SHAPE_TEXT, .about = "The model's original text." },
+	{ "tokens_used", AIC_SHAPE_INT, .about = "What the model charged." },
+	{ "created_at", AIC_SHAPE_TEXT, .format = "date-time" },
+};
+static const struct aic_shape item_shape = { "Exchange",
+	"A message and its answer.", AIC_SHAPE_MEMBERS(item_members), NULL };
+static const struct aic_shape_member history_members[] = {
+	{ "items", AIC_SHAPE_LIST, .shape = &item_shape,
+	    .about = "The exchanges, newest first." },
+	{ "total", AIC_SHAPE_INT,
+	    .about = "The number of all stored exchanges of the user." },
+	{ "limit", AIC_SHAPE_INT, .min = 1, .about = "As in the request." },
+	{ "offset", AIC_SHAPE_INT, .about = "As in the request." },
+};
+const struct aic_shape aic_render_history_shape = { "History",
+	"A page of a user's exchanges.", AIC_SHAPE_MEMBERS(history_members),
+	"{\"items\":[{\"id\":51,\"message\":\"Сколько у меня заказов?\","
+	"\"response\":\"За неделю у вас 12 заказов.\",\"tokens_used\":412,"
+	"\"created_at\":\"2025-11-28T09:30:00.123456+00:00\"}],\"total\":1,"
+	"\"limit\":10,\"offset\":0}" };
+
 void
 aic_render_limits(struct aic_buf *to, int64_t telegram_id,
     const struct aic_limit_state *s)
@@ -147,6 +190,27 @@ aic_render_limits(struct aic_buf *to, int64_t telegram_id,
 	    (long long)aic_limit_left(s), (long long)s->limit, s->day,
 	    s->reset_at);
 }
+
+static const struct aic_shape_member limits_members[] = {
+	{ "telegram_id", AIC_SHAPE_INT, .min = 1 },
+	{ "requests_today", AIC_SHAPE_INT,
+	    .about = "The chats of the day, including those in flight." },
+	{ "requests_remaining", AIC_SHAPE_INT, .min = -1,
+	    .about = "How many chats of the day are left; -1: no limit." },
+	{ "daily_limit", AIC_SHAPE_INT,
+	    .about = "Chats of a user on a day; 0: no limit." },
+	{ "reset_date", AIC_SHAPE_TEXT, .format = "date",
+	    .about = "The day that the numbers are for." },
+	{ "reset_at", AIC_SHAPE_TEXT, .format = "date-time",
+	    .about = "When the next day begins." },
+};
+const struct aic_shape aic_render_limits_shape = { "Limits",
+	"The daily limit of a user, and what is left of it.",
+	AIC_SHAPE_MEMBERS(limits_members),
+	"{\"telegram_id\":123456789,\"requests_today\":1,"
+	"\"requests_remaining\":29,\"daily_limit\":30,"
+	"\"reset_date\":\"2025-11-28\","
+	"\"reset_at\":\"2025-11-29T00:00:00+00:00\"}" };
 
 void
 aic_render_reset(struct aic_buf *to, int64_t telegram_id, bool known)
@@ -163,6 +227,16 @@ aic_render_reset(struct aic_buf *to, int64_t telegram_id, bool known)
 		    (long long)telegram_id);
 }
 
+static const struct aic_shape_member reset_members[] = {
+	{ "success", AIC_SHAPE_BOOL,
+	    .about = "False: the user has never chatted." },
+	{ "message", AIC_SHAPE_TEXT, .about = "The result, in Russian." },
+};
+const struct aic_shape aic_render_reset_shape = { "Reset",
+	"The result of a reset.", AIC_SHAPE_MEMBERS(reset_members),
+	"{\"success\":true,\"message\":"
+	"\"Лимит пользователя 123456789 успешно сброшен\"}" };
+
 void
 aic_render_stats(struct aic_buf *to, int64_t telegram_id, int64_t days,
     const struct aic_history_stats *s)
@@ -175,3 +249,21 @@ aic_render_stats(struct aic_buf *to, int64_t telegram_id, int64_t days,
 	    (long long)s->tokens, (long long)days, s->requests_per_day,
 	    s->tokens_per_request);
 }
+
+static const struct aic_shape_member stats_members[] = {
+	{ "telegram_id", AIC_SHAPE_INT, .min = 1 },
+	{ "total_requests", AIC_SHAPE_INT,
+	    .about = "The number of stored exchanges." },
+	{ "total_tokens", AIC_SHAPE_INT, .about = "The sum of `tokens_used`." },
+	{ "days", AIC_SHAPE_INT, .min = 1, .about = "As in the request." },
+	{ "avg_requests_per_day", AIC_SHAPE_NUMBER,
+	    .about = "With two decimals." },
+	{ "avg_tokens_per_request", AIC_SHAPE_NUMBER,
+	    .about = "With two decimals." },
+};
+const struct aic_shape aic_render_stats_shape = { "Stats",
+	"Sums and averages over the last days.",
+	AIC_SHAPE_MEMBERS(stats_members),
+	"{\"telegram_id\":123456789,\"total_requests\":14,"
+	"\"total_tokens\":5768,\"days\":7,\"avg_requests_per_day\":2.00,"
+	"\"avg_tokens_per_request\":412.00}" };

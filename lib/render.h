@@ -15,6 +15,7 @@
 #include "lib/format.h"
 #include "lib/history.h"
 #include "lib/limit.h"
+#include "lib/shape.h"
 #include "lib/telegram.h"
 
 struct aic_render_form {
@@ -52,5 +53,12 @@ void aic_render_reset(struct aic_buf *to, int64_t telegram_id, bool known);
 
 void aic_render_stats(struct aic_buf *to, int64_t telegram_id, int64_t days,
     const struct aic_history_stats *s);
+
+/* The shapes of what these functions write. */
+extern const struct aic_shape aic_render_answer_shape;
+extern const struct aic_shape aic_render_history_shape;
+extern const struct aic_shape aic_render_limits_shape;
+extern const struct aic_shape aic_render_reset_shape;
+extern const struct aic_shape aic_render_stats_shape;
 
 #endif

@@ -4,51 +4,23 @@
 
 use v5.36;
 use utf8;
-use AIChat::Proc qw(run slurp spew free_port);
+use AIChat::NPM;
+use AIChat::Proc qw(spew free_port);
 use AIChat::Stack;
 use AIChat::Test;
-use Fcntl qw(:flock);
-use File::Copy qw(copy);
 use File::Path qw(make_path);
 use HTTP::Tiny;
 use JSON::PP ();
 
 my $JSON = JSON::PP->new->utf8;
-my $LOCKED = AIChat::Stack::top() . '/t/aimock';
 my $KEY = 'an-openai-key';
 
 # -- aimock ------------------------------------------------------------------
 
-# Installs the packages of t/aimock/package-lock.json, each checked by its
-# digest, unless they are installed.  Returns the paths of aimock and of
-# Node.js, or dies.
-sub install ($dir)
-{
-	my $new_enough = (eval { run([ qw(node --version) ], env => { %ENV }) }
-	    // '') =~ /^v(\d+)\.(\d+)/ && ($1 > 20 || $1 == 20 && $2 >= 15);
-
-	make_path($dir);
-	open my $lock, '>>', "$dir/lock" or die "$dir/lock: $!\n";
-	flock $lock, LOCK_EX;
-	my $want = slurp("$LOCKED/package-lock.json") . $new_enough;
-	if ((eval { slurp("$dir/installed") } // '') ne $want) {
-		copy("$LOCKED/$_", "$dir/$_") or die "$dir/$_: $!\n"
-		    for qw(package.json package-lock.json);
-		# The whole environment, because it may name the registry.
-		run([ qw(npm ci --ignore-scripts --no-audit --no-fund --prefix),
-		    $dir, $new_enough ? '--omit=optional' : () ],
-		    env => { %ENV }, log => "$dir/npm.log");
-		spew("$dir/installed", $want);
-	}
-	return ("$dir/node_modules/\@copilotkit/aimock/dist/cli.js",
-	    $new_enough ? 'node' : glob "$dir/node_modules/node-linux-*/bin/node");
-}
-
-my ($program, $node) = eval { install(AIChat::Stack::find_build() . '/aimock') };
-if (my $why = $@) {
-	die $why if $why =~ /EINTEGRITY/;
-	plan skip_all => "could not install aimock: $why" =~ s/\s*\n\s*/; /gr;
-}
+my $npm = eval { AIChat::NPM->install('aimock') };
+plan skip_all => AIChat::NPM::skip_reason($@) if !$npm;
+my $program = $npm->file('@copilotkit/aimock/dist/cli.js');
+my $node = $npm->node;
 
 my $s = AIChat::Test->new(workers => 0, nginx => 0, model => 0,
     env => { AI_CHAT_ANSWER_FORMAT => 'plain', OPENAI_API_KEY => $KEY, AI_CHAT_BREAKER_FAILURES => 0,

@@ -77,7 +77,7 @@ for (@paths) {
 }
 is_refused($s->get($_, with('wrong')),
     "a path that does not exist needs the key: $_")
-    for '/', '/nothing', '/v1', '/v1/chat', '/v1/chat/send/', '/docs',
+    for '/', '/nothing', '/v1', '/v1/chat', '/v1/chat/send/',
 	'/health/', '/health/live', '/healthy', '/Health';
 is_refused($s->get('/v1/chat/limits/nobody', with(undef)),
     'so does a path with an invalid parameter');

@@ -50,6 +50,8 @@ is $file{$_}, '-rwxr-xr-x root/root', "it contains $_"
     for map { "/usr/bin/ai-chat-$_" } qw(worker migrate);
 is $file{$_}, '-rw-r--r-- root/root', "it contains $_"
     for '/etc/nginx/sites-available/ai-chat',
+    (map { "/usr/share/ai-chat/nginx/pages/docs/$_" } 'index.html',
+	'docs.js', 'swagger-ui/swagger-ui-bundle.js', 'swagger-ui/NOTICE'),
     '/usr/lib/sysusers.d/ai-chat.conf', '/usr/share/ai-chat/prompt.txt',
     (map { '/usr/share/ai-chat/sql/' . s{.*/}{}r } glob "$TOP/sql/*.sql"),
     (map { '/lib/systemd/system/' . s{.*/}{}r }

@@ -10,7 +10,8 @@ my %method = ('/health' => 'GET', '/v1/chat/health' => 'GET',
     '/health/ready' => 'GET',
     '/v1/chat/send' => 'POST', '/v1/chat/history' => 'POST',
     '/v1/chat/reset-limit' => 'POST', '/v1/chat/limits/1' => 'GET',
-    '/v1/chat/stats/1' => 'GET', '/v1/chat/clear' => 'POST');
+    '/v1/chat/stats/1' => 'GET', '/v1/chat/clear' => 'POST',
+    '/openapi.json' => 'GET', '/docs' => 'GET', '/docs/docs.js' => 'GET');
 
 sub bare ($method, $path, @lines)
 {
@@ -56,7 +57,7 @@ for my $path ('/', '/v1', '/v1/chat', '/v1/chat/', '/v1/chat/send/',
     '/v1/chat/sen', '/v1/chat/sender', '/V1/chat/send', '/v1/chat/limits',
     '/v1/chat/limits/', '/v1/chat/limits/1/', '/v1/chat/limits/1/2',
     '/v1/chat/stats', '/v1/chat/stats/', '/v1/chat/stats/1/', '/health/',
-    '/health/ready/', '/health/live', '/healthz', '/docs', '/openapi.json',
+    '/health/ready/', '/health/live', '/healthz', '/openapi', '/openapi.json/',
     '/favicon.ico', '/v1/chat/limits/1%2F2', '/%D0%BF%D1%83%D1%82%D1%8C',
     '/v1/chat/limits/1%0A/', '/v2/chat/send', '/health%2Fx', '/.error') {
 	for my $method (qw(GET POST)) {

@@ -158,7 +158,7 @@ is cycle(a => [ 'b', 'c' ], b => ['c']), '',
 is cycle(%edges), '', 'the graph of includes has no cycle';
 
 # lib/ includes nothing of app/, its stages include no other stage, and a
-# program includes nothing of another program. Only the table of routes includes
+# program includes nothing of another program. Only the table of endpoints includes
 # the pipeline.
 {
 	my %stage = map { ("lib/$_" => 1) } qw(input auth limit context prompt
@@ -172,7 +172,7 @@ is cycle(%edges), '', 'the graph of includes has no cycle';
 			    if $to !~ m{^(?:lib|\Q$folder\E)/}
 			    || ($stage{$module} && $stage{$to})
 			    || ($to eq 'app/worker/send'
-				&& $module ne 'app/worker/route');
+				&& $module ne 'app/worker/api');
 		}
 	}
 	is join("\n", @wrong), '', 'a module includes only modules below it';

@@ -23,6 +23,8 @@ sub text_of ($path)
 sub pieces_of ($text)
 {
 	$text =~ s{/\*.*?\*/}{}gs;
+	# The examples of /openapi.json.
+	$text =~ s/AIC_SHAPE_MEMBERS\(\w+\),.*?;//gs;
 	my @joined;
 
 	while ($text =~ /("(?:\\.|[^"\\])*"(?:[\s\\]*"(?:\\.|[^"\\])*")*)/g) {

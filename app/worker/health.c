@@ -17,6 +17,17 @@ health_live(struct request *rq, struct aic_err *err)
 	return AIC_OK;
 }
 
+static const char *const live_states[] = { "ok", NULL };
+static const struct aic_shape_member live_members[] = {
+	{ "status", AIC_SHAPE_TEXT, .names = live_states },
+	{ "service", AIC_SHAPE_TEXT, .about = "The name of the service." },
+	{ "version", AIC_SHAPE_TEXT, .about = "The version of the worker." },
+};
+const struct aic_shape health_live_shape = { "Liveness",
+	"The worker serves requests.", AIC_SHAPE_MEMBERS(live_members),
+	"{\"status\":\"ok\",\"service\":\"" WORKER_SERVICE
+	"\",\"version\":\"" PACKAGE_VERSION "\"}" };
+
 static const char *
 upstream_state(struct aic_openai *openai)
 {
@@ -69,6 +80,30 @@ health_ready(struct request *rq, struct aic_err *err)
 	    cache_state(rq->worker->cache));
 	return AIC_OK;
 }
+
+static const char *const ready_states[] = { "ready", "unready", NULL };
+static const char *const database_states[] = { "ok", "down", "open", NULL };
+static const char *const upstream_states[] = { "ok", "down", "open", NULL };
+static const char *const cache_states[] = { "ok", "down", "open", "off", NULL };
+static const struct aic_shape_member check_members[] = {
+	{ "database", AIC_SHAPE_TEXT, .names = database_states,
+	    .about = "PostgreSQL; it alone decides about `status`." },
+	{ "upstream", AIC_SHAPE_TEXT, .names = upstream_states,
+	    .about = "The model. \"open\": its circuit breaker is open." },
+	{ "cache", AIC_SHAPE_TEXT, .names = cache_states,
+	    .about = "Redis. \"off\": not configured." },
+};
+static const struct aic_shape checks_shape = { "Checks",
+	"The state of each part.", AIC_SHAPE_MEMBERS(check_members), NULL };
+static const struct aic_shape_member ready_members[] = {
+	{ "status", AIC_SHAPE_TEXT, .names = ready_states },
+	{ "checks", AIC_SHAPE_OBJECT, .shape = &checks_shape },
+};
+const struct aic_shape health_ready_shape = { "Readiness",
+	"Whether the worker can serve a chat.",
+	AIC_SHAPE_MEMBERS(ready_members),
+	"{\"status\":\"ready\",\"checks\":{\"database\":\"ok\","
+	"\"upstream\":\"ok\",\"cache\":\"off\"}}" };
 
 enum aic_code
 health_metrics(struct request *rq, struct aic_err *err)

@@ -5,6 +5,7 @@
 #define HEALTH_H
 
 #include "app/worker/request.h"
+#include "lib/shape.h"
 
 /* health_live -- GET /health: the process serves requests. No other system is
  * called. */
@@ -19,5 +20,7 @@ enum aic_code health_ready(struct request *rq, struct aic_err *err);
  * for Prometheus. If the database is down, the handler probes the database,
  * which takes up to a second. */
 enum aic_code health_metrics(struct request *rq, struct aic_err *err);
+
+extern const struct aic_shape health_live_shape, health_ready_shape;
 
 #endif

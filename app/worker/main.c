@@ -13,7 +13,9 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "app/worker/api.h"
 #include "app/worker/fcgi.h"
+#include "app/worker/openapi.h"
 #include "app/worker/route.h"
 #include "app/worker/sd_notify.h"
 #include "app/worker/seller_api.h"
@@ -94,7 +96,8 @@ struct crew {
 };
 
 static const char usage[] =
-    "usage: ai-chat-worker [--check | --version | --help]\n"
+    "usage: ai-chat-worker [--check | --openapi | --version |\n"
+    "                      --help]\n"
     "\n"
     "Answers questions of sellers with a language model. Serves FastCGI\n"
     "requests on standard input, which must be a listening socket, as\n"
@@ -103,6 +106,7 @@ static const char usage[] =
     "  spawn-fcgi -n -s /run/ai-chat/1.sock -M 0660 -- ai-chat-worker\n"
     "\n"
     "  --check    check the settings and the database, and exit\n"
+    "  --openapi  print the OpenAPI document of the API, and exit\n"
     "  --version  print the version, and exit\n"
     "  --help     print this help, and exit\n"
     "\n"
@@ -393,12 +397,17 @@ static int
 serve_requests(struct worker *w, const sigset_t *signals)
 {
 	struct aic_err err = AIC_ERR_INIT;
-	const char *const *names;
+	const struct endpoint *endpoints;
+	const char *const *labels;
 	enum aic_code rc;
 	int n;
 
-	names = route_names(&n);
-	rc = worker_open_metrics(w, names, n, &err);
+	labels = api_labels(&n);
+	rc = worker_open_metrics(w, labels, n, &err);
+	if (rc)
+		return log_failure(rc, &err);
+	endpoints = api_endpoints(&n);
+	rc = openapi_build(&w->openapi, endpoints, n, &w->conf, &err);
 	if (rc)
 		return log_failure(rc, &err);
 	return run_worker(w, signals);
@@ -443,11 +452,33 @@ set_malloc(void)
 	prctl(PR_SET_THP_DISABLE, 1UL, 0UL, 0UL, 0UL);
 }
 
+/* For makers of clients and for the tests: no setting and no database is
+ * needed. */
+static int
+print_openapi(void)
+{
+	struct aic_err err = AIC_ERR_INIT;
+	const struct endpoint *endpoints;
+	struct aic_buf doc;
+	enum aic_code rc;
+	int n, status = 0;
+
+	endpoints = api_endpoints(&n);
+	rc = openapi_build(&doc, endpoints, n, NULL, &err);
+	if (rc)
+		status = log_failure(rc, &err);
+	else if (puts(doc.data) == EOF || fflush(stdout) == EOF)
+		status = 1;
+	aic_buf_done(&doc);
+	return status;
+}
+
 static int
 parse_flags(int argc, char **argv, bool *ret_check)
 {
 	static const struct option options[] = {
 		{ "check", no_argument, NULL, 'c' },
+		{ "openapi", no_argument, NULL, 'o' },
 		{ "version", no_argument, NULL, 'v' },
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
@@ -459,6 +490,8 @@ parse_flags(int argc, char **argv, bool *ret_check)
 		case 'c':
 			*ret_check = true;
 			break;
+		case 'o':
+			return print_openapi();
 		case 'v':
 			puts("ai-chat-worker " PACKAGE_VERSION);
 			return 0;

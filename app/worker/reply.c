@@ -27,6 +27,7 @@ struct verdict {
 	/* NULL: the detail is the error alone, or put_detail() writes the
 	 * detail. */
 	const char *message;
+	const char *about; /* when it occurs, for /openapi.json */
 };
 
 #define INTERNAL_ERROR "Internal Server Error"
@@ -38,35 +39,53 @@ struct verdict {
 /* clang-format on */
 #define INTERNAL                                                               \
 	{                                                                      \
-		500, INTERNAL_ERROR, INTERNAL_MESSAGE                          \
+		500, INTERNAL_ERROR, INTERNAL_MESSAGE,                         \
+		    "The worker has no memory left, or has a bug."             \
 	}
 
 static const struct verdict verdicts[] = {
-	[AIC_OK] = { 200, NULL, NULL },
-	[AIC_EAUTH] = { 403, "Invalid or missing API key", NULL },
-	[AIC_ENOROUTE] = { 404, "Not Found", NULL },
-	[AIC_EMETHOD] = { 405, "Method Not Allowed", NULL },
-	[AIC_EINPUT] = { 422, NULL, NULL },
-	[AIC_EPARAM] = { 400, NULL, NULL },
-	[AIC_EBIG] = { 413, "Request body too large", NULL },
-	[AIC_ELIMIT] = { 429, NULL, NULL },
+	[AIC_OK] = { 200, NULL, NULL, NULL },
+	[AIC_EAUTH] = { 403, "Invalid or missing API key", NULL,
+	    "The key is missing or wrong." },
+	[AIC_ENOROUTE] = { 404, "Not Found", NULL, "The path does not exist." },
+	[AIC_EMETHOD] = { 405, "Method Not Allowed", NULL,
+	    "The path does not accept this method." },
+	[AIC_EINPUT] = { 422, NULL, NULL,
+	    "The request does not fit the schema. `detail` has an entry "
+	    "for each fault." },
+	[AIC_EPARAM] = { 400, NULL, NULL, "A parameter is out of its range." },
+	[AIC_EBIG] = { 413, "Request body too large", NULL,
+	    "The body has more than 262144 bytes. The key is not "
+	    "checked." },
+	[AIC_ELIMIT] = { 429, NULL, NULL,
+	    "The daily limit of the user is reached." },
 	[AIC_ECROWD] = { 429, "Too many chats at once",
 	    "Предыдущий вопрос ещё обрабатывается, поэтому новый не засчитан. "
-	    "Дождитесь ответа и задайте новый вопрос ещё раз." },
+	    "Дождитесь ответа и задайте новый вопрос ещё раз.",
+	    "The user has the maximum of chats in flight "
+	    "(`AI_CHAT_USER_CONCURRENCY`)." },
 	[AIC_EUPSTREAM] = { 500, NULL,
 	    "ИИ-ассистент не смог ответить, вопрос не засчитан. Попробуйте ещё "
-	    "раз через пару минут." },
+	    "раз через пару минут.",
+	    "The model gave no usable answer. The chat is not counted." },
 	[AIC_EOPEN] = { 503, "The model is not available now",
 	    "ИИ-ассистент сейчас недоступен, вопрос не засчитан. Попробуйте "
-	    "ещё раз через минуту." },
+	    "ещё раз через минуту.",
+	    "The circuit breaker of the model is open: the last calls "
+	    "of the model failed. The chat is not counted." },
 	[AIC_EDB] = { 503, "Database is not available",
 	    "Сервис временно недоступен, вопрос не засчитан. Попробуйте ещё "
-	    "раз через минуту." },
+	    "раз через минуту.",
+	    "The database is not available. The chat is not counted, "
+	    "unless `detail.message` says that it may have been." },
 	[AIC_EBUSY] = { 503, "Too many requests in flight",
 	    "Сервис сейчас перегружен, вопрос не засчитан. Попробуйте ещё раз "
-	    "через минуту." },
+	    "через минуту.",
+	    "Too many requests are in flight, or there was no time left "
+	    "to call the model. Nothing is counted." },
 	/* The caller has disconnected. The number is only logged. */
-	[AIC_EGONE] = { 499, "Client closed request", NULL },
+	[AIC_EGONE] = { 499, "Client closed request", NULL,
+	    "The caller has disconnected." },
 	[AIC_ENOMEM] = INTERNAL,
 	[AIC_ECONF] = INTERNAL,
 	[AIC_EBUG] = INTERNAL,
@@ -251,6 +270,144 @@ put_detail(struct request *rq, enum aic_code rc, const struct aic_err *err)
 	aic_buf_putc(out, '}');
 }
 
+/* --- for the document ----------------------------------------------------- */
+
+static const struct aic_shape_member plain_members[] = {
+	{ "detail", AIC_SHAPE_TEXT, .about = "The error, in English." },
+};
+static const struct aic_shape plain_shape = { "Error",
+	"An error of the request.", AIC_SHAPE_MEMBERS(plain_members), NULL };
+
+static const struct aic_shape_member fault_members[] = {
+	{ "type", AIC_SHAPE_TEXT, .about = "The kind of the fault." },
+	{ "loc", AIC_SHAPE_JSON,
+	    .schema = "{\"type\":\"array\",\"minItems\":1,\"items\":"
+		      "{\"type\":[\"string\",\"integer\"]}}",
+	    .about = "The place: `body`, `path`, `query` or `header`, then "
+		     "the name of the field, or the position of a fault of "
+		     "the JSON in characters." },
+	{ "msg", AIC_SHAPE_TEXT, .about = "The fault, for people." },
+};
+static const struct aic_shape fault_shape = { "Fault",
+	"A fault of the request, in the form of FastAPI.",
+	AIC_SHAPE_MEMBERS(fault_members), NULL };
+static const struct aic_shape_member faults_members[] = {
+	{ "detail", AIC_SHAPE_LIST, .shape = &fault_shape },
+};
+static const struct aic_shape faults_shape = { "ValidationError",
+	"The faults of the request.", AIC_SHAPE_MEMBERS(faults_members), NULL };
+
+#define REFUSAL_ERROR                                                          \
+	{                                                                      \
+		"error", AIC_SHAPE_TEXT, .about = "For logs, in English."      \
+	}
+#define REFUSAL_MESSAGE                                                        \
+	{                                                                      \
+		"message", AIC_SHAPE_TEXT,                                     \
+		    .about = "For the seller, in Russian: at most 200 "        \
+			     "characters, without HTML."                       \
+	}
+
+static const struct aic_shape_member refusal_members[] = {
+	REFUSAL_ERROR,
+	REFUSAL_MESSAGE,
+};
+static const struct aic_shape refusal_detail = { "RefusalDetail",
+	"The two texts of a refusal.", AIC_SHAPE_MEMBERS(refusal_members),
+	NULL };
+static const struct aic_shape_member refused_members[] = {
+	{ "detail", AIC_SHAPE_OBJECT, .shape = &refusal_detail },
+};
+const struct aic_shape reply_refusal_shape = { "Refusal",
+	"The request could not be served.", AIC_SHAPE_MEMBERS(refused_members),
+	NULL };
+
+static const struct aic_shape_member limit_members[] = {
+	REFUSAL_ERROR,
+	REFUSAL_MESSAGE,
+	{ "daily_limit", AIC_SHAPE_INT, .min = 1 },
+	{ "requests_today", AIC_SHAPE_INT,
+	    .about = "The chats of the day, including those in flight." },
+	{ "requests_remaining", AIC_SHAPE_INT, .about = "Always 0." },
+	{ "reset_at", AIC_SHAPE_TEXT, .format = "date-time",
+	    .about = "When the next chat is possible." },
+};
+static const struct aic_shape limit_detail = { "LimitDetail",
+	"The state of the limit.", AIC_SHAPE_MEMBERS(limit_members), NULL };
+static const struct aic_shape_member limited_members[] = {
+	{ "detail", AIC_SHAPE_OBJECT, .shape = &limit_detail },
+};
+static const struct aic_shape limit_shape = { "LimitReached",
+	"The daily limit is reached.", AIC_SHAPE_MEMBERS(limited_members),
+	NULL };
+
+static const struct aic_shape_member crowd_members[] = {
+	REFUSAL_ERROR,
+	REFUSAL_MESSAGE,
+	{ "in_flight", AIC_SHAPE_INT, .about = "The user's chats in flight." },
+	{ "max_in_flight", AIC_SHAPE_INT, .min = 1 },
+};
+static const struct aic_shape crowd_detail = { "CrowdDetail",
+	"The user's chats in flight.", AIC_SHAPE_MEMBERS(crowd_members), NULL };
+static const struct aic_shape_member crowded_members[] = {
+	{ "detail", AIC_SHAPE_OBJECT, .shape = &crowd_detail },
+};
+static const struct aic_shape crowd_shape = { "TooManyChats",
+	"The user has too many chats in flight.",
+	AIC_SHAPE_MEMBERS(crowded_members), NULL };
+
+int
+reply_status(enum aic_code rc)
+{
+	return verdicts[rc].status;
+}
+
+const char *
+reply_about(enum aic_code rc)
+{
+	return verdicts[rc].about;
+}
+
+const struct aic_shape *
+reply_shape(enum aic_code rc)
+{
+	switch (rc) {
+	case AIC_EINPUT:
+		return &faults_shape;
+	case AIC_ELIMIT:
+		return &limit_shape;
+	case AIC_ECROWD:
+		return &crowd_shape;
+	default:
+		return verdicts[rc].message ? &reply_refusal_shape
+					    : &plain_shape;
+	}
+}
+
+void
+reply_example(struct aic_buf *out, enum aic_code rc, const char *says)
+{
+	struct request rq = { .out = *out,
+		.limit = { .used = 30,
+		    .limit = 30,
+		    .reservations = 2,
+		    .at_once = 2,
+		    .reset_at = "2025-11-29T00:00:00+00:00" } };
+	struct aic_err err = AIC_ERR_INIT;
+
+	if (rc == AIC_EINPUT)
+		aic_fault(&err, "missing", "body", "telegram_id",
+		    "Field required");
+	else if (rc == AIC_EUPSTREAM)
+		aic_says(&err, "the model answered HTTP 401");
+	if (says)
+		aic_says(&err, "%s", says);
+	put_detail(&rq, rc, &err);
+	*out = rq.out;
+}
+
+/* --- the response --------------------------------------------------------- */
+
 bool
 reply_send(struct request *rq, enum aic_code rc, const struct aic_err *err)
 {
@@ -259,7 +416,7 @@ reply_send(struct request *rq, enum aic_code rc, const struct aic_err *err)
 	static const char no_memory[] =
 	    "{\"detail\":{\"error\":\"" INTERNAL_ERROR
 	    "\",\"message\":\"" INTERNAL_MESSAGE "\"}}";
-	char headers[160];
+	char headers[320];
 	int n, retry_after_s = err->retry_after_s;
 
 	if (rc || rq->status == 0)
@@ -278,8 +435,11 @@ reply_send(struct request *rq, enum aic_code rc, const struct aic_err *err)
 		n += snprintf(headers + n, sizeof(headers) - (size_t)n,
 		    "Idempotent-Replayed: true\r\n");
 	if (retry_after_s > 0 && rq->status != 200)
-		snprintf(headers + n, sizeof(headers) - (size_t)n,
+		n += snprintf(headers + n, sizeof(headers) - (size_t)n,
 		    "Retry-After: %d\r\n", retry_after_s);
+	if (!rc && rq->file)
+		snprintf(headers + n, sizeof(headers) - (size_t)n,
+		    "X-Accel-Redirect: %s\r\n", rq->file);
 	if (rq->out.failed) {
 		rq->status = 500;
 		return fcgi_answer(rq->fcgi, 500, reason_phrase(500), headers,

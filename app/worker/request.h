@@ -58,6 +58,7 @@ struct request {
 	/* The response. */
 	int status; /* 0: the status that reply.c has for the code */
 	const char *type; /* content type; NULL: JSON */
+	const char *file; /* Nginx sends this file as the body; NULL: none */
 	const char *allow; /* the header Allow; with AIC_EMETHOD */
 	struct aic_limit_state limit; /* with AIC_ELIMIT, AIC_ECROWD */
 	/* The answer is that of an earlier request with the same key. */

@@ -5,141 +5,67 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "app/worker/api.h"
 #include "app/worker/health.h"
 #include "app/worker/reply.h"
-#include "app/worker/send.h"
-#include "app/worker/user.h"
 #include "lib/auth.h"
 #include "lib/clock.h"
 #include "lib/log.h"
 
-typedef enum aic_code route_handler(struct request *rq, struct aic_err *err);
-
-struct route {
-	const char *method;
-	const char *path; /* with a trailing slash: one more segment follows */
-	enum aic_auth_need need;
-	enum worker_slot slot;
-	route_handler *handler;
-};
-
-static const struct route routes[] = {
-	{ "GET", "/health", AIC_AUTH_NONE, WORKER_SLOT_NONE, health_live },
-	/* The same check, at a path to which Nginx lets callers through. */
-	{ "GET", "/v1/chat/health", AIC_AUTH_NONE, WORKER_SLOT_NONE,
-	    health_live },
-	{ "GET", "/health/ready", AIC_AUTH_NONE, WORKER_SLOT_NONE,
-	    health_ready },
-	{ "GET", "/metrics", AIC_AUTH_NONE, WORKER_SLOT_NONE, health_metrics },
-	{ "POST", "/v1/chat/send", AIC_AUTH_CALLER, WORKER_SLOT_CHAT,
-	    send_chat },
-	{ "POST", "/v1/chat/history", AIC_AUTH_CALLER, WORKER_SLOT_DB,
-	    user_history },
-	{ "POST", "/v1/chat/clear", AIC_AUTH_CALLER, WORKER_SLOT_DB,
-	    user_clear },
-	{ "GET", "/v1/chat/limits/", AIC_AUTH_CALLER, WORKER_SLOT_DB,
-	    user_limits },
-	{ "POST", "/v1/chat/reset-limit", AIC_AUTH_ADMIN, WORKER_SLOT_DB,
-	    user_reset },
-	{ "GET", "/v1/chat/stats/", AIC_AUTH_CALLER, WORKER_SLOT_DB,
-	    user_stats },
-};
-
-#define N_ROUTES (sizeof(routes) / sizeof(routes[0]))
-_Static_assert(N_ROUTES < AIC_METRICS_ROUTES, "each route is counted");
-
-const char *const *
-route_names(int *ret_n)
-{
-	static const char *names[N_ROUTES];
-	size_t i;
-
-	for (i = 0; i < N_ROUTES; i++)
-		names[i] = routes[i].path;
-	*ret_n = (int)N_ROUTES;
-	return names;
-}
-
-/* The part of the path after the route's own path; NULL: another route. */
-static const char *
-match_path(const struct route *r, const char *path)
-{
-	size_t n = strlen(r->path);
-
-	if (strncmp(path, r->path, n) != 0)
-		return NULL;
-	path += n;
-	if (r->path[n - 1] == '/')
-		return *path && !strchr(path, '/') ? path : NULL;
-	return *path ? NULL : path;
-}
-
-static const struct route *
-find_route(struct request *rq)
-{
-	size_t i;
-
-	for (i = 0; i < N_ROUTES; i++) {
-		rq->tail = match_path(&routes[i], rq->in.path);
-		if (rq->tail)
-			return &routes[i];
-	}
-	return NULL;
-}
-
 static enum aic_code
-run_handler(struct request *rq, const struct route *r, struct aic_err *err)
+run_handler(struct request *rq, const struct endpoint *e, struct aic_err *err)
 {
 	enum aic_code rc;
 
 	request_stage(rq, "reading the body");
-	if (strcmp(r->method, "POST") == 0) {
+	if (strcmp(e->method, "POST") == 0) {
 		rc = fcgi_body(rq->fcgi, &rq->in, &rq->body, err);
 		if (rc)
 			return rc;
 	}
-	rc = r->handler(rq, err);
+	rc = e->handler(rq, err);
 	if (!rc && rq->out.failed)
 		rc = aic_fail(err, AIC_ENOMEM, "out of memory");
 	return rc;
 }
 
-/* /metrics needs no key only on the listener of Nginx that serves only
- * /metrics. */
+/* /metrics needs no key on the listener of Nginx that serves only /metrics. */
 static enum aic_auth_need
-choose_auth_need(const struct request *rq, const struct route *r)
+choose_auth_need(const struct request *rq, const struct endpoint *e)
 {
 	const char *is_public = rq->in.is_public;
 
-	if (!r || (r->handler == health_metrics && is_public && *is_public))
+	if (!e)
 		return AIC_AUTH_CALLER;
-	return r->need;
+	if (e->handler == health_metrics && !(is_public && *is_public))
+		return AIC_AUTH_NONE;
+	return e->need;
 }
 
 static enum aic_code
-run_request(struct request *rq, const struct route *r, struct aic_err *err)
+run_request(struct request *rq, const struct endpoint *e, struct aic_err *err)
 {
 	enum aic_code rc;
 
 	request_stage(rq, "checking the key");
-	rc = aic_auth_check(rq->worker->conf.auth, choose_auth_need(rq, r),
+	rc = aic_auth_check(rq->worker->conf.auth, choose_auth_need(rq, e),
 	    rq->in.api_key, err);
 	if (rc)
 		return rc;
 	request_stage(rq, "finding the route");
-	if (!r)
+	if (!e)
 		return aic_fail(err, AIC_ENOROUTE, "no route has this path");
-	if (strcmp(r->method, rq->in.method) != 0) {
-		rq->allow = r->method;
+	if (strcmp(e->method, rq->in.method) != 0) {
+		rq->allow = e->method;
 		return aic_fail(err, AIC_EMETHOD,
 		    "the path does not allow this method");
 	}
 	request_stage(rq, "acquiring a slot");
-	rc = worker_enter(rq->worker, r->slot, err);
+	rc = worker_enter(rq->worker, e->slot, err);
 	if (rc)
 		return rc;
-	rc = run_handler(rq, r, err);
-	worker_leave(rq->worker, r->slot);
+	rc = run_handler(rq, e, err);
+	worker_leave(rq->worker, e->slot);
 	return rc;
 }
 
@@ -213,13 +139,14 @@ log_request(const struct request *rq, const struct aic_err *err,
 }
 
 static void
-count_request(const struct request *rq, const struct route *r, enum aic_code rc)
+count_request(const struct request *rq, const struct endpoint *e,
+    enum aic_code rc)
 {
 	struct aic_metrics *m = rq->worker->metrics;
 	int64_t us = aic_clock_us() - rq->start_us;
 
-	aic_metrics_request(m, r ? (int)(r - routes) : -1, rq->status);
-	if (!r || r->handler != send_chat)
+	aic_metrics_request(m, api_index(e), rq->status);
+	if (!e || e->slot != WORKER_SLOT_CHAT)
 		return;
 	aic_metrics_chat(m, rc, rq->replayed);
 	if (rc == AIC_OK && !rq->replayed) {
@@ -228,20 +155,27 @@ count_request(const struct request *rq, const struct route *r, enum aic_code rc)
 	}
 }
 
+/* These endpoints are called every few seconds, or by anybody. */
+static bool
+is_quiet(const struct endpoint *e)
+{
+	return e && (e->need == AIC_AUTH_NONE || e->handler == health_metrics);
+}
+
 void
 route_run(struct request *rq)
 {
 	struct aic_err err = AIC_ERR_INIT;
-	const struct route *r;
+	const struct endpoint *e;
 	enum aic_code rc;
 	bool sent;
 
 	request_begin(rq);
-	r = find_route(rq);
-	rc = run_request(rq, r, &err);
+	e = api_find(rq->in.path, &rq->worker->conf, &rq->tail);
+	rc = run_request(rq, e, &err);
 	sent = reply_send(rq, rc, &err);
-	count_request(rq, r, rc);
-	log_request(rq, &err, rc, sent, r && r->need == AIC_AUTH_NONE);
+	count_request(rq, e, rc);
+	log_request(rq, &err, rc, sent, is_quiet(e));
 	fcgi_finish(rq->fcgi);
 	request_run_deferred(rq);
 }

@@ -1,8 +1,6 @@
 /*
- * route -- the table of routes: method and path to handler.
- *
- * This module also has the order of the steps of every request: API key, route,
- * slot, body, handler, response, log line, deferred work.
+ * route -- the order of the steps of every request: API key, endpoint, slot,
+ * body, handler, response, log line, deferred work. The endpoints are in api.c.
  */
 #ifndef ROUTE_H
 #define ROUTE_H
@@ -16,9 +14,5 @@
  *           initialised, and the caller keeps them for the next request
  */
 void route_run(struct request *rq);
-
-/* route_names -- the paths of all routes, which are the labels of the metrics;
- * static. */
-const char *const *route_names(int *ret_n);
 
 #endif

@@ -122,20 +122,44 @@ send_chat(struct request *rq, struct aic_err *err)
 
 /* --- the stages that have no file of their own ---------------------------- */
 
+/* The Idempotency-Key is checked by lib/idempotency.c. */
 static const struct aic_input_field fields[] = {
+	{ AIC_IDEMPOTENCY_HEADER, AIC_INPUT_TEXT, .min = 1,
+	    .max = AIC_IDEMPOTENCY_KEY_MAX, .place = AIC_INPUT_HEADER,
+	    .pattern = "^[ -~]*$",
+	    .about = "A new key for each question. A request with a key can be "
+		     "repeated after any failure, and is counted at most "
+		     "once. The repeat has the same body; within 24 hours it "
+		     "gets the stored answer.",
+	    .example = "6f1c0c1e-5b6a-4c39-9d0f-5f1f8f9b1a77" },
 	{ "telegram_id", AIC_INPUT_INT, .required = true, .min = 1,
 	    .max = INT64_MAX,
-	    .offset = offsetof(struct chat_input, telegram_id) },
+	    .offset = offsetof(struct chat_input, telegram_id),
+	    .about = "The user's id in Telegram. The limit, the history and "
+		     "the conversation belong to this user.",
+	    .example = "123456789" },
 	{ "message", AIC_INPUT_TEXT, .required = true, .not_blank = true,
 	    .min = 1, .max = AIC_INPUT_MESSAGE_MAX,
-	    .offset = offsetof(struct chat_input, message) },
+	    .offset = offsetof(struct chat_input, message),
+	    .about = "The question. White space alone is refused.",
+	    .example = "\"Сколько у меня заказов за неделю?\"" },
 	{ "user_context", AIC_INPUT_TEXT, .nullable = true, .min = 0,
 	    .max = AIC_INPUT_CONTEXT_MAX,
-	    .offset = offsetof(struct chat_input, user_context) },
+	    .offset = offsetof(struct chat_input, user_context),
+	    .about = "Data about the user for the model. With it, the worker "
+		     "does not call the seller-data API.",
+	    .example = "\"Заказы за 7 дней: 12\"" },
 	{ "format", AIC_INPUT_CHOICE, .nullable = true, .preset = -1,
 	    .names = aic_format_names,
-	    .offset = offsetof(struct chat_input, format) },
+	    .offset = offsetof(struct chat_input, format),
+	    .about = "The format of `response`. A caller that sends it "
+		     "supports `parts`. The default is the service's own "
+		     "setting.",
+	    .example = "\"telegram-html\"" },
 };
+
+const struct aic_input_schema send_input = { AIC_INPUT_FIELDS(fields),
+	"ChatRequest" };
 
 /* Faults of the key and of the body are reported together. */
 static enum aic_code

@@ -7,8 +7,11 @@
 #define SEND_H
 
 #include "app/worker/request.h"
+#include "lib/input.h"
 
 /* send_chat -- the handler of the route. */
 enum aic_code send_chat(struct request *rq, struct aic_err *err);
+
+extern const struct aic_input_schema send_input;
 
 #endif

@@ -13,44 +13,81 @@
 
 #define HISTORY_MAX 100 /* items of a page */
 #define DAYS_MAX 365
-#define DAYS_PRESET 7
-
-/* Nginx accepts no longer URI. */
-#define QUERY_MAX 8192
+#define DAYS_RULE "Days parameter must be between 1 and 365"
+_Static_assert(DAYS_MAX == 365, "DAYS_RULE has the same number");
 
 struct user_input {
 	int64_t telegram_id;
 	int64_t limit;
 	int64_t offset;
+	int64_t days;
 };
 
-#define TELEGRAM_ID                                                            \
+#define AT(field) offsetof(struct user_input, field)
+
+#define TELEGRAM_ID(of)                                                        \
 	{                                                                      \
 		"telegram_id", AIC_INPUT_INT,                                  \
 		    .required = true, .min = 1, .max = INT64_MAX,              \
-		    .offset = offsetof(struct user_input, telegram_id)         \
+		    .offset = AT(telegram_id), .place = (of),                  \
+		    .about = "The user's id in Telegram.",                     \
+		    .example = "123456789"                                     \
 	}
 
 static const struct aic_input_field history_fields[] = {
-	TELEGRAM_ID,
+	TELEGRAM_ID(AIC_INPUT_BODY),
 	{ "limit", AIC_INPUT_INT, .min = 1, .max = HISTORY_MAX, .preset = 10,
-	    .offset = offsetof(struct user_input, limit) },
+	    .offset = AT(limit),
+	    .about = "The largest number of exchanges in the response.",
+	    .example = "10" },
 	{ "offset", AIC_INPUT_INT, .min = 0, .max = INT64_MAX,
-	    .offset = offsetof(struct user_input, offset) },
+	    .offset = AT(offset),
+	    .about = "How many of the newest exchanges are skipped.",
+	    .example = "0" },
+};
+static const struct aic_input_field body_fields[] = {
+	TELEGRAM_ID(AIC_INPUT_BODY),
+};
+static const struct aic_input_field path_fields[] = {
+	TELEGRAM_ID(AIC_INPUT_PATH),
+};
+static const struct aic_input_field stats_fields[] = {
+	TELEGRAM_ID(AIC_INPUT_PATH),
+	{ "days", AIC_INPUT_INT, .min = 1, .max = DAYS_MAX, .preset = 7,
+	    .offset = AT(days), .place = AIC_INPUT_QUERY,
+	    .range_rule = DAYS_RULE,
+	    .about = "The number of calendar days, today included.",
+	    .example = "7" },
 };
 
-static const struct aic_input_field user_fields[] = { TELEGRAM_ID };
+const struct aic_input_schema user_history_input = {
+	AIC_INPUT_FIELDS(history_fields), "HistoryRequest"
+};
+const struct aic_input_schema user_body_input = { AIC_INPUT_FIELDS(body_fields),
+	"UserRequest" };
+const struct aic_input_schema user_path_input = { AIC_INPUT_FIELDS(path_fields),
+	NULL };
+const struct aic_input_schema user_stats_input = {
+	AIC_INPUT_FIELDS(stats_fields), NULL
+};
+
+static const struct aic_shape_member clear_members[] = {
+	{ "success", AIC_SHAPE_BOOL, .about = "Always true." },
+};
+const struct aic_shape user_clear_shape = { "Cleared",
+	"The next chat begins a new conversation.",
+	AIC_SHAPE_MEMBERS(clear_members), "{\"success\":true}" };
 
 static enum aic_code
-read_body(struct request *rq, const struct aic_input_field *fields, int n,
+read_body(struct request *rq, const struct aic_input_schema *schema,
     struct user_input *in, struct aic_err *err)
 {
 	struct json_object *doc;
 	enum aic_code rc;
 
 	request_stage(rq, "reading the body");
-	rc = aic_input_body(rq->body.data, rq->body.len, fields, n, in, &doc,
-	    err);
+	rc = aic_input_body(rq->body.data, rq->body.len, schema->fields,
+	    schema->n, in, &doc, err);
 	if (rc)
 		return rc;
 	json_object_put(doc); /* no field points into it */
@@ -59,11 +96,16 @@ read_body(struct request *rq, const struct aic_input_field *fields, int n,
 }
 
 static enum aic_code
-read_path(struct request *rq, struct aic_err *err)
+read_path(struct request *rq, const struct aic_input_schema *schema,
+    struct user_input *in, struct aic_err *err)
 {
+	enum aic_code rc;
+
 	request_stage(rq, "reading the path");
-	return aic_input_number("path", "telegram_id", rq->tail,
-	    strlen(rq->tail), 1, INT64_MAX, &rq->trace.user, err);
+	rc = aic_input_params(rq->tail, rq->in.query, schema->fields, schema->n,
+	    in, err);
+	rq->trace.user = in->telegram_id;
+	return rc;
 }
 
 enum aic_code
@@ -73,8 +115,7 @@ user_history(struct request *rq, struct aic_err *err)
 	struct user_input in;
 	enum aic_code rc;
 
-	rc = read_body(rq, history_fields,
-	    sizeof(history_fields) / sizeof(history_fields[0]), &in, err);
+	rc = read_body(rq, &user_history_input, &in, err);
 	if (rc)
 		return rc;
 	request_stage(rq, "reading the history");
@@ -94,9 +135,10 @@ user_limits(struct request *rq, struct aic_err *err)
 	const struct aic_conf *conf = &rq->worker->conf;
 	struct aic_limit_state s;
 	struct aic_db_call call;
+	struct user_input in;
 	enum aic_code rc;
 
-	rc = read_path(rq, err);
+	rc = read_path(rq, &user_path_input, &in, err);
 	if (rc)
 		return rc;
 	request_stage(rq, "reading the limit");
@@ -120,7 +162,7 @@ user_reset(struct request *rq, struct aic_err *err)
 	enum aic_code rc;
 	bool known;
 
-	rc = read_body(rq, user_fields, 1, &in, err);
+	rc = read_body(rq, &user_body_input, &in, err);
 	if (rc)
 		return rc;
 	request_stage(rq, "resetting the limit");
@@ -147,7 +189,7 @@ user_clear(struct request *rq, struct aic_err *err)
 	struct aic_db_call call;
 	enum aic_code rc;
 
-	rc = read_body(rq, user_fields, 1, &in, err);
+	rc = read_body(rq, &user_body_input, &in, err);
 	if (rc)
 		return rc;
 	request_stage(rq, "beginning a conversation");
@@ -161,63 +203,25 @@ user_clear(struct request *rq, struct aic_err *err)
 	return AIC_OK;
 }
 
-/* The parameter of ?days=7. A whole number that is too large for int64_t is out
- * of range, not malformed. */
-static enum aic_code
-read_days(struct request *rq, int64_t *ret_days, struct aic_err *err)
-{
-	char text[QUERY_MAX];
-	unsigned before = err->n_faults;
-	enum aic_code rc;
-
-	*ret_days = DAYS_PRESET;
-	if (!aic_input_query(rq->in.query, "days", text, sizeof(text)))
-		return AIC_OK;
-	rc = aic_input_number("query", "days", text, strlen(text), INT64_MIN,
-	    INT64_MAX, ret_days, err);
-	if (rc && strcmp(err->faults[before].type, "int_parsing") != 0) {
-		err->n_faults = before;
-		*ret_days = INT64_MAX;
-		rc = AIC_OK;
-	}
-	return rc;
-}
-
-/* Faults of the path and of the query are reported together. The range of the
- * days is checked after that. */
-static enum aic_code
-read_stats(struct request *rq, int64_t *ret_days, struct aic_err *err)
-{
-	enum aic_code path = read_path(rq, err);
-	enum aic_code query = read_days(rq, ret_days, err);
-
-	if (path || query)
-		return path ? path : query;
-	if (*ret_days >= 1 && *ret_days <= DAYS_MAX)
-		return AIC_OK;
-	aic_says(err, "Days parameter must be between 1 and %d", DAYS_MAX);
-	return aic_fail(err, AIC_EPARAM, "days out of range");
-}
-
 enum aic_code
 user_stats(struct request *rq, struct aic_err *err)
 {
 	struct aic_db_call call;
 	struct aic_history_stats s;
+	struct user_input in;
 	enum aic_code rc;
-	int64_t days;
 
-	rc = read_stats(rq, &days, err);
+	rc = read_path(rq, &user_stats_input, &in, err);
 	if (rc)
 		return rc;
 	request_stage(rq, "reading statistics");
-	aic_history_stats_bind(&call, rq->trace.user, days,
+	aic_history_stats_bind(&call, rq->trace.user, in.days,
 	    rq->worker->conf.timezone);
 	rc = request_db(rq, &call, 1, err);
 	if (rc)
 		return rc;
 	s = aic_history_stats_read(&call);
-	aic_render_stats(&rq->out, rq->trace.user, days, &s);
+	aic_render_stats(&rq->out, rq->trace.user, in.days, &s);
 	aic_db_call_done(&call);
 	return AIC_OK;
 }

@@ -218,6 +218,7 @@ worker_close(struct worker *w)
 	aic_prompt_done(&w->prompt);
 	aic_conf_done(&w->conf);
 	unsaved_close(w->unsaved);
+	aic_buf_done(&w->openapi);
 	aic_breaker_done(&w->saves);
 	pthread_cond_destroy(&w->schema_check.over);
 	pthread_mutex_destroy(&w->schema_check.lock);

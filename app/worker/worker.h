@@ -15,6 +15,7 @@
 #include "app/worker/seller_api.h"
 #include "app/worker/unsaved.h"
 #include "lib/breaker.h"
+#include "lib/buf.h"
 #include "lib/cache.h"
 #include "lib/conf.h"
 #include "lib/db.h"
@@ -107,6 +108,7 @@ struct worker {
 	_Atomic int64_t saved_us; /* when a save succeeded last */
 	_Atomic int64_t hung_user; /* of the last save without an answer */
 	struct unsaved *unsaved;
+	struct aic_buf openapi; /* the document /openapi.json */
 
 	pthread_mutex_t lock;
 	int chats; /* in flight */

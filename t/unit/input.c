@@ -559,6 +559,84 @@ a_number_in_a_path_must_be_in_its_range(void **state)
 	    AIC_EINPUT);
 }
 
+/* --- the parameters of a path and a query --------------------------------- */
+
+struct params {
+	int64_t id, days, page;
+};
+
+static const struct aic_input_field params[] = {
+	{ "id", AIC_INPUT_INT, .required = true, .min = 1, .max = INT64_MAX,
+	    .place = AIC_INPUT_PATH, .offset = offsetof(struct params, id) },
+	{ "days", AIC_INPUT_INT, .min = 1, .max = 365, .preset = 7,
+	    .place = AIC_INPUT_QUERY, .range_rule = "1 to 365 days",
+	    .offset = offsetof(struct params, days) },
+	{ "page", AIC_INPUT_INT, .min = 0, .max = 9, .preset = 1,
+	    .place = AIC_INPUT_QUERY, .offset = offsetof(struct params, page) },
+	{ "of_the_body", AIC_INPUT_INT, .required = true, .offset = 4096 },
+	{ "Of-The-Header", AIC_INPUT_TEXT, .required = true,
+	    .place = AIC_INPUT_HEADER, .offset = 4096 },
+};
+
+static enum aic_code
+read_params(const char *tail, const char *query, struct params *p,
+    struct aic_err *err)
+{
+	*err = (struct aic_err)AIC_ERR_INIT;
+	return aic_input_params(tail, query, params,
+	    sizeof(params) / sizeof(params[0]), p, err);
+}
+
+static void
+parameters_are_read_and_other_fields_are_skipped(void **state)
+{
+	struct aic_err err;
+	struct params p;
+
+	(void)state;
+	assert_int_equal(read_params("42", "page=3&days=30", &p, &err), AIC_OK);
+	assert_true(p.id == 42 && p.days == 30 && p.page == 3);
+	assert_int_equal(read_params("42", NULL, &p, &err), AIC_OK);
+	assert_true(p.id == 42 && p.days == 7 && p.page == 1);
+}
+
+static void
+a_number_out_of_a_range_with_a_rule_breaks_the_rule(void **state)
+{
+	static const char *const bad[] = { "days=0", "days=366", "days=-1",
+		"days=99999999999999999999" };
+	struct aic_err err;
+	struct params p;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		assert_int_equal(read_params("1", bad[i], &p, &err),
+		    AIC_EPARAM);
+		assert_int_equal(err.n_faults, 0);
+		assert_string_equal(err.says, "1 to 365 days");
+		assert_int_equal(p.days, 7);
+	}
+	assert_int_equal(read_params("1", "days=x", &p, &err), AIC_EINPUT);
+	assert_string_equal(err.faults[0].type, "int_parsing");
+}
+
+static void
+faults_of_the_path_and_the_query_are_reported_together(void **state)
+{
+	struct aic_err err;
+	struct params p;
+
+	(void)state;
+	assert_int_equal(read_params("0", "days=0&page=10", &p, &err),
+	    AIC_EINPUT);
+	assert_int_equal(err.n_faults, 2);
+	assert_string_equal(err.faults[0].where, "path");
+	assert_string_equal(err.faults[0].type, "greater_than_equal");
+	assert_string_equal(err.faults[1].where, "query");
+	assert_string_equal(err.faults[1].field, "page");
+}
+
 static void
 a_number_ends_at_its_length_and_not_at_a_nul(void **state)
 {
@@ -756,4 +834,7 @@ UNIT_MAIN(T(a_complete_body_is_accepted),
     T(a_parameter_is_found_and_decoded),
     T(a_nul_in_a_parameter_does_not_hide_the_rest),
     T(a_parameter_that_is_too_long_is_cut), T(a_choice_is_one_of_its_names),
-    T(the_fault_of_a_choice_lists_its_names))
+    T(the_fault_of_a_choice_lists_its_names),
+    T(parameters_are_read_and_other_fields_are_skipped),
+    T(a_number_out_of_a_range_with_a_rule_breaks_the_rule),
+    T(faults_of_the_path_and_the_query_are_reported_together))

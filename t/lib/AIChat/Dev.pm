@@ -25,21 +25,25 @@ our @EXPORT_OK = qw(top var port fail error_text usage run_command
     install_packages install_test_packages build build_tree quietly processors
     c_files compile_flags @PACKAGES @DEB_PACKAGES @LINT_PACKAGES);
 
-our @PACKAGES = qw(autoconf automake ca-certificates gcc libc6-dev
+# npm installs the files of the static pages, and programs for the tests. Node.js
+# often comes from elsewhere, and then its npm is not a Debian package.
+my %NODE_PACKAGES = (node => 'nodejs', npm => 'npm');
+
+our @PACKAGES = (qw(autoconf automake ca-certificates gcc libc6-dev
     libcmocka-dev libcurl4-openssl-dev libevent-dev libfcgi-dev libhiredis-dev
     libjson-c-dev libpq-dev libssl-dev make nginx perl pkg-config
-    postgresql spawn-fcgi);
+    postgresql spawn-fcgi), map { $NODE_PACKAGES{$_} }
+    grep { !is_on_path($_) } sort keys %NODE_PACKAGES);
 
 # What only the tests need.
 our @DEB_PACKAGES = qw(debhelper dpkg-dev fakeroot lintian);
 # Of Debian 12: another release of clang-format lays out some lines differently, and
 # other releases of the others find other faults.
 our @LINT_PACKAGES = qw(clang-format clang-tidy cppcheck);
-my @TEST_PACKAGES = (@DEB_PACKAGES, @LINT_PACKAGES, qw(curl git
+my @TEST_PACKAGES = (@DEB_PACKAGES, @LINT_PACKAGES, qw(chromium curl git
     groff-base iproute2 nghttp2-proxy openssl pgbouncer prometheus
-    prometheus-alertmanager python3-aiohttp redis-server systemd valgrind));
-# Node.js often comes from elsewhere, and then its npm is not a Debian package.
-my %NODE_PACKAGES = (node => 'nodejs', npm => 'npm');
+    prometheus-alertmanager python3-aiohttp python3-jsonschema redis-server
+    systemd valgrind));
 
 # -- where things are --------------------------------------------------------
 
@@ -137,8 +141,7 @@ sub install_packages (@wanted)
 
 sub install_test_packages
 {
-	install_packages(@PACKAGES, @TEST_PACKAGES, map { $NODE_PACKAGES{$_} }
-	    grep { !is_on_path($_) } sort keys %NODE_PACKAGES);
+	install_packages(@PACKAGES, @TEST_PACKAGES);
 }
 
 sub is_on_path ($program)

@@ -142,13 +142,14 @@ sub files_of ($top, $skip)
 	find({ no_chdir => 1, preprocess => sub {
 		return grep { !$not{"$File::Find::dir/$_"} } @_;
 	}, wanted => sub {
-		push @files, substr $_, 1 + length $top if -f;
+		push @files, substr $_, 1 + length $top if -l || -f;
 	} }, $top);
 	return @files;
 }
 
 sub copy_file ($from, $to)
 {
+	return copy_link($from, $to) if -l $from;
 	my $text = slurp($from);
 	my $is_new = !-e $to;
 
@@ -158,6 +159,16 @@ sub copy_file ($from, $to)
 	spew($to, $text);
 	chmod $mode & 0777, $to;
 	utime $mtime, $mtime, $to if $is_new;
+}
+
+sub copy_link ($from, $to)
+{
+	my $target = readlink $from;
+
+	return if (readlink($to) // '') eq $target;
+	make_path(dirname($to));
+	unlink $to;
+	symlink $target, $to or die "could not make the link $to: $!\n";
 }
 
 # -- the run -----------------------------------------------------------------

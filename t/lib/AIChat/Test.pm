@@ -11,9 +11,9 @@ package AIChat::Test;
 #	done_testing;
 #
 # It exports Test::More, with a done_testing of its own, which stops everything
-# and adds four tests to each file: no part was started and not used, no log has
-# an error that was not announced, no sanitizer reports anything, and no worker
-# died unexpectedly. The directory is kept when anything failed.
+# and adds five tests to each file: no part was started and not used, every
+# response is as the OpenAPI document says, no log has an error that was not
+# announced, no sanitizer reports anything, and no worker died unexpectedly. The directory is kept when anything failed.
 #
 # AIC_WITH, a list such as "redis,server,dying", runs a test with parts that it
 # did not request: Redis, the seller-data API, or both while they are killed all
@@ -24,6 +24,7 @@ use utf8;
 use AIChat::Control;
 use AIChat::Dying;
 use AIChat::Load;
+use AIChat::OpenAPI;
 use AIChat::Postgres;
 use AIChat::Proc qw(wait_for slurp temp_dir remove_dir keep_dir free_port
     unix_connections);
@@ -205,7 +206,7 @@ sub done_testing (@plan)
 	Test::More::done_testing(@plan);
 }
 
-# Stops everything and adds the four tests.
+# Stops everything and adds the five tests.
 sub finish ($self)
 {
 	return if $self->{finished}++;
@@ -214,6 +215,8 @@ sub finish ($self)
 
 	Test::More::is(join(' ', @idle), '',
 	    'no part was started and not used');
+	Test::More::is(join("\n", $self->api_faults), '',
+	    'every response is as the OpenAPI document says');
 	Test::More::is(join("\n", $self->unannounced_errors), '',
 	    'no error in a log that was not announced');
 	Test::More::is(join("\n", $self->sanitizer_reports), '',
@@ -425,9 +428,31 @@ sub request ($self, $method, $path, %o)
 	my $start = time;
 	my $got = $http->request($method, $self->url($path),
 	    { %args, headers => \%headers });
-	return with_json({ status => $got->{status} + 0,
+	my $answer = with_json({ status => $got->{status} + 0,
 	    headers => $got->{headers}, content => $got->{content},
 	    seconds => time - $start });
+	$self->note_answer($method, $path, $answer);
+	return $answer;
+}
+
+# Keeps a response for the comparison with the OpenAPI document.
+sub note_answer ($self, $method, $path, $got)
+{
+	$self->api->note($method, $path, $got);
+	return $got;
+}
+
+sub api ($self)
+{
+	return $self->{api} //= AIChat::OpenAPI->new(
+	    build => $self->{stack}{build}, dir => "$self->{dir}/responses",
+	    env => { $self->{stack}->sanitizer_env });
+}
+
+# A process of parallel() may have got the responses.
+sub api_faults ($self)
+{
+	return -d "$self->{dir}/responses" ? $self->api->faults : ();
 }
 
 sub with_json ($got)
@@ -500,6 +525,8 @@ sub start_chats ($self, @chats)
 	my @socks = map { $self->connect } @chats;
 
 	for my $i (0 .. $#chats) {
+		${ *{ $socks[$i] } }{aic_asked} = [ $self, 'POST',
+		    '/v1/chat/send' ];
 		print { $socks[$i] } $self->chat_bytes(%{ $chats[$i] });
 		$socks[$i]->flush;
 	}
@@ -526,8 +553,12 @@ sub finish_chats (@socks)
 		}
 	}
 	return map {
-		{ %{ parse_answer($raw[$_] // '') },
-		    seconds => $seconds[$_] // 90 }
+		my $got = { %{ parse_answer($raw[$_] // '') },
+		    seconds => $seconds[$_] // 90 };
+		my $asked = ${ *{ $socks[$_] } }{aic_asked};
+		$asked->[0]->note_answer(@$asked[1, 2], $got)
+		    if $asked && is_whole($raw[$_] // '');
+		$got;
 	} 0 .. $#socks;
 }
 
@@ -565,7 +596,11 @@ sub raw_request ($self, $bytes, $seconds = 30)
 		last if $left <= 0 || !IO::Select->new($sock)->can_read($left);
 		sysread $sock, $raw, 65536, length $raw or last;
 	}
-	return parse_answer($raw);
+	my $got = parse_answer($raw);
+	my ($method, $path) = (ref $bytes ? join '', @$bytes : $bytes)
+	    =~ m{\A([A-Z]+) (/\S*) HTTP/};
+	return defined $path && is_whole($raw)
+	    ? $self->note_answer($method, $path, $got) : $got;
 }
 
 # Whether a response has the whole body that it announced; 1xx responses are
