@@ -80,7 +80,52 @@ static const struct aic_db_stmt prune_users = {
 	NULL,
 };
 
-/* The columns of prune_exchanges and prune_users. */
+/*
+ * $1 not used, $2 rows, $3 days. Deletes the sums of users of the days and
+ * months that ended before. An index on unit and first_day finds the rows, so
+ * the walk needs no position: rows that were deleted are not found again. As
+ * above, locked rows are left to the next run.
+ */
+#define PRUNE_FIRST_DAY                                                        \
+	"((now() AT TIME ZONE 'UTC')::date - $3::int)"
+
+static const struct aic_db_stmt prune_sums = {
+	"prune_sums",
+	"WITH old AS MATERIALIZED (SELECT telegram_id, unit, first_day"
+	"  FROM ai_chat_usage_users"
+	"  WHERE $1::bigint IS NOT NULL AND ((unit = 'd'::\"char\""
+	"    AND first_day < " PRUNE_FIRST_DAY ")"
+	"   OR (unit = 'm'::\"char\" AND first_day <"
+	"    date_trunc('month', " PRUNE_FIRST_DAY "::timestamp)::date))"
+	"  LIMIT $2::int FOR UPDATE SKIP LOCKED),"
+	" gone AS (DELETE FROM ai_chat_usage_users u USING old"
+	"  WHERE u.telegram_id = old.telegram_id AND u.unit = old.unit"
+	"  AND u.first_day = old.first_day RETURNING u.telegram_id)"
+	" SELECT (SELECT count(*) FROM old), 0,"
+	"  (SELECT count(*) FROM gone), (SELECT count(*) FROM old),"
+	"  " AIC_SQL_NO_WAIT,
+	3,
+	NULL,
+};
+
+/* The same for the record of the actions of operators. */
+static const struct aic_db_stmt prune_actions = {
+	"prune_actions",
+	"WITH old AS MATERIALIZED (SELECT id FROM ai_chat_audit"
+	"  WHERE id > $1::bigint AND at < now()"
+	"   - greatest($3::int, " AIC_AUDIT_DAYS ")::float8"
+	"    * interval '1 day'"
+	"  ORDER BY id LIMIT $2::int FOR UPDATE SKIP LOCKED),"
+	" gone AS (DELETE FROM ai_chat_audit"
+	"  WHERE id = ANY (ARRAY(SELECT id FROM old)) RETURNING id)"
+	" SELECT (SELECT count(*) FROM old), (SELECT max(id) FROM old),"
+	"  (SELECT count(*) FROM gone), (SELECT count(*) FROM old),"
+	"  " AIC_SQL_NO_WAIT,
+	3,
+	NULL,
+};
+
+/* The columns of all statements that prune. */
 enum prune_column {
 	PRUNE_SEEN,
 	PRUNE_LAST_ID, /* NULL: nothing was seen */
@@ -105,7 +150,10 @@ static const struct aic_db_stmt forget_some = {
 
 /*
  * $1 user. Takes the lock of the user's row, which every save also takes, and
- * removes the reservations. So a chat that is saved after this finds no
+ * removes the reservations. Takes the lock of the counting of exchanges too
+ * (lib/usage.c) and raises its version, so that the sums of the user that are
+ * deleted next are not added again from exchanges that a session has read
+ * before. So a chat that is saved after this finds no
  * reservation, and because of created_at it gets no new one (see
  * aic_limit_reserve). created_at is not set to now(), which is the time before
  * the wait for the lock. Idempotent, with one exception: a chat that began
@@ -113,7 +161,9 @@ static const struct aic_db_stmt forget_some = {
  */
 static const struct aic_db_stmt forget_reservations = {
 	"forget_reservations",
-	"UPDATE ai_chat_daily_limits SET leases = '{}',"
+	"WITH counting AS (UPDATE ai_chat_usage_state"
+	"  SET version = version + 1)"
+	" UPDATE ai_chat_daily_limits SET leases = '{}',"
 	"  created_at = clock_timestamp(),"
 	"  updated_at = 'epoch'"
 	" WHERE telegram_id = $1::bigint RETURNING id, " AIC_SQL_DURABLE,
@@ -123,11 +173,14 @@ static const struct aic_db_stmt forget_reservations = {
 
 /*
  * $1 user. A separate statement, so that its snapshot includes exchanges that
- * were saved while the statement before it waited for the lock. Idempotent.
+ * were saved, and sums that were added, while the statement before it waited
+ * for the locks. Idempotent.
  */
 static const struct aic_db_stmt forget_rest = {
 	"forget_rest",
-	"DELETE FROM ai_chat_requests WHERE telegram_id = $1::bigint"
+	"WITH sums AS (DELETE FROM ai_chat_usage_users"
+	"  WHERE telegram_id = $1::bigint)"
+	" DELETE FROM ai_chat_requests WHERE telegram_id = $1::bigint"
 	" RETURNING id, " AIC_SQL_DURABLE,
 	1,
 	NULL,
@@ -233,27 +286,37 @@ enum aic_code
 aic_retain_prune(struct aic_db *db, const struct aic_retain *r,
     int64_t deadline_us, struct aic_retain_done *ret_done, struct aic_err *err)
 {
-	struct walk exchanges = { .stmt = &prune_exchanges,
-		.r = r,
-		.deadline_us = deadline_us,
-		.young_max = r->all ? 0 : YOUNG_MAX,
-		.last_id = INT64_MIN };
-	struct walk users = { .stmt = &prune_users,
-		.r = r,
-		.deadline_us = deadline_us,
-		.last_id = INT64_MIN };
+	const struct {
+		const struct aic_db_stmt *stmt;
+		int64_t *deleted;
+		int64_t young_max;
+	} tables[] = {
+		{ &prune_exchanges, &ret_done->exchanges,
+		    r->all ? 0 : YOUNG_MAX },
+		{ &prune_users, &ret_done->users, 0 },
+		{ &prune_sums, &ret_done->sums, 0 },
+		{ &prune_actions, &ret_done->actions, 0 },
+	};
 	enum aic_code rc;
+	size_t i;
 
 	memset(ret_done, 0, sizeof(*ret_done));
 	if (r->days < AIC_RETAIN_DAYS_MIN || r->days > AIC_RETAIN_DAYS_MAX ||
 	    r->batch < 0 || r->batch > AIC_RETAIN_BATCH_MAX)
 		return aic_fail(err, AIC_EBUG, "days or batch out of range");
-	rc = run_walk(db, &exchanges, ret_done, &ret_done->exchanges, err);
-	if (rc || !exchanges.at_end || exchanges.stopped)
-		return rc;
-	rc = run_walk(db, &users, ret_done, &ret_done->users, err);
-	ret_done->complete = !rc && users.at_end;
-	return rc;
+	for (i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {
+		struct walk w = { .stmt = tables[i].stmt,
+			.r = r,
+			.deadline_us = deadline_us,
+			.young_max = tables[i].young_max,
+			.last_id = INT64_MIN };
+
+		rc = run_walk(db, &w, ret_done, tables[i].deleted, err);
+		if (rc || !w.at_end || w.stopped)
+			return rc;
+	}
+	ret_done->complete = true;
+	return AIC_OK;
 }
 
 /*
@@ -283,10 +346,11 @@ forget_most(struct aic_db *db, int64_t telegram_id, int64_t deadline_us,
 }
 
 enum aic_code
-aic_retain_forget(struct aic_db *db, int64_t telegram_id, int64_t deadline_us,
+aic_retain_forget(struct aic_db *db, int64_t telegram_id,
+    const struct aic_audit *audit, int64_t deadline_us,
     struct aic_forgotten *ret, struct aic_err *err)
 {
-	struct aic_db_call calls[3];
+	struct aic_db_call calls[4] = { 0 };
 	int64_t deleted = 0;
 	enum aic_code rc;
 	int i;
@@ -299,13 +363,15 @@ aic_retain_forget(struct aic_db *db, int64_t telegram_id, int64_t deadline_us,
 	aic_db_call(&calls[2], &forget_counter);
 	for (i = 0; i < 3; i++)
 		aic_db_int(&calls[i], telegram_id);
-	rc = aic_db_run(db, calls, 3, deadline_us, err);
+	if (audit)
+		aic_audit_bind(&calls[3], audit);
+	rc = aic_db_run(db, calls, audit ? 4 : 3, deadline_us, err);
 	if (rc)
 		return rc;
 	ret->exchanges = deleted + PQntuples(calls[1].res);
 	ret->known = PQntuples(calls[0].res) > 0;
 	ret->counter_kept = ret->known && PQntuples(calls[2].res) == 0;
-	for (i = 0; i < 3; i++)
+	for (i = 0; i < 4; i++)
 		aic_db_call_done(&calls[i]);
 	return AIC_OK;
 }

@@ -59,6 +59,7 @@ struct request {
 	int status; /* 0: the status that reply.c has for the code */
 	const char *type; /* content type; NULL: JSON */
 	const char *file; /* Nginx sends this file as the body; NULL: none */
+	bool no_store; /* the response is not for caches: no-store */
 	const char *allow; /* the header Allow; with AIC_EMETHOD */
 	struct aic_limit_state limit; /* with AIC_ELIMIT, AIC_ECROWD */
 	/* The answer is that of an earlier request with the same key. */

@@ -14,7 +14,7 @@ opens(const char *keys, const char *admin, enum aic_auth_need need,
 	struct aic_auth *auth = NULL;
 	enum aic_code rc;
 
-	assert_int_equal(aic_auth_open(&auth, keys, admin, &err), AIC_OK);
+	assert_int_equal(aic_auth_open(&auth, keys, admin, NULL, &err), AIC_OK);
 	rc = aic_auth_check(auth, need, given, &err);
 	aic_auth_close(auth);
 	assert_true(rc == AIC_OK || rc == AIC_EAUTH);
@@ -86,7 +86,7 @@ starts_with(const char *keys, const char *admin)
 {
 	struct aic_err err = AIC_ERR_INIT;
 	struct aic_auth *auth = NULL;
-	enum aic_code rc = aic_auth_open(&auth, keys, admin, &err);
+	enum aic_code rc = aic_auth_open(&auth, keys, admin, NULL, &err);
 
 	assert_true(rc == AIC_OK || rc == AIC_ECONF);
 	assert_true(rc == AIC_OK || !auth);
