@@ -251,8 +251,8 @@ enum since_column {
 	SINCE_CONVERSATION,
 };
 
-/* $1 user, $2 days, $3 zone. The condition on created_at is as in lib/history.c:
- * the index skips older rows. */
+/* $1 user, $2 days, $3 zone. The condition on created_at is as in
+ * lib/history.c: the index skips older rows. */
 static const struct aic_db_stmt user_days = {
 	"usage_user_days",
 	"SELECT to_char(d.day::timestamp, 'YYYY-MM-DD'), coalesce(x.n, 0),"

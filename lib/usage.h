@@ -26,8 +26,8 @@
 #define AIC_USAGE_STEP 500
 
 /*
- * aic_usage_step_bind -- count the next exchanges up to the mark, AIC_USAGE_STEP
- * at most.
+ * aic_usage_step_bind -- count the next exchanges up to the mark,
+ * AIC_USAGE_STEP at most.
  */
 void aic_usage_step_bind(struct aic_db_call *call);
 
@@ -38,8 +38,9 @@ void aic_usage_step_bind(struct aic_db_call *call);
 bool aic_usage_step_read(const struct aic_db_call *call);
 
 /*
- * aic_usage_mark_bind -- when all exchanges up to the mark are counted, move the
- * mark to the newest exchange. For the same batch as a step, after the step.
+ * aic_usage_mark_bind -- when all exchanges up to the mark are counted, move
+ * the mark to the newest exchange. For the same batch as a step, after the
+ * step.
  */
 void aic_usage_mark_bind(struct aic_db_call *call);
 
@@ -104,7 +105,8 @@ struct aic_usage_day {
 void aic_usage_days_bind(struct aic_db_call *call, int64_t days,
     const char *zone);
 
-/* aic_usage_day_get -- day i; the text is valid as long as the call's result. */
+/* aic_usage_day_get -- day i. Its text is valid as long as the call's
+ * result. */
 struct aic_usage_day aic_usage_day_get(const struct aic_db_call *call, int i);
 
 /* Since when a user is known; NULL: not known, or never. */
