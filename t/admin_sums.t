@@ -177,7 +177,7 @@ $s->restart_worker($_, AI_CHAT_DAILY_LIMIT => 0) for 1, 2;
 	    message => '[[delay=5]]');
 	for my $n (1, 2, 1, 2) {
 		my $before = $load->count(200);
-		wait_for(sub { $load->count(200) >= $before + 100 }, 30,
+		wait_for(sub { $load->count(200) >= $before + 40 }, 30,
 		    'chats');
 		$s->kill_worker($n);
 		$s->start_worker($n);
@@ -271,7 +271,7 @@ $s->restart_worker($_) for 1, 2;	# a failed run waits for half a minute
 $s->restart_worker($_, API_ADMIN_KEY => '') for 1, 2;
 {
 	my $version = $s->value('select version from ai_chat_usage_state');
-	$s->send(telegram_id => 80);
+	$s->send(telegram_id => 90_080);
 	# Two intervals.
 	$s->value('select 1 from pg_sleep(4.5)');
 	is $s->value('select version from ai_chat_usage_state'), $version,
@@ -279,7 +279,7 @@ $s->restart_worker($_, API_ADMIN_KEY => '') for 1, 2;
 	$s->restart_worker($_, API_ADMIN_KEY => 'admin-key') for 1, 2;
 	runs(3);
 	is $s->value("select chats from ai_chat_usage_users
-	    where telegram_id = 80 and unit = 'd'"), 1,
+	    where telegram_id = 90080 and unit = 'd'"), 1,
 	    '... and with it they count what was stored meanwhile';
 }
 
