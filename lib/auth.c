@@ -205,9 +205,9 @@ set_admins(struct aic_auth *auth, const char *keys, const char *names,
 		return aic_fail(err, AIC_ENOMEM, "out of memory");
 	/* Without names, a comma is a part of the key, as in earlier versions.
 	 */
-	return names ? add_named_admins(auth, keys, names, err)
-		     : add_admin(auth, keys, strlen(keys), one, strlen(one),
-			   err);
+	return names
+	    ? add_named_admins(auth, keys, names, err)
+	    : add_admin(auth, keys, strlen(keys), one, strlen(one), err);
 }
 
 enum aic_code

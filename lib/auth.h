@@ -69,7 +69,6 @@ bool aic_auth_has_admin(const struct aic_auth *auth);
  * Memory:   valid until aic_auth_close(). NULL: it is no admin key, or out of
  *           memory
  */
-const char *
-aic_auth_admin_name(const struct aic_auth *auth, const char *given);
+const char *aic_auth_admin_name(const struct aic_auth *auth, const char *given);
 
 #endif

@@ -86,8 +86,7 @@ static const struct aic_db_stmt prune_users = {
  * the walk needs no position: rows that were deleted are not found again. As
  * above, locked rows are left to the next run.
  */
-#define PRUNE_FIRST_DAY                                                        \
-	"((now() AT TIME ZONE 'UTC')::date - $3::int)"
+#define PRUNE_FIRST_DAY "((now() AT TIME ZONE 'UTC')::date - $3::int)"
 
 static const struct aic_db_stmt prune_sums = {
 	"prune_sums",

@@ -117,8 +117,7 @@ struct aic_forgotten {
  * Blocks:   until the deadline at most; on a chat of the same user that is
  *           being saved, as such a save blocks on the erasure
  */
-enum aic_code
-aic_retain_forget(struct aic_db *db, int64_t telegram_id,
+enum aic_code aic_retain_forget(struct aic_db *db, int64_t telegram_id,
     const struct aic_audit *audit, int64_t deadline_us,
     struct aic_forgotten *ret, struct aic_err *err) AIC_MUST_CHECK;
 

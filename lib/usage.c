@@ -217,12 +217,15 @@ static const struct aic_db_stmt days = {
 	"   CROSS JOIN generate_series(0, $1::int - 1) g) d"
 	" LEFT JOIN ai_chat_usage u"
 	"  ON u.unit = 'd'::\"char\" AND u.first_day = d.day"
-	" CROSS JOIN LATERAL (SELECT " OUTCOME("limited") ","
-	" " OUTCOME("crowded") ", " OUTCOME("model_failed") ","
-	" " OUTCOME("model_open") ", " OUTCOME("database_failed") ","
-	" " OUTCOME("busy") ", " OUTCOME("failed")
-	"  FROM ai_chat_unanswered WHERE day = d.day) r"
-	" ORDER BY d.day",
+	" CROSS JOIN LATERAL (SELECT " OUTCOME(
+	    "limited") ","
+		       " " OUTCOME("crowded") ", " OUTCOME(
+			   "model_failed") ","
+					   " " OUTCOME("model_open") ", " OUTCOME(
+					       "database_failed") ","
+								  " " OUTCOME("busy") ", " OUTCOME(
+								      "failed") "  FROM ai_chat_unanswered WHERE day = d.day) r"
+										" ORDER BY d.day",
 	2,
 	NULL,
 };

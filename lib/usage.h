@@ -102,8 +102,8 @@ struct aic_usage_day {
  * zone      the time zone whose midnight begins a day; borrowed until the call
  *           has run
  */
-void aic_usage_days_bind(struct aic_db_call *call, int64_t days,
-    const char *zone);
+void
+aic_usage_days_bind(struct aic_db_call *call, int64_t days, const char *zone);
 
 /* aic_usage_day_get -- day i. Its text is valid as long as the call's
  * result. */

@@ -6,91 +6,90 @@
 
 #include "lib/cache_keys.h"
 #include "lib/history.h"
-#include "lib/input.h"
 #include "lib/json.h"
 #include "lib/render.h"
 #include "lib/usage.h"
 
-#define DAYS_MAX 365
-#define DAYS_PRESET 30
-#define PAGE_MAX 100 /* items of a page */
-
-/* An index scan skips so many rows within a few milliseconds. */
-#define USERS_OFFSET_MAX 10000
-
-/* Nginx accepts no longer URI. */
-#define QUERY_MAX 8192
-
 /* --- input --------------------------------------------------------------- */
 
-/* Read an integer of the query. All faults are reported together, so the
- * callers read every parameter before they fail. */
-static enum aic_code
-read_number(struct request *rq, const char *name, int64_t min, int64_t max,
-    int64_t preset, int64_t *ret_value, struct aic_err *err)
-{
-	char text[QUERY_MAX];
+#define TELEGRAM_ID(of, needed)                                                \
+	{                                                                      \
+		"telegram_id", AIC_INPUT_INT,                                  \
+		    .required = (needed), .min = 1, .max = INT64_MAX,          \
+		    .offset = offsetof(struct admin_input, telegram_id),       \
+		    .place = (of), .about = "The user's id in Telegram.",      \
+		    .example = "123456789"                                     \
+	}
 
-	*ret_value = preset;
-	if (!aic_input_query(rq->in.query, name, text, sizeof(text)))
-		return AIC_OK;
-	return aic_input_number("query", name, text, strlen(text), min, max,
-	    ret_value, err);
+static const struct aic_input_field user_fields[] = {
+	TELEGRAM_ID(AIC_INPUT_PATH, true),
+	ADMIN_DAYS,
+};
+const struct aic_input_schema admin_user_input = {
+	AIC_INPUT_FIELDS(user_fields), NULL
+};
+
+static const struct aic_input_field history_fields[] = {
+	TELEGRAM_ID(AIC_INPUT_PATH, true),
+	ADMIN_LIMIT(10),
+	ADMIN_OFFSET(INT64_MAX),
+};
+const struct aic_input_schema admin_history_input = {
+	AIC_INPUT_FIELDS(history_fields), NULL
+};
+
+static const struct aic_input_field audit_fields[] = {
+	TELEGRAM_ID(AIC_INPUT_QUERY, false),
+	ADMIN_LIMIT(50),
+	ADMIN_OFFSET(INT64_MAX),
+};
+const struct aic_input_schema admin_audit_input = {
+	AIC_INPUT_FIELDS(audit_fields), NULL
+};
+
+enum aic_code
+admin_read_params(struct request *rq, const struct aic_input_schema *schema,
+    struct admin_input *ret_in, struct aic_err *err)
+{
+	enum aic_code rc;
+
+	*ret_in = (struct admin_input){ .telegram_id = 0 };
+	request_stage(rq, "reading the parameters");
+	rc = aic_input_params(rq->tail, rq->in.query, schema->fields, schema->n,
+	    ret_in, err);
+	if (!rc)
+		rq->trace.user = ret_in->telegram_id;
+	return rc;
 }
 
-static enum aic_code
-read_user(struct request *rq, struct aic_err *err)
-{
-	request_stage(rq, "reading the path");
-	return aic_input_number("path", "telegram_id", rq->tail,
-	    strlen(rq->tail), 1, INT64_MAX, &rq->trace.user, err);
-}
+static const struct aic_input_field target_fields[] = {
+	TELEGRAM_ID(AIC_INPUT_BODY, true),
+};
+const struct aic_input_schema admin_target_input = {
+	AIC_INPUT_FIELDS(target_fields), "UserRequest"
+};
 
 static enum aic_code
-read_page(struct request *rq, int64_t preset, int64_t offset_max,
-    int64_t *ret_limit, int64_t *ret_offset, struct aic_err *err)
+read_target(struct request *rq, struct aic_err *err)
 {
-	enum aic_code limit = read_number(rq, "limit", 1, PAGE_MAX, preset,
-	    ret_limit, err);
-	enum aic_code offset = read_number(rq, "offset", 0, offset_max, 0,
-	    ret_offset, err);
+	struct admin_input in = { .telegram_id = 0 };
+	struct json_object *doc;
+	enum aic_code rc;
 
-	return limit ? limit : offset;
-}
-
-static enum aic_code
-read_period(struct request *rq, struct aic_usage_period *ret_period,
-    struct aic_err *err)
-{
-	char text[QUERY_MAX];
-
-	*ret_period = (struct aic_usage_period){ .month = true };
-	if (!aic_input_query(rq->in.query, "period", text, sizeof(text)) ||
-	    aic_usage_period_parse(text, ret_period))
-		return AIC_OK;
-	return aic_fault(err, "value_error", "query", "period",
-	    "Value error, must be a month YYYY-MM or a day YYYY-MM-DD, of the "
-	    "years 2000 to 2999");
-}
-
-static enum aic_code
-read_order(struct request *rq, bool *ret_by_tokens, struct aic_err *err)
-{
-	char text[QUERY_MAX] = "chats";
-
-	aic_input_query(rq->in.query, "by", text, sizeof(text));
-	*ret_by_tokens = strcmp(text, "tokens") == 0;
-	if (*ret_by_tokens || strcmp(text, "chats") == 0)
-		return AIC_OK;
-	return aic_fault(err, "literal_error", "query", "by",
-	    "Input should be 'chats' or 'tokens'");
+	request_stage(rq, "reading the body");
+	rc = aic_input_body(rq->body.data, rq->body.len, target_fields, 1, &in,
+	    &doc, err);
+	if (rc)
+		return rc;
+	json_object_put(doc); /* no field points into it */
+	rq->trace.user = in.telegram_id;
+	return AIC_OK;
 }
 
 /* --- output -------------------------------------------------------------- */
 
-/* Write a text of the database or null. */
-static void
-put_text(struct aic_buf *to, const char *text)
+void
+admin_put_text(struct aic_buf *to, const char *text)
 {
 	if (text)
 		aic_json_put_str(to, text);
@@ -98,130 +97,8 @@ put_text(struct aic_buf *to, const char *text)
 		aic_buf_puts(to, "null");
 }
 
-static void
-put_state(struct aic_buf *to, const struct aic_usage_state *state)
-{
-	aic_buf_puts(to, "\"counted_until\":");
-	put_text(to, state->counted_until);
-	aic_buf_printf(to, ",\"complete\":%s",
-	    state->complete ? "true" : "false");
-}
-
-static int64_t
-count_failures(const struct aic_usage_day *day)
-{
-	int64_t n = 0;
-	int i;
-
-	for (i = AIC_USAGE_MODEL_FAILED; i < AIC_USAGE_OUTCOME__MAX; i++)
-		n += day->unanswered[i];
-	return n;
-}
-
-/* The sums of a day, or of all days. */
-static void
-put_sums(struct aic_buf *to, const struct aic_usage_day *day)
-{
-	aic_buf_printf(to,
-	    "\"limited\":%lld,\"crowded\":%lld,\"failed\":%lld",
-	    (long long)day->unanswered[AIC_USAGE_LIMITED],
-	    (long long)day->unanswered[AIC_USAGE_CROWDED],
-	    (long long)count_failures(day));
-}
-
-static void
-put_day(struct aic_buf *to, const struct aic_usage_day *day)
-{
-	int i;
-
-	aic_buf_printf(to,
-	    "{\"date\":\"%s\",\"chats\":%lld,\"tokens\":%lld,\"users\":%lld,",
-	    day->date, (long long)day->chats, (long long)day->tokens,
-	    (long long)day->users);
-	put_sums(to, day);
-	aic_buf_puts(to, ",\"failures\":{");
-	for (i = AIC_USAGE_MODEL_FAILED; i < AIC_USAGE_OUTCOME__MAX; i++)
-		aic_buf_printf(to, "%s\"%s\":%lld",
-		    i > AIC_USAGE_MODEL_FAILED ? "," : "",
-		    aic_usage_outcomes[i], (long long)day->unanswered[i]);
-	aic_buf_puts(to, "}}");
-}
-
-static struct aic_usage_day
-add_days(const struct aic_db_call *call)
-{
-	struct aic_usage_day all = { .chats = 0 }, day;
-	int i, j;
-
-	for (i = 0; i < PQntuples(call->res); i++) {
-		day = aic_usage_day_get(call, i);
-		all.chats += day.chats;
-		all.tokens += day.tokens;
-		for (j = 0; j < AIC_USAGE_OUTCOME__MAX; j++)
-			all.unanswered[j] += day.unanswered[j];
-	}
-	return all;
-}
-
-static void
-put_overview(struct request *rq, const struct aic_db_call calls[2],
-    int64_t days)
-{
-	struct aic_usage_state state = aic_usage_state_read(&calls[0]);
-	struct aic_usage_day all = add_days(&calls[1]), day;
-	struct aic_buf *to = &rq->out;
-	int i;
-
-	aic_buf_printf(to, "{\"days\":%lld,\"timezone\":", (long long)days);
-	aic_json_put_str(to, rq->worker->conf.timezone);
-	aic_buf_printf(to, ",\"daily_limit\":%lld,",
-	    (long long)rq->worker->conf.daily_limit);
-	put_state(to, &state);
-	aic_buf_puts(to, ",\"refusals_since\":");
-	put_text(to, state.refusals_since);
-	aic_buf_printf(to, ",\"totals\":{\"chats\":%lld,\"tokens\":%lld,",
-	    (long long)all.chats, (long long)all.tokens);
-	put_sums(to, &all);
-	aic_buf_puts(to, "},\"items\":[");
-	for (i = 0; i < PQntuples(calls[1].res); i++) {
-		if (i > 0)
-			aic_buf_putc(to, ',');
-		day = aic_usage_day_get(&calls[1], i);
-		put_day(to, &day);
-	}
-	aic_buf_puts(to, "]}");
-}
-
-static void
-put_users(struct aic_buf *to, const struct aic_db_call calls[3])
-{
-	struct aic_usage_state state = aic_usage_state_read(&calls[2]);
-	struct aic_usage_sum sum = aic_usage_top_sum(calls);
-	struct aic_usage_user user;
-	int i;
-
-	put_state(to, &state);
-	aic_buf_printf(to,
-	    ",\"users\":%lld,\"chats\":%lld,\"tokens\":%lld,\"items\":[",
-	    (long long)sum.users, (long long)sum.chats, (long long)sum.tokens);
-	for (i = 0; i < aic_usage_top_count(calls); i++) {
-		user = aic_usage_top_get(calls, i);
-		aic_buf_printf(to,
-		    "%s{\"telegram_id\":%lld,\"chats\":%lld,\"tokens\":%lld}",
-		    i > 0 ? "," : "", (long long)user.telegram_id,
-		    (long long)user.chats, (long long)user.tokens);
-	}
-	aic_buf_puts(to, "]}");
-}
-
 /* The calls of admin_user(). */
-enum user_call {
-	USER_LIMIT,
-	USER_STATS,
-	USER_SINCE,
-	USER_DAYS,
-	USER_CALLS
-};
+enum user_call { USER_LIMIT, USER_STATS, USER_SINCE, USER_DAYS, USER_CALLS };
 
 static void
 put_user(struct aic_buf *to, int64_t user, int64_t days,
@@ -238,9 +115,9 @@ put_user(struct aic_buf *to, int64_t user, int64_t days,
 	    "\"first_seen\":",
 	    (long long)user, limit->known || s.requests > 0 ? "true" : "false",
 	    (long long)limit->reservations);
-	put_text(to, since.first_seen);
+	admin_put_text(to, since.first_seen);
 	aic_buf_puts(to, ",\"conversation_since\":");
-	put_text(to, since.conversation);
+	admin_put_text(to, since.conversation);
 	aic_buf_puts(to, ",\"limits\":");
 	aic_render_limits(to, user, limit);
 	aic_buf_puts(to, ",\"stats\":");
@@ -259,16 +136,105 @@ put_user(struct aic_buf *to, int64_t user, int64_t days,
 static void
 put_action(struct aic_buf *to, const struct aic_audit_item *item)
 {
-	aic_buf_printf(to, "{\"id\":%lld,\"at\":\"%s\",\"key\":",
-	    (long long)item->id, item->at);
+	aic_buf_printf(to,
+	    "{\"id\":%lld,\"at\":\"%s\",\"key\":", (long long)item->id,
+	    item->at);
 	aic_json_put_str(to, item->key);
 	aic_buf_puts(to, ",\"action\":");
 	aic_json_put_str(to, item->action);
 	aic_buf_printf(to, ",\"telegram_id\":%lld,\"request_id\":",
 	    (long long)item->telegram_id);
-	put_text(to, item->request_id);
+	admin_put_text(to, item->request_id);
 	aic_buf_putc(to, '}');
 }
+
+/* --- shapes -------------------------------------------------------------- */
+
+static const struct aic_shape_member day_members[] = {
+	{ "date", AIC_SHAPE_TEXT, .format = "date" },
+	{ "chats", AIC_SHAPE_INT, .about = "Answered chats." },
+	{ "tokens", AIC_SHAPE_INT, .about = "As counted by the model." },
+};
+static const struct aic_shape day_shape = { "UserDay",
+	"The stored exchanges of a user on a day.",
+	AIC_SHAPE_MEMBERS(day_members), NULL };
+static const struct aic_shape_member user_members[] = {
+	{ "telegram_id", AIC_SHAPE_INT, .min = 1 },
+	{ "known", AIC_SHAPE_BOOL,
+	    .about = "False: the user has never chatted." },
+	{ "in_flight", AIC_SHAPE_INT, .about = "Chats in flight." },
+	{ "first_seen", AIC_SHAPE_TEXT, .nullable = true, .format = "date-time",
+	    .about = "Null: the user has never chatted." },
+	{ "conversation_since", AIC_SHAPE_TEXT, .nullable = true,
+	    .format = "date-time",
+	    .about = "When the conversation was begun anew. Null: never." },
+	{ "limits", AIC_SHAPE_OBJECT, .shape = &aic_render_limits_shape },
+	{ "stats", AIC_SHAPE_OBJECT, .shape = &aic_render_stats_shape },
+	{ "items", AIC_SHAPE_LIST, .shape = &day_shape,
+	    .about = "Each day, the oldest first; the last one is today." },
+};
+const struct aic_shape admin_user_shape = { "User",
+	"The limit, the statistics and the last days of a user.",
+	AIC_SHAPE_MEMBERS(user_members),
+	"{\"telegram_id\":123456789,\"known\":true,\"in_flight\":0,"
+	"\"first_seen\":\"2026-01-09T08:00:00+00:00\","
+	"\"conversation_since\":null,\"limits\":{\"telegram_id\":123456789,"
+	"\"requests_today\":3,\"requests_remaining\":27,\"daily_limit\":30,"
+	"\"reset_date\":\"2026-11-28\","
+	"\"reset_at\":\"2026-11-29T00:00:00+00:00\"},"
+	"\"stats\":{\"telegram_id\":123456789,\"total_requests\":3,"
+	"\"total_tokens\":3000,\"days\":1,\"avg_requests_per_day\":3.00,"
+	"\"avg_tokens_per_request\":1000.00},"
+	"\"items\":[{\"date\":\"2026-11-28\",\"chats\":3,"
+	"\"tokens\":3000}]}" };
+
+static const char *const caches[] = { "deleted", "expires", "off", NULL };
+static const struct aic_shape_member forget_members[] = {
+	{ "success", AIC_SHAPE_BOOL, .about = "Always true." },
+	{ "telegram_id", AIC_SHAPE_INT, .min = 1 },
+	{ "known", AIC_SHAPE_BOOL,
+	    .about = "False: the user has never chatted." },
+	{ "exchanges", AIC_SHAPE_INT, .about = "How many were deleted." },
+	{ "counter_kept", AIC_SHAPE_BOOL,
+	    .about = "True: the counter of today or yesterday stays, so that "
+		     "nobody gets a second limit." },
+	{ "cache", AIC_SHAPE_TEXT, .names = caches,
+	    .about = "Redis. \"expires\": it did not answer, and its entries "
+		     "about the user expire within ten minutes. \"off\": not "
+		     "configured." },
+};
+const struct aic_shape admin_forget_shape = { "Forgotten",
+	"The user is erased.", AIC_SHAPE_MEMBERS(forget_members),
+	"{\"success\":true,\"telegram_id\":123456789,\"known\":true,"
+	"\"exchanges\":120,\"counter_kept\":true,\"cache\":\"deleted\"}" };
+
+static const struct aic_shape_member action_members[] = {
+	{ "id", AIC_SHAPE_INT, .min = 1 },
+	{ "at", AIC_SHAPE_TEXT, .format = "date-time" },
+	{ "key", AIC_SHAPE_TEXT,
+	    .about = "The name of the key; \"ai-chatctl\": that tool." },
+	{ "action", AIC_SHAPE_TEXT,
+	    .about = "`reset-limit`, `clear`, `forget`, or `history`: the "
+		     "exchanges of the user were read." },
+	{ "telegram_id", AIC_SHAPE_INT, .min = 1 },
+	{ "request_id", AIC_SHAPE_TEXT, .nullable = true,
+	    .about = "As in the log. Null: no request." },
+};
+static const struct aic_shape action_shape = { "Action",
+	"An action of an operator.", AIC_SHAPE_MEMBERS(action_members), NULL };
+static const struct aic_shape_member audit_members[] = {
+	{ "limit", AIC_SHAPE_INT, .min = 1, .about = "As in the request." },
+	{ "offset", AIC_SHAPE_INT, .about = "As in the request." },
+	{ "total", AIC_SHAPE_INT, .about = "The number of all of them." },
+	{ "items", AIC_SHAPE_LIST, .shape = &action_shape,
+	    .about = "The newest first." },
+};
+const struct aic_shape admin_audit_shape = { "Audit",
+	"A page of the actions of operators.", AIC_SHAPE_MEMBERS(audit_members),
+	"{\"limit\":50,\"offset\":0,\"total\":1,\"items\":[{\"id\":1,"
+	"\"at\":\"2026-11-28T10:15:30+00:00\",\"key\":\"key 1\","
+	"\"action\":\"reset-limit\",\"telegram_id\":123456789,"
+	"\"request_id\":\"5f1f8f9b1a77cc03\"}]}" };
 
 /* --- handlers ------------------------------------------------------------ */
 
@@ -287,81 +253,24 @@ admin_begin(struct request *rq, const char *action, struct aic_audit *ret_audit,
 }
 
 enum aic_code
-admin_overview(struct request *rq, struct aic_err *err)
-{
-	struct aic_db_call calls[2];
-	enum aic_code rc;
-	int64_t days;
-
-	rc = read_number(rq, "days", 1, DAYS_MAX, DAYS_PRESET, &days, err);
-	if (rc)
-		return rc;
-	request_stage(rq, "reading the sums");
-	aic_usage_state_bind(&calls[0]);
-	aic_usage_days_bind(&calls[1], days, rq->worker->conf.timezone);
-	rc = request_db(rq, calls, 2, err);
-	if (rc)
-		return rc;
-	put_overview(rq, calls, days);
-	aic_db_call_done(&calls[0]);
-	aic_db_call_done(&calls[1]);
-	return AIC_OK;
-}
-
-enum aic_code
-admin_users(struct request *rq, struct aic_err *err)
-{
-	struct aic_usage_period period;
-	struct aic_db_call calls[3];
-	int64_t limit, offset;
-	bool by_tokens;
-	enum aic_code rc, more;
-	int i;
-
-	rc = read_period(rq, &period, err);
-	more = read_order(rq, &by_tokens, err);
-	rc = rc ? rc : more;
-	more = read_page(rq, 20, USERS_OFFSET_MAX, &limit, &offset, err);
-	rc = rc ? rc : more;
-	if (rc)
-		return rc;
-	request_stage(rq, "reading the sums");
-	aic_usage_top_bind(calls, &period, rq->worker->conf.timezone, by_tokens,
-	    limit, offset);
-	aic_usage_state_bind(&calls[2]);
-	rc = request_db(rq, calls, 3, err);
-	if (rc)
-		return rc;
-	aic_buf_printf(&rq->out,
-	    "{\"period\":\"%s\",\"by\":\"%s\",\"limit\":%lld,\"offset\":%lld,",
-	    aic_usage_top_sum(calls).period, by_tokens ? "tokens" : "chats",
-	    (long long)limit, (long long)offset);
-	put_users(&rq->out, calls);
-	for (i = 0; i < 3; i++)
-		aic_db_call_done(&calls[i]);
-	return AIC_OK;
-}
-
-enum aic_code
 admin_user(struct request *rq, struct aic_err *err)
 {
 	const struct aic_conf *conf = &rq->worker->conf;
 	struct aic_db_call calls[USER_CALLS];
 	struct aic_limit_state limit;
-	enum aic_code rc, query;
-	int64_t days;
+	struct admin_input in;
+	enum aic_code rc;
 	int i;
 
-	rc = read_user(rq, err);
-	query = read_number(rq, "days", 1, DAYS_MAX, DAYS_PRESET, &days, err);
-	if (rc || query)
-		return rc ? rc : query;
+	rc = admin_read_params(rq, &admin_user_input, &in, err);
+	if (rc)
+		return rc;
 	request_stage(rq, "reading the user");
-	aic_limit_peek_bind(&calls[USER_LIMIT], rq->trace.user, conf->timezone);
-	aic_history_stats_bind(&calls[USER_STATS], rq->trace.user, days,
+	aic_limit_peek_bind(&calls[USER_LIMIT], in.telegram_id, conf->timezone);
+	aic_history_stats_bind(&calls[USER_STATS], in.telegram_id, in.days,
 	    conf->timezone);
-	aic_usage_since_bind(&calls[USER_SINCE], rq->trace.user);
-	aic_usage_user_days_bind(&calls[USER_DAYS], rq->trace.user, days,
+	aic_usage_since_bind(&calls[USER_SINCE], in.telegram_id);
+	aic_usage_user_days_bind(&calls[USER_DAYS], in.telegram_id, in.days,
 	    conf->timezone);
 	rc = request_db(rq, calls, USER_CALLS, err);
 	if (rc)
@@ -369,7 +278,7 @@ admin_user(struct request *rq, struct aic_err *err)
 	rc = aic_limit_peek_read(&calls[USER_LIMIT], conf->daily_limit, &limit,
 	    err);
 	if (!rc)
-		put_user(&rq->out, rq->trace.user, days, &limit, calls);
+		put_user(&rq->out, in.telegram_id, in.days, &limit, calls);
 	for (i = 0; i < USER_CALLS; i++)
 		aic_db_call_done(&calls[i]);
 	return rc;
@@ -380,48 +289,25 @@ admin_history(struct request *rq, struct aic_err *err)
 {
 	struct aic_db_call calls[3];
 	struct aic_audit audit;
-	int64_t limit, offset;
-	enum aic_code rc, page;
+	struct admin_input in;
+	enum aic_code rc;
 	int i;
 
-	rc = read_user(rq, err);
-	page = read_page(rq, 10, INT64_MAX, &limit, &offset, err);
-	if (rc || page)
-		return rc ? rc : page;
+	rc = admin_read_params(rq, &admin_history_input, &in, err);
+	if (rc)
+		return rc;
 	request_stage(rq, "reading the history");
 	rc = admin_begin(rq, "history", &audit, err);
 	if (rc)
 		return rc;
-	aic_history_bind(calls, rq->trace.user, limit, offset);
+	aic_history_bind(calls, in.telegram_id, in.limit, in.offset);
 	aic_audit_bind(&calls[2], &audit);
 	rc = request_db(rq, calls, 3, err);
 	if (rc)
 		return rc;
-	aic_render_history(&rq->out, calls, limit, offset);
+	aic_render_history(&rq->out, calls, in.limit, in.offset);
 	for (i = 0; i < 3; i++)
 		aic_db_call_done(&calls[i]);
-	return AIC_OK;
-}
-
-/* The body is {"telegram_id"}. */
-static enum aic_code
-read_target(struct request *rq, struct aic_err *err)
-{
-	static const struct aic_input_field fields[] = {
-		{ "telegram_id", AIC_INPUT_INT, .required = true, .min = 1,
-		    .max = INT64_MAX },
-	};
-	struct json_object *doc;
-	int64_t user;
-	enum aic_code rc;
-
-	request_stage(rq, "reading the body");
-	rc = aic_input_body(rq->body.data, rq->body.len, fields, 1, &user, &doc,
-	    err);
-	if (rc)
-		return rc;
-	json_object_put(doc);
-	rq->trace.user = user;
 	return AIC_OK;
 }
 
@@ -465,22 +351,21 @@ admin_audit_list(struct request *rq, struct aic_err *err)
 {
 	struct aic_audit_item item;
 	struct aic_db_call calls[2];
-	int64_t limit, offset, user;
-	enum aic_code rc, page;
+	struct admin_input in;
+	enum aic_code rc;
 	int i;
 
-	rc = read_number(rq, "telegram_id", 1, INT64_MAX, 0, &user, err);
-	page = read_page(rq, 50, INT64_MAX, &limit, &offset, err);
-	if (rc || page)
-		return rc ? rc : page;
+	rc = admin_read_params(rq, &admin_audit_input, &in, err);
+	if (rc)
+		return rc;
 	request_stage(rq, "reading the audit");
-	aic_audit_list_bind(calls, user, limit, offset);
+	aic_audit_list_bind(calls, in.telegram_id, in.limit, in.offset);
 	rc = request_db(rq, calls, 2, err);
 	if (rc)
 		return rc;
 	aic_buf_printf(&rq->out,
 	    "{\"limit\":%lld,\"offset\":%lld,\"total\":%lld,\"items\":[",
-	    (long long)limit, (long long)offset,
+	    (long long)in.limit, (long long)in.offset,
 	    (long long)aic_audit_total(calls));
 	for (i = 0; i < aic_audit_count(calls); i++) {
 		if (i > 0)

@@ -88,8 +88,9 @@ put_worker(struct aic_buf *to, const struct aic_conf *conf,
 {
 	const struct aic_metrics_now *now = &w->now;
 
-	aic_buf_printf(to, "{\"worker\":%d,\"state\":\"%s\",\"version\":",
-	    w->number, w->up ? "running" : "dead");
+	aic_buf_printf(to,
+	    "{\"worker\":%d,\"state\":\"%s\",\"version\":", w->number,
+	    w->up ? "running" : "dead");
 	aic_json_put_str(to, w->version);
 	aic_buf_puts(to, ",\"started_at\":");
 	put_time(to, w->started_s);
@@ -150,8 +151,8 @@ put_error(struct aic_buf *to, const struct found *f)
 {
 	const struct aic_metrics_error *e = f->error;
 
-	aic_buf_printf(to, "{\"kind\":\"%s\",\"at\":",
-	    aic_metrics_failure_name(f->kind));
+	aic_buf_printf(to,
+	    "{\"kind\":\"%s\",\"at\":", aic_metrics_failure_name(f->kind));
 	put_time(to, e->at_s);
 	aic_buf_printf(to, ",\"worker\":%d,\"request_id\":", f->worker);
 	aic_json_put_str(to, e->request_id);
@@ -198,6 +199,106 @@ put_workers(struct request *rq, const struct aic_metrics_worker *workers, int n)
 	aic_buf_puts(to, "]}");
 }
 
+/* --- shapes -------------------------------------------------------------- */
+
+static const char *const database_states[] = { "ok", "down", NULL };
+static const char *const worker_states[] = { "running", "dead", NULL };
+static const char *const breaker_states[] = { "closed", "open", NULL };
+static const char *const other_states[] = { "closed", "open", "off", NULL };
+
+static const struct aic_shape_member database_members[] = {
+	{ "state", AIC_SHAPE_TEXT, .names = database_states },
+	{ "version", AIC_SHAPE_TEXT, .nullable = true,
+	    .about = "The version of PostgreSQL." },
+	{ "schema", AIC_SHAPE_INT, .nullable = true,
+	    .about = "The number of the last migration." },
+};
+static const struct aic_shape database_shape = { "DatabaseState",
+	"The database, as the worker of this response sees it.",
+	AIC_SHAPE_MEMBERS(database_members), NULL };
+static const struct aic_shape_member pool_members[] = {
+	{ "state", AIC_SHAPE_TEXT, .names = database_states },
+	{ "connections", AIC_SHAPE_INT, .about = "Open connections." },
+	{ "busy", AIC_SHAPE_INT, .about = "Connections in use." },
+	{ "waiting", AIC_SHAPE_INT,
+	    .about = "Requests that wait for a connection." },
+};
+static const struct aic_shape pool_shape = { "PoolState",
+	"The connections of a worker to the database.",
+	AIC_SHAPE_MEMBERS(pool_members), NULL };
+static const struct aic_shape_member breaker_members[] = {
+	{ "model", AIC_SHAPE_TEXT, .names = breaker_states },
+	{ "fallback", AIC_SHAPE_TEXT, .names = other_states },
+	{ "saves", AIC_SHAPE_TEXT, .names = breaker_states },
+	{ "cache", AIC_SHAPE_TEXT, .names = other_states },
+	{ "seller_data", AIC_SHAPE_TEXT, .names = other_states },
+};
+static const struct aic_shape breaker_shape = { "Breakers",
+	"The circuit breakers of a worker. \"off\": not configured.",
+	AIC_SHAPE_MEMBERS(breaker_members), NULL };
+static const struct aic_shape_member worker_members[] = {
+	{ "worker", AIC_SHAPE_INT, .min = 1, .about = "Its number." },
+	{ "state", AIC_SHAPE_TEXT, .names = worker_states,
+	    .about = "\"dead\": it was killed, and is not restarted yet." },
+	{ "version", AIC_SHAPE_TEXT, .about = "Its version." },
+	{ "started_at", AIC_SHAPE_TEXT, .format = "date-time" },
+	{ "answered", AIC_SHAPE_INT,
+	    .about = "Chats, since the metrics of the worker began." },
+	{ "failed", AIC_SHAPE_INT, .about = "The same." },
+	{ "slots", AIC_SHAPE_INT, .about = "The most chats in flight." },
+	{ "slots_used", AIC_SHAPE_INT, .about = "Chats in flight." },
+	{ "other_requests", AIC_SHAPE_INT,
+	    .about = "Requests in flight that need no model." },
+	{ "reservations", AIC_SHAPE_INT,
+	    .about = "Reservations of chats in flight." },
+	{ "database", AIC_SHAPE_OBJECT, .shape = &pool_shape },
+	{ "breakers", AIC_SHAPE_OBJECT, .shape = &breaker_shape },
+};
+static const struct aic_shape worker_shape = { "Worker",
+	"A worker of this host.", AIC_SHAPE_MEMBERS(worker_members), NULL };
+static const struct aic_shape_member error_members[] = {
+	{ "kind", AIC_SHAPE_TEXT, .about = "As in `failures` of a day." },
+	{ "at", AIC_SHAPE_TEXT, .format = "date-time" },
+	{ "worker", AIC_SHAPE_INT, .min = 1 },
+	{ "request_id", AIC_SHAPE_TEXT, .about = "As in the log." },
+	{ "path", AIC_SHAPE_TEXT, .about = "The path of the endpoint." },
+	{ "doing", AIC_SHAPE_TEXT, .about = "The stage of the request." },
+	{ "code", AIC_SHAPE_TEXT, .about = "As in the log." },
+	{ "sqlstate", AIC_SHAPE_TEXT, .nullable = true,
+	    .about = "The error of PostgreSQL. Null: none." },
+	{ "text", AIC_SHAPE_TEXT,
+	    .about = "What the caller was told; \"\": a standard text." },
+};
+static const struct aic_shape error_shape = { "LastError",
+	"The last error of a kind.", AIC_SHAPE_MEMBERS(error_members), NULL };
+static const struct aic_shape_member service_members[] = {
+	{ "host", AIC_SHAPE_TEXT, .about = "The name of this host." },
+	{ "version", AIC_SHAPE_TEXT,
+	    .about = "Of the worker of this response." },
+	{ "database", AIC_SHAPE_OBJECT, .shape = &database_shape },
+	{ "workers", AIC_SHAPE_LIST, .shape = &worker_shape },
+	{ "errors", AIC_SHAPE_LIST, .shape = &error_shape,
+	    .about = "One of each kind, the newest first." },
+};
+const struct aic_shape admin_service_shape = { "Service",
+	"The state of the workers of this host.",
+	AIC_SHAPE_MEMBERS(service_members),
+	"{\"host\":\"chat1\",\"version\":\"1.0.0\",\"database\":"
+	"{\"state\":\"ok\",\"version\":\"15.8\",\"schema\":6},"
+	"\"workers\":[{\"worker\":1,\"state\":\"running\","
+	"\"version\":\"1.0.0\","
+	"\"started_at\":\"2026-11-28T08:00:00+00:00\","
+	"\"answered\":90211,\"failed\":2,\"slots\":64,\"slots_used\":3,"
+	"\"other_requests\":0,\"reservations\":3,\"database\":"
+	"{\"state\":\"ok\",\"connections\":4,\"busy\":1,\"waiting\":0},"
+	"\"breakers\":{\"model\":\"closed\",\"fallback\":\"off\","
+	"\"saves\":\"closed\",\"cache\":\"off\",\"seller_data\":\"off\"}}],"
+	"\"errors\":[{\"kind\":\"database_failed\","
+	"\"at\":\"2026-11-28T09:12:01+00:00\",\"worker\":1,"
+	"\"request_id\":\"5f1f8f9b1a77cc03\",\"path\":\"/v1/chat/send\","
+	"\"doing\":\"saving the exchange\",\"code\":\"EDB\","
+	"\"sqlstate\":\"57014\",\"text\":\"\"}]}" };
+
 enum aic_code
 admin_service(struct request *rq, struct aic_err *err)
 {
@@ -214,8 +315,8 @@ admin_service(struct request *rq, struct aic_err *err)
 	gethostname(host, sizeof(host) - 1);
 	aic_buf_puts(&rq->out, "{\"host\":");
 	aic_json_put_str(&rq->out, host);
-	aic_buf_puts(&rq->out, ",\"version\":\"" PACKAGE_VERSION
-			       "\",\"database\":");
+	aic_buf_puts(&rq->out,
+	    ",\"version\":\"" PACKAGE_VERSION "\",\"database\":");
 	put_database(rq, &rq->out);
 	put_workers(rq, workers, n);
 	free(workers);
