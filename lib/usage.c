@@ -204,10 +204,7 @@ enum state_column {
 	STATE_REFUSALS_SINCE,
 };
 
-/* The count of one outcome, in the order of enum aic_usage_outcome. */
-#define OUTCOME(name) "coalesce(sum(n) FILTER (WHERE outcome = '" name "'), 0)"
-
-/* $1 days, $2 zone */
+/* $1 days, $2 zone. The outcomes are in the order of enum aic_usage_outcome. */
 static const struct aic_db_stmt days = {
 	"usage_days",
 	"SELECT to_char(d.day::timestamp, 'YYYY-MM-DD'), coalesce(u.chats, 0),"
@@ -217,15 +214,16 @@ static const struct aic_db_stmt days = {
 	"   CROSS JOIN generate_series(0, $1::int - 1) g) d"
 	" LEFT JOIN ai_chat_usage u"
 	"  ON u.unit = 'd'::\"char\" AND u.first_day = d.day"
-	" CROSS JOIN LATERAL (SELECT " OUTCOME(
-	    "limited") ","
-		       " " OUTCOME("crowded") ", " OUTCOME(
-			   "model_failed") ","
-					   " " OUTCOME("model_open") ", " OUTCOME(
-					       "database_failed") ","
-								  " " OUTCOME("busy") ", " OUTCOME(
-								      "failed") "  FROM ai_chat_unanswered WHERE day = d.day) r"
-										" ORDER BY d.day",
+	" CROSS JOIN LATERAL (SELECT"
+	"   sum(n) FILTER (WHERE outcome = 'limited'),"
+	"   sum(n) FILTER (WHERE outcome = 'crowded'),"
+	"   sum(n) FILTER (WHERE outcome = 'model_failed'),"
+	"   sum(n) FILTER (WHERE outcome = 'model_open'),"
+	"   sum(n) FILTER (WHERE outcome = 'database_failed'),"
+	"   sum(n) FILTER (WHERE outcome = 'busy'),"
+	"   sum(n) FILTER (WHERE outcome = 'failed')"
+	"  FROM ai_chat_unanswered WHERE day = d.day) r"
+	" ORDER BY d.day",
 	2,
 	NULL,
 };

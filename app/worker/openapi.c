@@ -305,6 +305,9 @@ list_errors(const struct endpoint *e)
 
 	if (e->need != AIC_AUTH_NONE)
 		errors |= 1U << AIC_EAUTH;
+	/* Without API_ADMIN_KEY the path does not exist. */
+	if (e->need == AIC_AUTH_OPERATOR)
+		errors |= 1U << AIC_ENOROUTE;
 	if (strcmp(e->method, "POST") == 0)
 		errors |= 1U << AIC_EBIG;
 	if (e->input)
