@@ -81,28 +81,36 @@ static const struct aic_db_stmt prune_users = {
 };
 
 /*
- * $1 not used, $2 rows, $3 days. Deletes the sums of users of the days and
- * months that ended before. An index on unit and first_day finds the rows, so
+ * $1 not used, $2 rows, $3 days. Deletes the sums of users of days, or of
+ * months, that ended before. An index has the rows in the order of the days, so
  * the walk needs no position: rows that were deleted are not found again. As
  * above, locked rows are left to the next run.
  */
-#define PRUNE_FIRST_DAY "((now() AT TIME ZONE 'UTC')::date - $3::int)"
+#define PRUNE_SUMS(unit, end)                                                  \
+	"WITH old AS MATERIALIZED (SELECT telegram_id, unit, first_day"        \
+	"  FROM ai_chat_usage_users"                                           \
+	"  WHERE $1::bigint IS NOT NULL AND unit = '" unit "'::\"char\""       \
+	"   AND first_day < " end                                              \
+	"  ORDER BY first_day LIMIT $2::int FOR UPDATE SKIP LOCKED),"          \
+	" gone AS (DELETE FROM ai_chat_usage_users u USING old"                \
+	"  WHERE u.telegram_id = old.telegram_id AND u.unit = old.unit"        \
+	"  AND u.first_day = old.first_day RETURNING u.telegram_id)"           \
+	" SELECT (SELECT count(*) FROM old), 0,"                               \
+	"  (SELECT count(*) FROM gone), (SELECT count(*) FROM old),"           \
+	"  " AIC_SQL_NO_WAIT
+#define FIRST_DAY_KEPT "((now() AT TIME ZONE 'UTC')::date - $3::int)"
 
-static const struct aic_db_stmt prune_sums = {
-	"prune_sums",
-	"WITH old AS MATERIALIZED (SELECT telegram_id, unit, first_day"
-	"  FROM ai_chat_usage_users"
-	"  WHERE $1::bigint IS NOT NULL AND ((unit = 'd'::\"char\""
-	"    AND first_day < " PRUNE_FIRST_DAY ")"
-	"   OR (unit = 'm'::\"char\" AND first_day <"
-	"    date_trunc('month', " PRUNE_FIRST_DAY "::timestamp)::date))"
-	"  LIMIT $2::int FOR UPDATE SKIP LOCKED),"
-	" gone AS (DELETE FROM ai_chat_usage_users u USING old"
-	"  WHERE u.telegram_id = old.telegram_id AND u.unit = old.unit"
-	"  AND u.first_day = old.first_day RETURNING u.telegram_id)"
-	" SELECT (SELECT count(*) FROM old), 0,"
-	"  (SELECT count(*) FROM gone), (SELECT count(*) FROM old),"
-	"  " AIC_SQL_NO_WAIT,
+static const struct aic_db_stmt prune_days = {
+	"prune_days",
+	PRUNE_SUMS("d", FIRST_DAY_KEPT),
+	3,
+	NULL,
+};
+
+static const struct aic_db_stmt prune_months = {
+	"prune_months",
+	PRUNE_SUMS("m",
+	    "date_trunc('month', " FIRST_DAY_KEPT "::timestamp)::date"),
 	3,
 	NULL,
 };
@@ -293,7 +301,8 @@ aic_retain_prune(struct aic_db *db, const struct aic_retain *r,
 		{ &prune_exchanges, &ret_done->exchanges,
 		    r->all ? 0 : YOUNG_MAX },
 		{ &prune_users, &ret_done->users, 0 },
-		{ &prune_sums, &ret_done->sums, 0 },
+		{ &prune_days, &ret_done->sums, 0 },
+		{ &prune_months, &ret_done->sums, 0 },
 		{ &prune_actions, &ret_done->actions, 0 },
 	};
 	enum aic_code rc;
