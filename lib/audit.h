@@ -4,6 +4,7 @@
  *
  * The row of an action is inserted in the batch of the action, so in the same
  * transaction: there is no action without a row, and no row without an action.
+ * An erasure takes several transactions, and has its row in the first one.
  *
  * Threads: any.
  */

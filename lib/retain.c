@@ -329,25 +329,32 @@ aic_retain_prune(struct aic_db *db, const struct aic_retain *r,
 
 /*
  * Deletes until few rows are left, so that the last step is short, however many
- * rows there were.
+ * rows there were. The action is recorded with the first rows, so that nothing
+ * is deleted without a record, even if a later step fails.
  */
 static enum aic_code
-forget_most(struct aic_db *db, int64_t telegram_id, int64_t deadline_us,
-    int64_t *deleted, struct aic_err *err)
+forget_most(struct aic_db *db, int64_t telegram_id,
+    const struct aic_audit *audit, int64_t deadline_us, int64_t *deleted,
+    struct aic_err *err)
 {
-	struct aic_db_call call;
+	struct aic_db_call calls[2] = { 0 };
 	enum aic_code rc;
 	int n;
 
 	do {
-		aic_db_call(&call, &forget_some);
-		aic_db_int(&call, telegram_id);
-		aic_db_int(&call, BATCH);
-		rc = aic_db_run(db, &call, 1, batch_end(deadline_us), err);
+		aic_db_call(&calls[0], &forget_some);
+		aic_db_int(&calls[0], telegram_id);
+		aic_db_int(&calls[0], BATCH);
+		if (audit)
+			aic_audit_bind(&calls[1], audit);
+		rc = aic_db_run(db, calls, audit ? 2 : 1,
+		    batch_end(deadline_us), err);
 		if (rc)
 			return rc;
-		n = PQntuples(call.res);
-		aic_db_call_done(&call);
+		audit = NULL;
+		n = PQntuples(calls[0].res);
+		aic_db_call_done(&calls[0]);
+		aic_db_call_done(&calls[1]);
 		*deleted += n;
 	} while (n == BATCH);
 	return AIC_OK;
@@ -358,12 +365,12 @@ aic_retain_forget(struct aic_db *db, int64_t telegram_id,
     const struct aic_audit *audit, int64_t deadline_us,
     struct aic_forgotten *ret, struct aic_err *err)
 {
-	struct aic_db_call calls[4] = { 0 };
+	struct aic_db_call calls[3];
 	int64_t deleted = 0;
 	enum aic_code rc;
 	int i;
 
-	rc = forget_most(db, telegram_id, deadline_us, &deleted, err);
+	rc = forget_most(db, telegram_id, audit, deadline_us, &deleted, err);
 	if (rc)
 		return rc;
 	aic_db_call(&calls[0], &forget_reservations);
@@ -371,15 +378,13 @@ aic_retain_forget(struct aic_db *db, int64_t telegram_id,
 	aic_db_call(&calls[2], &forget_counter);
 	for (i = 0; i < 3; i++)
 		aic_db_int(&calls[i], telegram_id);
-	if (audit)
-		aic_audit_bind(&calls[3], audit);
-	rc = aic_db_run(db, calls, audit ? 4 : 3, deadline_us, err);
+	rc = aic_db_run(db, calls, 3, deadline_us, err);
 	if (rc)
 		return rc;
 	ret->exchanges = deleted + PQntuples(calls[1].res);
 	ret->known = PQntuples(calls[0].res) > 0;
 	ret->counter_kept = ret->known && PQntuples(calls[2].res) == 0;
-	for (i = 0; i < 4; i++)
+	for (i = 0; i < 3; i++)
 		aic_db_call_done(&calls[i]);
 	return AIC_OK;
 }

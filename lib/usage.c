@@ -63,7 +63,7 @@ const char *const aic_usage_outcomes[AIC_USAGE_OUTCOME__MAX] = {
  * sums and the position are lost together.
  *
  * A user is new in a period when the sum after the addition equals the
- * addition.
+ * addition. In tables of an earlier service request_date can be NULL.
  */
 static const struct aic_db_stmt step = {
 	"usage_step",
@@ -78,7 +78,7 @@ static const struct aic_db_stmt step = {
 	"  FROM fresh f CROSS JOIN LATERAL (VALUES"
 	"   ('d'::\"char\", f.request_date), ('m'::\"char\","
 	"    date_trunc('month', f.request_date::timestamp)::date))"
-	"   p (unit, first_day)"
+	"   p (unit, first_day) WHERE f.request_date IS NOT NULL"
 	"  GROUP BY p.unit, p.first_day, f.telegram_id),"
 	" counted AS (INSERT INTO ai_chat_usage_users AS u"
 	"   (telegram_id, unit, first_day, chats, tokens)"

@@ -195,8 +195,8 @@ is_deeply [ @{ actions() }[3 .. 4] ], [ 'Анна forget 42',
 	}
 	is get('history/44')->{status}, 503, '... and so does the history';
 	$s->sql('alter table ai_chat_audit drop constraint no_44');
-	is $s->value('select request_count || coalesce(context_from::text, ' . "''"
-	    . ') from ai_chat_daily_limits where telegram_id = 44'), 3,
+	is $s->value("select request_count || coalesce(context_from::text, '')
+	    from ai_chat_daily_limits where telegram_id = 44"), 3,
 	    '... and changes nothing';
 	# The exchanges of an erasure are deleted in batches before the record.
 }

@@ -170,5 +170,5 @@ rollup_end(struct rollup *r)
 		return;
 	take_addition(r);
 	if (r->is_pending)
-		(void)!run_batch(r, &more);
+		run_batch(r, &more);
 }
