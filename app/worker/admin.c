@@ -243,13 +243,18 @@ admin_begin(struct request *rq, const char *action, struct aic_audit *ret_audit,
     struct aic_err *err)
 {
 	*ret_audit = (struct aic_audit){
-		.key = aic_auth_admin_name(rq->worker->conf.auth,
-		    rq->in.api_key),
 		.action = action,
 		.telegram_id = rq->trace.user,
 		.request_id = rq->in.id,
 	};
-	return ret_audit->key ? aic_id_new(ret_audit->id, err) : AIC_OK;
+	if (!rq->by_operator)
+		return AIC_OK;
+	ret_audit->key = aic_auth_admin_name(rq->worker->conf.auth,
+	    rq->in.api_key);
+	/* The key was accepted, so only a lack of memory hides its name. */
+	if (!ret_audit->key)
+		return aic_fail(err, AIC_ENOMEM, "out of memory");
+	return aic_id_new(ret_audit->id, err);
 }
 
 enum aic_code

@@ -55,11 +55,11 @@ struct admin_input {
  * admin_begin -- begin an action about the user of the request.
  *
  * action    static
- * ret_audit  the row to insert with the action. Its key is NULL when the key of
- *           the request is no admin key: then nothing is recorded. Valid until
- *           the request ends.
+ * ret_audit  the row to insert with the action. Its key is NULL when the
+ *           endpoint accepts callers: then nothing is recorded. Valid until the
+ *           request ends.
  *
- * Errors:   AIC_EBUG  getrandom() failed
+ * Errors:   AIC_ENOMEM; AIC_EBUG  getrandom() failed
  */
 enum aic_code admin_begin(struct request *rq, const char *action,
     struct aic_audit *ret_audit, struct aic_err *err) AIC_MUST_CHECK;

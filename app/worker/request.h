@@ -54,12 +54,14 @@ struct request {
 	int64_t deadline_us;
 	int64_t stage_end_us; /* end of the current stage's database time */
 	const char *tail; /* the part of the path after the route's own */
+	/* The endpoint accepts only an admin key: an action is recorded, and
+	 * the response is not for caches. */
+	bool by_operator;
 
 	/* The response. */
 	int status; /* 0: the status that reply.c has for the code */
 	const char *type; /* content type; NULL: JSON */
 	const char *file; /* Nginx sends this file as the body; NULL: none */
-	bool no_store; /* the response is not for caches: no-store */
 	const char *allow; /* the header Allow; with AIC_EMETHOD */
 	struct aic_limit_state limit; /* with AIC_ELIMIT, AIC_ECROWD */
 	/* The answer is that of an earlier request with the same key. */

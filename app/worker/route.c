@@ -198,7 +198,10 @@ route_run(struct request *rq)
 
 	request_begin(rq);
 	e = api_find(rq->in.path, &rq->worker->conf, &rq->tail);
-	rq->no_store = e && e->need == AIC_AUTH_OPERATOR;
+	rq->by_operator = e &&
+	    (e->need == AIC_AUTH_OPERATOR ||
+		(e->need == AIC_AUTH_ADMIN &&
+		    aic_auth_has_admin(rq->worker->conf.auth)));
 	rc = run_request(rq, e, &err);
 	sent = reply_send(rq, rc, &err);
 	count_request(rq, e, rc, &err);
