@@ -140,7 +140,9 @@ static const struct endpoint endpoints[] = {
 		     "permanently. Chats in flight are not stored. The action "
 		     "is recorded.",
 	    .answer = &admin_forget_shape },
-	{ "GET", "/v1/admin/service", AIC_AUTH_OPERATOR, WORKER_SLOT_DB,
+	/* Takes no slot, because operators call it when all slots are in use.
+	 */
+	{ "GET", "/v1/admin/service", AIC_AUTH_OPERATOR, WORKER_SLOT_NONE,
 	    admin_service, .is_on = has_admin, .id = "getService",
 	    .tag = "Administration", .summary = "State of the workers",
 	    .about = "The workers of this host, their circuit breakers, and "
