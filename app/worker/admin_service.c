@@ -267,7 +267,7 @@ static const struct aic_shape_member error_members[] = {
 	{ "sqlstate", AIC_SHAPE_TEXT, .nullable = true,
 	    .about = "The error of PostgreSQL. Null: none." },
 	{ "text", AIC_SHAPE_TEXT,
-	    .about = "What the caller was told; \"\": a standard text." },
+	    .about = "The error text of the response; \"\": a standard text." },
 };
 static const struct aic_shape error_shape = { "LastError",
 	"The last error of a kind.", AIC_SHAPE_MEMBERS(error_members), NULL };
