@@ -68,6 +68,8 @@ struct setting {
 static const struct setting table[] = {
 	{ "API_SECRET_KEY", KEYS, MUST | SECRET, NULL, 0, 0, AT(api_keys) },
 	{ "API_ADMIN_KEY", KEYS, SECRET, NULL, 0, 0, AT(api_admin_key) },
+	{ "AI_CHAT_ADMIN_KEY_NAMES", TEXT, 0, NULL, 0, 0,
+	    AT(admin_key_names) },
 	{ "DATABASE_URL", TEXT, MUST | SECRET, NULL, 0, 0, AT(database_url) },
 	{ "OPENAI_API_KEY", KEY, MUST | SECRET, NULL, 0, 0,
 	    AT(openai_api_key) },
@@ -706,7 +708,7 @@ aic_conf_load(struct aic_conf *ret_conf, char *const *env, struct aic_err *err)
 		rc = load_one(&conf, &table[i], env, err);
 	if (!rc)
 		rc = aic_auth_open(&conf.auth, conf.api_keys,
-		    conf.api_admin_key, err);
+		    conf.api_admin_key, conf.admin_key_names, err);
 	if (!rc)
 		rc = check_fallback(&conf, err);
 	if (!rc)

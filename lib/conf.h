@@ -24,6 +24,7 @@ struct aic_conf {
 	/* Secrets. */
 	char *api_keys; /* separated by commas */
 	char *api_admin_key; /* NULL: reset-limit accepts api_keys */
+	char *admin_key_names; /* NULL: one key, named "key 1" */
 	struct aic_auth *auth; /* of these keys; NULL: aic_conf_load_url() */
 	char *database_url;
 	char *openai_api_key;

@@ -121,20 +121,14 @@ take_text(struct json_object *v, const struct aic_input_field *f,
 }
 
 static void
-take_choice(struct json_object *v, const struct aic_input_field *f, int64_t *to,
+choose(const char *s, const struct aic_input_field *f, int64_t *to,
     struct aic_err *err)
 {
+	const char *where = aic_input_place_name(f->place);
 	char msg[96] = "Input should be ";
-	const char *s;
 	size_t n;
 	int i;
 
-	if (!json_object_is_type(v, json_type_string)) {
-		aic_fault(err, "string_type", "body", f->name,
-		    "Input should be a valid string");
-		return;
-	}
-	s = json_object_get_string(v);
 	for (i = 0; f->names[i]; i++)
 		if (strcmp(s, f->names[i]) == 0) {
 			*to = i;
@@ -148,7 +142,18 @@ take_choice(struct json_object *v, const struct aic_input_field *f, int64_t *to,
 					  : " or ",
 		    f->names[i]);
 	}
-	aic_fault(err, "literal_error", "body", f->name, "%s", msg);
+	aic_fault(err, "literal_error", where, f->name, "%s", msg);
+}
+
+static void
+take_choice(struct json_object *v, const struct aic_input_field *f, int64_t *to,
+    struct aic_err *err)
+{
+	if (json_object_is_type(v, json_type_string))
+		choose(json_object_get_string(v), f, to, err);
+	else
+		aic_fault(err, "string_type", "body", f->name,
+		    "Input should be a valid string");
 }
 
 /* --- bodies ------------------------------------------------------------ */
@@ -285,6 +290,8 @@ aic_input_query(const char *query, const char *name, char *ret_value,
 #define QUERY_MAX 8192
 
 /*
+ * Read a number or a choice.
+ *
  * A number that breaks a range_rule is stored in ret_broken, and is no fault: a
  * whole number that is too large for int64_t is out of range, not malformed.
  */
@@ -296,6 +303,10 @@ take_param(const struct aic_input_field *f, const char *text, int64_t *to,
 	unsigned before = err->n_faults;
 	enum aic_code rc;
 
+	if (f->kind == AIC_INPUT_CHOICE) {
+		choose(text, f, to, err);
+		return;
+	}
 	rc = aic_input_number(where, f->name, text, strlen(text), f->min,
 	    f->max, to, err);
 	if (!rc || !f->range_rule || err->n_faults == before ||
@@ -316,7 +327,9 @@ aic_input_params(const char *tail, const char *query,
 	int64_t *to;
 
 	for (f = fields; f < fields + n_fields; f++) {
-		if (f->place != AIC_INPUT_PATH && f->place != AIC_INPUT_QUERY)
+		if ((f->place != AIC_INPUT_PATH &&
+			f->place != AIC_INPUT_QUERY) ||
+		    f->kind == AIC_INPUT_TEXT)
 			continue;
 		to = (int64_t *)(void *)((char *)into + f->offset);
 		*to = f->preset;

@@ -94,7 +94,8 @@ enum aic_code aic_input_number(const char *where, const char *name,
 
 /*
  * aic_input_params -- check the path and the query against a schema, and store
- * their values. Fields of other places are skipped. Only numbers are supported.
+ * their values. Fields of other places are skipped, and so are texts, which the
+ * caller reads with aic_input_query().
  *
  * tail      the last segment of the path, percent-decoded
  * query     NULL: none

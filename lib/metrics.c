@@ -29,6 +29,26 @@ _Static_assert(sizeof(seller_results) / sizeof(seller_results[0]) ==
 	AIC_METRICS_SELLER__MAX,
     "every outcome of a call has a name");
 
+static const enum aic_metrics_outcome outcome_of[AIC__MAX] = {
+	[AIC_OK] = AIC_METRICS_OUTCOME_ANSWERED,
+	[AIC_EAUTH] = AIC_METRICS_OUTCOME_INVALID,
+	[AIC_ENOROUTE] = AIC_METRICS_OUTCOME_INVALID,
+	[AIC_EMETHOD] = AIC_METRICS_OUTCOME_INVALID,
+	[AIC_EINPUT] = AIC_METRICS_OUTCOME_INVALID,
+	[AIC_EPARAM] = AIC_METRICS_OUTCOME_INVALID,
+	[AIC_EBIG] = AIC_METRICS_OUTCOME_INVALID,
+	[AIC_ELIMIT] = AIC_METRICS_OUTCOME_LIMITED,
+	[AIC_ECROWD] = AIC_METRICS_OUTCOME_CROWDED,
+	[AIC_EUPSTREAM] = AIC_METRICS_OUTCOME_MODEL_FAILED,
+	[AIC_EOPEN] = AIC_METRICS_OUTCOME_MODEL_OPEN,
+	[AIC_EDB] = AIC_METRICS_OUTCOME_DATABASE_FAILED,
+	[AIC_EBUSY] = AIC_METRICS_OUTCOME_BUSY,
+	[AIC_EGONE] = AIC_METRICS_OUTCOME_CALLER_GONE,
+	[AIC_ENOMEM] = AIC_METRICS_OUTCOME_FAILED,
+	[AIC_ECONF] = AIC_METRICS_OUTCOME_FAILED,
+	[AIC_EBUG] = AIC_METRICS_OUTCOME_FAILED,
+};
+
 enum aic_code
 aic_metrics_open(struct aic_metrics **ret_metrics, const char *dir, int number,
     const char *const *routes, int n_routes, struct aic_err *err)
@@ -39,6 +59,7 @@ aic_metrics_open(struct aic_metrics **ret_metrics, const char *dir, int number,
 	if (!m)
 		return aic_fail(err, AIC_ENOMEM, "out of memory");
 	m->fd = -1;
+	pthread_mutex_init(&m->lock, NULL);
 	m->number = number;
 	m->routes = routes;
 	m->n_routes = n_routes;
@@ -76,6 +97,7 @@ aic_metrics_close(struct aic_metrics *m)
 		aic_metrics_page_close(m);
 	else
 		free(m->page);
+	pthread_mutex_destroy(&m->lock);
 	free(m->dir);
 	free(m);
 }
@@ -104,29 +126,46 @@ aic_metrics_request(struct aic_metrics *m, int route, int status)
 void
 aic_metrics_chat(struct aic_metrics *m, enum aic_code rc, bool replayed)
 {
-	static const enum aic_metrics_outcome of[AIC__MAX] = {
-		[AIC_OK] = AIC_METRICS_OUTCOME_ANSWERED,
-		[AIC_EAUTH] = AIC_METRICS_OUTCOME_INVALID,
-		[AIC_ENOROUTE] = AIC_METRICS_OUTCOME_INVALID,
-		[AIC_EMETHOD] = AIC_METRICS_OUTCOME_INVALID,
-		[AIC_EINPUT] = AIC_METRICS_OUTCOME_INVALID,
-		[AIC_EPARAM] = AIC_METRICS_OUTCOME_INVALID,
-		[AIC_EBIG] = AIC_METRICS_OUTCOME_INVALID,
-		[AIC_ELIMIT] = AIC_METRICS_OUTCOME_LIMITED,
-		[AIC_ECROWD] = AIC_METRICS_OUTCOME_CROWDED,
-		[AIC_EUPSTREAM] = AIC_METRICS_OUTCOME_MODEL_FAILED,
-		[AIC_EOPEN] = AIC_METRICS_OUTCOME_MODEL_OPEN,
-		[AIC_EDB] = AIC_METRICS_OUTCOME_DATABASE_FAILED,
-		[AIC_EBUSY] = AIC_METRICS_OUTCOME_BUSY,
-		[AIC_EGONE] = AIC_METRICS_OUTCOME_CALLER_GONE,
-		[AIC_ENOMEM] = AIC_METRICS_OUTCOME_FAILED,
-		[AIC_ECONF] = AIC_METRICS_OUTCOME_FAILED,
-		[AIC_EBUG] = AIC_METRICS_OUTCOME_FAILED,
-	};
-
 	aic_metrics_add(&m->page->chats[replayed ? AIC_METRICS_OUTCOME_REPLAYED
-						 : of[rc]],
+						 : outcome_of[rc]],
 	    1);
+}
+
+int64_t
+aic_metrics_chats(const struct aic_metrics *m, const char *outcome)
+{
+	int i;
+
+	for (i = 0; i < AIC_METRICS_OUTCOME__MAX; i++)
+		if (strcmp(aic_metrics_outcomes[i], outcome) == 0)
+			return aic_metrics_get(&m->page->chats[i]);
+	return 0;
+}
+
+/*
+ * Other processes read the file without the lock. They can see a half-written
+ * error, whose texts still end within their arrays, because the last byte of
+ * each is never anything but NUL.
+ */
+void
+aic_metrics_error(struct aic_metrics *m, enum aic_code rc,
+    const struct aic_metrics_error *error)
+{
+	int i;
+
+	for (i = 0; i < AIC_METRICS_FAILURES; i++) {
+		if (aic_metrics_failures[i] != outcome_of[rc])
+			continue;
+		pthread_mutex_lock(&m->lock);
+		m->page->errors[i] = *error;
+		pthread_mutex_unlock(&m->lock);
+	}
+}
+
+const char *
+aic_metrics_failure_name(int kind)
+{
+	return aic_metrics_outcomes[aic_metrics_failures[kind]];
 }
 
 void
@@ -220,18 +259,11 @@ aic_metrics_now(struct aic_metrics *m, const struct aic_metrics_now *now)
 static int64_t
 count_failed(const struct aic_metrics_page *page)
 {
-	static const enum aic_metrics_outcome ours[] = {
-		AIC_METRICS_OUTCOME_MODEL_FAILED,
-		AIC_METRICS_OUTCOME_MODEL_OPEN,
-		AIC_METRICS_OUTCOME_DATABASE_FAILED,
-		AIC_METRICS_OUTCOME_BUSY,
-		AIC_METRICS_OUTCOME_FAILED,
-	};
 	int64_t n = 0;
-	size_t i;
+	int i;
 
-	for (i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
-		n += aic_metrics_get(&page->chats[ours[i]]);
+	for (i = 0; i < AIC_METRICS_FAILURES; i++)
+		n += aic_metrics_get(&page->chats[aic_metrics_failures[i]]);
 	return n;
 }
 
@@ -249,11 +281,13 @@ fill_worker(struct aic_metrics_worker *to, const struct aic_metrics_view *v)
 		.answered =
 		    aic_metrics_get(&chats[AIC_METRICS_OUTCOME_ANSWERED]) +
 		    aic_metrics_get(&chats[AIC_METRICS_OUTCOME_REPLAYED]),
-		.failed = count_failed(v->page) };
+		.failed = count_failed(v->page),
+		.reservations = aic_metrics_get(&v->page->reserved) };
 	snprintf(to->version, sizeof(to->version), "%.31s", v->page->version);
 	for (i = 0; i < AIC_METRICS_GAUGES; i++)
 		now[i] = aic_metrics_get(&v->page->gauges[i]);
 	memcpy(&to->now, now, sizeof(now));
+	memcpy(to->errors, v->page->errors, sizeof(to->errors));
 }
 
 int
@@ -268,4 +302,19 @@ aic_metrics_read(const char *dir, struct aic_metrics_worker *to)
 		fill_worker(&to[i], &all.v[i]);
 	aic_metrics_page_free(&all, NULL);
 	return all.n;
+}
+
+int
+aic_metrics_workers(struct aic_metrics *m, struct aic_metrics_worker *to)
+{
+	const struct aic_metrics_view own = {
+		.number = m->number, .up = true, .page = m->page
+	};
+
+	if (m->dir)
+		return aic_metrics_read(m->dir, to);
+	pthread_mutex_lock(&m->lock);
+	fill_worker(to, &own);
+	pthread_mutex_unlock(&m->lock);
+	return 1;
 }

@@ -58,6 +58,26 @@ void aic_metrics_request(struct aic_metrics *m, int route, int status);
 void aic_metrics_chat(struct aic_metrics *m, enum aic_code rc, bool replayed);
 
 /*
+ * aic_metrics_chats -- the number of sends with this outcome, since the file
+ * was created.
+ *
+ * outcome   a name as in the label of chats_total; 0 for any other name
+ */
+int64_t aic_metrics_chats(const struct aic_metrics *m, const char *outcome);
+
+/*
+ * aic_metrics_error -- keep the last error of a kind, for operators. An error
+ * that is no failure of the service, such as a wrong key, is not kept.
+ *
+ * rc        of the request; it decides the kind
+ */
+void aic_metrics_error(struct aic_metrics *m, enum aic_code rc,
+    const struct aic_metrics_error *error);
+
+/* aic_metrics_failure_name -- the name of a kind of failures, static. */
+const char *aic_metrics_failure_name(int kind);
+
+/*
  * aic_metrics_seller, aic_metrics_seller_name -- count the outcome of a call of
  * the seller-data API; the outcome's name, static.
  */
@@ -112,7 +132,9 @@ struct aic_metrics_worker {
 	int64_t started_s; /* Unix time */
 	char version[32];
 	int64_t answered, failed; /* chats; failed: not because of the caller */
+	int64_t reservations; /* of chats in flight */
 	struct aic_metrics_now now; /* at most a second old */
+	struct aic_metrics_error errors[AIC_METRICS_FAILURES];
 };
 
 /*
@@ -124,5 +146,11 @@ struct aic_metrics_worker {
  * The value is the number of workers; 0 if the directory does not exist.
  */
 int aic_metrics_read(const char *dir, struct aic_metrics_worker *to);
+
+/*
+ * aic_metrics_workers -- the same for a worker: all workers of its directory;
+ * without a directory, itself.
+ */
+int aic_metrics_workers(struct aic_metrics *m, struct aic_metrics_worker *to);
 
 #endif

@@ -70,4 +70,19 @@ struct aic_metrics_now {
 	int64_t seller_open; /* the breaker of the seller-data API */
 };
 
+/* The kinds of failures: sends that were not answered, for no fault of the
+ * caller. */
+#define AIC_METRICS_FAILURES 5
+
+/* The last failure of a kind. Texts are cut to fit. */
+struct aic_metrics_error {
+	int64_t at_s; /* Unix time; 0: there was none */
+	char code[16]; /* as in the log */
+	char sqlstate[8];
+	char doing[48]; /* the stage */
+	char request_id[72];
+	char path[48]; /* of the route, or "other" */
+	char text[160]; /* for the caller; "": a standard text */
+};
+
 #endif

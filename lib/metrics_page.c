@@ -37,6 +37,28 @@ _Static_assert(sizeof(aic_metrics_bounds_us) /
 	AIC_METRICS_BOUNDS,
     "the number of bounds");
 
+const enum aic_metrics_outcome aic_metrics_failures[AIC_METRICS_FAILURES] = {
+	AIC_METRICS_OUTCOME_MODEL_FAILED,
+	AIC_METRICS_OUTCOME_MODEL_OPEN,
+	AIC_METRICS_OUTCOME_DATABASE_FAILED,
+	AIC_METRICS_OUTCOME_BUSY,
+	AIC_METRICS_OUTCOME_FAILED,
+};
+
+const char *const aic_metrics_outcomes[AIC_METRICS_OUTCOME__MAX] = {
+	[AIC_METRICS_OUTCOME_ANSWERED] = "answered",
+	[AIC_METRICS_OUTCOME_REPLAYED] = "replayed",
+	[AIC_METRICS_OUTCOME_LIMITED] = "limited",
+	[AIC_METRICS_OUTCOME_CROWDED] = "crowded",
+	[AIC_METRICS_OUTCOME_INVALID] = "invalid",
+	[AIC_METRICS_OUTCOME_MODEL_FAILED] = "model_failed",
+	[AIC_METRICS_OUTCOME_MODEL_OPEN] = "model_open",
+	[AIC_METRICS_OUTCOME_DATABASE_FAILED] = "database_failed",
+	[AIC_METRICS_OUTCOME_BUSY] = "busy",
+	[AIC_METRICS_OUTCOME_CALLER_GONE] = "caller_gone",
+	[AIC_METRICS_OUTCOME_FAILED] = "failed",
+};
+
 /* --- the file of this worker ------------------------------------------- */
 
 static struct flock

@@ -11,6 +11,7 @@
 #ifndef AIC_METRICS_PAGE_H
 #define AIC_METRICS_PAGE_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -52,6 +53,13 @@ enum aic_metrics_usage {
 	AIC_METRICS_USAGE__MAX
 };
 
+/* The outcomes that are failures, in the order of their errors in the page. */
+extern const enum aic_metrics_outcome
+    aic_metrics_failures[AIC_METRICS_FAILURES];
+
+/* The names of outcomes in labels. */
+extern const char *const aic_metrics_outcomes[AIC_METRICS_OUTCOME__MAX];
+
 typedef _Atomic int64_t aic_metrics_counter;
 
 struct aic_metrics_histogram {
@@ -85,6 +93,7 @@ struct aic_metrics_page {
 	aic_metrics_counter reserved;
 	struct aic_metrics_histogram time[AIC_METRICS_TIME__MAX];
 	aic_metrics_counter gauges[AIC_METRICS_GAUGES];
+	struct aic_metrics_error errors[AIC_METRICS_FAILURES];
 };
 
 struct aic_metrics {
@@ -92,6 +101,7 @@ struct aic_metrics {
 	char *dir; /* NULL: none */
 	int number;
 	int fd; /* holds the lock; -1: none */
+	pthread_mutex_t lock; /* of the errors of the page */
 	const char *const *routes;
 	int n_routes;
 };

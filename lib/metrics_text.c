@@ -11,20 +11,6 @@
 
 static const char *const models[AIC_OPENAI_MODELS] = { "first", "fallback" };
 
-static const char *const outcomes[AIC_METRICS_OUTCOME__MAX] = {
-	[AIC_METRICS_OUTCOME_ANSWERED] = "answered",
-	[AIC_METRICS_OUTCOME_REPLAYED] = "replayed",
-	[AIC_METRICS_OUTCOME_LIMITED] = "limited",
-	[AIC_METRICS_OUTCOME_CROWDED] = "crowded",
-	[AIC_METRICS_OUTCOME_INVALID] = "invalid",
-	[AIC_METRICS_OUTCOME_MODEL_FAILED] = "model_failed",
-	[AIC_METRICS_OUTCOME_MODEL_OPEN] = "model_open",
-	[AIC_METRICS_OUTCOME_DATABASE_FAILED] = "database_failed",
-	[AIC_METRICS_OUTCOME_BUSY] = "busy",
-	[AIC_METRICS_OUTCOME_CALLER_GONE] = "caller_gone",
-	[AIC_METRICS_OUTCOME_FAILED] = "failed",
-};
-
 static const char *const results[] = {
 	[AIC_OPENAI_USABLE] = "usable",
 	[AIC_OPENAI_USELESS] = "useless",
@@ -106,7 +92,7 @@ put_chats(struct aic_buf *to, const struct aic_metrics_view *v)
 	for (i = 0; i < AIC_METRICS_OUTCOME__MAX; i++)
 		aic_buf_printf(to,
 		    "ai_chat_chats_total{worker=\"%d\",outcome=\"%s\"} %lld\n",
-		    v->number, outcomes[i],
+		    v->number, aic_metrics_outcomes[i],
 		    (long long)aic_metrics_get(&v->page->chats[i]));
 }
 

@@ -267,3 +267,13 @@ const struct aic_shape aic_render_stats_shape = { "Stats",
 	"{\"telegram_id\":123456789,\"total_requests\":14,"
 	"\"total_tokens\":5768,\"days\":7,\"avg_requests_per_day\":2.00,"
 	"\"avg_tokens_per_request\":412.00}" };
+void
+aic_render_forgotten(struct aic_buf *to, int64_t telegram_id,
+    const struct aic_forgotten *f)
+{
+	aic_buf_printf(to,
+	    "\"telegram_id\":%lld,\"known\":%s,\"exchanges\":%lld,"
+	    "\"counter_kept\":%s",
+	    (long long)telegram_id, f->known ? "true" : "false",
+	    (long long)f->exchanges, f->counter_kept ? "true" : "false");
+}

@@ -15,6 +15,7 @@
 #include "lib/format.h"
 #include "lib/history.h"
 #include "lib/limit.h"
+#include "lib/retain.h"
 #include "lib/shape.h"
 #include "lib/telegram.h"
 
@@ -53,6 +54,13 @@ void aic_render_reset(struct aic_buf *to, int64_t telegram_id, bool known);
 
 void aic_render_stats(struct aic_buf *to, int64_t telegram_id, int64_t days,
     const struct aic_history_stats *s);
+
+/*
+ * aic_render_forgotten -- write the members of the result of an erasure,
+ * without the braces around them.
+ */
+void aic_render_forgotten(struct aic_buf *to, int64_t telegram_id,
+    const struct aic_forgotten *f);
 
 /* The shapes of what these functions write. */
 extern const struct aic_shape aic_render_answer_shape;

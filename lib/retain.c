@@ -80,7 +80,59 @@ static const struct aic_db_stmt prune_users = {
 	NULL,
 };
 
-/* The columns of prune_exchanges and prune_users. */
+/*
+ * $1 not used, $2 rows, $3 days. Deletes the sums of users of days, or of
+ * months, that ended before. An index has the rows in the order of the days, so
+ * the walk needs no position: rows that were deleted are not found again. As
+ * above, locked rows are left to the next run.
+ */
+#define PRUNE_SUMS(unit, end)                                                  \
+	"WITH old AS MATERIALIZED (SELECT telegram_id, unit, first_day"        \
+	"  FROM ai_chat_usage_users"                                           \
+	"  WHERE $1::bigint IS NOT NULL AND unit = '" unit "'::\"char\""       \
+	"   AND first_day < " end                                              \
+	"  ORDER BY first_day LIMIT $2::int FOR UPDATE SKIP LOCKED),"          \
+	" gone AS (DELETE FROM ai_chat_usage_users u USING old"                \
+	"  WHERE u.telegram_id = old.telegram_id AND u.unit = old.unit"        \
+	"  AND u.first_day = old.first_day RETURNING u.telegram_id)"           \
+	" SELECT (SELECT count(*) FROM old), 0,"                               \
+	"  (SELECT count(*) FROM gone), (SELECT count(*) FROM old),"           \
+	"  " AIC_SQL_NO_WAIT
+#define FIRST_DAY_KEPT "((now() AT TIME ZONE 'UTC')::date - $3::int)"
+
+static const struct aic_db_stmt prune_days = {
+	"prune_days",
+	PRUNE_SUMS("d", FIRST_DAY_KEPT),
+	3,
+	NULL,
+};
+
+static const struct aic_db_stmt prune_months = {
+	"prune_months",
+	PRUNE_SUMS("m",
+	    "date_trunc('month', " FIRST_DAY_KEPT "::timestamp)::date"),
+	3,
+	NULL,
+};
+
+/* The same for the record of the actions of operators. */
+static const struct aic_db_stmt prune_actions = {
+	"prune_actions",
+	"WITH old AS MATERIALIZED (SELECT id FROM ai_chat_audit"
+	"  WHERE id > $1::bigint AND at < now()"
+	"   - greatest($3::int, " AIC_AUDIT_DAYS ")::float8"
+	"    * interval '1 day'"
+	"  ORDER BY id LIMIT $2::int FOR UPDATE SKIP LOCKED),"
+	" gone AS (DELETE FROM ai_chat_audit"
+	"  WHERE id = ANY (ARRAY(SELECT id FROM old)) RETURNING id)"
+	" SELECT (SELECT count(*) FROM old), (SELECT max(id) FROM old),"
+	"  (SELECT count(*) FROM gone), (SELECT count(*) FROM old),"
+	"  " AIC_SQL_NO_WAIT,
+	3,
+	NULL,
+};
+
+/* The columns of all statements that prune. */
 enum prune_column {
 	PRUNE_SEEN,
 	PRUNE_LAST_ID, /* NULL: nothing was seen */
@@ -105,7 +157,10 @@ static const struct aic_db_stmt forget_some = {
 
 /*
  * $1 user. Takes the lock of the user's row, which every save also takes, and
- * removes the reservations. So a chat that is saved after this finds no
+ * removes the reservations. Takes the lock of the counting of exchanges too
+ * (lib/usage.c) and raises its version, so that the sums of the user that are
+ * deleted next are not added again from exchanges that a session has read
+ * before. So a chat that is saved after this finds no
  * reservation, and because of created_at it gets no new one (see
  * aic_limit_reserve). created_at is not set to now(), which is the time before
  * the wait for the lock. Idempotent, with one exception: a chat that began
@@ -113,7 +168,9 @@ static const struct aic_db_stmt forget_some = {
  */
 static const struct aic_db_stmt forget_reservations = {
 	"forget_reservations",
-	"UPDATE ai_chat_daily_limits SET leases = '{}',"
+	"WITH counting AS (UPDATE ai_chat_usage_state"
+	"  SET version = version + 1)"
+	" UPDATE ai_chat_daily_limits SET leases = '{}',"
 	"  created_at = clock_timestamp(),"
 	"  updated_at = 'epoch'"
 	" WHERE telegram_id = $1::bigint RETURNING id, " AIC_SQL_DURABLE,
@@ -123,11 +180,14 @@ static const struct aic_db_stmt forget_reservations = {
 
 /*
  * $1 user. A separate statement, so that its snapshot includes exchanges that
- * were saved while the statement before it waited for the lock. Idempotent.
+ * were saved, and sums that were added, while the statement before it waited
+ * for the locks. Idempotent.
  */
 static const struct aic_db_stmt forget_rest = {
 	"forget_rest",
-	"DELETE FROM ai_chat_requests WHERE telegram_id = $1::bigint"
+	"WITH sums AS (DELETE FROM ai_chat_usage_users"
+	"  WHERE telegram_id = $1::bigint)"
+	" DELETE FROM ai_chat_requests WHERE telegram_id = $1::bigint"
 	" RETURNING id, " AIC_SQL_DURABLE,
 	1,
 	NULL,
@@ -233,57 +293,76 @@ enum aic_code
 aic_retain_prune(struct aic_db *db, const struct aic_retain *r,
     int64_t deadline_us, struct aic_retain_done *ret_done, struct aic_err *err)
 {
-	struct walk exchanges = { .stmt = &prune_exchanges,
-		.r = r,
-		.deadline_us = deadline_us,
-		.young_max = r->all ? 0 : YOUNG_MAX,
-		.last_id = INT64_MIN };
-	struct walk users = { .stmt = &prune_users,
-		.r = r,
-		.deadline_us = deadline_us,
-		.last_id = INT64_MIN };
+	const struct {
+		const struct aic_db_stmt *stmt;
+		int64_t *deleted;
+		int64_t young_max;
+	} tables[] = {
+		{ &prune_exchanges, &ret_done->exchanges,
+		    r->all ? 0 : YOUNG_MAX },
+		{ &prune_users, &ret_done->users, 0 },
+		{ &prune_days, &ret_done->sums, 0 },
+		{ &prune_months, &ret_done->sums, 0 },
+		{ &prune_actions, &ret_done->actions, 0 },
+	};
 	enum aic_code rc;
+	size_t i;
 
 	memset(ret_done, 0, sizeof(*ret_done));
 	if (r->days < AIC_RETAIN_DAYS_MIN || r->days > AIC_RETAIN_DAYS_MAX ||
 	    r->batch < 0 || r->batch > AIC_RETAIN_BATCH_MAX)
 		return aic_fail(err, AIC_EBUG, "days or batch out of range");
-	rc = run_walk(db, &exchanges, ret_done, &ret_done->exchanges, err);
-	if (rc || !exchanges.at_end || exchanges.stopped)
-		return rc;
-	rc = run_walk(db, &users, ret_done, &ret_done->users, err);
-	ret_done->complete = !rc && users.at_end;
-	return rc;
+	for (i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {
+		struct walk w = { .stmt = tables[i].stmt,
+			.r = r,
+			.deadline_us = deadline_us,
+			.young_max = tables[i].young_max,
+			.last_id = INT64_MIN };
+
+		rc = run_walk(db, &w, ret_done, tables[i].deleted, err);
+		if (rc || !w.at_end || w.stopped)
+			return rc;
+	}
+	ret_done->complete = true;
+	return AIC_OK;
 }
 
 /*
  * Deletes until few rows are left, so that the last step is short, however many
- * rows there were.
+ * rows there were. The action is recorded with the first rows, so that nothing
+ * is deleted without a record, even if a later step fails.
  */
 static enum aic_code
-forget_most(struct aic_db *db, int64_t telegram_id, int64_t deadline_us,
-    int64_t *deleted, struct aic_err *err)
+forget_most(struct aic_db *db, int64_t telegram_id,
+    const struct aic_audit *audit, int64_t deadline_us, int64_t *deleted,
+    struct aic_err *err)
 {
-	struct aic_db_call call;
+	struct aic_db_call calls[2] = { 0 };
 	enum aic_code rc;
 	int n;
 
 	do {
-		aic_db_call(&call, &forget_some);
-		aic_db_int(&call, telegram_id);
-		aic_db_int(&call, BATCH);
-		rc = aic_db_run(db, &call, 1, batch_end(deadline_us), err);
+		aic_db_call(&calls[0], &forget_some);
+		aic_db_int(&calls[0], telegram_id);
+		aic_db_int(&calls[0], BATCH);
+		if (audit)
+			aic_audit_bind(&calls[1], audit);
+		rc = aic_db_run(db, calls, audit ? 2 : 1,
+		    batch_end(deadline_us), err);
 		if (rc)
 			return rc;
-		n = PQntuples(call.res);
-		aic_db_call_done(&call);
+		audit = NULL;
+		n = PQntuples(calls[0].res);
+		aic_db_call_done(&calls[0]);
+		aic_db_call_done(&calls[1]);
 		*deleted += n;
 	} while (n == BATCH);
 	return AIC_OK;
 }
 
 enum aic_code
-aic_retain_forget(struct aic_db *db, int64_t telegram_id, int64_t deadline_us,
+aic_retain_forget(struct aic_db *db, int64_t telegram_id,
+    const struct aic_audit *audit, int64_t deadline_us,
     struct aic_forgotten *ret, struct aic_err *err)
 {
 	struct aic_db_call calls[3];
@@ -291,7 +370,7 @@ aic_retain_forget(struct aic_db *db, int64_t telegram_id, int64_t deadline_us,
 	enum aic_code rc;
 	int i;
 
-	rc = forget_most(db, telegram_id, deadline_us, &deleted, err);
+	rc = forget_most(db, telegram_id, audit, deadline_us, &deleted, err);
 	if (rc)
 		return rc;
 	aic_db_call(&calls[0], &forget_reservations);

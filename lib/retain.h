@@ -20,6 +20,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "lib/audit.h"
 #include "lib/db.h"
 #include "lib/err.h"
 
@@ -32,6 +33,8 @@
 struct aic_retain_done {
 	int64_t exchanges; /* deleted */
 	int64_t users; /* rows of ai_chat_daily_limits, deleted */
+	int64_t sums; /* rows of ai_chat_usage_users, deleted */
+	int64_t actions; /* rows of ai_chat_audit, deleted */
 	int64_t seen; /* rows read */
 	int64_t batches;
 	int64_t batch_us; /* duration of the last batch */
@@ -59,8 +62,10 @@ struct aic_retain {
 
 /*
  * aic_retain_prune -- delete exchanges that are older than the given number of
- * days, and the counters of users who have had no chat for as long and have no
- * reservation.
+ * days, the counters of users who have had no chat for as long and have no
+ * reservation, and the sums of users of earlier days and months. The sums over
+ * all users stay. The record of the actions of operators is kept for
+ * AIC_AUDIT_DAYS, and for as many days as the exchanges if these are more.
  *
  * A user whose counter was deleted and who returns gets a new counter. This
  * never gives a user a second limit: a counter of today or of yesterday is
@@ -99,9 +104,11 @@ struct aic_forgotten {
  * by asking for an erasure. It keeps the count only: the reservations are
  * removed, and the time of the erasure replaces the time at which the user
  * became known. A prune deletes it two days later, whatever its number of days,
- * unless there was a new chat.
+ * unless there was a new chat. The sums over all users keep their numbers, and
+ * the record of the actions of operators stays.
  *
  * telegram_id  1..
+ * audit     the action to record; NULL: none. Borrowed until return
  * deadline_us  for the whole erasure
  * ret          set on AIC_OK
  *
@@ -110,8 +117,8 @@ struct aic_forgotten {
  * Blocks:   until the deadline at most; on a chat of the same user that is
  *           being saved, as such a save blocks on the erasure
  */
-enum aic_code
-aic_retain_forget(struct aic_db *db, int64_t telegram_id, int64_t deadline_us,
+enum aic_code aic_retain_forget(struct aic_db *db, int64_t telegram_id,
+    const struct aic_audit *audit, int64_t deadline_us,
     struct aic_forgotten *ret, struct aic_err *err) AIC_MUST_CHECK;
 
 #endif

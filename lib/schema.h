@@ -9,7 +9,7 @@
 #define AIC_SCHEMA_H
 
 /* The newest migration in sql/ that the statements need. */
-#define AIC_SCHEMA_VERSION 4
+#define AIC_SCHEMA_VERSION 6
 
 /*
  * AIC_SQL_DURABLE -- an expression for the rows that a statement returns. It
@@ -47,6 +47,12 @@
 /* AIC_SQL_SAME_BODY -- the same condition for the body of the request. */
 #define AIC_SQL_SAME_BODY(column, param)                                       \
 	"right(" column "::text, 8) = right(" param "::text, 8)"
+
+/*
+ * AIC_SQL_ISO -- the format of to_char() for a time in UTC, in seconds, as
+ * operators see it.
+ */
+#define AIC_SQL_ISO "'YYYY-MM-DD\"T\"HH24:MI:SS\"+00:00\"'"
 
 /* AIC_SQL_KEPT -- how long a repeat of a key gets the stored answer. */
 #define AIC_SQL_KEPT "interval '24 hours'"

@@ -86,7 +86,7 @@ add_exchanges(7, 29);
 add_exchanges(40, 400);
 {
 	is_done(retain('prune', 30), { exchanges => 2540, seen => 2552,
-	    batches => 4, complete => 1 },
+	    batches => 7, complete => 1 },
 	    'exchanges older than 30 days are pruned');
 	is exchanges(), 12, '... and nothing else';
 	is exchanges("created_at < now() - interval '30 days'"), 0,

@@ -5,8 +5,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "lib/audit.h"
 #include "lib/cache_keys.h"
 #include "lib/clock.h"
+#include "lib/render.h"
 #include "lib/retain.h"
 
 /* The deletion of years of history takes hours. Most of the time is left to the
@@ -76,24 +78,27 @@ is_meant(const struct ctl *c)
 enum aic_code
 ctl_forget(struct ctl *c, struct aic_err *err)
 {
+	struct aic_audit audit = { .key = AIC_AUDIT_CTL,
+		.action = "forget",
+		.telegram_id = c->id };
 	struct aic_forgotten done;
 	enum aic_code rc;
 
 	if (!is_meant(c))
 		return aic_fail(err, AIC_EGONE, "nothing was deleted");
-	rc = ctl_open_db(c, err);
+	rc = aic_id_new(audit.id, err);
 	if (!rc)
-		rc = aic_retain_forget(c->db, c->id,
+		rc = ctl_open_db(c, err);
+	if (!rc)
+		rc = aic_retain_forget(c->db, c->id, &audit,
 		    aic_clock_us() + FORGET_S * AIC_S, &done, err);
 	if (rc)
 		return rc;
 	ctl_update_cache(c, aic_cache_keys_forget,
 	    "its entries about the user expire within ten minutes");
-	aic_buf_printf(&c->doc,
-	    "{\"telegram_id\":%lld,\"known\":%s,\"exchanges\":%lld,"
-	    "\"counter_kept\":%s}",
-	    (long long)c->id, done.known ? "true" : "false",
-	    (long long)done.exchanges, done.counter_kept ? "true" : "false");
+	aic_buf_putc(&c->doc, '{');
+	aic_render_forgotten(&c->doc, c->id, &done);
+	aic_buf_putc(&c->doc, '}');
 	ctl_say(c, "user %lld: deleted %lld exchanges", (long long)c->id,
 	    (long long)done.exchanges);
 	if (done.counter_kept)

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "lib/audit.h"
 #include "lib/cache_keys.h"
 #include "lib/clock.h"
 #include "lib/history.h"
@@ -153,16 +154,24 @@ ctl_stats(struct ctl *c, struct aic_err *err)
 enum aic_code
 ctl_reset(struct ctl *c, struct aic_err *err)
 {
-	struct aic_db_call call;
+	struct aic_audit audit = { .key = AIC_AUDIT_CTL,
+		.action = "reset-limit",
+		.telegram_id = c->id };
+	struct aic_db_call calls[2];
 	enum aic_code rc;
 	bool known;
 
-	aic_limit_reset_bind(&call, c->id, c->conf.timezone);
-	rc = ctl_db(c, &call, 1, SECONDS, err);
+	rc = aic_id_new(audit.id, err);
 	if (rc)
 		return rc;
-	known = aic_limit_reset_read(&call);
-	aic_db_call_done(&call);
+	aic_limit_reset_bind(&calls[0], c->id, c->conf.timezone);
+	aic_audit_bind(&calls[1], &audit);
+	rc = ctl_db(c, calls, 2, SECONDS, err);
+	if (rc)
+		return rc;
+	known = aic_limit_reset_read(&calls[0]);
+	aic_db_call_done(&calls[0]);
+	aic_db_call_done(&calls[1]);
 	ctl_update_cache(c, aic_cache_keys_delete_refusal,
 	    "a refusal can remain cached for up to a minute");
 	aic_render_reset(&c->doc, c->id, known);

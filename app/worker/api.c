@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "app/worker/admin.h"
 #include "app/worker/health.h"
 #include "app/worker/openapi.h"
 #include "app/worker/pages.h"
@@ -16,6 +17,12 @@ static bool
 has_docs(const struct aic_conf *conf)
 {
 	return conf->api_docs;
+}
+
+static bool
+has_admin(const struct aic_conf *conf)
+{
+	return aic_auth_has_admin(conf->auth);
 }
 
 static const struct endpoint endpoints[] = {
@@ -86,6 +93,67 @@ static const struct endpoint endpoints[] = {
 	    .summary = "Sums and averages of a user",
 	    .about = "Over the last calendar days, today included.",
 	    .answer = &aic_render_stats_shape },
+	{ "GET", "/v1/admin/overview", AIC_AUTH_OPERATOR, WORKER_SLOT_DB,
+	    admin_overview, .is_on = has_admin, .input = &admin_overview_input,
+	    .id = "getOverview", .tag = "Administration",
+	    .summary = "Sums of the last days",
+	    .about = "Chats, tokens, users, refusals and failures of each day.",
+	    .answer = &admin_overview_shape },
+	{ "GET", "/v1/admin/users", AIC_AUTH_OPERATOR, WORKER_SLOT_DB,
+	    admin_users, .is_on = has_admin, .input = &admin_users_input,
+	    .id = "getTopUsers", .tag = "Administration",
+	    .summary = "Users with the most chats or tokens",
+	    .about = "In a month or on a day.", .answer = &admin_users_shape },
+	{ "GET", "/v1/admin/user/{telegram_id}", AIC_AUTH_OPERATOR,
+	    WORKER_SLOT_DB, admin_user, .is_on = has_admin,
+	    .input = &admin_user_input, .id = "getUser",
+	    .tag = "Administration", .summary = "One user",
+	    .about = "The limit of today, the statistics, and each of the last "
+		     "days.",
+	    .answer = &admin_user_shape },
+	{ "GET", "/v1/admin/history/{telegram_id}", AIC_AUTH_OPERATOR,
+	    WORKER_SLOT_DB, admin_history, .is_on = has_admin,
+	    .input = &admin_history_input, .id = "readHistory",
+	    .tag = "Administration", .summary = "Stored exchanges of a user",
+	    .about = "A page of the exchanges, newest first. That they were "
+		     "read is recorded.",
+	    .answer = &aic_render_history_shape },
+	{ "POST", "/v1/admin/reset-limit", AIC_AUTH_OPERATOR, WORKER_SLOT_DB,
+	    user_reset, .is_on = has_admin, .input = &user_body_input,
+	    .id = "adminResetLimit", .tag = "Administration",
+	    .summary = "Reset the daily limit of a user",
+	    .about = "Sets the number of chats of the day to 0. Chats in "
+		     "flight stay reserved. The action is recorded.",
+	    .answer = &aic_render_reset_shape },
+	{ "POST", "/v1/admin/clear", AIC_AUTH_OPERATOR, WORKER_SLOT_DB,
+	    user_clear, .is_on = has_admin, .input = &user_body_input,
+	    .id = "adminClearConversation", .tag = "Administration",
+	    .summary = "Start a new conversation of a user",
+	    .about = "The model receives no exchange from before. The history "
+		     "and the limit do not change. The action is recorded.",
+	    .answer = &user_clear_shape },
+	{ "POST", "/v1/admin/forget", AIC_AUTH_OPERATOR, WORKER_SLOT_DB,
+	    admin_forget, .is_on = has_admin, .input = &admin_target_input,
+	    .id = "forgetUser", .tag = "Administration",
+	    .summary = "Erase a user",
+	    .about = "Deletes everything that is stored about the user, "
+		     "permanently. Chats in flight are not stored. The action "
+		     "is recorded.",
+	    .answer = &admin_forget_shape },
+	/* Takes no slot, because operators call it when all slots are in use.
+	 */
+	{ "GET", "/v1/admin/service", AIC_AUTH_OPERATOR, WORKER_SLOT_NONE,
+	    admin_service, .is_on = has_admin, .id = "getService",
+	    .tag = "Administration", .summary = "State of the workers",
+	    .about = "The workers of this host, their circuit breakers, and "
+		     "the last errors.",
+	    .answer = &admin_service_shape },
+	{ "GET", "/v1/admin/audit", AIC_AUTH_OPERATOR, WORKER_SLOT_DB,
+	    admin_audit_list, .is_on = has_admin, .input = &admin_audit_input,
+	    .id = "getAudit", .tag = "Administration",
+	    .summary = "Actions of operators",
+	    .about = "Which key did what about whom, and when.",
+	    .answer = &admin_audit_shape },
 	{ "GET", "/openapi.json", AIC_AUTH_NONE, WORKER_SLOT_NONE, openapi_get,
 	    .is_on = has_docs },
 	{ "GET", "/docs", AIC_AUTH_NONE, WORKER_SLOT_NONE, pages_get,

@@ -243,7 +243,8 @@ put_default(struct doc *d, struct json_object *o,
 {
 	if (f->required)
 		return;
-	if (f->kind == AIC_INPUT_INT)
+	/* A preset below the range means that there is no value. */
+	if (f->kind == AIC_INPUT_INT && f->preset >= f->min)
 		doc_put_int(d, o, "default", f->preset);
 	else if (f->kind == AIC_INPUT_CHOICE && f->preset >= 0)
 		doc_put_text(d, o, "default", f->names[f->preset]);

@@ -16,6 +16,7 @@
 #include "app/worker/api.h"
 #include "app/worker/fcgi.h"
 #include "app/worker/openapi.h"
+#include "app/worker/rollup.h"
 #include "app/worker/route.h"
 #include "app/worker/sd_notify.h"
 #include "app/worker/seller_api.h"
@@ -88,6 +89,7 @@ struct crew {
 	int n;
 	int64_t stuck_us; /* a request that runs longer is stuck */
 	struct sd_notify notify;
+	struct rollup rollup;
 	int64_t ping_us; /* when the next ping is due */
 	bool stuck;
 	pthread_mutex_t lock; /* guards all members below */
@@ -270,6 +272,7 @@ run_main_loop(struct crew *c, const sigset_t *signals)
 		worker_keep_warm(c->worker);
 		seller_api_sweep(c->worker->seller_api);
 		worker_update_gauges(c->worker);
+		rollup_run(&c->rollup);
 		us = TICK_US;
 		if (c->notify.ping_us && c->ping_us - aic_clock_us() < us)
 			us = c->ping_us - aic_clock_us();
@@ -358,6 +361,7 @@ run_worker(struct worker *w, const sigset_t *signals)
 		return 1;
 	}
 	set_futex_slots(n);
+	rollup_begin(&c.rollup, w);
 	sd_notify_open(&c.notify, environ);
 	c.n = start_threads(&c, n);
 	if (c.n == n) {
@@ -378,6 +382,7 @@ run_worker(struct worker *w, const sigset_t *signals)
 		    "a request is stuck; exiting without waiting for it");
 		_exit(1);
 	}
+	rollup_end(&c.rollup);
 	sd_notify_close(&c.notify);
 	free(c.threads);
 	if (c.n < n)

@@ -305,6 +305,9 @@ list_errors(const struct endpoint *e)
 
 	if (e->need != AIC_AUTH_NONE)
 		errors |= 1U << AIC_EAUTH;
+	/* Without API_ADMIN_KEY the path does not exist. */
+	if (e->need == AIC_AUTH_OPERATOR)
+		errors |= 1U << AIC_ENOROUTE;
 	if (strcmp(e->method, "POST") == 0)
 		errors |= 1U << AIC_EBIG;
 	if (e->input)
@@ -383,6 +386,9 @@ put_security(struct doc *d, struct json_object *op, enum aic_auth_need need)
 	case AIC_AUTH_ADMIN:
 		add_scheme(d, list, ADMIN_SCHEME);
 		add_scheme(d, list, KEY_SCHEME);
+		break;
+	case AIC_AUTH_OPERATOR:
+		add_scheme(d, list, ADMIN_SCHEME);
 		break;
 	}
 }
@@ -473,6 +479,10 @@ put_tags(struct doc *d, struct json_object *doc)
 		{ "Chat", "Questions and answers." },
 		{ "Users", "Limit, history and statistics of one user." },
 		{ "Health", "For load balancers and monitoring." },
+		{ "Administration",
+		    "For operators: sums, users, the state of the service, and "
+		    "the record of actions. These paths exist only if "
+		    "`API_ADMIN_KEY` is set." },
 	};
 	struct json_object *list = doc_put_array(d, doc, "tags"), *o;
 	size_t i;
@@ -504,7 +514,7 @@ put_components(struct doc *d, struct json_object *components)
 
 	list = doc_put_object(d, components, "securitySchemes");
 	put_scheme(d, list, KEY_SCHEME, "A key of `API_SECRET_KEY`.");
-	put_scheme(d, list, ADMIN_SCHEME, "The key of `API_ADMIN_KEY`.");
+	put_scheme(d, list, ADMIN_SCHEME, "A key of `API_ADMIN_KEY`.");
 	list = doc_put_object(d, components, "headers");
 	for (h = headers; h < headers + N_HEADERS; h++) {
 		o = doc_put_object(d, list, h->key);

@@ -428,6 +428,9 @@ reply_send(struct request *rq, enum aic_code rc, const struct aic_err *err)
 
 	n = snprintf(headers, sizeof(headers), "Content-Type: %s\r\n",
 	    !rc && rq->type ? rq->type : "application/json");
+	if (rq->by_operator)
+		n += snprintf(headers + n, sizeof(headers) - (size_t)n,
+		    "Cache-Control: no-store\r\n");
 	if (rc == AIC_EMETHOD)
 		n += snprintf(headers + n, sizeof(headers) - (size_t)n,
 		    "Allow: %s\r\n", rq->allow);

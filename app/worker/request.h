@@ -54,6 +54,9 @@ struct request {
 	int64_t deadline_us;
 	int64_t stage_end_us; /* end of the current stage's database time */
 	const char *tail; /* the part of the path after the route's own */
+	/* The endpoint accepts only an admin key: an action is recorded, and
+	 * the response is not for caches. */
+	bool by_operator;
 
 	/* The response. */
 	int status; /* 0: the status that reply.c has for the code */

@@ -3,7 +3,9 @@
 #include "app/worker/route.h"
 
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "app/worker/api.h"
 #include "app/worker/health.h"
@@ -29,12 +31,18 @@ run_handler(struct request *rq, const struct endpoint *e, struct aic_err *err)
 	return rc;
 }
 
+#define ADMIN "/v1/admin/"
+
 /* /metrics needs no key on the listener of Nginx that serves only /metrics. */
 static enum aic_auth_need
 choose_auth_need(const struct request *rq, const struct endpoint *e)
 {
 	const char *is_public = rq->in.is_public;
 
+	/* An operator who mistypes a path gets a 404, as a caller does. */
+	if (!e && strncmp(rq->in.path, ADMIN, strlen(ADMIN)) == 0 &&
+	    aic_auth_has_admin(rq->worker->conf.auth))
+		return AIC_AUTH_OPERATOR;
 	if (!e)
 		return AIC_AUTH_CALLER;
 	if (e->handler == health_metrics && !(is_public && *is_public))
@@ -138,14 +146,32 @@ log_request(const struct request *rq, const struct aic_err *err,
 	aic_log_end(&l);
 }
 
+/* Keep the error for operators. The detail is for the log only. */
+static void
+keep_error(const struct request *rq, const struct endpoint *e, enum aic_code rc,
+    const struct aic_err *err)
+{
+	struct aic_metrics_error kept = { .at_s = (int64_t)time(NULL) };
+
+	snprintf(kept.code, sizeof(kept.code), "%s", aic_code_name(rc));
+	snprintf(kept.sqlstate, sizeof(kept.sqlstate), "%s", err->sqlstate);
+	snprintf(kept.doing, sizeof(kept.doing), "%s", rq->trace.doing);
+	snprintf(kept.request_id, sizeof(kept.request_id), "%s", rq->in.id);
+	snprintf(kept.path, sizeof(kept.path), "%s", e ? e->path : "other");
+	snprintf(kept.text, sizeof(kept.text), "%s", err->says);
+	aic_metrics_error(rq->worker->metrics, rc, &kept);
+}
+
 static void
 count_request(const struct request *rq, const struct endpoint *e,
-    enum aic_code rc)
+    enum aic_code rc, const struct aic_err *err)
 {
 	struct aic_metrics *m = rq->worker->metrics;
 	int64_t us = aic_clock_us() - rq->start_us;
 
 	aic_metrics_request(m, api_index(e), rq->status);
+	if (rq->status >= 500)
+		keep_error(rq, e, rc, err);
 	if (!e || e->slot != WORKER_SLOT_CHAT)
 		return;
 	aic_metrics_chat(m, rc, rq->replayed);
@@ -172,9 +198,13 @@ route_run(struct request *rq)
 
 	request_begin(rq);
 	e = api_find(rq->in.path, &rq->worker->conf, &rq->tail);
+	rq->by_operator = e &&
+	    (e->need == AIC_AUTH_OPERATOR ||
+		(e->need == AIC_AUTH_ADMIN &&
+		    aic_auth_has_admin(rq->worker->conf.auth)));
 	rc = run_request(rq, e, &err);
 	sent = reply_send(rq, rc, &err);
-	count_request(rq, e, rc);
+	count_request(rq, e, rc, &err);
 	log_request(rq, &err, rc, sent, is_quiet(e));
 	fcgi_finish(rq->fcgi);
 	request_run_deferred(rq);

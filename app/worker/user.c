@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "app/worker/admin.h"
+#include "lib/audit.h"
 #include "lib/context.h"
 #include "lib/history.h"
 #include "lib/input.h"
@@ -158,7 +160,8 @@ enum aic_code
 user_reset(struct request *rq, struct aic_err *err)
 {
 	struct user_input in;
-	struct aic_db_call call;
+	struct aic_db_call calls[2] = { 0 };
+	struct aic_audit audit;
 	enum aic_code rc;
 	bool known;
 
@@ -171,12 +174,19 @@ user_reset(struct request *rq, struct aic_err *err)
 	rc = worker_schema_ok(rq->worker, rq->stage_end_us, err);
 	if (rc)
 		return rc;
-	aic_limit_reset_bind(&call, in.telegram_id, rq->worker->conf.timezone);
-	rc = request_db(rq, &call, 1, err);
+	rc = admin_begin(rq, "reset-limit", &audit, err);
 	if (rc)
 		return rc;
-	known = aic_limit_reset_read(&call);
-	aic_db_call_done(&call);
+	aic_limit_reset_bind(&calls[0], in.telegram_id,
+	    rq->worker->conf.timezone);
+	if (audit.key)
+		aic_audit_bind(&calls[1], &audit);
+	rc = request_db(rq, calls, audit.key ? 2 : 1, err);
+	if (rc)
+		return rc;
+	known = aic_limit_reset_read(&calls[0]);
+	aic_db_call_done(&calls[0]);
+	aic_db_call_done(&calls[1]);
 	worker_reset(rq->worker, in.telegram_id);
 	aic_render_reset(&rq->out, in.telegram_id, known);
 	return AIC_OK;
@@ -186,19 +196,26 @@ enum aic_code
 user_clear(struct request *rq, struct aic_err *err)
 {
 	struct user_input in;
-	struct aic_db_call call;
+	struct aic_db_call calls[2] = { 0 };
+	struct aic_audit audit;
 	enum aic_code rc;
 
 	rc = read_body(rq, &user_body_input, &in, err);
 	if (rc)
 		return rc;
 	request_stage(rq, "beginning a conversation");
-	aic_context_clear_bind(&call, in.telegram_id,
-	    rq->worker->conf.timezone);
-	rc = request_db(rq, &call, 1, err);
+	rc = admin_begin(rq, "clear", &audit, err);
 	if (rc)
 		return rc;
-	aic_db_call_done(&call);
+	aic_context_clear_bind(&calls[0], in.telegram_id,
+	    rq->worker->conf.timezone);
+	if (audit.key)
+		aic_audit_bind(&calls[1], &audit);
+	rc = request_db(rq, calls, audit.key ? 2 : 1, err);
+	if (rc)
+		return rc;
+	aic_db_call_done(&calls[0]);
+	aic_db_call_done(&calls[1]);
 	aic_buf_puts(&rq->out, "{\"success\":true}");
 	return AIC_OK;
 }

@@ -60,11 +60,33 @@ const calls: Record<string, (c: Api) => Promise<Got>> = {
 	    c.GET('/v1/chat/stats/{telegram_id}', {
 		params: { path: { telegram_id: 900 } },
 	}),
+	'GET /v1/admin/overview': (c) => c.GET('/v1/admin/overview'),
+	'GET /v1/admin/users': (c) => c.GET('/v1/admin/users'),
+	'GET /v1/admin/user/{telegram_id}': (c) =>
+	    c.GET('/v1/admin/user/{telegram_id}', {
+		params: { path: { telegram_id: 900 } },
+	}),
+	'GET /v1/admin/history/{telegram_id}': (c) =>
+	    c.GET('/v1/admin/history/{telegram_id}', {
+		params: { path: { telegram_id: 900 } },
+	}),
+	'POST /v1/admin/reset-limit': (c) => c.POST('/v1/admin/reset-limit', {
+		body: { telegram_id: 900 },
+	}),
+	'POST /v1/admin/clear': (c) => c.POST('/v1/admin/clear', {
+		body: { telegram_id: 900 },
+	}),
+	'POST /v1/admin/forget': (c) => c.POST('/v1/admin/forget', {
+		body: { telegram_id: 900 },
+	}),
+	'GET /v1/admin/service': (c) => c.GET('/v1/admin/service'),
+	'GET /v1/admin/audit': (c) => c.GET('/v1/admin/audit'),
 };
 const names = Object.keys(calls);
 const without_key = [ 'GET /health', 'GET /v1/chat/health',
     'GET /health/ready' ];
-const of_admin = [ 'POST /v1/chat/reset-limit' ];
+const of_operators = names.filter((name) => name.includes(' /v1/admin/'));
+const of_admin = [ 'POST /v1/chat/reset-limit', ...of_operators ];
 
 function seen(name: string, got: Got, status: number): Got {
 	ensure(got.response.status === status, `${name}: not ${status}`,
@@ -160,6 +182,36 @@ async function user() {
 	ensure(reset.data?.success, 'a reset', reset.data);
 }
 
+async function operators() {
+	const params = { path: { telegram_id: 1 } };
+	const body = { telegram_id: 1 };
+
+	await all(of_operators.filter((name) => !/forget/.test(name)), 200);
+	const overview = await admin.GET('/v1/admin/overview',
+	    { params: { query: { days: 3 } } });
+	ensure(overview.data?.items.length === 3
+	    && overview.data.items[2].failures.busy === 0, 'the sums',
+	    overview.data);
+	const users = await admin.GET('/v1/admin/users',
+	    { params: { query: { by: 'tokens', limit: 1 } } });
+	ensure(users.data?.by === 'tokens' && /^\d{4}-\d\d$/
+	    .test(users.data.period), 'the users', users.data);
+	const one = await admin.GET('/v1/admin/user/{telegram_id}', { params });
+	ensure(one.data?.known && one.data.limits.daily_limit === 2
+	    && one.data.stats.total_requests === 1, 'a user', one.data);
+	const forgotten = await admin.POST('/v1/admin/forget', { body });
+	seen('POST /v1/admin/forget', forgotten, 200);
+	ensure(forgotten.data?.exchanges === 1, 'an erasure', forgotten.data);
+	const service = await admin.GET('/v1/admin/service');
+	ensure(service.data?.workers[0].breakers.model === 'closed'
+	    && service.data.database.state === 'ok', 'the workers',
+	    service.data);
+	const audit = await admin.GET('/v1/admin/audit',
+	    { params: { query: { telegram_id: 1 } } });
+	ensure(audit.data?.items[0].action === 'forget'
+	    && audit.data.items[0].key === 'key 1', 'the actions', audit.data);
+}
+
 async function health() {
 	const live = await caller.GET('/health');
 	seen('GET /health', live, 200);
@@ -206,6 +258,29 @@ async function requests() {
 		ensure(detail.some(({ loc, msg, type }) => loc[1]
 		    === 'telegram_id' && msg && type), 'a fault', detail);
 	}
+	const query = { limit: 0, days: 0 };
+	const of_operators: [ string, Got ][] = [
+		[ 'GET /v1/admin/overview',
+		    await admin.GET('/v1/admin/overview', { params: { query } }) ],
+		[ 'GET /v1/admin/users',
+		    await admin.GET('/v1/admin/users', { params: { query } }) ],
+		[ 'GET /v1/admin/user/{telegram_id}',
+		    await admin.GET('/v1/admin/user/{telegram_id}',
+			{ params }) ],
+		[ 'GET /v1/admin/history/{telegram_id}',
+		    await admin.GET('/v1/admin/history/{telegram_id}',
+			{ params }) ],
+		[ 'GET /v1/admin/audit',
+		    await admin.GET('/v1/admin/audit', { params: { query } }) ],
+		[ 'POST /v1/admin/reset-limit',
+		    await admin.POST('/v1/admin/reset-limit', { body }) ],
+		[ 'POST /v1/admin/clear',
+		    await admin.POST('/v1/admin/clear', { body }) ],
+		[ 'POST /v1/admin/forget',
+		    await admin.POST('/v1/admin/forget', { body }) ],
+	];
+	for (const [ name, got ] of of_operators)
+		seen(name, got, 422);
 	const days = await caller.GET('/v1/chat/stats/{telegram_id}',
 	    { params: { path: { telegram_id: 1 }, query: { days: 0 } } });
 	seen('GET /v1/chat/stats/{telegram_id}', days, 400);
@@ -264,8 +339,8 @@ async function model() {
 // -- parts of the service that are away --------------------------------------
 
 async function database() {
-	const got = await all(names.filter((name) => /chat\/(?!health)/
-	    .test(name)), 503);
+	const got = await all(names.filter((name) =>
+	    /chat\/(?!health)|admin\/(?!service)/.test(name)), 503);
 
 	for (const one of got)
 		is_refusal(one, /^(?:Database|The model) is not available/)
@@ -285,9 +360,13 @@ const parts: Record<string, () => Promise<void>> = {
 	usual: async () => {
 		await conversation();
 		await user();
+		await operators();
 		await health();
 	},
 	requests, limits, model, database,
+	no_admin_key: async () => {
+		await all(of_operators, 404, () => caller);
+	},
 	no_worker: () => gateway(502),
 	frozen_worker: () => gateway(504),
 };

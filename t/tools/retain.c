@@ -59,7 +59,7 @@ forget(struct aic_db *db, const char *id, struct aic_err *err)
 	struct aic_forgotten f;
 	enum aic_code rc;
 
-	rc = aic_retain_forget(db, strtoll(id, NULL, 10),
+	rc = aic_retain_forget(db, strtoll(id, NULL, 10), NULL,
 	    aic_clock_us() + 30 * AIC_S, &f, err);
 	if (rc)
 		return rc;

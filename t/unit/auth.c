@@ -14,7 +14,7 @@ opens(const char *keys, const char *admin, enum aic_auth_need need,
 	struct aic_auth *auth = NULL;
 	enum aic_code rc;
 
-	assert_int_equal(aic_auth_open(&auth, keys, admin, &err), AIC_OK);
+	assert_int_equal(aic_auth_open(&auth, keys, admin, NULL, &err), AIC_OK);
 	rc = aic_auth_check(auth, need, given, &err);
 	aic_auth_close(auth);
 	assert_true(rc == AIC_OK || rc == AIC_EAUTH);
@@ -86,7 +86,7 @@ starts_with(const char *keys, const char *admin)
 {
 	struct aic_err err = AIC_ERR_INIT;
 	struct aic_auth *auth = NULL;
-	enum aic_code rc = aic_auth_open(&auth, keys, admin, &err);
+	enum aic_code rc = aic_auth_open(&auth, keys, admin, NULL, &err);
 
 	assert_true(rc == AIC_OK || rc == AIC_ECONF);
 	assert_true(rc == AIC_OK || !auth);
@@ -138,6 +138,76 @@ a_key_with_one_wrong_byte_is_refused(void **state)
 }
 
 static void
+only_an_admin_key_opens_what_is_for_operators(void **state)
+{
+	(void)state;
+	assert_true(opens("alpha", "root", AIC_AUTH_OPERATOR, "root"));
+	assert_false(opens("alpha", "root", AIC_AUTH_OPERATOR, "alpha"));
+	assert_false(opens("alpha", "root", AIC_AUTH_OPERATOR, NULL));
+	assert_false(opens("alpha", NULL, AIC_AUTH_OPERATOR, "alpha"));
+	assert_false(opens("alpha", NULL, AIC_AUTH_OPERATOR, ""));
+}
+
+/* The name of an admin key; NULL: it is none, or the start was refused. */
+static bool
+is_named(const char *admin, const char *names, const char *given,
+    const char *want)
+{
+	struct aic_err err = AIC_ERR_INIT;
+	struct aic_auth *auth = NULL;
+	const char *name;
+	bool same;
+
+	if (aic_auth_open(&auth, "alpha", admin, names, &err)) {
+		assert_int_equal(err.code, AIC_ECONF);
+		assert_null(strstr(err.detail, "root"));
+		return !want;
+	}
+	name = aic_auth_admin_name(auth, given);
+	same = name && want ? strcmp(name, want) == 0 : name == want;
+	aic_auth_close(auth);
+	return same;
+}
+
+static void
+an_admin_key_has_its_name(void **state)
+{
+	(void)state;
+	assert_true(is_named("root", NULL, "root", "key 1"));
+	assert_true(is_named("root,a", NULL, "root,a", "key 1"));
+	assert_true(is_named("root,a", NULL, "root", NULL));
+	assert_true(is_named("root, a", "x, y z", "root", "x"));
+	assert_true(is_named("root, a", "x, y z", "a", "y z"));
+	assert_true(is_named("root,a", "x,y", "root,a", NULL));
+	assert_true(is_named("root", "Анна", "root", "Анна"));
+	assert_true(is_named("root", NULL, "alpha", NULL));
+	assert_true(is_named("root", NULL, NULL, NULL));
+	assert_true(is_named(NULL, NULL, "root", NULL));
+}
+
+static void
+names_that_do_not_fit_the_admin_keys_are_refused_at_the_start(void **state)
+{
+	static const char *const pairs[][2] = { { "root", "x,y" },
+		{ "root,a", "x" }, { "root,a", "x,x" }, { "root,root", "x,y" },
+		{ "root,", "x,y" }, { "root,a", "x," }, { "root", "" },
+		{ "root", "a\tb" }, { "root", "\xff" }, { NULL, "x" },
+		{ "root,alpha", "x,y" },
+		{ "root",
+		    "1234567890123456789012345678901234567890123456789012345678"
+		    "9012345" } };
+	struct aic_err err = AIC_ERR_INIT;
+	struct aic_auth *auth = NULL;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++)
+		if (aic_auth_open(&auth, "alpha", pairs[i][0], pairs[i][1],
+			&err) != AIC_ECONF)
+			fail_msg("taken: %zu", i);
+}
+
+static void
 only_the_admin_key_is_accepted_for_admin_routes(void **state)
 {
 	(void)state;
@@ -170,6 +240,9 @@ UNIT_MAIN(T(a_public_route_needs_no_key), T(only_the_exact_key_is_accepted),
     T(an_empty_key_is_refused_at_the_start),
     T(an_admin_key_that_is_a_key_of_callers_is_refused_at_the_start),
     T(a_key_with_one_wrong_byte_is_refused),
+    T(only_an_admin_key_opens_what_is_for_operators),
+    T(an_admin_key_has_its_name),
+    T(names_that_do_not_fit_the_admin_keys_are_refused_at_the_start),
     T(only_the_admin_key_is_accepted_for_admin_routes),
     T(the_admin_key_is_accepted_for_no_other_route),
     T(without_an_admin_key_the_callers_keys_serve_for_admin_routes))
