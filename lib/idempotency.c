@@ -12,18 +12,26 @@
 #define ROW_OF_KEY AIC_SQL_SAME_KEY("chat_id", "$2")
 
 /*
- * $1 user. Changes nothing. The statement waits for the transaction that is
- * changing the user's row, and locks the row until the end of the batch. So the
- * next statement sees everything that was committed before. The commit of this
- * batch waits for the disk, and therefore also for the commits before it,
- * unless a reservation in the same batch sets synchronous_commit differently.
+ * $1 user, $2 zone. Changes nothing. The statement waits for the transaction
+ * that is changing the user's row, and locks the row until the end of the
+ * batch. So the next statement sees everything that was committed before. The
+ * commit of this batch waits for the disk, and therefore also for the commits
+ * before it, unless a reservation in the same batch sets synchronous_commit
+ * differently.
  */
 static const struct aic_db_stmt queue = {
 	"queue",
-	"SELECT " AIC_SQL_DURABLE " FROM ai_chat_daily_limits"
+	"SELECT " AIC_SQL_DURABLE ", " AIC_SQL_DAY_USED("$2") ","
+	" " AIC_SQL_DAY_LEFT_S("$2") " FROM ai_chat_daily_limits l"
 	" WHERE telegram_id = $1::bigint FOR UPDATE",
-	1,
+	2,
 	NULL,
+};
+
+enum queue_column {
+	QUEUE_DURABLE,
+	QUEUE_USED,
+	QUEUE_RESET_IN_S,
 };
 
 /*
@@ -95,10 +103,23 @@ aic_idempotency_begin(const char *key, const char *message, const char *context,
 }
 
 void
-aic_idempotency_queue_bind(struct aic_db_call *call, int64_t telegram_id)
+aic_idempotency_queue_bind(struct aic_db_call *call, int64_t telegram_id,
+    const char *zone)
 {
 	aic_db_call(call, &queue);
 	aic_db_int(call, telegram_id);
+	aic_db_text(call, zone);
+}
+
+bool
+aic_idempotency_queue_read(const struct aic_db_call *call, int64_t *ret_used,
+    int64_t *ret_reset_in_s)
+{
+	if (PQntuples(call->res) == 0)
+		return false;
+	*ret_used = aic_db_get_int(call, 0, QUEUE_USED);
+	*ret_reset_in_s = aic_db_get_int(call, 0, QUEUE_RESET_IN_S);
+	return true;
 }
 
 void

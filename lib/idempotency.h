@@ -12,6 +12,7 @@
 #ifndef AIC_IDEMPOTENCY_H
 #define AIC_IDEMPOTENCY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "lib/db.h"
@@ -67,8 +68,23 @@ enum aic_code aic_idempotency_begin(const char *key, const char *message,
  * aic_idempotency_queue_bind -- at the head of a batch: wait for the
  * transaction that is changing the user's row, so that the batch sees a save
  * that is just being committed.
+ *
+ * zone      whose midnight begins the day
  */
-void aic_idempotency_queue_bind(struct aic_db_call *call, int64_t telegram_id);
+void aic_idempotency_queue_bind(struct aic_db_call *call, int64_t telegram_id,
+    const char *zone);
+
+/*
+ * aic_idempotency_queue_read -- read the state of the user's day. A replay has
+ * no other source for it.
+ *
+ * ret_used        used chats: counted and reserved
+ * ret_reset_in_s  seconds to the end of the day, 1 or more
+ *
+ * False: the user is not known, and nothing is set.
+ */
+bool aic_idempotency_queue_read(const struct aic_db_call *call,
+    int64_t *ret_used, int64_t *ret_reset_in_s);
 
 /*
  * aic_idempotency_bind -- look for other chats of the same key.

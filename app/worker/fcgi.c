@@ -28,8 +28,8 @@
  */
 #define SILENCE_MAX_S 4
 
-/* The maximum size of the status line and the headers; reply.c writes about 200
- * bytes of headers. */
+/* The maximum size of the status line and the headers; reply.c writes at most
+ * 400 bytes of headers. */
 #define HEAD_MAX 1024
 
 /*

@@ -44,6 +44,18 @@ request_db(struct request *rq, struct aic_db_call *calls, int n,
 	return rc;
 }
 
+void
+request_set_quota(struct request *rq, int64_t used, int64_t reset_in_s)
+{
+	int64_t limit = rq->worker->conf.daily_limit;
+
+	if (limit == 0)
+		return;
+	rq->quota = (struct request_quota){ .known = true,
+		.left = used < limit ? limit - used : 0,
+		.end_us = aic_clock_us() + reset_in_s * AIC_S };
+}
+
 /* --- deferred work -------------------------------------------------------- */
 
 struct aic_cache_put *

@@ -39,6 +39,13 @@ struct request_trace {
 	struct aic_completion_usage usage;
 };
 
+/* The user's day, for the headers RateLimit-Policy and RateLimit. */
+struct request_quota {
+	bool known; /* request_set_quota() was called */
+	int64_t left; /* chats; 0.. */
+	int64_t end_us; /* when the day ends */
+};
+
 struct request {
 	/* These members stay from one request of the thread to the next. */
 	struct worker *worker;
@@ -60,6 +67,7 @@ struct request {
 	const char *type; /* content type; NULL: JSON */
 	const char *allow; /* the header Allow; with AIC_EMETHOD */
 	struct aic_limit_state limit; /* with AIC_ELIMIT, AIC_ECROWD */
+	struct request_quota quota;
 	/* The answer is that of an earlier request with the same key. */
 	bool replayed;
 	bool paid_before; /* the answer was paid for by an earlier request */
@@ -98,6 +106,15 @@ void request_stage(struct request *rq, const char *doing);
  */
 enum aic_code request_db(struct request *rq, struct aic_db_call *calls, int n,
     struct aic_err *err) AIC_MUST_CHECK;
+
+/*
+ * request_set_quota -- note the state of the user's day for the response. Does
+ * nothing if there is no daily limit.
+ *
+ * used        used chats of the day
+ * reset_in_s  seconds from now to the end of the day
+ */
+void request_set_quota(struct request *rq, int64_t used, int64_t reset_in_s);
 
 /*
  * request_defer_put -- store a value in Redis after the caller has the

@@ -382,9 +382,14 @@ save_exchange(struct chat *c, struct aic_err *err)
 {
 	enum aic_code rc = save_chat_run(c, err);
 
-	if (!rc)
-		chat_cache_note_saved(c);
-	return rc;
+	if (rc)
+		return rc;
+	chat_cache_note_saved(c);
+	/* The numbers of a replay are those of the first response, so RateLimit
+	 * keeps what reserve.c has read. */
+	if (!c->rq->replayed)
+		c->rq->quota.left = c->remaining;
+	return AIC_OK;
 }
 
 /* These two members are known only after the save. render_answer() has reserved
