@@ -67,21 +67,71 @@ enum repeat_column {
 	REPEAT_RUNNING, /* a chat of the key is in flight; t: the same body */
 };
 
-enum aic_code
-aic_idempotency_check(const char *key, struct aic_err *err)
+static enum aic_code
+refuse_long(struct aic_err *err)
 {
+	return aic_fault(err, "string_too_long", "header",
+	    AIC_IDEMPOTENCY_HEADER, "String should have at most %d characters",
+	    AIC_IDEMPOTENCY_KEY_MAX);
+}
+
+static enum aic_code
+refuse_pattern(struct aic_err *err, const char *why)
+{
+	return aic_fault(err, "string_pattern_mismatch", "header",
+	    AIC_IDEMPOTENCY_HEADER, "%s", why);
+}
+
+/*
+ * A quoted key with a fault is refused and not taken as it is: a caller that
+ * quotes its keys would have two keys for one text otherwise. Parameters behind
+ * the string are refused too, because none are defined.
+ */
+static enum aic_code
+read_quoted(const char *p, char ret_key[AIC_IDEMPOTENCY_KEY_SIZE],
+    struct aic_err *err)
+{
+	size_t n = 0;
+
+	for (p++; *p != '"'; p++) {
+		if (*p == '\\' && *++p != '"' && *p != '\\')
+			return refuse_pattern(err,
+			    "In a quoted string, a backslash should precede a "
+			    "quote or a backslash");
+		if (*p == '\0')
+			return refuse_pattern(err,
+			    "A quoted string should end with a quote");
+		if (n == AIC_IDEMPOTENCY_KEY_MAX)
+			return refuse_long(err);
+		ret_key[n++] = *p;
+	}
+	ret_key[n] = '\0';
+	if (p[1] != '\0')
+		return refuse_pattern(err,
+		    "A quoted string should end with its second quote");
+	if (n == 0)
+		return aic_fault(err, "string_too_short", "header",
+		    AIC_IDEMPOTENCY_HEADER,
+		    "String should have at least 1 character");
+	return AIC_OK;
+}
+
+enum aic_code
+aic_idempotency_key(const char *value, char ret_key[AIC_IDEMPOTENCY_KEY_SIZE],
+    struct aic_err *err)
+{
+	size_t len = strlen(value);
 	const char *p;
 
-	if (strlen(key) > AIC_IDEMPOTENCY_KEY_MAX)
-		return aic_fault(err, "string_too_long", "header",
-		    AIC_IDEMPOTENCY_HEADER,
-		    "String should have at most %d characters",
-		    AIC_IDEMPOTENCY_KEY_MAX);
-	for (p = key; *p; p++)
+	if (*value != '"' && len > AIC_IDEMPOTENCY_KEY_MAX)
+		return refuse_long(err);
+	for (p = value; *p; p++)
 		if (*p < ' ' || *p > '~')
-			return aic_fault(err, "string_pattern_mismatch",
-			    "header", AIC_IDEMPOTENCY_HEADER,
+			return refuse_pattern(err,
 			    "String should be printable ASCII");
+	if (*value == '"')
+		return read_quoted(value, ret_key, err);
+	memcpy(ret_key, value, len + 1);
 	return AIC_OK;
 }
 

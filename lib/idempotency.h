@@ -21,6 +21,7 @@
 
 #define AIC_IDEMPOTENCY_HEADER "Idempotency-Key"
 #define AIC_IDEMPOTENCY_KEY_MAX 128 /* printable ASCII characters */
+#define AIC_IDEMPOTENCY_KEY_SIZE (AIC_IDEMPOTENCY_KEY_MAX + 1)
 #define AIC_IDEMPOTENCY_DIGEST_SIZE 67 /* \x, 64 hexadecimal digits and a NUL */
 
 enum aic_idempotency_state {
@@ -41,12 +42,20 @@ struct aic_idempotency {
 };
 
 /*
- * aic_idempotency_check -- check that a text is a valid key.
+ * aic_idempotency_key -- read the key from the value of the header.
+ *
+ * A value that begins with a quote is a string of structured fields: "abc" is
+ * the key abc, and \" and \\ stand for the characters themselves. Any other
+ * value is the key itself.
+ *
+ * ret_key   set on AIC_OK
  *
  * Errors:   AIC_EINPUT  err->faults
+ * Source:   RFC 9651, 3.3.3; draft-ietf-httpapi-idempotency-key-header
  */
-enum aic_code
-aic_idempotency_check(const char *key, struct aic_err *err) AIC_MUST_CHECK;
+enum aic_code aic_idempotency_key(const char *value,
+    char ret_key[AIC_IDEMPOTENCY_KEY_SIZE],
+    struct aic_err *err) AIC_MUST_CHECK;
 
 /*
  * aic_idempotency_begin -- make the id of a chat from its key, and the digest

@@ -141,12 +141,12 @@ static const struct aic_input_field fields[] = {
 static enum aic_code
 validate_request(struct chat *c, struct aic_err *err)
 {
-	const char *key = c->rq->in.key;
+	const char *value = c->rq->in.key;
 	enum aic_code key_rc = AIC_OK, rc;
 
-	if (key && *key) {
-		c->key = key;
-		key_rc = aic_idempotency_check(key, err);
+	if (value && *value) {
+		c->key = c->key_text;
+		key_rc = aic_idempotency_key(value, c->key_text, err);
 	}
 	rc = aic_input_body(c->rq->body.data, c->rq->body.len, fields,
 	    sizeof(fields) / sizeof(fields[0]), &c->in, &c->doc, err);
