@@ -21,9 +21,11 @@
  */
 static const struct aic_db_stmt queue = {
 	"queue",
-	"SELECT " AIC_SQL_DURABLE ", " AIC_SQL_DAY_USED("$2") ","
-	" " AIC_SQL_DAY_LEFT_S("$2") " FROM ai_chat_daily_limits l"
-	" WHERE telegram_id = $1::bigint FOR UPDATE",
+	"SELECT " AIC_SQL_DURABLE ", " AIC_SQL_DAY_USED(
+	    "$2") ","
+		  " " AIC_SQL_DAY_LEFT_S(
+		      "$2") " FROM ai_chat_daily_limits l"
+			    " WHERE telegram_id = $1::bigint FOR UPDATE",
 	2,
 	NULL,
 };

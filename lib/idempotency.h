@@ -54,8 +54,7 @@ struct aic_idempotency {
  * Source:   RFC 9651, 3.3.3; draft-ietf-httpapi-idempotency-key-header
  */
 enum aic_code aic_idempotency_key(const char *value,
-    char ret_key[AIC_IDEMPOTENCY_KEY_SIZE],
-    struct aic_err *err) AIC_MUST_CHECK;
+    char ret_key[AIC_IDEMPOTENCY_KEY_SIZE], struct aic_err *err) AIC_MUST_CHECK;
 
 /*
  * aic_idempotency_begin -- make the id of a chat from its key, and the digest

@@ -294,8 +294,8 @@ put_headers(char to[HEADERS_SIZE], const struct request *rq, enum aic_code rc,
 	n = snprintf(to, HEADERS_SIZE, "Content-Type: %s\r\n",
 	    !rc && rq->type ? rq->type : "application/json");
 	if (rc == AIC_EMETHOD)
-		n += snprintf(to + n, HEADERS_SIZE - (size_t)n,
-		    "Allow: %s\r\n", rq->allow);
+		n += snprintf(to + n, HEADERS_SIZE - (size_t)n, "Allow: %s\r\n",
+		    rq->allow);
 	if (rq->replayed && rq->status == 200 && !rq->out.failed)
 		n += snprintf(to + n, HEADERS_SIZE - (size_t)n,
 		    "Idempotent-Replayed: true\r\n");

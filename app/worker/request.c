@@ -20,6 +20,8 @@ request_begin(struct request *rq)
 		    rq->worker->conf.deadline_ms * AIC_MS };
 	aic_buf_clear(&rq->body);
 	aic_buf_clear(&rq->out);
+	(void)aic_traceparent_read(&rq->traceparent, rq->in.traceparent,
+	    rq->in.tracestate);
 }
 
 void

@@ -22,6 +22,7 @@
 #include "lib/db.h"
 #include "lib/err.h"
 #include "lib/limit.h"
+#include "lib/traceparent.h"
 
 /* The maximum number of values that a request stores in Redis: a refusal, or
  * the context, the seller's data, the answer and an unsaved answer. */
@@ -61,6 +62,7 @@ struct request {
 	int64_t deadline_us;
 	int64_t stage_end_us; /* end of the current stage's database time */
 	const char *tail; /* the part of the path after the route's own */
+	struct aic_traceparent traceparent;
 
 	/* The response. */
 	int status; /* 0: the status that reply.c has for the code */
@@ -83,8 +85,8 @@ struct request {
 	struct request_trace trace;
 };
 
-/* request_begin -- reset the members of the last request, and set the
- * deadline. */
+/* request_begin -- reset the members of the last request, set the deadline, and
+ * read the trace of the caller. */
 void request_begin(struct request *rq);
 
 /*

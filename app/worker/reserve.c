@@ -190,8 +190,7 @@ try_reserve(struct chat *c, enum aic_idempotency_state *ret_state,
 		return RESERVE_FAILED;
 	}
 	/* For a replay, which does not count: as the day was before. */
-	if (c->key &&
-	    aic_idempotency_queue_read(&calls[0], &used, &reset_in_s))
+	if (c->key && aic_idempotency_queue_read(&calls[0], &used, &reset_in_s))
 		request_set_quota(c->rq, used, reset_in_s);
 	result = read_reservation(c, reserve);
 	aic_db_call_done(reserve);

@@ -154,7 +154,7 @@ validate_request(struct chat *c, struct aic_err *err)
 		return rc ? rc : key_rc;
 	c->rq->trace.user = c->in.telegram_id;
 	seller_api_begin(&c->rq->seller, c->worker->seller_api,
-	    c->in.telegram_id);
+	    c->in.telegram_id, c->rq->traceparent.headers);
 	/* A caller can disconnect while the request is queued: such a request
 	 * ends here, before the request costs anything. */
 	if (fcgi_gone(c->rq->fcgi))
@@ -317,6 +317,7 @@ call_model(struct chat *c, struct aic_err *err)
 {
 	struct request *rq = c->rq;
 	struct aic_openai_ask ask = { .body = &c->body,
+		.headers = rq->traceparent.headers,
 		.deadline_us = chat_model_deadline(c),
 		/* A caller that sent a key can repeat the request and
 		 * receive the answer then. */
