@@ -102,6 +102,7 @@ sub state_is ($got, $status, $r, $what)
 	state_is(limits(), 200, 2, 'a chat in flight is not left');
 	# The day is not the reason to wait.
 	state_is(ask(), 429, undef, 'a second chat at once is refused');
+	state_is(keyed('crowd'), 429, undef, '... and so is one with a key');
 	state_is($s->post('/v1/chat/reset-limit', { telegram_id => $user }), 200,
 	    2, 'a reset keeps the reservation of the chat in flight');
 	state_is((finish_chats(@one))[0], 200, 2, 'the chat in flight');
