@@ -16,9 +16,9 @@ my $user = 100;
 
 sub ask (%o) { return $s->send(telegram_id => $user, %o) }
 
-sub keyed ($key)
+sub keyed ($key, $message = 'Вопрос')
 {
-	return ask(message => 'Вопрос', headers => { 'Idempotency-Key' => $key });
+	return ask(message => $message, headers => { 'Idempotency-Key' => $key });
 }
 
 sub limits { return $s->get("/v1/chat/limits/$user") }
@@ -90,6 +90,8 @@ sub state_is ($got, $status, $r, $what)
 	ask();
 	state_is(keyed('two'), 200, 0, 'a replay when the day is used up');
 	state_is(keyed('three'), 429, 0, 'a new key is refused');
+	state_is(keyed('two', 'Ещё вопрос'), 422, 0,
+	    'a key again, with another question');
 }
 
 # -- chats in flight ----------------------------------------------------------
