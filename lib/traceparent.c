@@ -54,7 +54,7 @@ is_valid(const char *s)
 	return s[END_AT] == '\0' || (s[END_AT] == '-' && !is_zero(s, 2));
 }
 
-/* Any other character would not be valid in a header, or begin another one. */
+/* No other character is valid here, and a line break would add a header. */
 static bool
 is_printable(const char *s)
 {

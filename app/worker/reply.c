@@ -280,8 +280,8 @@ put_quota(char *to, size_t size, const struct request *rq, int retry_after_s)
 	    (long long)s);
 }
 
-/* The maximum size of the headers that this file writes: five lines, of which
- * each is shorter than 80 bytes. */
+/* The maximum size of the headers that this file writes: at most six lines,
+ * each shorter than 66 bytes. */
 #define HEADERS_SIZE 400
 
 /* Format the headers of a response; retry_after_s is 0 if there is none. */
