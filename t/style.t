@@ -12,6 +12,7 @@ my $TOP = AIChat::Stack::top();
 my %sql = map { $_ => 1 } map { ("lib/$_.c") } qw(context db durable history idempotency limit
     retain save);
 $sql{$_} = 1 for qw(app/ctl/check.c app/migrate/main.c app/worker/worker.c);
+$sql{'lib/schema.h'} = 1;	# what two stages share
 $sql{'lib/redis.c'} = 1;	# a SELECT of its own
 $sql{'lib/cache_keys.c'} = 1;	# asks which database it is
 

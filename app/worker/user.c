@@ -150,6 +150,7 @@ user_limits(struct request *rq, struct aic_err *err)
 	aic_db_call_done(&call);
 	if (rc)
 		return rc;
+	request_set_quota(rq, s.used, s.reset_in_s);
 	aic_render_limits(&rq->out, rq->trace.user, &s);
 	return AIC_OK;
 }
@@ -157,6 +158,7 @@ user_limits(struct request *rq, struct aic_err *err)
 enum aic_code
 user_reset(struct request *rq, struct aic_err *err)
 {
+	int64_t used, reset_in_s;
 	struct user_input in;
 	struct aic_db_call call;
 	enum aic_code rc;
@@ -176,6 +178,10 @@ user_reset(struct request *rq, struct aic_err *err)
 	if (rc)
 		return rc;
 	known = aic_limit_reset_read(&call);
+	if (known) {
+		aic_limit_reset_day(&call, &used, &reset_in_s);
+		request_set_quota(rq, used, reset_in_s);
+	}
 	aic_db_call_done(&call);
 	worker_reset(rq->worker, in.telegram_id);
 	aic_render_reset(&rq->out, in.telegram_id, known);
