@@ -130,7 +130,8 @@ static const struct aic_input_field fields[] = {
 	    .about = "A new key for each question. A request with a key can be "
 		     "repeated after any failure, and is counted at most "
 		     "once. The repeat has the same body; within 24 hours it "
-		     "gets the stored answer.",
+		     "gets the stored answer. A key may be quoted, as a "
+		     "string of RFC 9651.",
 	    .example = "6f1c0c1e-5b6a-4c39-9d0f-5f1f8f9b1a77" },
 	{ "telegram_id", AIC_INPUT_INT, .required = true, .min = 1,
 	    .max = INT64_MAX,
