@@ -14,6 +14,7 @@ static const char token[] = "!#$%&'*+-.^_`|~0123456789"
 			    "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
 static const char ours[] = "the worker sets it";
+static const char trace[] = "the worker passes on that of the caller";
 static const char connection[] = "it controls the connection";
 
 /* A name that ends in * is a prefix. */
@@ -33,6 +34,8 @@ static const struct row {
 	 */
 	{ "Idempotency-Key",
 	    "the provider would treat each request as a repeat" },
+	{ "traceparent", trace },
+	{ "tracestate", trace },
 	{ "Connection", connection },
 	{ "Keep-Alive", connection },
 	{ "Proxy-*", connection },

@@ -29,6 +29,7 @@ enum aic_http_end {
 struct aic_http_request {
 	const char *url; /* copied */
 	const char *const *headers; /* "Name: value", NULL at the end; copied */
+	const char *const *more; /* further headers; NULL: none; copied */
 	const char *proxy; /* URL with user and password; NULL: none; copied */
 	/* NULL: the roots of the system; kept until the call ends */
 	struct aic_http_trust *trust;

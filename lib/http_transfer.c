@@ -146,6 +146,7 @@ set_target(struct aic_http_transfer *t, const struct aic_http_request *req,
 	CURL *e = t->easy;
 
 	return copy_headers(t, req->headers) &&
+	    (!req->more || copy_headers(t, req->more)) &&
 	    curl_easy_setopt(e, CURLOPT_HTTPHEADER, t->headers) == CURLE_OK &&
 	    curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR,
 		plain ? "http" : "https") == CURLE_OK &&

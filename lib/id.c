@@ -77,6 +77,18 @@ aic_id_of_key(char id[AIC_ID_SIZE], const unsigned char key[AIC_ID_KEY_BYTES],
 	return AIC_OK;
 }
 
+bool
+aic_id_span(char id[AIC_ID_SPAN_SIZE])
+{
+	unsigned char b[8];
+
+	if (!random_bytes(b, sizeof(b)))
+		return false;
+	b[sizeof(b) - 1] |= 1; /* an id of 0 is invalid */
+	aic_hex_put(id, b, sizeof(b));
+	return true;
+}
+
 double
 aic_random(void)
 {

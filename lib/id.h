@@ -9,6 +9,8 @@
 #ifndef AIC_ID_H
 #define AIC_ID_H
 
+#include <stdbool.h>
+
 #include "lib/err.h"
 
 #define AIC_ID_SIZE 37 /* 36 characters and a NUL */
@@ -41,6 +43,17 @@ enum aic_code
 aic_id_of_key(char id[AIC_ID_SIZE], const unsigned char key[AIC_ID_KEY_BYTES],
     const unsigned char body[AIC_ID_BODY_BYTES],
     struct aic_err *err) AIC_MUST_CHECK;
+
+#define AIC_ID_SPAN_SIZE 17 /* 16 hexadecimal digits and a NUL */
+
+/*
+ * aic_id_span -- make the id of a span: 63 random bits, never 0.
+ *
+ * False: getrandom() failed.
+ *
+ * Source:   W3C Trace Context, Level 2, 3.2.2.4
+ */
+bool aic_id_span(char id[AIC_ID_SPAN_SIZE]) AIC_MUST_CHECK;
 
 /*
  * aic_random -- a random number 0 <= x < 1 for jitter; not for secrets.

@@ -12,18 +12,28 @@
 #define ROW_OF_KEY AIC_SQL_SAME_KEY("chat_id", "$2")
 
 /*
- * $1 user. Changes nothing. The statement waits for the transaction that is
- * changing the user's row, and locks the row until the end of the batch. So the
- * next statement sees everything that was committed before. The commit of this
- * batch waits for the disk, and therefore also for the commits before it,
- * unless a reservation in the same batch sets synchronous_commit differently.
+ * $1 user, $2 zone. Changes nothing. The statement waits for the transaction
+ * that is changing the user's row, and locks the row until the end of the
+ * batch. So the next statement sees everything that was committed before. The
+ * commit of this batch waits for the disk, and therefore also for the commits
+ * before it, unless a reservation in the same batch sets synchronous_commit
+ * differently.
  */
 static const struct aic_db_stmt queue = {
 	"queue",
-	"SELECT " AIC_SQL_DURABLE " FROM ai_chat_daily_limits"
-	" WHERE telegram_id = $1::bigint FOR UPDATE",
-	1,
+	"SELECT " AIC_SQL_DURABLE ", " AIC_SQL_DAY_USED(
+	    "$2") ","
+		  " " AIC_SQL_DAY_LEFT_S(
+		      "$2") " FROM ai_chat_daily_limits l"
+			    " WHERE telegram_id = $1::bigint FOR UPDATE",
+	2,
 	NULL,
+};
+
+enum queue_column {
+	QUEUE_DURABLE,
+	QUEUE_USED,
+	QUEUE_RESET_IN_S,
 };
 
 /*
@@ -59,21 +69,71 @@ enum repeat_column {
 	REPEAT_RUNNING, /* a chat of the key is in flight; t: the same body */
 };
 
-enum aic_code
-aic_idempotency_check(const char *key, struct aic_err *err)
+static enum aic_code
+refuse_long(struct aic_err *err)
 {
+	return aic_fault(err, "string_too_long", "header",
+	    AIC_IDEMPOTENCY_HEADER, "String should have at most %d characters",
+	    AIC_IDEMPOTENCY_KEY_MAX);
+}
+
+static enum aic_code
+refuse_pattern(struct aic_err *err, const char *why)
+{
+	return aic_fault(err, "string_pattern_mismatch", "header",
+	    AIC_IDEMPOTENCY_HEADER, "%s", why);
+}
+
+/*
+ * A quoted key with a fault is refused and not taken as it is: a caller that
+ * quotes its keys would have two keys for one text otherwise. Parameters behind
+ * the string are refused too, because none are defined.
+ */
+static enum aic_code
+read_quoted(const char *p, char ret_key[AIC_IDEMPOTENCY_KEY_SIZE],
+    struct aic_err *err)
+{
+	size_t n = 0;
+
+	for (p++; *p != '"'; p++) {
+		if (*p == '\\' && *++p != '"' && *p != '\\')
+			return refuse_pattern(err,
+			    "In a quoted string, a backslash should precede a "
+			    "quote or a backslash");
+		if (*p == '\0')
+			return refuse_pattern(err,
+			    "A quoted string should end with a quote");
+		if (n == AIC_IDEMPOTENCY_KEY_MAX)
+			return refuse_long(err);
+		ret_key[n++] = *p;
+	}
+	ret_key[n] = '\0';
+	if (p[1] != '\0')
+		return refuse_pattern(err,
+		    "A quoted string should end with its second quote");
+	if (n == 0)
+		return aic_fault(err, "string_too_short", "header",
+		    AIC_IDEMPOTENCY_HEADER,
+		    "String should have at least 1 character");
+	return AIC_OK;
+}
+
+enum aic_code
+aic_idempotency_key(const char *value, char ret_key[AIC_IDEMPOTENCY_KEY_SIZE],
+    struct aic_err *err)
+{
+	size_t len = strlen(value);
 	const char *p;
 
-	if (strlen(key) > AIC_IDEMPOTENCY_KEY_MAX)
-		return aic_fault(err, "string_too_long", "header",
-		    AIC_IDEMPOTENCY_HEADER,
-		    "String should have at most %d characters",
-		    AIC_IDEMPOTENCY_KEY_MAX);
-	for (p = key; *p; p++)
+	if (*value != '"' && len > AIC_IDEMPOTENCY_KEY_MAX)
+		return refuse_long(err);
+	for (p = value; *p; p++)
 		if (*p < ' ' || *p > '~')
-			return aic_fault(err, "string_pattern_mismatch",
-			    "header", AIC_IDEMPOTENCY_HEADER,
+			return refuse_pattern(err,
 			    "String should be printable ASCII");
+	if (*value == '"')
+		return read_quoted(value, ret_key, err);
+	memcpy(ret_key, value, len + 1);
 	return AIC_OK;
 }
 
@@ -95,10 +155,23 @@ aic_idempotency_begin(const char *key, const char *message, const char *context,
 }
 
 void
-aic_idempotency_queue_bind(struct aic_db_call *call, int64_t telegram_id)
+aic_idempotency_queue_bind(struct aic_db_call *call, int64_t telegram_id,
+    const char *zone)
 {
 	aic_db_call(call, &queue);
 	aic_db_int(call, telegram_id);
+	aic_db_text(call, zone);
+}
+
+bool
+aic_idempotency_queue_read(const struct aic_db_call *call, int64_t *ret_used,
+    int64_t *ret_reset_in_s)
+{
+	if (PQntuples(call->res) == 0)
+		return false;
+	*ret_used = aic_db_get_int(call, 0, QUEUE_USED);
+	*ret_reset_in_s = aic_db_get_int(call, 0, QUEUE_RESET_IN_S);
+	return true;
 }
 
 void

@@ -12,6 +12,7 @@
 #ifndef AIC_IDEMPOTENCY_H
 #define AIC_IDEMPOTENCY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "lib/db.h"
@@ -20,6 +21,7 @@
 
 #define AIC_IDEMPOTENCY_HEADER "Idempotency-Key"
 #define AIC_IDEMPOTENCY_KEY_MAX 128 /* printable ASCII characters */
+#define AIC_IDEMPOTENCY_KEY_SIZE (AIC_IDEMPOTENCY_KEY_MAX + 1)
 #define AIC_IDEMPOTENCY_DIGEST_SIZE 67 /* \x, 64 hexadecimal digits and a NUL */
 
 enum aic_idempotency_state {
@@ -40,12 +42,19 @@ struct aic_idempotency {
 };
 
 /*
- * aic_idempotency_check -- check that a text is a valid key.
+ * aic_idempotency_key -- read the key from the value of the header.
+ *
+ * A value that begins with a quote is a string of structured fields: "abc" is
+ * the key abc, and \" and \\ stand for the characters themselves. Any other
+ * value is the key itself.
+ *
+ * ret_key   set on AIC_OK
  *
  * Errors:   AIC_EINPUT  err->faults
+ * Source:   RFC 9651, 3.3.3; draft-ietf-httpapi-idempotency-key-header
  */
-enum aic_code
-aic_idempotency_check(const char *key, struct aic_err *err) AIC_MUST_CHECK;
+enum aic_code aic_idempotency_key(const char *value,
+    char ret_key[AIC_IDEMPOTENCY_KEY_SIZE], struct aic_err *err) AIC_MUST_CHECK;
 
 /*
  * aic_idempotency_begin -- make the id of a chat from its key, and the digest
@@ -67,8 +76,23 @@ enum aic_code aic_idempotency_begin(const char *key, const char *message,
  * aic_idempotency_queue_bind -- at the head of a batch: wait for the
  * transaction that is changing the user's row, so that the batch sees a save
  * that is just being committed.
+ *
+ * zone      whose midnight begins the day
  */
-void aic_idempotency_queue_bind(struct aic_db_call *call, int64_t telegram_id);
+void aic_idempotency_queue_bind(struct aic_db_call *call, int64_t telegram_id,
+    const char *zone);
+
+/*
+ * aic_idempotency_queue_read -- read the state of the user's day. A replay has
+ * no other source for it.
+ *
+ * ret_used        used chats: counted and reserved
+ * ret_reset_in_s  seconds to the end of the day, 1 or more
+ *
+ * False: the user is not known, and nothing is set.
+ */
+bool aic_idempotency_queue_read(const struct aic_db_call *call,
+    int64_t *ret_used, int64_t *ret_reset_in_s);
 
 /*
  * aic_idempotency_bind -- look for other chats of the same key.

@@ -88,11 +88,18 @@
 	"  AND ($7::timestamptz IS NULL OR l.created_at IS NULL"               \
 	"   OR l.created_at <= $7::timestamptz)"
 
+/*
+ * The used chats are not AIC_SQL_DAY_USED: the statement has just removed the
+ * lapsed reservations, so their number is that of the array, and a chat does
+ * not pay for another subquery. Reservations of the last day are counted too.
+ */
 #define RETURNING_RESERVATION                                                  \
 	" RETURNING l.leases[pg_catalog.cardinality(l.leases)], now(),"        \
 	"  " AIC_SQL_NO_WAIT ","                                               \
 	" " AIC_SQL_CONTEXT_VERSION ","                                        \
-	"  (extract(epoch FROM l.context_from) * 1000000.0)::bigint"
+	"  (extract(epoch FROM l.context_from) * 1000000.0)::bigint,"          \
+	"  l.request_count + pg_catalog.cardinality(l.leases),"                \
+	"  " AIC_SQL_DAY_LEFT_S("$3")
 
 enum reserve_column {
 	RESERVE_ROW,
@@ -100,6 +107,8 @@ enum reserve_column {
 	RESERVE_NO_WAIT,
 	RESERVE_CONTEXT_VERSION,
 	RESERVE_CONTEXT_FROM,
+	RESERVE_USED,
+	RESERVE_RESET_IN_S,
 };
 
 static const struct aic_db_stmt reserve = {
@@ -229,9 +238,17 @@ static const struct aic_db_stmt reset = {
 	"  context_from = CASE WHEN l.context_from > clock_timestamp()"
 	"   THEN clock_timestamp() ELSE l.context_from END,"
 	"  updated_at = now()"
-	" WHERE telegram_id = $1::bigint RETURNING id, " AIC_SQL_DURABLE,
+	" WHERE telegram_id = $1::bigint RETURNING id, " AIC_SQL_DURABLE
+	", " AIC_SQL_DAY_USED("$2") ", " AIC_SQL_DAY_LEFT_S("$2"),
 	2,
 	NULL,
+};
+
+enum reset_column {
+	RESET_ID,
+	RESET_DURABLE,
+	RESET_USED,
+	RESET_RESET_IN_S,
 };
 
 void
@@ -275,6 +292,14 @@ aic_limit_reserve_context(const struct aic_db_call *call,
 	snprintf(ret_version, AIC_CONTEXT_VERSION_SIZE, "%s",
 	    aic_db_get(call, 0, RESERVE_CONTEXT_VERSION));
 	*ret_from_us = aic_db_get_int(call, 0, RESERVE_CONTEXT_FROM);
+}
+
+void
+aic_limit_reserve_day(const struct aic_db_call *call, int64_t *ret_used,
+    int64_t *ret_reset_in_s)
+{
+	*ret_used = aic_db_get_int(call, 0, RESERVE_USED);
+	*ret_reset_in_s = aic_db_get_int(call, 0, RESERVE_RESET_IN_S);
 }
 
 void
@@ -353,4 +378,12 @@ bool
 aic_limit_reset_read(const struct aic_db_call *call)
 {
 	return PQntuples(call->res) > 0;
+}
+
+void
+aic_limit_reset_day(const struct aic_db_call *call, int64_t *ret_used,
+    int64_t *ret_reset_in_s)
+{
+	*ret_used = aic_db_get_int(call, 0, RESET_USED);
+	*ret_reset_in_s = aic_db_get_int(call, 0, RESET_RESET_IN_S);
 }

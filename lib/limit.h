@@ -114,6 +114,17 @@ void aic_limit_reserve_context(const struct aic_db_call *call,
     char ret_version[AIC_CONTEXT_VERSION_SIZE], int64_t *ret_from_us);
 
 /*
+ * aic_limit_reserve_day -- read the state of the user's day; only after
+ * aic_limit_reserve_read() was true.
+ *
+ * ret_used        used chats, this one included. Just after midnight, the
+ *                 chats of the last day that are still in flight are included.
+ * ret_reset_in_s  seconds to the end of the day, 1 or more
+ */
+void aic_limit_reserve_day(const struct aic_db_call *call, int64_t *ret_used,
+    int64_t *ret_reset_in_s);
+
+/*
  * aic_limit_release_bind -- release the reservation of a chat that failed. A
  * chat whose reservation is uncertain is released in the same way. Borrows
  * chat_id until the call has run.
@@ -156,5 +167,15 @@ void aic_limit_reset_bind(struct aic_db_call *call, int64_t telegram_id,
  * row to reset.
  */
 bool aic_limit_reset_read(const struct aic_db_call *call);
+
+/*
+ * aic_limit_reset_day -- read the state of the user's day after the reset; only
+ * after aic_limit_reset_read() was true.
+ *
+ * ret_used        the reservations of chats in flight
+ * ret_reset_in_s  seconds to the end of the day, 1 or more
+ */
+void aic_limit_reset_day(const struct aic_db_call *call, int64_t *ret_used,
+    int64_t *ret_reset_in_s);
 
 #endif

@@ -218,6 +218,7 @@ call_model(struct asking *q, struct aic_err *err)
 	struct aic_openai_attempt *a = &q->attempt;
 	struct aic_openai_answer *answer = q->answer;
 	struct aic_provider_call post = { .body = q->ask->body,
+		.headers = q->ask->headers,
 		.deadline_us = a->until_us,
 		.gone = q->ask->gone,
 		.gone_arg = q->ask->gone_arg };

@@ -60,6 +60,8 @@ struct aic_openai_ask {
 	 * the rest of the body.
 	 */
 	struct aic_buf *body;
+	/* Of each call, "Name: value", NULL at the end; NULL: none. */
+	const char *const *headers;
 	int64_t deadline_us; /* for all attempts and waits, at both models */
 	/* true: the caller has left; NULL: not checked */
 	bool (*gone)(void *arg);

@@ -341,6 +341,7 @@ aic_provider_post(struct aic_provider *p, struct aic_http *http,
 	struct way way = { .provider = p, .http = http, .call = call };
 	struct aic_http_request req = { .url = p->url,
 		.headers = p->headers,
+		.more = call->headers,
 		.body = call->body,
 		.answer_max = AIC_COMPLETION_MAX,
 		.deadline_us = call->deadline_us,

@@ -113,6 +113,10 @@ void aic_provider_close(struct aic_provider *provider);
 
 struct aic_provider_call {
 	struct aic_buf *body; /* its bytes are lent to the call */
+	/* Of this call, "Name: value", NULL at the end; NULL: none. The request
+	 * for a token does not have them, because other calls use the token
+	 * too. */
+	const char *const *headers;
 	int64_t deadline_us;
 	/* true: the caller has left; NULL: not checked */
 	bool (*gone)(void *arg);

@@ -58,6 +58,27 @@
 #define AIC_SQL_KEPT "interval '24 hours'"
 
 /*
+ * AIC_SQL_DAY_USED, AIC_SQL_DAY_LEFT_S -- the state of a user's day, from the
+ * user's row "l" and the time zone in a parameter, "$2": the used chats, which
+ * are the counted chats and the reservations, and the seconds to the end of the
+ * day, 1 or more.
+ */
+/* clang-format off */
+#define AIC_SQL_DAY(zone) \
+	"greatest(l.last_reset_date," \
+	" (now() AT TIME ZONE " zone "::text)::date)"
+#define AIC_SQL_DAY_USED(zone) \
+	"CASE WHEN l.last_reset_date = " AIC_SQL_DAY(zone) \
+	" THEN l.request_count ELSE 0 END" \
+	" + (SELECT count(*) FROM pg_catalog.unnest(l.leases) x" \
+	"  WHERE x.until > now() AND x.day = " AIC_SQL_DAY(zone) ")"
+#define AIC_SQL_DAY_LEFT_S(zone) \
+	"greatest(1, ceil(extract(epoch FROM" \
+	" ((" AIC_SQL_DAY(zone) " + 1)::timestamp" \
+	"  AT TIME ZONE " zone "::text) - now())))::bigint"
+/* clang-format on */
+
+/*
  * AIC_SQL_CONTEXT_VERSION -- the version of a user's context, from the user's
  * row "l". It consists of a number, which every save raises, and of the time at
  * which the user became known, so that a user who was erased and returns does

@@ -106,14 +106,16 @@ sub answered_by ($name)
 
 for my $i (1 .. 8) {
 	my $got = $s->send(telegram_id => 9000 + $i, headers => {
-	    'X-Request-Id' => "way-$i" });
+	    'X-Request-Id' => "way-$i",
+	    traceparent => '00-' . 'a' x 32 . '-' . 'b' x 16 . '-01',
+	    tracestate => 'a=b' });
 	is $got->{status}, 200, 'a chat is answered through the front'
 	    if $i == 1;
 	is $got->{headers}{'x-request-id'}, "way-$i", '... with its request id'
 	    if $i == 1;
 }
-like log_of('one') . log_of('two'), qr/\breq=way-1 .*status=200/,
-    '... which is in the log of a worker';
+like log_of('one') . log_of('two'), qr/\breq=way-1 trace_id=a{32} .*status=200/,
+    '... which is in the log of a worker, with the trace of the caller';
 cmp_ok answered_by($_), '>=', 2, "host $_ answers some of them" for qw(one two);
 {
 	my $got = $s->send(headers => { 'X-API-KEY' => 'wrong' });

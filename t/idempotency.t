@@ -147,6 +147,20 @@ sub paid ($user, $n, $what)
 	paid(12, 2, '... so there are two chats');
 }
 
+# The form of RFC 9651, which libraries for the header send.
+{
+	my %ask = (telegram_id => 13);
+	my $first = send_key('quo"ted', %ask);
+	is_replay(send_key('"quo\\"ted"', %ask), $first,
+	    'a key repeated as a quoted string');
+	paid(13, 1, '... is the same key');
+	for ('"', '"quo', '"a"b', '"a\\b"', '""') {
+		is send_key($_, %ask)->{status}, 422,
+		    "a quoted string with a fault: $_";
+	}
+	paid(13, 1, '... is refused');
+}
+
 # -- 24 hours ----------------------------------------------------------------
 
 {

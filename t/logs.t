@@ -140,6 +140,13 @@ for (1, 2) {
 	    $_ == 2 ? '... replayed' : '... the first time';
 }
 {
+	my ($trace, $parent) = ('c' x 32, 'd' x 16);
+	my (undef, $line) = chat('a trace of the caller', 200, '', headers => {
+	    traceparent => "00-$trace-$parent-01" });
+	is $line->{trace_id}, $trace, '... is in the line';
+	like $line->{span_id}, qr/\A[0-9a-f]{16}\z/, '... with a span';
+}
+{
 	my (undef, $line) = chat('a model that fails', 500, 'status=400');
 	is $line->{level}, 'warn', '... is a warning';
 	is $line->{doing}, 'calling the model', '... with its stage';

@@ -13,6 +13,7 @@ my %sql = map { $_ => 1 } map { ("lib/$_.c") } qw(context db durable history ide
     retain save usage audit);
 $sql{$_} = 1 for qw(app/ctl/check.c app/migrate/main.c app/worker/worker.c
     app/worker/admin_service.c);
+$sql{'lib/schema.h'} = 1;	# what two stages share
 $sql{'lib/redis.c'} = 1;	# a SELECT of its own
 $sql{'lib/cache_keys.c'} = 1;	# asks which database it is
 

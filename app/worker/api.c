@@ -61,7 +61,7 @@ static const struct endpoint endpoints[] = {
 	    .answer = &aic_render_answer_shape,
 	    .errors = 1U << AIC_ELIMIT | 1U << AIC_ECROWD |
 		1U << AIC_EUPSTREAM | 1U << AIC_EOPEN,
-	    .replays = true },
+	    .replays = true, .reads_limit = true },
 	{ "POST", "/v1/chat/history", AIC_AUTH_CALLER, WORKER_SLOT_DB,
 	    user_history, .input = &user_history_input, .id = "getHistory",
 	    .tag = "Users", .summary = "Stored exchanges of a user",
@@ -79,14 +79,14 @@ static const struct endpoint endpoints[] = {
 	    .summary = "Daily limit of a user",
 	    .about = "Changes nothing. A user who has never chatted has the "
 		     "whole limit.",
-	    .answer = &aic_render_limits_shape },
+	    .answer = &aic_render_limits_shape, .reads_limit = true },
 	{ "POST", "/v1/chat/reset-limit", AIC_AUTH_ADMIN, WORKER_SLOT_DB,
 	    user_reset, .input = &user_body_input, .id = "resetLimit",
 	    .tag = "Users", .summary = "Reset the daily limit of a user",
 	    .about = "Sets the number of chats of the day to 0. Chats in "
 		     "flight stay reserved. If `API_ADMIN_KEY` is set, only "
 		     "that key is accepted.",
-	    .answer = &aic_render_reset_shape },
+	    .answer = &aic_render_reset_shape, .reads_limit = true },
 	{ "GET", "/v1/chat/stats/{telegram_id}", AIC_AUTH_CALLER,
 	    WORKER_SLOT_DB, user_stats, .input = &user_stats_input,
 	    .id = "getStats", .tag = "Users",

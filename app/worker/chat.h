@@ -85,7 +85,9 @@ struct chat {
 	/* Written by validate_request(). */
 	struct json_object *doc;
 	struct chat_input in;
-	const char *key; /* Idempotency-Key; NULL: none */
+	const char *key; /* key_text; NULL: none */
+	/* Of the Idempotency-Key, without quotes. */
+	char key_text[AIC_IDEMPOTENCY_KEY_SIZE];
 	/* Of the request; only with a key. */
 	char digest[AIC_IDEMPOTENCY_DIGEST_SIZE];
 	/* Of the reservation, and later of the stored row. */

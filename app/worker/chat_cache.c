@@ -190,6 +190,7 @@ chat_cache_look_up(struct chat *c, struct aic_err *err)
 	if (!c->found.refused || c->key)
 		return AIC_OK;
 	err->retry_after_s = (int)c->rq->limit.reset_in_s;
+	request_set_quota(c->rq, c->rq->limit.used, c->rq->limit.reset_in_s);
 	return aic_fail(err, AIC_ELIMIT,
 	    "the daily limit is used up, according to Redis");
 }

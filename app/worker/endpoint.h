@@ -41,6 +41,8 @@ struct endpoint {
 	int other_status;
 	/* The response can be a replay of an earlier one. */
 	bool replays;
+	/* The request reads the user's day, for RateLimit. */
+	bool reads_limit;
 };
 
 #endif

@@ -28,8 +28,8 @@
  */
 #define SILENCE_MAX_S 4
 
-/* The maximum size of the status line and the headers; reply.c writes about 200
- * bytes of headers. */
+/* The maximum size of the status line and the headers; reply.c writes at most
+ * 480 bytes of headers. */
 #define HEAD_MAX 1024
 
 /*
@@ -121,6 +121,8 @@ read_params(char **env, struct fcgi_request *rq)
 		PARAM("QUERY_STRING", query),
 		PARAM("HTTP_X_API_KEY", api_key),
 		PARAM("HTTP_IDEMPOTENCY_KEY", key),
+		PARAM("HTTP_TRACEPARENT", traceparent),
+		PARAM("HTTP_TRACESTATE", tracestate),
 		PARAM("X_REQUEST_ID", id),
 		PARAM("PUBLIC", is_public),
 #undef PARAM

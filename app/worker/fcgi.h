@@ -26,6 +26,7 @@ struct fcgi_request {
 	 * monitoring. */
 	const char *is_public;
 	const char *id; /* X-Request-Id, of the caller or of Nginx */
+	const char *traceparent, *tracestate; /* NULL or empty: none */
 	size_t content_length;
 };
 

@@ -64,11 +64,38 @@ put_header_about(struct doc *d, struct json_object *p, const char *about,
 	doc_put_text(d, p, "description", text);
 }
 
+#define REQUEST_ID_SCHEMA                                                      \
+	"{\"type\":\"string\",\"pattern\":\"^[A-Za-z0-9._-]{1,64}$\"}"
+
+/* The headers that each request can have. */
+static const struct request_header {
+	const char *key; /* in components.parameters */
+	const char *name;
+	const char *about;
+	const char *example;
+	const char *schema; /* JSON */
+} request_headers[] = {
+	{ "RequestId", "X-Request-Id",
+	    "An id of the caller, which the response and the logs then have. "
+	    "An id of another form is replaced.",
+	    "order-bot-5f1f8f9b1a77", REQUEST_ID_SCHEMA },
+	{ "Traceparent", "traceparent",
+	    "The trace of the caller (W3C Trace Context). It is in the logs, "
+	    "and is passed on to the model, together with `tracestate`. An "
+	    "invalid value is ignored.",
+	    "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+	    "{\"type\":\"string\"}" },
+};
+
+#define N_REQUEST_HEADERS                                                      \
+	(sizeof(request_headers) / sizeof(request_headers[0]))
+
 static void
 put_params(struct doc *d, struct json_object *op,
     const struct aic_input_schema *in)
 {
 	struct json_object *list = doc_put_array(d, op, "parameters"), *p;
+	const struct request_header *h;
 	const struct aic_input_field *f;
 
 	for (f = in ? in->fields : NULL; in && f < in->fields + in->n; f++) {
@@ -87,8 +114,9 @@ put_params(struct doc *d, struct json_object *op,
 		doc_put_text(d, p, "description", f->about);
 		doc_put_json(d, p, "example", f->example);
 	}
-	p = doc_append(d, list, json_object_new_object());
-	doc_put_ref(d, p, "parameters", "RequestId");
+	for (h = request_headers; h < request_headers + N_REQUEST_HEADERS; h++)
+		doc_put_ref(d, doc_append(d, list, json_object_new_object()),
+		    "parameters", h->key);
 }
 
 /* --- responses ------------------------------------------------------------ */
@@ -115,6 +143,17 @@ has_replayed(const struct endpoint *e, int status)
 	return e->replays && status == 200;
 }
 
+/* After a chat has read the limit, it can still be refused or fail, or turn out
+ * to repeat a key with another body. */
+static bool
+has_quota(const struct endpoint *e, int status)
+{
+	return e->reads_limit &&
+	    (status == 200 ||
+		(e->replays &&
+		    (status == 422 || status == 429 || status == 500)));
+}
+
 static const struct header {
 	const char *key; /* in components.headers */
 	const char *name;
@@ -127,8 +166,7 @@ static const struct header {
 	{ "RequestId", "X-Request-Id", has_request_id, true,
 	    "The id of the request, as in the logs of the service: that of the "
 	    "request if it is valid, else a new one.",
-	    "{\"type\":\"string\",\"pattern\":\"^[A-Za-z0-9._-]{1,64}$\"}",
-	    "\"5f1f8f9b1a77cc03\"" },
+	    REQUEST_ID_SCHEMA, "\"5f1f8f9b1a77cc03\"" },
 	{ "RetryAfter", "Retry-After", has_retry_after, true,
 	    "After how many seconds a retry is useful.",
 	    "{\"type\":\"integer\",\"minimum\":1}", "60" },
@@ -136,6 +174,20 @@ static const struct header {
 	    "Present if the response is that of an earlier request with the "
 	    "same `Idempotency-Key`. The model was not called.",
 	    "{\"type\":\"string\",\"enum\":[\"true\"]}", "\"true\"" },
+	{ "RateLimitPolicy", "RateLimit-Policy", has_quota, false,
+	    "The daily limit of the user, as structured fields: `q` chats in a "
+	    "calendar day of `w` seconds. Absent if there is no limit.",
+	    "{\"type\":\"string\","
+	    "\"pattern\":\"^\\\"day\\\";q=[0-9]+;w=86400$\"}",
+	    "\"\\\"day\\\";q=30;w=86400\"" },
+	{ "RateLimit", "RateLimit", has_quota, false,
+	    "The user's day: `r` chats are left, and the day ends in `t` "
+	    "seconds. Absent if there is no limit, and if `Retry-After` is "
+	    "shorter than `t`, because the limit is then not the reason to "
+	    "wait.",
+	    "{\"type\":\"string\","
+	    "\"pattern\":\"^\\\"day\\\";r=[0-9]+;t=[0-9]+$\"}",
+	    "\"\\\"day\\\";r=27;t=3600\"" },
 };
 
 #define N_HEADERS (sizeof(headers) / sizeof(headers[0]))
@@ -509,6 +561,7 @@ put_scheme(struct doc *d, struct json_object *schemes, const char *name,
 static void
 put_components(struct doc *d, struct json_object *components)
 {
+	const struct request_header *r;
 	struct json_object *list, *o;
 	const struct header *h;
 
@@ -523,16 +576,16 @@ put_components(struct doc *d, struct json_object *components)
 		doc_put_json(d, o, "schema", h->schema);
 		doc_put_json(d, o, "example", h->example);
 	}
-	o = doc_put_object(d, doc_put_object(d, components, "parameters"),
-	    "RequestId");
-	doc_put_text(d, o, "name", "X-Request-Id");
-	doc_put_text(d, o, "in", "header");
-	doc_put_bool(d, o, "required", false);
-	put_header_about(d, o,
-	    "An id of the caller, which the response and the logs then have. "
-	    "An id of another form is replaced.",
-	    "order-bot-5f1f8f9b1a77");
-	doc_put_json(d, o, "schema", headers[0].schema);
+	list = doc_put_object(d, components, "parameters");
+	for (r = request_headers; r < request_headers + N_REQUEST_HEADERS;
+	     r++) {
+		o = doc_put_object(d, list, r->key);
+		doc_put_text(d, o, "name", r->name);
+		doc_put_text(d, o, "in", "header");
+		doc_put_bool(d, o, "required", false);
+		put_header_about(d, o, r->about, r->example);
+		doc_put_json(d, o, "schema", r->schema);
+	}
 }
 
 static void

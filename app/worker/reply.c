@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "lib/clock.h"
 #include "lib/json.h"
 #include "lib/plural.h"
 
@@ -408,6 +409,65 @@ reply_example(struct aic_buf *out, enum aic_code rc, const char *says)
 
 /* --- the response --------------------------------------------------------- */
 
+/*
+ * Append RateLimit-Policy and RateLimit, if the state of the user's day is
+ * known; returns the number of bytes.
+ *
+ * A day has 86,400 s in the policy, which describes the setting and so does not
+ * depend on the date, even where a change to summer time makes one day shorter.
+ * RateLimit has the seconds to midnight. Once midnight is past, they are 0,
+ * because the count that this request has read is that of the day before.
+ *
+ * A client that obeys Retry-After and one that obeys RateLimit must not come to
+ * different conclusions. So both headers are omitted if Retry-After ends before
+ * the day does: the daily limit is not the reason to wait.
+ */
+static int
+put_quota(char *to, size_t size, const struct request *rq, int retry_after_s)
+{
+	int64_t us = rq->quota.end_us - aic_clock_us();
+	int64_t s = us > 0 ? (us + AIC_S - 1) / AIC_S : 0;
+
+	if (!rq->quota.known || (retry_after_s > 0 && retry_after_s < s))
+		return 0;
+	return snprintf(to, size,
+	    "RateLimit-Policy: \"day\";q=%lld;w=86400\r\n"
+	    "RateLimit: \"day\";r=%lld;t=%lld\r\n",
+	    (long long)rq->worker->conf.daily_limit, (long long)rq->quota.left,
+	    (long long)s);
+}
+
+/* The maximum size of the headers that this file writes: at most seven lines,
+ * each shorter than 66 bytes. */
+#define HEADERS_SIZE 480
+
+/* Format the headers of a response; retry_after_s is 0 if there is none. */
+static void
+put_headers(char to[HEADERS_SIZE], const struct request *rq, enum aic_code rc,
+    int retry_after_s)
+{
+	int n;
+
+	n = snprintf(to, HEADERS_SIZE, "Content-Type: %s\r\n",
+	    !rc && rq->type ? rq->type : "application/json");
+	if (rq->by_operator)
+		n += snprintf(to + n, HEADERS_SIZE - (size_t)n,
+		    "Cache-Control: no-store\r\n");
+	if (rc == AIC_EMETHOD)
+		n += snprintf(to + n, HEADERS_SIZE - (size_t)n, "Allow: %s\r\n",
+		    rq->allow);
+	if (rq->replayed && rq->status == 200 && !rq->out.failed)
+		n += snprintf(to + n, HEADERS_SIZE - (size_t)n,
+		    "Idempotent-Replayed: true\r\n");
+	n += put_quota(to + n, HEADERS_SIZE - (size_t)n, rq, retry_after_s);
+	if (retry_after_s > 0)
+		n += snprintf(to + n, HEADERS_SIZE - (size_t)n,
+		    "Retry-After: %d\r\n", retry_after_s);
+	if (!rc && rq->file)
+		snprintf(to + n, HEADERS_SIZE - (size_t)n,
+		    "X-Accel-Redirect: %s\r\n", rq->file);
+}
+
 bool
 reply_send(struct request *rq, enum aic_code rc, const struct aic_err *err)
 {
@@ -416,8 +476,8 @@ reply_send(struct request *rq, enum aic_code rc, const struct aic_err *err)
 	static const char no_memory[] =
 	    "{\"detail\":{\"error\":\"" INTERNAL_ERROR
 	    "\",\"message\":\"" INTERNAL_MESSAGE "\"}}";
-	char headers[320];
-	int n, retry_after_s = err->retry_after_s;
+	char headers[HEADERS_SIZE];
+	int retry_after_s = err->retry_after_s;
 
 	if (rc || rq->status == 0)
 		rq->status = verdicts[rc].status;
@@ -425,24 +485,9 @@ reply_send(struct request *rq, enum aic_code rc, const struct aic_err *err)
 		put_detail(rq, rc, err);
 	if (rq->status == 503 && retry_after_s <= 0)
 		retry_after_s = RETRY_AFTER_S;
-
-	n = snprintf(headers, sizeof(headers), "Content-Type: %s\r\n",
-	    !rc && rq->type ? rq->type : "application/json");
-	if (rq->by_operator)
-		n += snprintf(headers + n, sizeof(headers) - (size_t)n,
-		    "Cache-Control: no-store\r\n");
-	if (rc == AIC_EMETHOD)
-		n += snprintf(headers + n, sizeof(headers) - (size_t)n,
-		    "Allow: %s\r\n", rq->allow);
-	if (rq->replayed && rq->status == 200 && !rq->out.failed)
-		n += snprintf(headers + n, sizeof(headers) - (size_t)n,
-		    "Idempotent-Replayed: true\r\n");
-	if (retry_after_s > 0 && rq->status != 200)
-		n += snprintf(headers + n, sizeof(headers) - (size_t)n,
-		    "Retry-After: %d\r\n", retry_after_s);
-	if (!rc && rq->file)
-		snprintf(headers + n, sizeof(headers) - (size_t)n,
-		    "X-Accel-Redirect: %s\r\n", rq->file);
+	if (rq->status == 200)
+		retry_after_s = 0;
+	put_headers(headers, rq, rc, retry_after_s);
 	if (rq->out.failed) {
 		rq->status = 500;
 		return fcgi_answer(rq->fcgi, 500, reason_phrase(500), headers,

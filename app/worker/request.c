@@ -20,6 +20,8 @@ request_begin(struct request *rq)
 		    rq->worker->conf.deadline_ms * AIC_MS };
 	aic_buf_clear(&rq->body);
 	aic_buf_clear(&rq->out);
+	(void)aic_traceparent_read(&rq->traceparent, rq->in.traceparent,
+	    rq->in.tracestate);
 }
 
 void
@@ -42,6 +44,18 @@ request_db(struct request *rq, struct aic_db_call *calls, int n,
 	rc = aic_db_run(rq->worker->db, calls, n, rq->stage_end_us, err);
 	rq->trace.db_us += aic_clock_us() - start;
 	return rc;
+}
+
+void
+request_set_quota(struct request *rq, int64_t used, int64_t reset_in_s)
+{
+	int64_t limit = rq->worker->conf.daily_limit;
+
+	if (limit == 0)
+		return;
+	rq->quota = (struct request_quota){ .known = true,
+		.left = used < limit ? limit - used : 0,
+		.end_us = aic_clock_us() + reset_in_s * AIC_S };
 }
 
 /* --- deferred work -------------------------------------------------------- */

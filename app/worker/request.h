@@ -22,6 +22,7 @@
 #include "lib/db.h"
 #include "lib/err.h"
 #include "lib/limit.h"
+#include "lib/traceparent.h"
 
 /* The maximum number of values that a request stores in Redis: a refusal, or
  * the context, the seller's data, the answer and an unsaved answer. */
@@ -37,6 +38,13 @@ struct request_trace {
 	const char *model; /* called last; NULL: the primary, or none */
 	int64_t tokens;
 	struct aic_completion_usage usage;
+};
+
+/* The user's day, for the headers RateLimit-Policy and RateLimit. */
+struct request_quota {
+	bool known; /* request_set_quota() was called */
+	int64_t left; /* chats; 0.. */
+	int64_t end_us; /* when the day ends */
 };
 
 struct request {
@@ -57,6 +65,7 @@ struct request {
 	/* The endpoint accepts only an admin key: an action is recorded, and
 	 * the response is not for caches. */
 	bool by_operator;
+	struct aic_traceparent traceparent;
 
 	/* The response. */
 	int status; /* 0: the status that reply.c has for the code */
@@ -64,6 +73,7 @@ struct request {
 	const char *file; /* Nginx sends this file as the body; NULL: none */
 	const char *allow; /* the header Allow; with AIC_EMETHOD */
 	struct aic_limit_state limit; /* with AIC_ELIMIT, AIC_ECROWD */
+	struct request_quota quota;
 	/* The answer is that of an earlier request with the same key. */
 	bool replayed;
 	bool paid_before; /* the answer was paid for by an earlier request */
@@ -79,8 +89,8 @@ struct request {
 	struct request_trace trace;
 };
 
-/* request_begin -- reset the members of the last request, and set the
- * deadline. */
+/* request_begin -- reset the members of the last request, set the deadline, and
+ * read the trace of the caller. */
 void request_begin(struct request *rq);
 
 /*
@@ -102,6 +112,15 @@ void request_stage(struct request *rq, const char *doing);
  */
 enum aic_code request_db(struct request *rq, struct aic_db_call *calls, int n,
     struct aic_err *err) AIC_MUST_CHECK;
+
+/*
+ * request_set_quota -- note the state of the user's day for the response. Does
+ * nothing if there is no daily limit.
+ *
+ * used        used chats of the day
+ * reset_in_s  seconds from now to the end of the day
+ */
+void request_set_quota(struct request *rq, int64_t used, int64_t reset_in_s);
 
 /*
  * request_defer_put -- store a value in Redis after the caller has the

@@ -132,12 +132,17 @@ check_context(struct chat *c, struct aic_err *err)
 static enum reserve_result
 read_reservation(struct chat *c, const struct aic_db_call *call)
 {
+	int64_t used, reset_in_s;
+
 	c->reservation.made_us = aic_clock_us();
 	if (!aic_limit_reserve_read(call, c->reservation.row)) {
 		chat_set_reservation(c, RESERVATION_NONE);
 		return REFUSED;
 	}
 	chat_set_reservation(c, RESERVATION_HELD);
+	/* What the response says if the chat fails and is not counted. */
+	aic_limit_reserve_day(call, &used, &reset_in_s);
+	request_set_quota(c->rq, used - 1, reset_in_s);
 	if (!*c->reservation.since)
 		aic_limit_reserve_since(call, c->reservation.since);
 	aic_limit_reserve_context(call, c->context_version,
@@ -158,13 +163,14 @@ try_reserve(struct chat *c, enum aic_idempotency_state *ret_state,
 {
 	struct aic_context_terms terms = chat_context_terms(c);
 	struct aic_db_call calls[4], *reserve, *context = NULL, *first = NULL;
-	int64_t start = aic_clock_us();
+	int64_t start = aic_clock_us(), used, reset_in_s;
 	enum reserve_result result;
 	enum aic_code rc;
 	int n = 0;
 
 	if (c->key)
-		aic_idempotency_queue_bind(&calls[n++], c->in.telegram_id);
+		aic_idempotency_queue_bind(&calls[n++], c->in.telegram_id,
+		    c->conf->timezone);
 	reserve = &calls[n++];
 	bind_reservation(c, reserve);
 	if (!c->found.context) {
@@ -183,6 +189,9 @@ try_reserve(struct chat *c, enum aic_idempotency_state *ret_state,
 		chat_set_reservation(c, RESERVATION_UNCERTAIN);
 		return RESERVE_FAILED;
 	}
+	/* For a replay, which does not count: as the day was before. */
+	if (c->key && aic_idempotency_queue_read(&calls[0], &used, &reset_in_s))
+		request_set_quota(c->rq, used, reset_in_s);
 	result = read_reservation(c, reserve);
 	aic_db_call_done(reserve);
 	if (context) {
@@ -292,6 +301,7 @@ refuse_chat(struct chat *c, struct aic_err *err)
 	 * reached. */
 	if (s->used < s->limit)
 		s->used = s->limit;
+	request_set_quota(c->rq, s->used, s->reset_in_s);
 	err->retry_after_s = (int)s->reset_in_s;
 	return aic_fail(err, AIC_ELIMIT, "the daily limit is used up");
 }

@@ -107,6 +107,8 @@ log_request(const struct request *rq, const struct aic_err *err,
 	aic_log_begin(&l, quiet && !rc ? AIC_LOG_DEBUG : log_level(rc),
 	    "request");
 	aic_log_str(&l, "req", rq->in.id);
+	aic_log_str(&l, "trace_id", rq->traceparent.trace_id);
+	aic_log_str(&l, "span_id", rq->traceparent.span_id);
 	aic_log_cut(&l, "method", rq->in.method, METHOD_LOGGED);
 	aic_log_cut(&l, "path", rq->in.path, PATH_LOGGED);
 	if (rq->trace.user)

@@ -551,17 +551,19 @@ seller_api_copy(struct seller_api_query *query, size_t *ret_len)
 
 void
 seller_api_begin(struct seller_api_query *query, struct seller_api *api,
-    int64_t telegram_id)
+    int64_t telegram_id, const char *const *headers)
 {
-	*query = (struct seller_api_query){ .api = api,
-		.telegram_id = telegram_id };
+	*query = (struct seller_api_query){
+		.api = api, .telegram_id = telegram_id, .headers = headers
+	};
 }
 
 static struct aic_http_call *
-start_call(const struct seller_api *p, int i, int64_t telegram_id,
-    int64_t now_us)
+start_call(const struct seller_api_query *query, int i, int64_t now_us)
 {
+	const struct seller_api *p = query->api;
 	struct aic_http_request req = { .headers = p->headers,
+		.more = query->headers,
 		.answer_max = AIC_SELLER_ANSWER_MAX,
 		.deadline_us = now_us + SELLER_API_LATE_US,
 		.connect_us = p->timeout_us };
@@ -569,7 +571,7 @@ start_call(const struct seller_api *p, int i, int64_t telegram_id,
 	struct aic_buf url;
 	char id[24];
 
-	snprintf(id, sizeof(id), "%lld", (long long)telegram_id);
+	snprintf(id, sizeof(id), "%lld", (long long)query->telegram_id);
 	aic_buf_init(&url, 16384);
 	aic_paths_url(&url, p->host, p->path[i].text, id);
 	req.url = url.data;
@@ -619,8 +621,7 @@ seller_api_start(struct seller_api_query *query)
 			continue;
 		free_fetch(&query->fetches[i]);
 		query->fetches[i].start_us = now;
-		query->fetches[i].call = start_call(p, i, query->telegram_id,
-		    now);
+		query->fetches[i].call = start_call(query, i, now);
 		if (query->fetches[i].call)
 			continue;
 		note_outcome(query, AIC_METRICS_SELLER_BUSY, &best);

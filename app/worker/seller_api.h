@@ -54,6 +54,7 @@ struct seller_api_fetch {
 struct seller_api_query {
 	struct seller_api *api; /* NULL: the API is not configured */
 	int64_t telegram_id;
+	const char *const *headers; /* of the calls, besides the client's own */
 	struct seller_api_fetch fetches[AIC_PATHS_MAX];
 	int64_t start_us; /* 0: seller_api_start() was not called */
 	uint64_t round; /* of the circuit breaker */
@@ -93,10 +94,14 @@ void seller_api_count_in(struct seller_api *api, struct aic_metrics *metrics);
  * accepted. */
 bool seller_api_is_open(struct seller_api *p);
 
-/* seller_api_begin -- initialise a query about a seller. api: keeps; NULL: the
- * query never returns data. */
+/*
+ * seller_api_begin -- initialise a query about a seller.
+ *
+ * api       keeps; NULL: the query never returns data
+ * headers   keeps; of the calls of this query, "Name: value", NULL at the end
+ */
 void seller_api_begin(struct seller_api_query *query, struct seller_api *api,
-    int64_t telegram_id);
+    int64_t telegram_id, const char *const *headers);
 
 /*
  * seller_api_restore -- use a copy that seller_api_copy() made. Expired answers

@@ -130,7 +130,8 @@ static const struct aic_input_field fields[] = {
 	    .about = "A new key for each question. A request with a key can be "
 		     "repeated after any failure, and is counted at most "
 		     "once. The repeat has the same body; within 24 hours it "
-		     "gets the stored answer.",
+		     "gets the stored answer. A key may be quoted, as a "
+		     "string of RFC 9651.",
 	    .example = "6f1c0c1e-5b6a-4c39-9d0f-5f1f8f9b1a77" },
 	{ "telegram_id", AIC_INPUT_INT, .required = true, .min = 1,
 	    .max = INT64_MAX,
@@ -165,12 +166,12 @@ const struct aic_input_schema send_input = { AIC_INPUT_FIELDS(fields),
 static enum aic_code
 validate_request(struct chat *c, struct aic_err *err)
 {
-	const char *key = c->rq->in.key;
+	const char *value = c->rq->in.key;
 	enum aic_code key_rc = AIC_OK, rc;
 
-	if (key && *key) {
-		c->key = key;
-		key_rc = aic_idempotency_check(key, err);
+	if (value && *value) {
+		c->key = c->key_text;
+		key_rc = aic_idempotency_key(value, c->key_text, err);
 	}
 	rc = aic_input_body(c->rq->body.data, c->rq->body.len, fields,
 	    sizeof(fields) / sizeof(fields[0]), &c->in, &c->doc, err);
@@ -178,7 +179,7 @@ validate_request(struct chat *c, struct aic_err *err)
 		return rc ? rc : key_rc;
 	c->rq->trace.user = c->in.telegram_id;
 	seller_api_begin(&c->rq->seller, c->worker->seller_api,
-	    c->in.telegram_id);
+	    c->in.telegram_id, c->rq->traceparent.headers);
 	/* A caller can disconnect while the request is queued: such a request
 	 * ends here, before the request costs anything. */
 	if (fcgi_gone(c->rq->fcgi))
@@ -341,6 +342,7 @@ call_model(struct chat *c, struct aic_err *err)
 {
 	struct request *rq = c->rq;
 	struct aic_openai_ask ask = { .body = &c->body,
+		.headers = rq->traceparent.headers,
 		.deadline_us = chat_model_deadline(c),
 		/* A caller that sent a key can repeat the request and
 		 * receive the answer then. */
@@ -406,9 +408,14 @@ save_exchange(struct chat *c, struct aic_err *err)
 {
 	enum aic_code rc = save_chat_run(c, err);
 
-	if (!rc)
-		chat_cache_note_saved(c);
-	return rc;
+	if (rc)
+		return rc;
+	chat_cache_note_saved(c);
+	/* The numbers of a replay are those of the first response, so RateLimit
+	 * keeps what reserve.c has read. */
+	if (!c->rq->replayed)
+		c->rq->quota.left = c->remaining;
+	return AIC_OK;
 }
 
 /* These two members are known only after the save. render_answer() has reserved

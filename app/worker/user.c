@@ -152,6 +152,7 @@ user_limits(struct request *rq, struct aic_err *err)
 	aic_db_call_done(&call);
 	if (rc)
 		return rc;
+	request_set_quota(rq, s.used, s.reset_in_s);
 	aic_render_limits(&rq->out, rq->trace.user, &s);
 	return AIC_OK;
 }
@@ -159,6 +160,7 @@ user_limits(struct request *rq, struct aic_err *err)
 enum aic_code
 user_reset(struct request *rq, struct aic_err *err)
 {
+	int64_t used, reset_in_s;
 	struct user_input in;
 	struct aic_db_call calls[2] = { 0 };
 	struct aic_audit audit;
@@ -185,6 +187,10 @@ user_reset(struct request *rq, struct aic_err *err)
 	if (rc)
 		return rc;
 	known = aic_limit_reset_read(&calls[0]);
+	if (known) {
+		aic_limit_reset_day(&calls[0], &used, &reset_in_s);
+		request_set_quota(rq, used, reset_in_s);
+	}
 	aic_db_call_done(&calls[0]);
 	aic_db_call_done(&calls[1]);
 	worker_reset(rq->worker, in.telegram_id);

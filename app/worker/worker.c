@@ -340,7 +340,7 @@ try_key(struct worker *w, int64_t deadline_us, struct aic_err *err)
 		.limit = -1 };
 	struct aic_db_call calls[3];
 
-	aic_idempotency_queue_bind(&calls[0], 0);
+	aic_idempotency_queue_bind(&calls[0], 0, w->conf.timezone);
 	aic_limit_reserve_bind(&calls[1], &r);
 	aic_idempotency_bind(&calls[2], 0, nil, NULL);
 	return run_and_discard(w, calls, 3, deadline_us, err);

@@ -68,7 +68,8 @@ a_header_that_the_worker_sets_itself_is_refused_by_its_name(void **state)
 		"Accept-Encoding", "Content-Type", "content-length",
 		"Content-Anything", "Expect", "Connection", "Keep-Alive",
 		"Proxy-Authorization", "proxy-x", "TE", "Trailer",
-		"Transfer-Encoding", "UPGRADE", "Idempotency-Key" };
+		"Transfer-Encoding", "UPGRADE", "Idempotency-Key",
+		"Traceparent", "tracestate" };
 	char text[100], says[100];
 	size_t i;
 

@@ -10,7 +10,7 @@ static void
 a_key_is_1_to_128_printable_ascii_characters(void **state)
 {
 	struct aic_err err;
-	char key[200];
+	char key[200], got[AIC_IDEMPOTENCY_KEY_SIZE];
 	int c;
 
 	(void)state;
@@ -19,20 +19,99 @@ a_key_is_1_to_128_printable_ascii_characters(void **state)
 		key[0] = key[2] = 'k';
 		key[1] = (char)c;
 		key[3] = '\0';
-		assert_int_equal(aic_idempotency_check(key, &err),
+		assert_int_equal(aic_idempotency_key(key, got, &err),
 		    c >= ' ' && c <= '~' ? AIC_OK : AIC_EINPUT);
 	}
 	memset(key, 'k', sizeof(key));
 	key[AIC_IDEMPOTENCY_KEY_MAX] = '\0';
 	err = (struct aic_err)AIC_ERR_INIT;
-	assert_int_equal(aic_idempotency_check(key, &err), AIC_OK);
+	assert_int_equal(aic_idempotency_key(key, got, &err), AIC_OK);
 	key[AIC_IDEMPOTENCY_KEY_MAX] = 'k';
 	key[AIC_IDEMPOTENCY_KEY_MAX + 1] = '\0';
-	assert_int_equal(aic_idempotency_check(key, &err), AIC_EINPUT);
+	assert_int_equal(aic_idempotency_key(key, got, &err), AIC_EINPUT);
 	assert_int_equal(err.n_faults, 1);
 	assert_string_equal(err.faults[0].type, "string_too_long");
 	assert_string_equal(err.faults[0].where, "header");
 	assert_string_equal(err.faults[0].field, "Idempotency-Key");
+}
+
+/* The type of the fault of a value; "": it has none, and got is its key. */
+static const char *
+read_key(const char *value, char got[AIC_IDEMPOTENCY_KEY_SIZE])
+{
+	static struct aic_err err;
+
+	err = (struct aic_err)AIC_ERR_INIT;
+	if (aic_idempotency_key(value, got, &err) == AIC_OK)
+		return "";
+	assert_int_equal(err.n_faults, 1);
+	assert_string_equal(err.faults[0].where, "header");
+	assert_string_equal(err.faults[0].field, "Idempotency-Key");
+	return err.faults[0].type;
+}
+
+static void
+quotes_are_not_part_of_a_key(void **state)
+{
+	static const struct {
+		const char *value, *key;
+	} good[] = {
+		{ "\"abc\"", "abc" },
+		{ "\" \"", " " },
+		{ "\"a\\\"b\"", "a\"b" },
+		{ "\"\\\\\"", "\\" },
+		{ "\"\\\\\\\"\"", "\\\"" },
+		/* Without a quote at the beginning, nothing is special. */
+		{ "abc\"", "abc\"" },
+		{ "a\\b", "a\\b" },
+		{ "a\\", "a\\" },
+		{ ":YWJj:", ":YWJj:" },
+	};
+	char got[AIC_IDEMPOTENCY_KEY_SIZE];
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		assert_string_equal(read_key(good[i].value, got), "");
+		assert_string_equal(got, good[i].key);
+	}
+}
+
+static void
+a_quoted_key_with_a_fault_is_refused(void **state)
+{
+	static const char *const bad[] = { "\"", "\"abc", "\"abc\\\"",
+		"\"abc\\", "\"a\\bc\"", "\"a\"b\"", "\"a\" ", "\"a\"b",
+		"\"a\";b", "\"a\", \"b\"", "\"a\tb\"", "\"\303\251\"" };
+	char got[AIC_IDEMPOTENCY_KEY_SIZE];
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_string_equal(read_key(bad[i], got),
+		    "string_pattern_mismatch");
+	assert_string_equal(read_key("\"\"", got), "string_too_short");
+}
+
+/* Otherwise one of two equal keys could be too long. */
+static void
+quotes_and_escapes_do_not_count_as_length(void **state)
+{
+	char value[300], got[AIC_IDEMPOTENCY_KEY_SIZE];
+	int i, n = 0;
+
+	(void)state;
+	value[n++] = '"';
+	for (i = 0; i < AIC_IDEMPOTENCY_KEY_MAX; i++) {
+		value[n++] = '\\';
+		value[n++] = '"';
+	}
+	memcpy(value + n, "\"", 2);
+	assert_string_equal(read_key(value, got), "");
+	assert_int_equal(strlen(got), AIC_IDEMPOTENCY_KEY_MAX);
+	value[n++] = 'k';
+	memcpy(value + n, "\"", 2);
+	assert_string_equal(read_key(value, got), "string_too_long");
 }
 
 struct begun {
@@ -114,6 +193,8 @@ without_a_format_the_digest_is_that_of_earlier_versions(void **state)
 }
 
 UNIT_MAIN(T(a_key_is_1_to_128_printable_ascii_characters),
+    T(quotes_are_not_part_of_a_key), T(a_quoted_key_with_a_fault_is_refused),
+    T(quotes_and_escapes_do_not_count_as_length),
     T(the_first_half_of_an_id_depends_on_the_key_only),
     T(the_digest_covers_the_key_and_all_that_is_asked),
     T(without_a_format_the_digest_is_that_of_earlier_versions))
