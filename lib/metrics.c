@@ -256,6 +256,13 @@ fill_worker(struct aic_metrics_worker *to, const struct aic_metrics_view *v)
 	memcpy(&to->now, now, sizeof(now));
 }
 
+void
+aic_metrics_end(const char *dir, int number)
+{
+	if (dir && *dir)
+		aic_metrics_page_end(dir, number);
+}
+
 int
 aic_metrics_read(const char *dir, struct aic_metrics_worker *to)
 {
