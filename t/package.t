@@ -51,6 +51,7 @@ is $file{$_}, '-rwxr-xr-x root/root', "it contains $_"
 is $file{$_}, '-rw-r--r-- root/root', "it contains $_"
     for '/etc/nginx/sites-available/ai-chat',
     '/usr/lib/sysusers.d/ai-chat.conf', '/usr/share/ai-chat/prompt.txt',
+    '/usr/share/bash-completion/completions/ai-chatctl',
     (map { '/usr/share/ai-chat/sql/' . s{.*/}{}r } glob "$TOP/sql/*.sql"),
     (map { '/lib/systemd/system/' . s{.*/}{}r }
 	glob "$TOP/systemd/*.{service,target,timer}");
