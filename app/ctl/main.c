@@ -98,6 +98,9 @@ static const struct command {
 
 static volatile sig_atomic_t interrupted;
 
+/* Why a line could not be written; later calls change errno. */
+static int output_errno;
+
 static void
 on_signal(int sig)
 {
@@ -132,7 +135,8 @@ ctl_say(const struct ctl *c, const char *fmt, ...)
 	vprintf(fmt, ap);
 	va_end(ap);
 	putchar('\n');
-	fflush(stdout);
+	if (fflush(stdout) != 0)
+		output_errno = errno;
 }
 
 void
@@ -175,7 +179,6 @@ ctl_open_db(struct ctl *c, struct aic_err *err)
 		.pool = 1,
 		.timeout_ms = STATEMENT_MS,
 		.prepare = c->conf.db_prepare };
-
 	enum aic_code rc;
 
 	if (c->db)
@@ -365,16 +368,16 @@ print_doc(struct ctl *c, enum aic_code rc, const struct aic_err *err)
 static int
 map_exit_status(const struct ctl *c, enum aic_code rc)
 {
-	bool unwritten;
-
 	if (rc == AIC_EPARAM || rc == AIC_ECONF)
 		return 2;
 	/* The write to a pipe or a disk can fail as late as here. A reader that
 	 * closes the pipe, such as head(1), has read all that it needs. */
-	unwritten = fflush(stdout) != 0 || ferror(stdout);
-	if (unwritten && errno != EPIPE)
-		ctl_warn("could not write the output");
-	return rc || c->bad || unwritten ? 1 : 0;
+	if (fflush(stdout) != 0)
+		output_errno = errno;
+	if (output_errno && output_errno != EPIPE)
+		ctl_warn("could not write the output: %s",
+		    strerror(output_errno));
+	return rc || c->bad || output_errno || ferror(stdout) ? 1 : 0;
 }
 
 int

@@ -253,7 +253,7 @@ undo_change(struct change *ch, const struct aic_err *cause)
 		rc = ctl_upstream_restore(&ch->c->own, &ch->old, &err);
 	if (!rc && ch->reloaded)
 		rc = ctl_service_list(ch->c, &now, &err);
-	/* A Nginx that has exited reads the list when it is started. */
+	/* An Nginx that has exited reads the list when it is started. */
 	if (!rc && ch->reloaded && now.nginx != 0)
 		rc = reload_nginx(ch, true, &err);
 	failed = rc != AIC_OK;
@@ -572,8 +572,8 @@ ctl_reload(struct ctl *c, struct aic_err *err)
 	enum aic_code rc;
 
 	rc = begin_change(&ch, c, err);
-	/* A Nginx that is not running may have exited because its configuration
-	 * is invalid, so this is tested first. */
+	/* The configuration is tested first, because an invalid one can be the
+	 * reason why Nginx is not running. */
 	if (!rc)
 		rc = ctl_service_test(c, NULL, err);
 	if (!rc)
