@@ -542,3 +542,19 @@ aic_db_run(struct aic_db *db, struct aic_db_call *calls, int n,
 	err->retry_after_s = why.retry_after_s;
 	return aic_fail(err, why.code, "%s", why.detail);
 }
+
+/* Idempotent: reads nothing. */
+static const struct aic_db_stmt ping = { "ping", "SELECT 1", 0, NULL };
+
+enum aic_code
+aic_db_ping(struct aic_db *db, int64_t deadline_us, struct aic_err *err)
+{
+	struct aic_db_call call;
+	enum aic_code rc;
+
+	aic_db_call(&call, &ping);
+	rc = aic_db_run(db, &call, 1, deadline_us, err);
+	if (!rc)
+		aic_db_call_done(&call);
+	return rc;
+}

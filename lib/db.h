@@ -106,4 +106,11 @@ struct aic_db_state {
 
 struct aic_db_state aic_db_look(struct aic_db *db);
 
+/*
+ * aic_db_ping -- check that the database answers, with a statement that reads
+ * nothing. Errors and Blocks as for aic_db_run().
+ */
+enum aic_code aic_db_ping(struct aic_db *db, int64_t deadline_us,
+    struct aic_err *err) AIC_MUST_CHECK;
+
 #endif

@@ -290,6 +290,13 @@ fill_worker(struct aic_metrics_worker *to, const struct aic_metrics_view *v)
 	memcpy(to->errors, v->page->errors, sizeof(to->errors));
 }
 
+void
+aic_metrics_end(const char *dir, int number)
+{
+	if (dir && *dir)
+		aic_metrics_page_end(dir, number);
+}
+
 int
 aic_metrics_read(const char *dir, struct aic_metrics_worker *to)
 {

@@ -138,6 +138,15 @@ struct aic_metrics_worker {
 };
 
 /*
+ * aic_metrics_end -- mark a clean shutdown of a worker that was killed, and
+ * that is not to be started again, so that it is no longer exported as down.
+ * While the worker runs, this changes nothing.
+ *
+ * dir       NULL, or a directory without a file of the worker: does nothing
+ */
+void aic_metrics_end(const char *dir, int number);
+
+/*
  * aic_metrics_read -- read the metrics of all workers in a directory, for
  * programs that are not workers.
  *

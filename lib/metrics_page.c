@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -205,6 +206,26 @@ aic_metrics_page_close(struct aic_metrics *m)
 	}
 	if (m->fd >= 0)
 		close(m->fd);
+}
+
+void
+aic_metrics_page_end(const char *dir, int number)
+{
+	const aic_metrics_counter running = 0;
+	struct flock lock = whole_file();
+	char path[4096];
+	int fd;
+
+	file_name(path, sizeof(path), dir, number);
+	/* The user of the workers owns the directory, and the caller can have
+	 * more rights than that user. */
+	fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return;
+	if (has_our_layout(fd) && fcntl(fd, F_OFD_SETLK, &lock) == 0)
+		(void)!pwrite(fd, &running, sizeof(running),
+		    offsetof(struct aic_metrics_page, running));
+	close(fd);
 }
 
 bool

@@ -129,6 +129,9 @@ enum aic_code aic_metrics_page_open(struct aic_metrics *m,
     struct aic_err *err) AIC_MUST_CHECK;
 void aic_metrics_page_close(struct aic_metrics *m);
 
+/* aic_metrics_page_end -- as aic_metrics_end(). */
+void aic_metrics_page_end(const char *dir, int number);
+
 /* aic_metrics_page_was_lost -- as aic_metrics_was_lost(). */
 bool aic_metrics_page_was_lost(void);
 

@@ -239,22 +239,29 @@ put_cache_calls(struct aic_buf *to, const struct aic_metrics_view *v)
 		    (long long)aic_metrics_get(&v->page->cache_calls[i]));
 }
 
+/*
+ * False: the worker shut down cleanly, so it was removed. Of such a worker only
+ * the counters are exported.
+ */
+static bool
+is_expected(const struct aic_metrics_view *v)
+{
+	return v->up || aic_metrics_get(&v->page->running);
+}
+
 static void
 put_build(struct aic_buf *to, const struct aic_metrics_view *v)
 {
-	aic_buf_printf(to,
-	    "ai_chat_build_info{worker=\"%d\",version=\"%.31s\"} 1\n",
-	    v->number, v->page->version);
+	if (is_expected(v))
+		aic_buf_printf(to,
+		    "ai_chat_build_info{worker=\"%d\",version=\"%.31s\"} 1\n",
+		    v->number, v->page->version);
 }
 
-/*
- * A worker that shut down cleanly is not exported, so it is not reported as
- * down.
- */
 static void
 put_up(struct aic_buf *to, const struct aic_metrics_view *v)
 {
-	if (v->up || aic_metrics_get(&v->page->running))
+	if (is_expected(v))
 		aic_buf_printf(to, "ai_chat_worker_up{worker=\"%d\"} %d\n",
 		    v->number, v->up);
 }

@@ -87,7 +87,7 @@ sub meddle ($verb, $do, $sub)
 	$got = done('--help', '--help');
 	like $got->{out}, qr/^  \Q$_\E\b/m, "... names $_"
 	    for qw(status scale restart reload migrate check limits
-	    reset-limit history stats forget prune);
+	    reset-limit history stats clear forget prune);
 
 	fails('no command', 2, qr/no command/);
 	fails('an unknown command', 2, qr/"fly"/, 'fly');
@@ -96,12 +96,13 @@ sub meddle ($verb, $do, $sub)
 	    qr/status does not take --limit/, 'status', '--limit', 5);
 	fails('too many arguments', 2, qr/too many/, 'limits', 1, 2);
 	fails("$_ without its argument", 2, qr/needs/, $_)
-	    for qw(scale limits reset-limit history);
+	    for qw(scale limits reset-limit history clear forget);
 	fails("the telegram_id \"$_\"", 2, qr/telegram_id/, 'limits', '--', $_)
 	    for '0', '-1', 'x', '1x', '', ' 1', '9223372036854775808', '1e3';
 	fails("$_->[0] $_->[1] of $_->[2]", 2, qr/\Q$_->[0]\E/, $_->[2], 1,
 	    @$_[0, 1])
 	    for [ '--limit', 0, 'history' ], [ '--limit', 101, 'history' ],
+	    [ '--offset', -1, 'history' ], [ '--offset', 'x', 'history' ],
 	    [ '--days', 366, 'stats' ];
 
 	fails('an unknown setting', 2, qr/AI_CHATCTL_FLY/, 'status',
@@ -148,6 +149,30 @@ sub meddle ($verb, $do, $sub)
 	unlike $got->{out}, qr/[^\n\t\x20-\x{10ffff}]|[\x7f-\x9f]/,
 	    '... and no terminal control characters';
 	like $got->{out}, qr/x\[2Jy/, '... only these are left out';
+
+	is_deeply done('history --offset --json', 'history', 7, '--limit', 1,
+	    '--offset', 1, '--json')->{json},
+	    $s->post('/v1/chat/history', { telegram_id => 7, limit => 1,
+		offset => 1 })->{json}, '... is what the service responds';
+	$got = done('history --offset', 'history', 7, '--offset', 1);
+	like $got->{out}, qr/^> Раз .*^2 to 2 of 2$/ms,
+	    '... leaves out the newest exchanges';
+	unlike $got->{out}, qr/Два/, '... of which there is one';
+	like done('an offset after the end', 'history', 7, '--offset', 9)->{out},
+	    qr/\A0 of 2\n\z/, '... leaves out all';
+
+	is_deeply done('clear --json', 'clear', 7, '--json')->{json},
+	    { success => JSON::PP::true }, '... is what the service responds';
+	$s->send(telegram_id => 7, message => 'Три [[tokens=10 id=clear]]');
+	is scalar @{ $s->model_last('clear')->{body}{messages} }, 2,
+	    '... and the model receives no earlier exchange';
+	$s->send(telegram_id => 7, message => 'Четыре [[tokens=10 id=clear]]');
+	is scalar @{ $s->model_last('clear')->{body}{messages} }, 4,
+	    '... but those from then on';
+	like done('clear', 'clear', 7)->{out}, qr/user 7 .*new conversation/,
+	    '... as text';
+	$s->sql("delete from ai_chat_requests where telegram_id = 7
+	    and message ~ 'clear'");
 
 	$got = done('stats', 'stats', '--days', 1);
 	like $got->{out}, qr/users 2\b/, '... without a user: of all users';
@@ -240,7 +265,7 @@ sub meddle ($verb, $do, $sub)
 	is_deeply [ map { "$_->{worker} $_->{pid} $_->{state}" } @$workers ],
 	    [ map { "$_ @{[ $s->worker_pid($_) ]} running" } 1, 2 ],
 	    '... has the same workers';
-	is $workers->[0]{answered} + $workers->[1]{answered}, 7,
+	is $workers->[0]{answered} + $workers->[1]{answered}, 9,
 	    '... and the number of chats answered';
 	is $workers->[0]{$_->[0]}, $_->[1], "... $_->[0]"
 	    for [ slots => 64 ], [ slots_used => 0 ], [ database => 'up' ],

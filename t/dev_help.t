@@ -51,19 +51,35 @@ for my $command (@commands) {
 	    '... and docs/development.md has the command';
 }
 for my $args ([qw(up -d --help)], [qw(check -v -h)], [qw(test unit/buf --help)],
-    [qw(scale 2 -h)], [qw(mutants --list --help)]) {
+    [qw(scale 2 -h)], [qw(mutants --list --help)], [qw(down -h)],
+    [qw(restart 1 --help)], [qw(bench instant --help)], [qw(soak 1 -h)]) {
 	($status, my $help) = dev(@$args);
 	is $status, 0, "./dev @$args succeeds";
 	like $help, qr/\Ausage: \.\/dev $args->[0]\b/, '... and prints the help';
 }
 
 for my $args ([qw(up now)], [qw(up --worker 2)], ['scale'], ['test'],
-    [qw(down now)], [qw(soak x)], [qw(logs -n x)]) {
+    [qw(down now)], [qw(soak x)], [qw(logs -n x)], [qw(soak 0)],
+    [qw(soak 0.1)], [qw(whole 0)], [qw(fuzz 0)], [qw(restart 1 2)],
+    [qw(bench fly)], [qw(bench --fly)], [qw(bench --scale x)]) {
 	($status, my $out, $errors) = dev(@$args);
 	is $status, 2, "./dev @$args is a mistake";
 	like $errors, qr/^usage: \.\/dev $args->[0]\b/m,
 	    '... and prints the usage as an error';
 	is $out, '', '... and nothing else';
+}
+for my $port (qw(70000 65535 0 x -1 9001x)) {
+	local $env{AI_CHAT_PORT} = $port;
+	($status, my $out, $errors) = dev('up', '-d');
+	is $status, 2, "./dev up with AI_CHAT_PORT=$port is a mistake";
+	like $errors, qr/\Adev: AI_CHAT_PORT .* to 65534, not "\Q$port\E"$/m,
+	    '... and names the setting';
+	is $out, '', '... and nothing is installed, built or started';
+}
+{
+	my $prove = qx('$^X' '@{[ AIChat::Stack::top() ]}/t/prove' --help 2>&1);
+	like $prove, qr/\Ausage: t\/prove [^\n]*\n\n[^\n]*\n\z/,
+	    't/prove --help runs nothing';
 }
 ($status, undef, $errors) = dev('updown');
 is $status, 1, 'an unknown command is a mistake';

@@ -64,6 +64,19 @@ SKIP: {
 	}
 	is workers()->{2}[0], $before->{2}[0],
 	    '... the other worker is the same';
+
+	my $now = workers();
+	dev('restart', 1);
+	isnt workers()->{1}[0], $now->{1}[0], './dev restart 1 restarts worker 1';
+	is workers()->{2}[0], $now->{2}[0], '... and not worker 2';
+
+	$now = workers();
+	dev(@$_) for [qw(down --help)], [qw(down -h)], [qw(help down)],
+	    [qw(restart --help)], [qw(scale 1 --help)], [qw(ctl scale 1 --help)],
+	    [qw(ctl restart -h)];
+	is_deeply workers(), $now, 'a command that is asked for its help changes'
+	    . ' nothing';
+
 	dev('down');
 	$up = 0;
 	is ask(), 599, './dev down stops the service';

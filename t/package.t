@@ -53,6 +53,7 @@ is $file{$_}, '-rw-r--r-- root/root', "it contains $_"
     (map { "/usr/share/ai-chat/nginx/pages/docs/$_" } 'index.html',
 	'docs.js', 'swagger-ui/swagger-ui-bundle.js', 'swagger-ui/NOTICE'),
     '/usr/lib/sysusers.d/ai-chat.conf', '/usr/share/ai-chat/prompt.txt',
+    '/usr/share/bash-completion/completions/ai-chatctl',
     (map { '/usr/share/ai-chat/sql/' . s{.*/}{}r } glob "$TOP/sql/*.sql"),
     (map { '/lib/systemd/system/' . s{.*/}{}r }
 	glob "$TOP/systemd/*.{service,target,timer}");

@@ -31,10 +31,12 @@ struct ctl {
 	const char *arg; /* the argument of the subcommand; NULL: none */
 	int64_t id; /* the argument as a telegram_id; 0: none */
 	int64_t limit, days, older_than; /* --limit ...; 0: not given */
+	int64_t offset; /* --offset */
 	bool json, yes;
 
 	struct aic_buf doc; /* with --json */
 	bool bad; /* the command has printed a result that is not good */
+	bool warned; /* the command has printed why it failed */
 };
 
 typedef enum aic_code ctl_command(struct ctl *c, struct aic_err *err);
@@ -43,8 +45,8 @@ typedef enum aic_code ctl_command(struct ctl *c, struct aic_err *err);
  * wrong argument, AIC_ECONF for a setting, and those of the functions
  * called. */
 ctl_command ctl_status, ctl_scale, ctl_restart, ctl_reload, ctl_migrate,
-    ctl_check, ctl_limits, ctl_history, ctl_stats, ctl_reset, ctl_forget,
-    ctl_prune;
+    ctl_check, ctl_limits, ctl_history, ctl_stats, ctl_reset, ctl_clear,
+    ctl_forget, ctl_prune;
 
 /* ctl_say -- print a line on standard output; with --json, print nothing. */
 void ctl_say(const struct ctl *c, const char *fmt, ...) AIC_PRINTF(2, 3);
@@ -62,15 +64,20 @@ void ctl_warn(const char *fmt, ...) AIC_PRINTF(1, 2);
 enum aic_code ctl_number(const char *what, const char *text, int64_t min,
     int64_t max, int64_t *ret, struct aic_err *err) AIC_MUST_CHECK;
 
-/* ctl_catch_signals -- from now on SIGINT, SIGTERM, SIGHUP and SIGPIPE do not
- * end the process in the middle of a change. */
+/* ctl_catch_signals -- from now on SIGINT, SIGTERM and SIGHUP do not end the
+ * process in the middle of a change. */
 void ctl_catch_signals(void);
 
 /* ctl_interrupted -- true if a signal has arrived: the change in progress must
  * be undone. */
 bool ctl_interrupted(void);
 
-/* ctl_open_db -- open c->db. Errors: AIC_ECONF, AIC_ENOMEM. */
+/*
+ * ctl_open_db -- open c->db, and check that the database answers.
+ *
+ * Errors:   AIC_ECONF, AIC_EDB, AIC_ENOMEM
+ * Blocks:   3 s at most, except for DNS
+ */
 enum aic_code ctl_open_db(struct ctl *c, struct aic_err *err) AIC_MUST_CHECK;
 
 /*

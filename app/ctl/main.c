@@ -23,6 +23,9 @@
 /* The maximum timeout of a statement; ctl_db() sets the actual one. */
 #define STATEMENT_MS 60000
 
+/* A connection over a slow network with TLS takes a second. */
+#define CONNECT_US (3 * AIC_S)
+
 /* A Redis that works responds in milliseconds. */
 #define CACHE_US (500 * AIC_MS)
 
@@ -31,15 +34,17 @@ static const char usage[] =
     "\n"
     "  status                print the state of each worker\n"
     "  scale N               change the number of workers to N\n"
-    "  restart               restart the workers, one after another\n"
+    "  restart [N]           restart the workers, one after another, or one\n"
+    "                        of them\n"
     "  reload                test Nginx's configuration and reload Nginx\n"
     "  migrate               bring the database up to date\n"
     "  check                 check settings, database, Nginx and workers\n"
     "  limits ID             print the daily limit of a user and its use\n"
     "  reset-limit ID        reset the daily limit of a user\n"
-    "  history ID [--limit N]\n"
+    "  history ID [--limit N] [--offset N]\n"
     "                        print the last exchanges of a user\n"
     "  stats [ID] [--days N] print statistics of a user, or of all users\n"
+    "  clear ID              begin a new conversation of a user\n"
     "  forget ID [--yes]     delete everything stored about a user\n"
     "  prune --older-than DAYS\n"
     "                        delete exchanges older than DAYS days\n"
@@ -54,16 +59,18 @@ static const char usage[] =
     "Exit status: 0 success, and no problem found; 1 a failure, or a problem\n"
     "found; 2 invalid usage or settings.\n";
 
-enum argument { NONE, NUMBER, USER, MAYBE_USER };
+enum argument { NONE, NUMBER, MAYBE_NUMBER, USER, MAYBE_USER };
 
 enum {
+	/* Options of single commands. */
 	LIMIT = 1,
 	DAYS = 2,
 	OLDER = 4,
 	YES = 8,
+	OFFSET = 16,
 	/* The command needs the parsed settings of the workers, not only their
 	 * environment. */
-	CONF = 16,
+	CONF = 1024,
 };
 
 static const struct command {
@@ -74,14 +81,15 @@ static const struct command {
 } commands[] = {
 	{ "status", NONE, 0, ctl_status },
 	{ "scale", NUMBER, CONF, ctl_scale },
-	{ "restart", NONE, CONF, ctl_restart },
+	{ "restart", MAYBE_NUMBER, CONF, ctl_restart },
 	{ "reload", NONE, 0, ctl_reload },
 	{ "migrate", NONE, 0, ctl_migrate },
 	{ "check", NONE, 0, ctl_check },
 	{ "limits", USER, CONF, ctl_limits },
 	{ "reset-limit", USER, CONF, ctl_reset },
-	{ "history", USER, CONF | LIMIT, ctl_history },
+	{ "history", USER, CONF | LIMIT | OFFSET, ctl_history },
 	{ "stats", MAYBE_USER, CONF | DAYS, ctl_stats },
+	{ "clear", USER, CONF, ctl_clear },
 	{ "forget", USER, CONF | YES, ctl_forget },
 	{ "prune", NONE, CONF | OLDER, ctl_prune },
 };
@@ -89,6 +97,9 @@ static const struct command {
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
 static volatile sig_atomic_t interrupted;
+
+/* Why a line could not be written; later calls change errno. */
+static int output_errno;
 
 static void
 on_signal(int sig)
@@ -105,8 +116,6 @@ ctl_catch_signals(void)
 	sigaction(SIGINT, &act, NULL);
 	sigaction(SIGTERM, &act, NULL);
 	sigaction(SIGHUP, &act, NULL);
-	act.sa_handler = SIG_IGN;
-	sigaction(SIGPIPE, &act, NULL);
 }
 
 bool
@@ -126,7 +135,8 @@ ctl_say(const struct ctl *c, const char *fmt, ...)
 	vprintf(fmt, ap);
 	va_end(ap);
 	putchar('\n');
-	fflush(stdout);
+	if (fflush(stdout) != 0)
+		output_errno = errno;
 }
 
 void
@@ -159,6 +169,8 @@ ctl_number(const char *what, const char *text, int64_t min, int64_t max,
 	return AIC_OK;
 }
 
+/* A pool repeats its attempts to connect until the deadline of a statement,
+ * which can be minutes. An operator needs the reason at once. */
 enum aic_code
 ctl_open_db(struct ctl *c, struct aic_err *err)
 {
@@ -167,8 +179,18 @@ ctl_open_db(struct ctl *c, struct aic_err *err)
 		.pool = 1,
 		.timeout_ms = STATEMENT_MS,
 		.prepare = c->conf.db_prepare };
+	enum aic_code rc;
 
-	return c->db ? AIC_OK : aic_db_open(&c->db, &conf, err);
+	if (c->db)
+		return AIC_OK;
+	rc = aic_db_open(&c->db, &conf, err);
+	if (!rc)
+		rc = aic_db_ping(c->db, aic_clock_us() + CONNECT_US, err);
+	if (rc) {
+		aic_db_close(c->db);
+		c->db = NULL;
+	}
+	return rc;
 }
 
 void
@@ -211,17 +233,18 @@ ctl_db(struct ctl *c, struct aic_db_call *calls, int n, int seconds,
 
 static const struct option options[] = {
 	{ "limit", required_argument, NULL, LIMIT },
+	{ "offset", required_argument, NULL, OFFSET },
 	{ "days", required_argument, NULL, DAYS },
 	{ "older-than", required_argument, NULL, OLDER },
 	{ "yes", no_argument, NULL, YES },
 	{ "json", no_argument, NULL, 'j' },
-	{ "version", no_argument, NULL, 'v' },
+	{ "version", no_argument, NULL, 'V' },
 	{ "help", no_argument, NULL, 'h' },
 	{ NULL, 0, NULL, 0 },
 };
 
 /* Returns the exit status, or -1 to continue. *ret_given is set to the options
- * that were given, as bits LIMIT to YES. */
+ * that were given, as bits LIMIT to OFFSET. */
 static int
 parse_options(struct ctl *c, int argc, char **argv, int *ret_given,
     struct aic_err *err)
@@ -229,11 +252,15 @@ parse_options(struct ctl *c, int argc, char **argv, int *ret_given,
 	enum aic_code rc = AIC_OK;
 	int o;
 
-	while (!rc && (o = getopt_long(argc, argv, "", options, NULL)) != -1) {
+	while (!rc && (o = getopt_long(argc, argv, "h", options, NULL)) != -1) {
 		switch (o) {
 		case LIMIT:
 			rc = ctl_number("--limit", optarg, 1, 100, &c->limit,
 			    err);
+			break;
+		case OFFSET:
+			rc = ctl_number("--offset", optarg, 0, INT64_MAX,
+			    &c->offset, err);
 			break;
 		case DAYS:
 			rc = ctl_number("--days", optarg, 1, 365, &c->days,
@@ -250,7 +277,7 @@ parse_options(struct ctl *c, int argc, char **argv, int *ret_given,
 		case 'j':
 			c->json = true;
 			continue;
-		case 'v':
+		case 'V':
 			puts("ai-chatctl " PACKAGE_VERSION);
 			return 0;
 		case 'h':
@@ -286,14 +313,13 @@ static enum aic_code
 check_usage(struct ctl *c, const struct command *cmd, int given, int n_args,
     struct aic_err *err)
 {
-	static const char *const names[] = { "--limit", "--days",
-		"--older-than", "--yes" };
-	int extra = given & ~cmd->flags, i;
+	const struct option *o;
+	int extra = given & ~cmd->flags;
 
-	for (i = 0; i < 4; i++)
-		if (extra & 1 << i)
-			return aic_fail(err, AIC_EPARAM, "%s does not take %s",
-			    cmd->name, names[i]);
+	for (o = options; o->name; o++)
+		if (o->val < 'A' && extra & o->val)
+			return aic_fail(err, AIC_EPARAM,
+			    "%s does not take --%s", cmd->name, o->name);
 	if (n_args > (cmd->argument == NONE ? 0 : 1))
 		return aic_fail(err, AIC_EPARAM, "too many arguments for %s",
 		    cmd->name);
@@ -301,7 +327,7 @@ check_usage(struct ctl *c, const struct command *cmd, int given, int n_args,
 		return aic_fail(err, AIC_EPARAM, "%s needs %s", cmd->name,
 		    cmd->argument == USER ? "the telegram_id of a user"
 					  : "a number");
-	if (c->arg && cmd->argument != NUMBER)
+	if (c->arg && (cmd->argument == USER || cmd->argument == MAYBE_USER))
 		return ctl_number("a telegram_id", c->arg, 1, INT64_MAX, &c->id,
 		    err);
 	return AIC_OK;
@@ -344,8 +370,14 @@ map_exit_status(const struct ctl *c, enum aic_code rc)
 {
 	if (rc == AIC_EPARAM || rc == AIC_ECONF)
 		return 2;
-	/* The write to a pipe or a disk can fail as late as here. */
-	return rc || c->bad || fflush(stdout) != 0 || ferror(stdout) ? 1 : 0;
+	/* The write to a pipe or a disk can fail as late as here. A reader that
+	 * closes the pipe, such as head(1), has read all that it needs. */
+	if (fflush(stdout) != 0)
+		output_errno = errno;
+	if (output_errno && output_errno != EPIPE)
+		ctl_warn("could not write the output: %s",
+		    strerror(output_errno));
+	return rc || c->bad || output_errno || ferror(stdout) ? 1 : 0;
 }
 
 int
@@ -362,9 +394,11 @@ main(int argc, char **argv)
 	 * other processes. */
 	prctl(PR_SET_DUMPABLE, 0);
 #endif
+	/* A closed output is reported by the exit status. */
+	signal(SIGPIPE, SIG_IGN);
 	status = parse_options(&c, argc, argv, &given, &err);
 	if (status >= 0)
-		return status;
+		return fflush(stdout) == 0 ? status : 1;
 	aic_buf_init(&c.doc, DOC_MAX);
 	c.arg = optind + 1 < argc ? argv[optind + 1] : NULL;
 	cmd = find_command(optind < argc ? argv[optind] : NULL, &err);
@@ -372,7 +406,7 @@ main(int argc, char **argv)
 		 : AIC_EPARAM;
 	if (!rc)
 		rc = run_command(&c, cmd, &err);
-	if (rc)
+	if (rc && !c.warned)
 		ctl_warn("%s", err.detail);
 	if (c.json)
 		print_doc(&c, rc, &err);

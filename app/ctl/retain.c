@@ -26,31 +26,47 @@ may_continue(const struct aic_retain_done *done, void *arg)
 	return !ctl_interrupted();
 }
 
+/* A failed batch without an SQLSTATE may have been committed. */
+static enum aic_code
+fail_prune(enum aic_code rc, const struct aic_retain_done *done, bool began,
+    struct aic_err *err)
+{
+	struct aic_err why = *err;
+	bool lost = began && *why.sqlstate == '\0';
+
+	if (!lost && done->exchanges == 0 && done->users == 0)
+		return aic_fail(err, rc, "nothing was deleted: %s", why.detail);
+	return aic_fail(err, rc,
+	    "stopped after %s%lld exchanges and the counters of %lld users "
+	    "were deleted: %s",
+	    lost ? "at least " : "", (long long)done->exchanges,
+	    (long long)done->users, why.detail);
+}
+
 enum aic_code
 ctl_prune(struct ctl *c, struct aic_err *err)
 {
 	const struct aic_retain what = { .days = c->older_than,
 		.go_on = may_continue };
-	struct aic_retain_done done;
+	struct aic_retain_done done = { .exchanges = 0 };
 	enum aic_code rc;
 
 	if (!c->older_than)
 		return aic_fail(err, AIC_EPARAM,
 		    "prune needs --older-than DAYS");
-	rc = ctl_open_db(c, err);
-	if (rc)
-		return rc;
 	ctl_catch_signals();
-	rc = aic_retain_prune(c->db, &what, aic_clock_us() + PRUNE_S * AIC_S,
-	    &done, err);
+	rc = ctl_open_db(c, err);
+	if (!rc)
+		rc = aic_retain_prune(c->db, &what,
+		    aic_clock_us() + PRUNE_S * AIC_S, &done, err);
+	if (rc)
+		return fail_prune(rc, &done, c->db != NULL, err);
 	aic_buf_printf(&c->doc,
 	    "{\"days\":%lld,\"exchanges\":%lld,\"users\":%lld,\"complete\":%s}",
 	    (long long)c->older_than, (long long)done.exchanges,
 	    (long long)done.users, done.complete ? "true" : "false");
 	ctl_say(c, "deleted %lld exchanges, and the counters of %lld users",
 	    (long long)done.exchanges, (long long)done.users);
-	if (rc)
-		return rc;
 	if (!done.complete) {
 		ctl_warn("stopped early; the next run continues");
 		c->bad = true;
@@ -82,6 +98,7 @@ ctl_forget(struct ctl *c, struct aic_err *err)
 		.action = "forget",
 		.telegram_id = c->id };
 	struct aic_forgotten done;
+	struct aic_err why;
 	enum aic_code rc;
 
 	if (!is_meant(c))
@@ -89,9 +106,12 @@ ctl_forget(struct ctl *c, struct aic_err *err)
 	rc = aic_id_new(audit.id, err);
 	if (!rc)
 		rc = ctl_open_db(c, err);
-	if (!rc)
-		rc = aic_retain_forget(c->db, c->id, &audit,
-		    aic_clock_us() + FORGET_S * AIC_S, &done, err);
+	if (rc) {
+		why = *err;
+		return aic_fail(err, rc, "nothing was deleted: %s", why.detail);
+	}
+	rc = aic_retain_forget(c->db, c->id, &audit,
+	    aic_clock_us() + FORGET_S * AIC_S, &done, err);
 	if (rc)
 		return rc;
 	ctl_update_cache(c, aic_cache_keys_forget,

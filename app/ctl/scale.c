@@ -152,8 +152,35 @@ stop_worker(struct change *ch, int number, struct aic_err *err)
 {
 	enum aic_code rc = ctl_service_stop(ch->c, number, err);
 
-	if (!rc)
+	if (!rc) {
+		aic_metrics_end(ctl_env_get(&ch->c->env, "AI_CHAT_METRICS_DIR"),
+		    number);
 		ctl_say(ch->c, "stopped worker %d", number);
+	}
+	return rc;
+}
+
+static enum aic_code
+check_nginx_runs(const struct change *ch, struct aic_err *err)
+{
+	if (ch->now.nginx != 0)
+		return AIC_OK;
+	return aic_fail(err, AIC_EBUSY,
+	    "Nginx is not running, so nothing was changed; start Nginx%s",
+	    ch->c->own.hook ? "" : " with: systemctl start nginx");
+}
+
+/* Nginx can exit while it reads its configuration, and then has no old process
+ * either. */
+static enum aic_code
+check_nginx_survived(struct change *ch, struct aic_err *err)
+{
+	struct ctl_workers now;
+	enum aic_code rc = ctl_service_list(ch->c, &now, err);
+
+	if (!rc && now.nginx == 0)
+		rc = aic_fail(err, AIC_EBUSY,
+		    "Nginx has exited during the reload; see its error log");
 	return rc;
 }
 
@@ -174,6 +201,9 @@ reload_nginx(struct change *ch, bool ended, struct aic_err *err)
 		return aic_fail(err, AIC_EBUSY,
 		    "Nginx did not apply the new configuration; see its error "
 		    "log");
+	rc = check_nginx_survived(ch, err);
+	if (rc)
+		return rc;
 	/* The old processes pass their requests by the old list. A missing
 	 * worker costs such a request a second try; several missing workers can
 	 * cost the caller the response. */
@@ -207,17 +237,24 @@ publish_list(struct change *ch, const int *number, int n, bool ended,
 }
 
 /* Restore the old list, reload Nginx, and then stop the workers that were
- * started, which the old list does not contain. */
+ * started, which the old list does not contain. The cause is printed first,
+ * because the same cause can make a step of this function fail. */
 static void
-undo_change(struct change *ch)
+undo_change(struct change *ch, const struct aic_err *cause)
 {
 	struct aic_err err = AIC_ERR_INIT;
+	struct ctl_workers now;
 	enum aic_code rc = AIC_OK;
 	bool failed;
 
+	ctl_warn("%s", cause->detail);
+	ch->c->warned = true;
 	if (ch->written)
 		rc = ctl_upstream_restore(&ch->c->own, &ch->old, &err);
 	if (!rc && ch->reloaded)
+		rc = ctl_service_list(ch->c, &now, &err);
+	/* An Nginx that has exited reads the list when it is started. */
+	if (!rc && ch->reloaded && now.nginx != 0)
 		rc = reload_nginx(ch, true, &err);
 	failed = rc != AIC_OK;
 	if (failed)
@@ -318,14 +355,16 @@ scale_workers(struct change *ch, int want, struct aic_err *err)
 	enum aic_code rc = AIC_OK;
 	int i;
 
-	if (count_missing(ch, want) > 0)
+	if (!is_listed(ch, want))
+		rc = check_nginx_runs(ch, err);
+	if (!rc && count_missing(ch, want) > 0)
 		rc = check_more(ch, want, err);
 	if (rc)
 		return rc;
 	rc = add_and_publish(ch, want, err);
 	if (rc) {
 		if (ch->n_started > 0 || ch->written)
-			undo_change(ch);
+			undo_change(ch, err);
 		return rc;
 	}
 	for (i = 1; !rc && i <= want; i++)
@@ -357,14 +396,37 @@ ctl_scale(struct ctl *c, struct aic_err *err)
 
 /* --- restart -------------------------------------------------------------- */
 
+/* The workers to which Nginx passes requests, and which can answer them: those
+ * of its list that run. Returns their number. */
+static int
+list_serving(const struct change *ch, int number[AIC_METRICS_WORKERS])
+{
+	int i, n = 0;
+
+	for (i = 0; i < ch->old.n; i++)
+		if (is_running(&ch->now, ch->old.number[i]))
+			number[n++] = ch->old.number[i];
+	return n;
+}
+
+static bool
+is_serving(const struct change *ch, int number)
+{
+	return is_running(&ch->now, number) &&
+	    ctl_upstream_has(&ch->old, number);
+}
+
+/* Restart one worker, or all if `only' is 0. */
 static enum aic_code
-restart_all(struct change *ch, struct aic_err *err)
+restart_running(struct change *ch, int only, struct aic_err *err)
 {
 	enum aic_code rc = AIC_OK;
 	int i, number;
 
 	for (i = 0; !rc && i < ch->now.n; i++) {
 		number = ch->now.w[i].number;
+		if (only != 0 && number != only)
+			continue;
 		rc = ctl_interrupted() ? aic_fail(err, AIC_EBUSY, "interrupted")
 				       : ctl_service_stop(ch->c, number, err);
 		if (!rc)
@@ -374,35 +436,112 @@ restart_all(struct change *ch, struct aic_err *err)
 		if (!rc)
 			ctl_say(ch->c, "restarted worker %d", number);
 	}
-	if (rc && i < ch->now.n)
+	if (rc && only == 0 && i < ch->now.n)
 		ctl_warn("the remaining workers were not restarted");
 	return rc;
 }
 
-/* A single worker has no other worker to answer in its place, so a second
- * worker runs during the restart. */
-static enum aic_code
-restart_one(struct change *ch, struct aic_err *err)
+/* A number that no worker has, and that is not in Nginx's list, because a
+ * stopped worker keeps its place in the list. */
+static int
+find_free_number(const struct change *ch)
 {
-	int pair[2] = { ch->now.w[0].number, ch->now.w[0].number + 1 };
+	int number = 1;
+
+	while (ctl_service_find(&ch->now, number) >= 0 ||
+	    ctl_upstream_has(&ch->old, number))
+		number++;
+	return number;
+}
+
+/*
+ * Nginx tries two workers of its list for a request, so one missing worker
+ * costs no request. While a worker is restarted, all others of the list must
+ * therefore run: the stopped ones are removed from the list for that time. A
+ * second worker runs in the place of an only one.
+ */
+static enum aic_code
+restart_with_list(struct change *ch, const int *serving, int n, int only,
+    struct aic_err *err)
+{
+	int number[AIC_METRICS_WORKERS + 1];
+	int second = n == 1 ? find_free_number(ch) : 0;
+	enum aic_code rc = AIC_OK;
+
+	memcpy(number, serving, (size_t)n * sizeof(*number));
+	if (second != 0) {
+		number[n++] = second;
+		rc = start_worker(ch, second, err);
+	}
+	if (!rc)
+		rc = publish_list(ch, number, n, false, err);
+	if (rc) {
+		undo_change(ch, err);
+		return rc;
+	}
+	rc = restart_running(ch, only, err);
+	if (rc && second != 0)
+		ctl_warn("worker %d continues to run in its place", second);
+	else if (rc)
+		ctl_warn("Nginx's list is without the stopped workers; "
+			 "ai-chatctl scale N starts and adds them");
+	if (!rc)
+		rc = publish_list(ch, ch->old.number, ch->old.n, true, err);
+	if (!rc && second != 0)
+		rc = stop_worker(ch, second, err);
+	return rc;
+}
+
+/* A worker in Nginx's list that was stopped on purpose: it stays in the list,
+ * and only a restart of this worker starts it. */
+static enum aic_code
+start_stopped(struct change *ch, int only, struct aic_err *err)
+{
+	enum aic_code rc;
+	int i;
+
+	for (i = 0; only == 0 && i < ch->old.n; i++)
+		if (ctl_service_find(&ch->now, ch->old.number[i]) < 0)
+			ctl_warn("worker %d is in Nginx's list, but was "
+				 "stopped; ai-chatctl restart %d starts it",
+			    ch->old.number[i], ch->old.number[i]);
+	if (only == 0 || ctl_service_find(&ch->now, only) >= 0)
+		return AIC_OK;
+	if (!ctl_upstream_has(&ch->old, only))
+		return aic_fail(err, AIC_EBUSY, "there is no worker %d", only);
+	rc = start_worker(ch, only, err);
+	if (rc)
+		undo_change(ch, err);
+	return rc;
+}
+
+static enum aic_code
+restart_workers(struct change *ch, int only, struct aic_err *err)
+{
+	int serving[AIC_METRICS_WORKERS], n;
 	enum aic_code rc;
 
-	rc = start_worker(ch, pair[1], err);
-	if (!rc)
-		rc = publish_list(ch, pair, 2, false, err);
-	if (rc) {
-		undo_change(ch);
+	/* First check that a new worker could start, before a running worker is
+	 * stopped. */
+	rc = ctl_check_settings(ch->c, err);
+	if (rc)
 		return rc;
-	}
-	rc = restart_all(ch, err);
-	if (rc) {
-		ctl_warn("worker %d continues to run in its place", pair[1]);
+	if (ch->now.n == 0 && only == 0)
+		return aic_fail(err, AIC_EBUSY,
+		    "no worker is running; start workers with ai-chatctl scale "
+		    "N");
+	rc = start_stopped(ch, only, err);
+	if (rc || (only != 0 && ctl_service_find(&ch->now, only) < 0))
 		return rc;
-	}
-	rc = publish_list(ch, pair, 1, true, err);
-	if (!rc)
-		rc = stop_worker(ch, pair[1], err);
-	return rc;
+	if (ch->now.nginx == 0)
+		ctl_warn("Nginx is not running");
+	n = list_serving(ch, serving);
+	/* Without Nginx, no requests arrive. A worker that does not serve can
+	 * be stopped without further measures. */
+	if (ch->now.nginx == 0 || n == 0 || (n > 1 && n == ch->old.n) ||
+	    (only != 0 && !is_serving(ch, only)))
+		return restart_running(ch, only, err);
+	return restart_with_list(ch, serving, n, only, err);
 }
 
 enum aic_code
@@ -410,19 +549,16 @@ ctl_restart(struct ctl *c, struct aic_err *err)
 {
 	struct change ch;
 	enum aic_code rc;
+	int64_t only = 0;
 
+	rc = c->arg
+	    ? ctl_number("the number of a worker", c->arg, 1, 9999, &only, err)
+	    : AIC_OK;
+	if (rc)
+		return rc;
 	rc = begin_change(&ch, c, err);
-	/* First check that a new worker could start, before a running worker is
-	 * stopped. */
 	if (!rc)
-		rc = ctl_check_settings(c, err);
-	if (!rc && ch.now.n == 0)
-		rc = aic_fail(err, AIC_EBUSY,
-		    "no worker is running; start workers with ai-chatctl scale "
-		    "N");
-	if (!rc)
-		rc = ch.now.n == 1 ? restart_one(&ch, err)
-				   : restart_all(&ch, err);
+		rc = restart_workers(&ch, (int)only, err);
 	if (!rc)
 		rc = ctl_status(c, err);
 	end_change(&ch);
@@ -436,8 +572,12 @@ ctl_reload(struct ctl *c, struct aic_err *err)
 	enum aic_code rc;
 
 	rc = begin_change(&ch, c, err);
+	/* The configuration is tested first, because an invalid one can be the
+	 * reason why Nginx is not running. */
 	if (!rc)
 		rc = ctl_service_test(c, NULL, err);
+	if (!rc)
+		rc = check_nginx_runs(&ch, err);
 	if (!rc)
 		rc = reload_nginx(&ch, false, err);
 	end_change(&ch);

@@ -200,6 +200,24 @@ read_systemd_line(struct ctl_workers *all, struct unit *u, const char *line)
 		u->idle = strcmp(line + 12, "inactive") == 0;
 }
 
+/* A process that has ended has no command line, even before its parent has
+ * collected its status. */
+static bool
+is_alive(pid_t pid)
+{
+	char path[64];
+	FILE *fp;
+	int first;
+
+	snprintf(path, sizeof(path), "/proc/%ld/cmdline", (long)pid);
+	fp = fopen(path, "re");
+	if (!fp)
+		return false;
+	first = getc(fp);
+	fclose(fp);
+	return first != EOF;
+}
+
 static int
 by_number(const void *a, const void *b)
 {
@@ -216,6 +234,7 @@ ctl_service_list(struct ctl *c, struct ctl_workers *ret, struct aic_err *err)
 	char *p, *end;
 
 	memset(ret, 0, sizeof(*ret));
+	ret->nginx = -1;
 	rc = run_verb(c, LIST, 0, &r, err);
 	for (p = rc || r.out.len == 0 ? NULL : r.out.data; p && *p; p = end) {
 		end = p + strcspn(p, "\n");
@@ -228,6 +247,9 @@ ctl_service_list(struct ctl *c, struct ctl_workers *ret, struct aic_err *err)
 	}
 	end_unit(ret, &u);
 	ctl_run_done(&r);
+	/* A hook can print the number of a process that was killed. */
+	if (ret->nginx > 0 && !is_alive(ret->nginx))
+		ret->nginx = 0;
 	qsort(ret->w, (size_t)ret->n, sizeof(ret->w[0]), by_number);
 	return rc;
 }

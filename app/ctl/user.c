@@ -8,6 +8,7 @@
 #include "lib/audit.h"
 #include "lib/cache_keys.h"
 #include "lib/clock.h"
+#include "lib/context.h"
 #include "lib/history.h"
 #include "lib/limit.h"
 #include "lib/render.h"
@@ -87,11 +88,11 @@ ctl_history(struct ctl *c, struct aic_err *err)
 	enum aic_code rc;
 	int i;
 
-	aic_history_bind(calls, c->id, limit, 0);
+	aic_history_bind(calls, c->id, limit, c->offset);
 	rc = ctl_db(c, calls, 2, SECONDS, err);
 	if (rc)
 		return rc;
-	aic_render_history(&c->doc, calls, limit, 0);
+	aic_render_history(&c->doc, calls, limit, c->offset);
 	for (i = 0; i < aic_history_count(calls); i++) {
 		item = aic_history_get(calls, i);
 		ctl_say(c, "%s, number %lld, %lld tokens", item.created_at,
@@ -100,7 +101,13 @@ ctl_history(struct ctl *c, struct aic_err *err)
 		say_text(c, "  ", item.response);
 		ctl_say(c, "%s", "");
 	}
-	ctl_say(c, "%d of %lld", i, (long long)aic_history_total(calls));
+	if (c->offset > 0 && i > 0)
+		ctl_say(c, "%lld to %lld of %lld", (long long)c->offset + 1,
+		    (long long)c->offset + i,
+		    (long long)aic_history_total(calls));
+	else
+		ctl_say(c, "%d of %lld", i,
+		    (long long)aic_history_total(calls));
 	aic_db_call_done(&calls[0]);
 	aic_db_call_done(&calls[1]);
 	return AIC_OK;
@@ -181,5 +188,30 @@ ctl_reset(struct ctl *c, struct aic_err *err)
 	else
 		ctl_warn("user %lld has no chats", (long long)c->id);
 	c->bad = !known;
+	return AIC_OK;
+}
+
+enum aic_code
+ctl_clear(struct ctl *c, struct aic_err *err)
+{
+	struct aic_audit audit = { .key = AIC_AUDIT_CTL,
+		.action = "clear",
+		.telegram_id = c->id };
+	struct aic_db_call calls[2];
+	enum aic_code rc;
+
+	rc = aic_id_new(audit.id, err);
+	if (rc)
+		return rc;
+	aic_context_clear_bind(&calls[0], c->id, c->conf.timezone);
+	aic_audit_bind(&calls[1], &audit);
+	rc = ctl_db(c, calls, 2, SECONDS, err);
+	if (rc)
+		return rc;
+	aic_db_call_done(&calls[0]);
+	aic_db_call_done(&calls[1]);
+	aic_buf_puts(&c->doc, "{\"success\":true}");
+	ctl_say(c, "the next chat of user %lld begins a new conversation",
+	    (long long)c->id);
 	return AIC_OK;
 }

@@ -7,10 +7,12 @@ package AIChat::Dev;
 #   name     the word after ./dev
 #   args     its arguments, as the help shows them
 #   line     what it does, for the list of all commands
-#   help     the rest of its help, or a function that prints all of it
+#   help     the rest of its help, or a function that returns all of it
 #   run      the function; it takes the arguments and returns the exit status
 #   foreign  true where another program reads the arguments, so that only a --help
 #            in the first place is for ./dev
+#   words    a function that returns words which can follow the command, besides its
+#            options, for their completion; may be left out
 
 use v5.36;
 use AIChat::Proc qw(slurp spew tail);
@@ -21,9 +23,9 @@ use File::Path qw(make_path);
 use JSON::PP ();
 use POSIX ();
 
-our @EXPORT_OK = qw(top var port fail error_text usage run_command
-    install_packages install_test_packages build build_tree quietly processors
-    c_files compile_flags @PACKAGES @DEB_PACKAGES @LINT_PACKAGES);
+our @EXPORT_OK = qw(top var var_path port fail error_text usage mistake help_of
+    run_command install_packages install_test_packages build build_tree quietly
+    processors c_files compile_flags @PACKAGES @DEB_PACKAGES @LINT_PACKAGES);
 
 # npm installs the files of the static pages, and programs for the tests. Node.js
 # often comes from elsewhere, and then its npm is not a Debian package.
@@ -53,9 +55,11 @@ sub top { return AIChat::Stack::top() }
 # --help leaves no trace.
 sub var
 {
-	state $dir = make_var($ENV{AI_CHAT_VAR} // top() . '/var');
+	state $dir = make_var(var_path());
 	return $dir;
 }
+
+sub var_path { return $ENV{AI_CHAT_VAR} // top() . '/var' }
 
 sub make_var ($dir)
 {
@@ -65,7 +69,10 @@ sub make_var ($dir)
 	return abs_path($dir);
 }
 
-sub port { return $ENV{AI_CHAT_PORT} || 9001 }
+sub port
+{
+	return length($ENV{AI_CHAT_PORT} // '') ? $ENV{AI_CHAT_PORT} : 9001;
+}
 
 sub processors { return qx(nproc) =~ s/\s//gr || 1 }
 
@@ -78,7 +85,7 @@ sub run_command ($command, @args)
 {
 	$current = $command;
 	if (wants_help($command, @args)) {
-		print_help($command, \*STDOUT);
+		print help_of($command);
 		return 0;
 	}
 	return $command->{run}->(@args);
@@ -90,18 +97,25 @@ sub wants_help ($command, @args)
 	return !!grep { /^(?:-h|--help)$/ } @args;
 }
 
-sub print_help ($command, $to)
+sub help_of ($command)
 {
-	return $command->{help}->($to) if ref $command->{help};
-	print $to join(' ', 'usage: ./dev', $command->{name},
-	    grep { length } $command->{args}), "\n\n", $command->{help};
+	return $command->{help}->() if ref $command->{help};
+	return join(' ', 'usage: ./dev', $command->{name},
+	    grep { length } $command->{args}) . "\n\n" . $command->{help};
 }
 
 # The status of a command whose arguments are wrong; prints how it is called.
 sub usage
 {
-	print_help($current, \*STDERR);
+	print STDERR help_of($current);
 	return 2;
+}
+
+# The same, after the reason.
+sub mistake ($why)
+{
+	print STDERR "dev: $why\n\n";
+	return usage();
 }
 
 sub fail ($why)

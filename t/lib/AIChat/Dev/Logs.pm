@@ -3,7 +3,7 @@ package AIChat::Dev::Logs;
 # The logs of what ./dev up started: one file a part, in log/ of AI_CHAT_VAR.
 
 use v5.36;
-use AIChat::Dev qw(var usage);
+use AIChat::Dev qw(var var_path usage);
 use Getopt::Long qw(GetOptionsFromArray :config no_auto_abbrev
     require_order bundling_values);
 
@@ -17,6 +17,9 @@ sub paths ($dir)
 {
 	return grep { !/$OTHERS/ } glob "$dir/*.log";
 }
+
+# The parts that have a log.
+sub names { return map { m{([^/]+)\.log\z} } paths(var_path() . '/log') }
 
 # Prints the complete lines of a log from byte $from on, or its last $last lines where
 # $from is undefined, each after the name of its part.  Returns the byte after the last
@@ -88,7 +91,7 @@ sub commands
 	return ({
 		name => 'logs', args => '[-f] [-n LINES] [PART...]',
 		line => 'print the logs, with -f as they grow',
-		run => \&run_logs,
+		run => \&run_logs, words => \&names,
 		help => <<'END',
 Prints the last lines of the logs of what ./dev up has started, each line after
 the name of its part: worker-1, nginx, model and so on. With PARTs, only their

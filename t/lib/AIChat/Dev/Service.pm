@@ -10,7 +10,8 @@ package AIChat::Dev::Service;
 use v5.36;
 use utf8;
 use AIChat::Control;
-use AIChat::Dev qw(top var port usage error_text install_packages build @PACKAGES);
+use AIChat::Dev qw(top var var_path port usage mistake error_text install_packages build
+    @PACKAGES);
 use AIChat::Dev::Logs;
 use AIChat::Postgres;
 use AIChat::Proc qw(wait_for slurp spew tail temp_dir port_is_free);
@@ -232,6 +233,9 @@ sub run_up (@args)
 	GetOptionsFromArray(\@args, 'd' => \$detach, 'workers=i' => \$workers,
 	    'server' => \$with{server}, 'redis' => \$with{redis},
 	    'ask=s' => \$ask) && !@args && $workers >= 1 or return usage();
+	# Nginx listens on the next port as well.
+	return mistake("AI_CHAT_PORT must be a port from 1 to 65534, not \"@{[ port() ]}\"")
+	    if port() !~ /^[1-9]\d{0,4}\z/ || port() > 65534;
 	if (!take_lock()) {
 		my $ok = ask_supervisor('parts');
 		ctl('status') if $ok;
@@ -251,7 +255,6 @@ sub must_have_ports
 {
 	my $port = port();
 
-	die "AI_CHAT_PORT is not a port: $port\n" if $port !~ /^\d{1,5}$/;
 	die "could not listen on port $port: $!; choose another with "
 	    . "AI_CHAT_PORT\n" if !port_is_free($port);
 	die "could not listen on port @{[ $port + 1 ]}, for /metrics: $!; choose "
@@ -384,6 +387,16 @@ sub report_not_running
 	return 1;
 }
 
+# The commands and options of ai-chatctl, once it is built.
+sub ctl_words
+{
+	open my $help, '-|', 'sh', '-c', 'exec "$0" --help 2>/dev/null',
+	    var_path() . '/build/ai-chatctl' or return;
+	my $text = do { local $/; <$help> } // '';
+
+	return ($text =~ /^  ([a-z][a-z-]*)/mg, $text =~ /(--[a-z-]+)/g);
+}
+
 sub run_ctl (@args) { return ctl(@args) // report_not_running() }
 
 sub run_status (@args)
@@ -396,8 +409,8 @@ sub run_status (@args)
 
 sub run_restart (@args)
 {
-	return usage() if @args;
-	return run_ctl('restart');
+	return usage() if @args > 1;
+	return run_ctl('restart', @args);
 }
 
 sub run_scale (@args)
@@ -488,12 +501,12 @@ Starts or stops workers until there are N. Requests in flight are answered
 first.
 END
 	}, {
-		name => 'restart', args => '',
-		line => 'restart one worker after another',
+		name => 'restart', args => '[N]',
+		line => 'restart one worker after another, or worker N',
 		run => \&run_restart,
 		help => <<'END',
-Restarts the workers one after another, so that the others answer meanwhile. To
-test a change: ./dev build, then ./dev restart.
+Restarts the workers one after another, so that the others answer meanwhile, or
+only worker N. To test a change: ./dev build, then ./dev restart.
 END
 	}, {
 		name => 'psql', args => '[ARGUMENT...]',
@@ -506,7 +519,7 @@ END
 	}, {
 		name => 'ctl', args => '[ARGUMENT...]',
 		line => 'run ai-chatctl on the service',
-		run => \&run_ctl, foreign => 1,
+		run => \&run_ctl, foreign => 1, words => \&ctl_words,
 		help => <<'END',
 Runs ai-chatctl with these arguments on the service that ./dev up has started.
 docs/operation.md describes it, and "man man/ai-chatctl.8" lists the commands.

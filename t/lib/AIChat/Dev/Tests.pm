@@ -4,7 +4,7 @@ package AIChat::Dev::Tests;
 
 use v5.36;
 use utf8;
-use AIChat::Dev qw(top var usage fail error_text install_packages
+use AIChat::Dev qw(top var usage mistake fail error_text install_packages
     install_test_packages build build_tree @PACKAGES);
 use AIChat::Mutants;
 use AIChat::Proc qw(slurp tail);
@@ -95,7 +95,7 @@ sub run_test (@args)
 sub run_soak ($minutes = 5, @args)
 {
 	return usage() if @args || $minutes !~ /^\d{1,4}(?:\.\d+)?$/;
-	fail('soak needs 0.2 minutes at least') if $minutes < 0.2;
+	return mistake('soak needs 0.2 minutes at least') if $minutes < 0.2;
 	local $ENV{AIC_SOAK_SECONDS} = 60 * $minutes;
 	return run_check('-v', top() . '/t/soak.t');
 }
@@ -181,28 +181,39 @@ sub fuzz ($dir, $target, $seconds)
 
 sub run_bench (@args)
 {
+	my $bench = top() . '/t/tools/bench';
+
+	# Wrong arguments are refused before anything is installed or built.
+	{
+		local $ENV{AIC_BENCH_ARGUMENTS} = 'check';
+		system { $bench } $bench, @args;
+		return 2 if $?;
+	}
 	install_packages(@PACKAGES, qw(libnginx-mod-http-echo openssl
 	    redis-server wrk));
 	$ENV{AIC_BUILD} = build(undef, 'all');
 	$ENV{AI_CHAT_VAR} = var();
-	exec top() . '/t/tools/bench', @args
+	exec { $bench } $bench, @args
 	    or die "could not run t/tools/bench: $!\n";
 }
 
 # The tables and options of the benchmark are listed in one place, its own help.
-sub print_bench_help ($to)
+sub bench_help
 {
-	open STDOUT, '>&', $to or die "could not write: $!\n" if $to != \*STDOUT;
-	exec top() . '/t/tools/bench', '--help'
+	open my $bench, '-|:encoding(UTF-8)', top() . '/t/tools/bench', '--help'
 	    or die "could not run t/tools/bench: $!\n";
+	local $/;
+	return scalar <$bench>;
 }
+
+sub bench_tables { return bench_help() =~ /^  ([a-z][a-z-]+)  /mg }
 
 sub commands
 {
 	return ({
 		name => 'test', args => '[--sanitize[=LIST]] [-v] NAME...',
 		line => 'build, and run some tests by their names',
-		run => \&run_test,
+		run => \&run_test, words => \&test_names,
 		help => <<'END',
 Builds, and runs these tests. A NAME is that of the file: "send" is t/send.t,
 "unit/json" is t/unit/json.c, "fuzz/input" runs the seeds of t/fuzz/input.c. A
@@ -251,7 +262,8 @@ END
 	}, {
 		name => 'mutants', args => '[--list] [NAME...]',
 		line => 'plant faults, and check that tests fail',
-		run => \&run_mutants,
+		run => \&run_mutants, words => sub {
+			map { $_->{mutant} } AIChat::Mutants::load(top()) },
 		help => <<'END',
 Plants the faults of t/mutants/*.list, all or those named, one at a time in a
 copy of the sources, builds the copy, and runs the tests that have to fail.
@@ -278,7 +290,8 @@ END
 	}, {
 		name => 'bench', args => '[OPTION...] [TABLE...]',
 		line => 'run the benchmark',
-		run => \&run_bench, help => \&print_bench_help,
+		run => \&run_bench, help => \&bench_help,
+		words => \&bench_tables,
 	});
 }
 
