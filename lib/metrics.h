@@ -112,7 +112,12 @@ struct aic_metrics_worker {
 	int64_t started_s; /* Unix time */
 	char version[32];
 	int64_t answered, failed; /* chats; failed: not because of the caller */
-	struct aic_metrics_now now; /* at most a second old */
+	struct aic_metrics_now now;
+	/*
+	 * The age of `now': about a second, or more if the worker hangs or is
+	 * stopped.
+	 */
+	int64_t age_us;
 };
 
 /*

@@ -85,6 +85,11 @@ struct aic_metrics_page {
 	aic_metrics_counter reserved;
 	struct aic_metrics_histogram time[AIC_METRICS_TIME__MAX];
 	aic_metrics_counter gauges[AIC_METRICS_GAUGES];
+	/*
+	 * When the gauges were set, by the monotonic clock, which all processes
+	 * of a host share.
+	 */
+	aic_metrics_counter updated_us;
 };
 
 struct aic_metrics {
