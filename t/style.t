@@ -11,7 +11,7 @@ my $TOP = AIChat::Stack::top();
 # programs that migrate the schema or check it.
 my %sql = map { $_ => 1 } map { ("lib/$_.c") } qw(context db durable history idempotency limit
     retain save);
-$sql{$_} = 1 for qw(app/ctl/check.c app/migrate/main.c app/worker/worker.c);
+$sql{$_} = 1 for qw(app/ctl/check_db.c app/migrate/main.c app/worker/worker.c);
 $sql{'lib/redis.c'} = 1;	# a SELECT of its own
 $sql{'lib/cache_keys.c'} = 1;	# asks which database it is
 

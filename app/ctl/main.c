@@ -34,7 +34,9 @@ static const char usage[] =
     "  restart               restart the workers, one after another\n"
     "  reload                test Nginx's configuration and reload Nginx\n"
     "  migrate               bring the database up to date\n"
-    "  check                 check settings, database, Nginx and workers\n"
+    "  check [--model]       check settings, database, Nginx, models and\n"
+    "                        workers; with --model ask each model a\n"
+    "                        question, which costs money\n"
     "  limits ID             print the daily limit of a user and its use\n"
     "  reset-limit ID        reset the daily limit of a user\n"
     "  history ID [--limit N]\n"
@@ -61,9 +63,10 @@ enum {
 	DAYS = 2,
 	OLDER = 4,
 	YES = 8,
+	MODEL = 16,
 	/* The command needs the parsed settings of the workers, not only their
 	 * environment. */
-	CONF = 16,
+	CONF = 32,
 };
 
 static const struct command {
@@ -77,7 +80,7 @@ static const struct command {
 	{ "restart", NONE, CONF, ctl_restart },
 	{ "reload", NONE, 0, ctl_reload },
 	{ "migrate", NONE, 0, ctl_migrate },
-	{ "check", NONE, 0, ctl_check },
+	{ "check", NONE, MODEL, ctl_check },
 	{ "limits", USER, CONF, ctl_limits },
 	{ "reset-limit", USER, CONF, ctl_reset },
 	{ "history", USER, CONF | LIMIT, ctl_history },
@@ -214,6 +217,7 @@ static const struct option options[] = {
 	{ "days", required_argument, NULL, DAYS },
 	{ "older-than", required_argument, NULL, OLDER },
 	{ "yes", no_argument, NULL, YES },
+	{ "model", no_argument, NULL, MODEL },
 	{ "json", no_argument, NULL, 'j' },
 	{ "version", no_argument, NULL, 'v' },
 	{ "help", no_argument, NULL, 'h' },
@@ -221,7 +225,7 @@ static const struct option options[] = {
 };
 
 /* Returns the exit status, or -1 to continue. *ret_given is set to the options
- * that were given, as bits LIMIT to YES. */
+ * that were given, as bits LIMIT to MODEL. */
 static int
 parse_options(struct ctl *c, int argc, char **argv, int *ret_given,
     struct aic_err *err)
@@ -246,6 +250,9 @@ parse_options(struct ctl *c, int argc, char **argv, int *ret_given,
 			break;
 		case YES:
 			c->yes = true;
+			break;
+		case MODEL:
+			c->model = true;
 			break;
 		case 'j':
 			c->json = true;
@@ -287,10 +294,10 @@ check_usage(struct ctl *c, const struct command *cmd, int given, int n_args,
     struct aic_err *err)
 {
 	static const char *const names[] = { "--limit", "--days",
-		"--older-than", "--yes" };
+		"--older-than", "--yes", "--model" };
 	int extra = given & ~cmd->flags, i;
 
-	for (i = 0; i < 4; i++)
+	for (i = 0; i < 5; i++)
 		if (extra & 1 << i)
 			return aic_fail(err, AIC_EPARAM, "%s does not take %s",
 			    cmd->name, names[i]);

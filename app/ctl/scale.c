@@ -350,7 +350,7 @@ ctl_scale(struct ctl *c, struct aic_err *err)
 	if (!rc)
 		rc = scale_workers(&ch, (int)want, err);
 	if (!rc)
-		rc = ctl_status(c, err);
+		rc = ctl_print_workers(c, err);
 	end_change(&ch);
 	return rc;
 }
@@ -424,7 +424,7 @@ ctl_restart(struct ctl *c, struct aic_err *err)
 		rc = ch.now.n == 1 ? restart_one(&ch, err)
 				   : restart_all(&ch, err);
 	if (!rc)
-		rc = ctl_status(c, err);
+		rc = ctl_print_workers(c, err);
 	end_change(&ch);
 	return rc;
 }

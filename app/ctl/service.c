@@ -34,7 +34,7 @@ static const char *const systemd[VERBS][WORDS] = {
 	[START] = { "systemctl", "--no-ask-password", "start", WORKER },
 	[STOP] = { "systemctl", "--no-ask-password", "stop", WORKER },
 	[LIST] = { "systemctl", "show",
-	    "--property=Id,MainPID,ActiveState,NRestarts", WORKERS,
+	    "--property=Id,MainPID,LoadState,ActiveState,NRestarts", WORKERS,
 	    "nginx.service" },
 	[TEST] = { "nginx", "-T" },
 	[RELOAD] = { "systemctl", "--no-ask-password", "reload", "nginx" },
@@ -171,6 +171,7 @@ struct unit {
 	pid_t pid;
 	int restarts;
 	bool idle; /* stopped on purpose */
+	bool loaded; /* the unit exists */
 };
 
 static void
@@ -179,7 +180,8 @@ end_unit(struct ctl_workers *all, struct unit *u)
 	if (strncmp(u->id, UNIT, strlen(UNIT)) == 0 && !u->idle)
 		add_worker(all, strtol(u->id + strlen(UNIT), NULL, 10), u->pid,
 		    u->restarts);
-	else if (strcmp(u->id, "nginx.service") == 0)
+	/* If the unit does not exist, Nginx can run in some other way. */
+	else if (strcmp(u->id, "nginx.service") == 0 && u->loaded)
 		all->nginx = u->pid;
 	memset(u, 0, sizeof(*u));
 }
@@ -196,8 +198,28 @@ read_systemd_line(struct ctl_workers *all, struct unit *u, const char *line)
 		u->pid = (pid_t)strtol(line + 8, NULL, 10);
 	else if (strncmp(line, "NRestarts=", 10) == 0)
 		u->restarts = (int)strtol(line + 10, NULL, 10);
+	else if (strncmp(line, "LoadState=", 10) == 0)
+		u->loaded = strcmp(line + 10, "loaded") == 0;
 	else if (strncmp(line, "ActiveState=", 12) == 0)
 		u->idle = strcmp(line + 12, "inactive") == 0;
+}
+
+/* A process that has ended has no command line, even before its parent has
+ * collected its status. */
+static bool
+is_alive(pid_t pid)
+{
+	char path[64];
+	FILE *fp;
+	int first;
+
+	snprintf(path, sizeof(path), "/proc/%ld/cmdline", (long)pid);
+	fp = fopen(path, "re");
+	if (!fp)
+		return false;
+	first = getc(fp);
+	fclose(fp);
+	return first != EOF;
 }
 
 static int
@@ -216,6 +238,7 @@ ctl_service_list(struct ctl *c, struct ctl_workers *ret, struct aic_err *err)
 	char *p, *end;
 
 	memset(ret, 0, sizeof(*ret));
+	ret->nginx = -1;
 	rc = run_verb(c, LIST, 0, &r, err);
 	for (p = rc || r.out.len == 0 ? NULL : r.out.data; p && *p; p = end) {
 		end = p + strcspn(p, "\n");
@@ -228,6 +251,9 @@ ctl_service_list(struct ctl *c, struct ctl_workers *ret, struct aic_err *err)
 	}
 	end_unit(ret, &u);
 	ctl_run_done(&r);
+	/* A hook can print the number of a process that was killed. */
+	if (ret->nginx > 0 && !is_alive(ret->nginx))
+		ret->nginx = 0;
 	qsort(ret->w, (size_t)ret->n, sizeof(ret->w[0]), by_number);
 	return rc;
 }

@@ -6,7 +6,7 @@
  *   HOOK stop N          drain worker N; return when the worker has ended
  *   HOOK list            print a line "N PID RESTARTS" for each worker, and a
  *                        line "nginx PID" with Nginx's master. PID 0: the
- *                        worker is not running. RESTARTS is the number of
+ *                        process is not running. RESTARTS is the number of
  *                        restarts after a crash, and may be omitted.
  *   HOOK test-nginx      test Nginx's configuration and print all of it, as
  *                        nginx -T does
@@ -32,7 +32,8 @@ struct ctl_workers {
 		int restarts; /* after a crash */
 	} w[AIC_METRICS_WORKERS]; /* in ascending order of the numbers */
 	int n;
-	pid_t nginx; /* the master process of Nginx; 0: unknown */
+	/* The master process of Nginx. 0: Nginx is not running. -1: unknown. */
+	pid_t nginx;
 };
 
 /* Errors of all functions: AIC_EBUSY, with the text of the service manager, if

@@ -47,7 +47,8 @@ sub list ($self)
 		my $worker = $stack->worker($_);
 		join(' ', $_, $worker->alive ? $worker->pid : 0,
 		    $stack->{restarts}{$_} // 0) . "\n"
-	} $stack->worker_numbers), 'nginx ' . $stack->nginx->pid . "\n";
+	} $stack->worker_numbers), 'nginx ' . ($stack->nginx
+	    && $stack->nginx->alive ? $stack->nginx->pid : 0) . "\n";
 }
 
 # Answers requests for so many seconds. Returns the socket of a caller whose
