@@ -744,6 +744,33 @@ aic_conf_load_url(struct aic_conf *ret_conf, char *const *env,
 }
 
 void
+aic_conf_models(const struct aic_conf *conf, struct aic_provider_conf *to)
+{
+	to[0] = (struct aic_provider_conf){ .base_url = conf->openai_base_url,
+		.api_key = conf->openai_api_key,
+		.name = conf->openai_model,
+		.proxy = conf->openai_proxy,
+		.ca_file = conf->openai_ca_file,
+		.headers_file = conf->openai_headers_file,
+		.extra_body_file = conf->openai_extra_body_file,
+		.auth = conf->openai_auth,
+		.auth_url = conf->openai_auth_url,
+		.auth_scope = conf->openai_auth_scope,
+		.prefix = "OPENAI_" };
+	to[1] = (struct aic_provider_conf){ .base_url = conf->fallback_base_url,
+		.api_key = conf->fallback_api_key,
+		.name = conf->fallback_model,
+		.proxy = conf->fallback_proxy,
+		.ca_file = conf->fallback_ca_file,
+		.headers_file = conf->fallback_headers_file,
+		.extra_body_file = conf->fallback_extra_body_file,
+		.auth = conf->fallback_auth,
+		.auth_url = conf->fallback_auth_url,
+		.auth_scope = conf->fallback_auth_scope,
+		.prefix = "OPENAI_FALLBACK_" };
+}
+
+void
 aic_conf_done(struct aic_conf *conf)
 {
 	size_t i;

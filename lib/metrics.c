@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "lib/clock.h"
 #include "lib/metrics_page.h"
 
 static const char *const seller_results[] = {
@@ -251,6 +252,8 @@ aic_metrics_now(struct aic_metrics *m, const struct aic_metrics_now *now)
 	for (i = 0; i < AIC_METRICS_GAUGES; i++)
 		atomic_store_explicit(&m->page->gauges[i], n[i],
 		    memory_order_relaxed);
+	atomic_store_explicit(&m->page->updated_us, aic_clock_us(),
+	    memory_order_relaxed);
 }
 
 /* --- the workers of a directory ---------------------------------------- */
@@ -288,6 +291,7 @@ fill_worker(struct aic_metrics_worker *to, const struct aic_metrics_view *v)
 		now[i] = aic_metrics_get(&v->page->gauges[i]);
 	memcpy(&to->now, now, sizeof(now));
 	memcpy(to->errors, v->page->errors, sizeof(to->errors));
+	to->age_us = aic_clock_us() - aic_metrics_get(&v->page->updated_us);
 }
 
 void

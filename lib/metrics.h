@@ -133,8 +133,13 @@ struct aic_metrics_worker {
 	char version[32];
 	int64_t answered, failed; /* chats; failed: not because of the caller */
 	int64_t reservations; /* of chats in flight */
-	struct aic_metrics_now now; /* at most a second old */
 	struct aic_metrics_error errors[AIC_METRICS_FAILURES];
+	struct aic_metrics_now now;
+	/*
+	 * The age of `now': about a second, or more if the worker hangs or is
+	 * stopped.
+	 */
+	int64_t age_us;
 };
 
 /*

@@ -94,6 +94,11 @@ struct aic_metrics_page {
 	struct aic_metrics_histogram time[AIC_METRICS_TIME__MAX];
 	aic_metrics_counter gauges[AIC_METRICS_GAUGES];
 	struct aic_metrics_error errors[AIC_METRICS_FAILURES];
+	/*
+	 * When the gauges were set, by the monotonic clock, which all processes
+	 * of a host share.
+	 */
+	aic_metrics_counter updated_us;
 };
 
 struct aic_metrics {

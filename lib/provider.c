@@ -194,7 +194,7 @@ list_headers(struct aic_provider *p)
 {
 	int n = 0, i;
 
-	p->headers[n++] = p->auth; /* NULL: post_with_token() replaces it */
+	p->headers[n++] = p->auth; /* NULL: send_with_token() replaces it */
 	p->headers[n++] = "Content-Type: application/json";
 	p->headers[n++] = "Accept: application/json";
 	p->headers[n++] = "Expect:"; /* disables waiting for 100 Continue */
@@ -304,7 +304,7 @@ hide_token(struct aic_buf *body, const char *token)
 }
 
 static enum aic_provider_token
-post_with_token(struct aic_provider *p, struct way *way,
+send_with_token(struct aic_provider *p, struct way *way,
     const struct aic_provider_call *call, const struct aic_http_request *req,
     struct aic_http_answer *answer)
 {
@@ -334,11 +334,23 @@ post_with_token(struct aic_provider *p, struct way *way,
 	return is;
 }
 
+static enum aic_provider_token
+send_call(struct aic_provider *p, struct aic_http *http,
+    const struct aic_provider_call *call, const struct aic_http_request *req,
+    struct aic_http_answer *answer)
+{
+	struct way way = { .provider = p, .http = http, .call = call };
+
+	if (p->gigachat)
+		return send_with_token(p, &way, call, req, answer);
+	send_request(&way, req, answer);
+	return AIC_PROVIDER_TOKEN_USED;
+}
+
 enum aic_provider_token
 aic_provider_post(struct aic_provider *p, struct aic_http *http,
     const struct aic_provider_call *call, struct aic_http_answer *answer)
 {
-	struct way way = { .provider = p, .http = http, .call = call };
 	struct aic_http_request req = { .url = p->url,
 		.headers = p->headers,
 		.more = call->headers,
@@ -347,8 +359,19 @@ aic_provider_post(struct aic_provider *p, struct aic_http *http,
 		.deadline_us = call->deadline_us,
 		.connect_us = CONNECT_US };
 
-	if (p->gigachat)
-		return post_with_token(p, &way, call, &req, answer);
-	send_request(&way, &req, answer);
-	return AIC_PROVIDER_TOKEN_USED;
+	return send_call(p, http, call, &req, answer);
+}
+
+enum aic_provider_token
+aic_provider_list(struct aic_provider *p, struct aic_http *http,
+    int64_t deadline_us, struct aic_http_answer *answer)
+{
+	const struct aic_provider_call call = { .deadline_us = deadline_us };
+	struct aic_http_request req = { .url = p->models_url,
+		.headers = p->headers,
+		.answer_max = AIC_COMPLETION_MAX,
+		.deadline_us = deadline_us,
+		.connect_us = CONNECT_US };
+
+	return send_call(p, http, &call, &req, answer);
 }

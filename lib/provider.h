@@ -150,4 +150,18 @@ enum aic_provider_token
 aic_provider_post(struct aic_provider *provider, struct aic_http *http,
     const struct aic_provider_call *call, struct aic_http_answer *answer);
 
+/*
+ * aic_provider_list -- send GET /models, which lists the models and costs no
+ * money, after fetching a token if necessary.
+ *
+ * answer    set; gives its body. If the server quotes the token, asterisks
+ *           replace it.
+ *
+ * Errors:   in answer->end; AIC_PROVIDER_TOKEN_MISSING as in
+ *           aic_provider_post()
+ * Blocks:   until the deadline at most
+ */
+enum aic_provider_token aic_provider_list(struct aic_provider *provider,
+    struct aic_http *http, int64_t deadline_us, struct aic_http_answer *answer);
+
 #endif

@@ -97,6 +97,8 @@ sub meddle ($verb, $do, $sub)
 	fails('too many arguments', 2, qr/too many/, 'limits', 1, 2);
 	fails("$_ without its argument", 2, qr/needs/, $_)
 	    for qw(scale limits reset-limit history clear forget);
+	fails('--model for another command', 2,
+	    qr/status does not take --model/, 'status', '--model');
 	fails("the telegram_id \"$_\"", 2, qr/telegram_id/, 'limits', '--', $_)
 	    for '0', '-1', 'x', '1x', '', ' 1', '9223372036854775808', '1e3';
 	fails("$_->[0] $_->[1] of $_->[2]", 2, qr/\Q$_->[0]\E/, $_->[2], 1,
@@ -258,9 +260,12 @@ sub meddle ($verb, $do, $sub)
 
 {
 	my $got = done('status', 'status');
-	like $got->{out}, qr/^worker $_ pid @{[ $s->worker_pid($_) ]} running /m,
+	like $got->{out}, qr/^\s*$_\s+@{[ $s->worker_pid($_) ]}\s+running\s/m,
 	    "... shows worker $_" for 1, 2;
-	is scalar(() = $got->{out} =~ /\n/g), 2, '... one line for each worker';
+	is scalar(() = $got->{out} =~ /\n/g), 3,
+	    '... one line for each worker, and the names of the columns';
+	is join("\n", grep { length > 80 } split /\n/, $got->{out}), '',
+	    '... in 80 columns';
 	my $workers = done('status --json', 'status', '--json')->{json}{workers};
 	is_deeply [ map { "$_->{worker} $_->{pid} $_->{state}" } @$workers ],
 	    [ map { "$_ @{[ $s->worker_pid($_) ]} running" } 1, 2 ],
@@ -286,12 +291,12 @@ sub meddle ($verb, $do, $sub)
 	$s->kill_worker(2);
 	$got = $s->ctl('status');
 	is $got->{status}, 1, 'status exits with 1 when a worker is down';
-	like $got->{out}, qr/^worker 2 pid - down/m, '... and shows the worker';
+	like $got->{out}, qr/^\s*2\s+-\s+down\b/m, '... and shows the worker';
 	is $s->ctl('status', '--json')->{json}{workers}[1]{state}, 'down',
 	    '... as JSON, too';
 	$got = $s->ctl('check');
 	is $got->{status}, 1, 'check exits with 1, too';
-	like $got->{out}, qr/^wrong .*worker 2 .*not ready/m,
+	like $got->{out}, qr/^wrong .*worker 2: not ready \(down\)/m,
 	    '... and names the worker';
 	$s->start_worker(2);
 	done('when the worker is started again, status exits with 0', 'status');
@@ -304,8 +309,9 @@ sub meddle ($verb, $do, $sub)
 	unlike $got->{out}, qr/^(?!ok )/m, '... finds nothing wrong';
 	my $json = done('check --json', 'check', '--json')->{json};
 	is_deeply [ map { $_->{check} } @{ $json->{checks} } ],
-	    [ qw(settings database schema connections durability search_path
-	    nginx site timeouts body workers) ], '... lists all checks';
+	    [ qw(settings database connections schema durability search_path
+	    disk model nginx site timeouts body port listener metrics workers
+	    breakers) ], '... lists all checks';
 	ok $json->{ok}, '... and the overall result';
 
 	# The check with one thing wrong.
@@ -325,8 +331,7 @@ sub meddle ($verb, $do, $sub)
 	};
 	$wrong->('an invalid setting', 'settings', qr/AI_CHAT_THREADS/,
 	    AI_CHAT_THREADS => 'canary-no-secret' =~ s/canary-//r);
-	$wrong->('a missing database', 'database schema connections durability search_path',
-	    qr/connect/, DATABASE_URL =>
+	$wrong->('a missing database', 'database', qr/connect/, DATABASE_URL =>
 	    q("postgresql://u:canary@127.0.0.1:1/x?connect_timeout=2"));
 	$wrong->('a deadline over the timeout of Nginx', 'timeouts',
 	    qr/not less than both .*15000 ms/, AI_CHAT_DEADLINE_MS => 15000);
@@ -409,7 +414,7 @@ sub changed_sql
 	my $got = done('scale 3', 'scale', 3);
 	is numbers(), '1 2 3', '... there are three workers';
 	is slurp($LIST), list_of(1 .. 3), '... all in the list';
-	like $got->{out}, qr/^worker 3 pid @{[ $s->worker_pid(3) ]} running /m,
+	like $got->{out}, qr/^\s*3\s+@{[ $s->worker_pid(3) ]}\s+running\s/m,
 	    '... and in the output';
 	my %pids = pids();
 	done('scale 3 once more', 'scale', 3);
@@ -449,6 +454,10 @@ sub changed_sql
 	spew($LIST, "$list# by hand\nserver 10.0.0.1:9000 weight=2;\n");
 	fails('a line in the list that ai-chatctl did not write', 2,
 	    qr/line 4 of .*: server 10/, 'scale', 3);
+	fails('... which status reports', 1, qr/line 4 of .*: server 10/,
+	    'status');
+	like $s->ctl('check')->{out}, qr/^wrong +workers: line 4 of .*: server 10/m,
+	    '... and so does check';
 	spew($LIST, $list);
 	as_before('a list with a foreign line', $list, %pids);
 
@@ -562,12 +571,12 @@ my (\$n) = (\$a[-1] =~ /^ai-chat-worker\\@(\\d+)\$/);
 exec '$hook', \$a[0], \$n if \$a[0] =~ /^(?:start|stop)\$/ && \$n;
 exec '$hook', 'reload-nginx' if "\@a" eq 'reload nginx';
 exit 0 if \$a[0] =~ /^(?:en|dis)able\$/ && \$n;
-if (\$a[0] eq 'show' && \$a[1] eq '--property=Id,MainPID,ActiveState,NRestarts') {
+if (\$a[0] eq 'show' && \$a[1] eq '--property=Id,MainPID,LoadState,ActiveState,NRestarts') {
 	for (qx($hook list)) {
 		my (\$name, \$pid) = split;
 		\$name = \$name eq 'nginx' ? \$name : "ai-chat-worker\\@\$name";
 		print "MainPID=\$pid\\nNRestarts=7\\nId=\$name.service\\n"
-		    . "ActiveState=active\\n\\n";
+		    . "LoadState=loaded\\nActiveState=active\\n\\n";
 	}
 	print "MainPID=0\\nId=ai-chat-worker\\@9.service\\nActiveState=inactive\\n";
 	exit 0;
@@ -583,9 +592,9 @@ END
 	    PATH => "$dir:" . { AIChat::Proc::base_env() }->{PATH});
 	my $got = $s->ctl('status', { env => \%env });
 	is $got->{status}, 0, 'status by systemd' or diag $got->{err};
-	like $got->{out}, qr/^worker 2 pid @{[ $s->worker_pid(2) ]} running .* restarts 7 /m,
+	like $got->{out}, qr/^\s*2\s+@{[ $s->worker_pid(2) ]}\s+running\s.*\s7$/m,
 	    '... shows the workers';
-	unlike $got->{out}, qr/worker 9/, '... and not a stopped one';
+	unlike $got->{out}, qr/^\s*9\s/m, '... and not a stopped one';
 	$got = $s->ctl('check', { env => \%env });
 	is $got->{status}, 0, 'check by systemd' or diag $got->{out};
 	like $got->{out}, qr/^ok +stop: TimeoutStopSec \(70000 ms\)/m,
@@ -614,7 +623,7 @@ END
 	like $got->{err}, qr/systemctl/,
 	    '... the message names the missing program';
 	$got = $s->ctl('status', { env => { %env, PATH => "$RUN/nowhere" } });
-	like $got->{out}, qr/^worker 1 pid - running/m,
+	like $got->{out}, qr/^\s*1\s+-\s+running\b/m,
 	    '... but status shows what the workers export';
 }
 

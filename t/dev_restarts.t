@@ -27,9 +27,10 @@ sub workers
 {
 	my %workers;
 
-	for (split /\n/, dev('status')) {
+	# The exit status is 1 while a worker is down.
+	for (split /\n/, eval { dev('status') } // $@) {
 		$workers{$1} = [ $2, $3 ]
-		    if /^worker (\d+) pid (\d+) .*restarts (\d+)/;
+		    if /^\s*(\d+)\s+(\d+)\s+\w+\s.*\s(\d+)$/;
 	}
 	return \%workers;
 }
@@ -77,6 +78,19 @@ SKIP: {
 	is_deeply workers(), $now, 'a command that is asked for its help changes'
 	    . ' nothing';
 
+	# Parts that nothing starts again.
+	my $status = dev('status');
+	for my $part (qw(nginx postgresql)) {
+		my ($pid) = $status =~ /^$part pid (\d+)/m;
+		kill 'KILL', $pid;
+		my $got = '';
+		eval { wait_for(sub {
+			$got = eval { dev('status'); '' } // $@;
+			return $got =~ /^$part was ended by signal 9$/m;
+		}, 10, 'status to report it') };
+		like $got, qr/^$part was ended by signal 9$/m,
+		    "./dev status reports a killed $part, and fails";
+	}
 	dev('down');
 	$up = 0;
 	is ask(), 599, './dev down stops the service';

@@ -11,7 +11,7 @@ my $TOP = AIChat::Stack::top();
 # programs that migrate the schema or check it.
 my %sql = map { $_ => 1 } map { ("lib/$_.c") } qw(context db durable history idempotency limit
     retain save usage audit);
-$sql{$_} = 1 for qw(app/ctl/check.c app/migrate/main.c app/worker/worker.c
+$sql{$_} = 1 for qw(app/ctl/check_db.c app/migrate/main.c app/worker/worker.c
     app/worker/admin_service.c);
 $sql{'lib/schema.h'} = 1;	# what two stages share
 $sql{'lib/redis.c'} = 1;	# a SELECT of its own

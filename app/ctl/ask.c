@@ -3,16 +3,19 @@
 #include "app/ctl/ask.h"
 
 #include <errno.h>
-#include <stddef.h>
+#include <poll.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "lib/clock.h"
+#include "lib/metrics.h"
+
 /* A worker waits for its database for one second at most. */
-#define PATIENCE_S 3
+#define PATIENCE_US (3 * AIC_S)
 
 enum { BEGIN = 1, PARAMS = 4, IN = 5, OUT = 6 };
 
@@ -73,21 +76,20 @@ make_request(struct bytes *to)
 	add_record(to, IN, NULL, 0);
 }
 
+/* The descriptor does not block, because several workers are asked at once, and
+ * a worker that hangs has a full queue. */
 static int
 connect_to(const char *path)
 {
-	const struct timeval patience = { .tv_sec = PATIENCE_S };
 	struct sockaddr_un to = { .sun_family = AF_UNIX };
 	int fd;
 
 	if (strlen(path) >= sizeof(to.sun_path))
 		return -1;
 	memcpy(to.sun_path, path, strlen(path) + 1);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return -1;
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
 	if (connect(fd, (const struct sockaddr *)(const void *)&to,
 		sizeof(to)) != 0) {
 		close(fd);
@@ -96,34 +98,104 @@ connect_to(const char *path)
 	return fd;
 }
 
-/* The first record of the response begins with the status. */
-static bool
-says_200(const struct bytes *got)
+static void
+start_ask(struct ctl_ask *a, const struct bytes *request)
 {
-	static const char want[] = "Status: 200";
+	a->answered = a->ready = false;
+	a->database[0] = '\0';
+	a->n = 0;
+	a->fd = connect_to(a->path);
+	if (a->fd >= 0 &&
+	    send(a->fd, request->b, request->n, MSG_NOSIGNAL) !=
+		(ssize_t)request->n) {
+		close(a->fd);
+		a->fd = -1;
+	}
+}
 
-	return got->n >= 8 + strlen(want) && got->b[1] == OUT &&
-	    memcmp(got->b + 8, want, strlen(want)) == 0;
+/* Copy the value of "name":"value" in the response, which is one short record.
+ */
+static void
+read_word(const struct ctl_ask *a, const char *name, char *to, size_t size)
+{
+	const char *at = memmem(a->got, a->n, name, strlen(name));
+	const char *end = a->got + a->n;
+	size_t i = 0;
+
+	at = at ? at + strlen(name) : end;
+	while (at < end && *at != '"' && i + 1 < size)
+		to[i++] = *at++;
+	to[i] = '\0';
+}
+
+/* The first record of the response begins with the status. */
+static void
+finish_ask(struct ctl_ask *a)
+{
+	static const char begin[] = "Status: ", ready[] = "Status: 200";
+
+	close(a->fd);
+	a->fd = -1;
+	a->answered = a->n >= 8 + strlen(ready) && a->got[1] == OUT &&
+	    memcmp(a->got + 8, begin, strlen(begin)) == 0;
+	a->ready = a->answered &&
+	    memcmp(a->got + 8, ready, strlen(ready)) == 0;
+	read_word(a, "\"database\":\"", a->database, sizeof(a->database));
+}
+
+static void
+read_ask(struct ctl_ask *a)
+{
+	ssize_t n = recv(a->fd, a->got + a->n, sizeof(a->got) - a->n, 0);
+
+	if (n > 0)
+		a->n += (size_t)n;
+	if (n == 0 || a->n == sizeof(a->got) ||
+	    (n < 0 && errno != EAGAIN && errno != EINTR))
+		finish_ask(a);
+}
+
+void
+ctl_ask_all(struct ctl_ask *asks, int n)
+{
+	int64_t until = aic_clock_us() + PATIENCE_US;
+	struct pollfd fds[AIC_METRICS_WORKERS];
+	struct bytes request = { .n = 0 };
+	int i, of[AIC_METRICS_WORKERS], left;
+
+	make_request(&request);
+	if (n > AIC_METRICS_WORKERS)
+		n = AIC_METRICS_WORKERS;
+	for (i = 0; i < n; i++)
+		start_ask(&asks[i], &request);
+	for (;;) {
+		for (i = left = 0; i < n; i++) {
+			if (asks[i].fd < 0)
+				continue;
+			of[left] = i;
+			fds[left++] = (struct pollfd){ .fd = asks[i].fd,
+				.events = POLLIN };
+		}
+		if (left == 0 || aic_clock_us() >= until)
+			break;
+		if (poll(fds, (nfds_t)left, aic_clock_left_ms(until)) <= 0)
+			continue;
+		for (i = 0; i < left; i++)
+			if (fds[i].revents)
+				read_ask(&asks[of[i]]);
+	}
+	for (i = 0; i < left; i++) {
+		close(asks[of[i]].fd);
+		asks[of[i]].fd = -1;
+	}
 }
 
 bool
 ctl_ask_ready(const char *socket_path)
 {
-	struct bytes out = { .n = 0 }, got = { .n = 0 };
-	ssize_t n = 1;
-	int fd;
+	struct ctl_ask a = { .fd = -1 };
 
-	fd = connect_to(socket_path);
-	if (fd < 0)
-		return false;
-	make_request(&out);
-	if (send(fd, out.b, out.n, MSG_NOSIGNAL) == (ssize_t)out.n) {
-		while (n > 0 && got.n < sizeof(got.b)) {
-			n = recv(fd, got.b + got.n, sizeof(got.b) - got.n, 0);
-			if (n > 0)
-				got.n += (size_t)n;
-		}
-	}
-	close(fd);
-	return says_200(&got);
+	snprintf(a.path, sizeof(a.path), "%s", socket_path);
+	ctl_ask_all(&a, 1);
+	return a.ready;
 }

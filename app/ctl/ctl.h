@@ -33,6 +33,7 @@ struct ctl {
 	int64_t limit, days, older_than; /* --limit ...; 0: not given */
 	int64_t offset; /* --offset */
 	bool json, yes;
+	bool model; /* --model: call the model, which costs money */
 
 	struct aic_buf doc; /* with --json */
 	bool bad; /* the command has printed a result that is not good */
@@ -47,6 +48,13 @@ typedef enum aic_code ctl_command(struct ctl *c, struct aic_err *err);
 ctl_command ctl_status, ctl_scale, ctl_restart, ctl_reload, ctl_migrate,
     ctl_check, ctl_limits, ctl_history, ctl_stats, ctl_reset, ctl_clear,
     ctl_forget, ctl_prune;
+
+/* ctl_print_workers -- print the workers after a change of them. In contrast to
+ * ctl_status(), the result is bad only if a worker does not run or is not in
+ * Nginx's list, because the change has nothing to do with other problems.
+ * Errors: AIC_ENOMEM. */
+enum aic_code
+ctl_print_workers(struct ctl *c, struct aic_err *err) AIC_MUST_CHECK;
 
 /* ctl_say -- print a line on standard output; with --json, print nothing. */
 void ctl_say(const struct ctl *c, const char *fmt, ...) AIC_PRINTF(2, 3);

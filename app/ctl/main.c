@@ -38,7 +38,9 @@ static const char usage[] =
     "                        of them\n"
     "  reload                test Nginx's configuration and reload Nginx\n"
     "  migrate               bring the database up to date\n"
-    "  check                 check settings, database, Nginx and workers\n"
+    "  check [--model]       check settings, database, Nginx, models and\n"
+    "                        workers; with --model ask each model a\n"
+    "                        question, which costs money\n"
     "  limits ID             print the daily limit of a user and its use\n"
     "  reset-limit ID        reset the daily limit of a user\n"
     "  history ID [--limit N] [--offset N]\n"
@@ -68,6 +70,7 @@ enum {
 	OLDER = 4,
 	YES = 8,
 	OFFSET = 16,
+	MODEL = 32,
 	/* The command needs the parsed settings of the workers, not only their
 	 * environment. */
 	CONF = 1024,
@@ -84,7 +87,7 @@ static const struct command {
 	{ "restart", MAYBE_NUMBER, CONF, ctl_restart },
 	{ "reload", NONE, 0, ctl_reload },
 	{ "migrate", NONE, 0, ctl_migrate },
-	{ "check", NONE, 0, ctl_check },
+	{ "check", NONE, MODEL, ctl_check },
 	{ "limits", USER, CONF, ctl_limits },
 	{ "reset-limit", USER, CONF, ctl_reset },
 	{ "history", USER, CONF | LIMIT | OFFSET, ctl_history },
@@ -237,6 +240,7 @@ static const struct option options[] = {
 	{ "days", required_argument, NULL, DAYS },
 	{ "older-than", required_argument, NULL, OLDER },
 	{ "yes", no_argument, NULL, YES },
+	{ "model", no_argument, NULL, MODEL },
 	{ "json", no_argument, NULL, 'j' },
 	{ "version", no_argument, NULL, 'V' },
 	{ "help", no_argument, NULL, 'h' },
@@ -244,7 +248,7 @@ static const struct option options[] = {
 };
 
 /* Returns the exit status, or -1 to continue. *ret_given is set to the options
- * that were given, as bits LIMIT to OFFSET. */
+ * that were given, as bits LIMIT to MODEL. */
 static int
 parse_options(struct ctl *c, int argc, char **argv, int *ret_given,
     struct aic_err *err)
@@ -273,6 +277,9 @@ parse_options(struct ctl *c, int argc, char **argv, int *ret_given,
 			break;
 		case YES:
 			c->yes = true;
+			break;
+		case MODEL:
+			c->model = true;
 			break;
 		case 'j':
 			c->json = true;
@@ -316,8 +323,9 @@ check_usage(struct ctl *c, const struct command *cmd, int given, int n_args,
 	const struct option *o;
 	int extra = given & ~cmd->flags;
 
+	/* The letters of --json, --version and --help are no single bits. */
 	for (o = options; o->name; o++)
-		if (o->val < 'A' && extra & o->val)
+		if ((o->val & (o->val - 1)) == 0 && extra & o->val)
 			return aic_fail(err, AIC_EPARAM,
 			    "%s does not take --%s", cmd->name, o->name);
 	if (n_args > (cmd->argument == NONE ? 0 : 1))

@@ -21,6 +21,10 @@
 #define FILES_MAX 512
 #define BLOCKS_MAX 16384
 #define DEPTH_MAX 16
+#define LISTENS_MAX 512
+
+/* The words of a directive that are read; further words are ignored. */
+#define WORDS_MAX 8
 
 /* --- the processes of Nginx ----------------------------------------------- */
 
@@ -123,7 +127,23 @@ static const struct {
 struct block {
 	int up; /* the enclosing block; -1: none */
 	bool passes; /* to the workers */
+	bool is_server;
+	bool is_metrics; /* the location of /metrics alone */
 	int64_t value[VALUES]; /* -1: not set in this block */
+};
+
+/* A word: a word, a string without its quotes, or one of ; { }. */
+struct word {
+	const char *p;
+	size_t n;
+	bool sign; /* one of ; { } */
+};
+
+/* The directives listen and server_name of the server blocks. */
+struct listen {
+	int block;
+	struct word word[WORDS_MAX];
+	int n;
 };
 
 /* A file of the dump. The dump prints each file once; an include directive is
@@ -138,6 +158,8 @@ struct reader {
 	int n_files;
 	struct block *blocks;
 	int n_blocks;
+	struct listen listens[LISTENS_MAX];
+	int n_listens;
 	int depth;
 };
 
@@ -212,14 +234,7 @@ read_value(bool size, const char *text)
 	return sum;
 }
 
-/* Read the next word: a word, a string without its quotes, or one of ; { } as a
- * word of its own. At the end of the text the word is empty. */
-struct word {
-	const char *p;
-	size_t n;
-	bool sign; /* one of ; { } */
-};
-
+/* Read the next word. At the end of the text the word is empty. */
 static struct word
 next_word(const char **text)
 {
@@ -274,6 +289,14 @@ add_block(struct reader *r, int up)
 	return r->n_blocks++;
 }
 
+static void
+name_block(struct block *b, const struct word *words, int n)
+{
+	b->is_server = n == 1 && is_word(&words[0], "server");
+	b->is_metrics = n == 3 && is_word(&words[0], "location") &&
+	    is_word(&words[1], "=") && is_word(&words[2], "/metrics");
+}
+
 static bool read_text(struct reader *r, const char *text, int block);
 
 /* Read all files that an include directive names, in its place. */
@@ -298,16 +321,25 @@ read_include(struct reader *r, const struct word *w, int block)
 	return ok;
 }
 
-/* Evaluate a directive and its first argument. */
+/* Evaluate a directive of n words. */
 static bool
-read_directive(struct reader *r, const struct word *name,
-    const struct word *arg, int block)
+read_directive(struct reader *r, const struct word *words, int n, int block)
 {
+	static const struct word none = { "", 0, false };
+	const struct word *name = words, *arg = n > 1 ? &words[1] : &none;
+	struct listen *l;
 	char text[64];
 	int v;
 
 	if (is_word(name, "include") && arg->n > 0)
 		return read_include(r, arg, block);
+	if ((is_word(name, "listen") || is_word(name, "server_name")) &&
+	    arg->n > 0 && r->n_listens < LISTENS_MAX) {
+		l = &r->listens[r->n_listens++];
+		l->block = block;
+		l->n = n;
+		memcpy(l->word, words, (size_t)n * sizeof(*words));
+	}
 	if (is_word(name, "fastcgi_pass") && is_word(arg, UPSTREAM))
 		r->blocks[block].passes = true;
 	for (v = 0; v < VALUES; v++)
@@ -324,7 +356,7 @@ read_directive(struct reader *r, const struct word *name,
 static bool
 read_text(struct reader *r, const char *text, int block)
 {
-	struct word w, words[2];
+	struct word w, words[WORDS_MAX];
 	int n = 0, top = block;
 	bool ok = true;
 
@@ -334,7 +366,7 @@ read_text(struct reader *r, const char *text, int block)
 			/* An empty string is an ordinary word. */
 			if (w.n == 0 && *text == '\0')
 				break;
-			if (n < 2)
+			if (n < WORDS_MAX)
 				words[n++] = w;
 			continue;
 		}
@@ -344,10 +376,10 @@ read_text(struct reader *r, const char *text, int block)
 			block = r->blocks[block].up;
 		} else if (*w.p == '{') {
 			block = add_block(r, block);
+			if (block >= 0)
+				name_block(&r->blocks[block], words, n);
 		} else if (n > 0) {
-			if (n == 1)
-				words[1] = (struct word){ "", 0, false };
-			ok = read_directive(r, &words[0], &words[1], block);
+			ok = read_directive(r, words, n, block);
 		}
 		if (!ok || block < 0)
 			return false;
@@ -387,6 +419,91 @@ add_site_place(struct ctl_nginx_site *site, const struct reader *r, int block)
 	site->body_max = first ? body : -min_of(-site->body_max, -body);
 }
 
+/* --- where callers reach the workers -------------------------------------- */
+
+static int
+find_server(const struct reader *r, int block)
+{
+	while (block >= 0 && !r->blocks[block].is_server)
+		block = r->blocks[block].up;
+	return block;
+}
+
+static bool
+has_word(const struct listen *l, const char *what)
+{
+	int i;
+
+	for (i = 2; i < l->n; i++)
+		if (is_word(&l->word[i], what))
+			return true;
+	return false;
+}
+
+static void
+add_listen(struct ctl_nginx_site *site, const struct listen *l)
+{
+	struct ctl_nginx_listen *to = &site->listen[site->n_listens];
+	int i;
+
+	if (site->n_listens == CTL_NGINX_LISTENS || has_word(l, "udp") ||
+	    has_word(l, "quic"))
+		return;
+	snprintf(to->address, sizeof(to->address), "%.*s", (int)l->word[1].n,
+	    l->word[1].p);
+	to->tls = has_word(l, "ssl");
+	to->proxied = has_word(l, "proxy_protocol");
+	for (i = 0; i < site->n_listens; i++)
+		if (strcmp(site->listen[i].address, to->address) == 0)
+			return;
+	site->n_listens++;
+}
+
+/* The name is sent as the host of a request, so that Nginx selects this server
+ * among several on the same address. A pattern cannot be sent. */
+static void
+set_name(struct ctl_nginx_site *site, const struct listen *l)
+{
+	const struct word *w;
+	int i;
+
+	for (i = 1; i < l->n && !site->name[0]; i++) {
+		w = &l->word[i];
+		if (w->n > 0 && w->n < sizeof(site->name) &&
+		    !memchr(w->p, '*', w->n) && !strchr("~_.", *w->p))
+			snprintf(site->name, sizeof(site->name), "%.*s",
+			    (int)w->n, w->p);
+	}
+}
+
+/* Collect the addresses of the servers that pass more than /metrics. */
+static void
+add_listens(struct ctl_nginx_site *site, const struct reader *r)
+{
+	static const struct listen preset = { .word = { [1] = { "*:80", 4,
+							    false } },
+		.n = 2 };
+	int i, j, server, last = -1, n;
+
+	for (i = 0; i < r->n_blocks; i++) {
+		server = find_server(r, i);
+		if (!r->blocks[i].passes || r->blocks[i].is_metrics ||
+		    server < 0 || server == last)
+			continue;
+		last = server;
+		for (j = n = 0; j < r->n_listens; j++) {
+			if (r->listens[j].block != server)
+				continue;
+			if (is_word(&r->listens[j].word[0], "listen") && ++n)
+				add_listen(site, &r->listens[j]);
+			else
+				set_name(site, &r->listens[j]);
+		}
+		if (n == 0)
+			add_listen(site, &preset);
+	}
+}
+
 enum aic_code
 ctl_nginx_read(struct ctl_nginx_site *ret, char *dump, const char *list,
     struct aic_err *err)
@@ -404,6 +521,7 @@ ctl_nginx_read(struct ctl_nginx_site *ret, char *dump, const char *list,
 	for (i = 0; i < r.n_blocks; i++)
 		if (r.blocks[i].passes)
 			add_site_place(ret, &r, i);
+	add_listens(ret, &r);
 	for (i = 0; i < r.n_files; i++)
 		if (strcmp(r.files[i].name, list) == 0)
 			ret->listed = true;

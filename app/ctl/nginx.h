@@ -39,6 +39,14 @@ void ctl_nginx_note(struct ctl_nginx *old, pid_t master);
 bool
 ctl_nginx_wait(const struct ctl_nginx *old, bool ended, int64_t deadline_us);
 
+#define CTL_NGINX_LISTENS 16
+
+struct ctl_nginx_listen {
+	char address[128]; /* as in the directive: "9001", "[::1]:443" */
+	bool tls;
+	bool proxied; /* a connection begins with the PROXY protocol */
+};
+
 /* The effective values in the places that pass requests to the workers: the
  * minimum and the maximum of all places. */
 struct ctl_nginx_site {
@@ -47,6 +55,10 @@ struct ctl_nginx_site {
 	int64_t send_ms; /* fastcgi_send_timeout, the minimum */
 	int64_t body_min, body_max; /* client_max_body_size; 0: no limit */
 	bool listed; /* the configuration includes the list of workers */
+	/* Where callers reach the workers; not the listener of /metrics. */
+	struct ctl_nginx_listen listen[CTL_NGINX_LISTENS];
+	int n_listens;
+	char name[256]; /* of the server; "": none */
 };
 
 /*

@@ -389,7 +389,7 @@ ctl_scale(struct ctl *c, struct aic_err *err)
 	if (!rc)
 		rc = scale_workers(&ch, (int)want, err);
 	if (!rc)
-		rc = ctl_status(c, err);
+		rc = ctl_print_workers(c, err);
 	end_change(&ch);
 	return rc;
 }
@@ -560,7 +560,7 @@ ctl_restart(struct ctl *c, struct aic_err *err)
 	if (!rc)
 		rc = restart_workers(&ch, (int)only, err);
 	if (!rc)
-		rc = ctl_status(c, err);
+		rc = ctl_print_workers(c, err);
 	end_change(&ch);
 	return rc;
 }

@@ -34,7 +34,7 @@ static const char *const systemd[VERBS][WORDS] = {
 	[START] = { "systemctl", "--no-ask-password", "start", WORKER },
 	[STOP] = { "systemctl", "--no-ask-password", "stop", WORKER },
 	[LIST] = { "systemctl", "show",
-	    "--property=Id,MainPID,ActiveState,NRestarts", WORKERS,
+	    "--property=Id,MainPID,LoadState,ActiveState,NRestarts", WORKERS,
 	    "nginx.service" },
 	[TEST] = { "nginx", "-T" },
 	[RELOAD] = { "systemctl", "--no-ask-password", "reload", "nginx" },
@@ -171,6 +171,7 @@ struct unit {
 	pid_t pid;
 	int restarts;
 	bool idle; /* stopped on purpose */
+	bool loaded; /* the unit exists */
 };
 
 static void
@@ -179,7 +180,8 @@ end_unit(struct ctl_workers *all, struct unit *u)
 	if (strncmp(u->id, UNIT, strlen(UNIT)) == 0 && !u->idle)
 		add_worker(all, strtol(u->id + strlen(UNIT), NULL, 10), u->pid,
 		    u->restarts);
-	else if (strcmp(u->id, "nginx.service") == 0)
+	/* If the unit does not exist, Nginx can run in some other way. */
+	else if (strcmp(u->id, "nginx.service") == 0 && u->loaded)
 		all->nginx = u->pid;
 	memset(u, 0, sizeof(*u));
 }
@@ -196,6 +198,8 @@ read_systemd_line(struct ctl_workers *all, struct unit *u, const char *line)
 		u->pid = (pid_t)strtol(line + 8, NULL, 10);
 	else if (strncmp(line, "NRestarts=", 10) == 0)
 		u->restarts = (int)strtol(line + 10, NULL, 10);
+	else if (strncmp(line, "LoadState=", 10) == 0)
+		u->loaded = strcmp(line + 10, "loaded") == 0;
 	else if (strncmp(line, "ActiveState=", 12) == 0)
 		u->idle = strcmp(line + 12, "inactive") == 0;
 }

@@ -61,38 +61,6 @@ enum check_column {
 	CHECK_READ_ONLY,
 };
 
-static void
-set_models(struct aic_provider_conf models[AIC_OPENAI_MODELS],
-    const struct aic_conf *conf)
-{
-	models[0] = (struct aic_provider_conf){
-		.base_url = conf->openai_base_url,
-		.api_key = conf->openai_api_key,
-		.name = conf->openai_model,
-		.proxy = conf->openai_proxy,
-		.ca_file = conf->openai_ca_file,
-		.headers_file = conf->openai_headers_file,
-		.extra_body_file = conf->openai_extra_body_file,
-		.auth = conf->openai_auth,
-		.auth_url = conf->openai_auth_url,
-		.auth_scope = conf->openai_auth_scope,
-		.prefix = "OPENAI_"
-	};
-	models[1] = (struct aic_provider_conf){
-		.base_url = conf->fallback_base_url,
-		.api_key = conf->fallback_api_key,
-		.name = conf->fallback_model,
-		.proxy = conf->fallback_proxy,
-		.ca_file = conf->fallback_ca_file,
-		.headers_file = conf->fallback_headers_file,
-		.extra_body_file = conf->fallback_extra_body_file,
-		.auth = conf->fallback_auth,
-		.auth_url = conf->fallback_auth_url,
-		.auth_scope = conf->fallback_auth_scope,
-		.prefix = "OPENAI_FALLBACK_"
-	};
-}
-
 /*
  * Describe how the model is called. The cache key of an answer contains the
  * description, so that a cached answer is used only under the same settings and
@@ -149,7 +117,7 @@ worker_open(struct worker *w, struct aic_conf *conf, struct aic_err *err)
 		.breaker_failures = conf->breaker_failures,
 		.breaker_open_us = conf->breaker_open_ms * AIC_MS,
 		.retry_floor = conf->retry_floor };
-	set_models(ai.models, conf);
+	aic_conf_models(conf, ai.models);
 	/* API_SECRET_KEY is the one secret that the workers of all machines
 	 * share, so the seal of cached values is derived from it. */
 	cache = (struct aic_cache_conf){
@@ -228,10 +196,9 @@ worker_close(struct worker *w)
 	memset(w, 0, sizeof(*w));
 }
 
-enum aic_code
-worker_check(struct worker *w, struct aic_err *err)
+static enum aic_code
+check_tables(struct worker *w, int64_t until, struct aic_err *err)
 {
-	int64_t until = aic_clock_us() + w->conf.db_timeout_ms * AIC_MS;
 	struct aic_db_call call;
 	enum aic_code rc;
 
@@ -344,6 +311,20 @@ try_key(struct worker *w, int64_t deadline_us, struct aic_err *err)
 	aic_limit_reserve_bind(&calls[1], &r);
 	aic_idempotency_bind(&calls[2], 0, nil, NULL);
 	return run_and_discard(w, calls, 3, deadline_us, err);
+}
+
+enum aic_code
+worker_check(struct worker *w, struct aic_err *err)
+{
+	int64_t until = aic_clock_us() + w->conf.db_timeout_ms * AIC_MS;
+	enum aic_code rc;
+
+	rc = check_tables(w, until, err);
+	if (!rc)
+		rc = try_chat(w, until, err);
+	if (!rc)
+		rc = try_key(w, until, err);
+	return rc;
 }
 
 /* The keys in Redis contain a digest that identifies the database. If the

@@ -153,7 +153,8 @@ void worker_close(struct worker *w);
 
 /*
  * worker_check -- check that the database can be reached and is writable, that
- * the migrations have run, and that the database has the configured time zone.
+ * the migrations have run, that the database has the configured time zone, and
+ * that the role may run the statements of a chat.
  *
  * Errors:   AIC_EDB, AIC_ECONF
  * Blocks:   for AI_CHAT_DB_TIMEOUT_MS at most

@@ -326,6 +326,21 @@ put_control(struct text *t, const struct request *r, const char *id)
 	return 200;
 }
 
+/* The list of models, which needs a key and is no question. */
+static void
+handle_models(struct conn *c, const struct request *r)
+{
+	if (!r->bearer) {
+		send_error(c, 401, "You didn't provide an API key.", NULL);
+		return;
+	}
+	text_reset(&g.body);
+	putz(&g.body,
+	    "{\"object\":\"list\",\"data\":[{\"id\":\"gpt-4o-mini\","
+	    "\"object\":\"model\",\"created\":0,\"owned_by\":\"stub\"}]}");
+	send_body(c, 200, "application/json");
+}
+
 static void
 handle_control(struct conn *c, const struct request *r)
 {
@@ -340,6 +355,15 @@ handle_control(struct conn *c, const struct request *r)
 	send_body(c, status, "application/json");
 }
 
+static bool
+path_ends_with(const struct request *r, const char *tail)
+{
+	const size_t n = strlen(tail);
+
+	return r->path_len >= n &&
+	    memcmp(r->path + r->path_len - n, tail, n) == 0;
+}
+
 /*
  * Handles the request at p. The value is the number of its bytes; 0: it is not
  * complete yet.
@@ -348,8 +372,6 @@ static size_t
 take_request(struct conn *c, const char *p, size_t n)
 {
 	static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
-	static const char tail[] = "/chat/completions";
-	const size_t tail_len = sizeof(tail) - 1;
 	const char *head_end;
 	struct request r;
 	size_t total;
@@ -383,9 +405,12 @@ take_request(struct conn *c, const char *p, size_t n)
 	c->continued = false;
 	c->close_after = r.close;
 	c->cut = false;
-	if (is_word(r.method, r.method_len, "POST") && r.path_len >= tail_len &&
-	    memcmp(r.path + r.path_len - tail_len, tail, tail_len) == 0)
+	if (is_word(r.method, r.method_len, "POST") &&
+	    path_ends_with(&r, "/chat/completions"))
 		handle_completion(c, &r);
+	else if (is_word(r.method, r.method_len, "GET") &&
+	    path_ends_with(&r, "/models"))
+		handle_models(c, &r);
 	else
 		handle_control(c, &r);
 	return total;

@@ -172,6 +172,39 @@ included_files_count_where_they_are_included(void **state)
 }
 
 static void
+the_listeners_of_callers_are_found(void **state)
+{
+	struct ctl_nginx_site site;
+
+	(void)state;
+	assert_int_equal(
+	    read_dump(
+		MAIN
+		"http { server { listen 80; location / { return 301 x; } }\n"
+		"server { listen 127.0.0.1:9001 backlog=4096; listen\n"
+		"[::]:443 ssl http2 reuseport proxy_protocol;"
+		" listen 443 quic; server_name _ *.x.org ~^a$ chat.x.org b;"
+		" location / { if ($a = b) { return 404; }"
+		" fastcgi_pass ai_chat; }"
+		" location /v1/ { fastcgi_pass ai_chat; } }\n"
+		"server { listen 9002; location = /metrics"
+		" { fastcgi_pass ai_chat; } }\n"
+		"server { location / { fastcgi_pass ai_chat; } } }",
+		&site),
+	    AIC_OK);
+	assert_int_equal(site.n_listens, 3);
+	assert_string_equal(site.listen[0].address, "127.0.0.1:9001");
+	assert_false(site.listen[0].tls);
+	assert_false(site.listen[0].proxied);
+	assert_string_equal(site.listen[1].address, "[::]:443");
+	assert_true(site.listen[1].tls);
+	assert_true(site.listen[1].proxied);
+	/* Nginx's own, where no directive stands. */
+	assert_string_equal(site.listen[2].address, "*:80");
+	assert_string_equal(site.name, "chat.x.org");
+}
+
+static void
 a_text_that_is_no_configuration_is_refused(void **state)
 {
 	static const char *const dumps[] = { "", "nonsense", MAIN "http {",
@@ -192,4 +225,5 @@ UNIT_MAIN(T(settings_are_read_as_systemd_reads_them),
     T(the_directive_that_applies_is_found_in_any_block),
     T(words_in_quotes_and_comments_are_not_directives),
     T(included_files_count_where_they_are_included),
+    T(the_listeners_of_callers_are_found),
     T(a_text_that_is_no_configuration_is_refused))

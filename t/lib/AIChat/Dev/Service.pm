@@ -181,19 +181,25 @@ sub supervise
 	print $asker "ok\n" if $asker;
 }
 
-# All parts but the workers, which ai-chatctl lists.
+# All parts but the workers, which ai-chatctl lists.  Dies with the same text when one
+# of them has ended, so that the command fails.
 sub parts_text
 {
+	my $failed;
 	my $line = sub ($what, $proc) {
 		return '' if !$proc;
 		return sprintf "%s pid %d up %d s\n", $what, $proc->pid,
-		    time - $proc->since;
+		    time - $proc->since if $proc->alive;
+		$failed = 1;
+		return "$what " . $proc->how_it_ended . "\n";
 	};
-	return join '', $line->('nginx', $stack->nginx),
+	my $text = join '', $line->('nginx', $stack->nginx),
 	    $line->('postgresql', $stack->pg && $stack->pg->proc),
 	    $line->('model', $stack->model),
 	    $line->('redis', $stack->redis),
 	    $line->('server', $stack->server);
+	die $text if $failed;
+	return $text;
 }
 
 # Sends a command to the supervisor and prints the reply.  Returns nothing where no
@@ -238,9 +244,9 @@ sub run_up (@args)
 	    if port() !~ /^[1-9]\d{0,4}\z/ || port() > 65534;
 	if (!take_lock()) {
 		my $ok = ask_supervisor('parts');
-		ctl('status') if $ok;
-		say 'Already running; ./dev down stops it.' if $ok;
-		return 0 if $ok;
+		ctl('status') if defined $ok;
+		say 'Already running; ./dev down stops it.' if defined $ok;
+		return 0 if defined $ok;
 		# A supervisor that was killed may still be removing its files.
 		eval { wait_for(\&take_lock, 20, '') }
 		    or die 'another ./dev is using ' . var() . "\n";
@@ -402,9 +408,9 @@ sub run_ctl (@args) { return ctl(@args) // report_not_running() }
 sub run_status (@args)
 {
 	return usage() if @args;
-	return report_not_running() if !ask_supervisor('parts');
-	ctl('status');
-	return 0;
+	my $ok = ask_supervisor('parts') // return report_not_running();
+	my $status = ctl('status') // 1;
+	return $ok ? $status : 1;
 }
 
 sub run_restart (@args)
@@ -490,7 +496,8 @@ END
 		run => \&run_status,
 		help => <<'END',
 Lists the processes that run, with their process ids, and the state of each
-worker. The exit status is 1 when nothing runs.
+worker. The exit status is 1 when nothing runs, when a process has ended that
+should run, or when a worker has a problem.
 END
 	}, {
 		name => 'scale', args => 'N',
