@@ -35,6 +35,8 @@ enum kind {
 	PATHS, /* paths of the seller-data API */
 	CA, /* path of a file of certificates */
 	SCHEMA, /* name of a schema of the database */
+	ADDRESSES, /* on which Nginx listens */
+	SITE_FILE, /* path of a file that Nginx reads */
 	ZONE, /* the last kind that is text */
 	NUM,
 	REAL,
@@ -48,6 +50,8 @@ enum {
 	SECRET = 2, /* may be set as NAME_FILE; never logged; wiped */
 	DIRECT = 4, /* for a PROXY: may be AIC_PROVIDER_DIRECT */
 	CREDENTIAL = 8, /* a path; the file may be a systemd credential */
+	SITE = 16, /* for the site of Nginx; see aic_conf_load_site() */
+	MIGRATE = 32, /* for ai-chat-migrate; see aic_conf_load_url() */
 };
 
 struct setting {
@@ -69,6 +73,8 @@ static const struct setting table[] = {
 	{ "API_SECRET_KEY", KEYS, MUST | SECRET, NULL, 0, 0, AT(api_keys) },
 	{ "API_ADMIN_KEY", KEYS, SECRET, NULL, 0, 0, AT(api_admin_key) },
 	{ "DATABASE_URL", TEXT, MUST | SECRET, NULL, 0, 0, AT(database_url) },
+	{ "AI_CHAT_MIGRATE_URL", TEXT, MIGRATE | SECRET, NULL, 0, 0,
+	    AT(migrate_url) },
 	{ "OPENAI_API_KEY", KEY, MUST | SECRET, NULL, 0, 0,
 	    AT(openai_api_key) },
 	{ "OPENAI_BASE_URL", BASE_URL, 0, "https://api.openai.com/v1", 0, 0,
@@ -144,7 +150,14 @@ static const struct setting table[] = {
 	 */
 	{ "AI_CHAT_USER_CONTEXT_CHARS", NUM, 0, "4000", 200, 16000,
 	    AT(user_context_chars) },
-	{ "AI_CHAT_PORT", NUM, 0, "9001", 1, 65535, AT(port) },
+	{ "AI_CHAT_ADDRESS", ADDRESSES, SITE, "127.0.0.1", 0, 0, AT(address) },
+	{ "AI_CHAT_PORT", NUM, SITE, "9001", 1, 65535, AT(port) },
+	/* 1 to 65535: the range of a port */
+	{ "AI_CHAT_METRICS_PORT", NUM, SITE, "9002", 1, 65535,
+	    AT(metrics_port) },
+	{ "AI_CHAT_TLS_CERTIFICATE", SITE_FILE, SITE, NULL, 0, 0,
+	    AT(tls_certificate) },
+	{ "AI_CHAT_TLS_KEY", SITE_FILE, SITE, NULL, 0, 0, AT(tls_key) },
 	{ "AI_CHAT_METRICS_DIR", TEXT, 0, NULL, 0, 0, AT(metrics_dir) },
 	/* 9,999: more workers than a host has */
 	{ "AI_CHAT_INSTANCE", NUM, 0, "1", 1, 9999, AT(instance) },
@@ -171,7 +184,7 @@ static const struct setting table[] = {
 	/* 2,048: half of a message; a bot sends longer additions separately */
 	{ "AI_CHAT_ANSWER_RESERVE", NUM, 0, "64", 0, 2048, AT(answer_reserve) },
 	/* 600,000: no caller waits longer */
-	{ "AI_CHAT_DEADLINE_MS", NUM, 0, "55000", 1000, 600000,
+	{ "AI_CHAT_DEADLINE_MS", NUM, SITE, "55000", 1000, 600000,
 	    AT(deadline_ms) },
 	/* 10,000: the most that one worker was measured with */
 	{ "AI_CHAT_THREADS", NUM, 0, "64", 1, 10000, AT(threads) },
@@ -564,6 +577,12 @@ set_text(struct aic_conf *conf, const struct setting *s, char *value,
 	case SCHEMA:
 		rc = aic_value_schema(s->name, value, err);
 		break;
+	case ADDRESSES:
+		rc = aic_value_addresses(s->name, value, err);
+		break;
+	case SITE_FILE:
+		rc = aic_value_site_file(s->name, value, err);
+		break;
 	case ZONE:
 		rc = check_zone(s, value, err);
 		break;
@@ -676,6 +695,31 @@ check_server(const struct aic_conf *conf, struct aic_err *err)
 	    "API (for wb_assist: the value of its API_SECRET_KEY)");
 }
 
+static enum aic_code
+check_tls(const struct aic_conf *conf, struct aic_err *err)
+{
+	bool has_key = conf->tls_key != NULL;
+
+	if (has_key != (conf->tls_certificate != NULL))
+		return aic_fail(err, AIC_ECONF,
+		    "%s is not set, but %s is: TLS requires both",
+		    has_key ? "AI_CHAT_TLS_CERTIFICATE" : "AI_CHAT_TLS_KEY",
+		    has_key ? "AI_CHAT_TLS_KEY" : "AI_CHAT_TLS_CERTIFICATE");
+	return AIC_OK;
+}
+
+/* The workers do not use the ports, so they start with equal ones as well. */
+static enum aic_code
+check_ports(const struct aic_conf *conf, struct aic_err *err)
+{
+	if (conf->metrics_port != conf->port)
+		return AIC_OK;
+	return aic_fail(err, AIC_ECONF,
+	    "AI_CHAT_METRICS_PORT and AI_CHAT_PORT are both %lld, but the "
+	    "metrics need a port of their own",
+	    (long long)conf->port);
+}
+
 /*
  * Reserving and saving take up to a database timeout each, and sending the
  * response takes AIC_BOUNDS_ANSWER_MS. The rest of the time is for the model,
@@ -702,7 +746,8 @@ aic_conf_load(struct aic_conf *ret_conf, char *const *env, struct aic_err *err)
 
 	rc = check_names(env, err);
 	for (i = 0; !rc && i < N_SETTINGS; i++)
-		rc = load_one(&conf, &table[i], env, err);
+		if (!(table[i].flags & MIGRATE))
+			rc = load_one(&conf, &table[i], env, err);
 	if (!rc)
 		rc = aic_auth_open(&conf.auth, conf.api_keys,
 		    conf.api_admin_key, err);
@@ -710,6 +755,8 @@ aic_conf_load(struct aic_conf *ret_conf, char *const *env, struct aic_err *err)
 		rc = check_fallback(&conf, err);
 	if (!rc)
 		rc = check_server(&conf, err);
+	if (!rc)
+		rc = check_tls(&conf, err);
 	if (!rc)
 		rc = check_times(&conf, err);
 	if (rc) {
@@ -726,12 +773,45 @@ aic_conf_load_url(struct aic_conf *ret_conf, char *const *env,
 {
 	struct aic_conf conf = { .port = 0 };
 	enum aic_code rc = AIC_OK;
+	struct setting row;
 	size_t i;
 
 	for (i = 0; !rc && i < N_SETTINGS; i++)
-		if (table[i].offset == AT(database_url) ||
-		    table[i].offset == AT(db_schema))
+		if (table[i].flags & MIGRATE)
 			rc = load_one(&conf, &table[i], env, err);
+	for (i = 0; !rc && i < N_SETTINGS; i++) {
+		if (table[i].offset != AT(database_url) &&
+		    table[i].offset != AT(db_schema))
+			continue;
+		row = table[i];
+		if (conf.migrate_url)
+			row.flags &= ~MUST;
+		rc = load_one(&conf, &row, env, err);
+	}
+	if (rc) {
+		aic_conf_done(&conf);
+		return rc;
+	}
+	*ret_conf = conf;
+	return AIC_OK;
+}
+
+enum aic_code
+aic_conf_load_site(struct aic_conf *ret_conf, char *const *env,
+    struct aic_err *err)
+{
+	struct aic_conf conf = { .port = 0 };
+	enum aic_code rc;
+	size_t i;
+
+	rc = check_names(env, err);
+	for (i = 0; !rc && i < N_SETTINGS; i++)
+		if (table[i].flags & SITE)
+			rc = load_one(&conf, &table[i], env, err);
+	if (!rc)
+		rc = check_tls(&conf, err);
+	if (!rc)
+		rc = check_ports(&conf, err);
 	if (rc) {
 		aic_conf_done(&conf);
 		return rc;

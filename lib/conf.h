@@ -26,6 +26,7 @@ struct aic_conf {
 	char *api_admin_key; /* NULL: reset-limit accepts api_keys */
 	struct aic_auth *auth; /* of these keys; NULL: aic_conf_load_url() */
 	char *database_url;
+	char *migrate_url; /* aic_conf_load_url() only; NULL: none */
 	char *openai_api_key;
 	char *fallback_api_key;
 	char *openai_proxy; /* NULL: none */
@@ -69,7 +70,13 @@ struct aic_conf {
 	int64_t server_timeout_ms; /* longest wait of a chat for seller data */
 	int64_t user_context_chars; /* limit for the seller data of a prompt */
 
+	/* The site of Nginx. */
+	char *address; /* IPv4 and IPv6 addresses, separated by commas */
 	int64_t port;
+	int64_t metrics_port;
+	char *tls_certificate; /* path of a PEM file; NULL: no TLS */
+	char *tls_key; /* path of a PEM file; set with tls_certificate */
+
 	char *metrics_dir; /* NULL: none */
 	int64_t instance; /* number of the worker, unique on its host */
 	int64_t daily_limit; /* chats */
@@ -114,12 +121,24 @@ enum aic_code aic_conf_load(struct aic_conf *ret_conf, char *const *env,
 void aic_conf_done(struct aic_conf *conf);
 
 /*
- * aic_conf_load_url -- read DATABASE_URL alone, for programs that need nothing
- * else.
+ * aic_conf_load_url -- read what ai-chat-migrate needs: DATABASE_URL,
+ * AI_CHAT_MIGRATE_URL, which replaces it, and AI_CHAT_DB_SCHEMA.
+ *
+ * ret_conf  database_url can be NULL if migrate_url is not
  *
  * Memory:   gives; aic_conf_done()
  */
 enum aic_code aic_conf_load_url(struct aic_conf *ret_conf, char *const *env,
+    struct aic_err *err) AIC_MUST_CHECK;
+
+/*
+ * aic_conf_load_site -- read the settings of Nginx's site alone: addresses,
+ * ports, TLS and the deadline. The other settings can be invalid, or not set.
+ *
+ * Errors:   AIC_ECONF  as aic_conf_load(); also an unknown AI_CHAT_* name
+ * Memory:   gives; aic_conf_done()
+ */
+enum aic_code aic_conf_load_site(struct aic_conf *ret_conf, char *const *env,
     struct aic_err *err) AIC_MUST_CHECK;
 
 /*

@@ -142,7 +142,13 @@ my %bad = (
 	AI_CHAT_BREAKER_FAILURES => [ -1, 10001, 'never' ],
 	AI_CHAT_BREAKER_OPEN_MS => [ 0, 99, 600001, '10s' ],
 	AI_CHAT_RETRY_FLOOR => [ -1, 1000001, 'x', '1.5' ],
+	AI_CHAT_ADDRESS => [ 'localhost', '*', '127.0.0.1:9001', '[::1]', '10.0.0',
+	    '127.0.0.1,', ',', '127.0.0.1;::1', '::1::', '1.2.3.4 ::1',
+	    join ',', ('::1') x 17 ],
 	AI_CHAT_PORT => [ 0, 65536, 'http', -1 ],
+	AI_CHAT_METRICS_PORT => [ 0, 65536, 'http', -1 ],
+	(map { ("AI_CHAT_TLS_$_" => [ 'cert.pem', '/a b', '/a;b', '/a"b', '/$a',
+	    "/a\n", "/\xd1\x8b" ]) } qw(CERTIFICATE KEY)),
 	AI_CHAT_DAILY_LIMIT => [ -1, '30.0', 'all', '30 ' ],
 	AI_CHAT_TIMEZONE => [ 'Mars/Olympus', 'UTC+3', 'MSK-3MSD', '../UTC',
 	    '/etc/passwd', 'Europe', 'europe/moskow' ],
@@ -181,6 +187,10 @@ for my $name (sort keys %bad) {
 			? (OPENAI_FALLBACK_MODEL => 'm') : ());
 	}
 }
+
+is_refused("$_->[0] without $_->[1]", $_->[1], $_->[0] => '/nowhere/pem')
+    for [ qw(AI_CHAT_TLS_KEY AI_CHAT_TLS_CERTIFICATE) ],
+    [ qw(AI_CHAT_TLS_CERTIFICATE AI_CHAT_TLS_KEY) ];
 
 is_refused("$_ is unknown", $_, $_ => 'canary')
     for qw(AI_CHAT_TREADS AI_CHAT_VAR AI_CHAT_ AI_CHAT_DAILY_LIMITS
@@ -256,7 +266,11 @@ is_taken("$_->[0] $_->[1]", @$_) for [ OPENAI_TEMPERATURE => 0 ],
     [ AI_CHAT_USER_CONTEXT_CHARS => 200 ],
     [ AI_CHAT_ANSWER_FORMAT => 'plain' ], [ AI_CHAT_DAILY_LIMIT => 0 ],
     [ AI_CHAT_ANSWER_RESERVE => 0 ], [ AI_CHAT_ANSWER_RESERVE => 2048 ],
-    [ AI_CHAT_PORT => 65535 ], [ OPENAI_BASE_URL => 'http://[::1]:8080/v1/' ],
+    [ AI_CHAT_PORT => 65535 ], [ AI_CHAT_PORT => 9002 ],
+    [ AI_CHAT_ADDRESS => '0.0.0.0, ::' ], [ AI_CHAT_ADDRESS => '' ],
+    [ AI_CHAT_TLS_CERTIFICATE => '/nowhere/a', AI_CHAT_TLS_KEY => '/nowhere/b' ],
+    [ AI_CHAT_MIGRATE_URL => 'whatever, which only ai-chat-migrate reads' ],
+    [ OPENAI_BASE_URL => 'http://[::1]:8080/v1/' ],
     [ AI_CHAT_TIMEZONE => 'America/Argentina/Buenos_Aires' ],
     [ AI_CHAT_TIMEZONE => 'Etc/GMT+12' ], [ LOG_LEVEL => 'error' ],
     [ LOG_LEVEL => 'debug' ], [ LOG_LEVEL => 'INFO' ],
@@ -370,6 +384,9 @@ my %default = (API_SECRET_KEY => '', API_ADMIN_KEY => '', DATABASE_URL => '',
     AI_CHAT_RETRY_FLOOR => '10', SERVER_HOST => '', SERVER_API_KEY => '',
     SERVER_CONTEXT_PATHS => '/api/v1/bot/user-context/{telegram_id}',
     AI_CHAT_SERVER_TIMEOUT_MS => '800', AI_CHAT_USER_CONTEXT_CHARS => '4000', AI_CHAT_PORT => '9001',
+    AI_CHAT_ADDRESS => '127.0.0.1', AI_CHAT_METRICS_PORT => '9002',
+    AI_CHAT_TLS_CERTIFICATE => '', AI_CHAT_TLS_KEY => '',
+    AI_CHAT_MIGRATE_URL => '',
     AI_CHAT_DAILY_LIMIT => '30', AI_CHAT_TIMEZONE => 'UTC',
     AI_CHAT_CONTEXT_MESSAGES => '5', AI_CHAT_CONTEXT_CHARS => '12000',
     AI_CHAT_CONTEXT_TTL_S => '0', AI_CHAT_ANSWER_CACHE_S => '0',

@@ -32,6 +32,7 @@ struct ctl {
 	int64_t id; /* the argument as a telegram_id; 0: none */
 	int64_t limit, days, older_than; /* --limit ...; 0: not given */
 	bool json, yes;
+	bool print, force, no_reload; /* of the command nginx */
 
 	struct aic_buf doc; /* with --json */
 	bool bad; /* the command has printed a result that is not good */
@@ -44,7 +45,7 @@ typedef enum aic_code ctl_command(struct ctl *c, struct aic_err *err);
  * called. */
 ctl_command ctl_status, ctl_scale, ctl_restart, ctl_reload, ctl_migrate,
     ctl_check, ctl_limits, ctl_history, ctl_stats, ctl_reset, ctl_forget,
-    ctl_prune;
+    ctl_prune, ctl_site;
 
 /* ctl_say -- print a line on standard output; with --json, print nothing. */
 void ctl_say(const struct ctl *c, const char *fmt, ...) AIC_PRINTF(2, 3);

@@ -22,6 +22,11 @@ struct ctl_conf {
 	/* The directory with the secrets of the workers; NULL: none. */
 	const char *credentials;
 	const char *lock; /* the lock file of a change */
+	const char *site; /* the file with Nginx's site */
+	/* The directory of the template and of the files that it includes. */
+	const char *nginx_dir;
+	const char *extras; /* a pattern: the operator's files for the site */
+	const char *pages_dir; /* of the static pages */
 	const char *sql_dir;
 	const char *bin_dir; /* of ai-chat-worker and ai-chat-migrate */
 };

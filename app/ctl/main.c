@@ -33,6 +33,8 @@ static const char usage[] =
     "  scale N               change the number of workers to N\n"
     "  restart               restart the workers, one after another\n"
     "  reload                test Nginx's configuration and reload Nginx\n"
+    "  nginx [--print | --no-reload] [--force]\n"
+    "                        write Nginx's site from the settings, and reload\n"
     "  migrate               bring the database up to date\n"
     "  check                 check settings, database, Nginx and workers\n"
     "  limits ID             print the daily limit of a user and its use\n"
@@ -61,9 +63,12 @@ enum {
 	DAYS = 2,
 	OLDER = 4,
 	YES = 8,
+	PRINT = 16,
+	FORCE = 32,
+	NO_RELOAD = 64,
 	/* The command needs the parsed settings of the workers, not only their
 	 * environment. */
-	CONF = 16,
+	CONF = 128,
 };
 
 static const struct command {
@@ -76,6 +81,7 @@ static const struct command {
 	{ "scale", NUMBER, CONF, ctl_scale },
 	{ "restart", NONE, CONF, ctl_restart },
 	{ "reload", NONE, 0, ctl_reload },
+	{ "nginx", NONE, PRINT | FORCE | NO_RELOAD, ctl_site },
 	{ "migrate", NONE, 0, ctl_migrate },
 	{ "check", NONE, 0, ctl_check },
 	{ "limits", USER, CONF, ctl_limits },
@@ -214,6 +220,9 @@ static const struct option options[] = {
 	{ "days", required_argument, NULL, DAYS },
 	{ "older-than", required_argument, NULL, OLDER },
 	{ "yes", no_argument, NULL, YES },
+	{ "print", no_argument, NULL, PRINT },
+	{ "force", no_argument, NULL, FORCE },
+	{ "no-reload", no_argument, NULL, NO_RELOAD },
 	{ "json", no_argument, NULL, 'j' },
 	{ "version", no_argument, NULL, 'v' },
 	{ "help", no_argument, NULL, 'h' },
@@ -221,7 +230,7 @@ static const struct option options[] = {
 };
 
 /* Returns the exit status, or -1 to continue. *ret_given is set to the options
- * that were given, as bits LIMIT to YES. */
+ * that were given, as bits LIMIT to NO_RELOAD. */
 static int
 parse_options(struct ctl *c, int argc, char **argv, int *ret_given,
     struct aic_err *err)
@@ -246,6 +255,15 @@ parse_options(struct ctl *c, int argc, char **argv, int *ret_given,
 			break;
 		case YES:
 			c->yes = true;
+			break;
+		case PRINT:
+			c->print = true;
+			break;
+		case FORCE:
+			c->force = true;
+			break;
+		case NO_RELOAD:
+			c->no_reload = true;
 			break;
 		case 'j':
 			c->json = true;
@@ -287,10 +305,10 @@ check_usage(struct ctl *c, const struct command *cmd, int given, int n_args,
     struct aic_err *err)
 {
 	static const char *const names[] = { "--limit", "--days",
-		"--older-than", "--yes" };
+		"--older-than", "--yes", "--print", "--force", "--no-reload" };
 	int extra = given & ~cmd->flags, i;
 
-	for (i = 0; i < 4; i++)
+	for (i = 0; i < (int)(sizeof(names) / sizeof(names[0])); i++)
 		if (extra & 1 << i)
 			return aic_fail(err, AIC_EPARAM, "%s does not take %s",
 			    cmd->name, names[i]);
