@@ -18,6 +18,7 @@
 #include "lib/bounds.h"
 #include "lib/file.h"
 #include "lib/format.h"
+#include "lib/near.h"
 #include "lib/paths.h"
 #include "lib/retry.h"
 #include "lib/value.h"
@@ -43,6 +44,7 @@ enum kind {
 	LEVEL,
 	FORMAT,
 	AUTH,
+	QUOTED, /* of no row: any kind, but the value is in quotes */
 };
 
 enum {
@@ -212,6 +214,16 @@ aic_conf_name(unsigned n)
 	return n < N_SETTINGS ? table[n].name : NULL;
 }
 
+enum aic_conf_file
+aic_conf_file(unsigned n)
+{
+	if (n < N_SETTINGS && table[n].flags & SECRET)
+		return AIC_CONF_FILE_SECRET;
+	if (n < N_SETTINGS && table[n].flags & CREDENTIAL)
+		return AIC_CONF_FILE_PATH;
+	return AIC_CONF_FILE_NONE;
+}
+
 static void *
 field_at(struct aic_conf *conf, const struct setting *s)
 {
@@ -237,45 +249,31 @@ env_get(char *const *env, const char *name, const char *suffix)
 	return NULL;
 }
 
-bool
-aic_conf_foreign(char *const *env, char *to, size_t size)
+/*
+ * The name that differs least, if it differs so little that a typing error is
+ * likely: in a quarter of its characters. AI_CHAT_ before a name that does not
+ * begin with it is an error that is likely, too.
+ */
+const char *
+aic_conf_near(const char *name, size_t n)
 {
-	static const struct {
-		const char *name;
-		const char *here; /* NULL: no corresponding setting */
-	} foreign[] = {
-		{ "DAILY_LIMIT", "AI_CHAT_DAILY_LIMIT" },
-		{ "RAG_USAGE", "AI_CHAT_DAILY_LIMIT" },
-		{ "OPENAI_SYSTEM_PROMPT", "AI_CHAT_PROMPT_FILE" },
-		{ "OPENAI_TIMEOUT", "AI_CHAT_DEADLINE_MS" },
-		{ "OPENAI_MAX_RETRIES", NULL },
-		{ "OPENAI_MAX_RETRIES_CONNECTION", NULL },
-		{ "OPENAI_RETRY_DELAY_MS", NULL },
-		{ "OPENAI_RETRY_DELAY_CONNECTION_MS", NULL },
-		{ "OPENAI_RETRY_BACKOFF", NULL },
-		{ "COMET_API_KEY", "OPENAI_API_KEY" },
-		{ "COMET_TEXT_BASE_URL", "OPENAI_BASE_URL" },
-		{ "COMET_TEXT_MODEL", "OPENAI_MODEL" },
-		{ "COMET_TEMPERATURE", "OPENAI_TEMPERATURE" },
-		{ "COMET_MAX_TOKENS", "OPENAI_MAX_TOKENS" },
-	};
-	size_t i, n = 0;
-	int len;
+	const size_t prefix = strlen("AI_CHAT_");
+	size_t i, len, steps, least = n / 4 + 1;
+	const char *near = NULL;
 
-	for (i = 0; i < sizeof(foreign) / sizeof(foreign[0]); i++) {
-		if (!env_get(env, foreign[i].name, ""))
-			continue;
-		len = snprintf(to + n, size - n, "%s%s%s%s%s", n ? ", " : "",
-		    foreign[i].name, foreign[i].here ? " (here " : "",
-		    foreign[i].here ? foreign[i].here : "",
-		    foreign[i].here ? ")" : "");
-		if ((size_t)len >= size - n) {
-			to[n] = '\0';
-			break;
+	for (i = 0; i < N_SETTINGS; i++) {
+		len = strlen(table[i].name);
+		if (n == prefix + len &&
+		    strncmp(name, "AI_CHAT_", prefix) == 0 &&
+		    strncmp(name + prefix, table[i].name, len) == 0)
+			return table[i].name;
+		steps = aic_near_steps(name, n, table[i].name, len);
+		if (steps < least) {
+			least = steps;
+			near = table[i].name;
 		}
-		n += (size_t)len;
 	}
-	return n > 0;
+	return near;
 }
 
 const char *
@@ -607,6 +605,20 @@ set_text(struct aic_conf *conf, const struct setting *s, char *value,
 	return AIC_OK; /* NOLINT(clang-analyzer-unix.Malloc): conf has it */
 }
 
+/*
+ * systemd removes the quotes around a value in its EnvironmentFile=, but quotes
+ * in a file of a secret, or in an env-file of a container, are part of the
+ * value. Callers choose their keys themselves, so these can have quotes.
+ */
+static bool
+is_quoted(const struct setting *s, const char *value)
+{
+	size_t len = strlen(value);
+
+	return s->kind != KEYS && len >= 2 &&
+	    (*value == '"' || *value == '\'') && value[len - 1] == *value;
+}
+
 static enum aic_code
 load_one(struct aic_conf *conf, const struct setting *s, char *const *env,
     struct aic_err *err)
@@ -624,7 +636,13 @@ load_one(struct aic_conf *conf, const struct setting *s, char *const *env,
 			    s->name);
 		return AIC_OK;
 	}
-	switch (s->kind) {
+	switch (is_quoted(s, value) ? QUOTED : s->kind) {
+	case QUOTED:
+		rc = aic_fail(err, AIC_ECONF,
+		    "%s is enclosed in quotes, which are part of the value "
+		    "here; remove them",
+		    s->name);
+		break;
 	case NUM:
 		rc = set_num(conf, s, value, err);
 		break;
@@ -648,23 +666,40 @@ load_one(struct aic_conf *conf, const struct setting *s, char *const *env,
 	return rc;
 }
 
+bool
+aic_conf_is_name(const char *name, size_t n)
+{
+	static const char file[] = "_FILE";
+	size_t i, len;
+
+	for (i = 0; i < N_SETTINGS; i++) {
+		len = strlen(table[i].name);
+		if (n < len || strncmp(name, table[i].name, len) != 0)
+			continue;
+		if (n == len ||
+		    (table[i].flags & SECRET && n == len + strlen(file) &&
+			strncmp(name + len, file, strlen(file)) == 0))
+			return true;
+	}
+	return false;
+}
+
 /* Reject an unknown name that begins with AI_CHAT_: it is a typing error. */
 static enum aic_code
 check_names(char *const *env, struct aic_err *err)
 {
-	size_t n, i;
+	const char *near;
+	size_t n;
 
 	for (; *env; env++) {
-		if (strncmp(*env, "AI_CHAT_", 8) != 0)
-			continue;
 		n = strcspn(*env, "=");
-		for (i = 0; i < N_SETTINGS; i++)
-			if (strlen(table[i].name) == n &&
-			    strncmp(*env, table[i].name, n) == 0)
-				break;
-		if (i == N_SETTINGS)
-			return aic_fail(err, AIC_ECONF, "%.*s is not a setting",
-			    (int)(n > 64 ? 64 : n), *env);
+		if (strncmp(*env, "AI_CHAT_", 8) != 0 ||
+		    aic_conf_is_name(*env, n))
+			continue;
+		near = aic_conf_near(*env, n);
+		return aic_fail(err, AIC_ECONF, "%.*s is not a setting%s%s",
+		    (int)(n > 64 ? 64 : n), *env,
+		    near ? "; the nearest name is " : "", near ? near : "");
 	}
 	return AIC_OK;
 }
@@ -728,13 +763,18 @@ check_ports(const struct aic_conf *conf, struct aic_err *err)
 static enum aic_code
 check_times(const struct aic_conf *conf, struct aic_err *err)
 {
-	if (conf->deadline_ms >= 2 * conf->db_timeout_ms +
-		AIC_RETRY_LEAST_US / AIC_MS + AIC_BOUNDS_ANSWER_MS)
+	const long long model = AIC_RETRY_LEAST_US / AIC_MS;
+	const long long least = 2 * conf->db_timeout_ms + model +
+	    AIC_BOUNDS_ANSWER_MS;
+
+	if (conf->deadline_ms >= least)
 		return AIC_OK;
 	return aic_fail(err, AIC_ECONF,
-	    "AI_CHAT_DEADLINE_MS (%lld) leaves no time for the model: it must "
-	    "be at least twice AI_CHAT_DB_TIMEOUT_MS (%lld) plus 1200",
-	    (long long)conf->deadline_ms, (long long)conf->db_timeout_ms);
+	    "AI_CHAT_DEADLINE_MS is %lld, but must be at least %lld = 2 x %lld "
+	    "(AI_CHAT_DB_TIMEOUT_MS, to reserve and to save) + %lld (the "
+	    "model) + %d (the response)",
+	    (long long)conf->deadline_ms, least,
+	    (long long)conf->db_timeout_ms, model, AIC_BOUNDS_ANSWER_MS);
 }
 
 enum aic_code

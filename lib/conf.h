@@ -151,21 +151,24 @@ enum aic_code aic_conf_load_site(struct aic_conf *ret_conf, char *const *env,
  */
 const char *aic_conf_env(char *const *env, const char *name);
 
-/*
- * aic_conf_foreign -- list the variables in the environment that are settings
- * of wb_assist's ai_chat, which this service replaces, and not of this service:
- * "DAILY_LIMIT (here AI_CHAT_DAILY_LIMIT), OPENAI_TIMEOUT".
- *
- * These variables have no effect, and the list warns an operator who migrates.
- * Names that stop the worker are not included.
- *
- * size      names that do not fit are omitted
- *
- * False: there are none, and nothing is written.
- */
-bool aic_conf_foreign(char *const *env, char *to, size_t size);
+/* aic_conf_is_name -- true if the n bytes are the name of a setting, or of the
+ * file of a secret, NAME_FILE. */
+bool aic_conf_is_name(const char *name, size_t n);
+
+/* aic_conf_near -- the setting that was probably meant by a wrong name of n
+ * bytes; NULL: none. */
+const char *aic_conf_near(const char *name, size_t n);
 
 /* aic_conf_name -- name n of the table; NULL past its end. */
 const char *aic_conf_name(unsigned n);
+
+/* How a file can have the value of a setting. */
+enum aic_conf_file {
+	AIC_CONF_FILE_NONE,
+	AIC_CONF_FILE_SECRET, /* NAME_FILE, or the credential name */
+	AIC_CONF_FILE_PATH, /* the value is a path, or the credential is read */
+};
+
+enum aic_conf_file aic_conf_file(unsigned n);
 
 #endif

@@ -208,7 +208,10 @@ check_settings(struct check *k)
 		report_check(k, "settings", false, "%s", err.detail);
 		return;
 	}
-	report_check(k, "settings", true, "valid");
+	if (*k->c->env.ignored)
+		report_check(k, "settings", false, "%s", k->c->env.ignored);
+	else
+		report_check(k, "settings", true, "valid");
 	if (rc)
 		report_check(k, "database", false, "%s", err.detail);
 	else

@@ -218,8 +218,38 @@ scan_name(const char *p)
 	return n;
 }
 
+/* Report a line that is no setting and no comment, by its number and its name.
+ * The message never contains a value, which may be a secret. */
+static void
+note_ignored(struct ctl_env *env, const char *path, const char *text,
+    const char *p)
+{
+	static const char export[] = "export";
+	size_t len = strlen(export), blanks, n;
+	const char *q;
+	int line = 1;
+
+	if (*env->ignored || !*p || strchr("#;", *p))
+		return;
+	for (q = text; q < p; q++)
+		line += *q == '\n';
+	blanks = strncmp(p, export, len) == 0 ? strspn(p + len, " \t") : 0;
+	n = blanks > 0 ? scan_name(p + len + blanks) : 0;
+	if (n > 0)
+		snprintf(env->ignored, sizeof(env->ignored),
+		    "%.*s has no effect, because systemd ignores a line that "
+		    "begins with \"export\": remove this word from line %d of "
+		    "%.128s",
+		    n > 64 ? 64 : (int)n, p + len + blanks, line, path);
+	else
+		snprintf(env->ignored, sizeof(env->ignored),
+		    "line %d of %.128s has no effect, because it is not "
+		    "NAME=value",
+		    line, path);
+}
+
 bool
-ctl_env_parse(struct ctl_env *env, const char *text)
+ctl_env_parse(struct ctl_env *env, const char *path, const char *text)
 {
 	const char *p = text;
 	struct aic_buf pair;
@@ -232,6 +262,7 @@ ctl_env_parse(struct ctl_env *env, const char *text)
 		/* Skip comments, and lines that systemd would not accept
 		 * either. */
 		if (n == 0 || p[n + strspn(p + n, " \t")] != '=') {
+			note_ignored(env, path, text, p);
 			p += strcspn(p, "\n");
 			continue;
 		}
@@ -309,7 +340,7 @@ ctl_env_load(struct ctl_env *ret_env, const struct ctl_conf *conf,
 		rc = read_settings(path, &text, &len, err);
 	if (!rc &&
 	    !(put_base_env(&env, credentials, ours) &&
-		(!text || ctl_env_parse(&env, text))))
+		(!text || ctl_env_parse(&env, path, text))))
 		rc = aic_fail(err, AIC_ENOMEM, "out of memory");
 	aic_file_wipe(text, len);
 	if (rc)

@@ -13,6 +13,7 @@
 
 #include "lib/cache_keys.h"
 #include "lib/clock.h"
+#include "lib/conf_hints.h"
 #include "lib/json.h"
 #include "lib/retain.h"
 
@@ -335,10 +336,15 @@ run_command(struct ctl *c, const struct command *cmd, struct aic_err *err)
 	rc = ctl_conf_load(&c->own, err);
 	if (!rc)
 		rc = ctl_env_load(&c->env, &c->own, err);
+	/* The command check reports it in its own form. */
+	if (!rc && *c->env.ignored && cmd->run != ctl_check)
+		ctl_warn("%s", c->env.ignored);
 	if (!rc && cmd->flags & CONF)
 		rc = aic_conf_load(&c->conf, c->env.v, err);
 	if (!rc)
 		rc = cmd->run(c, err);
+	if (rc == AIC_ECONF && c->env.v)
+		aic_conf_hints_place(err, c->env.v);
 	return rc;
 }
 
