@@ -336,15 +336,15 @@ describe_place(const struct named *s, char *const *env, bool both, char *to,
 }
 
 void
-aic_conf_hints_place(struct aic_err *err, char *const *env)
+aic_conf_hints_place(char *text, size_t size, char *const *env)
 {
-	bool both = strncmp(err->detail, "both ", 5) == 0;
+	bool both = strncmp(text, "both ", 5) == 0;
 	char place[PATH_MAX + 32];
-	size_t n = strlen(err->detail);
+	size_t n = strlen(text);
 	const char *file;
 	struct named s;
 
-	if (strstr(err->detail, ETC "/") || !find_name(err->detail, &s))
+	if (strstr(text, ETC "/") || !find_name(text, &s))
 		return;
 	file = s.file || both ? NULL : find_file(&s, env);
 	if (file)
@@ -353,5 +353,5 @@ aic_conf_hints_place(struct aic_err *err, char *const *env)
 		describe_place(&s, env, both, place, sizeof(place));
 	else
 		return;
-	snprintf(err->detail + n, sizeof(err->detail) - n, "; %s", place);
+	snprintf(text + n, size - n, "; %s", place);
 }

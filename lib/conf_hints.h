@@ -13,21 +13,21 @@
 #include <stddef.h>
 
 #include "lib/conf.h"
-#include "lib/err.h"
 
 /*
  * aic_conf_hints_place -- append to a message about a setting the file to
  * change: "...; correct it in /etc/ai-chat/ai-chat.env".
  *
- * The setting is the first one that err->detail names. Its file is NAME_FILE,
+ * The setting is the first one that the text names. Its file is NAME_FILE,
  * or, if the program was started by a unit of the package or by ai-chatctl on a
  * host of the package, a credential or the file of settings. A message without
  * a setting, or with its file, is not changed.
  *
+ * text      what does not fit into `size' bytes is cut
  * env       environ(7), of the program that has read the settings
  * Source:   systemd.exec(5), "CREDENTIALS_DIRECTORY"
  */
-void aic_conf_hints_place(struct aic_err *err, char *const *env);
+void aic_conf_hints_place(char *text, size_t size, char *const *env);
 
 /* aic_conf_hints_file -- the file of settings on a host of the package; NULL:
  * the program was started in another way. */

@@ -68,7 +68,7 @@ is slurp($SITE), $edited, '... changes nothing';
 	    LISTEN => '127.0.0.1:' . $s->port,
 	    METRICS => '127.0.0.1:' . $s->metrics_port,
 	    SHARED => "$TOP/nginx", UPSTREAM => "$RUN/upstream.conf",
-	    EXTRAS => "$RUN/extras/*.conf", PAGES => "$RUN/pages",
+	    EXTRAS => "$RUN/extras/*.conf",
 	    READ_TIMEOUT => '65s');
 	is $lines->($text), $lines->($want), '... prints the template, filled in';
 	unlike $text, qr/\@[A-Z_]+\@/, '... without a name between at signs';

@@ -14,6 +14,7 @@
 #include "app/ctl/upstream.h"
 #include "lib/bounds.h"
 #include "lib/clock.h"
+#include "lib/conf_hints.h"
 #include "lib/durable.h"
 #include "lib/http.h"
 #include "lib/json.h"
@@ -185,6 +186,8 @@ static void AIC_PRINTF(4, 5) report_check(struct check *k, const char *what,
 	va_start(ap, fmt);
 	vsnprintf(says, sizeof(says), fmt, ap);
 	va_end(ap);
+	if (!ok)
+		aic_conf_hints_place(says, sizeof(says), c->env.v);
 	ctl_say(c, "%-5s  %s: %s", ok ? "ok" : "wrong", what, says);
 	if (k->n++ > 0)
 		aic_buf_putc(&c->doc, ',');

@@ -42,7 +42,6 @@ static const struct {
 	{ "AI_CHATCTL_SITE", "/etc/nginx/sites-available/ai-chat", AT(site) },
 	{ "AI_CHATCTL_NGINX_DIR", AIC_NGINX_DIR, AT(nginx_dir) },
 	{ "AI_CHATCTL_EXTRAS", "/etc/ai-chat/nginx/*.conf", AT(extras) },
-	{ "AI_CHATCTL_PAGES_DIR", AIC_PAGES_DIR, AT(pages_dir) },
 	{ "AI_CHATCTL_SQL_DIR", AIC_SQL_DIR, AT(sql_dir) },
 	{ "AI_CHATCTL_BIN_DIR", AIC_BIN_DIR, AT(bin_dir) },
 };

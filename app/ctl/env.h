@@ -26,7 +26,6 @@ struct ctl_conf {
 	/* The directory of the template and of the files that it includes. */
 	const char *nginx_dir;
 	const char *extras; /* a pattern: the operator's files for the site */
-	const char *pages_dir; /* of the static pages */
 	const char *sql_dir;
 	const char *bin_dir; /* of ai-chat-worker and ai-chat-migrate */
 };

@@ -343,8 +343,9 @@ run_command(struct ctl *c, const struct command *cmd, struct aic_err *err)
 		rc = aic_conf_load(&c->conf, c->env.v, err);
 	if (!rc)
 		rc = cmd->run(c, err);
-	if (rc == AIC_ECONF && c->env.v)
-		aic_conf_hints_place(err, c->env.v);
+	if (rc && c->env.v)
+		aic_conf_hints_place(err->detail, sizeof(err->detail),
+		    c->env.v);
 	return rc;
 }
 

@@ -66,12 +66,6 @@ put_extras(const struct fill *f)
 }
 
 static void
-put_pages(const struct fill *f)
-{
-	aic_buf_puts(f->to, f->own->pages_dir);
-}
-
-static void
 put_read_timeout(const struct fill *f)
 {
 	aic_buf_printf(f->to, "%llds",
@@ -86,7 +80,6 @@ static const struct {
 	{ "SHARED", put_shared },
 	{ "UPSTREAM", put_upstream },
 	{ "EXTRAS", put_extras },
-	{ "PAGES", put_pages },
 	{ "READ_TIMEOUT", put_read_timeout },
 };
 
@@ -184,7 +177,7 @@ static enum aic_code
 check_paths(const struct ctl_conf *own, struct aic_err *err)
 {
 	const char *const paths[] = { own->nginx_dir, own->upstream,
-		own->extras, own->pages_dir };
+		own->extras };
 	size_t i;
 
 	for (i = 0; i < sizeof(paths) / sizeof(paths[0]); i++)

@@ -81,14 +81,14 @@ static bool AIC_PRINTF(1, 2) print_failure(const char *fmt, ...)
 /* The same for a message about a setting: it names the file to change. */
 static bool AIC_PRINTF(1, 2) print_setting(const char *fmt, ...)
 {
-	struct aic_err err = AIC_ERR_INIT;
+	char text[1024];
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(err.detail, sizeof(err.detail), fmt, ap);
+	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	aic_conf_hints_place(&err, environ);
-	return print_failure("%s", err.detail);
+	aic_conf_hints_place(text, sizeof(text), environ);
+	return print_failure("%s", text);
 }
 
 /* --- files ------------------------------------------------------------- */

@@ -403,8 +403,7 @@ warn_about_settings(const struct aic_conf *conf)
 static int
 log_failure(enum aic_code code, struct aic_err *err)
 {
-	if (code == AIC_ECONF)
-		aic_conf_hints_place(err, environ);
+	aic_conf_hints_place(err->detail, sizeof(err->detail), environ);
 	aic_log_event(AIC_LOG_ERROR, "start", "%s", err->detail);
 	return code == AIC_ECONF ? 2 : 1;
 }
