@@ -15,8 +15,9 @@ my $TOP = AIChat::Stack::top();
 my %own = (AI_CHATCTL_SITE => $SITE, AI_CHATCTL_NGINX_DIR => "$TOP/nginx",
     AI_CHATCTL_EXTRAS => "$RUN/extras/*.conf");
 
-# nginx -t writes this message to the log of Nginx, too.
-$s->expect_log(qr/bind\(\) to 192\.0\.2\.1\S+ failed/);
+# nginx -t writes the first message to the log of Nginx, too.
+$s->expect_log(qr/bind\(\) to 192\.0\.2\.1\S+ failed/,
+    qr/access forbidden by rule, client: 127\.0\.0\.3/);
 
 # Settings of the site only: the mandatory settings of the workers are missing.
 my $FILE = "$RUN/site.env";
@@ -69,6 +70,7 @@ is slurp($SITE), $edited, '... changes nothing';
 	    METRICS => '127.0.0.1:' . $s->metrics_port,
 	    SHARED => "$TOP/nginx", UPSTREAM => "$RUN/upstream.conf",
 	    EXTRAS => "$RUN/extras/*.conf",
+	    METRICS_EXTRAS => "$RUN/extras/metrics/*.conf",
 	    READ_TIMEOUT => '65s');
 	is $lines->($text), $lines->($want), '... prints the template, filled in';
 	unlike $text, qr/\@[A-Z_]+\@/, '... without a name between at signs';
@@ -133,6 +135,16 @@ fails('a site that was edited', 1, qr/was edited.*--force/, { %PORTS });
 	done('additions of the operator', { %PORTS });
 	is $s->get('/health')->{headers}{'x-extra'}, 1, '... are in effect';
 	unlink "$RUN/extras/x.conf";
+
+	mkdir "$RUN/extras/metrics";
+	my $metrics = free_port();
+	spew("$RUN/extras/metrics/x.conf",
+	    "listen 127.0.0.2:$metrics;\nallow 127.0.0.2;\n");
+	done('a Prometheus on another machine', { %PORTS });
+	is(HTTP::Tiny->new(local_address => "127.0.0.$_->[0]")
+	    ->get("http://127.0.0.2:$metrics/metrics")->{status}, $_->[1],
+	    "... $_->[2]") for [ 2, 200, 'is served' ], [ 3, 403, 'and no other' ];
+	unlink "$RUN/extras/metrics/x.conf";
 }
 
 {

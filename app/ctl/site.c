@@ -65,6 +65,16 @@ put_extras(const struct fill *f)
 	aic_buf_puts(f->to, f->own->extras);
 }
 
+/* In the directory "metrics" beside the other additions. */
+static void
+put_metrics_extras(const struct fill *f)
+{
+	const char *extras = f->own->extras, *slash = strrchr(extras, '/');
+
+	aic_buf_printf(f->to, "%.*s/metrics%s", (int)(slash - extras), extras,
+	    slash);
+}
+
 static void
 put_read_timeout(const struct fill *f)
 {
@@ -80,6 +90,7 @@ static const struct {
 	{ "SHARED", put_shared },
 	{ "UPSTREAM", put_upstream },
 	{ "EXTRAS", put_extras },
+	{ "METRICS_EXTRAS", put_metrics_extras },
 	{ "READ_TIMEOUT", put_read_timeout },
 };
 
@@ -123,13 +134,13 @@ put_line(const struct fill *f, const char *p, size_t len, struct aic_err *err)
 	return AIC_OK;
 }
 
-/* One line for each address, with `before' and `after' around it, and the lines
- * about TLS. */
+/* Repeat the line of `len' bytes for each address, which replaces the mark in
+ * it, and add the lines about TLS. */
 static void
 put_listen(const struct fill *f, const char *line, const char *mark, size_t len)
 {
 	const struct aic_conf *conf = f->conf;
-	const char *from = conf->address;
+	const char *rest = mark + strlen("@LISTEN@"), *from = conf->address;
 	bool is_v6;
 	int n;
 
@@ -140,9 +151,7 @@ put_listen(const struct fill *f, const char *line, const char *mark, size_t len)
 		aic_buf_printf(f->to, "%s%.*s%s:%lld%s", is_v6 ? "[" : "", n,
 		    from, is_v6 ? "]" : "", (long long)conf->port,
 		    conf->tls_certificate ? " ssl" : "");
-		mark += strlen("@LISTEN@");
-		aic_buf_put(f->to, mark, (size_t)(line + len - mark));
-		mark -= strlen("@LISTEN@");
+		aic_buf_put(f->to, rest, (size_t)(line + len - rest));
 		if (from[n] == '\0')
 			break;
 	}
