@@ -349,9 +349,11 @@ sub warning (%settings)
 	unlike $text, qr/canary/, '... and not quoted';
 	return $text =~ /level=warn event=settings text="these (.*?)"/ ? $1 : '';
 }
-is warning(OPENAI_MODLE => 'canary', OPENAI_ORG_ID => 'canary'),
-    'environment variables have no effect: OPENAI_MODLE (the nearest is '
-    . 'OPENAI_MODEL), OPENAI_ORG_ID', '... unknown names of OPENAI_';
+# The order is that of the environment.
+is join(', ', sort split /, /, warning(OPENAI_MODLE => 'canary',
+    OPENAI_ORG_ID => 'canary') =~ s/^(.*): //r),
+    'OPENAI_MODLE (the nearest is OPENAI_MODEL), OPENAI_ORG_ID',
+    '... unknown names of OPENAI_';
 is warning(OPENAI_MODEL_FILE => 'canary'), 'environment variables have no '
     . 'effect: OPENAI_MODEL_FILE', '... only secrets can be files';
 is warning($_->[0] => 'canary'), 'environment variables have no effect: '
