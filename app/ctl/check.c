@@ -207,13 +207,14 @@ check_settings(struct check *k)
 	struct aic_err err = AIC_ERR_INIT;
 	enum aic_code rc = ctl_check_settings(k->c, &err);
 
+	/* The setting of this line may be the one that is missing. */
+	if (*k->c->env.ignored)
+		report_check(k, "settings", false, "%s", k->c->env.ignored);
 	if (rc && rc != AIC_EDB) {
 		report_check(k, "settings", false, "%s", err.detail);
 		return;
 	}
-	if (*k->c->env.ignored)
-		report_check(k, "settings", false, "%s", k->c->env.ignored);
-	else
+	if (!*k->c->env.ignored)
 		report_check(k, "settings", true, "valid");
 	if (rc)
 		report_check(k, "database", false, "%s", err.detail);
