@@ -18,6 +18,7 @@
 #include "lib/bounds.h"
 #include "lib/file.h"
 #include "lib/format.h"
+#include "lib/near.h"
 #include "lib/paths.h"
 #include "lib/retry.h"
 #include "lib/value.h"
@@ -35,12 +36,15 @@ enum kind {
 	PATHS, /* paths of the seller-data API */
 	CA, /* path of a file of certificates */
 	SCHEMA, /* name of a schema of the database */
+	ADDRESSES, /* on which Nginx listens */
+	SITE_FILE, /* path of a file that Nginx reads */
 	ZONE, /* the last kind that is text */
 	NUM,
 	REAL,
 	LEVEL,
 	FORMAT,
 	AUTH,
+	QUOTED, /* of no row: any kind, but the value is in quotes */
 };
 
 enum {
@@ -48,6 +52,8 @@ enum {
 	SECRET = 2, /* may be set as NAME_FILE; never logged; wiped */
 	DIRECT = 4, /* for a PROXY: may be AIC_PROVIDER_DIRECT */
 	CREDENTIAL = 8, /* a path; the file may be a systemd credential */
+	SITE = 16, /* for the site of Nginx; see aic_conf_load_site() */
+	MIGRATE = 32, /* for ai-chat-migrate; see aic_conf_load_url() */
 };
 
 struct setting {
@@ -71,6 +77,8 @@ static const struct setting table[] = {
 	{ "AI_CHAT_ADMIN_KEY_NAMES", TEXT, 0, NULL, 0, 0,
 	    AT(admin_key_names) },
 	{ "DATABASE_URL", TEXT, MUST | SECRET, NULL, 0, 0, AT(database_url) },
+	{ "AI_CHAT_MIGRATE_URL", TEXT, MIGRATE | SECRET, NULL, 0, 0,
+	    AT(migrate_url) },
 	{ "OPENAI_API_KEY", KEY, MUST | SECRET, NULL, 0, 0,
 	    AT(openai_api_key) },
 	{ "OPENAI_BASE_URL", BASE_URL, 0, "https://api.openai.com/v1", 0, 0,
@@ -146,7 +154,14 @@ static const struct setting table[] = {
 	 */
 	{ "AI_CHAT_USER_CONTEXT_CHARS", NUM, 0, "4000", 200, 16000,
 	    AT(user_context_chars) },
-	{ "AI_CHAT_PORT", NUM, 0, "9001", 1, 65535, AT(port) },
+	{ "AI_CHAT_ADDRESS", ADDRESSES, SITE, "127.0.0.1", 0, 0, AT(address) },
+	{ "AI_CHAT_PORT", NUM, SITE, "9001", 1, 65535, AT(port) },
+	/* 1 to 65535: the range of a port */
+	{ "AI_CHAT_METRICS_PORT", NUM, SITE, "9002", 1, 65535,
+	    AT(metrics_port) },
+	{ "AI_CHAT_TLS_CERTIFICATE", SITE_FILE, SITE, NULL, 0, 0,
+	    AT(tls_certificate) },
+	{ "AI_CHAT_TLS_KEY", SITE_FILE, SITE, NULL, 0, 0, AT(tls_key) },
 	{ "AI_CHAT_API_DOCS", NUM, 0, "1", 0, 1, AT(api_docs) },
 	{ "AI_CHAT_METRICS_DIR", TEXT, 0, NULL, 0, 0, AT(metrics_dir) },
 	/* 9,999: more workers than a host has */
@@ -174,7 +189,7 @@ static const struct setting table[] = {
 	/* 2,048: half of a message; a bot sends longer additions separately */
 	{ "AI_CHAT_ANSWER_RESERVE", NUM, 0, "64", 0, 2048, AT(answer_reserve) },
 	/* 600,000: no caller waits longer */
-	{ "AI_CHAT_DEADLINE_MS", NUM, 0, "55000", 1000, 600000,
+	{ "AI_CHAT_DEADLINE_MS", NUM, SITE, "55000", 1000, 600000,
 	    AT(deadline_ms) },
 	/* 10,000: the most that one worker was measured with */
 	{ "AI_CHAT_THREADS", NUM, 0, "64", 1, 10000, AT(threads) },
@@ -202,6 +217,16 @@ aic_conf_name(unsigned n)
 	return n < N_SETTINGS ? table[n].name : NULL;
 }
 
+enum aic_conf_file
+aic_conf_file(unsigned n)
+{
+	if (n < N_SETTINGS && table[n].flags & SECRET)
+		return AIC_CONF_FILE_SECRET;
+	if (n < N_SETTINGS && table[n].flags & CREDENTIAL)
+		return AIC_CONF_FILE_PATH;
+	return AIC_CONF_FILE_NONE;
+}
+
 static void *
 field_at(struct aic_conf *conf, const struct setting *s)
 {
@@ -227,45 +252,31 @@ env_get(char *const *env, const char *name, const char *suffix)
 	return NULL;
 }
 
-bool
-aic_conf_foreign(char *const *env, char *to, size_t size)
+/*
+ * The name that differs least, if it differs so little that a typing error is
+ * likely: in a quarter of its characters. AI_CHAT_ before a name that does not
+ * begin with it is an error that is likely, too.
+ */
+const char *
+aic_conf_near(const char *name, size_t n)
 {
-	static const struct {
-		const char *name;
-		const char *here; /* NULL: no corresponding setting */
-	} foreign[] = {
-		{ "DAILY_LIMIT", "AI_CHAT_DAILY_LIMIT" },
-		{ "RAG_USAGE", "AI_CHAT_DAILY_LIMIT" },
-		{ "OPENAI_SYSTEM_PROMPT", "AI_CHAT_PROMPT_FILE" },
-		{ "OPENAI_TIMEOUT", "AI_CHAT_DEADLINE_MS" },
-		{ "OPENAI_MAX_RETRIES", NULL },
-		{ "OPENAI_MAX_RETRIES_CONNECTION", NULL },
-		{ "OPENAI_RETRY_DELAY_MS", NULL },
-		{ "OPENAI_RETRY_DELAY_CONNECTION_MS", NULL },
-		{ "OPENAI_RETRY_BACKOFF", NULL },
-		{ "COMET_API_KEY", "OPENAI_API_KEY" },
-		{ "COMET_TEXT_BASE_URL", "OPENAI_BASE_URL" },
-		{ "COMET_TEXT_MODEL", "OPENAI_MODEL" },
-		{ "COMET_TEMPERATURE", "OPENAI_TEMPERATURE" },
-		{ "COMET_MAX_TOKENS", "OPENAI_MAX_TOKENS" },
-	};
-	size_t i, n = 0;
-	int len;
+	const size_t prefix = strlen("AI_CHAT_");
+	size_t i, len, steps, least = n / 4 + 1;
+	const char *near = NULL;
 
-	for (i = 0; i < sizeof(foreign) / sizeof(foreign[0]); i++) {
-		if (!env_get(env, foreign[i].name, ""))
-			continue;
-		len = snprintf(to + n, size - n, "%s%s%s%s%s", n ? ", " : "",
-		    foreign[i].name, foreign[i].here ? " (here " : "",
-		    foreign[i].here ? foreign[i].here : "",
-		    foreign[i].here ? ")" : "");
-		if ((size_t)len >= size - n) {
-			to[n] = '\0';
-			break;
+	for (i = 0; i < N_SETTINGS; i++) {
+		len = strlen(table[i].name);
+		if (n == prefix + len &&
+		    strncmp(name, "AI_CHAT_", prefix) == 0 &&
+		    strncmp(name + prefix, table[i].name, len) == 0)
+			return table[i].name;
+		steps = aic_near_steps(name, n, table[i].name, len);
+		if (steps < least) {
+			least = steps;
+			near = table[i].name;
 		}
-		n += (size_t)len;
 	}
-	return n > 0;
+	return near;
 }
 
 const char *
@@ -567,6 +578,12 @@ set_text(struct aic_conf *conf, const struct setting *s, char *value,
 	case SCHEMA:
 		rc = aic_value_schema(s->name, value, err);
 		break;
+	case ADDRESSES:
+		rc = aic_value_addresses(s->name, value, err);
+		break;
+	case SITE_FILE:
+		rc = aic_value_site_file(s->name, value, err);
+		break;
 	case ZONE:
 		rc = check_zone(s, value, err);
 		break;
@@ -591,6 +608,20 @@ set_text(struct aic_conf *conf, const struct setting *s, char *value,
 	return AIC_OK; /* NOLINT(clang-analyzer-unix.Malloc): conf has it */
 }
 
+/*
+ * systemd removes the quotes around a value in its EnvironmentFile=, but quotes
+ * in a file of a secret, or in an env-file of a container, are part of the
+ * value. Callers choose their keys themselves, so these can have quotes.
+ */
+static bool
+is_quoted(const struct setting *s, const char *value)
+{
+	size_t len = strlen(value);
+
+	return s->kind != KEYS && len >= 2 &&
+	    (*value == '"' || *value == '\'') && value[len - 1] == *value;
+}
+
 static enum aic_code
 load_one(struct aic_conf *conf, const struct setting *s, char *const *env,
     struct aic_err *err)
@@ -608,7 +639,13 @@ load_one(struct aic_conf *conf, const struct setting *s, char *const *env,
 			    s->name);
 		return AIC_OK;
 	}
-	switch (s->kind) {
+	switch (is_quoted(s, value) ? QUOTED : s->kind) {
+	case QUOTED:
+		rc = aic_fail(err, AIC_ECONF,
+		    "%s is enclosed in quotes, which are part of the value "
+		    "here; remove them",
+		    s->name);
+		break;
 	case NUM:
 		rc = set_num(conf, s, value, err);
 		break;
@@ -632,23 +669,40 @@ load_one(struct aic_conf *conf, const struct setting *s, char *const *env,
 	return rc;
 }
 
+bool
+aic_conf_is_name(const char *name, size_t n)
+{
+	static const char file[] = "_FILE";
+	size_t i, len;
+
+	for (i = 0; i < N_SETTINGS; i++) {
+		len = strlen(table[i].name);
+		if (n < len || strncmp(name, table[i].name, len) != 0)
+			continue;
+		if (n == len ||
+		    (table[i].flags & SECRET && n == len + strlen(file) &&
+			strncmp(name + len, file, strlen(file)) == 0))
+			return true;
+	}
+	return false;
+}
+
 /* Reject an unknown name that begins with AI_CHAT_: it is a typing error. */
 static enum aic_code
 check_names(char *const *env, struct aic_err *err)
 {
-	size_t n, i;
+	const char *near;
+	size_t n;
 
 	for (; *env; env++) {
-		if (strncmp(*env, "AI_CHAT_", 8) != 0)
-			continue;
 		n = strcspn(*env, "=");
-		for (i = 0; i < N_SETTINGS; i++)
-			if (strlen(table[i].name) == n &&
-			    strncmp(*env, table[i].name, n) == 0)
-				break;
-		if (i == N_SETTINGS)
-			return aic_fail(err, AIC_ECONF, "%.*s is not a setting",
-			    (int)(n > 64 ? 64 : n), *env);
+		if (strncmp(*env, "AI_CHAT_", 8) != 0 ||
+		    aic_conf_is_name(*env, n))
+			continue;
+		near = aic_conf_near(*env, n);
+		return aic_fail(err, AIC_ECONF, "%.*s is not a setting%s%s",
+		    (int)(n > 64 ? 64 : n), *env,
+		    near ? "; the nearest name is " : "", near ? near : "");
 	}
 	return AIC_OK;
 }
@@ -679,6 +733,31 @@ check_server(const struct aic_conf *conf, struct aic_err *err)
 	    "API (for wb_assist: the value of its API_SECRET_KEY)");
 }
 
+static enum aic_code
+check_tls(const struct aic_conf *conf, struct aic_err *err)
+{
+	bool has_key = conf->tls_key != NULL;
+
+	if (has_key != (conf->tls_certificate != NULL))
+		return aic_fail(err, AIC_ECONF,
+		    "%s is not set, but %s is: TLS requires both",
+		    has_key ? "AI_CHAT_TLS_CERTIFICATE" : "AI_CHAT_TLS_KEY",
+		    has_key ? "AI_CHAT_TLS_KEY" : "AI_CHAT_TLS_CERTIFICATE");
+	return AIC_OK;
+}
+
+/* The workers do not use the ports, so they start with equal ones as well. */
+static enum aic_code
+check_ports(const struct aic_conf *conf, struct aic_err *err)
+{
+	if (conf->metrics_port != conf->port)
+		return AIC_OK;
+	return aic_fail(err, AIC_ECONF,
+	    "AI_CHAT_METRICS_PORT and AI_CHAT_PORT are both %lld, but the "
+	    "metrics need a port of their own",
+	    (long long)conf->port);
+}
+
 /*
  * Reserving and saving take up to a database timeout each, and sending the
  * response takes AIC_BOUNDS_ANSWER_MS. The rest of the time is for the model,
@@ -687,13 +766,18 @@ check_server(const struct aic_conf *conf, struct aic_err *err)
 static enum aic_code
 check_times(const struct aic_conf *conf, struct aic_err *err)
 {
-	if (conf->deadline_ms >= 2 * conf->db_timeout_ms +
-		AIC_RETRY_LEAST_US / AIC_MS + AIC_BOUNDS_ANSWER_MS)
+	const long long model = AIC_RETRY_LEAST_US / AIC_MS;
+	const long long least = 2 * conf->db_timeout_ms + model +
+	    AIC_BOUNDS_ANSWER_MS;
+
+	if (conf->deadline_ms >= least)
 		return AIC_OK;
 	return aic_fail(err, AIC_ECONF,
-	    "AI_CHAT_DEADLINE_MS (%lld) leaves no time for the model: it must "
-	    "be at least twice AI_CHAT_DB_TIMEOUT_MS (%lld) plus 1200",
-	    (long long)conf->deadline_ms, (long long)conf->db_timeout_ms);
+	    "AI_CHAT_DEADLINE_MS is %lld, but must be at least %lld = 2 x %lld "
+	    "(AI_CHAT_DB_TIMEOUT_MS, to reserve and to save) + %lld (the "
+	    "model) + %d (the response)",
+	    (long long)conf->deadline_ms, least,
+	    (long long)conf->db_timeout_ms, model, AIC_BOUNDS_ANSWER_MS);
 }
 
 enum aic_code
@@ -705,7 +789,8 @@ aic_conf_load(struct aic_conf *ret_conf, char *const *env, struct aic_err *err)
 
 	rc = check_names(env, err);
 	for (i = 0; !rc && i < N_SETTINGS; i++)
-		rc = load_one(&conf, &table[i], env, err);
+		if (!(table[i].flags & MIGRATE))
+			rc = load_one(&conf, &table[i], env, err);
 	if (!rc)
 		rc = aic_auth_open(&conf.auth, conf.api_keys,
 		    conf.api_admin_key, conf.admin_key_names, err);
@@ -713,6 +798,8 @@ aic_conf_load(struct aic_conf *ret_conf, char *const *env, struct aic_err *err)
 		rc = check_fallback(&conf, err);
 	if (!rc)
 		rc = check_server(&conf, err);
+	if (!rc)
+		rc = check_tls(&conf, err);
 	if (!rc)
 		rc = check_times(&conf, err);
 	if (rc) {
@@ -729,12 +816,45 @@ aic_conf_load_url(struct aic_conf *ret_conf, char *const *env,
 {
 	struct aic_conf conf = { .port = 0 };
 	enum aic_code rc = AIC_OK;
+	struct setting row;
 	size_t i;
 
 	for (i = 0; !rc && i < N_SETTINGS; i++)
-		if (table[i].offset == AT(database_url) ||
-		    table[i].offset == AT(db_schema))
+		if (table[i].flags & MIGRATE)
 			rc = load_one(&conf, &table[i], env, err);
+	for (i = 0; !rc && i < N_SETTINGS; i++) {
+		if (table[i].offset != AT(database_url) &&
+		    table[i].offset != AT(db_schema))
+			continue;
+		row = table[i];
+		if (conf.migrate_url)
+			row.flags &= ~MUST;
+		rc = load_one(&conf, &row, env, err);
+	}
+	if (rc) {
+		aic_conf_done(&conf);
+		return rc;
+	}
+	*ret_conf = conf;
+	return AIC_OK;
+}
+
+enum aic_code
+aic_conf_load_site(struct aic_conf *ret_conf, char *const *env,
+    struct aic_err *err)
+{
+	struct aic_conf conf = { .port = 0 };
+	enum aic_code rc;
+	size_t i;
+
+	rc = check_names(env, err);
+	for (i = 0; !rc && i < N_SETTINGS; i++)
+		if (table[i].flags & SITE)
+			rc = load_one(&conf, &table[i], env, err);
+	if (!rc)
+		rc = check_tls(&conf, err);
+	if (!rc)
+		rc = check_ports(&conf, err);
 	if (rc) {
 		aic_conf_done(&conf);
 		return rc;

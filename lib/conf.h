@@ -27,6 +27,7 @@ struct aic_conf {
 	char *admin_key_names; /* NULL: one key, named "key 1" */
 	struct aic_auth *auth; /* of these keys; NULL: aic_conf_load_url() */
 	char *database_url;
+	char *migrate_url; /* aic_conf_load_url() only; NULL: none */
 	char *openai_api_key;
 	char *fallback_api_key;
 	char *openai_proxy; /* NULL: none */
@@ -70,7 +71,13 @@ struct aic_conf {
 	int64_t server_timeout_ms; /* longest wait of a chat for seller data */
 	int64_t user_context_chars; /* limit for the seller data of a prompt */
 
+	/* The site of Nginx. */
+	char *address; /* IPv4 and IPv6 addresses, separated by commas */
 	int64_t port;
+	int64_t metrics_port;
+	char *tls_certificate; /* path of a PEM file; NULL: no TLS */
+	char *tls_key; /* path of a PEM file; set with tls_certificate */
+
 	int64_t api_docs; /* 1: serve /openapi.json and /docs */
 	char *metrics_dir; /* NULL: none */
 	int64_t instance; /* number of the worker, unique on its host */
@@ -125,12 +132,24 @@ aic_conf_models(const struct aic_conf *conf, struct aic_provider_conf *to);
 void aic_conf_done(struct aic_conf *conf);
 
 /*
- * aic_conf_load_url -- read DATABASE_URL alone, for programs that need nothing
- * else.
+ * aic_conf_load_url -- read what ai-chat-migrate needs: DATABASE_URL,
+ * AI_CHAT_MIGRATE_URL, which replaces it, and AI_CHAT_DB_SCHEMA.
+ *
+ * ret_conf  database_url can be NULL if migrate_url is not
  *
  * Memory:   gives; aic_conf_done()
  */
 enum aic_code aic_conf_load_url(struct aic_conf *ret_conf, char *const *env,
+    struct aic_err *err) AIC_MUST_CHECK;
+
+/*
+ * aic_conf_load_site -- read the settings of Nginx's site alone: addresses,
+ * ports, TLS and the deadline. The other settings can be invalid, or not set.
+ *
+ * Errors:   AIC_ECONF  as aic_conf_load(); also an unknown AI_CHAT_* name
+ * Memory:   gives; aic_conf_done()
+ */
+enum aic_code aic_conf_load_site(struct aic_conf *ret_conf, char *const *env,
     struct aic_err *err) AIC_MUST_CHECK;
 
 /*
@@ -143,21 +162,24 @@ enum aic_code aic_conf_load_url(struct aic_conf *ret_conf, char *const *env,
  */
 const char *aic_conf_env(char *const *env, const char *name);
 
-/*
- * aic_conf_foreign -- list the variables in the environment that are settings
- * of wb_assist's ai_chat, which this service replaces, and not of this service:
- * "DAILY_LIMIT (here AI_CHAT_DAILY_LIMIT), OPENAI_TIMEOUT".
- *
- * These variables have no effect, and the list warns an operator who migrates.
- * Names that stop the worker are not included.
- *
- * size      names that do not fit are omitted
- *
- * False: there are none, and nothing is written.
- */
-bool aic_conf_foreign(char *const *env, char *to, size_t size);
+/* aic_conf_is_name -- true if the n bytes are the name of a setting, or of the
+ * file of a secret, NAME_FILE. */
+bool aic_conf_is_name(const char *name, size_t n);
+
+/* aic_conf_near -- the setting that was probably meant by a wrong name of n
+ * bytes; NULL: none. */
+const char *aic_conf_near(const char *name, size_t n);
 
 /* aic_conf_name -- name n of the table; NULL past its end. */
 const char *aic_conf_name(unsigned n);
+
+/* How a file can have the value of a setting. */
+enum aic_conf_file {
+	AIC_CONF_FILE_NONE,
+	AIC_CONF_FILE_SECRET, /* NAME_FILE, or the credential name */
+	AIC_CONF_FILE_PATH, /* the value is a path, or the credential is read */
+};
+
+enum aic_conf_file aic_conf_file(unsigned n);
 
 #endif

@@ -360,3 +360,60 @@ aic_value_schema(const char *name, const char *value, struct aic_err *err)
 		    name);
 	return AIC_OK;
 }
+
+/* --- the site of Nginx --------------------------------------------------- */
+
+enum aic_code
+aic_value_addresses(const char *name, char *value, struct aic_err *err)
+{
+	unsigned char address[sizeof(struct in6_addr)];
+	char *from = value, *to = value, one[64];
+	size_t n, len;
+	int count = 0;
+
+	for (;; from += n + 1) {
+		n = strcspn(from, ",");
+		snprintf(one, sizeof(one), "%.*s",
+		    n < sizeof(one) ? (int)n : (int)sizeof(one), from);
+		trim_blanks(one);
+		if (inet_pton(AF_INET, one, address) != 1 &&
+		    inet_pton(AF_INET6, one, address) != 1)
+			return aic_fail(err, AIC_ECONF,
+			    "%s must be IPv4 or IPv6 addresses without a port, "
+			    "separated by commas, such as 127.0.0.1, and not "
+			    "\"%.40s\"",
+			    name, one);
+		if (++count > AIC_VALUE_ADDRESSES_MAX)
+			return aic_fail(err, AIC_ECONF,
+			    "%s has more than %d addresses", name,
+			    AIC_VALUE_ADDRESSES_MAX);
+		/* The copy is not longer than the text that it replaces. */
+		len = strlen(one);
+		memcpy(to, one, len);
+		to += len;
+		if (from[n] == '\0')
+			break;
+		*to++ = ',';
+	}
+	*to = '\0';
+	return AIC_OK;
+}
+
+enum aic_code
+aic_value_site_file(const char *name, const char *path, struct aic_err *err)
+{
+	const char *p;
+
+	if (*path != '/')
+		return aic_fail(err, AIC_ECONF,
+		    "%s must be an absolute path, such as "
+		    "/etc/ai-chat/tls/fullchain.pem",
+		    name);
+	for (p = path; *p; p++)
+		if (*p <= 0x20 || *p >= 0x7f || strchr("\"'\\;{}$#", *p))
+			return aic_fail(err, AIC_ECONF,
+			    "%s must be a path of visible ASCII characters "
+			    "without quotes and without any of \\ ; { } $ #",
+			    name);
+	return AIC_OK;
+}

@@ -1,9 +1,9 @@
 /*
  * value -- check values of settings: a key, the URL of an API, the URL of a
- * proxy, a file of certificates.
+ * proxy, a file of certificates, addresses to listen on.
  *
  * Each function gets the setting's name for its message. No message quotes a
- * value, because most of these values are secrets.
+ * value that can be a secret.
  *
  * Threads: any.
  */
@@ -82,6 +82,31 @@ enum aic_code aic_value_ca(const char *name, const char *path,
  * Errors:   AIC_ECONF
  */
 enum aic_code aic_value_schema(const char *name, const char *value,
+    struct aic_err *err) AIC_MUST_CHECK;
+
+/* The most addresses of a setting: a host rarely has more than four. */
+#define AIC_VALUE_ADDRESSES_MAX 16
+
+/*
+ * aic_value_addresses -- check IPv4 and IPv6 addresses, separated by commas;
+ * blanks around them are removed. Names of hosts are refused, because Nginx
+ * would not start while a name cannot be resolved.
+ *
+ * value     changed in place
+ *
+ * Errors:   AIC_ECONF
+ */
+enum aic_code aic_value_addresses(const char *name, char *value,
+    struct aic_err *err) AIC_MUST_CHECK;
+
+/*
+ * aic_value_site_file -- check that a path is absolute and has only characters
+ * that need no quotes in a configuration of Nginx. The file is not read,
+ * because only root may be able to read it.
+ *
+ * Errors:   AIC_ECONF
+ */
+enum aic_code aic_value_site_file(const char *name, const char *path,
     struct aic_err *err) AIC_MUST_CHECK;
 
 #endif

@@ -342,6 +342,15 @@ sub meddle ($verb, $do, $sub)
 	$wrong->('too many connections', 'connections',
 	    qr/2 x AI_CHAT_DB_POOL \(150\) is 300/, AI_CHAT_DB_POOL => 150);
 
+	$wrong->('a line that systemd ignores', 'settings',
+	    qr/^AI_CHAT_DB_SCHEMA has no effect.*"export".* line \d+ of .*wrong\.env/,
+	    'export AI_CHAT_DB_SCHEMA' => 'canary');
+	$got = $s->ctl('limits', 7,
+	    { env => { AI_CHATCTL_ENV_FILE => "$RUN/wrong.env" } });
+	is $got->{status}, 0, '... other commands run';
+	like $got->{err}, qr/^ai-chatctl: AI_CHAT_DB_SCHEMA has no effect/,
+	    '... with a warning';
+
 	my $site = slurp($SITE);
 	my $with = sub ($title, $check, $why, $from, $to) {
 		spew($SITE, $site =~ s/$from/$to/r);

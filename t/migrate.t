@@ -162,6 +162,36 @@ for my $url ('canary', 'postgresql://u:canary%zz@h/d', 'postgresql://u:ca/nary@h
 	unlike $text, qr/nary|"ca"/, '... without a password';
 }
 
+# -- a URL of its own --------------------------------------------------------
+
+{
+	my $s = fresh();
+	my $with = sub (%env) {
+		return program('ai-chat-migrate', \%env, '--dir', "$TOP/sql",
+		    '--status');
+	};
+	my ($status, $text) = $with->(AI_CHAT_MIGRATE_URL => $s->db_url,
+	    DATABASE_URL => 'postgresql://u:canary@127.0.0.1:1/pooler');
+	is $status, 3, 'AI_CHAT_MIGRATE_URL replaces DATABASE_URL';
+	($status) = $with->(AI_CHAT_MIGRATE_URL => $s->db_url);
+	is $status, 3, '... which can be missing then';
+	spew($s->dir . '/url', $s->db_url . "\n", 0600);
+	($status) = $with->(AI_CHAT_MIGRATE_URL_FILE => $s->dir . '/url');
+	is $status, 3, '... and can come from a file';
+	($status) = $with->(AI_CHAT_MIGRATE_URL => '',
+	    DATABASE_URL => $s->db_url);
+	is $status, 3, 'an empty one counts as not set';
+	($status, $text) = $with->(DATABASE_URL => $s->db_url,
+	    AI_CHAT_MIGRATE_URL => 'mysql://u:canary@h/d');
+	is $status, 1, 'an invalid one';
+	like $text, qr/AI_CHAT_MIGRATE_URL is not a connection string/,
+	    '... is named';
+	unlike $text, qr/canary/, '... and not quoted';
+	($status, $text) = $with->();
+	is $status, 2, 'neither of them';
+	like $text, qr/DATABASE_URL is not set/, '... names DATABASE_URL';
+}
+
 # -- invalid files
 # -----------------------------------------------------------------
 

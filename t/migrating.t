@@ -35,7 +35,7 @@ my $doc = text_of('docs/migrating.md');
 	cmp_ok scalar @here, '>', 12, 'the table has settings';
 	is join(' ', grep { !$ours{$_} } @here), '', '... and all exist';
 
-	my ($names) = text_of('lib/conf.c') =~ /foreign\[\] = \{(.*?)\n\t\};/s;
+	my ($names) = text_of('lib/conf_hints.c') =~ /foreign\[\] = \{(.*?)\n\};/s;
 	my %told = map { $_ => 1 } @there;
 	is join(' ', grep { !$told{$_} && !/^OPENAI_(?:MAX_RETRIES|RETRY)_/ }
 	    $names =~ /\{ "([A-Z_]+)"/g), '',

@@ -74,6 +74,15 @@ for my $names (map({ [ $_ ] } grep { $_ ne 'limits' } @all),
 
 # -- TLS ---------------------------------------------------------------------
 
+# The site that ai-chatctl writes includes another file with the same directives.
+{
+	my ($snippet, $shared) = map { join "\n",
+	    grep { /^ssl_/ && !/^ssl_certificate/ } split /\n/, slurp($_) }
+	    "$HERE/tls.conf", "$HERE/../ai-chat-tls.conf";
+	is $shared, $snippet, 'both files about TLS have the same directives';
+	like $shared, qr/^ssl_protocols /m, '... and there are some';
+}
+
 # The response, and what openssl reports about the connection.
 sub ask_tls ($bytes, @args)
 {

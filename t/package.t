@@ -49,8 +49,7 @@ my %file = map {
 is $file{$_}, '-rwxr-xr-x root/root', "it contains $_"
     for map { "/usr/bin/ai-chat-$_" } qw(worker migrate);
 is $file{$_}, '-rw-r--r-- root/root', "it contains $_"
-    for '/etc/nginx/sites-available/ai-chat',
-    (map { "/usr/share/ai-chat/nginx/pages/docs/$_" } 'index.html',
+    for (map { "/usr/share/ai-chat/nginx/pages/docs/$_" } 'index.html',
 	'docs.js', 'swagger-ui/swagger-ui-bundle.js', 'swagger-ui/NOTICE'),
     '/usr/lib/sysusers.d/ai-chat.conf', '/usr/share/ai-chat/prompt.txt',
     '/usr/share/bash-completion/completions/ai-chatctl',
@@ -69,11 +68,75 @@ is join(' ', grep { m{/ai-chat\.env$} && m{^/etc/} } keys %file), '',
 
 my $tree = "$dir/tree";
 run([ 'dpkg-deb', '-R', $deb, $tree ]);
-is_deeply [ split /\n/, slurp("$tree/DEBIAN/conffiles") ],
-    [ '/etc/nginx/sites-available/ai-chat' ], '... the site is the only one';
+ok !-e "$tree/DEBIAN/conffiles", '... and neither is any other file';
 for (qw(postinst prerm postrm)) {
 	ok eval { run([ 'sh', '-n', "$tree/DEBIAN/$_" ]); 1 },
 	    "$_ is a valid script" or diag $@;
+}
+
+# -- the site of Nginx -------------------------------------------------------
+
+# Version 1.0.0 had the site as a conffile. A package with one is installed in a
+# chroot over the root directory of this machine, which does not change, and
+# upgraded.
+my $chroot = <<'SH';
+set -e
+mount --make-rprivate /
+mount -t tmpfs tmpfs /mnt
+mkdir /mnt/u /mnt/w /mnt/m
+mount -t overlay -o lowerdir=/,upperdir=/mnt/u,workdir=/mnt/w overlay /mnt/m
+mount -t proc proc /mnt/m/proc
+mount --bind /dev /mnt/m/dev
+mount -t tmpfs tmpfs /mnt/m/run
+mkdir /mnt/m/run/deb
+mount --bind "$1" /mnt/m/run/deb
+exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 \
+    chroot /mnt/m sh -ec "$2" 2>&1
+SH
+sub in_chroot ($script)
+{
+	return run([ qw(unshare -m -p -f --kill-child sh -c), $chroot, 'sh', $dir,
+	    'S=/etc/nginx/sites-available/ai-chat; '
+	    . 'put() { dpkg --force-depends --no-triggers -i /run/deb/$1.deb; }; '
+	    . $script ]);
+}
+SKIP: {
+	skip 'no chroot in namespaces here', 1
+	    if $> != 0 || !eval { in_chroot('! dpkg -s ai-chat >/dev/null 2>&1') ;
+		1 };
+	my $old = "$dir/old";
+	run([ 'cp', '-a', $tree, $old ]);
+	make_path("$old/etc/nginx/sites-available");
+	spew("$old/etc/nginx/sites-available/ai-chat",
+	    "server { listen 127.0.0.1:9001 backlog=4096; }\n");
+	spew("$old/DEBIAN/conffiles", "/etc/nginx/sites-available/ai-chat\n");
+	spew("$old/DEBIAN/postinst", slurp("$old/DEBIAN/postinst")
+	    =~ s/^\tmake_site .*\n//mr, 0755);
+	spew("$old/DEBIAN/control", slurp("$old/DEBIAN/control")
+	    =~ s/^Version: .*/Version: 0.9/mr);
+	run([ 'dpkg-deb', '-b', '--root-owner-group', '-Znone', $$_[0],
+	    "$dir/$$_[1].deb" ]) for [ $old, 'conffile' ], [ $tree, 'new' ];
+
+	my $mark = qr/^# Written by ai-chatctl nginx/m;
+	my $got = in_chroot('put new; cat $S; dpkg -P ai-chat >&2; ! test -e $S');
+	like $got, $mark, 'the installation writes the site';
+	like $got, qr/^\tlisten 127\.0\.0\.1:9001 /m, '... for this machine only';
+	$got = in_chroot('put conffile; put new; cat $S; ls $S.edited 2>&1 || :;'
+	    . 'echo "# mine" >>$S; put new 2>&1; tail -1 $S');
+	like $got, $mark, 'an upgrade replaces a conffile that was not edited';
+	like $got, qr/\.edited'?: No such file/, '... and keeps no copy of it';
+	like $got, qr/was edited, so it is not changed.*^# mine$/ms,
+	    '... an edited site survives the next upgrade';
+	$got = in_chroot('put conffile; echo "# mine" >>$S; put new 2>&1; cat $S');
+	like $got, qr/was edited.*^# mine$/ms,
+	    'an edited conffile survives the upgrade';
+	unlike $got, $mark, '... unchanged';
+	$got = in_chroot('put conffile; echo AI_CHAT_PORT=80 '
+	    . '>>/etc/ai-chat/ai-chat.env; put new 2>&1; cat $S');
+	like $got, qr/AI_CHAT_PORT is not 9001.*^server \{ listen/ms,
+	    'an upgrade does not change the port';
+	$got = in_chroot('put conffile; rm $S; put new; ls $S 2>&1 || :');
+	like $got, qr/cannot access/, 'a conffile that was deleted stays away';
 }
 
 # -- a machine ---------------------------------------------------------------
@@ -185,7 +248,7 @@ sub machine ($ret_m)
 	$m->cmd(qw(systemctl enable --now ai-chat.target ai-chat-worker@1
 	    ai-chat-worker@2));
 	$m->sh('ln -s ../sites-available/ai-chat /etc/nginx/sites-enabled/ && '
-	    . 'nginx -t && systemctl reload nginx');
+	    . 'ai-chatctl nginx');
 	is $ask->(), 200, 'after five commands a chat is answered';
 	like $m->sh('cat /proc/$(systemctl show --value -p MainPID '
 	    . 'ai-chat-worker@1)/status'), qr/^CapBnd:\s+0+$/m,

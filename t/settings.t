@@ -142,7 +142,13 @@ my %bad = (
 	AI_CHAT_BREAKER_FAILURES => [ -1, 10001, 'never' ],
 	AI_CHAT_BREAKER_OPEN_MS => [ 0, 99, 600001, '10s' ],
 	AI_CHAT_RETRY_FLOOR => [ -1, 1000001, 'x', '1.5' ],
+	AI_CHAT_ADDRESS => [ 'localhost', '*', '127.0.0.1:9001', '[::1]', '10.0.0',
+	    '127.0.0.1,', ',', '127.0.0.1;::1', '::1::', '1.2.3.4 ::1',
+	    join ',', ('::1') x 17 ],
 	AI_CHAT_PORT => [ 0, 65536, 'http', -1 ],
+	AI_CHAT_METRICS_PORT => [ 0, 65536, 'http', -1 ],
+	(map { ("AI_CHAT_TLS_$_" => [ 'cert.pem', '/a b', '/a;b', '/a"b', '/$a',
+	    "/a\n", "/\xd1\x8b" ]) } qw(CERTIFICATE KEY)),
 	AI_CHAT_DAILY_LIMIT => [ -1, '30.0', 'all', '30 ' ],
 	AI_CHAT_TIMEZONE => [ 'Mars/Olympus', 'UTC+3', 'MSK-3MSD', '../UTC',
 	    '/etc/passwd', 'Europe', 'europe/moskow' ],
@@ -182,10 +188,33 @@ for my $name (sort keys %bad) {
 	}
 }
 
+is_refused("$_->[0] without $_->[1]", $_->[1], $_->[0] => '/nowhere/pem')
+    for [ qw(AI_CHAT_TLS_KEY AI_CHAT_TLS_CERTIFICATE) ],
+    [ qw(AI_CHAT_TLS_CERTIFICATE AI_CHAT_TLS_KEY) ];
+
 is_refused("$_ is unknown", $_, $_ => 'canary')
     for qw(AI_CHAT_TREADS AI_CHAT_VAR AI_CHAT_ AI_CHAT_DAILY_LIMITS
     AI_CHAT_daily_limit AI_CHAT_THREADS_FILE AI_CHAT_OPENAI_API_KEY);
 is_refused('... also when it is empty', 'AI_CHAT_NEW', AI_CHAT_NEW => '');
+for ([ AI_CHAT_TREADS => 'AI_CHAT_THREADS' ],
+    [ AI_CHAT_DALIY_LIMIT => 'AI_CHAT_DAILY_LIMIT' ],
+    [ AI_CHAT_OPENAI_MODEL => 'OPENAI_MODEL' ], [ AI_CHAT_QUOTA => undef ]) {
+	my ($name, $near) = @$_;
+	my ($status, $text) = worker([ '--check' ], $name => 1);
+	like $text, $near ? qr/$name is not a setting; the nearest name is $near"/
+	    : qr/$name is not a setting"/, "$name: " . ($near // 'no suggestion');
+}
+
+for (qw(OPENAI_API_KEY DATABASE_URL AI_CHAT_THREADS LOG_LEVEL)) {
+	is_refused("$_ in quotes", $_, $_ => q("canary"));
+	my ($status, $text) = worker([ '--check' ], $_ => q('canary'));
+	like $text, qr/in quotes, which are part of the value/,
+	    '... with the reason';
+}
+is_refused('... also in a file', 'OPENAI_API_KEY', OPENAI_API_KEY => undef,
+    OPENAI_API_KEY_FILE => file(qq("canary"\n)));
+is_taken('a key of callers in quotes, which they choose',
+    API_SECRET_KEY => '"canary"');
 
 for my $name (qw(API_SECRET_KEY API_ADMIN_KEY DATABASE_URL OPENAI_API_KEY
     OPENAI_FALLBACK_API_KEY OPENAI_PROXY OPENAI_FALLBACK_PROXY REDIS_URL
@@ -245,6 +274,13 @@ for ([ 2000, 1000 ], [ 6999, 3000 ], [ 10999, 5000 ]) {
 	    AI_CHAT_DB_TIMEOUT_MS => $db);
 }
 
+{
+	my ($status, $text) = worker([ '--check' ],
+	    AI_CHAT_DEADLINE_MS => 7000, AI_CHAT_DB_TIMEOUT_MS => 3100);
+	like $text, qr/is 7000, but must be at least 7400 = 2 x 3100 \(AI_CHAT_DB_TIMEOUT_MS, .*\) \+ 1000 .* \+ 200 /,
+	    '... as a sum';
+}
+
 # -- valid values ------------------------------------------------------------
 
 is_taken("$_->[0] $_->[1]", @$_) for [ OPENAI_TEMPERATURE => 0 ],
@@ -256,7 +292,11 @@ is_taken("$_->[0] $_->[1]", @$_) for [ OPENAI_TEMPERATURE => 0 ],
     [ AI_CHAT_USER_CONTEXT_CHARS => 200 ],
     [ AI_CHAT_ANSWER_FORMAT => 'plain' ], [ AI_CHAT_DAILY_LIMIT => 0 ],
     [ AI_CHAT_ANSWER_RESERVE => 0 ], [ AI_CHAT_ANSWER_RESERVE => 2048 ],
-    [ AI_CHAT_PORT => 65535 ], [ OPENAI_BASE_URL => 'http://[::1]:8080/v1/' ],
+    [ AI_CHAT_PORT => 65535 ], [ AI_CHAT_PORT => 9002 ],
+    [ AI_CHAT_ADDRESS => '0.0.0.0, ::' ], [ AI_CHAT_ADDRESS => '' ],
+    [ AI_CHAT_TLS_CERTIFICATE => '/nowhere/a', AI_CHAT_TLS_KEY => '/nowhere/b' ],
+    [ AI_CHAT_MIGRATE_URL => 'whatever, which only ai-chat-migrate reads' ],
+    [ OPENAI_BASE_URL => 'http://[::1]:8080/v1/' ],
     [ AI_CHAT_TIMEZONE => 'America/Argentina/Buenos_Aires' ],
     [ AI_CHAT_TIMEZONE => 'Etc/GMT+12' ], [ LOG_LEVEL => 'error' ],
     [ LOG_LEVEL => 'debug' ], [ LOG_LEVEL => 'INFO' ],
@@ -298,8 +338,103 @@ is_taken('blanks around a key, which are removed', OPENAI_API_KEY => ' canary ',
     API_ADMIN_KEY => "\tcanary-admin ");
 is_taken('an empty optional setting', API_ADMIN_KEY => '',
     OPENAI_PROXY => '', OPENAI_MODEL => '', AI_CHAT_TIMEZONE => '');
-is_taken('other names are other programs\'', OPENAI_ORG => 'x',
-    REDIS_HOST => 'x', AI_CHATTY => 'x');
+is_taken('other names are other programs\'', REDIS_HOST => 'x',
+    AI_CHATTY => 'x', SERVER_PORT => 'x', LOG_FILE => 'x');
+
+# The warning about settings: the names in it, without the values.
+sub warning (%settings)
+{
+	my ($status, $text) = worker([ '--check' ], %settings);
+	is $status, 0, join(' ', sort keys %settings) . ': taken' or diag $text;
+	unlike $text, qr/canary/, '... and not quoted';
+	return $text =~ /level=warn event=settings text="these (.*?)"/ ? $1 : '';
+}
+# The order is that of the environment.
+is join(', ', sort split /, /, warning(OPENAI_MODLE => 'canary',
+    OPENAI_ORG_ID => 'canary') =~ s/^(.*): //r),
+    'OPENAI_MODLE (the nearest is OPENAI_MODEL), OPENAI_ORG_ID',
+    '... unknown names of OPENAI_';
+is warning(OPENAI_MODEL_FILE => 'canary'), 'environment variables have no '
+    . 'effect: OPENAI_MODEL_FILE', '... only secrets can be files';
+is warning($_->[0] => 'canary'), 'environment variables have no effect: '
+    . "$_->[0] (the nearest is $_->[1])", '... one character too much or wrong'
+    for [ REDIS_URI => 'REDIS_URL' ], [ DATABASE_URLS => 'DATABASE_URL' ],
+    [ LOGLEVEL => 'LOG_LEVEL' ], [ API_SERCET_KEY => 'API_SECRET_KEY' ];
+is warning(REDIS_HOST => 'canary', OPENAI_PROXY_FILE => file('http://p:1')), '',
+    '... nothing else';
+
+# Settings that have no effect because of another one.
+my @idle = ([ AI_CHAT_ANSWER_CACHE_S => 60, 'REDIS_URL', REDIS_URL => $REDIS ],
+    [ OPENAI_AUTH_URL => 'https://canary', 'OPENAI_AUTH=gigachat',
+	OPENAI_AUTH => 'gigachat' ],
+    [ OPENAI_AUTH_SCOPE => 'canary', 'OPENAI_AUTH=gigachat',
+	OPENAI_AUTH => 'gigachat' ],
+    [ OPENAI_FALLBACK_PROXY => 'http://canary', 'OPENAI_FALLBACK_MODEL',
+	OPENAI_FALLBACK_MODEL => 'm' ],
+    [ OPENAI_FALLBACK_AUTH => 'api-key', 'OPENAI_FALLBACK_MODEL', %FALLBACK ],
+    [ OPENAI_FALLBACK_AUTH_SCOPE => 'canary', 'OPENAI_FALLBACK_AUTH=gigachat',
+	OPENAI_AUTH => 'gigachat' ],
+    [ SERVER_API_KEY => 'canary', 'SERVER_HOST', SERVER_HOST => 'http://x' ],
+    [ AI_CHAT_SERVER_TIMEOUT_MS => 900, 'SERVER_HOST', %SERVER,
+	SERVER_HOST => 'http://x' ],
+    [ AI_CHAT_BREAKER_OPEN_MS => 900, 'AI_CHAT_BREAKER_FAILURES above 0' ],
+    [ AI_CHAT_CONTEXT_CHARS => 900, 'AI_CHAT_CONTEXT_MESSAGES above 0' ],
+    [ AI_CHAT_CONTEXT_TTL_S => 900, 'AI_CHAT_CONTEXT_MESSAGES above 0' ]);
+for (@idle) {
+	my ($name, $value, $needs, %with) = @$_;
+	my %off = $needs =~ /^(\w+) above 0/ ? ($1 => 0) : ();
+	is warning($name => $value, %off),
+	    "settings have no effect: $name (needs $needs)", "... $name";
+	is warning($name => $value, %with), '', '... which then has one';
+}
+is warning(AI_CHAT_ANSWER_CACHE_S => 0, OPENAI_FALLBACK_PROXY => ''), '',
+    '... a setting that is off or empty is not reported';
+
+# On a host of the package a message has the file to change. The directory of
+# credentials shows that the program was started there.
+{
+	my $credentials = '/etc/ai-chat/credentials';
+	my $settings = '/etc/ai-chat/ai-chat.env';
+	my $unit = '/run/credentials/ai-chat-worker@1.service';
+	my $where = sub (%set) {
+		my ($status, $text) = worker([ '--check' ],
+		    CREDENTIALS_DIRECTORY => $unit, %set);
+		is $status, 2, 'refused: ' . join ' ', sort keys %set;
+		my ($message) = $text =~ /event=start text="(.*)"\n/;
+		return $message =~ /; ((?:correct|set|they)\b.*)/ ? $1 : $message;
+	};
+	is $where->(@$_), "correct it in $settings", '... where it is set'
+	    for [ AI_CHAT_THREADS => 'x' ], [ AI_CHAT_TREADS => 1 ],
+	    [ OPENAI_PROXY => 'canary' ], [ AI_CHAT_TLS_KEY => '/x' ],
+	    [ AI_CHAT_DEADLINE_MS => 1000 ], [ REDIS_URL => 'canary' ],
+	    [ AI_CHAT_PROMPT_FILE => '/nowhere' ],
+	    [ OPENAI_HEADERS_FILE => '/nowhere' ], [ DATABASE_URL => 'canary' ],
+	    [ API_ADMIN_KEY => 'canary-caller' ],
+	    [ SERVER_HOST => 'http://x' ];
+	is $where->(OPENAI_API_KEY => undef),
+	    "set it in $settings or $credentials/openai_api_key",
+	    '... where it can be set';
+	my $file = file("canary\r\n");
+	is $where->(OPENAI_API_KEY => undef, OPENAI_API_KEY_FILE => $file),
+	    "correct it in $file", '... the file of the secret';
+	is $where->(OPENAI_API_KEY => undef, OPENAI_API_KEY_FILE => '/nowhere'),
+	    "correct it in $settings", '... or where that is named';
+	is $where->(CREDENTIALS_DIRECTORY => $credentials, AI_CHAT_PORT => 0),
+	    "correct it in $settings", '... from ai-chatctl, too';
+	unlike $where->(CREDENTIALS_DIRECTORY => credentials(), LOG_LEVEL => 'x'),
+	    qr{/etc/}, '... and not for credentials of another service';
+	unlike $where->(CREDENTIALS_DIRECTORY => undef, LOG_LEVEL => 'x'),
+	    qr{/etc/}, '... and not elsewhere';
+	my ($status, $text) = worker([ '--check' ],
+	    CREDENTIALS_DIRECTORY => $unit, OPENAI_ORG => 1,
+	    SERVER_API_KEY => 'x');
+	is scalar(() = $text =~ /they are in \Q$settings\E"/g), 2,
+	    'the warnings have the file as well';
+	($status, $text) = program('ai-chat-migrate',
+	    { CREDENTIALS_DIRECTORY => $unit });
+	like $text, qr{DATABASE_URL is not set; set it in \Q$settings\E},
+	    'and so have the messages of ai-chat-migrate';
+}
 {
 	my %theirs = (DAILY_LIMIT => 30, RAG_USAGE => 5, OPENAI_TIMEOUT => 30,
 	    OPENAI_SYSTEM_PROMPT => 'canary', COMET_API_KEY => 'canary');
@@ -370,6 +505,9 @@ my %default = (API_SECRET_KEY => '', API_ADMIN_KEY => '', DATABASE_URL => '',
     AI_CHAT_RETRY_FLOOR => '10', SERVER_HOST => '', SERVER_API_KEY => '',
     SERVER_CONTEXT_PATHS => '/api/v1/bot/user-context/{telegram_id}',
     AI_CHAT_SERVER_TIMEOUT_MS => '800', AI_CHAT_USER_CONTEXT_CHARS => '4000', AI_CHAT_PORT => '9001',
+    AI_CHAT_ADDRESS => '127.0.0.1', AI_CHAT_METRICS_PORT => '9002',
+    AI_CHAT_TLS_CERTIFICATE => '', AI_CHAT_TLS_KEY => '',
+    AI_CHAT_MIGRATE_URL => '',
     AI_CHAT_DAILY_LIMIT => '30', AI_CHAT_TIMEZONE => 'UTC',
     AI_CHAT_CONTEXT_MESSAGES => '5', AI_CHAT_CONTEXT_CHARS => '12000',
     AI_CHAT_CONTEXT_TTL_S => '0', AI_CHAT_ANSWER_CACHE_S => '0',

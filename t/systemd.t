@@ -43,19 +43,26 @@ for my $name (grep { /\.service$/ } @names) {
 
 # Every service takes every secret as a credential, because otherwise an
 # administrator would store one that is not used; so do files that may contain
-# secrets.
+# secrets. A secret of the migrations is for the units that run them, and for no
+# worker.
 my $table = slurp("$TOP/lib/conf.c");
 my @secrets = map { lc }
     $table =~ /\{ "(\w+)", \w+,\s+[\w |]*\bSECRET\b[\w |]*,/g,
     $table =~ /\{ "(\w+)_FILE", \w+,\s+CREDENTIAL,/g;
+my %is_for_migrations = map { lc($_) => 1 }
+    $table =~ /\{ "(\w+)", \w+,\s+MIGRATE \| SECRET,/g;
+is join(' ', keys %is_for_migrations), 'ai_chat_migrate_url',
+    '... one of them only for migrations';
 cmp_ok scalar @secrets, '>=', 13, 'there are secrets';
 for my $unit (grep { /\.service$/ } @units) {
 	my $text = slurp("$TOP/systemd/$unit");
+	my @wanted = grep { !$is_for_migrations{$_}
+	    || $text =~ m{^ExecStart=/usr/bin/ai-chat-migrate}m } @secrets;
 	is_deeply [ sort $text =~ m{^LoadCredential=(\w+):
-	    /etc/ai-chat/credentials/\1$}mgx ], [ sort @secrets ],
+	    /etc/ai-chat/credentials/\1$}mgx ], [ sort @wanted ],
 	    "$unit takes each of them as a credential";
 	is_deeply [ sort $text =~ /^SetCredential=(\w+):\\n$/mg ],
-	    [ sort @secrets ], '... and starts without it';
+	    [ sort @wanted ], '... and starts without it';
 }
 
 remove_dir($root) if Test::More->builder->is_passing;

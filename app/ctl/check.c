@@ -11,6 +11,7 @@
 
 #include "app/ctl/run.h"
 #include "lib/bounds.h"
+#include "lib/conf_hints.h"
 #include "lib/json.h"
 
 /* The file of a worker has some kilobytes. */
@@ -118,6 +119,8 @@ check_report(struct check *k, const char *what, bool ok, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(says, sizeof(says), fmt, ap);
 	va_end(ap);
+	if (!ok)
+		aic_conf_hints_place(says, sizeof(says), c->env.v);
 	ctl_say(c, "%-5s  %s: %s", ok ? "ok" : "wrong", what, says);
 	if (k->n++ > 0)
 		aic_buf_putc(&c->doc, ',');
@@ -139,11 +142,15 @@ check_settings(struct check *k, bool *ret_db)
 	enum aic_code rc = ctl_check_settings(k->c, &err);
 
 	*ret_db = !rc;
+	/* The setting of this line may be the one that is missing. */
+	if (*k->c->env.ignored)
+		check_report(k, "settings", false, "%s", k->c->env.ignored);
 	if (rc && rc != AIC_EDB) {
 		check_report(k, "settings", false, "%s", err.detail);
 		return false;
 	}
-	check_report(k, "settings", true, "valid");
+	if (!*k->c->env.ignored)
+		check_report(k, "settings", true, "valid");
 	check_report(k, "database", !rc, "%s", rc ? err.detail : "usable");
 	/* The worker has accepted the same settings. */
 	return aic_conf_load(&k->c->conf, k->c->env.v, &err) == AIC_OK;

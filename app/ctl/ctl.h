@@ -34,6 +34,7 @@ struct ctl {
 	int64_t offset; /* --offset */
 	bool json, yes;
 	bool model; /* --model: call the model, which costs money */
+	bool print, force, no_reload; /* of the command nginx */
 
 	struct aic_buf doc; /* with --json */
 	bool bad; /* the command has printed a result that is not good */
@@ -47,7 +48,7 @@ typedef enum aic_code ctl_command(struct ctl *c, struct aic_err *err);
  * called. */
 ctl_command ctl_status, ctl_scale, ctl_restart, ctl_reload, ctl_migrate,
     ctl_check, ctl_limits, ctl_history, ctl_stats, ctl_reset, ctl_clear,
-    ctl_forget, ctl_prune;
+    ctl_forget, ctl_prune, ctl_site;
 
 /* ctl_print_workers -- print the workers after a change of them. In contrast to
  * ctl_status(), the result is bad only if a worker does not run or is not in

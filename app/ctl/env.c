@@ -39,6 +39,9 @@ static const struct {
 	{ "AI_CHATCTL_ENV_FILE", NULL, AT(env_file) },
 	{ "AI_CHATCTL_CREDENTIALS", NULL, AT(credentials) },
 	{ "AI_CHATCTL_LOCK", "/run/ai-chatctl.lock", AT(lock) },
+	{ "AI_CHATCTL_SITE", "/etc/nginx/sites-available/ai-chat", AT(site) },
+	{ "AI_CHATCTL_NGINX_DIR", AIC_NGINX_DIR, AT(nginx_dir) },
+	{ "AI_CHATCTL_EXTRAS", "/etc/ai-chat/nginx/*.conf", AT(extras) },
 	{ "AI_CHATCTL_SQL_DIR", AIC_SQL_DIR, AT(sql_dir) },
 	{ "AI_CHATCTL_BIN_DIR", AIC_BIN_DIR, AT(bin_dir) },
 };
@@ -214,8 +217,38 @@ scan_name(const char *p)
 	return n;
 }
 
+/* Report a line that is no setting and no comment, by its number and its name.
+ * The message never contains a value, which may be a secret. */
+static void
+note_ignored(struct ctl_env *env, const char *path, const char *text,
+    const char *p)
+{
+	static const char export[] = "export";
+	size_t len = strlen(export), blanks, n;
+	const char *q;
+	int line = 1;
+
+	if (*env->ignored || !*p || strchr("#;", *p))
+		return;
+	for (q = text; q < p; q++)
+		line += *q == '\n';
+	blanks = strncmp(p, export, len) == 0 ? strspn(p + len, " \t") : 0;
+	n = blanks > 0 ? scan_name(p + len + blanks) : 0;
+	if (n > 0)
+		snprintf(env->ignored, sizeof(env->ignored),
+		    "%.*s has no effect, because systemd ignores a line that "
+		    "begins with \"export\": remove this word from line %d of "
+		    "%.128s",
+		    n > 64 ? 64 : (int)n, p + len + blanks, line, path);
+	else
+		snprintf(env->ignored, sizeof(env->ignored),
+		    "line %d of %.128s has no effect, because it is not "
+		    "NAME=value",
+		    line, path);
+}
+
 bool
-ctl_env_parse(struct ctl_env *env, const char *text)
+ctl_env_parse(struct ctl_env *env, const char *path, const char *text)
 {
 	const char *p = text;
 	struct aic_buf pair;
@@ -228,6 +261,7 @@ ctl_env_parse(struct ctl_env *env, const char *text)
 		/* Skip comments, and lines that systemd would not accept
 		 * either. */
 		if (n == 0 || p[n + strspn(p + n, " \t")] != '=') {
+			note_ignored(env, path, text, p);
 			p += strcspn(p, "\n");
 			continue;
 		}
@@ -305,7 +339,7 @@ ctl_env_load(struct ctl_env *ret_env, const struct ctl_conf *conf,
 		rc = read_settings(path, &text, &len, err);
 	if (!rc &&
 	    !(put_base_env(&env, credentials, ours) &&
-		(!text || ctl_env_parse(&env, text))))
+		(!text || ctl_env_parse(&env, path, text))))
 		rc = aic_fail(err, AIC_ENOMEM, "out of memory");
 	aic_file_wipe(text, len);
 	if (rc)

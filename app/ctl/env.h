@@ -22,6 +22,10 @@ struct ctl_conf {
 	/* The directory with the secrets of the workers; NULL: none. */
 	const char *credentials;
 	const char *lock; /* the lock file of a change */
+	const char *site; /* the file with Nginx's site */
+	/* The directory of the template and of the files that it includes. */
+	const char *nginx_dir;
+	const char *extras; /* a pattern: the operator's files for the site */
 	const char *sql_dir;
 	const char *bin_dir; /* of ai-chat-worker and ai-chat-migrate */
 };
@@ -37,13 +41,17 @@ ctl_conf_load(struct ctl_conf *ret_conf, struct aic_err *err) AIC_MUST_CHECK;
 struct ctl_env {
 	char **v; /* in the form of environ(7) */
 	size_t n;
+	/* A message about the first line of the file that is ignored; "":
+	 * none. */
+	char ignored[320];
 };
 
 /*
  * ctl_env_load -- read the environment of the workers: AI_CHATCTL_ENV_FILE,
  * parsed as systemd parses an EnvironmentFile=, in addition to what the unit
  * sets. If the file does not exist and was not set explicitly, the environment
- * of this process is used.
+ * of this process is used. systemd ignores a line that is not NAME=value, such
+ * as "export NAME=value"; so does this function, and sets `ignored'.
  *
  * Errors:   AIC_ECONF  the file cannot be read; AIC_ENOMEM
  * Memory:   gives; ctl_env_done()
@@ -60,8 +68,9 @@ const char *ctl_env_get(const struct ctl_env *env, const char *name);
  * accepted. */
 void ctl_env_done(struct ctl_env *env);
 
-/* ctl_env_parse -- add the settings in `text', the content of a file. False:
- * out of memory. */
-bool ctl_env_parse(struct ctl_env *env, const char *text) AIC_MUST_CHECK;
+/* ctl_env_parse -- add the settings in `text', the content of the file `path'.
+ * False: out of memory. */
+bool ctl_env_parse(struct ctl_env *env, const char *path,
+    const char *text) AIC_MUST_CHECK;
 
 #endif

@@ -13,6 +13,7 @@
 
 #include "lib/cache_keys.h"
 #include "lib/clock.h"
+#include "lib/conf_hints.h"
 #include "lib/json.h"
 #include "lib/retain.h"
 
@@ -37,6 +38,8 @@ static const char usage[] =
     "  restart [N]           restart the workers, one after another, or one\n"
     "                        of them\n"
     "  reload                test Nginx's configuration and reload Nginx\n"
+    "  nginx [--print | --no-reload] [--force]\n"
+    "                        write Nginx's site from the settings, and reload\n"
     "  migrate               bring the database up to date\n"
     "  check [--model]       check settings, database, Nginx, models and\n"
     "                        workers; with --model ask each model a\n"
@@ -71,6 +74,9 @@ enum {
 	YES = 8,
 	OFFSET = 16,
 	MODEL = 32,
+	PRINT = 64,
+	FORCE = 128,
+	NO_RELOAD = 256,
 	/* The command needs the parsed settings of the workers, not only their
 	 * environment. */
 	CONF = 1024,
@@ -86,6 +92,7 @@ static const struct command {
 	{ "scale", NUMBER, CONF, ctl_scale },
 	{ "restart", MAYBE_NUMBER, CONF, ctl_restart },
 	{ "reload", NONE, 0, ctl_reload },
+	{ "nginx", NONE, PRINT | FORCE | NO_RELOAD, ctl_site },
 	{ "migrate", NONE, 0, ctl_migrate },
 	{ "check", NONE, MODEL, ctl_check },
 	{ "limits", USER, CONF, ctl_limits },
@@ -241,6 +248,9 @@ static const struct option options[] = {
 	{ "older-than", required_argument, NULL, OLDER },
 	{ "yes", no_argument, NULL, YES },
 	{ "model", no_argument, NULL, MODEL },
+	{ "print", no_argument, NULL, PRINT },
+	{ "force", no_argument, NULL, FORCE },
+	{ "no-reload", no_argument, NULL, NO_RELOAD },
 	{ "json", no_argument, NULL, 'j' },
 	{ "version", no_argument, NULL, 'V' },
 	{ "help", no_argument, NULL, 'h' },
@@ -248,7 +258,7 @@ static const struct option options[] = {
 };
 
 /* Returns the exit status, or -1 to continue. *ret_given is set to the options
- * that were given, as bits LIMIT to MODEL. */
+ * that were given, as bits LIMIT to NO_RELOAD. */
 static int
 parse_options(struct ctl *c, int argc, char **argv, int *ret_given,
     struct aic_err *err)
@@ -280,6 +290,15 @@ parse_options(struct ctl *c, int argc, char **argv, int *ret_given,
 			break;
 		case MODEL:
 			c->model = true;
+			break;
+		case PRINT:
+			c->print = true;
+			break;
+		case FORCE:
+			c->force = true;
+			break;
+		case NO_RELOAD:
+			c->no_reload = true;
 			break;
 		case 'j':
 			c->json = true;
@@ -351,10 +370,16 @@ run_command(struct ctl *c, const struct command *cmd, struct aic_err *err)
 	rc = ctl_conf_load(&c->own, err);
 	if (!rc)
 		rc = ctl_env_load(&c->env, &c->own, err);
+	/* The command check reports it in its own form. */
+	if (!rc && *c->env.ignored && cmd->run != ctl_check)
+		ctl_warn("%s", c->env.ignored);
 	if (!rc && cmd->flags & CONF)
 		rc = aic_conf_load(&c->conf, c->env.v, err);
 	if (!rc)
 		rc = cmd->run(c, err);
+	if (rc && c->env.v)
+		aic_conf_hints_place(err->detail, sizeof(err->detail),
+		    c->env.v);
 	return rc;
 }
 

@@ -2,15 +2,13 @@
 
 #include "app/ctl/ctl.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include "app/ctl/ask.h"
+#include "app/ctl/change.h"
 #include "app/ctl/nginx.h"
 #include "app/ctl/service.h"
 #include "app/ctl/upstream.h"
@@ -43,27 +41,6 @@ struct change {
 	int n_started;
 };
 
-/* Only one change may run at a time, because two changes would undo each other.
- * The kernel releases the lock of a process that is killed. */
-static enum aic_code
-take_lock(struct change *ch, struct aic_err *err)
-{
-	const char *path = ch->c->own.lock;
-
-	ch->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (ch->lock < 0)
-		return aic_fail(err, AIC_ECONF, "could not open \"%s\": %s",
-		    path, strerror(errno));
-	if (flock(ch->lock, LOCK_EX | LOCK_NB) == 0)
-		return AIC_OK;
-	if (errno == EWOULDBLOCK)
-		return aic_fail(err, AIC_EBUSY,
-		    "another ai-chatctl is running; try again after it has "
-		    "exited");
-	return aic_fail(err, AIC_ECONF, "could not lock \"%s\": %s", path,
-	    strerror(errno));
-}
-
 static enum aic_code
 begin_change(struct change *ch, struct ctl *c, struct aic_err *err)
 {
@@ -71,7 +48,8 @@ begin_change(struct change *ch, struct ctl *c, struct aic_err *err)
 
 	memset(ch, 0, sizeof(*ch));
 	ch->c = c;
-	rc = take_lock(ch, err);
+	ch->lock = -1;
+	rc = ctl_change_lock(&c->own, &ch->lock, err);
 	ctl_catch_signals();
 	if (!rc)
 		rc = ctl_service_list(c, &ch->now, err);

@@ -3,15 +3,13 @@
 #include "app/ctl/upstream.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <libgen.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include "app/ctl/change.h"
 #include "lib/buf.h"
 #include "lib/file.h"
 
@@ -130,70 +128,6 @@ ctl_upstream_has(const struct ctl_upstream *list, int number)
 
 /* --- writing the list ----------------------------------------------------- */
 
-static bool
-write_all(int fd, const char *text, size_t n)
-{
-	ssize_t done;
-
-	while (n > 0) {
-		done = write(fd, text, n);
-		if (done < 0 && errno == EINTR)
-			continue;
-		if (done < 0)
-			return false;
-		text += done;
-		n -= (size_t)done;
-	}
-	return true;
-}
-
-/* Flush the directory, so that the new name of the file survives a crash. */
-static void
-sync_directory(const char *path)
-{
-	char copy[PATH_MAX];
-	int fd;
-
-	snprintf(copy, sizeof(copy), "%s", path);
-	fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return;
-	fsync(fd);
-	close(fd);
-}
-
-static enum aic_code
-replace_file(const char *name, const char *text, struct aic_err *err)
-{
-	char path[PATH_MAX], new[PATH_MAX + 8];
-	struct stat st = { .st_mode = 0644 };
-	bool ok;
-	int fd;
-
-	/* If the name is a symbolic link, replace the file that the link points
-	 * to. */
-	if (!realpath(name, path))
-		snprintf(path, sizeof(path), "%s", name);
-	(void)stat(path, &st);
-	snprintf(new, sizeof(new), "%s.new", path);
-	unlink(new); /* of a process that was killed */
-	fd = open(new, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return aic_fail(err, AIC_ECONF, "could not write \"%s\": %s",
-		    new, strerror(errno));
-	ok = write_all(fd, text, strlen(text)) &&
-	    fchmod(fd, st.st_mode & 0777) == 0 && fsync(fd) == 0;
-	ok = close(fd) == 0 && ok && rename(new, path) == 0;
-	if (!ok) {
-		aic_fail(err, AIC_ECONF, "could not write \"%s\": %s", path,
-		    strerror(errno));
-		unlink(new);
-		return AIC_ECONF;
-	}
-	sync_directory(path);
-	return AIC_OK;
-}
-
 enum aic_code
 ctl_upstream_write(const struct ctl_conf *conf, const int *number, int n,
     struct aic_err *err)
@@ -207,7 +141,7 @@ ctl_upstream_write(const struct ctl_conf *conf, const int *number, int n,
 		put_line(&text, conf, number[i]);
 	rc = text.failed || text.len == 0
 	    ? aic_fail(err, AIC_ECONF, "a list of %d workers is too large", n)
-	    : replace_file(conf->upstream, text.data, err);
+	    : ctl_change_file(conf->upstream, text.data, err);
 	aic_buf_done(&text);
 	return rc;
 }
@@ -217,9 +151,6 @@ ctl_upstream_restore(const struct ctl_conf *conf,
     const struct ctl_upstream *list, struct aic_err *err)
 {
 	if (list->text)
-		return replace_file(conf->upstream, list->text, err);
-	if (unlink(conf->upstream) == 0 || errno == ENOENT)
-		return AIC_OK;
-	return aic_fail(err, AIC_ECONF, "could not remove \"%s\": %s",
-	    conf->upstream, strerror(errno));
+		return ctl_change_file(conf->upstream, list->text, err);
+	return ctl_change_remove(conf->upstream, err);
 }

@@ -13,6 +13,7 @@
 
 #include "lib/clock.h"
 #include "lib/conf.h"
+#include "lib/conf_hints.h"
 #include "lib/db.h"
 #include "lib/err.h"
 #include "lib/file.h"
@@ -48,11 +49,12 @@ struct migrate {
 static const char usage[] =
     "usage: ai-chat-migrate [--dir DIR] [--status] [--wait]\n"
     "\n"
-    "Brings the database of DATABASE_URL (or DATABASE_URL_FILE) up to date.\n"
-    "The tables are in the schema AI_CHAT_DB_SCHEMA (default: public). Runs\n"
-    "the migrations, which are the files NNNN_name.sql of DIR, that are not\n"
-    "applied yet, in order, each in its own transaction; then runs the files\n"
-    "always_*.sql.\n"
+    "Brings the database of AI_CHAT_MIGRATE_URL up to date, or the one of\n"
+    "DATABASE_URL if that is not set. With _FILE after their names, both can\n"
+    "be files that contain the URL. The tables are in the schema\n"
+    "AI_CHAT_DB_SCHEMA (default: public). Runs the migrations, which are the\n"
+    "files NNNN_name.sql of DIR, that are not applied yet, in order, each in\n"
+    "its own transaction; then runs the files always_*.sql.\n"
     "\n"
     "  --dir DIR  the directory of the files (default: " AIC_SQL_DIR ")\n"
     "  --status   list the migrations and run nothing\n"
@@ -74,6 +76,19 @@ static bool AIC_PRINTF(1, 2) print_failure(const char *fmt, ...)
 	va_end(ap);
 	fputc('\n', stderr);
 	return false;
+}
+
+/* The same for a message about a setting: it names the file to change. */
+static bool AIC_PRINTF(1, 2) print_setting(const char *fmt, ...)
+{
+	char text[1024];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	aic_conf_hints_place(text, sizeof(text), environ);
+	return print_failure("%s", text);
 }
 
 /* --- files ------------------------------------------------------------- */
@@ -219,16 +234,18 @@ wait_for_server(const char *url)
 }
 
 static bool
-connect_to(struct migrate *m, const char *url)
+connect_to(struct migrate *m, const struct aic_conf *conf)
 {
+	const char *url = conf->migrate_url ? conf->migrate_url
+					    : conf->database_url;
 	PQconninfoOption *options = PQconninfoParse(url, NULL);
 	char why[512];
 
 	/* The error text can quote the URL, with a password in it. */
 	if (!options)
-		return print_failure(
-		    "DATABASE_URL is not a connection string of "
-		    "PostgreSQL");
+		return print_setting(
+		    "%s is not a connection string of PostgreSQL",
+		    conf->migrate_url ? "AI_CHAT_MIGRATE_URL" : "DATABASE_URL");
 	PQconninfoFree(options);
 	if (m->wait)
 		wait_for_server(url);
@@ -252,7 +269,7 @@ check_none(struct migrate *m, const char *doing, const char *sql, int n,
 	bool ok = res != NULL;
 
 	if (ok && PQntuples(res) > 0)
-		ok = print_failure("%s", PQgetvalue(res, 0, 0));
+		ok = print_setting("%s", PQgetvalue(res, 0, 0));
 	PQclear(res);
 	return ok;
 }
@@ -321,7 +338,7 @@ check_owner(struct migrate *m)
 static bool
 prepare_session(struct migrate *m, const struct aic_conf *conf)
 {
-	if (!connect_to(m, conf->database_url))
+	if (!connect_to(m, conf))
 		return false;
 	PQsetNoticeProcessor(m->conn, print_notice, NULL);
 	if (!run_sql(m, "set up the session",
@@ -508,7 +525,7 @@ main(int argc, char **argv)
 	if (status >= 0)
 		return status;
 	if (aic_conf_load_url(&conf, environ, &err)) {
-		print_failure("%s", err.detail);
+		print_setting("%s", err.detail);
 		return 2;
 	}
 	status = migrate_all(&m, &conf);

@@ -24,6 +24,7 @@
 #include "lib/bounds.h"
 #include "lib/clock.h"
 #include "lib/conf.h"
+#include "lib/conf_hints.h"
 #include "lib/http.h"
 #include "lib/log.h"
 
@@ -391,9 +392,27 @@ run_worker(struct worker *w, const sigset_t *signals)
 	return 0;
 }
 
-static int
-log_failure(enum aic_code code, const struct aic_err *err)
+/* What an operator may have set by mistake. */
+static void
+warn_about_settings(const struct aic_conf *conf)
 {
+	const char *file = aic_conf_hints_file(environ);
+	char list[600];
+
+	if (aic_conf_hints_unknown(environ, list, sizeof(list)))
+		aic_log_event(AIC_LOG_WARN, "settings",
+		    "these environment variables have no effect: %s%s%s", list,
+		    file ? "; they are in " : "", file ? file : "");
+	if (aic_conf_hints_idle(conf, environ, list, sizeof(list)))
+		aic_log_event(AIC_LOG_WARN, "settings",
+		    "these settings have no effect: %s%s%s", list,
+		    file ? "; they are in " : "", file ? file : "");
+}
+
+static int
+log_failure(enum aic_code code, struct aic_err *err)
+{
+	aic_conf_hints_place(err->detail, sizeof(err->detail), environ);
 	aic_log_event(AIC_LOG_ERROR, "start", "%s", err->detail);
 	return code == AIC_ECONF ? 2 : 1;
 }
@@ -524,7 +543,6 @@ main(int argc, char **argv)
 	enum aic_code rc;
 	sigset_t signals;
 	bool check = false;
-	char foreign[600];
 	int status;
 
 	status = parse_flags(argc, argv, &check);
@@ -551,9 +569,7 @@ main(int argc, char **argv)
 	if (rc)
 		return log_failure(rc, &err);
 	aic_log_level(conf.log_level);
-	if (aic_conf_foreign(environ, foreign, sizeof(foreign)))
-		aic_log_event(AIC_LOG_WARN, "settings",
-		    "these environment variables have no effect: %s", foreign);
+	warn_about_settings(&conf);
 	rc = worker_open(&w, &conf, &err);
 	if (rc)
 		return log_failure(rc, &err);

@@ -3,13 +3,16 @@
 #include "app/worker/seller_api.h"
 
 #include <pthread.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "lib/breaker.h"
 #include "lib/clock.h"
+#include "lib/conf_hints.h"
 #include "lib/digest.h"
 #include "lib/log.h"
 #include "lib/metrics.h"
@@ -290,6 +293,19 @@ read_answer(const struct seller_api *p, const struct aic_http_answer *a,
 	}
 }
 
+/* Log what an operator has to correct, with the file of the setting. */
+static void AIC_PRINTF(1, 2) log_setting(const char *fmt, ...)
+{
+	char text[600];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	aic_conf_hints_place(text, sizeof(text), environ);
+	aic_log_event(AIC_LOG_WARN, "server", "%s", text);
+}
+
 /* "Not Found" has two meanings: the API has no such path, or no such seller.
  * aic_paths_is_missing() has distinguished them. */
 static void
@@ -312,9 +328,9 @@ note_path(struct seller_api *p, int i, enum aic_metrics_seller how)
 	}
 	pthread_mutex_unlock(&p->lock);
 	if (log)
-		aic_log_event(AIC_LOG_WARN, "server",
-		    "the seller-data API has no path %s: every response is "
-		    "\"Not Found\"; correct SERVER_CONTEXT_PATHS",
+		log_setting("the seller-data API has no path %s: every "
+			    "response is \"Not Found\" to this path of "
+			    "SERVER_CONTEXT_PATHS",
 		    path->text);
 }
 
@@ -326,8 +342,8 @@ read_call(struct seller_api *p, struct seller_api_fetch *f, int i,
 	enum aic_metrics_seller how = read_answer(p, a, &f->data);
 
 	if (how == AIC_METRICS_SELLER_REFUSED)
-		aic_log_event(AIC_LOG_WARN, "server",
-		    "the seller-data API rejects SERVER_API_KEY: HTTP %d",
+		log_setting("the seller-data API rejects SERVER_API_KEY: "
+			    "HTTP %d",
 		    a->status);
 	aic_http_drop(f->call);
 	f->call = NULL;

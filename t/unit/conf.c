@@ -889,19 +889,92 @@ an_empty_credential_counts_as_not_set(void **state)
 }
 
 static void
-the_database_url_alone_can_be_loaded(void **state)
+migrations_use_a_url_of_their_own_or_that_of_the_workers(void **state)
 {
 	char url[] = "DATABASE_URL=postgresql://x", other[] = "AI_CHAT_VAR=1";
+	char own[] = "AI_CHAT_MIGRATE_URL=postgresql://y";
+	char empty[] = "AI_CHAT_MIGRATE_URL=", none_at_all[] = "DATABASE_URL=";
 	char *env[] = { url, other, NULL }, *none[] = { other, NULL };
+	char *both[] = { url, own, NULL }, *mine[] = { none_at_all, own, NULL };
+	char *off[] = { url, empty, NULL };
 	struct aic_err err = AIC_ERR_INIT;
 	struct aic_conf conf;
 
 	(void)state;
 	assert_int_equal(aic_conf_load_url(&conf, env, &err), AIC_OK);
 	assert_string_equal(conf.database_url, "postgresql://x");
+	assert_null(conf.migrate_url);
+	aic_conf_done(&conf);
+	assert_int_equal(aic_conf_load_url(&conf, both, &err), AIC_OK);
+	assert_string_equal(conf.migrate_url, "postgresql://y");
+	aic_conf_done(&conf);
+	assert_int_equal(aic_conf_load_url(&conf, mine, &err), AIC_OK);
+	assert_string_equal(conf.migrate_url, "postgresql://y");
+	assert_null(conf.database_url);
+	aic_conf_done(&conf);
+	assert_int_equal(aic_conf_load_url(&conf, off, &err), AIC_OK);
+	assert_null(conf.migrate_url);
 	aic_conf_done(&conf);
 	assert_int_equal(aic_conf_load_url(&conf, none, &err), AIC_ECONF);
 	assert_non_null(strstr(err.detail, "DATABASE_URL"));
+}
+
+static void
+a_worker_does_not_read_the_url_of_migrations(void **state)
+{
+	struct aic_conf conf;
+	struct aic_err err;
+
+	(void)state;
+	assert_int_equal(LOAD(&conf, &err, "AI_CHAT_MIGRATE_URL=" CANARY),
+	    AIC_OK);
+	assert_null(conf.migrate_url);
+	aic_conf_done(&conf);
+	assert_int_equal(LOAD(&conf, &err,
+			     "AI_CHAT_MIGRATE_URL_FILE=/nonexistent"),
+	    AIC_OK);
+	aic_conf_done(&conf);
+}
+
+/* Loads the settings of the site alone; the others are not set. */
+static enum aic_code
+load_site(struct aic_conf *conf, struct aic_err *err, char *a, char *b)
+{
+	char *env[] = { a, b, NULL };
+
+	*err = (struct aic_err)AIC_ERR_INIT;
+	return aic_conf_load_site(conf, env, err);
+}
+
+static void
+the_settings_of_the_site_can_be_loaded_without_the_others(void **state)
+{
+	char port[] = "AI_CHAT_PORT=9002", key[] = "AI_CHAT_TLS_KEY=/k";
+	char cert[] = "AI_CHAT_TLS_CERTIFICATE=/c", bad[] = "AI_CHAT_PROT=1";
+	char list[] = "AI_CHAT_ADDRESS= 127.0.0.1 ,\t::1", log[] = "LOG_LEVEL=x";
+	struct aic_conf conf;
+	struct aic_err err;
+
+	(void)state;
+	assert_int_equal(load_site(&conf, &err, list, log), AIC_OK);
+	assert_string_equal(conf.address, "127.0.0.1,::1");
+	assert_int_equal(conf.port, 9001);
+	assert_int_equal(conf.metrics_port, 9002);
+	assert_int_equal(conf.deadline_ms, 55000);
+	assert_null(conf.tls_key);
+	aic_conf_done(&conf);
+	assert_int_equal(load_site(&conf, &err, cert, key), AIC_OK);
+	assert_string_equal(conf.tls_certificate, "/c");
+	assert_string_equal(conf.tls_key, "/k");
+	aic_conf_done(&conf);
+	assert_int_equal(load_site(&conf, &err, key, log), AIC_ECONF);
+	assert_non_null(strstr(err.detail, "AI_CHAT_TLS_CERTIFICATE is not"));
+	assert_int_equal(load_site(&conf, &err, cert, log), AIC_ECONF);
+	assert_non_null(strstr(err.detail, "AI_CHAT_TLS_KEY is not"));
+	assert_int_equal(load_site(&conf, &err, port, log), AIC_ECONF);
+	assert_non_null(strstr(err.detail, "AI_CHAT_METRICS_PORT"));
+	assert_int_equal(load_site(&conf, &err, bad, log), AIC_ECONF);
+	assert_non_null(strstr(err.detail, "is AI_CHAT_PORT"));
 }
 
 static void
@@ -1034,7 +1107,9 @@ UNIT_MAIN_WITH(make_path, remove_path,
     T(an_empty_key_in_a_file_is_refused_too),
     T(a_secret_can_be_a_credential_of_the_service),
     T(an_empty_credential_counts_as_not_set),
-    T(the_database_url_alone_can_be_loaded),
+    T(migrations_use_a_url_of_their_own_or_that_of_the_workers),
+    T(a_worker_does_not_read_the_url_of_migrations),
+    T(the_settings_of_the_site_can_be_loaded_without_the_others),
     T(done_may_get_a_zeroed_struct_and_may_be_called_twice),
     T(names_of_settings_are_returned_by_their_number),
     T(each_setting_is_in_the_sample_file_and_nothing_else_is))

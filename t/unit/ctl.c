@@ -16,7 +16,7 @@ has(const char *text, const char *name, const char *want)
 	struct ctl_env env = { .n = 0 };
 	const char *got;
 
-	assert_true(ctl_env_parse(&env, text));
+	assert_true(ctl_env_parse(&env, "/e", text));
 	got = ctl_env_get(&env, name);
 	if (want) {
 		assert_non_null(got);
@@ -70,6 +70,38 @@ lines_that_are_no_settings_are_ignored(void **state)
 	has("A\nB=1\n", "B", "1");
 	has("1A=1\nB=2\n", "1A", NULL);
 	has("=1\nB=2\n", "B", "2");
+}
+
+static void
+is_ignored(const char *text, const char *want)
+{
+	struct ctl_env env = { .n = 0 };
+
+	assert_true(ctl_env_parse(&env, "/e", text));
+	assert_string_equal(env.ignored, want);
+	ctl_env_done(&env);
+}
+
+#define EXPORT(name, line)                                                     \
+	name " has no effect, because systemd ignores a line that begins "     \
+	     "with \"export\": remove this word from line " line " of /e"
+#define NO_PAIR(line)                                                          \
+	"line " line " of /e has no effect, because it is not NAME=value"
+
+static void
+the_first_ignored_line_is_reported_without_its_value(void **state)
+{
+	(void)state;
+	is_ignored("", "");
+	is_ignored("# export A=1\n;x\n\n  \nA=1\nB = \"a\nexport b\"\n", "");
+	is_ignored("A=1\n\nexport B_1=secret\nexport C=2\n",
+	    EXPORT("B_1", "3"));
+	is_ignored("A=\"1\n2\"\n  export \t B='secret'\n", EXPORT("B", "3"));
+	is_ignored("A secret\n", NO_PAIR("1"));
+	is_ignored("A: secret\n", NO_PAIR("1"));
+	is_ignored("export\n", NO_PAIR("1"));
+	is_ignored("exported secret=1\n", NO_PAIR("1"));
+	is_ignored("\xef\xbb\xbf" "A=1\nB=2\n", NO_PAIR("1"));
 }
 
 /* --- Nginx's configuration ---------------------------------------------- */
@@ -222,6 +254,7 @@ a_text_that_is_no_configuration_is_refused(void **state)
 UNIT_MAIN(T(settings_are_read_as_systemd_reads_them),
     T(the_last_of_two_equal_names_counts),
     T(lines_that_are_no_settings_are_ignored),
+    T(the_first_ignored_line_is_reported_without_its_value),
     T(the_directive_that_applies_is_found_in_any_block),
     T(words_in_quotes_and_comments_are_not_directives),
     T(included_files_count_where_they_are_included),

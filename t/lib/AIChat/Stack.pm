@@ -369,6 +369,7 @@ sub write_nginx_conf ($self)
 	    UPSTREAM => "$self->{run}/upstream.conf",
 	    HOSTS => "$self->{run}/upstream.conf",
 	    EXTRAS => "$self->{run}/extras/*.conf",
+	    METRICS_EXTRAS => "$self->{run}/extras/metrics/*.conf",
 	    READ_TIMEOUT => ($self->{read_timeout_s}
 		// $self->deadline_s + ($is_front ? 15 : 10)) . 's'));
 	spew("$self->{run}/nginx.conf", $self->fill('nginx.conf.in',
