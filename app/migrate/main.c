@@ -195,9 +195,10 @@ run_sql(struct migrate *m, const char *doing, const char *sql)
 
 /*
  * Print the notices that a migration raises, and all warnings. PostgreSQL adds
- * notices of its own, for example that a trigger which DROP ... IF EXISTS names
- * does not exist. They are expected, and would only alarm the reader. Both kinds
- * have the same SQLSTATE; the function in the server that reported them differs.
+ * notices of its own, for example that a trigger which DROP ... IF EXISTS
+ * names does not exist. They are expected, and would only alarm the reader.
+ * Both kinds have the same SQLSTATE; the function of the server that reported
+ * them differs.
  */
 static void
 print_notice(void *arg, const PGresult *res)
