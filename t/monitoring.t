@@ -76,6 +76,16 @@ for my $name (sort keys %alerts) {
 is join(' ', grep { !$alerts{$_} } $tests =~ /alertname="(\w+)"/g), '',
     'every tested alert exists';
 
+# An operator can run the commands that the alerts name.
+{
+	my (undef, $help) = AIChat::Test::program('ai-chatctl', {}, '--help');
+	my %command = map { $_ => 1 } $help =~ /^  ([a-z][a-z-]+) /mg;
+	my @named = $rules =~ s/\n\s+/ /gr =~ /\bai-chatctl ([a-z-]+)/g;
+	cmp_ok scalar @named, '>=', 15, 'the runbooks name commands of ai-chatctl';
+	is join(' ', grep { !$command{$_} } @named), '', '... which exist';
+	unlike $rules, qr/restart the workers/, '... instead of a task';
+}
+
 # -- the dashboard -----------------------------------------------------------
 
 my @panels = grep { $_->{type} ne 'row' } @{ $dashboard->{panels} };
