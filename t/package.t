@@ -27,7 +27,7 @@ my $var = dirname($BUILD);
 # time.
 my $said = eval { run([ 'nice', "$TOP/dev", 'deb' ],
     env => { base_env(), AI_CHAT_VAR => $var }) };
-ok defined $said, './dev deb builds it, and lintian finds no error'
+ok defined $said, './dev deb builds it, and lintian has nothing to say'
     or BAIL_OUT("no package: $@");
 note $said;
 my ($deb) = grep { !/dbgsym/ } glob "$var/deb/ai-chat_*_*.deb";
