@@ -8,9 +8,11 @@ use utf8;
 use AIChat::Machine;
 use AIChat::Proc qw(run slurp spew temp_dir remove_dir keep_dir base_env);
 use AIChat::Stack;
+use Digest::SHA;
 use File::Basename qw(dirname);
 use File::Copy qw(copy);
 use File::Path qw(make_path);
+use JSON::PP ();
 use Test::More;
 
 my $TOP = AIChat::Stack::top();
@@ -71,6 +73,57 @@ is_deeply [ split /\n/, slurp("$tree/DEBIAN/conffiles") ],
 for (qw(postinst prerm postrm)) {
 	ok eval { run([ 'sh', '-n', "$tree/DEBIAN/$_" ]); 1 },
 	    "$_ is a valid script" or diag $@;
+}
+
+# -- the bill of materials ---------------------------------------------------
+
+{
+	my $sbom = JSON::PP->new->utf8->decode(
+	    slurp("$tree/usr/share/doc/ai-chat/ai-chat.spdx.json"));
+	is join(' ', @$sbom{qw(spdxVersion dataLicense SPDXID name)}), 'SPDX-2.3'
+	    . " CC0-1.0 SPDXRef-DOCUMENT ai-chat_${version}_"
+	    . run([ 'dpkg-deb', '-f', $deb, 'Architecture' ]) =~ s/\n//r,
+	    'the bill of materials is an SPDX document of the package';
+	like $sbom->{documentNamespace}, qr{^https://spdx\.org/spdxdocs/[\w.-]+$},
+	    '... with a namespace';
+	like $sbom->{creationInfo}{created}, qr/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/,
+	    '... and a time';
+	my @elements = map { @$_ } @$sbom{qw(packages files)};
+	my %has = map { $_->{SPDXID} => 1 } @elements;
+	is scalar keys %has, scalar @elements, '... each element has its own id';
+	is join(' ', grep { !/^SPDXRef-[A-Za-z0-9.-]+$/ } keys %has), '',
+	    '... which is valid';
+	is join(' ', grep { $_ ne 'SPDXRef-DOCUMENT' && !$has{$_} }
+	    map { @$_{qw(spdxElementId relatedSpdxElement)} }
+	    @{ $sbom->{relationships} }), '', '... relationships name elements';
+	for my $name (qw(SPDXID name downloadLocation licenseConcluded
+	    licenseDeclared copyrightText externalRefs)) {
+		is join(' ', map { $_->{SPDXID} } grep { !$_->{$name} }
+		    @{ $sbom->{packages} }), '', "... each package has $name";
+	}
+	my %package = map { $_->{name} => $_ } @{ $sbom->{packages} };
+	is join(' ', grep { !$package{$_} } qw(ai-chat libc6 libpq5 libcurl4 nginx)),
+	    '', '... it lists the package and its dependencies';
+	my $built_with = run([ 'dpkg-query', '-W', '-f', '${Version}', 'libpq5' ]);
+	is $package{libpq5}{versionInfo}, $built_with, '... with the versions of'
+	    . ' the build';
+	like $package{libpq5}{externalRefs}[0]{referenceLocator},
+	    qr{^pkg:deb/debian/libpq5\@[\w.~%-]+\?arch=\w+&distro=debian-12$},
+	    '... and their package URLs';
+	is $package{'ai-chat'}{licenseDeclared} =~ /\bMIT\b/, 1, '... and the license';
+
+	# Symbolic links have no contents of their own.
+	my %listed = map { $_->{fileName} => $_ } @{ $sbom->{files} };
+	my @there = grep { $_ ne './usr/share/doc/ai-chat/ai-chat.spdx.json' }
+	    map { ".$_" } grep { $file{$_} =~ /^-/ } keys %file;
+	is_deeply [ sort keys %listed ], [ sort @there ],
+	    '... it lists every file of the package';
+	my %sum = map { (Digest::SHA->new(1)->addfile("$tree/$_")->hexdigest => $_) }
+	    @there;
+	my %said = map { ($_->{checksums}[0]{checksumValue} => $_->{fileName}) }
+	    @{ $sbom->{files} };
+	is_deeply [ sort keys %said ], [ sort keys %sum ],
+	    '... with its checksum';
 }
 
 # -- a machine ---------------------------------------------------------------
