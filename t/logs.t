@@ -162,8 +162,12 @@ get('a query', 200, "/v1/chat/stats/7?days=7&x=$canary{query}");
 get('no such path', 404, '/v1/nothing');
 get('health', 200, '/health');
 get('readiness', 200, '/health/ready');
-chat('too large a body', 413, '', message => $canary{message} x 20000,
-    worker => 0);
+my ($too_large) = chat('too large a body', 413, '',
+    message => $canary{message} x 20000, worker => 0);
+is $too_large->{method}, 'POST', '... with the method of the caller';
+is $too_large->{path}, '/v1/chat/send', '... and the path';
+is $too_large->{worker}, '-', '... and no worker';
+chat('a chat of another user', 200, '', telegram_id => 42);
 
 # An id made by Nginx is in both logs, too.
 {
@@ -276,6 +280,42 @@ is $nobody->{worker_status}, 502, '... in the log of Nginx';
 	}, 10, 'the answer to be cached');
 	is $line->{recalled}, 'yes', 'an answer from Redis is marked';
 	is $line->{attempts}, undef, '... and no call of the model';
+}
+
+# -- the commands in the documentation ---------------------------------------
+
+{
+	my ($part) = slurp("$TOP/docs/logs.md") =~ /^## Examples\n(.*)/ms;
+	my @commands = map { s/ {2,}# .*//r } $part =~ /^ {4}(\S.*)$/mg;
+	cmp_ok scalar @commands, '>=', 9, 'logs.md has commands';
+	my $bin = $s->dir . '/bin';
+	my ($access, $log) = map { $s->dir . "/log/$_.log" } qw(access worker-1);
+	my ($id) = access_log() =~ / req=(log-\S+) .* worker_status="200"/;
+	mkdir $bin or die "$bin: $!\n";
+	# The lines of the worker as the journal prints them.
+	spew("$bin/journalctl", <<"END");
+#!/bin/sh
+case \$* in
+*'-u ai-chat-worker\@*'*) sed 's/^/Nov 28 12:00:00 host ai-chat-worker[7]: /' '$log' ;;
+*) exit 1 ;;
+esac
+END
+	chmod 0755, "$bin/journalctl";
+	for my $command (@commands) {
+		# No request of this test takes 10 s, or a reservation 100 ms.
+		my $run = $command =~ s/ ms=\[0-9\]\{5,\}/ ms=[0-9]{3,}/r
+		    =~ s/_ms=\[0-9\]\{3,\}/_ms=[0-9]{1,}/r
+		    =~ s/took_s=\[0-9\]\{2,\}/took_s=[0-9]{1,}/r
+		    =~ s/id=3f2a\.\.\./id=$id/r
+		    =~ s{/var/log/nginx/ai-chat\.log}{$access}r;
+		local $ENV{PATH} = "$bin:$ENV{PATH}";
+		my @found = split /\n/, qx($run);
+		cmp_ok scalar @found, '>', 0, "it finds lines: $command";
+		is scalar @found, 2, '... one in each log' if $command =~ /^id=/;
+		ok grep({ / 1? ?status=413$/ } @found)
+		    && grep({ / status=502$/ } @found),
+		    '... those with 413 and 502' if $command =~ /50\[24\]/;
+	}
 }
 
 # -- the documentation is complete -------------------------------------------

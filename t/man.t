@@ -47,6 +47,17 @@ for my $name (qw(ai-chatctl ai-chat-worker ai-chat-migrate)) {
 	    '', '... and its page has them all';
 }
 
+# The credentials that the units load.
+{
+	my ($secrets) = slurp($page{'ai-chat.env.5'}) =~ /^\.SH SECRETS\n(.*?)^\.SH /ms;
+	my ($names) = $secrets =~ /\.nf\n(.*?)\.fi/s;
+	my @loaded = slurp("$TOP/systemd/ai-chat-worker\@.service")
+	    =~ m{^LoadCredential=(\w+):/etc/ai-chat/credentials/\1$}mg;
+	ok @loaded > 10, 'the units load credentials';
+	is join(' ', sort split ' ', $names), join(' ', sort @loaded),
+	    '... which ai-chat.env(5) lists';
+}
+
 # The settings: each with its default and its range, as in lib/conf.c, and no
 # others, in the page and in the sample file.
 {

@@ -80,6 +80,8 @@ my $s = fresh();
 	is $status, 0, 'it is migrated';
 	like $text, qr/^applied 0001_create_tables\.sql$/m,
 	    '... and the output says so';
+	is $text =~ s/^applied \S+\.sql\n//gmr, '', '... and nothing else: no '
+	    . 'notice of PostgreSQL that needs no action';
 	($status, $text) = migrate($s, '--status');
 	is $status, 0, 'afterwards nothing is to do';
 	unlike $text, qr/to do/, '... and nothing is listed';

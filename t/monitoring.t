@@ -37,8 +37,17 @@ likes('the rules are valid', 'promtool', 'check', 'rules', '--lint=all',
     '--lint-fatal', "$DIR/ai-chat.rules.yml");
 likes('alerts fire when they should', 'promtool', 'test', 'rules',
     "$DIR/ai-chat.rules.test.yml");
-likes("Prometheus' configuration", 'promtool', 'check', 'config',
-    "$DIR/prometheus.yml");
+{
+	# As installed, but with the rules of this tree. promtool fails if there is
+	# no file of rules; Prometheus would start without alerts.
+	my $config = slurp("$DIR/prometheus.yml");
+	ok $config =~ s{/usr/share/ai-chat/monitoring/}{$DIR/},
+	    'the rules have an absolute path, which the package installs';
+	spew($s->dir . '/prometheus.yml', $config);
+	like likes("Prometheus' configuration", 'promtool', 'check', 'config',
+	    $s->dir . '/prometheus.yml'), have('promtool')
+	    ? qr/SUCCESS: 1 rule files found/ : qr/\A\z/, '... and its rules are found';
+}
 likes("Alertmanager's configuration", 'amtool', 'check-config',
     "$DIR/alertmanager.yml");
 
@@ -66,6 +75,16 @@ for my $name (sort keys %alerts) {
 }
 is join(' ', grep { !$alerts{$_} } $tests =~ /alertname="(\w+)"/g), '',
     'every tested alert exists';
+
+# An operator can run the commands that the alerts name.
+{
+	my (undef, $help) = AIChat::Test::program('ai-chatctl', {}, '--help');
+	my %command = map { $_ => 1 } $help =~ /^  ([a-z][a-z-]+) /mg;
+	my @named = $rules =~ s/\n\s+/ /gr =~ /\bai-chatctl ([a-z-]+)/g;
+	cmp_ok scalar @named, '>=', 15, 'the runbooks name commands of ai-chatctl';
+	is join(' ', grep { !$command{$_} } @named), '', '... which exist';
+	unlike $rules, qr/restart the workers/, '... instead of a task';
+}
 
 # -- the dashboard -----------------------------------------------------------
 

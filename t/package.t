@@ -8,9 +8,11 @@ use utf8;
 use AIChat::Machine;
 use AIChat::Proc qw(run slurp spew temp_dir remove_dir keep_dir base_env);
 use AIChat::Stack;
+use Digest::SHA;
 use File::Basename qw(dirname);
 use File::Copy qw(copy);
 use File::Path qw(make_path);
+use JSON::PP ();
 use Test::More;
 
 my $TOP = AIChat::Stack::top();
@@ -27,7 +29,7 @@ my $var = dirname($BUILD);
 # time.
 my $said = eval { run([ 'nice', "$TOP/dev", 'deb' ],
     env => { base_env(), AI_CHAT_VAR => $var }) };
-ok defined $said, './dev deb builds it, and lintian finds no error'
+ok defined $said, './dev deb builds it, and lintian has nothing to say'
     or BAIL_OUT("no package: $@");
 note $said;
 my ($deb) = grep { !/dbgsym/ } glob "$var/deb/ai-chat_*_*.deb";
@@ -139,6 +141,104 @@ SKIP: {
 	like $got, qr/cannot access/, 'a conffile that was deleted stays away';
 }
 
+# -- the bill of materials ---------------------------------------------------
+
+{
+	my $sbom = JSON::PP->new->utf8->decode(
+	    slurp("$tree/usr/share/doc/ai-chat/ai-chat.spdx.json"));
+	is join(' ', @$sbom{qw(spdxVersion dataLicense SPDXID name)}), 'SPDX-2.3'
+	    . " CC0-1.0 SPDXRef-DOCUMENT ai-chat_${version}_"
+	    . run([ 'dpkg-deb', '-f', $deb, 'Architecture' ]) =~ s/\n//r,
+	    'the bill of materials is an SPDX document of the package';
+	like $sbom->{documentNamespace}, qr{^https://spdx\.org/spdxdocs/[\w.-]+$},
+	    '... with a namespace';
+	like $sbom->{creationInfo}{created}, qr/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/,
+	    '... and a time';
+	my @elements = map { @$_ } @$sbom{qw(packages files)};
+	my %has = map { $_->{SPDXID} => 1 } @elements;
+	is scalar keys %has, scalar @elements, '... each element has its own id';
+	is join(' ', grep { !/^SPDXRef-[A-Za-z0-9.-]+$/ } keys %has), '',
+	    '... which is valid';
+	is join(' ', grep { $_ ne 'SPDXRef-DOCUMENT' && !$has{$_} }
+	    map { @$_{qw(spdxElementId relatedSpdxElement)} }
+	    @{ $sbom->{relationships} }), '', '... relationships name elements';
+	for my $name (qw(SPDXID name downloadLocation licenseConcluded
+	    licenseDeclared copyrightText externalRefs)) {
+		is join(' ', map { $_->{SPDXID} } grep { !$_->{$name} }
+		    @{ $sbom->{packages} }), '', "... each package has $name";
+	}
+	my %package = map { $_->{name} => $_ } @{ $sbom->{packages} };
+	is join(' ', grep { !$package{$_} } qw(ai-chat libc6 libpq5 libcurl4 nginx)),
+	    '', '... it lists the package and its dependencies';
+	my $built_with = run([ 'dpkg-query', '-W', '-f', '${Version}', 'libpq5' ]);
+	is $package{libpq5}{versionInfo}, $built_with, '... with the versions of'
+	    . ' the build';
+	like $package{libpq5}{externalRefs}[0]{referenceLocator},
+	    qr{^pkg:deb/debian/libpq5\@[\w.~%-]+\?arch=\w+&distro=debian-12$},
+	    '... and their package URLs';
+	is $package{'ai-chat'}{licenseDeclared} =~ /\bMIT\b/, 1, '... and the license';
+
+	# Symbolic links have no contents of their own.
+	my %listed = map { $_->{fileName} => $_ } @{ $sbom->{files} };
+	my @there = grep { $_ ne './usr/share/doc/ai-chat/ai-chat.spdx.json' }
+	    map { ".$_" } grep { $file{$_} =~ /^-/ } keys %file;
+	is_deeply [ sort keys %listed ], [ sort @there ],
+	    '... it lists every file of the package';
+	my %sums = map { $_ => $listed{$_}{checksums}[0]{checksumValue} } keys %listed;
+	my %is = map { $_ => Digest::SHA->new(1)->addfile("$tree/$_")->hexdigest }
+	    @there;
+	is_deeply \%sums, \%is, '... with its checksum';
+}
+
+# -- debian/tests ------------------------------------------------------------
+
+# ./dev deb --autopkgtest runs them in a new system. Here they run in a copy of
+# this one, which is in memory and is discarded, so that they cost seconds.
+my $COPY = <<'SH';
+set -e
+mount --make-rprivate /
+mount -t tmpfs tmpfs "$1"
+mkdir "$1/m" "$1/u" "$1/w"
+R=$1/m
+mount -t overlay -o "lowerdir=/,upperdir=$1/u,workdir=$1/w" overlay "$R"
+mount -t proc proc "$R/proc"
+mount --rbind /dev "$R/dev"
+mount -t tmpfs -o mode=755 tmpfs "$R/run"
+mkdir -m 1777 "$R/run/lock"
+mkdir "$R/run/deb" "$R/run/tests"
+mount --bind "$2" "$R/run/deb"
+mount --bind "$3" "$R/run/tests"
+mount -t tmpfs -o mode=1777 tmpfs "$R/tmp"
+rm -rf "$R"/etc/postgresql/* "$R/etc/nginx/sites-enabled/ai-chat"
+cd "$R"
+exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 \
+    DEBIAN_FRONTEND=noninteractive AUTOPKGTEST_TMP=/tmp/autopkgtest \
+    chroot . sh -ec "$4"
+SH
+
+SKIP: {
+	my @tests = slurp("$TOP/debian/tests/control") =~ /^Tests: (\S+)$/mg;
+	is join(' ', @tests), 'smoke chat', 'debian/tests has tests';
+	skip 'only root can copy this system', 1 if $> != 0;
+	skip 'the programs that debian/tests needs are not there', 1
+	    if grep { !-x "/usr/bin/$_" } qw(curl promtool spawn-fcgi
+	    pg_createcluster);
+	make_path("$dir/copy", "$dir/deb");
+	copy($deb, "$dir/deb/ai-chat.deb") or die "copy: $!\n";
+	my @enter = (qw(unshare -m -p -f -n --kill-child sh -c), $COPY, 'sh',
+	    "$dir/copy", "$dir/deb", "$TOP/debian");
+	my $why = eval { run([ @enter, 'true' ]); 1 } ? undef : $@;
+	skip "this kernel makes no copy of the system: $why", 1 if $why;
+	my $said = eval { run([ @enter, 'dpkg -i /run/deb/ai-chat.deb'
+	    . ' && mkdir /tmp/autopkgtest && for t in ' . join(' ', @tests)
+	    . '; do echo "-- $t"; /run/tests/tests/$t; done' ]) };
+	ok defined $said, "debian/tests pass: @tests" or diag $@;
+	like $said // '', qr/ai-chat: installed; .*README\.Debian/s,
+	    '... the installation prints the next steps';
+	like $said // '', qr/^  \d\. .*\n?.*\Q$_\E/m, "... among them $_"
+	    for qw(database_url openai_api_key ai-chat.target sites-available);
+}
+
 # -- a machine ---------------------------------------------------------------
 
 my $why = machine_is_missing();
@@ -204,6 +304,7 @@ sub machine ($ret_m)
 	copy($deb, "$share/first.deb") or die "copy: $!\n";
 	run([ 'cp', '-L', '-t', $share, "$BUILD/ai-chat-model",
 	    run([ 'ldd', "$BUILD/ai-chat-model" ]) =~ /=> (\S*libevent\S*)/g ]);
+	run([ 'cp', '-r', "$TOP/debian", $share ]);
 	my $m = $$ret_m = AIChat::Machine->start(dir => $dir, root => make_root(),
 	    share => $share);
 	$m->sh('mkdir -p /run/systemd/system && printf "%s\n" "[Service]" '
@@ -211,6 +312,19 @@ sub machine ($ret_m)
 	    . '"ExecStart=/run/deb/ai-chat-model --port 8089" '
 	    . '>/run/systemd/system/model.service; systemctl daemon-reload; '
 	    . 'systemctl start model');
+	my $there = sub ($path) { return eval { $m->cmd('test', '-e', $path);
+	    1 } // 0 };
+
+	# The tests of the package, with systemd; they leave nothing.
+	$m->cmd(qw(dpkg -i /run/deb/first.deb));
+	for my $test (qw(smoke chat)) {
+		next if $test eq 'smoke' && !$there->('/usr/bin/promtool');
+		ok eval { $m->sh('mkdir -p /tmp/tests && AUTOPKGTEST_TMP=/tmp/tests '
+		    . "/run/deb/debian/tests/$test"); 1 },
+		    "debian/tests/$test passes with systemd" or diag $@;
+	}
+	$m->cmd(qw(dpkg -P ai-chat));
+
 	$m->sh(q(su postgres -c 'psql -qc "create role ai_chat login )
 	    . q(password '"'pw'"'" -c "create database ai_chat owner ai_chat"'));
 	my $cred = '/etc/ai-chat/credentials';
@@ -225,8 +339,6 @@ sub machine ($ret_m)
 		return $m->sh('systemctl show --value -p MainPID '
 		    . 'ai-chat-worker@1 ai-chat-worker@2 | xargs');
 	};
-	my $there = sub ($path) { return eval { $m->cmd('test', '-e', $path);
-	    1 } // 0 };
 
 	# Installation.
 	$m->cmd(qw(dpkg -i /run/deb/first.deb));

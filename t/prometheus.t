@@ -25,6 +25,8 @@ my @procs;
 sub write_config ($rules)
 {
 	my $config = slurp("$DIR/prometheus.yml");
+	$config =~ s{/usr/share/ai-chat/monitoring/(?=ai-chat\.rules\.yml)}{}
+	    or die "prometheus.yml names no rules\n";
 	$config =~ s/127\.0\.0\.1:9002/127.0.0.1:@{[ $s->metrics_port ]}/;
 	$config =~ s/127\.0\.0\.1:9093/127.0.0.1:$port{alertmanager}/;
 	$config =~ s/_interval: 15s/_interval: 250ms/g;

@@ -208,11 +208,25 @@ run_sql(struct migrate *m, const char *doing, const char *sql)
 	return ok;
 }
 
+/*
+ * Print the notices that a migration raises, and all warnings. PostgreSQL adds
+ * notices of its own, for example that a trigger which DROP ... IF EXISTS
+ * names does not exist. They are expected, and would only alarm the reader.
+ * Both kinds have the same SQLSTATE; the function of the server that reported
+ * them differs.
+ */
 static void
-print_notice(void *arg, const char *message)
+print_notice(void *arg, const PGresult *res)
 {
+	const char *level = PQresultErrorField(res,
+	    PG_DIAG_SEVERITY_NONLOCALIZED);
+	const char *source = PQresultErrorField(res, PG_DIAG_SOURCE_FUNCTION);
+
 	(void)arg;
-	fputs(message, stderr);
+	if (level && strcmp(level, "NOTICE") == 0 && source &&
+	    strcmp(source, "exec_stmt_raise") != 0)
+		return;
+	fputs(PQresultErrorMessage(res), stderr);
 }
 
 /* Wait until the server responds, because a machine can boot before its
@@ -340,7 +354,7 @@ prepare_session(struct migrate *m, const struct aic_conf *conf)
 {
 	if (!connect_to(m, conf))
 		return false;
-	PQsetNoticeProcessor(m->conn, print_notice, NULL);
+	PQsetNoticeReceiver(m->conn, print_notice, NULL);
 	if (!run_sql(m, "set up the session",
 		"SET client_encoding = 'UTF8';"
 		" SET client_min_messages = notice") ||

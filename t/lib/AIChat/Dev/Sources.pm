@@ -7,7 +7,7 @@ use utf8;
 use AIChat::Dev qw(top var usage install_packages build quietly processors
     c_files compile_flags @PACKAGES @DEB_PACKAGES
     @LINT_PACKAGES);
-use AIChat::Proc qw(slurp);
+use AIChat::Proc qw(slurp tail);
 use Cwd qw(abs_path);
 use File::Path qw(make_path remove_tree);
 use Getopt::Long qw(GetOptionsFromArray :config no_auto_abbrev
@@ -174,24 +174,83 @@ sub run_lint (@args)
 # is missed here.
 sub run_deb (@args)
 {
-	return usage() if @args;
-	install_packages(@PACKAGES, @DEB_PACKAGES);
+	my ($autopkgtest, $reproducible);
+
+	GetOptionsFromArray(\@args, 'autopkgtest' => \$autopkgtest,
+	    'reproducible' => \$reproducible) && !@args or return usage();
+	die "only root can run autopkgtest\n" if $autopkgtest && $> != 0;
+	install_packages(@PACKAGES, @DEB_PACKAGES,
+	    $autopkgtest ? qw(autopkgtest mmdebstrap) : (),
+	    $reproducible ? qw(diffoscope-minimal disorderfs faketime locales-all
+		reprotest) : ());
+	my $src = unpack_source();
+	my $dir = var() . '/deb';
+	local $ENV{DEB_BUILD_OPTIONS} = 'nocheck parallel=' . processors();
+	my $ok = !$reproducible || is_reproducible($src);
+	quietly($src, 'dpkg-buildpackage', '-us', '-uc');
+	remove_tree($src);
+	my ($changes) = glob "$dir/*.changes";
+	# Everything that lintian prints is a fault; debian/ has the reasons for the
+	# exceptions.
+	$ok &&= system('lintian', '--pedantic', '--display-info',
+	    '--fail-on', 'error,warning,info,pedantic',
+	    $> == 0 ? '--allow-root' : (), $changes) == 0;
+	say for glob "$dir/*.deb";
+	$ok &&= passes_autopkgtest(glob "$dir/*.dsc $dir/*.deb") if $autopkgtest;
+	return $ok ? 0 : 1;
+}
+
+# The directory of the unpacked sources, in an empty deb/.
+sub unpack_source
+{
 	my $build = build(undef, 'all');
 	my $dir = var() . '/deb';
+
 	remove_tree($dir);
 	make_path($dir);
 	quietly($build, 'make', '-s', 'dist-gzip');
 	my ($tar) = sort { -M $a <=> -M $b } glob "$build/ai-chat-*.tar.gz";
 	quietly($dir, 'tar', '-xzf', $tar);
-	my ($src) = glob "$dir/ai-chat-*/";
-	local $ENV{DEB_BUILD_OPTIONS} = 'nocheck parallel=' . processors();
-	quietly($src, 'dpkg-buildpackage', '-us', '-uc');
-	remove_tree($src);
-	my ($changes) = glob "$dir/*.changes";
-	my $ok = system('lintian', '--fail-on', 'error',
-	    $> == 0 ? '--allow-root' : (), $changes) == 0;
-	say for glob "$dir/*.deb";
-	return $ok ? 0 : 1;
+	return (glob "$dir/ai-chat-*/")[0] =~ s{/\z}{}r;
+}
+
+# Builds twice, with everything that may differ between two machines changed.  The
+# variations that are left out need a second user, or another host name.
+sub is_reproducible ($src)
+{
+	my $log = var() . '/log/reprotest.log';
+
+	return 1 if system('reprotest --variations=+all,-user_group,-domain_host'
+	    . " -c 'dpkg-buildpackage --no-sign -b' '$src' '../*.deb' -- null"
+	    . " >'$log' 2>&1") == 0;
+	say "The build is not reproducible; $log ends with:";
+	print tail($log, 60);
+	return 0;
+}
+
+# Runs debian/tests in a new Debian of the same release, in a directory.  The packages
+# that they need are in it from the start, because it may have no network.
+sub passes_autopkgtest (@files)
+{
+	my $root = var() . '/autopkgtest';
+	my ($suite) = slurp('/etc/os-release') =~ /^VERSION_CODENAME=(\w+)/m;
+	my @needed = map { s/[\s,]+/,/gr } map { s/@,?\s*//gr }
+	    slurp(top() . '/debian/tests/control') =~ /^Depends: (.*)$/mg;
+	my ($depends) = map { qx(dpkg-deb -f '$_' Depends) } grep { !/dbgsym/ }
+	    grep { /\.deb\z/ } @files;
+	my $include = join ',', @needed, qw(apt-utils ca-certificates dpkg-dev),
+	    map { /^\s*([\w.+-]+)/ } split /,/, $depends;
+
+	remove_tree($root);
+	quietly(top(), 'mmdebstrap', '--variant=apt', "--include=$include",
+	    $suite, $root);
+	# The mounts and all processes end with the command.
+	my $ok = system(qw(unshare -m -p -f --kill-child sh -ec), 'root=$1; shift;'
+	    . ' mount -t proc proc "$root/proc"; mount --rbind /dev "$root/dev";'
+	    . ' exec autopkgtest "$@"',
+	    'sh', $root, '--no-built-binaries', @files, '--', 'chroot', $root) == 0;
+	remove_tree($root);
+	return $ok;
 }
 
 sub commands
@@ -231,12 +290,18 @@ include it too.
   --all  check all files, which takes minutes
 END
 	}, {
-		name => 'deb', args => '',
+		name => 'deb', args => '[--autopkgtest] [--reproducible]',
 		line => 'build the Debian package',
 		run => \&run_deb,
 		help => <<'END',
 Builds the Debian package in deb/ of the state, from the archive that "make
 dist" makes, checks it with lintian, and prints its path.
+
+  --autopkgtest   run debian/tests in a new Debian of the same release, in a
+                  directory
+  --reproducible  build it two more times with reprotest, which changes the
+                  time, the path, the language and more, and compare the
+                  packages
 END
 	});
 }
