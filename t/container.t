@@ -145,8 +145,12 @@ is sprintf('%04o', 07777 & (stat "$run/1.sock")[2]), '0660',
 like in('nginx', 'ai-chatctl', 'status'),
     qr/^worker 1 pid \d+ running.*^worker 2 pid \d+ running/ms,
     'ai-chatctl status shows the workers of all containers';
-is eval { in('a', 'ai-chatctl', 'reload') } // $@ =~ /another container/, 1,
-    '... and says where Nginx is';
+my $check = eval { in('a', 'ai-chatctl', 'check') } // $@;
+like $check, qr/^ok     $_/m, "check in the container of a worker: $_"
+    for 'nginx: the configuration is valid', 'site: Nginx reads', 'timeouts:',
+    'body:', 'workers: 2 in Nginx';
+like eval { in('a', 'ai-chatctl', 'reload') } // $@, qr/another container/,
+    'reload says that Nginx is elsewhere';
 ok eval { in('nginx', 'ai-chatctl', 'reload') },
     '... where it reloads Nginx' or diag $@;
 like eval { in('a', 'ai-chatctl', 'scale', 3) } // $@,
@@ -209,7 +213,11 @@ like slurp(log_of('bad')), qr/AI_CHAT_THREADS must be/, '... and names it';
 is scalar(() = slurp(log_of('nginx')) =~ /Nginx uses/g), $lists,
     '... and Nginx never used it';
 
-is stop($_), 0, "$_ ends with 0" for qw(a nginx b);
+is stop($_), 0, "$_ ends with 0" for qw(nginx);
+like eval { in('a', 'ai-chatctl', 'check') } // $@,
+    qr/^wrong  nginx: .*no container runs Nginx/m,
+    'check names a container of Nginx that does not run';
+is stop($_), 0, "$_ ends with 0" for qw(a b);
 
 # -- all in one ----------------------------------------------------------------------
 
