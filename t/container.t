@@ -117,6 +117,36 @@ sub losses ($load)
 	return join ' ', map { $_->{status} } @lost;
 }
 
+# -- the files for compose and podman --------------------------------------------
+
+{
+	my %secret = map { $_ => 1 } slurp("$TOP/systemd/ai-chat-worker\@.service")
+	    =~ /^LoadCredential=(\w+):/mg;
+	my @units = glob "$TOP/container/quadlet/*.container";
+	my @files = ("$TOP/compose.yaml", "$TOP/compose.demo.yaml", @units);
+	my $text = join '', map { slurp($_) } @files;
+	my @names = grep { $_ ne 'database_password' }
+	    ($text =~ /target=(\w+)/g, $text =~ m{file: ./secrets/(\w+)}g);
+
+	cmp_ok scalar @names, '>', 6, 'the files have secrets';
+	is join(' ', grep { !$secret{$_} } @names), '',
+	    '... with the names of credentials';
+	# The other roles have nothing to drain.
+	my ($compose, $demo) = map { slurp($_) } @files[0, 1];
+	is_deeply [ map { /stop_grace_period: (\d+)s/g } $compose, $demo ],
+	    [ 80, 80 ], 'compose waits 80 s for a drain';
+	is_deeply [ map { slurp($_) =~ /^Exec=(?:worker|nginx)$/m
+	    ? slurp($_) =~ /stop-timeout=(\d+)/ : () } @units ], [ 80, 80 ],
+	    '... and so do the units of podman';
+	my ($deadline) = slurp("$TOP/lib/conf.c")
+	    =~ /"AI_CHAT_DEADLINE_MS".*?"(\d+)"/s;
+	is slurp($ENTRY) =~ /AI_CHAT_DEADLINE_MS:-(\d+)/ && $1, $deadline,
+	    'the default of the deadline is that of the worker';
+	my ($apply) = slurp($ENTRY) =~ /^APPLY_S=(\d+)$/m;
+	cmp_ok $deadline / 1000 + $apply, '<=', 75,
+	    '... and the time of a stop is enough for it';
+}
+
 # -- separate containers ---------------------------------------------------------
 
 is eval { in('none', 'health') } // 'failed', 'failed',

@@ -36,7 +36,7 @@ our @DEB_PACKAGES = qw(debhelper dpkg-dev fakeroot lintian);
 # other releases of the others find other faults.
 our @LINT_PACKAGES = qw(clang-format clang-tidy cppcheck);
 my @TEST_PACKAGES = (@DEB_PACKAGES, @LINT_PACKAGES, qw(curl git
-    groff-base iproute2 nghttp2-proxy openssl pgbouncer prometheus
+    groff-base iproute2 libfcgi-bin nghttp2-proxy openssl pgbouncer prometheus
     prometheus-alertmanager python3-aiohttp redis-server systemd valgrind));
 # Node.js often comes from elsewhere, and then its npm is not a Debian package.
 my %NODE_PACKAGES = (node => 'nodejs', npm => 'npm');
