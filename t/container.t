@@ -186,6 +186,23 @@ ok eval { in('nginx', 'ai-chatctl', 'reload') },
 like eval { in('a', 'ai-chatctl', 'scale', 3) } // $@,
     qr/fixed number of workers/, 'scale says how to add workers';
 
+# -- an invalid configuration ------------------------------------------------------
+
+{
+	my $extra = $s->dir . '/extras/broken.conf';
+	make_path($s->dir . '/extras');
+	spew($extra, "broken;\n");
+	start('c', 'worker');
+	wait_for(sub { slurp(log_of('nginx')) =~ /continues with the old list/ },
+	    20, 'the refusal');
+	is listed(), '1 2', 'an invalid configuration of Nginx is not applied';
+	is $s->send(telegram_id => 5)->{status}, 200, '... chats are answered';
+	unlink $extra;
+	wait_for_list('1 2 3');
+	is stop('c'), 0, '... and a valid one is applied later';
+	$s->expect_log(qr/unknown directive "broken"/);
+}
+
 # -- a rolling restart -------------------------------------------------------------
 
 my $load = $s->start_load(callers => 4, users => [ 100 .. 100 + 39 ],

@@ -53,7 +53,8 @@ runroot = "$store/run"
 END
 	# The default limits of podman can be higher than those of this process,
 	# which may not raise them.
-	spew("$store/containers.conf", <<'END');
+	# Without network_config_dir, networks would be files of /etc.
+	spew("$store/containers.conf", <<"END");
 [containers]
 default_ulimits = []
 [engine]
@@ -61,6 +62,7 @@ cgroup_manager = "cgroupfs"
 events_logger = "file"
 [network]
 network_backend = "netavark"
+network_config_dir = "$store/networks"
 END
 	return $self;
 }
