@@ -43,7 +43,7 @@ our @DEB_PACKAGES = qw(debhelper dpkg-dev fakeroot lintian);
 # other releases of the others find other faults.
 our @LINT_PACKAGES = qw(clang-format clang-tidy cppcheck);
 my @TEST_PACKAGES = (@DEB_PACKAGES, @LINT_PACKAGES, qw(chromium curl git
-    groff-base iproute2 nghttp2-proxy openssl pgbouncer prometheus
+    groff-base iproute2 libfcgi-bin nghttp2-proxy openssl pgbouncer prometheus
     prometheus-alertmanager python3-aiohttp python3-jsonschema redis-server
     systemd valgrind));
 
