@@ -40,8 +40,8 @@ sub environment ($name, %settings)
 	return { %base, PATH => "$bin:$base{PATH}", RUN_DIR => $run,
 		TMPDIR => $s->dir . "/$name",
 		SHARE_DIR => $s->dir . '/share',
-		EXTRAS => $s->dir . '/extras/*.conf',
-		METRICS_LISTEN => '127.0.0.1:' . $s->metrics_port,
+		AI_CHATCTL_EXTRAS => $s->dir . '/extras/*.conf',
+		AI_CHAT_METRICS_PORT => $s->metrics_port,
 		%{ $s->stack->settings },
 		AI_CHAT_ADDRESS => undef, AI_CHAT_PORT => $s->stack->port,
 		AI_CHAT_PROMPT_FILE => "$TOP/app/worker/prompt.txt", %settings };
@@ -140,11 +140,9 @@ sub losses ($load)
 	    '... and so do the units of podman';
 	my ($deadline) = slurp("$TOP/lib/conf.c")
 	    =~ /"AI_CHAT_DEADLINE_MS".*?"(\d+)"/s;
-	is slurp($ENTRY) =~ /AI_CHAT_DEADLINE_MS:-(\d+)/ && $1, $deadline,
-	    'the default of the deadline is that of the worker';
 	my ($apply) = slurp($ENTRY) =~ /^APPLY_S=(\d+)$/m;
 	cmp_ok $deadline / 1000 + $apply, '<=', 75,
-	    '... and the time of a stop is enough for it';
+	    '... which is enough for the deadline';
 }
 
 # -- separate containers ---------------------------------------------------------
@@ -265,6 +263,28 @@ like eval { in('a', 'ai-chatctl', 'check') } // $@,
     qr/^wrong  nginx: .*no container runs Nginx/m,
     'check names a container of Nginx that does not run';
 is stop($_), 0, "$_ ends with 0" for qw(a b);
+
+# -- TLS -----------------------------------------------------------------------------
+
+start('nginx', 'nginx', AI_CHAT_TLS_CERTIFICATE => '/nonexistent');
+wait_for(sub { !$containers{nginx}->alive }, 10, 'it to end');
+is delete($containers{nginx})->status >> 8, 2,
+    'a certificate without a key is refused';
+like slurp(log_of('nginx')), qr/AI_CHAT_TLS_KEY/, '... by name';
+{
+	my @tls = (AI_CHAT_TLS_CERTIFICATE => $s->dir . '/tls.crt',
+	    AI_CHAT_TLS_KEY => $s->dir . '/tls.key');
+	run([ qw(openssl req -x509 -newkey ec -pkeyopt
+	    ec_paramgen_curve:prime256v1 -nodes -subj /CN=chat.example
+	    -keyout), $tls[3], '-out', $tls[1] ]);
+	start('a', 'worker', @tls);
+	start('nginx', 'nginx', @tls);
+	wait_for_list('1');
+	ok eval { run([ $ENTRY, 'health' ], env => defined_only(environment(
+	    'nginx', @tls))); 1 }, 'with a certificate Nginx speaks TLS'
+	    or diag $@;
+	is stop($_), 0, "$_ ends with 0" for qw(nginx a);
+}
 
 # -- all in one ----------------------------------------------------------------------
 
