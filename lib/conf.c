@@ -74,8 +74,7 @@ struct setting {
 static const struct setting table[] = {
 	{ "API_SECRET_KEY", KEYS, MUST | SECRET, NULL, 0, 0, AT(api_keys) },
 	{ "API_ADMIN_KEY", KEYS, SECRET, NULL, 0, 0, AT(api_admin_key) },
-	{ "AI_CHAT_ADMIN_KEY_NAMES", TEXT, 0, NULL, 0, 0,
-	    AT(admin_key_names) },
+	{ "AI_CHAT_ADMIN_KEY_NAMES", TEXT, 0, NULL, 0, 0, AT(admin_key_names) },
 	{ "DATABASE_URL", TEXT, MUST | SECRET, NULL, 0, 0, AT(database_url) },
 	{ "AI_CHAT_MIGRATE_URL", TEXT, MIGRATE | SECRET, NULL, 0, 0,
 	    AT(migrate_url) },
@@ -776,8 +775,8 @@ check_times(const struct aic_conf *conf, struct aic_err *err)
 	    "AI_CHAT_DEADLINE_MS is %lld, but must be at least %lld = 2 x %lld "
 	    "(AI_CHAT_DB_TIMEOUT_MS, to reserve and to save) + %lld (the "
 	    "model) + %d (the response)",
-	    (long long)conf->deadline_ms, least,
-	    (long long)conf->db_timeout_ms, model, AIC_BOUNDS_ANSWER_MS);
+	    (long long)conf->deadline_ms, least, (long long)conf->db_timeout_ms,
+	    model, AIC_BOUNDS_ANSWER_MS);
 }
 
 enum aic_code

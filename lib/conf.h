@@ -125,8 +125,7 @@ enum aic_code aic_conf_load(struct aic_conf *ret_conf, char *const *env,
  *
  * to        two elements; borrows from conf
  */
-void
-aic_conf_models(const struct aic_conf *conf, struct aic_provider_conf *to);
+void aic_conf_models(const struct aic_conf *conf, struct aic_provider_conf *to);
 
 /* aic_conf_done -- wipe the secrets and free. A zeroed struct is allowed. */
 void aic_conf_done(struct aic_conf *conf);

@@ -138,8 +138,7 @@ finish_ask(struct ctl_ask *a)
 	a->fd = -1;
 	a->answered = a->n >= 8 + strlen(ready) && a->got[1] == OUT &&
 	    memcmp(a->got + 8, begin, strlen(begin)) == 0;
-	a->ready = a->answered &&
-	    memcmp(a->got + 8, ready, strlen(ready)) == 0;
+	a->ready = a->answered && memcmp(a->got + 8, ready, strlen(ready)) == 0;
 	read_word(a, "\"database\":\"", a->database, sizeof(a->database));
 }
 

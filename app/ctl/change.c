@@ -32,8 +32,8 @@ ctl_change_lock(const struct ctl_conf *conf, int *ret_fd, struct aic_err *err)
 	    ? aic_fail(err, AIC_EBUSY,
 		  "another ai-chatctl is running; try again after it has "
 		  "exited")
-	    : aic_fail(err, AIC_ECONF, "could not lock \"%s\": %s",
-		  conf->lock, strerror(errno));
+	    : aic_fail(err, AIC_ECONF, "could not lock \"%s\": %s", conf->lock,
+		  strerror(errno));
 	close(fd);
 	return rc;
 }

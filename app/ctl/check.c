@@ -253,8 +253,8 @@ report_worker(struct check *k, const struct ctl_worker *w, bool *ret_workers,
 		*(*what == 'b' ? ret_breakers : ret_workers) = false;
 	}
 	if (w->counted && w->m.up &&
-	    strncmp(w->m.version, PACKAGE_VERSION,
-		sizeof(w->m.version) - 1) != 0) {
+	    strncmp(w->m.version, PACKAGE_VERSION, sizeof(w->m.version) - 1) !=
+		0) {
 		check_report(k, "workers", false,
 		    "worker %d runs version %s, but %s is installed: run "
 		    "ai-chatctl restart",

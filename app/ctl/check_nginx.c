@@ -175,9 +175,8 @@ check_nginx(struct check *k, bool without_conf)
 			check_site(k, &site);
 			check_port(k, &site);
 		}
-		for (i = 0; !rc && !k->state->nginx_stopped &&
-		     i < site.n_listens;
-		     i++)
+		for (i = 0;
+		     !rc && !k->state->nginx_stopped && i < site.n_listens; i++)
 			check_listener(k, &site, i);
 	}
 	aic_buf_done(&dump);

@@ -73,8 +73,8 @@ report_list(struct check *k, int model, const struct aic_provider_conf *conf,
 		check_report(k, what, false, "could not reach %s: %s", host,
 		    a->why[0] ? a->why : "no response");
 	else if (a->status >= 500)
-		check_report(k, what, false,
-		    "%s fails: HTTP %d to GET /models", host, a->status);
+		check_report(k, what, false, "%s fails: HTTP %d to GET /models",
+		    host, a->status);
 	else if ((a->status == 401 || a->status == 403) && lacks_scope(a))
 		check_report(k, what, true,
 		    "%s responds; %sAPI_KEY may not list models, so only "

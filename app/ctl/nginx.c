@@ -480,9 +480,9 @@ set_name(struct ctl_nginx_site *site, const struct listen *l)
 static void
 add_listens(struct ctl_nginx_site *site, const struct reader *r)
 {
-	static const struct listen preset = { .word = { [1] = { "*:80", 4,
-							    false } },
-		.n = 2 };
+	static const struct listen preset = {
+		.word = { [1] = { "*:80", 4, false } }, .n = 2
+	};
 	int i, j, server, last = -1, n;
 
 	for (i = 0; i < r->n_blocks; i++) {

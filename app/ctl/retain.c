@@ -94,9 +94,9 @@ is_meant(const struct ctl *c)
 enum aic_code
 ctl_forget(struct ctl *c, struct aic_err *err)
 {
-	struct aic_audit audit = { .key = AIC_AUDIT_CTL,
-		.action = "forget",
-		.telegram_id = c->id };
+	struct aic_audit audit = {
+		.key = AIC_AUDIT_CTL, .action = "forget", .telegram_id = c->id
+	};
 	struct aic_forgotten done;
 	struct aic_err why;
 	enum aic_code rc;

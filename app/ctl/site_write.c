@@ -40,8 +40,7 @@ make_text(struct site *s, struct aic_err *err)
 	size_t len = 0;
 	enum aic_code rc;
 
-	snprintf(path, sizeof(path), "%s/ai-chat.conf.in",
-	    s->c->own.nginx_dir);
+	snprintf(path, sizeof(path), "%s/ai-chat.conf.in", s->c->own.nginx_dir);
 	rc = aic_file_read("template of the site", path, CTL_SITE_MAX,
 	    &template, &len, err);
 	if (!rc)
@@ -196,7 +195,7 @@ report_site(struct site *s)
 	aic_buf_printf(&c->doc,
 	    ",\"written\":%s,\"enabled\":%s,\"reloaded\":%s}",
 	    s->written ? "true" : "false",
-	    !s->tested	       ? "null"
+	    !s->tested	     ? "null"
 		: s->enabled ? "true"
 			     : "false",
 	    s->reloaded ? "true" : "false");

@@ -43,10 +43,9 @@ format_uptime(int64_t s, char *to, size_t size)
 static const char *
 breaker_state(const struct ctl_worker *w)
 {
-	return w->m.now.open[1]
-	    ? w->m.now.open[0] ? "both open" : "second open"
-	    : w->m.now.open[0] ? "open"
-			       : "closed";
+	return w->m.now.open[1] ? w->m.now.open[0] ? "both open" : "second open"
+	    : w->m.now.open[0]	? "open"
+				: "closed";
 }
 
 static void

@@ -194,9 +194,9 @@ ctl_reset(struct ctl *c, struct aic_err *err)
 enum aic_code
 ctl_clear(struct ctl *c, struct aic_err *err)
 {
-	struct aic_audit audit = { .key = AIC_AUDIT_CTL,
-		.action = "clear",
-		.telegram_id = c->id };
+	struct aic_audit audit = {
+		.key = AIC_AUDIT_CTL, .action = "clear", .telegram_id = c->id
+	};
 	struct aic_db_call calls[2];
 	enum aic_code rc;
 

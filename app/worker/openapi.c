@@ -87,8 +87,7 @@ static const struct request_header {
 	    "{\"type\":\"string\"}" },
 };
 
-#define N_REQUEST_HEADERS                                                      \
-	(sizeof(request_headers) / sizeof(request_headers[0]))
+#define N_REQUEST_HEADERS (sizeof(request_headers) / sizeof(request_headers[0]))
 
 static void
 put_params(struct doc *d, struct json_object *op,

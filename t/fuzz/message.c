@@ -332,8 +332,8 @@ repeated_target(const struct source *m)
 	while (len < left && s[len] && !strchr("()[]<> \t\r\n", s[len]))
 		len++;
 	if (len == 0 || m->at < len + 4 || len == left || s[len] != ')' ||
-	    strncmp(s - 3, ")](", 3) != 0 ||
-	    memcmp(s - 3 - len, s, len) != 0 || s[-4 - (long)len] != '(')
+	    strncmp(s - 3, ")](", 3) != 0 || memcmp(s - 3 - len, s, len) != 0 ||
+	    s[-4 - (long)len] != '(')
 		return 0;
 	return len;
 }

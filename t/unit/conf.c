@@ -951,7 +951,8 @@ the_settings_of_the_site_can_be_loaded_without_the_others(void **state)
 {
 	char port[] = "AI_CHAT_PORT=9002", key[] = "AI_CHAT_TLS_KEY=/k";
 	char cert[] = "AI_CHAT_TLS_CERTIFICATE=/c", bad[] = "AI_CHAT_PROT=1";
-	char list[] = "AI_CHAT_ADDRESS= 127.0.0.1 ,\t::1", log[] = "LOG_LEVEL=x";
+	char list[] = "AI_CHAT_ADDRESS= 127.0.0.1 ,\t::1",
+	     log[] = "LOG_LEVEL=x";
 	struct aic_conf conf;
 	struct aic_err err;
 

@@ -101,7 +101,9 @@ the_first_ignored_line_is_reported_without_its_value(void **state)
 	is_ignored("A: secret\n", NO_PAIR("1"));
 	is_ignored("export\n", NO_PAIR("1"));
 	is_ignored("exported secret=1\n", NO_PAIR("1"));
-	is_ignored("\xef\xbb\xbf" "A=1\nB=2\n", NO_PAIR("1"));
+	is_ignored("\xef\xbb\xbf"
+		   "A=1\nB=2\n",
+	    NO_PAIR("1"));
 }
 
 /* --- Nginx's configuration ---------------------------------------------- */
@@ -210,8 +212,7 @@ the_listeners_of_callers_are_found(void **state)
 
 	(void)state;
 	assert_int_equal(
-	    read_dump(
-		MAIN
+	    read_dump(MAIN
 		"http { server { listen 80; location / { return 301 x; } }\n"
 		"server { listen 127.0.0.1:9001 backlog=4096; listen\n"
 		"[::]:443 ssl http2 reuseport proxy_protocol;"

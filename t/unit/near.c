@@ -52,8 +52,7 @@ a_name_that_is_too_long_is_far_from_all_others(void **state)
 
 	(void)state;
 	memset(text, 'x', sizeof(text));
-	assert_int_equal(aic_near_steps(text, sizeof(text), text,
-			     sizeof(text)),
+	assert_int_equal(aic_near_steps(text, sizeof(text), text, sizeof(text)),
 	    AIC_NEAR_MAX);
 	assert_int_equal(aic_near_steps(text, sizeof(text) - 1, text,
 			     sizeof(text) - 1),
