@@ -171,7 +171,7 @@ is sprintf('%04o', 07777 & (stat "$run/1.sock")[2]), '0660',
     'a socket is not open to others';
 
 like in('nginx', 'ai-chatctl', 'status'),
-    qr/^worker 1 pid \d+ running.*^worker 2 pid \d+ running/ms,
+    qr/^ +1 +\d+ +running .*^ +2 +\d+ +running /ms,
     'ai-chatctl status shows the workers of all containers';
 my $check = eval { in('a', 'ai-chatctl', 'check') } // $@;
 like $check, qr/^ok     $_/m, "check in the container of a worker: $_"
