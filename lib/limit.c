@@ -98,7 +98,7 @@
 	"  " AIC_SQL_NO_WAIT ","                                               \
 	" " AIC_SQL_CONTEXT_VERSION ","                                        \
 	"  (extract(epoch FROM l.context_from) * 1000000.0)::bigint,"          \
-	"  l.request_count + pg_catalog.cardinality(l.leases),"                \
+	"  (l.request_count + pg_catalog.cardinality(l.leases))::bigint,"      \
 	"  " AIC_SQL_DAY_LEFT_S("$3")
 
 enum reserve_column {

@@ -14,6 +14,8 @@ my $TABLES = qr/\bai_chat_(?:daily_limits|requests)\b/;
 my %EXCEPTION = (
 	prune_exchanges => 'walks a whole table, in each shard separately',
 	prune_users => 'the same',
+	usage_mark => 'finds the newest exchange, for the sums of an operator',
+	usage_step => 'reads new exchanges in the order of their ids, for these sums',
 	stats_all => 'sums all up, for an operator; a sum of each shard\'s sums',
 );
 

@@ -46,7 +46,7 @@ sub is_over ($text, $name, $ms, $title)
 }
 
 my ($preset, $least, $most) = slurp("$TOP/lib/conf.c")
-    =~ /"AI_CHAT_DEADLINE_MS", NUM, 0, "(\d+)", (\d+), (\d+),/;
+    =~ /"AI_CHAT_DEADLINE_MS", NUM, \w+, "(\d+)", (\d+), (\d+),/;
 cmp_ok $preset, '<=', $CALLERS_MS - $SPARE_MS,
     'the deadline that is preset is under the callers\' timeout';
 
@@ -64,15 +64,16 @@ for my $deadline ($preset, $least, $most) {
 	}
 }
 
-# -- the shipped files
-# -----------------------------------------------------------
+# -- the shipped files -------------------------------------------------------
 
-# The package fills in the template by itself.
 {
-	my ($sed) = slurp("$TOP/debian/rules") =~ /'s\|\@READ_TIMEOUT\@\|([^|]+)\|'/;
-	my ($ms) = timeouts("x $sed;", 'x');
-	cmp_ok $ms, '>=', $preset + $SPARE_MS,
-	    'the package sets the timeouts of its site over the preset deadline';
+	# The package's site, with all settings preset.
+	my $site = run([ 'env', '-i', 'AI_CHATCTL_ENV_FILE=/dev/null',
+	    "AI_CHATCTL_NGINX_DIR=$TOP/nginx",
+	    AIChat::Stack::find_build() . '/ai-chatctl', 'nginx', '--print' ]);
+	cmp_ok $_, '>=', $preset + $SPARE_MS,
+	    'ai-chatctl nginx sets timeouts over the preset deadline'
+	    for timeouts($site, 'fastcgi_read_timeout');
 	my ($stop) = slurp("$TOP/systemd/ai-chat-worker\@.service")
 	    =~ /^TimeoutStopSec=(\d+)s$/m;
 	cmp_ok 1000 * $stop, '>=', $preset + $SPARE_MS,
