@@ -280,9 +280,10 @@ like slurp(log_of('nginx')), qr/AI_CHAT_TLS_KEY/, '... by name';
 	start('a', 'worker', @tls);
 	start('nginx', 'nginx', @tls);
 	wait_for_list('1');
-	ok eval { run([ $ENTRY, 'health' ], env => defined_only(environment(
-	    'nginx', @tls))); 1 }, 'with a certificate Nginx speaks TLS'
-	    or diag $@;
+	# Nginx starts after its list of workers is written.
+	ok eval { wait_for(sub { eval { run([ $ENTRY, 'health' ],
+	    env => defined_only(environment('nginx', @tls))); 1 } }, 20,
+	    'Nginx'); 1 }, 'with a certificate Nginx speaks TLS' or diag $@;
 	is stop($_), 0, "$_ ends with 0" for qw(nginx a);
 }
 
