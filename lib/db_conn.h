@@ -22,7 +22,7 @@
  * A program has fewer statements than this. A connection that reaches this
  * number is replaced after its trip.
  */
-#define AIC_DB_STMTS_MAX 32
+#define AIC_DB_STMTS_MAX 64
 
 /* How to connect. Read-only once set, apart from first_host. */
 struct aic_db_params {

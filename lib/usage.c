@@ -22,12 +22,13 @@ const char *const aic_usage_outcomes[AIC_USAGE_OUTCOME__MAX] = {
  * Which exchanges can be counted? Ids are assigned in order, but committed in
  * any order: when 7 is visible, 6 can still be uncommitted. A position that had
  * moved to 7 would never count 6. So the position moves only up to the mark. A
- * mark is the newest visible id together with mark_xid, the first transaction
- * that had not begun when the mark was set. When all transactions before
- * mark_xid have ended, every exchange up to the mark is committed or will never
- * be. Example: 6 belongs to transaction 100 and 7 to 101, which commits first.
- * The mark is then id 7, transaction 102. The step does nothing until 100 has
- * ended, and counts both after that.
+ * mark is the newest visible id together with mark_xid, the transaction that
+ * sets the mark. It gets its own id after its snapshot, so every transaction
+ * that had an id of an exchange by then is before it. When all transactions
+ * before mark_xid have ended, every exchange up to the mark is committed or
+ * will never be. Example: 6 belongs to transaction 100 and 7 to 101, which
+ * commits first. The mark is then id 7, transaction 102. The step does nothing
+ * until 100 has ended, and counts both after that.
  *
  * A save is assigned its transaction id before the id of its exchange (it
  * updates the user's row first). Other programs that insert into the table get
@@ -113,7 +114,10 @@ static const struct aic_db_stmt step = {
 /*
  * Idempotent: a second run marks the newest exchange again. If the mark does
  * not move, all that was stored before is counted already. Waits for nothing: a
- * row that is locked is left to the session that counts.
+ * row that is locked is left to the session that counts. It has to be a batch
+ * of its own: a statement before it would give the transaction its id before
+ * the snapshot. pg_snapshot_xmax() would not do, because it can be at or below
+ * the id of a transaction in progress.
  */
 static const struct aic_db_stmt mark = {
 	"usage_mark",
@@ -122,7 +126,7 @@ static const struct aic_db_stmt mark = {
 	"   (SELECT max(id) FROM ai_chat_requests)) AS id FROM s)"
 	" UPDATE ai_chat_usage_state t SET version = s.version + 1,"
 	"  mark_id = newest.id, mark_at = now(),"
-	"  mark_xid = pg_snapshot_xmax(pg_current_snapshot()),"
+	"  mark_xid = pg_current_xact_id(),"
 	"  counted_at = CASE WHEN newest.id = s.counted_id THEN now()"
 	"   ELSE s.counted_at END"
 	" FROM s, newest WHERE s.counted_id >= s.mark_id"

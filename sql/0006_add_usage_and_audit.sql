@@ -45,9 +45,9 @@ CREATE TABLE ai_chat_usage_state (
   counted_id bigint NOT NULL DEFAULT -9223372036854775808,
   -- All exchanges that were stored before this time are counted.
   counted_at timestamptz,
-  -- The newest exchange at the time of the mark, and the first transaction that
-  -- had not begun then. Ids are not committed in their order: exchanges up to
-  -- mark_id are counted when all transactions before mark_xid have ended.
+  -- The newest exchange at the time of the mark, and the transaction that set the
+  -- mark. Ids are not committed in their order: exchanges up to mark_id are
+  -- counted when all transactions before mark_xid have ended.
   mark_id bigint NOT NULL DEFAULT -9223372036854775808,
   mark_xid xid8 NOT NULL DEFAULT '0',
   mark_at timestamptz
@@ -81,3 +81,25 @@ CREATE TABLE ai_chat_audit (
 );
 
 CREATE INDEX ai_chat_audit_user_idx ON ai_chat_audit (telegram_id, id);
+
+-- Workers that run as another role than the owner need the same rights on these
+-- tables. Such a role has all four rights on the users' rows. A role that only
+-- reads, or only writes exchanges, gets none.
+DO $grant$
+DECLARE
+  worker regrole;
+BEGIN
+  FOR worker IN
+    SELECT a.grantee FROM pg_catalog.pg_class c,
+      pg_catalog.aclexplode(c.relacl) a
+    WHERE c.oid = 'ai_chat_daily_limits'::regclass AND a.grantee <> 0
+      AND a.grantee <> c.relowner
+      AND a.privilege_type IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE')
+    GROUP BY a.grantee HAVING count(DISTINCT a.privilege_type) = 4
+  LOOP
+    EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON ai_chat_usage,
+      ai_chat_usage_users, ai_chat_usage_state, ai_chat_unanswered,
+      ai_chat_audit TO %s', worker);
+  END LOOP;
+END
+$grant$;

@@ -170,9 +170,14 @@ is_deeply [ map { top("period=$_")->{chats} } qw(2024-02 2024-02-29 2024-03) ],
 	close $open;
 	all_counted('one that is rolled back is not counted');
 }
-# The mark of another cluster, after a restore.
-$s->sql("update ai_chat_usage_state set mark_xid = '4611686018427387904'");
-add(25);
+# The mark of another cluster, after a restore. The exchange is before the mark,
+# and no worker can set another mark meanwhile.
+$s->sql("begin; select from ai_chat_usage_state for update;
+    insert into ai_chat_requests (telegram_id, message, response, tokens_used,
+    request_date) values (25, 'm', 'r', 1, current_date);
+    update ai_chat_usage_state set version = version + 1,
+    mark_id = (select max(id) from ai_chat_requests),
+    mark_xid = '4611686018427387904'; commit");
 all_counted('a mark of another cluster does not stop the counting');
 
 # -- workers that are killed -------------------------------------------------

@@ -20,8 +20,17 @@ is $got->{status}, 200, 'the document is served without a key';
 is $got->{headers}{'content-type'}, 'application/json', '... as JSON';
 my $doc = $got->{json};
 is $doc->{openapi}, '3.1.1', '... of OpenAPI 3.1';
-is +(program('ai-chat-worker', {}, '--openapi'))[1], $got->{content} . "\n",
-    'the worker prints the same without any setting';
+{
+	# Which key opens reset-limit depends on the settings.
+	my $printed = $JSON->decode((program('ai-chat-worker', {}, '--openapi'))[1]);
+	my @security = map { delete $_->{paths}{'/v1/chat/reset-limit'}{post}{security} }
+	    my $served = $JSON->decode($got->{content}), $printed;
+	is $JSON->encode($printed), $JSON->encode($served),
+	    'the worker prints the same without any setting';
+	is_deeply \@security, [ [ { AdminKey => [] } ],
+	    [ { AdminKey => [] }, { ApiKey => [] } ] ],
+	    '... but for the keys of reset-limit';
+}
 unlike $got->{content}, qr/\Q$AIChat::Test::KEY\E|an-admin-key/,
     'it has no key';
 

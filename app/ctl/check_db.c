@@ -85,7 +85,9 @@ enum aic_code
 ctl_check_connections(struct ctl *c, int workers, char ret_says[160],
     struct aic_err *err)
 {
-	long long need = workers * (long long)c->conf.db_pool, have;
+	/* One more for the sums of operators; see worker.h. */
+	long long each = c->conf.db_pool + (c->conf.api_admin_key ? 1 : 0);
+	long long need = workers * each, have;
 	struct aic_db_call call;
 	enum aic_code rc;
 
@@ -96,9 +98,10 @@ ctl_check_connections(struct ctl *c, int workers, char ret_says[160],
 		return rc;
 	have = (long long)aic_db_get_int(&call, 0, FREE_CONNECTIONS);
 	snprintf(ret_says, 160,
-	    "%d x AI_CHAT_DB_POOL (%lld) is %lld, of %lld connections that "
+	    "%d x AI_CHAT_DB_POOL (%lld%s) is %lld, of %lld connections that "
 	    "PostgreSQL %.20s allows",
-	    workers, (long long)c->conf.db_pool, need, have,
+	    workers, (long long)c->conf.db_pool,
+	    c->conf.api_admin_key ? " and 1 for operators" : "", need, have,
 	    aic_db_get(&call, 0, FREE_SERVER_VERSION));
 	aic_db_call_done(&call);
 	return need <= have

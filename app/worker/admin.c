@@ -337,7 +337,7 @@ admin_forget(struct request *rq, struct aic_err *err)
 	if (!rc)
 		rc = admin_begin(rq, "forget", &audit, err);
 	if (!rc)
-		rc = aic_retain_forget(w->db, rq->trace.user, &audit,
+		rc = aic_retain_forget(w->background_db, rq->trace.user, &audit,
 		    rq->deadline_us, &done, err);
 	if (rc)
 		return rc;

@@ -423,9 +423,12 @@ add_scheme(struct doc *d, struct json_object *list, const char *name)
 	doc_put_array(d, doc_append(d, list, json_object_new_object()), name);
 }
 
+/* conf: NULL for every configuration */
 static void
-put_security(struct doc *d, struct json_object *op, enum aic_auth_need need)
+put_security(struct doc *d, struct json_object *op, enum aic_auth_need need,
+    const struct aic_conf *conf)
 {
+	bool has_admin = conf && aic_auth_has_admin(conf->auth);
 	struct json_object *list = doc_put_array(d, op, "security");
 
 	switch (need) {
@@ -435,8 +438,10 @@ put_security(struct doc *d, struct json_object *op, enum aic_auth_need need)
 		add_scheme(d, list, KEY_SCHEME);
 		break;
 	case AIC_AUTH_ADMIN:
-		add_scheme(d, list, ADMIN_SCHEME);
-		add_scheme(d, list, KEY_SCHEME);
+		if (!conf || has_admin)
+			add_scheme(d, list, ADMIN_SCHEME);
+		if (!has_admin)
+			add_scheme(d, list, KEY_SCHEME);
 		break;
 	case AIC_AUTH_OPERATOR:
 		add_scheme(d, list, ADMIN_SCHEME);
@@ -461,7 +466,7 @@ put_sorted(struct doc *d, struct json_object *op, struct json_object *unsorted)
 
 static void
 put_operation(struct doc *d, struct json_object *paths,
-    const struct endpoint *e)
+    const struct endpoint *e, const struct aic_conf *conf)
 {
 	bool is_post = strcmp(e->method, "POST") == 0;
 	struct json_object *op = doc_put_object(d,
@@ -473,7 +478,7 @@ put_operation(struct doc *d, struct json_object *paths,
 	doc_put_text(d, op, "summary", e->summary);
 	doc_put_text(d, op, "description", e->about);
 	doc_put_text(d, op, "operationId", e->id);
-	put_security(d, op, e->need);
+	put_security(d, op, e->need, conf);
 	put_params(d, op, e->input);
 	if (e->input && e->input->name)
 		put_body(d, op, e->input);
@@ -496,7 +501,8 @@ static const char about_api[] =
     "- The body of an error is `{\"detail\": ...}`. With status 429 and 5xx, "
     "`detail.error` is for logs, and `detail.message` is a Russian text that "
     "can be shown to the seller unchanged.\n"
-    "- Without a valid key the status is 403 for every path. With a key, an "
+    "- Without a valid key the status is 403 for every path but those that "
+    "say otherwise, and this document and its page. With a key, an "
     "unknown path is a 404, and another method is a 405 with the header "
     "`Allow`.\n"
     "- A request that is not valid HTTP, or too long, gets a 400, 408, 411, "
@@ -603,7 +609,7 @@ put_document(struct doc *d, struct json_object *doc,
 	d->schemas = doc_put_object(d, components, "schemas");
 	for (e = table; e < table + n; e++)
 		if (e->id && (!e->is_on || !conf || e->is_on(conf)))
-			put_operation(d, paths, e);
+			put_operation(d, paths, e, conf);
 }
 
 enum aic_code

@@ -102,7 +102,7 @@ report(struct rollup *r, enum aic_code rc, const struct aic_err *err)
 }
 
 /*
- * Run one batch.
+ * Count one step, and set the next mark.
  *
  * ret_more  exchanges remain that can be counted now
  */
@@ -116,27 +116,30 @@ run_batch(struct rollup *r, bool *ret_more)
 		.counts = counts,
 		.zone = r->worker->conf.timezone };
 	struct aic_err err = AIC_ERR_INIT;
-	struct aic_db_call calls[3] = { 0 };
+	struct aic_db_call calls[2] = { 0 }, mark;
 	enum aic_code rc;
-	int i;
 
 	*ret_more = false;
 	aic_usage_step_bind(&calls[0]);
-	aic_usage_mark_bind(&calls[1]);
 	if (r->is_pending) {
 		format_addition(r, outcomes, counts, sizeof(counts));
-		aic_usage_add_bind(&calls[2], &add);
+		aic_usage_add_bind(&calls[1], &add);
 	}
-	rc = aic_db_run(r->worker->db, calls, r->is_pending ? 3 : 2,
-	    aic_clock_us() + BATCH_US, &err);
+	rc = aic_db_run(r->worker->background_db, calls,
+	    r->is_pending ? 2 : 1, aic_clock_us() + BATCH_US, &err);
+	if (!rc) {
+		r->is_pending = false;
+		*ret_more = aic_usage_step_read(&calls[0]);
+		aic_db_call_done(&calls[0]);
+		aic_db_call_done(&calls[1]);
+		aic_usage_mark_bind(&mark);
+		rc = aic_db_run(r->worker->background_db, &mark, 1,
+		    aic_clock_us() + BATCH_US, &err);
+		if (!rc)
+			aic_db_call_done(&mark);
+	}
 	report(r, rc, &err);
-	if (rc)
-		return rc;
-	r->is_pending = false;
-	*ret_more = aic_usage_step_read(&calls[0]);
-	for (i = 0; i < 3; i++)
-		aic_db_call_done(&calls[i]);
-	return AIC_OK;
+	return rc;
 }
 
 void
@@ -147,7 +150,8 @@ rollup_run(struct rollup *r)
 	bool more = true;
 
 	/* While connecting fails, the log of the database says so. */
-	if (!r->worker || start < r->next_us || aic_db_look(r->worker->db).down)
+	if (!r->worker || start < r->next_us ||
+	    aic_db_look(r->worker->background_db).down)
 		return;
 	take_addition(r);
 	while (!rc && more && aic_clock_us() - start < BUSY_US)

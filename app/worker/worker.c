@@ -131,6 +131,9 @@ worker_open(struct worker *w, struct aic_conf *conf, struct aic_err *err)
 	    err);
 	if (!rc)
 		rc = aic_db_open(&w->db, &db, err);
+	db.pool = 1;
+	if (!rc && conf->api_admin_key)
+		rc = aic_db_open(&w->background_db, &db, err);
 	if (!rc)
 		rc = aic_http_open(&w->http, &http, err);
 	if (!rc)
@@ -183,6 +186,7 @@ worker_close(struct worker *w)
 	aic_openai_close(w->openai);
 	aic_http_close(w->http);
 	aic_db_close(w->db);
+	aic_db_close(w->background_db);
 	aic_prompt_done(&w->prompt);
 	aic_conf_done(&w->conf);
 	unsaved_close(w->unsaved);

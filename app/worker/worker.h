@@ -95,6 +95,12 @@ struct worker_schema_check {
 struct worker {
 	struct aic_conf conf;
 	struct aic_db *db;
+	/*
+	 * For the sums of operators and for erasures, which take long: a batch
+	 * in `db' would hold up the chats that share its trip. NULL: no admin
+	 * key.
+	 */
+	struct aic_db *background_db;
 	struct aic_http *http;
 	struct aic_openai *openai;
 	struct aic_cache *cache; /* NULL: not configured */
