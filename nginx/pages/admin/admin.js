@@ -62,7 +62,7 @@ const texts = {
 		bad_a_day: 'Refused and failed chats a day',
 		plot: '{0}, {1} to {2}. {3}. The table of days has each value.',
 		plot_series: '{0}: {1} in total, at most {2} ({3})',
-		days_table: 'Table of days',
+		table: 'Table: {0}', days_table: 'Table of days',
 		days_caption: 'Sums of each day, the newest first',
 		refusals: 'Refusals by limit',
 		refusals_caption: 'Refused chats in the period',
@@ -94,7 +94,7 @@ const texts = {
 
 		user_n: 'User {0}',
 		user_pick: 'Type in the Telegram id of a user.',
-		unknown: 'This user has never chatted, or was erased.',
+		unknown: 'This user has never chatted.',
 		today: 'Today', used: 'Used', left: 'Left',
 		daily_limit: 'Daily limit', no_limit: 'none',
 		ends: 'The day ends', flight: 'In flight',
@@ -216,7 +216,7 @@ const texts = {
 		plot: '{0}, с {1} по {2}. {3}. Все значения есть в таблице '
 		    + 'по дням.',
 		plot_series: '{0}: всего {1}, больше всего {2} ({3})',
-		days_table: 'Таблица по дням',
+		table: 'Таблица: {0}', days_table: 'Таблица по дням',
 		days_caption: 'Суммы за каждый день, сначала новые',
 		refusals: 'Отказы по ограничениям',
 		refusals_caption: 'Отклонённые вопросы за период',
@@ -248,8 +248,7 @@ const texts = {
 
 		user_n: 'Пользователь {0}',
 		user_pick: 'Введите Telegram ID пользователя.',
-		unknown: 'Этот пользователь ещё не задавал вопросов, или его '
-		    + 'данные удалены.',
+		unknown: 'Этот пользователь ещё не задавал вопросов.',
 		today: 'Сегодня', used: 'Использовано', left: 'Осталось',
 		daily_limit: 'Дневной лимит', no_limit: 'нет',
 		ends: 'Конец дня', flight: 'Сейчас выполняется',
@@ -439,7 +438,7 @@ function table(caption, columns, rows)
 function scroll(name)
 {
 	return make('div', { class: 'scroll', role: 'region', tabindex: 0,
-		'aria-label': name });
+		'aria-label': say('table', name) });
 }
 
 function section(name, ...children)
