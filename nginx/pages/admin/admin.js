@@ -477,7 +477,7 @@ function pager(name, step, load)
 	    say('older'));
 
 	return {
-		node: make('div', { class: 'row last', role: 'group',
+		node: make('div', { class: 'row middle last', role: 'group',
 			'aria-label': say('pages', name) }, back, on, where),
 		set(offset, count, all, last = Infinity) {
 			at = offset;
@@ -503,19 +503,13 @@ function colour(name)
 	    .getPropertyValue(`--${name}`).trim();
 }
 
-function describe(title, items, series)
+function describe(items, { label, value })
 {
-	const parts = series.map(({ label, value }) => {
-		const values = items.map(value);
-		const max = Math.max(...values);
+	const values = items.map(value);
+	const max = Math.max(...values);
 
-		return say('plot_series', label,
-		    number(values.reduce((a, b) => a + b, 0)), number(max),
-		    day(items[values.indexOf(max)].date));
-	});
-
-	return say('plot', title, day(items[0].date),
-	    day(items.at(-1).date), parts.join('; '));
+	return say('plot_series', label, number(values.reduce((a, b) => a + b)),
+	    number(max), day(items[values.indexOf(max)].date));
 }
 
 function draw(box, readout, items, series)
@@ -545,7 +539,7 @@ function draw(box, readout, items, series)
 			    [ 0, Math.max(max, 1) * 1.1 ] },
 		},
 		axes: [
-			{ ...axis, grid: { show: false }, space: 70,
+			{ ...axis, grid: { show: false }, space: 70, size: 30,
 			    incrs: [ 1, 2, 5, 7, 14, 30, 60, 90 ],
 			    values: (u, at) => at.map((i) =>
 				items[i] ? day(items[i].date) : '') },
@@ -574,12 +568,14 @@ function draw(box, readout, items, series)
 // A figure. Its text alternative has the sums; the table of days has the rest.
 function plot(title, items, series)
 {
-	const readout = make('span', { 'aria-hidden': 'true' });
+	const readout = make('span', { class: 'readout',
+		'aria-hidden': 'true' });
+	const sums = series.map((one) => describe(items, one));
 	const box = make('div', { class: 'plot', role: 'img',
-		'aria-label': describe(title, items, series) });
-	const keys = series.length === 1 ? [ title ]
-	    : series.map(({ label }, i) => make('span',
-		{ class: i ? 'key second' : 'key' }, label));
+		'aria-label': say('plot', title, day(items[0].date),
+		    day(items.at(-1).date), sums.join('; ')) });
+	const keys = sums.map((text, i) => make('span',
+	    { class: i ? 'key second' : 'key' }, text));
 	const it = {
 		chart: null,
 		redraw() {
@@ -997,9 +993,9 @@ function user_facts(got)
 			[ say('chats'), number(got.stats.total_requests) ],
 			[ say('tokens'), number(got.stats.total_tokens) ],
 			[ say('average_chats'),
-			    number(got.stats.avg_requests_per_day, 2) ],
+			    number(got.stats.avg_requests_per_day, 1) ],
 			[ say('average_tokens'),
-			    number(got.stats.avg_tokens_per_request, 2) ],
+			    number(got.stats.avg_tokens_per_request) ],
 		]),
 		plot(say('chats_a_day'), got.items,
 		    [ { label: say('chats'), value: of_chats } ]),
@@ -1224,7 +1220,7 @@ function show_service(body)
 			[ say('host'), got.host ],
 			[ say('version'), got.version ],
 			[ say('database'), got.database.version
-			    ? `PostgreSQL ${got.database.version}`
+			    ? `PostgreSQL ${parseFloat(got.database.version)}`
 			    : say('down') ],
 			[ say('schema'), got.database.schema ?? '—' ],
 		]));
@@ -1242,7 +1238,7 @@ function show_service(body)
 			setTimeout(refresh, REFRESH_MS);
 	};
 
-	body.append(make('div', { class: 'row' }, make('label',
+	body.append(make('div', { class: 'row middle' }, make('label',
 	    { class: 'check' }, automatic, ` ${say('refresh')}`), at),
 	    make('section', {}, summary), facts,
 	    section(say('workers'), boxes.workers),
