@@ -508,6 +508,8 @@ function describe(items, { label, value })
 	const values = items.map(value);
 	const max = Math.max(...values);
 
+	if (max === 0)
+		return `${label}: 0`;
 	return say('plot_series', label, number(values.reduce((a, b) => a + b)),
 	    number(max), day(items[values.indexOf(max)].date));
 }
