@@ -1,6 +1,6 @@
-# The page /admin/: when it exists, and every task of an operator in Chromium,
-# at the width of a desktop and of a telephone, in both languages, light and
-# dark. AIC_SCREENSHOTS names a directory for the screenshots.
+# The page /admin/: when it exists, its views in Chromium at the width of a
+# desktop and of a telephone, in both languages, light and dark, and every task
+# of an operator at both widths. AIC_SCREENSHOTS names a directory for the screenshots.
 
 use v5.36;
 use utf8;
@@ -46,15 +46,16 @@ is $s->post('/admin/', '')->{status}, 405, 'the page cannot be posted to';
 my $npm = eval { AIChat::NPM->install('npm') };
 my $why = !$npm ? AIChat::NPM::skip_reason($@)
     : -x '/usr/bin/chromium' ? undef : 'there is no Chromium';
-my @runs = ([ 1280, 'en', 'light', 101 ], [ 360, 'ru', 'light', 102 ],
-    [ 1280, 'ru', 'dark', 103 ], [ 360, 'en', 'dark', 104 ]);
+# The last column: whether each task is done.
+my @runs = ([ 1280, 'en', 'light', 101, 1 ], [ 360, 'ru', 'dark', 102, 1 ],
+    [ 1280, 'ru', 'dark', 103, 0 ], [ 360, 'en', 'light', 104, 0 ]);
 
-sub use_page ($width, $language, $scheme, $user)
+sub use_page ($width, $language, $scheme, $user, $tasks)
 {
 	# The script has to be where its modules are.
 	my $said = eval { run([ $npm->node, $npm->script('admin.mjs'),
 	    $s->stack->url, 'anna-key', $ENV{AIC_SCREENSHOTS} // $s->dir,
-	    $width, $language, $scheme, $user ],
+	    $width, $language, $scheme, $user, $tasks ],
 	    env => { base_env(), PATH => $ENV{PATH}, TMPDIR => $s->dir,
 		HOME => $s->dir }) };
 
@@ -66,8 +67,8 @@ sub use_page ($width, $language, $scheme, $user)
 	}
 	is_deeply [ map { $_->[0] } $s->sql("select key_name || ' ' || action
 	    from ai_chat_audit where telegram_id = $user order by id") ],
-	    [ map { "anna $_" } qw(history history reset-limit clear forget
-	    history) ],
+	    [ map { "anna $_" } qw(history history), $tasks
+		? qw(reset-limit clear forget history) : () ],
 	    '... and each action was recorded once';
 }
 

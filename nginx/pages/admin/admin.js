@@ -476,10 +476,14 @@ function pager(name, step, load)
 	const on = make('button', { type: 'button', click: move(step) },
 	    say('older'));
 
+	const node = make('div', { class: 'row middle last', role: 'group',
+		'aria-label': say('pages', name), hidden: true },
+	    back, on, where);
+
 	return {
-		node: make('div', { class: 'row middle last', role: 'group',
-			'aria-label': say('pages', name) }, back, on, where),
+		node,
 		set(offset, count, all, last = Infinity) {
+			node.hidden = false;
 			at = offset;
 			total = all;
 			max = last;
@@ -717,6 +721,8 @@ function complain(failure, again)
 		lines.push(say('retry_after', failure.retry));
 	if (failure.id)
 		lines.push(say('request_id', failure.id));
+	for (const place of bad.parentNode.querySelectorAll('.loading'))
+		place.textContent = '—';
 	// The same message once more would be read aloud once more.
 	if (bad.dataset.text === failure.message)
 		return;
@@ -828,7 +834,7 @@ function days_table(items, columns)
 		[ say('date'), (item) => day(item.date, WHOLE_DAY) ],
 		...columns.map(([ name, value ]) =>
 		    [ name, (item) => number(value(item)), 'number' ]),
-	], items.toReversed?.() ?? [ ...items ].reverse()));
+	], [ ...items ].reverse()));
 	return make('details', {}, make('summary', {}, say('days_table')), box);
 }
 
@@ -941,7 +947,8 @@ function users_section(today)
 
 function show_overview(body)
 {
-	const sums = make('div', {}, make('p', {}, say('loading')));
+	const sums = make('div', {}, make('p', { class: 'loading' },
+	    say('loading')));
 	const users = make('div');
 	const load = () => attempt(async () => {
 		const got = await call(`overview?days=${overview_days}`);
@@ -1031,11 +1038,9 @@ function history_section(id)
 		    ? got.items.map(exchange)
 		    : [ make('li', {}, say('history_none')) ]);
 		pages.set(got.offset, got.items.length, got.total);
-		pages.node.hidden = false;
 	});
 	const pages = pager(say('history'), 10, load);
 
-	pages.node.hidden = true;
 	return {
 		node: section(say('history'),
 		    make('p', { class: 'dim' }, say('history_about')),
@@ -1103,7 +1108,8 @@ function show_user(body, id)
 		    say('user_pick')), id_form(say('show'), '')));
 		return;
 	}
-	const today = make('div', {}, make('p', {}, say('loading')));
+	const today = make('div', {}, make('p', { class: 'loading' },
+	    say('loading')));
 	const facts = make('div');
 	const history = history_section(id);
 	const read = async () => {
@@ -1201,7 +1207,8 @@ function summary_of(got)
 function show_service(body)
 {
 	const mine = turn;
-	const summary = make('p', { role: 'status' }, say('loading'));
+	const summary = make('p', { role: 'status', class: 'loading' },
+	    say('loading'));
 	const at = make('p', { class: 'dim' });
 	const facts = make('div');
 	const boxes = { workers: scroll(say('workers')),
@@ -1222,7 +1229,7 @@ function show_service(body)
 			[ say('host'), got.host ],
 			[ say('version'), got.version ],
 			[ say('database'), got.database.version
-			    ? `PostgreSQL ${parseFloat(got.database.version)}`
+			    ? `PostgreSQL ${got.database.version.split(' ')[0]}`
 			    : say('down') ],
 			[ say('schema'), got.database.schema ?? '—' ],
 		]));
@@ -1279,7 +1286,8 @@ function show_audit(body, id)
 	});
 	const pages = pager(say('audit'), 20, load);
 
-	box.append(make('p', {}, say('loading')));
+	box.append(make('p', { class: 'loading' },
+	    say('loading')));
 	body.append(make('section', {}, make('p', { class: 'dim' },
 	    say('audit_about')), id_form(say('audit_filter'), id, 'audit'),
 	    box, pages.node));
