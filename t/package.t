@@ -53,6 +53,8 @@ is $file{$_}, '-rwxr-xr-x root/root', "it contains $_"
 is $file{$_}, '-rw-r--r-- root/root', "it contains $_"
     for (map { "/usr/share/ai-chat/nginx/pages/docs/$_" } 'index.html',
 	'docs.js', 'swagger-ui/swagger-ui-bundle.js', 'swagger-ui/NOTICE'),
+    (map { "/usr/share/ai-chat/nginx/pages/admin/$_" } 'index.html',
+	'admin.js', 'uplot/LICENSE', 'uplot/dist/uPlot.iife.min.js'),
     '/usr/lib/sysusers.d/ai-chat.conf', '/usr/share/ai-chat/prompt.txt',
     '/usr/share/bash-completion/completions/ai-chatctl',
     (map { '/usr/share/ai-chat/sql/' . s{.*/}{}r } glob "$TOP/sql/*.sql"),

@@ -162,6 +162,11 @@ static const struct endpoint endpoints[] = {
 	    .is_on = has_docs },
 	{ "GET", "/docs/*", AIC_AUTH_NONE, WORKER_SLOT_NONE, pages_get,
 	    .is_on = has_docs },
+	/* The page has no secret. Its requests have the key. */
+	{ "GET", "/admin", AIC_AUTH_NONE, WORKER_SLOT_NONE, pages_get,
+	    .is_on = has_admin },
+	{ "GET", "/admin/*", AIC_AUTH_NONE, WORKER_SLOT_NONE, pages_get,
+	    .is_on = has_admin },
 };
 
 #define N_ENDPOINTS ((int)(sizeof(endpoints) / sizeof(endpoints[0])))

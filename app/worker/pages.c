@@ -8,7 +8,7 @@
 #define CSS "text/css; charset=utf-8"
 #define JAVASCRIPT "text/javascript; charset=utf-8"
 
-/* The files are below nginx/pages/. swagger-ui is from npm. */
+/* The files are below nginx/pages/. swagger-ui and uplot are from npm. */
 static const struct page {
 	const char *path;
 	const char *file;
@@ -22,6 +22,15 @@ static const struct page {
 	    CSS },
 	{ "/docs/swagger-ui-bundle.js",
 	    "/.pages/docs/swagger-ui/swagger-ui-bundle.js", JAVASCRIPT },
+	/* The links of the page are relative to /admin/. */
+	{ "/admin", "/.pages/admin/slash.html", HTML },
+	{ "/admin/", "/.pages/admin/index.html", HTML },
+	{ "/admin/admin.css", "/.pages/admin/admin.css", CSS },
+	{ "/admin/admin.js", "/.pages/admin/admin.js", JAVASCRIPT },
+	{ "/admin/icon.svg", "/.pages/docs/icon.svg", "image/svg+xml" },
+	{ "/admin/uplot.css", "/.pages/admin/uplot/dist/uPlot.min.css", CSS },
+	{ "/admin/uplot.js", "/.pages/admin/uplot/dist/uPlot.iife.min.js",
+	    JAVASCRIPT },
 };
 
 #define N_PAGES (sizeof(pages) / sizeof(pages[0]))
