@@ -175,8 +175,9 @@ check_nginx(struct check *k, bool without_conf)
 			check_site(k, &site);
 			check_port(k, &site);
 		}
-		for (i = 0;
-		     !rc && !k->state->nginx_stopped && i < site.n_listens; i++)
+		if (rc || k->state->nginx_stopped || k->state->nginx_elsewhere)
+			site.n_listens = 0;
+		for (i = 0; i < site.n_listens; i++)
 			check_listener(k, &site, i);
 	}
 	aic_buf_done(&dump);
