@@ -177,6 +177,8 @@ my $check = eval { in('a', 'ai-chatctl', 'check') } // $@;
 like $check, qr/^ok     $_/m, "check in the container of a worker: $_"
     for 'nginx: the configuration is valid', 'site: Nginx reads', 'timeouts:',
     'body:', 'workers: 2 in Nginx';
+unlike $check, qr/ listener: /,
+    '... and not the listeners, which are in another container';
 like eval { in('a', 'ai-chatctl', 'reload') } // $@, qr/another container/,
     'reload says that Nginx is elsewhere';
 ok eval { in('nginx', 'ai-chatctl', 'reload') },

@@ -85,8 +85,14 @@ like $inside, qr/^NoNewPrivs:\s+1$/m, '... gets no privileges';
 like $inside, qr/Read-only file system/, '... cannot write to the image';
 like $inside, qr/^tini$/m, '... and has an init process';
 like $c->podman('exec', 'demo_nginx_1', 'ai-chatctl', 'status'),
-    qr/^worker 1 .*\brunning\b.*^worker 2 .*\brunning\b/ms,
+    qr/^ +1 +\d+ +running .*^ +2 +\d+ +running /ms,
     'ai-chatctl shows the workers';
+my $check = eval { $c->podman('exec', 'demo_worker-a_1', 'ai-chatctl',
+    'check') } // $@;
+like $check, qr/^ok     site: Nginx reads/m,
+    '... and check covers the configuration of Nginx';
+unlike $check, qr/ listener: /,
+    '... but not its listeners, which are in another network';
 
 # A rolling upgrade, as docs/containers.md describes it.
 my $load = start_load('demo');

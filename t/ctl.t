@@ -244,15 +244,21 @@ sub meddle ($verb, $do, $sub)
 	$s->sql("insert into ai_chat_requests (telegram_id, message, response,
 	    request_date, created_at) select 23, 'm', 'r', now() - d * interval
 	    '1 day', now() - d * interval '1 day' from generate_series(1, 10) d");
+	$s->sql("insert into ai_chat_usage_users (telegram_id, tokens, chats,
+	    first_day, unit) select 23, 1, 1, current_date - d, 'd'
+	    from unnest('{300,301}'::int[]) d");
+	$s->sql("insert into ai_chat_audit (action_id, at, key_name, action)
+	    values (gen_random_uuid(), now() - interval '4 years', 'x', 'forget')");
 	fails('prune without --older-than', 2, qr/--older-than/, 'prune');
 	fails("--older-than $_", 2, qr/--older-than/, 'prune', '--older-than', $_)
 	    for 0, -1, 'x', 36501;
 	is_deeply done('prune', 'prune', '--older-than', 5, '--json')->{json},
-	    { days => 5, exchanges => 6, users => 0,
+	    { days => 5, exchanges => 6, users => 0, sums => 2, actions => 1,
 	    complete => JSON::PP::true }, '... reports what it deleted';
 	is $rows->(23), 4, '... and keeps the others';
 	like done('prune as text', 'prune', '--older-than=2')->{out},
-	    qr/deleted 3 exchanges/, '... the same';
+	    qr/deleted 3 exchanges, .* 0 sums of users and 0 recorded/,
+	    '... the same';
 	$s->sql('delete from ai_chat_requests where telegram_id = 23');
 }
 
@@ -334,7 +340,7 @@ sub meddle ($verb, $do, $sub)
 	$wrong->('a missing database', 'database', qr/connect/, DATABASE_URL =>
 	    q("postgresql://u:canary@127.0.0.1:1/x?connect_timeout=2"));
 	$wrong->('a deadline over the timeout of Nginx', 'timeouts',
-	    qr/not less than both .*15000 ms/, AI_CHAT_DEADLINE_MS => 15000);
+	    qr/not less than both .*15000 ms.*ai-chatctl nginx/, AI_CHAT_DEADLINE_MS => 15000);
 	$wrong->('a URL without options=, and the search_path of the role',
 	    'search_path',
 	    qr/"\$user", public: a role/, DATABASE_URL =>

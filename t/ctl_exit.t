@@ -69,6 +69,9 @@ my %cases = (1 => {
 		flock $lock, LOCK_EX or die "could not lock: $!\n";
 		return $s->ctl('restart');
 	} ],
+	'the site of nginx was edited, and --force was not given;' => [
+	    [ 'nginx', own(AI_CHATCTL_SITE => "$RUN/conf.d/ai-chat.conf",
+		AI_CHATCTL_NGINX_DIR => AIChat::Stack::top() . '/nginx') ] ],
 	'a signal interrupted the command;' => [ sub {
 		my $real = $verbs->{start};
 		my $run;

@@ -144,7 +144,7 @@ is $s->send(telegram_id => 1)->{status}, 200, 'a chat is answered';
 # -- Nginx -------------------------------------------------------------------
 
 only('a port that Nginx does not listen on', 'port',
-    qr/AI_CHAT_PORT is 9, but Nginx listens on 127\.0\.0\.1:\d+/,
+    qr/AI_CHAT_PORT is 9, but Nginx listens on 127\.0\.0\.1:\d+: run ai-chatctl/,
     AI_CHAT_PORT => 9);
 {
 	my $port = free_port();

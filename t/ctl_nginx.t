@@ -174,6 +174,30 @@ fails('a site that was edited', 1, qr/was edited.*--force/, { %PORTS });
 	is $s->get('/health')->{status}, 200, '... serves without';
 }
 
+# Nginx cannot bind a port of one address and of all addresses at once.
+{
+	my %all = (%PORTS, AI_CHAT_ADDRESS => '0.0.0.0');
+	# With the site of ai-chatctl, not that of the stack.
+	my $restart = sub {
+		no warnings 'redefine';
+		local *AIChat::Stack::write_nginx_conf = sub ($stack) { };
+		$stack->nginx->stop;
+		$stack->start_nginx;
+	};
+	fails('all addresses instead of one', 1,
+	    qr/port @{[ $s->port ]} between one.*--no-reload && .*restart nginx/,
+	    { %all });
+	done('all addresses with --no-reload', { %all }, '--no-reload');
+	$restart->();
+	like done('... after which it is in use', { %all })->{out},
+	    qr/of 0\.0\.0\.0/, '... with its address';
+	fails('one address instead of all', 1, qr/between one.*restart nginx/,
+	    { %PORTS });
+	done('--no-reload back', { %PORTS }, '--no-reload');
+	$restart->();
+	is $s->get('/health')->{status}, 200, '... and a restart';
+}
+
 # -- refusals ----------------------------------------------------------------
 
 fails('an address of another machine', 1, qr/\[emerg\].*192\.0\.2\.1/,

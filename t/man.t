@@ -51,10 +51,11 @@ for my $name (qw(ai-chatctl ai-chat-worker ai-chat-migrate)) {
 {
 	my ($secrets) = slurp($page{'ai-chat.env.5'}) =~ /^\.SH SECRETS\n(.*?)^\.SH /ms;
 	my ($names) = $secrets =~ /\.nf\n(.*?)\.fi/s;
-	my @loaded = slurp("$TOP/systemd/ai-chat-worker\@.service")
-	    =~ m{^LoadCredential=(\w+):/etc/ai-chat/credentials/\1$}mg;
-	ok @loaded > 10, 'the units load credentials';
-	is join(' ', sort split ' ', $names), join(' ', sort @loaded),
+	my %loaded = map { $_ => 1 } map {
+		slurp($_) =~ m{^LoadCredential=(\w+):/etc/ai-chat/credentials/\1$}mg
+	} glob "$TOP/systemd/*.service";
+	ok keys %loaded > 10, 'the units load credentials';
+	is join(' ', sort split ' ', $names), join(' ', sort keys %loaded),
 	    '... which ai-chat.env(5) lists';
 }
 

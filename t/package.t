@@ -80,9 +80,9 @@ for (qw(postinst prerm postrm)) {
 
 # -- the site of Nginx -------------------------------------------------------
 
-# Version 1.0.0 had the site as a conffile. A package with one is installed in a
-# chroot over the root directory of this machine, which does not change, and
-# upgraded.
+# Earlier builds of 1.0.0 had the site as a conffile. A package with one is
+# installed in a chroot over the root directory of this machine, which does not
+# change, and upgraded.
 my $chroot = <<'SH';
 set -e
 mount --make-rprivate /
@@ -125,6 +125,9 @@ SKIP: {
 	my $got = in_chroot('put new; cat $S; dpkg -P ai-chat >&2; ! test -e $S');
 	like $got, $mark, 'the installation writes the site';
 	like $got, qr/^\tlisten 127\.0\.0\.1:9001 /m, '... for this machine only';
+	$got = in_chroot('mkdir -p /run/systemd/system; '
+	    . 'echo "nonsense on;" >/etc/nginx/conf.d/x.conf; put new 2>&1; cat $S');
+	like $got, $mark, '... also when another site of Nginx is invalid';
 	$got = in_chroot('put conffile; put new; cat $S; ls $S.edited 2>&1 || :;'
 	    . 'echo "# mine" >>$S; put new 2>&1; tail -1 $S');
 	like $got, $mark, 'an upgrade replaces a conffile that was not edited';
@@ -139,6 +142,11 @@ SKIP: {
 	    . '>>/etc/ai-chat/ai-chat.env; put new 2>&1; cat $S');
 	like $got, qr/AI_CHAT_PORT is not 9001.*^server \{ listen/ms,
 	    'an upgrade does not change the port';
+	$got = in_chroot('put conffile; echo AI_CHAT_PORT=x '
+	    . '>>/etc/ai-chat/ai-chat.env; put new 2>&1; cat $S');
+	like $got, qr/AI_CHAT_PORT.*run ai-chatctl nginx --force.*^server \{/ms,
+	    '... and names a setting that is invalid';
+	unlike $got, qr/is not 9001/, '... as such';
 	$got = in_chroot('put conffile; rm $S; put new; ls $S 2>&1 || :');
 	like $got, qr/cannot access/, 'a conffile that was deleted stays away';
 }

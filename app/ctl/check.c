@@ -268,7 +268,7 @@ static void
 check_workers(struct check *k)
 {
 	bool workers = true, breakers = true;
-	int i, listed = 0;
+	int i, listed = 0, running = 0;
 
 	if (k->state->managed_why[0])
 		check_report(k, "workers", false, "%s", k->state->managed_why);
@@ -276,6 +276,7 @@ check_workers(struct check *k)
 		check_report(k, "workers", false, "%s", k->state->listed_why);
 	for (i = 0; i < k->state->n; i++) {
 		listed += k->state->w[i].listed;
+		running += k->state->w[i].phase == CTL_RUNNING;
 		report_worker(k, &k->state->w[i], &workers, &breakers);
 	}
 	if (listed == 0 && !k->state->listed_why[0])
@@ -284,7 +285,7 @@ check_workers(struct check *k)
 	else if (listed > 0 && workers && !k->state->managed_why[0])
 		check_report(k, "workers", true,
 		    "%d in Nginx's list, all of them ready", listed);
-	if (breakers)
+	if (breakers && running > 0)
 		check_report(k, "breakers", true,
 		    "all circuit breakers are closed");
 }

@@ -27,7 +27,8 @@ check_site(struct check *k, const struct ctl_nginx_site *site)
 	if (site->places == 0) {
 		check_report(k, "site", false,
 		    "no location of Nginx passes requests to \"ai_chat\": the "
-		    "site is not installed");
+		    "site is not installed or not enabled: run ai-chatctl "
+		    "nginx");
 		return;
 	}
 	check_report(k, "site", site->listed, "Nginx %s %s",
@@ -37,9 +38,10 @@ check_site(struct check *k, const struct ctl_nginx_site *site)
 	ok = deadline < site->read_ms && deadline < site->send_ms;
 	check_report(k, "timeouts", ok,
 	    "AI_CHAT_DEADLINE_MS (%lld) is %s fastcgi_read_timeout (%lld ms) "
-	    "and fastcgi_send_timeout (%lld ms)",
+	    "and fastcgi_send_timeout (%lld ms)%s",
 	    deadline, ok ? "less than" : "not less than both",
-	    (long long)site->read_ms, (long long)site->send_ms);
+	    (long long)site->read_ms, (long long)site->send_ms,
+	    ok ? "" : ": run ai-chatctl nginx");
 	ok = site->body_min == AIC_BOUNDS_BODY &&
 	    site->body_max == AIC_BOUNDS_BODY;
 	check_report(k, "body", ok,
@@ -69,8 +71,8 @@ check_port(struct check *k, const struct ctl_nginx_site *site)
 		    "Nginx listens on AI_CHAT_PORT (%d)", port);
 	else if (n > 0)
 		check_report(k, "port", false,
-		    "AI_CHAT_PORT is %d, but Nginx listens on %s: make them "
-		    "the same",
+		    "AI_CHAT_PORT is %d, but Nginx listens on %s: run "
+		    "ai-chatctl nginx",
 		    port, list);
 }
 
@@ -175,8 +177,9 @@ check_nginx(struct check *k, bool without_conf)
 			check_site(k, &site);
 			check_port(k, &site);
 		}
-		for (i = 0;
-		     !rc && !k->state->nginx_stopped && i < site.n_listens; i++)
+		if (rc || k->state->nginx_stopped || k->state->nginx_elsewhere)
+			site.n_listens = 0;
+		for (i = 0; i < site.n_listens; i++)
 			check_listener(k, &site, i);
 	}
 	aic_buf_done(&dump);

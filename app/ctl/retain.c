@@ -34,13 +34,15 @@ fail_prune(enum aic_code rc, const struct aic_retain_done *done, bool began,
 	struct aic_err why = *err;
 	bool lost = began && *why.sqlstate == '\0';
 
-	if (!lost && done->exchanges == 0 && done->users == 0)
+	if (!lost && done->exchanges == 0 && done->users == 0 &&
+	    done->sums == 0 && done->actions == 0)
 		return aic_fail(err, rc, "nothing was deleted: %s", why.detail);
 	return aic_fail(err, rc,
-	    "stopped after %s%lld exchanges and the counters of %lld users "
-	    "were deleted: %s",
+	    "stopped after %s%lld exchanges, the counters of %lld users, %lld "
+	    "sums of users and %lld recorded actions were deleted: %s",
 	    lost ? "at least " : "", (long long)done->exchanges,
-	    (long long)done->users, why.detail);
+	    (long long)done->users, (long long)done->sums,
+	    (long long)done->actions, why.detail);
 }
 
 enum aic_code
@@ -62,11 +64,16 @@ ctl_prune(struct ctl *c, struct aic_err *err)
 	if (rc)
 		return fail_prune(rc, &done, c->db != NULL, err);
 	aic_buf_printf(&c->doc,
-	    "{\"days\":%lld,\"exchanges\":%lld,\"users\":%lld,\"complete\":%s}",
+	    "{\"days\":%lld,\"exchanges\":%lld,\"users\":%lld,\"sums\":%lld,"
+	    "\"actions\":%lld,\"complete\":%s}",
 	    (long long)c->older_than, (long long)done.exchanges,
-	    (long long)done.users, done.complete ? "true" : "false");
-	ctl_say(c, "deleted %lld exchanges, and the counters of %lld users",
-	    (long long)done.exchanges, (long long)done.users);
+	    (long long)done.users, (long long)done.sums,
+	    (long long)done.actions, done.complete ? "true" : "false");
+	ctl_say(c,
+	    "deleted %lld exchanges, the counters of %lld users, %lld sums of "
+	    "users and %lld recorded actions",
+	    (long long)done.exchanges, (long long)done.users,
+	    (long long)done.sums, (long long)done.actions);
 	if (!done.complete) {
 		ctl_warn("stopped early; the next run continues");
 		c->bad = true;

@@ -271,3 +271,67 @@ ctl_site_is_read(const char *dump, const char *path)
 	}
 	return false;
 }
+
+/* --- the addresses of a site ---------------------------------------------- */
+
+/* The address of a directive such as "listen 127.0.0.1:9001 backlog=4096;". */
+struct address {
+	const char *host; /* "0.0.0.0", "[::1]"; empty or "*" is "0.0.0.0" */
+	size_t len;
+	int port;
+};
+
+/* Read the next directive listen at or after *text. */
+static bool
+next_address(const char **text, struct address *ret)
+{
+	static const char name[] = "\n\tlisten ";
+	const char *p = strstr(*text, name), *colon = NULL, *end;
+
+	if (!p)
+		return false;
+	ret->host = p + strlen(name);
+	end = ret->host + strcspn(ret->host, " ;\n");
+	for (p = ret->host; p < end; p++)
+		if (*p == ':')
+			colon = p;
+	ret->len = colon ? (size_t)(colon - ret->host) : 0;
+	ret->port = (int)strtol(colon ? colon + 1 : ret->host, NULL, 10);
+	*text = end;
+	return true;
+}
+
+static bool
+is_host(const struct address *a, const char *host)
+{
+	return a->len == strlen(host) && memcmp(a->host, host, a->len) == 0;
+}
+
+static bool
+is_v6(const struct address *a)
+{
+	return a->len > 0 && *a->host == '[';
+}
+
+static bool
+is_any(const struct address *a)
+{
+	return a->len == 0 || is_host(a, "*") || is_host(a, "0.0.0.0") ||
+	    is_host(a, "[::]");
+}
+
+bool
+ctl_site_needs_restart(const char *old, const char *now, int *ret_port)
+{
+	struct address a, b;
+	const char *p;
+
+	while (next_address(&old, &a))
+		for (p = now; next_address(&p, &b);)
+			if (a.port == b.port && is_v6(&a) == is_v6(&b) &&
+			    is_any(&a) != is_any(&b)) {
+				*ret_port = a.port;
+				return true;
+			}
+	return false;
+}

@@ -47,4 +47,15 @@ bool ctl_site_is_ours(const char *text, size_t len);
  */
 bool ctl_site_is_read(const char *dump, const char *path);
 
+/*
+ * ctl_site_needs_restart -- true if a reload cannot apply the new site.
+ *
+ * Linux refuses to bind a port of one address while a socket listens on the
+ * port of all addresses, and the other way round. A reload of Nginx opens the
+ * new sockets before it closes the old ones.
+ *
+ * ret_port  set on true: the port
+ */
+bool ctl_site_needs_restart(const char *old, const char *now, int *ret_port);
+
 #endif

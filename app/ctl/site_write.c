@@ -21,6 +21,9 @@
  * seconds. */
 #define RELOAD_US (30 * AIC_S)
 
+/* The remedy where a reload is not enough. */
+#define RESTART "ai-chatctl nginx --no-reload && systemctl restart nginx"
+
 struct site {
 	struct ctl *c;
 	const char *path;
@@ -141,6 +144,7 @@ reload_nginx(struct site *s, struct aic_err *err)
 	struct ctl_workers now;
 	struct ctl_nginx old;
 	enum aic_code rc;
+	int port;
 
 	rc = ctl_service_list(s->c, &now, err);
 	if (rc)
@@ -150,12 +154,20 @@ reload_nginx(struct site *s, struct aic_err *err)
 			 "systemctl start nginx");
 		return AIC_OK;
 	}
+	if (s->old && ctl_site_needs_restart(s->old, s->text.data, &port))
+		return aic_fail(err, AIC_EBUSY,
+		    "Nginx cannot change port %d between one address and all "
+		    "addresses by a reload: run " RESTART
+		    ", which can interrupt requests",
+		    port);
 	ctl_nginx_note(&old, now.nginx);
 	rc = ctl_service_reload(s->c, err);
 	if (!rc && !ctl_nginx_wait(&old, false, aic_clock_us() + RELOAD_US))
 		rc = aic_fail(err, AIC_EBUSY,
 		    "Nginx did not apply the new site; its error log has the "
-		    "reason, for example a port that another program uses");
+		    "reason: a port that another program uses, or a port that "
+		    "changes between one address and all addresses, for which "
+		    "run " RESTART);
 	s->reloaded = !rc;
 	return rc;
 }

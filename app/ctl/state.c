@@ -62,13 +62,14 @@ by_number(const void *a, const void *b)
 }
 
 static void
-add_managed(struct ctl_state *s, const struct ctl_workers *all)
+add_managed(struct ctl_state *s, const struct ctl_workers *all, bool hook)
 {
 	struct ctl_worker *w;
 	int i;
 
 	s->managed = true;
 	s->nginx_stopped = all->nginx == 0;
+	s->nginx_elsewhere = hook && all->nginx < 0;
 	for (i = 0; i < all->n; i++) {
 		w = find_worker(s, all->w[i].number);
 		w->managed = true;
@@ -107,7 +108,7 @@ collect_workers(struct ctl *c, struct ctl_state *s)
 	int i;
 
 	if (ctl_service_list(c, &all, &err) == AIC_OK)
-		add_managed(s, &all);
+		add_managed(s, &all, c->own.hook != NULL);
 	else
 		snprintf(s->managed_why, sizeof(s->managed_why), "%s",
 		    err.detail);

@@ -66,6 +66,9 @@ struct ctl_state {
 	/* Why not; "": it could be read, or there is no list. */
 	char managed_why[400], listed_why[400];
 	bool nginx_stopped; /* false: running, or unknown */
+	/* Nginx runs where this program cannot reach it, such as in another
+	 * container. */
+	bool nginx_elsewhere;
 	struct ctl_worker w[3 * AIC_METRICS_WORKERS]; /* by number */
 	int n;
 };
