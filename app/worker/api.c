@@ -86,8 +86,7 @@ static const struct endpoint endpoints[] = {
 	    .about = "Sets the number of chats of the day to 0. Chats in "
 		     "flight stay reserved. If `API_ADMIN_KEY` is set, only "
 		     "that key is accepted.",
-	    .answer = &aic_render_reset_shape,
-	    .reads_limit = true },
+	    .answer = &aic_render_reset_shape, .reads_limit = true },
 	{ "GET", "/v1/chat/stats/{telegram_id}", AIC_AUTH_CALLER,
 	    WORKER_SLOT_DB, user_stats, .input = &user_stats_input,
 	    .id = "getStats", .tag = "Users",
@@ -125,8 +124,7 @@ static const struct endpoint endpoints[] = {
 	    .summary = "Reset the daily limit of a user",
 	    .about = "Sets the number of chats of the day to 0. Chats in "
 		     "flight stay reserved. The action is recorded.",
-	    .answer = &aic_render_reset_shape,
-	    .reads_limit = true },
+	    .answer = &aic_render_reset_shape, .reads_limit = true },
 	{ "POST", "/v1/admin/clear", AIC_AUTH_OPERATOR, WORKER_SLOT_DB,
 	    user_clear, .is_on = has_admin, .input = &user_body_input,
 	    .id = "adminClearConversation", .tag = "Administration",

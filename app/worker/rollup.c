@@ -125,8 +125,8 @@ run_batch(struct rollup *r, bool *ret_more)
 		format_addition(r, outcomes, counts, sizeof(counts));
 		aic_usage_add_bind(&calls[1], &add);
 	}
-	rc = aic_db_run(r->worker->background_db, calls,
-	    r->is_pending ? 2 : 1, aic_clock_us() + BATCH_US, &err);
+	rc = aic_db_run(r->worker->background_db, calls, r->is_pending ? 2 : 1,
+	    aic_clock_us() + BATCH_US, &err);
 	if (!rc) {
 		r->is_pending = false;
 		*ret_more = aic_usage_step_read(&calls[0]);
