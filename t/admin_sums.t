@@ -118,6 +118,13 @@ all_counted('chats are counted');
 	    limited => 1, crowded => 0, failed => 1 }, '... and their sum';
 	is $all->{refusals_since}, $day->{date}, '... since that day';
 	cmp_ok $day->{tokens}, '>', 0, '... and tokens';
+
+	is $s->send(telegram_id => 2, message => '[[status=401]]')->{status},
+	    500, 'the model fails again';
+	ok eval { wait_for(sub { today()->{failed} == 2 }, 20,
+	    'the second failure') }, '... which is added';
+	runs(2);
+	is today()->{failed}, 2, '... once, however many runs follow';
 }
 {
 	my $top = top();
