@@ -66,7 +66,7 @@ const context = await browser.newContext({
 	locale: ru ? 'ru-RU' : 'en-US', colorScheme: scheme });
 const page = await context.newPage();
 
-page.setDefaultTimeout(20_000);
+page.setDefaultTimeout(60_000);
 page.on('console', (line) => {
 	// A refusal of the service is an error for the browser.
 	if (line.type() === 'error'

@@ -23,7 +23,7 @@ const browser = await chromium.launch({ executablePath,
 async function open(context) {
 	const page = await context.newPage();
 
-	page.setDefaultTimeout(30_000);
+	page.setDefaultTimeout(60_000);
 	page.on('console', (line) => {
 		// A refusal of the service is an error for the browser.
 		if (line.type() === 'error' && !/status of [45]/.test(line.text()))
