@@ -59,6 +59,18 @@ for my $name (qw(ai-chatctl ai-chat-worker ai-chat-migrate)) {
 	    '... which ai-chat.env(5) lists';
 }
 
+# The privileges of a role that does not own the tables.
+{
+	my ($grants) = slurp($page{'ai-chat-migrate.8'})
+	    =~ /^\.SH PRIVILEGES\n.*?^\.nf\n(.*?)^\.fi/ms;
+	my %granted = map { $_ => 1 } $grants =~ /\b(ai_chat_\w+)/g;
+	my @tables = map { slurp($_) =~ /^CREATE TABLE (?:IF NOT EXISTS )?(\w+)/mg }
+	    glob "$TOP/sql/*.sql";
+	ok @tables > 5, 'migrations create tables';
+	is join(' ', grep { !$granted{$_} } @tables), '',
+	    '... and ai-chat-migrate(8) grants privileges on each';
+}
+
 # The settings: each with its default and its range, as in lib/conf.c, and no
 # others, in the page and in the sample file.
 {
