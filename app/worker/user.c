@@ -157,13 +157,34 @@ user_limits(struct request *rq, struct aic_err *err)
 	return AIC_OK;
 }
 
+/*
+ * Run calls[0], an action, in one transaction with its record if an operator
+ * requested it. On AIC_OK aic_db_call_done(&calls[0]) is due.
+ */
+static enum aic_code
+run_action(struct request *rq, const char *action, struct aic_db_call calls[2],
+    struct aic_err *err)
+{
+	struct aic_audit audit;
+	enum aic_code rc;
+
+	rc = admin_begin(rq, action, &audit, err);
+	if (rc)
+		return rc;
+	if (audit.key)
+		aic_audit_bind(&calls[1], &audit);
+	rc = request_db(rq, calls, audit.key ? 2 : 1, err);
+	if (!rc && audit.key)
+		aic_db_call_done(&calls[1]);
+	return rc;
+}
+
 enum aic_code
 user_reset(struct request *rq, struct aic_err *err)
 {
 	int64_t used, reset_in_s;
 	struct user_input in;
-	struct aic_db_call calls[2] = { 0 };
-	struct aic_audit audit;
+	struct aic_db_call calls[2];
 	enum aic_code rc;
 	bool known;
 
@@ -176,14 +197,9 @@ user_reset(struct request *rq, struct aic_err *err)
 	rc = worker_schema_ok(rq->worker, rq->stage_end_us, err);
 	if (rc)
 		return rc;
-	rc = admin_begin(rq, "reset-limit", &audit, err);
-	if (rc)
-		return rc;
 	aic_limit_reset_bind(&calls[0], in.telegram_id,
 	    rq->worker->conf.timezone);
-	if (audit.key)
-		aic_audit_bind(&calls[1], &audit);
-	rc = request_db(rq, calls, audit.key ? 2 : 1, err);
+	rc = run_action(rq, "reset-limit", calls, err);
 	if (rc)
 		return rc;
 	known = aic_limit_reset_read(&calls[0]);
@@ -192,7 +208,6 @@ user_reset(struct request *rq, struct aic_err *err)
 		request_set_quota(rq, used, reset_in_s);
 	}
 	aic_db_call_done(&calls[0]);
-	aic_db_call_done(&calls[1]);
 	worker_reset(rq->worker, in.telegram_id);
 	aic_render_reset(&rq->out, in.telegram_id, known);
 	return AIC_OK;
@@ -202,26 +217,19 @@ enum aic_code
 user_clear(struct request *rq, struct aic_err *err)
 {
 	struct user_input in;
-	struct aic_db_call calls[2] = { 0 };
-	struct aic_audit audit;
+	struct aic_db_call calls[2];
 	enum aic_code rc;
 
 	rc = read_body(rq, &user_body_input, &in, err);
 	if (rc)
 		return rc;
 	request_stage(rq, "beginning a conversation");
-	rc = admin_begin(rq, "clear", &audit, err);
-	if (rc)
-		return rc;
 	aic_context_clear_bind(&calls[0], in.telegram_id,
 	    rq->worker->conf.timezone);
-	if (audit.key)
-		aic_audit_bind(&calls[1], &audit);
-	rc = request_db(rq, calls, audit.key ? 2 : 1, err);
+	rc = run_action(rq, "clear", calls, err);
 	if (rc)
 		return rc;
 	aic_db_call_done(&calls[0]);
-	aic_db_call_done(&calls[1]);
 	aic_buf_puts(&rq->out, "{\"success\":true}");
 	return AIC_OK;
 }
