@@ -78,36 +78,58 @@ for (qw(postinst prerm postrm)) {
 	    "$_ is a valid script" or diag $@;
 }
 
+# -- a copy of this system ---------------------------------------------------
+
+# Runs a script in a copy of this system, which is in memory and is discarded.
+# $1: a directory of ours, $2: the directory to show as /run/deb, $3: that of
+# debian/tests, $4: the script.
+my $COPY = <<'SH';
+set -e
+mount --make-rprivate /
+mount -t tmpfs tmpfs "$1"
+mkdir "$1/m" "$1/u" "$1/w"
+R=$1/m
+mount -t overlay -o "lowerdir=/,upperdir=$1/u,workdir=$1/w" overlay "$R"
+mount -t proc proc "$R/proc"
+mount --rbind /dev "$R/dev"
+mount -t tmpfs -o mode=755 tmpfs "$R/run"
+mkdir -m 1777 "$R/run/lock"
+mkdir "$R/run/deb" "$R/run/tests"
+mount --bind "$2" "$R/run/deb"
+mount --bind "$3" "$R/run/tests"
+mount -t tmpfs -o mode=1777 tmpfs "$R/tmp"
+rm -rf "$R"/etc/postgresql/* "$R/etc/nginx/sites-enabled/ai-chat"
+cd "$R"
+exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 \
+    DEBIAN_FRONTEND=noninteractive AUTOPKGTEST_TMP=/tmp/autopkgtest \
+    chroot . sh -ec "$4" 2>&1
+SH
+sub in_copy ($debs, $script)
+{
+	make_path("$dir/copy");
+	return run([ qw(unshare -m -p -f -n --kill-child sh -c), $COPY, 'sh',
+	    "$dir/copy", $debs, "$TOP/debian", $script ]);
+}
+# Only root can make it, and some kernels refuse.
+my $no_copy = $> != 0 ? 'only root can copy this system'
+    : eval { in_copy($dir, 'true'); 1 } ? undef
+    : "this kernel makes no copy of the system: $@";
+
 # -- the site of Nginx -------------------------------------------------------
 
 # Earlier builds of 1.0.0 had the site as a conffile. A package with one is
-# installed in a chroot over the root directory of this machine, which does not
-# change, and upgraded.
-my $chroot = <<'SH';
-set -e
-mount --make-rprivate /
-mount -t tmpfs tmpfs /mnt
-mkdir /mnt/u /mnt/w /mnt/m
-mount -t overlay -o lowerdir=/,upperdir=/mnt/u,workdir=/mnt/w overlay /mnt/m
-mount -t proc proc /mnt/m/proc
-mount --bind /dev /mnt/m/dev
-mount -t tmpfs tmpfs /mnt/m/run
-mkdir /mnt/m/run/deb
-mount --bind "$1" /mnt/m/run/deb
-exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 \
-    chroot /mnt/m sh -ec "$2" 2>&1
-SH
-sub in_chroot ($script)
+# installed and upgraded.
+sub with_packages ($script)
 {
-	return run([ qw(unshare -m -p -f --kill-child sh -c), $chroot, 'sh', $dir,
-	    'S=/etc/nginx/sites-available/ai-chat; '
+	return in_copy($dir, 'S=/etc/nginx/sites-available/ai-chat; '
 	    . 'put() { dpkg --force-depends --no-triggers -i /run/deb/$1.deb; }; '
-	    . $script ]);
+	    . $script);
 }
 SKIP: {
-	skip 'no chroot in namespaces here', 1
-	    if $> != 0 || !eval { in_chroot('! dpkg -s ai-chat >/dev/null 2>&1') ;
-		1 };
+	skip $no_copy, 1 if $no_copy;
+	# An installation here would be upgraded instead.
+	skip 'the package is installed here', 1
+	    if !eval { in_copy($dir, '! dpkg -s ai-chat >/dev/null 2>&1'); 1 };
 	my $old = "$dir/old";
 	run([ 'cp', '-a', $tree, $old ]);
 	make_path("$old/etc/nginx/sites-available");
@@ -122,32 +144,32 @@ SKIP: {
 	    "$dir/$$_[1].deb" ]) for [ $old, 'conffile' ], [ $tree, 'new' ];
 
 	my $mark = qr/^# Written by ai-chatctl nginx/m;
-	my $got = in_chroot('put new; cat $S; dpkg -P ai-chat >&2; ! test -e $S');
+	my $got = with_packages('put new; cat $S; dpkg -P ai-chat >&2; ! test -e $S');
 	like $got, $mark, 'the installation writes the site';
 	like $got, qr/^\tlisten 127\.0\.0\.1:9001 /m, '... for this machine only';
-	$got = in_chroot('mkdir -p /run/systemd/system; '
+	$got = with_packages('mkdir -p /run/systemd/system; '
 	    . 'echo "nonsense on;" >/etc/nginx/conf.d/x.conf; put new 2>&1; cat $S');
 	like $got, $mark, '... also when another site of Nginx is invalid';
-	$got = in_chroot('put conffile; put new; cat $S; ls $S.edited 2>&1 || :;'
+	$got = with_packages('put conffile; put new; cat $S; ls $S.edited 2>&1 || :;'
 	    . 'echo "# mine" >>$S; put new 2>&1; tail -1 $S');
 	like $got, $mark, 'an upgrade replaces a conffile that was not edited';
 	like $got, qr/\.edited'?: No such file/, '... and keeps no copy of it';
 	like $got, qr/was edited, so it is not changed.*^# mine$/ms,
 	    '... an edited site survives the next upgrade';
-	$got = in_chroot('put conffile; echo "# mine" >>$S; put new 2>&1; cat $S');
+	$got = with_packages('put conffile; echo "# mine" >>$S; put new 2>&1; cat $S');
 	like $got, qr/was edited.*^# mine$/ms,
 	    'an edited conffile survives the upgrade';
 	unlike $got, $mark, '... unchanged';
-	$got = in_chroot('put conffile; echo AI_CHAT_PORT=80 '
+	$got = with_packages('put conffile; echo AI_CHAT_PORT=80 '
 	    . '>>/etc/ai-chat/ai-chat.env; put new 2>&1; cat $S');
 	like $got, qr/AI_CHAT_PORT is not 9001.*^server \{ listen/ms,
 	    'an upgrade does not change the port';
-	$got = in_chroot('put conffile; echo AI_CHAT_PORT=x '
+	$got = with_packages('put conffile; echo AI_CHAT_PORT=x '
 	    . '>>/etc/ai-chat/ai-chat.env; put new 2>&1; cat $S');
 	like $got, qr/AI_CHAT_PORT.*run ai-chatctl nginx --force.*^server \{/ms,
 	    '... and names a setting that is invalid';
 	unlike $got, qr/is not 9001/, '... as such';
-	$got = in_chroot('put conffile; rm $S; put new; ls $S 2>&1 || :');
+	$got = with_packages('put conffile; rm $S; put new; ls $S 2>&1 || :');
 	like $got, qr/cannot access/, 'a conffile that was deleted stays away';
 }
 
@@ -203,45 +225,19 @@ SKIP: {
 # -- debian/tests ------------------------------------------------------------
 
 # ./dev deb --autopkgtest runs them in a new system. Here they run in a copy of
-# this one, which is in memory and is discarded, so that they cost seconds.
-my $COPY = <<'SH';
-set -e
-mount --make-rprivate /
-mount -t tmpfs tmpfs "$1"
-mkdir "$1/m" "$1/u" "$1/w"
-R=$1/m
-mount -t overlay -o "lowerdir=/,upperdir=$1/u,workdir=$1/w" overlay "$R"
-mount -t proc proc "$R/proc"
-mount --rbind /dev "$R/dev"
-mount -t tmpfs -o mode=755 tmpfs "$R/run"
-mkdir -m 1777 "$R/run/lock"
-mkdir "$R/run/deb" "$R/run/tests"
-mount --bind "$2" "$R/run/deb"
-mount --bind "$3" "$R/run/tests"
-mount -t tmpfs -o mode=1777 tmpfs "$R/tmp"
-rm -rf "$R"/etc/postgresql/* "$R/etc/nginx/sites-enabled/ai-chat"
-cd "$R"
-exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 \
-    DEBIAN_FRONTEND=noninteractive AUTOPKGTEST_TMP=/tmp/autopkgtest \
-    chroot . sh -ec "$4"
-SH
-
+# this one, so that they cost seconds.
 SKIP: {
 	my @tests = slurp("$TOP/debian/tests/control") =~ /^Tests: (\S+)$/mg;
 	is join(' ', @tests), 'smoke chat', 'debian/tests has tests';
-	skip 'only root can copy this system', 1 if $> != 0;
+	skip $no_copy, 1 if $no_copy;
 	skip 'the programs that debian/tests needs are not there', 1
 	    if grep { !-x "/usr/bin/$_" } qw(curl promtool spawn-fcgi
 	    pg_createcluster);
-	make_path("$dir/copy", "$dir/deb");
+	make_path("$dir/deb");
 	copy($deb, "$dir/deb/ai-chat.deb") or die "copy: $!\n";
-	my @enter = (qw(unshare -m -p -f -n --kill-child sh -c), $COPY, 'sh',
-	    "$dir/copy", "$dir/deb", "$TOP/debian");
-	my $why = eval { run([ @enter, 'true' ]); 1 } ? undef : $@;
-	skip "this kernel makes no copy of the system: $why", 1 if $why;
-	my $said = eval { run([ @enter, 'dpkg -i /run/deb/ai-chat.deb'
+	my $said = eval { in_copy("$dir/deb", 'dpkg -i /run/deb/ai-chat.deb'
 	    . ' && mkdir /tmp/autopkgtest && for t in ' . join(' ', @tests)
-	    . '; do echo "-- $t"; /run/tests/tests/$t; done' ]) };
+	    . '; do echo "-- $t"; /run/tests/tests/$t; done') };
 	ok defined $said, "debian/tests pass: @tests" or diag $@;
 	like $said // '', qr/ai-chat: installed; .*README\.Debian/s,
 	    '... the installation prints the next steps';
