@@ -177,6 +177,24 @@ is_deeply [ map { top("period=$_")->{chats} } qw(2024-02 2024-02-29 2024-03) ],
 	close $open;
 	all_counted('one that is rolled back is not counted');
 }
+{
+	# The transaction that begins later gets the smaller id of an exchange,
+	# and stays open.
+	my $insert = "insert into ai_chat_requests (telegram_id, message,
+	    response, tokens_used, request_date)
+	    values (27, 'm', 'r', 1, current_date)";
+	my $early = begin('early', 'select pg_current_xact_id()');
+	my $late = begin('late', $insert);
+	print $early "$insert; commit;\n";
+	close $early;
+	until_true('select mark_id > counted_id from ai_chat_usage_state');
+	# The workers, whose transactions the counting must not take for it.
+	is $s->send(telegram_id => 28)->{status}, 200,
+	    'a chat beside a transaction that began later';
+	print $late "commit;\n";
+	close $late;
+	all_counted('... which is counted when it commits');
+}
 # The mark of another cluster, after a restore. The exchange is before the mark,
 # and no worker can set another mark meanwhile.
 $s->sql("begin; select from ai_chat_usage_state for update;
@@ -290,7 +308,8 @@ $s->restart_worker($_, API_ADMIN_KEY => '') for 1, 2;
 {
 	my $version = $s->value('select version from ai_chat_usage_state');
 	$s->send(telegram_id => 90_080);
-	# Two intervals.
+	# That nothing happens has no event to wait for: two intervals of the
+	# counting have to pass.
 	$s->value('select 1 from pg_sleep(4.5)');
 	is $s->value('select version from ai_chat_usage_state'), $version,
 	    'without API_ADMIN_KEY the workers do not count';
