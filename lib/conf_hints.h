@@ -1,6 +1,6 @@
 /*
- * conf_hints -- what helps an operator who has made a mistake in the settings:
- * where a setting is, and which settings have no effect.
+ * conf_hints -- additions to messages about the settings: the file to change,
+ * and the settings that have no effect.
  *
  * No text contains the value of a setting, except the path of a file.
  *

@@ -13,6 +13,7 @@ use File::Path qw(make_path);
 use JSON::PP ();
 use Test::More;
 
+# It takes minutes, and needs packages that ./dev check does not install.
 plan skip_all => 'AIC_LONG is not set' if !$ENV{AIC_LONG};
 if (my $why = AIChat::Containers::missing()) {
 	plan skip_all => $why;
@@ -30,6 +31,7 @@ my $c = AIChat::Containers->new(dir => $dir,
 
 $c->import_base($BASE);
 $c->start;
+# Some kernels, and most containers, refuse the namespaces or the mounts.
 if (!eval { $c->podman(qw(run --rm), $BASE, 'true'); 1 }) {
 	my ($why) = $@ =~ /(Error.*)/;
 	$c->stop;

@@ -1,6 +1,6 @@
-# The commands of docs/install.md that create roles and databases work, for an
-# administrator of a managed PostgreSQL too, who is no superuser. README.Debian
-# has the same commands; debian/tests runs them.
+# The commands of docs/install.md that create roles and databases work, also
+# without the rights of a superuser, which a managed PostgreSQL does not give.
+# README.Debian has the same commands; debian/tests runs them.
 
 use v5.36;
 use utf8;

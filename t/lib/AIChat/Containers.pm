@@ -103,7 +103,7 @@ sub build ($self, $name, $context, @options)
 	    --network host --format docker -t), $name, @options, $context);
 }
 
-# Starts the namespaces.
+# Starts the namespaces.  The process that holds them waits until it is ended.
 sub start ($self)
 {
 	$self->{proc} = AIChat::Proc->start(name => 'containers',

@@ -48,7 +48,8 @@ sub install ($class, $name)
 	    : glob "$dir/node_modules/node-linux-*/bin/node" }, $class;
 }
 
-# Why a test has to be skipped after install() has died with $why; dies with it
+# Why a test has to be skipped after install() has died with $why: a developer
+# without a network still gets the results of the other tests. Dies with $why
 # where a package is not the one of package-lock.json.
 sub skip_reason ($why)
 {
