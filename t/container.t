@@ -267,6 +267,23 @@ like eval { in('a', 'ai-chatctl', 'check') } // $@,
     'check names a container of Nginx that does not run';
 is stop($_), 0, "$_ ends with 0" for qw(a b);
 
+# -- a process that ends while a trap runs -----------------------------------
+
+# The trap takes longer than the end of the process, so both interrupt "wait".
+{
+	my $functions = join "\n", slurp($ENTRY)
+	    =~ /^((?:exists|await_once|await)\(\) \{\n.*?^\}\n)/gms;
+	my $got = eval { run([ 'sh', '-uc', $functions . <<'SH' ]); 0 } // $@;
+sh -c 'trap "exit 0" TERM; kill -TERM $PPID; while :; do sleep 0.01; done' &
+child=$!
+trap 'kill -TERM $child; while lives; do :; done' TERM
+lives() { exists "$child" && ! grep -qs "^State:.Z" "/proc/$child/status"; }
+await "$child"
+exit $status
+SH
+	is $got, 0, 'the status of a process that ends beside a trap is its own';
+}
+
 # -- TLS -----------------------------------------------------------------------------
 
 start('nginx', 'nginx', AI_CHAT_TLS_CERTIFICATE => '/nonexistent');
